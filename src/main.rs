@@ -1,0 +1,3 @@
+//! The command line's edge: maps what happened to an exit code.
+
+fn main() {}
