@@ -1,1 +1,25 @@
-//! (being written)
+//! What a counter is and how it moves: names, definitions, operations, their outcomes, and the
+//! record of a day. Pure values and arithmetic.
+//!
+//! Kept out: clocks, disks, sockets. Whoever calls passes the time and the day in.
+
+mod day_record;
+mod definition;
+mod identity;
+mod operation;
+mod outcome;
+
+pub use day_record::{DayRecord, Event, EventKind, Extreme, MAX_EVENTS};
+pub use definition::{DEFAULT_MAX, Definition, DefinitionFault, Kind, MAX_DESCRIPTION, OnBound, Reset};
+pub use identity::{CounterName, NameFault, RequestId, UserId, UserIdFault};
+pub use operation::{Adjustment, Direction, Operation, judge_adjustment, judge_move};
+pub use outcome::{Applied, Outcome, Refusal};
+
+/// The number of a committed change: one sequence for the whole store, starting at 1.
+pub type Revision = u64;
+
+/// The revision at which a counter started anew (created, reset); names one life of one counter.
+pub type Generation = u64;
+
+/// Milliseconds since 1970-01-01T00:00:00Z.
+pub type Millis = i64;

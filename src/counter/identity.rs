@@ -1,0 +1,177 @@
+//! Names that strangers choose, checked once at the edge: counters, users, requests.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// A counter's name: `^[a-z0-9][a-z0-9_.:-]{0,99}$`, not ending in `:meta`, not containing
+/// `:users:`. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CounterName(Arc<str>);
+
+/// Why a text is not a counter's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameFault {
+    /// Empty, longer than 100 characters, or with a character that is not allowed.
+    #[error(
+        "a counter name is 1 to 100 characters of a-z, 0-9, '_', '.', ':', '-', starting with a letter or digit"
+    )]
+    Form,
+    /// Ends in `:meta` or contains `:users:`: keys of the Redis layout.
+    #[error("a counter name does not end in ':meta' and does not contain ':users:'")]
+    Reserved,
+}
+
+impl CounterName {
+    /// Longest name, in bytes.
+    pub const MAX_LEN: usize = 100;
+
+    /// Checks `text` against the rule above.
+    pub fn parse(text: &str) -> Result<Self, NameFault> {
+        Self::check(text)?;
+        Ok(Self(Arc::from(text)))
+    }
+
+    /// The check of [`CounterName::parse`] without making a name.
+    pub fn check(text: &str) -> Result<(), NameFault> {
+        let bytes = text.as_bytes();
+        let (Some(first), true) = (bytes.first(), bytes.len() <= Self::MAX_LEN) else {
+            return Err(NameFault::Form);
+        };
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        if !plain(*first) || !bytes.iter().all(|&b| plain(b) || matches!(b, b'_' | b'.' | b':' | b'-')) {
+            return Err(NameFault::Form);
+        }
+        if text.ends_with(":meta") || text.contains(":users:") {
+            return Err(NameFault::Reserved);
+        }
+        Ok(())
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::borrow::Borrow<str> for CounterName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for CounterName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for CounterName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// Who is counted by a `unique` counter: 1 to 128 bytes of UTF-8 without control characters,
+/// compared byte for byte. Personal data: never logged, never a label; `Debug` hides it.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct UserId(Box<str>);
+
+/// Why a text is not a user id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a user_id is 1 to 128 bytes of UTF-8 without control characters")]
+pub struct UserIdFault;
+
+impl UserId {
+    /// Longest id, in bytes.
+    pub const MAX_LEN: usize = 128;
+
+    /// Checks `text` against the rule above.
+    pub fn parse(text: &str) -> Result<Self, UserIdFault> {
+        if text.is_empty() || text.len() > Self::MAX_LEN || text.chars().any(char::is_control) {
+            return Err(UserIdFault);
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UserId(hidden)")
+    }
+}
+
+/// What names one request in logs, errors and events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RequestId {
+    /// Made here; shown as 16 hex digits.
+    Made(u64),
+    /// Taken from the client's `X-Request-Id`: 1 to 128 printable ASCII characters.
+    Given(Arc<str>),
+}
+
+impl RequestId {
+    /// Longest id taken from a client, in bytes.
+    pub const MAX_LEN: usize = 128;
+
+    /// Takes a client's id when it is 1 to 128 printable ASCII characters without spaces.
+    pub fn given(text: &[u8]) -> Option<Self> {
+        let fits = !text.is_empty() && text.len() <= Self::MAX_LEN;
+        if !fits || !text.iter().all(u8::is_ascii_graphic) {
+            return None;
+        }
+        std::str::from_utf8(text).ok().map(|text| Self::Given(text.into()))
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Made(number) => write!(f, "{number:016x}"),
+            Self::Given(text) => f.write_str(text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_rule() {
+        let longest = "a".repeat(100);
+        for good in ["a", "0", "online_players", "event.2026:x-y", longest.as_str(), "a:metal", "users:"] {
+            assert!(CounterName::parse(good).is_ok(), "{good}");
+        }
+        let too_long = "a".repeat(101);
+        for bad in ["", "_a", ".a", "A", "aB", "a b", "a/b", "ä", "a\n", too_long.as_str()] {
+            assert_eq!(CounterName::parse(bad), Err(NameFault::Form), "{bad:?}");
+        }
+        for reserved in ["a:meta", "a:users:2026", "a:users:"] {
+            assert_eq!(CounterName::parse(reserved), Err(NameFault::Reserved), "{reserved}");
+        }
+    }
+
+    #[test]
+    fn user_ids_follow_the_rule_and_hide() {
+        assert!(UserId::parse("ü 1").is_ok());
+        assert!(UserId::parse(&"x".repeat(128)).is_ok());
+        for bad in ["", "a\0", "a\u{7f}", "a\u{85}", "a\n", &"x".repeat(129)] {
+            assert_eq!(UserId::parse(bad), Err(UserIdFault), "{bad:?}");
+        }
+        assert!(!format!("{:?}", UserId::parse("alice").unwrap()).contains("alice"));
+    }
+
+    #[test]
+    fn request_ids_are_taken_or_shown_as_hex() {
+        assert_eq!(RequestId::Made(255).to_string(), "00000000000000ff");
+        assert_eq!(RequestId::given(b"a-1").unwrap().to_string(), "a-1");
+        assert_eq!(RequestId::given(b""), None);
+        assert_eq!(RequestId::given(b"a b"), None);
+        assert_eq!(RequestId::given(&[b'a'; 129]), None);
+    }
+}

@@ -1,0 +1,154 @@
+//! One step of a counter, and the arithmetic that decides it.
+
+use super::{CounterName, Definition, Kind, OnBound, Refusal, UserId};
+
+/// Up or down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Up.
+    Increment,
+    /// Down.
+    Decrement,
+}
+
+/// An increment or a decrement, as a client asked for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// Which counter.
+    pub counter: CounterName,
+    /// Up or down.
+    pub direction: Direction,
+    /// By how much: 1 to `i64::MAX`.
+    pub amount: i64,
+    /// Who; needed by `unique`, ignored by the other kinds.
+    pub user_id: Option<UserId>,
+}
+
+/// An administrator's correction of a `gauge` or `sum`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Adjustment {
+    /// The value becomes this.
+    To(i64),
+    /// The value moves by this.
+    By(i64),
+}
+
+/// Works out the signed change of `value` by an operation on a `gauge` or `sum`, or by a new user of
+/// a `unique`.
+///
+/// Within the bounds, what would leave them is refused or clamped. A value outside them (the bounds
+/// were narrowed) may move towards them, whole, unless it would pass the far bound; moving away is
+/// refused, or a change of 0 when clamped.
+pub fn judge_move(definition: &Definition, value: i64, direction: Direction, amount: i64) -> Result<i64, Refusal> {
+    let (from, amount) = (i128::from(value), i128::from(amount));
+    let (min, max) = (i128::from(definition.min), i128::from(definition.max));
+    let (wish, room, refusal) = match direction {
+        Direction::Increment => {
+            (amount, (max - from).max(0), Refusal::AboveMaximum { current: value, maximum: definition.max })
+        }
+        Direction::Decrement if definition.kind != Kind::Gauge => {
+            return Err(Refusal::WrongKind { kind: definition.kind, wanted: "decrement" });
+        }
+        Direction::Decrement => {
+            (amount, (from - min).max(0), Refusal::BelowMinimum { current: value, minimum: definition.min })
+        }
+    };
+    let moved = match definition.on_bound {
+        _ if wish <= room => wish,
+        OnBound::Refuse => return Err(refusal),
+        OnBound::Clamp => room,
+    };
+    let signed = match direction {
+        Direction::Increment => moved,
+        Direction::Decrement => -moved,
+    };
+    // `moved` ≤ `amount` ≤ i64::MAX, so the change always fits.
+    Ok(i64::try_from(signed).unwrap_or(0))
+}
+
+/// Works out the value after an adjustment: refused outside the bounds, never clamped.
+pub fn judge_adjustment(definition: &Definition, value: i64, adjustment: Adjustment) -> Result<i64, Refusal> {
+    if definition.kind == Kind::Unique {
+        return Err(Refusal::WrongKind { kind: definition.kind, wanted: "adjust" });
+    }
+    let target = match adjustment {
+        Adjustment::To(target) => i128::from(target),
+        Adjustment::By(delta) => i128::from(value) + i128::from(delta),
+    };
+    if target < i128::from(definition.min) {
+        return Err(Refusal::BelowMinimum { current: value, minimum: definition.min });
+    }
+    match i64::try_from(target) {
+        Ok(target) if target <= definition.max => Ok(target),
+        Ok(_) | Err(_) => Err(Refusal::AboveMaximum { current: value, maximum: definition.max }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bounded(min: i64, max: i64, on_bound: OnBound) -> Definition {
+        Definition { min, max, on_bound, ..Definition::default() }
+    }
+
+    #[test]
+    fn what_would_leave_the_bounds_is_refused() {
+        let d = bounded(-2, 10, OnBound::Refuse);
+        assert_eq!(judge_move(&d, 8, Direction::Increment, 2), Ok(2));
+        assert_eq!(
+            judge_move(&d, 8, Direction::Increment, 3),
+            Err(Refusal::AboveMaximum { current: 8, maximum: 10 })
+        );
+        assert_eq!(judge_move(&d, 0, Direction::Decrement, 2), Ok(-2));
+        assert_eq!(
+            judge_move(&d, 0, Direction::Decrement, 3),
+            Err(Refusal::BelowMinimum { current: 0, minimum: -2 })
+        );
+    }
+
+    #[test]
+    fn a_clamp_stops_at_the_bound() {
+        let d = bounded(0, 10, OnBound::Clamp);
+        assert_eq!(judge_move(&d, 8, Direction::Increment, 3), Ok(2));
+        assert_eq!(judge_move(&d, 10, Direction::Increment, 3), Ok(0));
+        assert_eq!(judge_move(&d, 2, Direction::Decrement, i64::MAX), Ok(-2));
+    }
+
+    #[test]
+    fn after_narrowing_towards_the_range_is_whole_and_away_is_not() {
+        let d = bounded(0, 10, OnBound::Refuse);
+        assert_eq!(judge_move(&d, 100, Direction::Decrement, 5), Ok(-5));
+        assert_eq!(judge_move(&d, 100, Direction::Decrement, 100), Ok(-100));
+        assert!(judge_move(&d, 100, Direction::Decrement, 101).is_err());
+        assert!(judge_move(&d, 100, Direction::Increment, 1).is_err());
+        let d = bounded(0, 10, OnBound::Clamp);
+        assert_eq!(judge_move(&d, 100, Direction::Decrement, 101), Ok(-100));
+        assert_eq!(judge_move(&d, 100, Direction::Increment, 1), Ok(0));
+        assert_eq!(judge_move(&d, -5, Direction::Increment, 100), Ok(15));
+        assert_eq!(judge_move(&d, -5, Direction::Decrement, 1), Ok(0));
+    }
+
+    #[test]
+    fn the_whole_range_of_i64_is_safe() {
+        let d = bounded(i64::MIN, i64::MAX, OnBound::Refuse);
+        assert!(judge_move(&d, i64::MAX, Direction::Increment, 1).is_err());
+        assert!(judge_move(&d, i64::MIN, Direction::Decrement, 1).is_err());
+        assert_eq!(judge_move(&d, i64::MIN, Direction::Increment, i64::MAX), Ok(i64::MAX));
+        assert!(judge_adjustment(&d, i64::MAX, Adjustment::By(1)).is_err());
+        assert!(judge_adjustment(&d, i64::MIN, Adjustment::By(-1)).is_err());
+        assert_eq!(judge_adjustment(&d, 5, Adjustment::To(i64::MIN)), Ok(i64::MIN));
+    }
+
+    #[test]
+    fn only_a_gauge_goes_down_and_a_unique_is_not_adjusted() {
+        for kind in [Kind::Sum, Kind::Unique] {
+            let d = Definition { kind, ..Definition::default() };
+            assert!(matches!(judge_move(&d, 5, Direction::Decrement, 1), Err(Refusal::WrongKind { .. })));
+        }
+        let sum = Definition { kind: Kind::Sum, ..Definition::default() };
+        assert_eq!(judge_adjustment(&sum, 5, Adjustment::By(-3)), Ok(2));
+        let unique = Definition { kind: Kind::Unique, ..Definition::default() };
+        assert!(matches!(judge_adjustment(&unique, 5, Adjustment::To(0)), Err(Refusal::WrongKind { .. })));
+    }
+}

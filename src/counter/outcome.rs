@@ -1,0 +1,123 @@
+//! What came of a request to change a counter.
+
+use super::{Definition, Kind, Millis, Reset, Revision};
+use crate::calendar::Day;
+
+/// An increment or decrement that was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// The counter's value after it.
+    pub current_value: i64,
+    /// Whether it changed anything: false for a user already counted and for a clamp to nothing.
+    pub counted: bool,
+    /// How much of it was applied, without sign.
+    pub applied: i64,
+    /// The revision of the counter's last change.
+    pub revision: Revision,
+    /// The local day that the value belongs to; none for `reset = never`.
+    pub period: Option<Day>,
+    /// Whether it created the counter.
+    pub created: bool,
+}
+
+/// What a successful change answers; also what an idempotency key keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// An increment or decrement.
+    Applied(Applied),
+    /// All operations of a batch, in order.
+    Batch(Box<[Applied]>),
+    /// A reset, an adjustment or a repair.
+    Set {
+        /// The value before.
+        previous_value: i64,
+        /// The value after.
+        current_value: i64,
+        /// Its revision.
+        revision: Revision,
+        /// The local day that the value belongs to.
+        period: Option<Day>,
+    },
+    /// A definition was put.
+    Defined {
+        /// As it now stands.
+        definition: Box<Definition>,
+        /// Whether this started the counter (anew).
+        started: bool,
+        /// Its revision.
+        revision: Revision,
+    },
+    /// A counter was deleted.
+    Deleted {
+        /// The value it had.
+        final_value: i64,
+        /// Its revision.
+        revision: Revision,
+    },
+}
+
+/// Why a request changed nothing, by existence or rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Nobody defined or wrote this name.
+    UnknownCounter,
+    /// The quota of live counters is reached.
+    TooManyCounters {
+        /// The quota, `counters.max`.
+        max: u64,
+    },
+    /// It was deleted.
+    Deleted {
+        /// The value it had.
+        final_value: i64,
+        /// When.
+        at: Millis,
+    },
+    /// It expired.
+    Expired {
+        /// The value it had.
+        final_value: i64,
+        /// When.
+        at: Millis,
+    },
+    /// The counter's kind does not do this.
+    WrongKind {
+        /// The counter's kind.
+        kind: Kind,
+        /// What was asked: `decrement`, `adjust`.
+        wanted: &'static str,
+    },
+    /// A `unique` counter needs a user id.
+    MissingUserId,
+    /// A `unique` counter takes the value 1 only.
+    UniqueCountsOne,
+    /// The value would fall below the minimum.
+    BelowMinimum {
+        /// The value now.
+        current: i64,
+        /// The bound.
+        minimum: i64,
+    },
+    /// The value would rise above the maximum.
+    AboveMaximum {
+        /// The value now.
+        current: i64,
+        /// The bound.
+        maximum: i64,
+    },
+    /// Kind and reset of a live counter do not change.
+    DefinitionConflict {
+        /// What it is.
+        kind: Kind,
+        /// When it starts over.
+        reset: Reset,
+    },
+    /// A counter of the configuration is not changed or deleted by a call.
+    DefinedInConfig,
+    /// The definition's `expires_at` is not in the future.
+    ExpiresInPast,
+    /// What is stored of this counter cannot be read: `counterd repair` shows it.
+    Corrupt,
+    /// Operations of a batch were refused, each judged after the accepted ones before it.
+    Batch(Box<[(u32, Refusal)]>),
+}
