@@ -42,7 +42,7 @@ pub fn counter_name(key: &[u8]) -> Option<CounterName> {
 /// Key of a counter's day record.
 pub fn day_record(day: Day, name: &CounterName) -> Vec<u8> {
     let mut key = Vec::with_capacity(6 + name.as_str().len());
-    key.extend_from_slice(&sortable(day.number()));
+    key.extend_from_slice(&sortable(day.days()));
     push_name(&mut key, name);
     key
 }
@@ -136,8 +136,8 @@ mod tests {
     fn keys_are_these_bytes() {
         assert_eq!(counter(&name("ab")), b"\x02ab");
         // 2026-11-24 is day 20781 = 0x512d.
-        assert_eq!(day_record(Day::from_number(20781), &name("ab")), b"\x80\x00\x51\x2d\x02ab");
-        assert_eq!(event(Day::from_number(20781), &name("ab"), 7), b"\x80\x00\x51\x2d\x02ab\x07");
+        assert_eq!(day_record(Day::from_days(20781).unwrap(), &name("ab")), b"\x80\x00\x51\x2d\x02ab");
+        assert_eq!(event(Day::from_days(20781).unwrap(), &name("ab"), 7), b"\x80\x00\x51\x2d\x02ab\x07");
         let mut key = vec![9];
         dedup_into(&mut key, 20781, 258, "u1");
         assert_eq!(key, b"\x80\x00\x51\x2d\x00\x00\x00\x00\x00\x00\x01\x02u1");

@@ -67,7 +67,7 @@ impl CounterValue {
         let mut out = Cursor(&mut bytes);
         out.put(&[VALUE]);
         out.put(&self.value.to_be_bytes());
-        out.put(&self.period.map_or(NO_PERIOD, Day::number).to_be_bytes());
+        out.put(&self.period.map_or(NO_PERIOD, Day::days).to_be_bytes());
         out.put(&self.generation.to_be_bytes());
         out.put(&self.revision.to_be_bytes());
         out.put(&self.changed_at.to_be_bytes());
@@ -83,7 +83,7 @@ impl CounterValue {
         let (changed_at, rest) = rest.split_first_chunk()?;
         let period = match i32::from_be_bytes(*period) {
             NO_PERIOD => None,
-            number => Some(Day::from_number(number)),
+            number => Some(Day::from_days(number).ok()?),
         };
         (tag == VALUE && rest.is_empty()).then_some(Self {
             value: i64::from_be_bytes(*value),
@@ -145,10 +145,10 @@ impl Record {
 }
 
 /// Folds operands, oldest first, into a base. Total: what it cannot read, it keeps.
-pub fn fold<'a>(base: Option<&[u8]>, operands: impl Iterator<Item = &'a [u8]> + Clone) -> Vec<u8> {
+pub fn fold(base: Option<&[u8]>, operands: &[&[u8]]) -> Vec<u8> {
     if let Some(mut value) = base.and_then(CounterValue::decode) {
         let mut whole = true;
-        for operand in operands.clone() {
+        for operand in operands {
             match Operand::decode(operand) {
                 Some(operand) => value.apply(&operand),
                 None => whole = false,
@@ -172,7 +172,7 @@ pub fn join<'a>(operands: impl Iterator<Item = &'a [u8]>) -> Option<Vec<u8>> {
     joined.map(|operand| operand.encode().to_vec())
 }
 
-fn quarantine<'a>(base: Option<&[u8]>, operands: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+fn quarantine(base: Option<&[u8]>, operands: &[&[u8]]) -> Vec<u8> {
     let mut kept;
     match base {
         Some(earlier) if earlier.first() == Some(&QUARANTINED) => kept = earlier.to_vec(),
@@ -195,7 +195,9 @@ fn keep(kept: &mut Vec<u8>, bytes: &[u8]) {
 /// RocksDB's full merge.
 pub fn full_merge(_key: &[u8], base: Option<&[u8]>, operands: &MergeOperands) -> Option<Vec<u8>> {
     // A panic must not cross into C++, and a failed merge must not happen: keep the base as it is.
-    let folded = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| fold(base, operands.iter())));
+    let folded = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        fold(base, &operands.iter().collect::<Vec<_>>())
+    }));
     Some(folded.unwrap_or_else(|_| vec![QUARANTINED]))
 }
 
@@ -222,18 +224,20 @@ mod tests {
 
     use super::*;
 
-    const BASE: CounterValue = CounterValue {
-        value: 258,
-        period: Some(Day::from_number(20781)),
-        generation: 3,
-        revision: 4,
-        changed_at: 5,
-    };
+    fn base() -> CounterValue {
+        CounterValue {
+            value: 258,
+            period: Some(Day::from_days(20781).unwrap()),
+            generation: 3,
+            revision: 4,
+            changed_at: 5,
+        }
+    }
 
     #[test]
     fn values_and_operands_are_these_bytes() {
         assert_eq!(
-            BASE.encode(),
+            base().encode(),
             *b"\x01\
                \x00\x00\x00\x00\x00\x00\x01\x02\
                \x00\x00\x51\x2d\
@@ -248,26 +252,26 @@ mod tests {
                \x00\x00\x00\x00\x00\x00\x00\x02\
                \x00\x00\x00\x00\x00\x00\x00\x03"
         );
-        let never = CounterValue { period: None, ..BASE };
+        let never = CounterValue { period: None, ..base() };
         assert_eq!(Record::decode(&never.encode()), Record::Value(never));
-        assert_eq!(Record::decode(&BASE.encode()), Record::Value(BASE));
+        assert_eq!(Record::decode(&base().encode()), Record::Value(base()));
     }
 
     #[test]
     fn what_cannot_be_read_is_kept_and_quarantined() {
         let operand = Operand { delta: 1, revision: 9, changed_at: 9 }.encode();
         for base in [None, Some(&b""[..]), Some(&b"\x01short"[..]), Some(&operand[..])] {
-            let folded = fold(base, [&operand[..]].into_iter());
+            let folded = fold(base, &[&operand[..]]);
             assert_eq!(folded[0], QUARANTINED);
             assert!(folded.ends_with(&operand));
             assert!(matches!(Record::decode(&folded), Record::Quarantined(_)));
-            let again = fold(Some(&folded), [&operand[..]].into_iter());
+            let again = fold(Some(&folded), &[&operand[..]]);
             assert!(again.starts_with(&folded) && again.len() == folded.len() + 4 + operand.len());
         }
         let damaged = &operand[1..];
-        let folded = fold(Some(&BASE.encode()), [&operand[..], damaged].into_iter());
+        let folded = fold(Some(&base().encode()), &[&operand[..], damaged]);
         assert_eq!(folded[0], QUARANTINED);
-        assert!(folded.windows(37).any(|bytes| bytes == BASE.encode()), "the base is kept");
+        assert!(folded.windows(37).any(|bytes| bytes == base().encode()), "the base is kept");
         assert_eq!(join([&operand[..], damaged].into_iter()), None);
     }
 
@@ -281,7 +285,7 @@ mod tests {
                 .iter()
                 .map(|&(delta, revision, changed_at)| Operand { delta, revision, changed_at }.encode().to_vec())
                 .collect();
-            let whole = fold(Some(&BASE.encode()), operands.iter().map(Vec::as_slice));
+            let whole = fold(Some(&base().encode()), &operands.iter().map(Vec::as_slice).collect::<Vec<_>>());
             let mut groups: Vec<Vec<&[u8]>> = vec![vec![]];
             for (operand, cut) in operands.iter().zip(&cuts) {
                 if *cut && !groups.last().unwrap().is_empty() {
@@ -290,10 +294,10 @@ mod tests {
                 groups.last_mut().unwrap().push(operand);
             }
             let joined: Vec<Vec<u8>> = groups.into_iter().map(|group| join(group.into_iter()).unwrap()).collect();
-            prop_assert_eq!(&fold(Some(&BASE.encode()), joined.iter().map(Vec::as_slice)), &whole);
-            let mut stepwise = BASE.encode().to_vec();
+            prop_assert_eq!(&fold(Some(&base().encode()), &joined.iter().map(Vec::as_slice).collect::<Vec<_>>()), &whole);
+            let mut stepwise = base().encode().to_vec();
             for operand in &joined {
-                stepwise = fold(Some(&stepwise), std::iter::once(operand.as_slice()));
+                stepwise = fold(Some(&stepwise), &[operand.as_slice()]);
             }
             prop_assert_eq!(&stepwise, &whole);
         }
@@ -301,7 +305,7 @@ mod tests {
         #[test]
         fn the_fold_is_total(base in prop::option::of(prop::collection::vec(any::<u8>(), 0..60)),
                              operands in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..5)) {
-            let folded = fold(base.as_deref(), operands.iter().map(Vec::as_slice));
+            let folded = fold(base.as_deref(), &operands.iter().map(Vec::as_slice).collect::<Vec<_>>());
             prop_assert!(!folded.is_empty());
         }
     }

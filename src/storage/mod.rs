@@ -1,1 +1,5 @@
-//! (being written)
+//! The store.
+
+pub mod expiry;
+pub mod keys;
+pub mod merge;

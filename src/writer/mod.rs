@@ -1,1 +1,121 @@
-//! (being written)
+//! The one owner of every change. Handlers put requests on a bounded queue; the writer thread takes
+//! what waits, works out each one's exact result in order, writes one synced batch, publishes to
+//! readers, then answers.
+//!
+//! Kept out: HTTP, configuration files, and the layout of what is stored (`storage`).
+
+mod mode;
+mod queue;
+mod table;
+
+pub use mode::{Cause, Mode, ModeState};
+pub use queue::{Intake, Ticket};
+pub use table::{Presence, Reading, Table};
+
+use crate::counter::{Adjustment, CounterName, Definition, Operation, Outcome, Refusal, RequestId};
+
+/// What a client may ask the writer to change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// One increment or decrement.
+    Apply(Operation),
+    /// Increments and decrements, all or nothing, in order.
+    Batch(Box<[Operation]>),
+    /// Value to 0, a new generation.
+    Reset {
+        /// Which counter.
+        counter: CounterName,
+    },
+    /// A correction of a `gauge` or `sum`.
+    Adjust {
+        /// Which counter.
+        counter: CounterName,
+        /// To what, or by how much.
+        adjustment: Adjustment,
+        /// Why, in the administrator's words.
+        reason: Box<str>,
+    },
+    /// The whole definition of a counter; starts it when it is not live.
+    Define {
+        /// Which counter.
+        counter: CounterName,
+        /// All of it.
+        definition: Box<Definition>,
+    },
+    /// The counter is gone from now on.
+    Delete {
+        /// Which counter.
+        counter: CounterName,
+    },
+    /// Gives a counter whose record cannot be read a value.
+    Repair {
+        /// Which counter.
+        counter: CounterName,
+        /// Its value from now on.
+        value: i64,
+    },
+}
+
+impl Command {
+    /// How many operations it takes in the queue.
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Batch(operations) => operations.len().max(1),
+            Self::Apply(_)
+            | Self::Reset { .. }
+            | Self::Adjust { .. }
+            | Self::Define { .. }
+            | Self::Delete { .. }
+            | Self::Repair { .. } => 1,
+        }
+    }
+}
+
+/// What makes a retry safe: the client's key, bound to what it asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    /// 1 to 255 printable ASCII characters, as the client sent them.
+    pub key: Box<str>,
+    /// xxh3-128 of method, path and the parsed request without its token.
+    pub fingerprint: u128,
+}
+
+/// A change on its way to the writer.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// What to change.
+    pub command: Command,
+    /// The client's idempotency key.
+    pub key: Option<Box<IdempotencyKey>>,
+    /// Names the request in events.
+    pub request_id: RequestId,
+}
+
+/// A change that was made, or was made before under the same key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Whether this is an earlier answer given again.
+    pub replayed: bool,
+}
+
+/// Why a request has no outcome. Nothing of it was counted, with one exception:
+/// [`Failure::OutcomeUnknown`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// By existence or rules.
+    Refused(Refusal),
+    /// The idempotency key was used for another request.
+    KeyReused,
+    /// What is stored under the idempotency key cannot be read.
+    KeyCorrupt,
+    /// Writes are refused for now.
+    ReadOnly(Cause),
+    /// The queue is full.
+    Overloaded,
+    /// The server is ending.
+    Closing,
+    /// The write failed in the middle: it may have been counted, once, or not.
+    OutcomeUnknown,
+}

@@ -1,0 +1,149 @@
+//! Whether writes are served: one small state machine that every write passes.
+//!
+//! The mode is `normal` while no cause stands, else `read_only`. Several causes can stand at once;
+//! the gravest is shown.
+
+use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
+
+use crate::counter::Millis;
+
+/// Why writes are refused, gravest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// There is no store (it cannot be opened).
+    NoStore,
+    /// A write or a sync failed; the store is being reopened.
+    StoreFailed,
+    /// The wall clock jumped.
+    Clock,
+    /// Free space is under `storage.min_free`.
+    Space,
+    /// An operator asked for it.
+    Operator,
+}
+
+impl Cause {
+    /// All causes, gravest first.
+    pub const ALL: [Self; 5] = [Self::NoStore, Self::StoreFailed, Self::Clock, Self::Space, Self::Operator];
+
+    /// The word used in JSON, metrics and messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoStore => "no_store",
+            Self::StoreFailed => "store_failed",
+            Self::Clock => "clock",
+            Self::Space => "space",
+            Self::Operator => "operator",
+        }
+    }
+
+    /// What ends it, for operators.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::NoStore => "the store cannot be opened; the log names the file and what to do",
+            Self::StoreFailed => "the store is reopened and verified by itself as soon as the disk works again",
+            Self::Clock => "set the clock right, or accept it with `counterd mode normal --accept-clock`",
+            Self::Space => "free space on the data directory's file system; writes come back by themselves",
+            Self::Operator => "`counterd mode normal`",
+        }
+    }
+
+    fn bit(self) -> u8 {
+        match self {
+            Self::NoStore => 1,
+            Self::StoreFailed => 2,
+            Self::Clock => 4,
+            Self::Space => 8,
+            Self::Operator => 16,
+        }
+    }
+}
+
+/// The mode, shared by everyone who asks. Starts `normal`.
+#[derive(Debug, Default)]
+pub struct Mode {
+    causes: AtomicU8,
+    since: AtomicI64,
+}
+
+/// One look at the mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModeState {
+    /// Writes are served.
+    Normal,
+    /// Writes are refused.
+    ReadOnly {
+        /// The gravest cause that stands.
+        cause: Cause,
+        /// When the mode last became `read_only`.
+        since: Millis,
+    },
+}
+
+impl Mode {
+    /// The gravest cause that refuses writes; none in mode `normal`. One relaxed load.
+    pub fn refuses(&self) -> Option<Cause> {
+        let causes = self.causes.load(Ordering::Acquire);
+        if causes == 0 {
+            return None;
+        }
+        Cause::ALL.into_iter().find(|cause| causes & cause.bit() != 0)
+    }
+
+    /// Whether this cause stands.
+    pub fn stands(&self, cause: Cause) -> bool {
+        self.causes.load(Ordering::Acquire) & cause.bit() != 0
+    }
+
+    /// The mode and since when.
+    pub fn state(&self) -> ModeState {
+        match self.refuses() {
+            None => ModeState::Normal,
+            Some(cause) => ModeState::ReadOnly { cause, since: self.since.load(Ordering::Acquire) },
+        }
+    }
+
+    /// Makes a cause stand from `now` on. Logs the change once; says whether it was one.
+    pub fn raise(&self, cause: Cause, now: Millis) -> bool {
+        let before = self.causes.fetch_or(cause.bit(), Ordering::AcqRel);
+        if before == 0 {
+            self.since.store(now, Ordering::Release);
+        }
+        let changed = before & cause.bit() == 0;
+        if changed {
+            tracing::error!(cause = cause.as_str(), remedy = cause.remedy(), "read_only: writes are refused");
+        }
+        changed
+    }
+
+    /// Ends a cause. Logs the change once; says whether it was one.
+    pub fn clear(&self, cause: Cause) -> bool {
+        let before = self.causes.fetch_and(!cause.bit(), Ordering::AcqRel);
+        let changed = before & cause.bit() != 0;
+        if changed {
+            let mode = if before == cause.bit() { "normal" } else { "read_only" };
+            tracing::warn!(cause = cause.as_str(), mode, "a cause of read_only has ended");
+        }
+        changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mode_is_normal_only_while_no_cause_stands() {
+        let mode = Mode::default();
+        assert_eq!(mode.state(), ModeState::Normal);
+        assert!(mode.raise(Cause::Space, 10));
+        assert!(!mode.raise(Cause::Space, 11));
+        assert!(mode.raise(Cause::StoreFailed, 20));
+        assert_eq!(mode.state(), ModeState::ReadOnly { cause: Cause::StoreFailed, since: 10 });
+        assert!(mode.clear(Cause::StoreFailed));
+        assert_eq!(mode.refuses(), Some(Cause::Space));
+        assert!(mode.clear(Cause::Space));
+        assert!(!mode.clear(Cause::Space));
+        assert_eq!(mode.state(), ModeState::Normal);
+    }
+}

@@ -1,0 +1,307 @@
+//! What readers see: the last published values, in memory. Readers take no lock that the writer
+//! holds and never wait for a sync.
+//!
+//! Each counter has a cell with its two latest versions, each marked with the commit group that
+//! published it. A reader first notes the last group published whole, then takes from each cell the
+//! version that was in force then; so several counters are read as of one commit. A cell that was
+//! overtaken by two groups in the meantime makes the reader start over.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use papaya::HashMap;
+
+use crate::calendar::Day;
+use crate::counter::{CounterName, Definition, Generation, Millis, Reset, Revision};
+
+/// A serial number of commit groups within one run of the server.
+pub(super) type GroupNumber = u64;
+
+/// Whether a counter is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// It counts.
+    Live,
+    /// It was deleted.
+    Deleted {
+        /// The value it had.
+        final_value: i64,
+        /// When.
+        at: Millis,
+    },
+    /// Its time was over.
+    Expired {
+        /// The value it had.
+        final_value: i64,
+        /// When.
+        at: Millis,
+    },
+    /// What is stored of it cannot be read.
+    Corrupt,
+}
+
+/// A counter as of one commit group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Its name.
+    pub name: CounterName,
+    /// Its definition.
+    pub definition: Arc<Definition>,
+    /// Whether it is there.
+    pub presence: Presence,
+    /// The value stored; for a daily counter it holds in [`Reading::period`] only.
+    pub value: i64,
+    /// The local day that the value belongs to; none for a counter that never resets.
+    pub period: Option<Day>,
+    /// Its generation.
+    pub generation: Generation,
+    /// The revision of its last change.
+    pub revision: Revision,
+    /// When it last changed (or was created).
+    pub changed_at: Millis,
+}
+
+impl Reading {
+    /// The value in `day`: 0 for a daily counter that has not changed in it.
+    pub fn value_on(&self, day: Day) -> i64 {
+        match self.definition.reset {
+            Reset::Never => self.value,
+            Reset::Daily if self.period == Some(day) => self.value,
+            Reset::Daily => 0,
+        }
+    }
+
+    /// The period that [`Reading::value_on`] speaks of.
+    pub fn period_on(&self, day: Day) -> Option<Day> {
+        match self.definition.reset {
+            Reset::Never => None,
+            Reset::Daily => Some(day),
+        }
+    }
+}
+
+/// One counter's cell.
+pub(super) struct Cell {
+    current: ArcSwap<Version>,
+    previous: ArcSwapOption<Version>,
+}
+
+struct Version {
+    group: GroupNumber,
+    reading: Reading,
+}
+
+/// All counters, as readers see them.
+#[derive(Default)]
+pub struct Table {
+    cells: HashMap<CounterName, Arc<Cell>>,
+    /// The last group that was published whole.
+    published: AtomicU64,
+    /// Changes whenever a name comes or goes.
+    names_changed: AtomicU64,
+    /// The names in order, as of some value of `names_changed`.
+    names: ArcSwapOption<(u64, Box<[CounterName]>)>,
+    /// Revision of the last published change.
+    revision: AtomicU64,
+}
+
+impl Table {
+    /// One counter; none for a name that nobody defined or wrote.
+    pub fn read(&self, name: &str) -> Option<Reading> {
+        loop {
+            let group = self.published.load(Ordering::Acquire);
+            let cells = self.cells.pin();
+            if let Ok(reading) = cells.get(name).map_or(Ok(None), |cell| cell.as_of(group)) {
+                return reading;
+            }
+        }
+    }
+
+    /// Several counters as of one commit, in the order asked.
+    pub fn read_many(&self, names: &[CounterName]) -> Vec<Option<Reading>> {
+        loop {
+            let group = self.published.load(Ordering::Acquire);
+            let cells = self.cells.pin();
+            let readings = names.iter().map(|name| cells.get(name).map_or(Ok(None), |cell| cell.as_of(group)));
+            if let Ok(readings) = readings.collect::<Result<Vec<_>, Overtaken>>() {
+                return readings;
+            }
+        }
+    }
+
+    /// Up to `limit` counters after `cursor` whose names begin with `prefix`, in the order of names,
+    /// and whether there are more. Gone ones are among them.
+    pub fn list(&self, prefix: &str, cursor: Option<&str>, limit: usize) -> (Vec<Reading>, bool) {
+        let names = self.sorted_names();
+        let names = &names.1;
+        let from = match cursor {
+            Some(cursor) if cursor >= prefix => names.partition_point(|name| name.as_str() <= cursor),
+            Some(_) | None => names.partition_point(|name| name.as_str() < prefix),
+        };
+        let mut matching = names.iter().skip(from).take_while(|name| name.as_str().starts_with(prefix)).cloned();
+        let page: Vec<CounterName> = matching.by_ref().take(limit).collect();
+        let more = matching.next().is_some();
+        (self.read_many(&page).into_iter().flatten().collect(), more)
+    }
+
+    /// Revision of the last published change.
+    pub fn revision(&self) -> Revision {
+        self.revision.load(Ordering::Acquire)
+    }
+
+    /// How many names there are, gone ones among them.
+    pub fn len(&self) -> usize {
+        self.cells.len()
+    }
+
+    /// Whether there is no name.
+    pub fn is_empty(&self) -> bool {
+        self.cells.is_empty()
+    }
+
+    /// Sorting 100,000 names takes some 10 ms, so it is done once for each set of names.
+    fn sorted_names(&self) -> Arc<(u64, Box<[CounterName]>)> {
+        let changed = self.names_changed.load(Ordering::Acquire);
+        if let Some(names) = self.names.load_full()
+            && names.0 == changed
+        {
+            return names;
+        }
+        let mut names: Vec<CounterName> = self.cells.pin().keys().cloned().collect();
+        names.sort_unstable();
+        let names = Arc::new((changed, names.into_boxed_slice()));
+        self.names.store(Some(Arc::clone(&names)));
+        names
+    }
+
+    /// Puts a counter's new version beside the one before; seen once the group is published.
+    pub(super) fn stage(&self, group: GroupNumber, reading: Reading) {
+        let cells = self.cells.pin();
+        match cells.get(&reading.name) {
+            Some(cell) => cell.put(Version { group, reading }),
+            None => {
+                let name = reading.name.clone();
+                cells.insert(name, Arc::new(Cell::new(Version { group, reading })));
+                self.names_changed.fetch_add(1, Ordering::AcqRel);
+            }
+        }
+    }
+
+    /// Makes everything staged for `group` visible at once.
+    pub(super) fn publish(&self, group: GroupNumber, revision: Revision) {
+        self.revision.store(revision, Ordering::Release);
+        self.published.store(group, Ordering::Release);
+    }
+
+    /// Takes a forgotten name out.
+    pub(super) fn forget(&self, name: &CounterName) {
+        if self.cells.pin().remove(name).is_some() {
+            self.names_changed.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// Two groups were published while a reader looked for an older one.
+struct Overtaken;
+
+impl Cell {
+    fn new(version: Version) -> Self {
+        Self { current: ArcSwap::from_pointee(version), previous: ArcSwapOption::empty() }
+    }
+
+    /// `previous` first: a reader that finds `current` too new must find the one before it there.
+    fn put(&self, version: Version) {
+        self.previous.store(Some(self.current.load_full()));
+        self.current.store(Arc::new(version));
+    }
+
+    fn as_of(&self, group: GroupNumber) -> Result<Option<Reading>, Overtaken> {
+        let current = self.current.load();
+        if current.group <= group {
+            return Ok(Some(current.reading.clone()));
+        }
+        match self.previous.load().as_ref() {
+            // Created by the group that is being published: not there yet.
+            None => Ok(None),
+            Some(previous) if previous.group <= group => Ok(Some(previous.reading.clone())),
+            Some(_) => Err(Overtaken),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    fn reading(name: &str, value: i64) -> Reading {
+        Reading {
+            name: CounterName::parse(name).unwrap(),
+            definition: Arc::default(),
+            presence: Presence::Live,
+            value,
+            period: None,
+            generation: 1,
+            revision: 1,
+            changed_at: 0,
+        }
+    }
+
+    #[test]
+    fn what_is_staged_is_not_seen_before_it_is_published() {
+        let table = Table::default();
+        table.stage(1, reading("a", 1));
+        assert_eq!(table.read("a"), None);
+        table.publish(1, 1);
+        table.stage(2, reading("a", 2));
+        assert_eq!(table.read("a").unwrap().value, 1);
+        table.publish(2, 2);
+        assert_eq!(table.read("a").unwrap().value, 2);
+    }
+
+    #[test]
+    fn counters_moved_together_are_never_read_apart() {
+        let table = Arc::new(Table::default());
+        let names = ["a", "b", "c"].map(|name| CounterName::parse(name).unwrap());
+        let done = Arc::new(AtomicBool::new(false));
+        let reader = {
+            let (table, names, done) = (Arc::clone(&table), names.clone(), Arc::clone(&done));
+            std::thread::spawn(move || {
+                let mut seen = 0;
+                while !done.load(Ordering::Relaxed) {
+                    let values: Vec<_> = table.read_many(&names).into_iter().map(|r| r.map(|r| r.value)).collect();
+                    assert!(values.windows(2).all(|pair| pair[0] == pair[1]), "{values:?}");
+                    seen += 1;
+                }
+                seen
+            })
+        };
+        for group in 1..200_000 {
+            for name in &names {
+                table.stage(group, reading(name.as_str(), i64::try_from(group).unwrap()));
+            }
+            table.publish(group, group);
+        }
+        done.store(true, Ordering::Relaxed);
+        assert!(reader.join().unwrap() > 0);
+    }
+
+    #[test]
+    fn a_list_is_in_order_and_in_pages() {
+        let table = Table::default();
+        for name in ["b1", "a", "b2", "b3", "c"] {
+            table.stage(1, reading(name, 0));
+        }
+        table.publish(1, 1);
+        let page = |cursor, limit| {
+            let (readings, more) = table.list("b", cursor, limit);
+            (readings.iter().map(|r| r.name.to_string()).collect::<Vec<_>>(), more)
+        };
+        assert_eq!(page(None, 2), (vec!["b1".to_owned(), "b2".to_owned()], true));
+        assert_eq!(page(Some("b2"), 2), (vec!["b3".to_owned()], false));
+        table.forget(&CounterName::parse("b3").unwrap());
+        assert_eq!(page(Some("b2"), 2), (vec![], false));
+    }
+}
