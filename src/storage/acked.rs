@@ -1,0 +1,310 @@
+//! `ACKED`: how far the store beside it was acknowledged.
+//!
+//! RocksDB alone cannot tell a torn tail, which nobody was promised, from acknowledged writes that
+//! were lost. So after each synced group, and before its answers, the group's sequence number is
+//! written here; an opening that would give less is refused. Two slots are written in turn, each
+//! within one sector and with a checksum, so that a torn write leaves the other.
+//!
+//! Kept out: judging. What a mark means for an opening is `open`'s to decide.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::error::FileError;
+
+/// The file's name in `store/`.
+pub const FILE_NAME: &str = "ACKED";
+
+const MAGIC: [u8; 8] = *b"ctdACKED";
+const SLOT_BYTES: usize = 80;
+/// The slots lie a page apart, so that no disk has both in one physical sector.
+const SLOT_STRIDE: u64 = 4096;
+const FILE_BYTES: u64 = 2 * SLOT_STRIDE;
+
+/// A numbered file of RocksDB (a log, a manifest) and how long it was, in bytes, when last synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FileMark {
+    /// The number in the file's name; 0 when there was none.
+    pub number: u64,
+    /// Its synced length in bytes.
+    pub size: u64,
+}
+
+/// What `ACKED` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// Version of keys, values and families.
+    pub format: u32,
+    /// Version of the merge operator's operands and fold.
+    pub merge: u32,
+    /// The history the store is on: milliseconds since 1970 at its start.
+    pub epoch: u64,
+    /// RocksDB's sequence number up to which every operation was acknowledged.
+    pub sequence: u64,
+    /// The log that was live when sizes were last recorded.
+    pub wal: FileMark,
+    /// The manifest that was live then.
+    pub manifest: FileMark,
+}
+
+impl Mark {
+    fn encode(&self, turn: u64) -> [u8; SLOT_BYTES] {
+        let mut slot = [0; SLOT_BYTES];
+        let mut rest: &mut [u8] = &mut slot;
+        let mut put = |bytes: &[u8]| {
+            if let Some((head, tail)) = std::mem::take(&mut rest).split_at_mut_checked(bytes.len()) {
+                head.copy_from_slice(bytes);
+                rest = tail;
+            }
+        };
+        put(&MAGIC);
+        put(&turn.to_be_bytes());
+        put(&self.format.to_be_bytes());
+        put(&self.merge.to_be_bytes());
+        for word in [
+            self.epoch,
+            self.sequence,
+            self.wal.number,
+            self.wal.size,
+            self.manifest.number,
+            self.manifest.size,
+        ] {
+            put(&word.to_be_bytes());
+        }
+        let (body, checksum) = slot.split_at_mut(SLOT_BYTES - 8);
+        checksum.copy_from_slice(&xxh3_64(body).to_be_bytes());
+        slot
+    }
+
+    fn decode(slot: &[u8; SLOT_BYTES]) -> Option<(u64, Self)> {
+        let (body, checksum) = slot.split_last_chunk::<8>()?;
+        if xxh3_64(body) != u64::from_be_bytes(*checksum) {
+            return None;
+        }
+        let body = body.strip_prefix(&MAGIC)?;
+        let (turn, body) = word(body)?;
+        let (format, body) = half(body)?;
+        let (merge, body) = half(body)?;
+        let (epoch, body) = word(body)?;
+        let (sequence, body) = word(body)?;
+        let (wal_number, body) = word(body)?;
+        let (wal_size, body) = word(body)?;
+        let (manifest_number, body) = word(body)?;
+        let (manifest_size, _) = word(body)?;
+        let wal = FileMark { number: wal_number, size: wal_size };
+        let manifest = FileMark { number: manifest_number, size: manifest_size };
+        Some((turn, Self { format, merge, epoch, sequence, wal, manifest }))
+    }
+}
+
+fn word(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (head, tail) = bytes.split_first_chunk()?;
+    Some((u64::from_be_bytes(*head), tail))
+}
+
+fn half(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    let (head, tail) = bytes.split_first_chunk()?;
+    Some((u32::from_be_bytes(*head), tail))
+}
+
+/// What reading the file gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// The newer of the valid slots.
+    Valid {
+        /// Which write it was, counted from the file's creation.
+        turn: u64,
+        /// What it says.
+        mark: Mark,
+    },
+    /// The file is there, but no slot has a valid checksum.
+    Damaged,
+    /// There is no file.
+    Missing,
+}
+
+/// Reads the file at `path` without changing it.
+///
+/// # Errors
+/// When the file is there but cannot be read.
+pub fn read(path: &Path) -> Result<Reading, FileError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Reading::Missing),
+        Err(error) => return Err(FileError::new("open", path)(error)),
+    };
+    let mut newest: Option<(u64, Mark)> = None;
+    for slot in 0..2 {
+        let mut bytes = [0; SLOT_BYTES];
+        match file.read_exact_at(&mut bytes, slot * SLOT_STRIDE) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => continue,
+            Err(error) => return Err(FileError::new("read", path)(error)),
+        }
+        if let Some((turn, mark)) = Mark::decode(&bytes)
+            && newest.is_none_or(|(newest_turn, _)| turn > newest_turn)
+        {
+            newest = Some((turn, mark));
+        }
+    }
+    Ok(match newest {
+        Some((turn, mark)) => Reading::Valid { turn, mark },
+        None => Reading::Damaged,
+    })
+}
+
+/// The open file: the writer's record of what it acknowledged.
+#[derive(Debug)]
+pub struct Acked {
+    file: File,
+    path: PathBuf,
+    turn: u64,
+    mark: Mark,
+}
+
+impl Acked {
+    /// Makes the file with `mark` in both slots, synced.
+    ///
+    /// # Errors
+    /// When the file exists or cannot be written or synced.
+    pub fn create(path: &Path, mark: Mark) -> Result<Self, FileError> {
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(path)
+            .map_err(FileError::new("create", path))?;
+        file.set_len(FILE_BYTES).map_err(FileError::new("size", path))?;
+        let mut acked = Self { file, path: path.to_owned(), turn: 0, mark };
+        acked.write(mark)?;
+        acked.write(mark)?;
+        acked.file.sync_all().map_err(FileError::new("sync", path))?;
+        Ok(acked)
+    }
+
+    /// Opens the file for writing after [`read`] gave `turn` and `mark`.
+    ///
+    /// # Errors
+    /// When the file cannot be opened for writing.
+    pub fn resume(path: &Path, turn: u64, mark: Mark) -> Result<Self, FileError> {
+        let file =
+            OpenOptions::new().write(true).open(path).map_err(FileError::new("open", path))?;
+        Ok(Self { file, path: path.to_owned(), turn, mark })
+    }
+
+    /// What the file says now.
+    pub fn mark(&self) -> Mark {
+        self.mark
+    }
+
+    /// Records that everything up to `sequence` is on disk and may be acknowledged. Not synced:
+    /// a crash of the process keeps it, and [`Acked::sync`] bounds what a power cut takes.
+    ///
+    /// # Errors
+    /// When the file cannot be written; the group must then not be acknowledged.
+    pub fn advance(&mut self, sequence: u64) -> Result<(), FileError> {
+        self.write(Mark { sequence, ..self.mark })
+    }
+
+    /// Records `mark`, in the slot that is not the newest.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(&mut self, mark: Mark) -> Result<(), FileError> {
+        let turn = self.turn + 1;
+        let slot = turn % 2;
+        self.file
+            .write_all_at(&mark.encode(turn), slot * SLOT_STRIDE)
+            .map_err(FileError::new("write", &self.path))?;
+        self.turn = turn;
+        self.mark = mark;
+        Ok(())
+    }
+
+    /// Syncs what was recorded.
+    ///
+    /// # Errors
+    /// When the sync fails; it is not to be tried again on this handle.
+    pub fn sync(&self) -> Result<(), FileError> {
+        self.file.sync_data().map_err(FileError::new("sync", &self.path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use super::*;
+
+    fn mark(sequence: u64) -> Mark {
+        Mark {
+            format: 1,
+            merge: 2,
+            epoch: 3,
+            sequence,
+            wal: FileMark { number: 5, size: 6 },
+            manifest: FileMark { number: 7, size: 8 },
+        }
+    }
+
+    #[test]
+    fn a_slot_is_these_bytes() {
+        let slot = mark(4).encode(9);
+        #[rustfmt::skip]
+        let body: [u8; 72] = [
+            b'c', b't', b'd', b'A', b'C', b'K', b'E', b'D', // magic
+            0, 0, 0, 0, 0, 0, 0, 9, // turn
+            0, 0, 0, 1, // format
+            0, 0, 0, 2, // merge operator
+            0, 0, 0, 0, 0, 0, 0, 3, // epoch
+            0, 0, 0, 0, 0, 0, 0, 4, // sequence
+            0, 0, 0, 0, 0, 0, 0, 5, // log: number
+            0, 0, 0, 0, 0, 0, 0, 6, // log: size
+            0, 0, 0, 0, 0, 0, 0, 7, // manifest: number
+            0, 0, 0, 0, 0, 0, 0, 8, // manifest: size
+        ];
+        assert_eq!(slot[..72], body);
+        assert_eq!(slot[72..], xxh3_64(&body).to_be_bytes());
+        assert_eq!(Mark::decode(&slot), Some((9, mark(4))));
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_slot_is_seen() {
+        let slot = mark(4).encode(9);
+        for bit in 0..SLOT_BYTES * 8 {
+            let mut flipped = slot;
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Mark::decode(&flipped), None, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_torn_slot_leaves_the_one_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE_NAME);
+        let mut acked = Acked::create(&path, mark(10)).unwrap();
+        acked.advance(11).unwrap();
+        acked.advance(12).unwrap();
+        let newest = acked.turn % 2;
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.write_all_at(&[0xff; 40], newest * SLOT_STRIDE).unwrap();
+        assert_eq!(read(&path).unwrap(), Reading::Valid { turn: 3, mark: mark(11) });
+        file.write_all_at(&[0xff; 40], (1 - newest) * SLOT_STRIDE).unwrap();
+        assert_eq!(read(&path).unwrap(), Reading::Damaged);
+    }
+
+    #[test]
+    fn the_newest_slot_counts_across_reopening() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE_NAME);
+        assert_eq!(read(&path).unwrap(), Reading::Missing);
+        Acked::create(&path, mark(1)).unwrap();
+        for sequence in 2..9 {
+            let Reading::Valid { turn, mark: found } = read(&path).unwrap() else { panic!() };
+            assert_eq!(found.sequence, sequence - 1);
+            Acked::resume(&path, turn, found).unwrap().advance(sequence).unwrap();
+        }
+    }
+}

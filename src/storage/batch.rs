@@ -1,0 +1,134 @@
+//! One commit group's writes, as plain data.
+//!
+//! A batch knows no store: it can be filled before, compared with what a reopened store holds, and
+//! cleared and filled again without allocating. [`super::Store::commit`] turns it into RocksDB's.
+
+use super::schema::Family;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Put,
+    Merge,
+    Delete,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    family: Family,
+    kind: Kind,
+    key_end: usize,
+    value_end: usize,
+}
+
+/// A change of one record in a [`Batch`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change<'a> {
+    /// The record's value becomes this.
+    Put(&'a [u8]),
+    /// The merge operator folds this into the record's value.
+    Merge(&'a [u8]),
+    /// The record goes.
+    Delete,
+}
+
+/// Writes that become visible and durable together, in the order in which they were added.
+#[derive(Debug, Default)]
+pub struct Batch {
+    entries: Vec<Entry>,
+    bytes: Vec<u8>,
+}
+
+impl Batch {
+    /// An empty batch.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the value of `key`.
+    pub fn put(&mut self, family: Family, key: &[u8], value: &[u8]) {
+        self.push(family, Kind::Put, key, value);
+    }
+
+    /// Adds an operand to `key`; only for [`Family::Counters`], which alone has a merge operator.
+    pub fn merge(&mut self, family: Family, key: &[u8], operand: &[u8]) {
+        self.push(family, Kind::Merge, key, operand);
+    }
+
+    /// Removes `key`.
+    pub fn delete(&mut self, family: Family, key: &[u8]) {
+        self.push(family, Kind::Delete, key, &[]);
+    }
+
+    fn push(&mut self, family: Family, kind: Kind, key: &[u8], value: &[u8]) {
+        self.bytes.extend_from_slice(key);
+        let key_end = self.bytes.len();
+        self.bytes.extend_from_slice(value);
+        self.entries.push(Entry { family, kind, key_end, value_end: self.bytes.len() });
+    }
+
+    /// How many changes it holds: by so many a commit moves the store's sequence number.
+    pub fn count(&self) -> u64 {
+        self.entries.len() as u64
+    }
+
+    /// Whether it holds no change.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Bytes of its keys and values.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Forgets the changes and keeps the memory.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+        self.bytes.clear();
+    }
+
+    /// The changes in order: family, key, change.
+    pub fn changes(&self) -> impl Iterator<Item = (Family, &[u8], Change<'_>)> {
+        let mut start = 0;
+        self.entries.iter().map(move |entry| {
+            let key = self.bytes.get(start..entry.key_end).unwrap_or_default();
+            let value = self.bytes.get(entry.key_end..entry.value_end).unwrap_or_default();
+            start = entry.value_end;
+            let change = match entry.kind {
+                Kind::Put => Change::Put(value),
+                Kind::Merge => Change::Merge(value),
+                Kind::Delete => Change::Delete,
+            };
+            (entry.family, key, change)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_come_back_in_order_and_clearing_forgets_them() {
+        let mut batch = Batch::new();
+        batch.put(Family::Meta, b"a", b"1");
+        batch.merge(Family::Counters, b"", b"op");
+        batch.delete(Family::Dedup, b"gone");
+        batch.put(Family::Days, b"day", b"");
+        let changes: Vec<_> = batch.changes().collect();
+        assert_eq!(
+            changes,
+            [
+                (Family::Meta, &b"a"[..], Change::Put(&b"1"[..])),
+                (Family::Counters, &b""[..], Change::Merge(&b"op"[..])),
+                (Family::Dedup, &b"gone"[..], Change::Delete),
+                (Family::Days, &b"day"[..], Change::Put(&b""[..])),
+            ]
+        );
+        assert_eq!((batch.count(), batch.bytes()), (4, 11));
+        batch.clear();
+        assert!(batch.is_empty());
+        batch.put(Family::Meta, b"k", b"v");
+        assert_eq!(batch.changes().next(), Some((Family::Meta, &b"k"[..], Change::Put(&b"v"[..]))));
+    }
+}

@@ -1,0 +1,95 @@
+//! A new store, made whole beside its place and then renamed into it.
+//!
+//! So a crash in the first start leaves no half of a store, only a directory that the next start
+//! deletes.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use rocksdb::{DB, WriteOptions};
+
+use super::acked::{Acked, Mark};
+use super::batch::Batch;
+use super::error::{FileError, OpenError, ReadError};
+use super::files::{self, sync_dir};
+use super::open::Paths;
+use super::schema::{FORMAT_VERSION, Family, LogReading, MERGE_VERSION, META_EPOCH, META_VERSIONS, Schema};
+use super::store::to_rocksdb;
+use super::tables::Tables;
+
+/// Makes an empty store of `epoch` at `paths`, where there is none.
+pub(super) fn create(paths: &Paths, schema: &Schema, epoch: u64) -> Result<(), OpenError> {
+    let building = Paths::at(paths.data_dir.clone(), paths.building.clone());
+    remove(&building.store)?;
+    for dir in [&building.store, &building.db] {
+        DirBuilder::new().mode(0o700).create(dir).map_err(FileError::new("create", dir))?;
+    }
+    let options = schema
+        .database(LogReading::Checked, true)
+        .map_err(|error| OpenError::from_rocksdb(&building.db, error))?;
+    let db = DB::open_cf_descriptors(&options, &building.db, schema.families())
+        .map_err(|error| OpenError::from_rocksdb(&building.db, error))?;
+    let tables = Tables::new(db, options, schema);
+    let mut batch = Batch::new();
+    stamp(&mut batch, epoch);
+    write_and_flush(&tables, &batch)
+        .map_err(|error| OpenError::from_read(&building.db, error))?;
+    let sequence = tables.sequence();
+    drop(tables);
+    seal(&building, epoch, sequence)?;
+    fs::rename(&building.store, &paths.store).map_err(FileError::new("rename", &building.store))?;
+    sync_dir(&paths.data_dir)?;
+    Ok(())
+}
+
+/// The records that say what the store is.
+pub(super) fn stamp(batch: &mut Batch, epoch: u64) {
+    let mut versions = FORMAT_VERSION.to_be_bytes().to_vec();
+    versions.extend_from_slice(&MERGE_VERSION.to_be_bytes());
+    batch.put(Family::Meta, META_VERSIONS, &versions);
+    batch.put(Family::Meta, META_EPOCH, &epoch.to_be_bytes());
+}
+
+/// Writes a batch to a database that no `Store` owns yet, and flushes every family.
+pub(super) fn write_and_flush(tables: &Tables, batch: &Batch) -> Result<(), ReadError> {
+    let mut options = WriteOptions::default();
+    options.set_sync(true);
+    tables.db().write_opt(to_rocksdb(tables, batch)?, &options)?;
+    Ok(tables.flush()?)
+}
+
+/// Writes `ACKED` for a store whose database is closed and holds everything in tables, and syncs
+/// the store's directories.
+pub(super) fn seal(paths: &Paths, epoch: u64, sequence: u64) -> Result<(), OpenError> {
+    let live = files::live(&paths.db)?;
+    let mark = Mark {
+        format: FORMAT_VERSION,
+        merge: MERGE_VERSION,
+        epoch,
+        sequence,
+        wal: live.wal,
+        manifest: live.manifest,
+    };
+    files::sync_file(&files::manifest_path(&paths.db, live.manifest.number))?;
+    match fs::remove_file(&paths.acked) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(FileError::new("remove", &paths.acked)(error).into()),
+    }
+    Acked::create(&paths.acked, mark)?;
+    sync_dir(&paths.db)?;
+    sync_dir(&paths.store)?;
+    Ok(())
+}
+
+/// Removes a directory with all that is in it; none is fine.
+pub(super) fn remove(dir: &Path) -> Result<(), FileError> {
+    match fs::remove_dir_all(dir) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(FileError::new("remove", dir)(error)),
+    }
+}
+

@@ -1,0 +1,319 @@
+//! Why a store did not open, why a commit failed, why a read failed: each with what to do.
+//!
+//! Kept out: handling. An error is logged and answered where it is handled, once.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rocksdb::ErrorKind;
+
+/// A file or directory operation that failed, with what it was for.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {doing} {}: {source}", path.display())]
+pub struct FileError {
+    /// What was being done, as a verb: "read", "sync", "rename".
+    pub doing: &'static str,
+    /// The file or directory.
+    pub path: PathBuf,
+    /// What the operating system said.
+    pub source: io::Error,
+}
+
+impl FileError {
+    /// Wraps what the operating system said about `path`; for `map_err`.
+    pub fn new(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self { doing, path, source }
+    }
+}
+
+/// Whether a refused opening can end by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenCause {
+    /// Acknowledged writes are missing or unreadable: a person has to restore or recover.
+    Damage,
+    /// The disk is full, or an operation failed that may succeed later: try again.
+    Transient,
+    /// Another process holds the data directory.
+    Locked,
+    /// Written by a version of the program that this one does not know.
+    Unsupported,
+}
+
+/// Why a store did not open. Nothing in the data directory was changed, unless the variant says so.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The lock file is held: a server, or a command that works on the store, is running.
+    #[error(
+        "the data directory is in use by another process, which holds {}; stop that process (or ask \
+         the running server) and try again",
+        path.display()
+    )]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// A file operation failed.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Something other than a directory stands where the store belongs.
+    #[error("{} is not a directory; move it away, or point storage.data_dir elsewhere", path.display())]
+    NotADirectory {
+        /// What was found.
+        path: PathBuf,
+    },
+    /// There is no store, but the remains of one: creating an empty one would hide them.
+    #[error(
+        "there is no store/, but {} is there, so this is not a first start; nothing was changed: \
+         rename it to store/ if it is the store, or move it away to start empty",
+        remains.display()
+    )]
+    Remains {
+        /// What was found beside the missing `store/`.
+        remains: PathBuf,
+    },
+    /// `ACKED` is gone, so nothing says how much the store must hold.
+    #[error(
+        "{} is missing, so nothing says which writes were acknowledged; nothing was changed: restore \
+         a backup, or run `counterd recover`, which says what it finds and starts a new epoch",
+        path.display()
+    )]
+    AckedMissing {
+        /// Where the file belongs.
+        path: PathBuf,
+    },
+    /// Neither slot of `ACKED` has a valid checksum.
+    #[error(
+        "{} is damaged (no slot has a valid checksum), so nothing says which writes were \
+         acknowledged; nothing was changed: restore a backup, or run `counterd recover`, which says \
+         what it finds and starts a new epoch",
+        path.display()
+    )]
+    AckedDamaged {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The store was written in another format.
+    #[error(
+        "{} says {what} version {found}, this counterd knows {known}; nothing was changed: use the \
+         version of counterd that wrote the store",
+        path.display()
+    )]
+    Unsupported {
+        /// Where the version is recorded.
+        path: PathBuf,
+        /// Which version: "format" or "merge operator".
+        what: &'static str,
+        /// The version on disk.
+        found: u32,
+        /// The version this program reads and writes.
+        known: u32,
+    },
+    /// A file that RocksDB needs is gone.
+    #[error(
+        "{} is missing ({what}); nothing was changed: put it back or restore a backup{}",
+        path.display(),
+        if *recoverable { RECOVER } else { "" }
+    )]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// What the file is.
+        what: &'static str,
+        /// Whether `counterd recover` can get past it.
+        recoverable: bool,
+    },
+    /// A file is older or shorter than it was when it was last synced and recorded.
+    #[error(
+        "{} is {found}, but was {recorded} when it was last synced; nothing was changed: put the \
+         whole file back or restore a backup{}",
+        path.display(),
+        RECOVER
+    )]
+    Behind {
+        /// The file.
+        path: PathBuf,
+        /// What it is now.
+        found: String,
+        /// What was recorded.
+        recorded: String,
+    },
+    /// The log replays to less than was acknowledged.
+    #[error(
+        "{}: acknowledged up to {acknowledged}, the log replays to {replayed}: {} operations \
+         missing; nothing was changed: put the damaged log back or restore a backup{}",
+        dir.display(),
+        acknowledged.saturating_sub(*replayed),
+        RECOVER
+    )]
+    Lost {
+        /// RocksDB's directory.
+        dir: PathBuf,
+        /// The sequence number that `ACKED` holds.
+        acknowledged: u64,
+        /// The sequence number that opening would give.
+        replayed: u64,
+    },
+    /// RocksDB finds the store damaged.
+    #[error(
+        "{} is damaged: {detail}; nothing was changed: put the file that it names back or restore a \
+         backup{}",
+        dir.display(),
+        if *recoverable { RECOVER } else { "" }
+    )]
+    Damaged {
+        /// RocksDB's directory.
+        dir: PathBuf,
+        /// What RocksDB said; it names the file.
+        detail: String,
+        /// Whether `counterd recover` may get past it: a log, rather than a table or manifest.
+        recoverable: bool,
+    },
+    /// `ACKED` and the store beside it have different histories.
+    #[error(
+        "{} belongs to epoch {acked}, the store beside it to epoch {store}; nothing was changed: put \
+         the file and the store that belong together back, or restore a backup{}",
+        path.display(),
+        RECOVER
+    )]
+    OtherEpoch {
+        /// The `ACKED` file.
+        path: PathBuf,
+        /// The epoch that `ACKED` holds.
+        acked: u64,
+        /// The epoch in the store.
+        store: u64,
+    },
+    /// A reopened store holds neither what was published nor that and the unknown group.
+    #[error(
+        "{}: reopened at {found}, but {published} were published{}; nothing was changed: restart \
+         counterd to judge the store by its own record of what was acknowledged",
+        dir.display(),
+        match unknown { Some(count) => format!(" and a group of {count} was in flight"), None => String::new() }
+    )]
+    Unexpected {
+        /// RocksDB's directory.
+        dir: PathBuf,
+        /// The sequence number it holds now.
+        found: u64,
+        /// The sequence number that readers had seen.
+        published: u64,
+        /// Operations in the group whose outcome was unknown.
+        unknown: Option<u64>,
+    },
+    /// RocksDB could not do what it was asked, for a reason that may pass (no space, an I/O error).
+    #[error("{}: {detail}; try again when the disk works and has space", dir.display())]
+    Failed {
+        /// RocksDB's directory.
+        dir: PathBuf,
+        /// What RocksDB said.
+        detail: String,
+    },
+}
+
+const RECOVER: &str = ", or run `counterd recover`, which says what it gives up";
+
+impl OpenError {
+    /// What a failed read of the database in `dir` means for opening it.
+    pub(super) fn from_read(dir: &Path, error: ReadError) -> Self {
+        match error {
+            ReadError::RocksDb(error) => Self::from_rocksdb(dir, error),
+            ReadError::Closed | ReadError::NoFamily(_) => {
+                Self::Damaged { dir: dir.to_owned(), detail: error.to_string(), recoverable: false }
+            }
+        }
+    }
+
+    /// Sorts what RocksDB said when it opened `dir`.
+    pub(super) fn from_rocksdb(dir: &Path, error: rocksdb::Error) -> Self {
+        let kind = error.kind();
+        let detail = error.into_string();
+        let gone = detail.contains("No such file or directory");
+        let recoverable = !detail.contains(".sst") && !detail.contains("MANIFEST");
+        let dir = dir.to_owned();
+        match kind {
+            ErrorKind::IOError if !gone => Self::Failed { dir, detail },
+            ErrorKind::ShutdownInProgress
+            | ErrorKind::TimedOut
+            | ErrorKind::Aborted
+            | ErrorKind::Busy
+            | ErrorKind::TryAgain
+            | ErrorKind::Unknown => Self::Failed { dir, detail },
+            ErrorKind::IOError
+            | ErrorKind::NotFound
+            | ErrorKind::Corruption
+            | ErrorKind::NotSupported
+            | ErrorKind::InvalidArgument
+            | ErrorKind::MergeInProgress
+            | ErrorKind::Incomplete
+            | ErrorKind::Expired
+            | ErrorKind::CompactionTooLarge
+            | ErrorKind::ColumnFamilyDropped => Self::Damaged { dir, detail, recoverable },
+        }
+    }
+
+    /// Whether trying again can help, or a person is needed.
+    pub fn cause(&self) -> OpenCause {
+        match self {
+            Self::Locked { .. } => OpenCause::Locked,
+            Self::File(_) | Self::Failed { .. } => OpenCause::Transient,
+            Self::Unsupported { .. } => OpenCause::Unsupported,
+            Self::NotADirectory { .. }
+            | Self::Remains { .. }
+            | Self::AckedMissing { .. }
+            | Self::AckedDamaged { .. }
+            | Self::Missing { .. }
+            | Self::Behind { .. }
+            | Self::Lost { .. }
+            | Self::Damaged { .. }
+            | Self::OtherEpoch { .. }
+            | Self::Unexpected { .. } => OpenCause::Damage,
+        }
+    }
+}
+
+/// Why a commit, tick, flush or close failed. After any of them the store takes no further write:
+/// drop it and reopen; whether the group is on disk is known only then.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// RocksDB refused the write or its sync.
+    #[error("write or sync failed: {0}")]
+    Write(#[source] rocksdb::Error),
+    /// A flush or compaction failed in the background; later writes could not be made durable.
+    #[error("{errors} flushes or compactions failed in the background")]
+    Background {
+        /// How many RocksDB counted.
+        errors: u64,
+    },
+    /// The write is on disk, but recording it as acknowledged failed.
+    #[error(transparent)]
+    Acked(#[from] FileError),
+    /// The store lacks a family that the batch writes to.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// RocksDB's sequence number is not what this writer's batches add up to.
+    #[error("the store is at sequence {found}, expected {expected}: something else wrote to it")]
+    Sequence {
+        /// What RocksDB reports.
+        found: u64,
+        /// The acknowledged sequence and the batch's count.
+        expected: u64,
+    },
+    /// An earlier commit failed; this one was not tried.
+    #[error("an earlier write failed, so the store takes no more; reopen it")]
+    Poisoned,
+}
+
+/// Why a read failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// RocksDB could not read.
+    #[error("read failed: {0}")]
+    RocksDb(#[from] rocksdb::Error),
+    /// The store is closed or being reopened.
+    #[error("the store is closed; it is being reopened, or the server stops")]
+    Closed,
+    /// A column family is missing: the store was not opened by this program's procedure.
+    #[error("column family {0} is missing")]
+    NoFamily(&'static str),
+}

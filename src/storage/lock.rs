@@ -1,0 +1,80 @@
+//! One process at a time in a data directory.
+//!
+//! The lock is advisory and the kernel's: it ends with the process, however that ends, so there is
+//! no stale lock file to remove.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use super::error::{FileError, OpenError};
+
+/// The lock file's name in the data directory.
+pub const FILE_NAME: &str = "lock";
+
+/// Holds the data directory for this process until the last clone is dropped.
+#[derive(Debug, Clone)]
+pub struct DataDirLock {
+    data_dir: PathBuf,
+    _held: Arc<File>,
+}
+
+impl DataDirLock {
+    /// Takes the lock, making the directory (for its owner alone) when it is not there.
+    ///
+    /// # Errors
+    /// [`OpenError::Locked`] when another process holds it, [`OpenError::File`] when the directory
+    /// or the file cannot be made.
+    pub fn take(data_dir: &Path) -> Result<Self, OpenError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(data_dir)
+            .map_err(FileError::new("create", data_dir))?;
+        let path = data_dir.join(FILE_NAME);
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(FileError::new("open", &path))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self { data_dir: data_dir.to_owned(), _held: Arc::new(file) }),
+            Err(Errno::WOULDBLOCK) => Err(OpenError::Locked { path }),
+            Err(errno) => Err(FileError::new("lock", path)(io::Error::from(errno)).into()),
+        }
+    }
+
+    /// The directory that is held.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_held_lock_is_an_error_that_names_the_file_until_it_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let data_dir = dir.path().join("data");
+        let first = DataDirLock::take(&data_dir).unwrap();
+        let clone = first.clone();
+        drop(first);
+        let error = DataDirLock::take(&data_dir).unwrap_err();
+        assert!(matches!(error, OpenError::Locked { .. }), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains(data_dir.join("lock").to_str().unwrap()), "{text}");
+        assert!(text.contains("stop that process"), "{text}");
+        drop(clone);
+        DataDirLock::take(&data_dir).unwrap();
+    }
+}

@@ -1,0 +1,355 @@
+//! The checked opening: nothing is changed on disk until the store is known to hold everything
+//! that was acknowledged.
+//!
+//! RocksDB alone tolerates a torn tail of its log, as it must after a power cut, and so also a log
+//! that lost acknowledged writes. `ACKED` tells the two apart: the files that it names must not
+//! have shrunk, and a reading without a change on disk must reach the sequence number it holds.
+//! Only then is the store opened for writing.
+//!
+//! Kept out: what the records mean, and getting past damage (`recover`).
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rocksdb::DB;
+
+use super::acked::{self, Acked, Mark, Reading};
+use super::create;
+use super::error::{FileError, OpenError, ReadError};
+use super::expiry::Horizons;
+use super::files;
+use super::lock::DataDirLock;
+use super::reserve::{Reserve, Space, wal_limit};
+use super::schema::{
+    FORMAT_VERSION, Family, LogReading, MERGE_VERSION, META_EPOCH, META_VERSIONS, Schema,
+};
+use super::store::Store;
+use super::tables::{Reader, Tables};
+
+/// What an opening needs besides the logs it replays, in bytes.
+const OPENING_BYTES: u64 = 8 * 1024 * 1024;
+
+/// How a store is opened.
+#[derive(Debug, Clone)]
+pub struct StorageOptions {
+    /// The directory that holds `lock`, `reserve` and `store/`.
+    pub data_dir: PathBuf,
+    /// What RocksDB's cache and memtables may take together, in bytes.
+    pub memory: u64,
+    /// Length of the reserve file in bytes; `None`: as the file system suggests.
+    pub reserve: Option<u64>,
+}
+
+/// What a store that is opened again after a failed write must hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expectation {
+    /// The sequence number that readers have seen.
+    pub published_sequence: u64,
+    /// The count of the batch whose commit failed; `None` when no batch was in flight.
+    pub unknown_count: Option<u64>,
+    /// The epoch of the store that failed.
+    pub epoch: u64,
+}
+
+/// What became of the batch whose commit failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Landed {
+    /// It is not in the store.
+    Absent,
+    /// It is in the store, whole.
+    Present,
+    /// The store is of a greater epoch (it was restored or recovered): judged by `ACKED` alone, so
+    /// nothing in memory can be kept.
+    NewEpoch,
+}
+
+/// Where the parts of a store lie.
+#[derive(Debug, Clone)]
+pub(super) struct Paths {
+    pub data_dir: PathBuf,
+    pub store: PathBuf,
+    pub building: PathBuf,
+    pub db: PathBuf,
+    pub acked: PathBuf,
+}
+
+impl Paths {
+    pub fn new(data_dir: &Path) -> Self {
+        Self::at(data_dir.to_owned(), data_dir.join("store"))
+    }
+
+    pub fn at(data_dir: PathBuf, store: PathBuf) -> Self {
+        Self {
+            building: data_dir.join("store.new"),
+            db: store.join("db"),
+            acked: store.join(acked::FILE_NAME),
+            data_dir,
+            store,
+        }
+    }
+}
+
+/// A store that was checked and may be opened for writing.
+#[derive(Debug)]
+struct Checked {
+    turn: u64,
+    mark: Mark,
+    sequence: u64,
+}
+
+/// Opens the store in the directory that `lock` holds, or makes one where there is none; its epoch
+/// is then `now_ms`, milliseconds since 1970.
+pub(super) fn open(
+    lock: &DataDirLock,
+    options: &StorageOptions,
+    horizons: &Arc<Horizons>,
+    reader: &Reader,
+    now_ms: i64,
+) -> Result<Store, OpenError> {
+    let paths = Paths::new(lock.data_dir());
+    let reserve = Reserve::new(lock.data_dir(), options.reserve)?;
+    let schema = Schema::new(options.memory, wal_limit(reserve.bytes()), Arc::clone(horizons));
+    let created = !is_there(&paths)?;
+    if created {
+        let epoch = u64::try_from(now_ms).unwrap_or(0).max(1);
+        create::create(&paths, &schema, epoch)?;
+    }
+    let checked = check(&paths, &schema)?;
+    finish(lock, &paths, schema, checked, &reserve, reader, created)
+}
+
+/// Opens a store again after a failed write, if it holds what `expectation` says.
+pub(super) fn reopen(
+    lock: &DataDirLock,
+    options: &StorageOptions,
+    horizons: &Arc<Horizons>,
+    reader: &Reader,
+    expectation: &Expectation,
+) -> Result<(Store, Landed), OpenError> {
+    let paths = Paths::new(lock.data_dir());
+    let reserve = Reserve::new(lock.data_dir(), options.reserve)?;
+    let schema = Schema::new(options.memory, wal_limit(reserve.bytes()), Arc::clone(horizons));
+    if !is_there(&paths)? {
+        return Err(OpenError::Missing {
+            path: paths.store,
+            what: "the store that was open a moment ago",
+            recoverable: false,
+        });
+    }
+    let checked = check(&paths, &schema)?;
+    let landed = judge(&paths, &checked, expectation)?;
+    let store = finish(lock, &paths, schema, checked, &reserve, reader, false)?;
+    Ok((store, landed))
+}
+
+fn judge(
+    paths: &Paths,
+    checked: &Checked,
+    expectation: &Expectation,
+) -> Result<Landed, OpenError> {
+    let &Expectation { published_sequence, unknown_count, epoch } = expectation;
+    let unexpected = OpenError::Unexpected {
+        dir: paths.db.clone(),
+        found: checked.sequence,
+        published: published_sequence,
+        unknown: unknown_count,
+    };
+    if checked.mark.epoch > epoch {
+        return Ok(Landed::NewEpoch);
+    }
+    if checked.mark.epoch < epoch {
+        return Err(unexpected);
+    }
+    if checked.sequence == published_sequence {
+        return Ok(Landed::Absent);
+    }
+    match unknown_count {
+        Some(count) if checked.sequence == published_sequence + count => Ok(Landed::Present),
+        Some(_) | None => Err(unexpected),
+    }
+}
+
+/// Whether there is a store; an error when its place holds something else, or when only remains of
+/// one are found.
+fn is_there(paths: &Paths) -> Result<bool, OpenError> {
+    match fs::symlink_metadata(&paths.store) {
+        Ok(_) if paths.store.is_dir() => return Ok(true),
+        Ok(_) => return Err(OpenError::NotADirectory { path: paths.store.clone() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(FileError::new("look at", &paths.store)(error).into()),
+    }
+    let list = FileError::new("list", &paths.data_dir);
+    let entries = match fs::read_dir(&paths.data_dir) {
+        Ok(entries) => entries,
+        Err(error) => return Err(list(error).into()),
+    };
+    for entry in entries {
+        let entry = entry.map_err(FileError::new("list", &paths.data_dir))?;
+        let remains = entry.path();
+        if entry.file_name().to_string_lossy().starts_with("store.") && remains != paths.building {
+            return Err(OpenError::Remains { remains });
+        }
+    }
+    Ok(false)
+}
+
+/// Checks that the store holds everything that was acknowledged, changing nothing on disk.
+fn check(paths: &Paths, schema: &Schema) -> Result<Checked, OpenError> {
+    let (turn, mark) = match acked::read(&paths.acked)? {
+        Reading::Valid { turn, mark } => (turn, mark),
+        Reading::Damaged => return Err(OpenError::AckedDamaged { path: paths.acked.clone() }),
+        Reading::Missing => return Err(OpenError::AckedMissing { path: paths.acked.clone() }),
+    };
+    check_versions(&paths.acked, mark.format, mark.merge)?;
+    check_files(&paths.db, &mark)?;
+    let tables = read_only(&paths.db, schema)?;
+    check_meta(paths, &mark, &tables)?;
+    let sequence = tables.sequence();
+    if sequence < mark.sequence {
+        return Err(OpenError::Lost {
+            dir: paths.db.clone(),
+            acknowledged: mark.sequence,
+            replayed: sequence,
+        });
+    }
+    Ok(Checked { turn, mark, sequence })
+}
+
+/// Refuses a store of another format or merge operator.
+pub(super) fn check_versions(path: &Path, format: u32, merge: u32) -> Result<(), OpenError> {
+    for (what, found, known) in
+        [("format", format, FORMAT_VERSION), ("merge operator", merge, MERGE_VERSION)]
+    {
+        if found != known {
+            return Err(OpenError::Unsupported { path: path.to_owned(), what, found, known });
+        }
+    }
+    Ok(())
+}
+
+/// The files that `ACKED` names must be there, unless they became obsolete, and not have shrunk.
+fn check_files(db_dir: &Path, mark: &Mark) -> Result<(), OpenError> {
+    let Some(number) = files::current_manifest(db_dir)? else {
+        return Err(OpenError::Missing {
+            path: db_dir.join(files::CURRENT),
+            what: "it names the manifest, the list of tables and logs",
+            recoverable: false,
+        });
+    };
+    let path = files::manifest_path(db_dir, number);
+    let Some(size) = files::size_of(&path)? else {
+        return Err(OpenError::Missing {
+            path,
+            what: "the list of tables and logs",
+            recoverable: false,
+        });
+    };
+    let behind = if number == mark.manifest.number {
+        size < mark.manifest.size
+    } else {
+        number < mark.manifest.number
+    };
+    if behind {
+        return Err(OpenError::Behind {
+            path,
+            found: format!("{size} bytes long"),
+            recorded: format!(
+                "MANIFEST-{:06} of {} bytes",
+                mark.manifest.number, mark.manifest.size
+            ),
+        });
+    }
+    let path = files::wal_path(db_dir, mark.wal.number);
+    match files::size_of(&path)? {
+        Some(size) if size < mark.wal.size => Err(OpenError::Behind {
+            path,
+            found: format!("{size} bytes long"),
+            recorded: format!("{} bytes", mark.wal.size),
+        }),
+        // A log that is gone may have become obsolete; the sequence number tells.
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn check_meta(paths: &Paths, mark: &Mark, tables: &Tables) -> Result<(), OpenError> {
+    let (format, merge) = versions_of(tables).map_err(|error| OpenError::from_read(&paths.db, error))?;
+    check_versions(&paths.db, format, merge)?;
+    let store = epoch_of(tables).map_err(|error| OpenError::from_read(&paths.db, error))?;
+    if store != mark.epoch {
+        let path = paths.acked.clone();
+        return Err(OpenError::OtherEpoch { path, acked: mark.epoch, store });
+    }
+    Ok(())
+}
+
+/// Format and merge-operator version that the store itself holds; zero where it holds none.
+pub(super) fn versions_of(tables: &Tables) -> Result<(u32, u32), ReadError> {
+    let value = tables.get(Family::Meta, META_VERSIONS)?;
+    let bytes: Option<[u8; 8]> = value.and_then(|value| value[..].try_into().ok());
+    let both = u64::from_be_bytes(bytes.unwrap_or_default());
+    Ok(((both >> 32) as u32, both as u32))
+}
+
+/// The epoch that the store itself holds; zero where it holds none.
+pub(super) fn epoch_of(tables: &Tables) -> Result<u64, ReadError> {
+    let value = tables.get(Family::Meta, META_EPOCH)?;
+    let bytes: Option<[u8; 8]> = value.and_then(|value| value[..].try_into().ok());
+    Ok(u64::from_be_bytes(bytes.unwrap_or_default()))
+}
+
+/// Opens a database for reading, with every check; changes nothing on disk.
+pub(super) fn read_only(db_dir: &Path, schema: &Schema) -> Result<Tables, OpenError> {
+    let options = schema
+        .database(LogReading::Checked, false)
+        .map_err(|error| OpenError::from_rocksdb(db_dir, error))?;
+    let db = DB::open_cf_descriptors_read_only(&options, db_dir, schema.families(), false)
+        .map_err(|error| OpenError::from_rocksdb(db_dir, error))?;
+    Ok(Tables::new(db, options, schema))
+}
+
+/// Opens what was checked for writing, and records where it stands.
+fn finish(
+    lock: &DataDirLock,
+    paths: &Paths,
+    schema: Schema,
+    checked: Checked,
+    reserve: &Reserve,
+    reader: &Reader,
+    created: bool,
+) -> Result<Store, OpenError> {
+    let reserve_freed = make_room(paths, reserve)?;
+    if paths.building.exists() {
+        create::remove(&paths.building)?;
+    }
+    let refused = |error| OpenError::from_rocksdb(&paths.db, error);
+    let options = schema.database(LogReading::Checked, false).map_err(refused)?;
+    let db = DB::open_cf_descriptors(&options, &paths.db, schema.families()).map_err(refused)?;
+    let tables = Tables::new(db, options, &schema);
+    let Checked { turn, mark, sequence } = checked;
+    let opened = tables.sequence();
+    if opened != sequence {
+        return Err(OpenError::Failed {
+            dir: paths.db.clone(),
+            detail: format!("read up to {sequence}, but opened for writing up to {opened}"),
+        });
+    }
+    let live = files::live(&paths.db)?;
+    files::sync_file(&files::manifest_path(&paths.db, live.manifest.number))?;
+    let mut acked = Acked::resume(&paths.acked, turn, mark)?;
+    acked.write(Mark { sequence, wal: live.wal, manifest: live.manifest, ..mark })?;
+    acked.sync()?;
+    Ok(Store::new(lock.clone(), paths.db.clone(), tables, acked, reader.clone(), created, reserve_freed))
+}
+
+/// Frees the reserve when the disk has less room than replaying the logs may take. Says whether
+/// there was one to free.
+fn make_room(paths: &Paths, reserve: &Reserve) -> Result<bool, OpenError> {
+    let logs: u64 = files::wals(&paths.db)?.iter().map(|wal| wal.size).sum();
+    if Space::of(&paths.data_dir)?.available >= logs + OPENING_BYTES || !reserve.is_whole() {
+        return Ok(false);
+    }
+    reserve.free()?;
+    Ok(true)
+}

@@ -1,0 +1,203 @@
+//! Space put aside, so that a full disk can still be opened and mended.
+//!
+//! Opening replays the log into a table, which needs as much space as the log has. When the disk is
+//! full the reserve file is freed for that, and made again before writes are taken.
+//!
+//! Kept out: when to stop taking writes (`writer`'s mode) and how often to look.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
+
+use super::error::FileError;
+use super::files::sync_dir;
+
+/// The file's name in the data directory.
+pub const FILE_NAME: &str = "reserve";
+
+const MIB: u64 = 1024 * 1024;
+const LEAST_BYTES: u64 = 24 * MIB;
+const MOST_BYTES: u64 = 64 * MIB;
+const GIB: u64 = 1024 * MIB;
+
+/// A file system's size and what is free of it, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// All of it.
+    pub total: u64,
+    /// What an unprivileged process may still take.
+    pub available: u64,
+}
+
+impl Space {
+    /// Of the file system that `path` is on.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub fn of(path: &Path) -> Result<Self, FileError> {
+        let stat = rustix::fs::statvfs(path)
+            .map_err(|errno| FileError::new("ask the free space of", path)(errno.into()))?;
+        Ok(Self {
+            total: stat.f_blocks.saturating_mul(stat.f_frsize),
+            available: stat.f_bavail.saturating_mul(stat.f_frsize),
+        })
+    }
+
+    /// Default of `storage.min_free`: the smaller of 1 GiB and 5 % of the file system.
+    pub fn default_min_free(&self) -> u64 {
+        GIB.min(self.total / 20)
+    }
+
+    /// Length of the reserve file: the smaller of 64 MiB and 5 % of the file system, at least
+    /// 24 MiB.
+    pub fn default_reserve(&self) -> u64 {
+        MOST_BYTES.min(self.total / 20).max(LEAST_BYTES)
+    }
+}
+
+/// Length of all logs together from which RocksDB flushes: what the reserve can replay, less what
+/// the rest of an opening needs; at most 32 MiB.
+pub fn wal_limit(reserve_bytes: u64) -> u64 {
+    reserve_bytes.saturating_sub(20 * MIB).clamp(4 * MIB, 32 * MIB)
+}
+
+/// The reserve file of a data directory.
+#[derive(Debug, Clone)]
+pub struct Reserve {
+    path: PathBuf,
+    bytes: u64,
+}
+
+impl Reserve {
+    /// The reserve of `data_dir`, of `bytes` or (when `None`) as large as the file system suggests.
+    ///
+    /// # Errors
+    /// When the file system cannot be asked.
+    pub fn new(data_dir: &Path, bytes: Option<u64>) -> Result<Self, FileError> {
+        let bytes = match bytes {
+            Some(bytes) => bytes,
+            None => Space::of(data_dir)?.default_reserve(),
+        };
+        Ok(Self { path: data_dir.join(FILE_NAME), bytes })
+    }
+
+    /// How long the file is to be, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether the file is there and holds its space.
+    pub fn is_whole(&self) -> bool {
+        fs::symlink_metadata(&self.path).is_ok_and(|metadata| {
+            metadata.len() >= self.bytes && metadata.blocks().saturating_mul(512) >= self.bytes
+        })
+    }
+
+    /// Makes the file, unless it is whole. A failure leaves none.
+    ///
+    /// # Errors
+    /// When the disk has no room for it, or cannot write it.
+    pub fn make(&self) -> Result<(), FileError> {
+        if self.is_whole() {
+            return Ok(());
+        }
+        let made = self.fill().map_err(FileError::new("make the reserve", &self.path));
+        if made.is_err() {
+            // What is half made serves no one, and its space is wanted.
+            self.free()?;
+        }
+        made
+    }
+
+    fn fill(&self) -> io::Result<()> {
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&self.path)?;
+        match fallocate(&file, FallocateFlags::empty(), 0, self.bytes) {
+            Ok(()) => {}
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+                let zeros = vec![0; MIB as usize];
+                let mut at = 0;
+                while at < self.bytes {
+                    let length = MIB.min(self.bytes - at);
+                    let part = zeros.get(..length as usize).unwrap_or(&zeros);
+                    file.write_all_at(part, at)?;
+                    at += length;
+                }
+            }
+            Err(errno) => return Err(errno.into()),
+        }
+        file.sync_all()
+    }
+
+    /// Gives the space back. Without a file it does nothing.
+    ///
+    /// # Errors
+    /// When the file cannot be removed.
+    pub fn free(&self) -> Result<(), FileError> {
+        match fs::remove_file(&self.path) {
+            Ok(()) => match self.path.parent() {
+                Some(dir) => sync_dir(dir),
+                None => Ok(()),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(FileError::new("remove", &self.path)(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn sizes_follow_the_file_system() {
+        let of = |total| Space { total, available: 0 };
+        assert_eq!(of(100 * MIB).default_reserve(), 24 * MIB);
+        assert_eq!(of(1000 * MIB).default_reserve(), 50 * MIB);
+        assert_eq!(of(1000 * GIB).default_reserve(), 64 * MIB);
+        assert_eq!(of(1000 * MIB).default_min_free(), 50 * MIB);
+        assert_eq!(of(1000 * GIB).default_min_free(), GIB);
+        assert_eq!(wal_limit(24 * MIB), 4 * MIB);
+        assert_eq!(wal_limit(50 * MIB), 30 * MIB);
+        assert_eq!(wal_limit(64 * MIB), 32 * MIB);
+    }
+
+    #[test]
+    fn the_reserve_takes_real_space_and_gives_it_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let reserve = Reserve::new(dir.path(), Some(2 * MIB)).unwrap();
+        assert!(!reserve.is_whole());
+        reserve.make().unwrap();
+        assert!(reserve.is_whole());
+        let sparse = OpenOptions::new()
+            .write(true)
+            .truncate(true)
+            .open(dir.path().join(FILE_NAME))
+            .unwrap();
+        sparse.set_len(2 * MIB).unwrap();
+        assert!(!reserve.is_whole(), "a hole holds no space");
+        reserve.make().unwrap();
+        reserve.free().unwrap();
+        reserve.free().unwrap();
+        assert!(!reserve.is_whole() && !dir.path().join(FILE_NAME).exists());
+    }
+
+    #[test]
+    fn a_reserve_that_does_not_fit_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let more_than_there_is = Space::of(dir.path()).unwrap().total * 2;
+        let reserve = Reserve::new(dir.path(), Some(more_than_there_is)).unwrap();
+        let error = reserve.make().unwrap_err();
+        assert!(error.to_string().contains("reserve"), "{error}");
+        assert!(!dir.path().join(FILE_NAME).exists());
+    }
+}

@@ -1,0 +1,316 @@
+//! The column families, their options, and the versions of what is in them.
+//!
+//! Every way of opening (reading, writing, recovering) takes its options from here: a store that
+//! tracked its logs crashes a reader that has the tracking off, and a family opened without its
+//! merge operator cannot be read.
+//!
+//! Kept out: the layout of keys and values (`keys`, `value`).
+
+use std::sync::Arc;
+
+use rocksdb::statistics::StatsLevel;
+use rocksdb::{
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor,
+    DEFAULT_COLUMN_FAMILY_NAME, DBCompressionType, DBRecoveryMode, Options, WriteBufferManager,
+};
+
+use super::expiry::{self, Horizons};
+use super::merge;
+
+/// Version of families, keys and values. A store of another version is refused.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Version of the merge operator: its operands and how they fold. A store of another version is
+/// refused, because operands that wait in it would fold otherwise.
+pub const MERGE_VERSION: u32 = 1;
+
+/// Key in [`Family::Meta`] of the format and merge-operator version, 4 bytes each, big-endian.
+pub const META_VERSIONS: &[u8] = b"store.versions";
+
+/// Key in [`Family::Meta`] of the epoch, 8 bytes, big-endian.
+pub const META_EPOCH: &[u8] = b"store.epoch";
+
+const MERGE_OPERATOR_NAME: &str = "counterd.counters.1";
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+const DAY_SECONDS: u64 = 24 * 60 * 60;
+
+/// A column family: one kind of record.
+///
+/// `history`, `samples` and `windows` hold nothing yet. They are made with the store all the same,
+/// so that a later version fills them without another format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Family {
+    /// Versions, epoch, zone, last revision, highest day, store time, horizons.
+    Meta,
+    /// Definitions of live and gone counters.
+    Definitions,
+    /// The counters' values: the one family with a merge operator.
+    Counters,
+    /// Day records, a partition for each local day.
+    Days,
+    /// The user ids that `unique` counters have counted, day first.
+    Dedup,
+    /// Outcomes of requests with an idempotency key, by bucket of store time.
+    Idempotency,
+    /// Closed days, by counter.
+    History,
+    /// The minutes of a day.
+    Samples,
+    /// Counters over a moving window.
+    Windows,
+}
+
+impl Family {
+    /// All of them, in the order in which they were created.
+    pub const ALL: [Self; 9] = [
+        Self::Meta,
+        Self::Definitions,
+        Self::Counters,
+        Self::Days,
+        Self::Dedup,
+        Self::Idempotency,
+        Self::History,
+        Self::Samples,
+        Self::Windows,
+    ];
+
+    /// RocksDB's name of the family.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Meta => "meta",
+            Self::Definitions => "definitions",
+            Self::Counters => "counters",
+            Self::Days => "days",
+            Self::Dedup => "dedup",
+            Self::Idempotency => "idempotency",
+            Self::History => "history",
+            Self::Samples => "samples",
+            Self::Windows => "windows",
+        }
+    }
+
+    /// Whether the keys begin with the day or bucket in which a record ends, so that whole files
+    /// of them can be dropped.
+    pub const fn is_partitioned(self) -> bool {
+        match self {
+            Self::Days | Self::Dedup | Self::Idempotency | Self::Samples => true,
+            Self::Meta | Self::Definitions | Self::Counters | Self::History | Self::Windows => {
+                false
+            }
+        }
+    }
+
+    /// Position in [`Family::ALL`].
+    pub(super) const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// How strictly the log is read when a store is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogReading {
+    /// Up to the first torn record, and every closed log must be there and whole. The only way
+    /// that serves.
+    Checked,
+    /// Up to the first damaged record, whatever is missing: for `recover`, on a copy.
+    PointInTime,
+    /// Whatever can be read, with the damaged records left out: for `recover`, on a copy, when a
+    /// table is ahead of the damaged log.
+    SkipDamaged,
+}
+
+/// What all options of one store share: the memory that may be used and what RocksDB calls back.
+pub struct Schema {
+    cache: Cache,
+    write_buffers: WriteBufferManager,
+    horizons: Arc<Horizons>,
+    wal_limit: u64,
+}
+
+impl Schema {
+    /// `memory` is what RocksDB's cache and memtables may take together, in bytes; `wal_limit` the
+    /// length of all logs together from which RocksDB flushes.
+    pub fn new(memory: u64, wal_limit: u64, horizons: Arc<Horizons>) -> Self {
+        let memory = usize::try_from(memory).unwrap_or(usize::MAX);
+        let cache = Cache::new_hyper_clock_cache(memory, 0);
+        let write_buffers = WriteBufferManager::new_write_buffer_manager_with_cache(
+            (memory / 3).clamp(MIB, 64 * MIB),
+            false,
+            cache.clone(),
+        );
+        Self { cache, write_buffers, horizons, wal_limit }
+    }
+
+    /// The cache that blocks, filters, indexes and memtables are charged to.
+    pub fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    /// What the memtables are counted by.
+    pub fn write_buffers(&self) -> &WriteBufferManager {
+        &self.write_buffers
+    }
+
+    /// Options of the database. `create` makes it and its families; never with a store that may be
+    /// there, for RocksDB takes a missing `CURRENT` as leave to delete the tables.
+    ///
+    /// # Errors
+    /// When this RocksDB does not know an option; a fault of the build.
+    pub fn database(&self, reading: LogReading, create: bool) -> Result<Options, rocksdb::Error> {
+        let tracked = match reading {
+            LogReading::Checked => true,
+            LogReading::PointInTime | LogReading::SkipDamaged => false,
+        };
+        // First, on fresh options: what it returns has forgotten the caches it must outlive.
+        let mut options = Options::default()
+            .get_options_from_string(format!("track_and_verify_wals={tracked}"))?;
+        options.set_track_and_verify_wals_in_manifest(tracked);
+        options.set_wal_recovery_mode(match reading {
+            LogReading::Checked | LogReading::PointInTime => DBRecoveryMode::PointInTime,
+            LogReading::SkipDamaged => DBRecoveryMode::SkipAnyCorruptedRecord,
+        });
+        options.create_if_missing(create);
+        options.create_missing_column_families(create);
+        options.set_paranoid_checks(true);
+        // Every write is synced, so this costs nothing; it makes a log error final at once, where
+        // RocksDB would otherwise resume on its own and may apply half a batch.
+        options.set_manual_wal_flush(true);
+        // A flush leaves all families at one point of the log.
+        options.set_atomic_flush(true);
+        options.set_recycle_log_file_num(0);
+        options.set_wal_bytes_per_sync(0);
+        options.set_bytes_per_sync(MIB as u64);
+        options.set_max_total_wal_size(self.wal_limit);
+        options.set_max_background_jobs(2);
+        options.set_max_open_files(-1);
+        options.set_max_log_file_size(8 * MIB);
+        options.set_keep_log_file_num(5);
+        options.set_write_buffer_manager(&self.write_buffers);
+        options.enable_statistics();
+        options.set_statistics_level(StatsLevel::ExceptDetailedTimers);
+        Ok(options)
+    }
+
+    /// Every family with its options.
+    pub fn families(&self) -> Vec<ColumnFamilyDescriptor> {
+        let default = self.plain(MIB);
+        std::iter::once(ColumnFamilyDescriptor::new(DEFAULT_COLUMN_FAMILY_NAME, default))
+            .chain(
+                Family::ALL
+                    .map(|family| ColumnFamilyDescriptor::new(family.name(), self.family(family))),
+            )
+            .collect()
+    }
+
+    fn family(&self, family: Family) -> Options {
+        match family {
+            Family::Meta => self.plain(MIB),
+            Family::Definitions => self.plain(4 * MIB),
+            Family::Counters => {
+                let mut options = self.plain(4 * MIB);
+                options.set_merge_operator(
+                    MERGE_OPERATOR_NAME,
+                    merge::full_merge,
+                    merge::partial_merge,
+                );
+                options
+            }
+            Family::Days => {
+                let mut options = self.plain(4 * MIB);
+                options.set_compaction_filter("days", expiry::days_filter(&self.horizons));
+                options.set_periodic_compaction_seconds(7 * DAY_SECONDS);
+                options
+            }
+            Family::Dedup => {
+                let mut options = self.looked_up();
+                options.set_compaction_filter("dedup", expiry::dedup_filter(&self.horizons));
+                options
+            }
+            Family::Idempotency => {
+                let mut options = self.looked_up();
+                options
+                    .set_compaction_filter("idempotency", expiry::idempotency_filter(&self.horizons));
+                options
+            }
+            Family::History => {
+                let mut options = self.plain(4 * MIB);
+                options.set_compression_type(DBCompressionType::Zstd);
+                let mut table = self.table(16 * KIB);
+                table.set_bloom_filter(10.0, false);
+                options.set_block_based_table_factory(&table);
+                options
+            }
+            Family::Samples | Family::Windows => self.plain(4 * MIB),
+        }
+    }
+
+    /// A family of moderate size that is mostly scanned.
+    fn plain(&self, write_buffer: usize) -> Options {
+        let mut options = Options::default();
+        options.set_write_buffer_size(write_buffer);
+        options.set_compression_type(DBCompressionType::Lz4);
+        let mut table = self.table(4 * KIB);
+        table.set_bloom_filter(10.0, false);
+        options.set_block_based_table_factory(&table);
+        options
+    }
+
+    /// A family of many small records that are looked up by their whole key, most of them absent.
+    fn looked_up(&self) -> Options {
+        let mut options = Options::default();
+        options.set_write_buffer_size(16 * MIB);
+        options.set_max_write_buffer_number(3);
+        options.set_target_file_size_base(32 * MIB as u64);
+        options.set_level_compaction_dynamic_level_bytes(true);
+        options.set_compression_type(DBCompressionType::Lz4);
+        options.set_bottommost_compression_type(DBCompressionType::Zstd);
+        options.set_periodic_compaction_seconds(7 * DAY_SECONDS);
+        // Neither works without the other.
+        options.set_memtable_prefix_bloom_ratio(0.05);
+        options.set_memtable_whole_key_filtering(true);
+        let mut table = self.table(4 * KIB);
+        table.set_hybrid_ribbon_filter(10.0, 1);
+        table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+        table.set_partition_filters(true);
+        table.set_pin_top_level_index_and_filter(true);
+        options.set_block_based_table_factory(&table);
+        options
+    }
+
+    fn table(&self, block: usize) -> BlockBasedOptions {
+        let mut table = BlockBasedOptions::default();
+        table.set_block_cache(&self.cache);
+        table.set_block_size(block);
+        table.set_whole_key_filtering(true);
+        table.set_cache_index_and_filter_blocks(true);
+        table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+        table
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_keep_their_names_and_order() {
+        let names = Family::ALL.map(Family::name);
+        let expected = [
+            "meta",
+            "definitions",
+            "counters",
+            "days",
+            "dedup",
+            "idempotency",
+            "history",
+            "samples",
+            "windows",
+        ];
+        assert_eq!(names, expected);
+        for (at, family) in Family::ALL.into_iter().enumerate() {
+            assert_eq!(family.index(), at);
+        }
+    }
+}

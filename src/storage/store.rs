@@ -1,0 +1,284 @@
+//! The live store: one writer's handle.
+//!
+//! A commit is one synced write, recorded in `ACKED` before it returns. Any error ends the handle:
+//! whether the group is on disk is known only after it was dropped and opened again.
+//!
+//! Kept out: what is written, and when to reopen (`writer`).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rocksdb::{FlushOptions, WriteBatch, WriteOptions};
+
+use super::acked::{Acked, Mark};
+use super::batch::{Batch, Change};
+use super::error::{CommitError, OpenError, ReadError};
+use super::expiry::Horizons;
+use super::files::{self, Live};
+use super::lock::DataDirLock;
+use super::open::{self, Expectation, Landed, StorageOptions};
+use super::schema::Family;
+use super::tables::{Reader, Tables};
+
+/// What [`Store::tick`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tick {
+    /// RocksDB began a new log: commit a group now, with the meta record alone if nothing waits.
+    /// Until a group is in the new log, the loss of the old one's tail could go unseen.
+    pub group_due: bool,
+    /// RocksDB holds writes back because flushes or compactions do not keep up.
+    pub write_stopped: bool,
+}
+
+/// An open store. It belongs to one thread, the writer's; others read through a [`Reader`].
+pub struct Store {
+    tables: Arc<Tables>,
+    acked: Acked,
+    reader: Reader,
+    db_dir: PathBuf,
+    write_options: WriteOptions,
+    recorded: Live,
+    poisoned: bool,
+    created: bool,
+    reserve_freed: bool,
+    synced_sequence: u64,
+    _lock: DataDirLock,
+}
+
+impl Store {
+    /// Opens the store in the directory that `lock` holds, or makes an empty one where there is
+    /// none. `reader` reads from it from then on. `now_ms`, milliseconds since 1970, is the epoch
+    /// of a new store.
+    ///
+    /// # Errors
+    /// When the store would not hold all that was acknowledged, or cannot be opened; nothing on
+    /// disk is changed then.
+    pub fn open(
+        lock: &DataDirLock,
+        options: &StorageOptions,
+        horizons: &Arc<Horizons>,
+        reader: &Reader,
+        now_ms: i64,
+    ) -> Result<Self, OpenError> {
+        open::open(lock, options, horizons, reader, now_ms)
+    }
+
+    /// Opens a store again after a failed commit, once the failed handle was dropped. It must hold
+    /// what was published, or that and the batch in flight, or be of a greater epoch; that the
+    /// values agree too is the caller's to check.
+    ///
+    /// # Errors
+    /// As [`Store::open`], and [`OpenError::Unexpected`] when it holds anything else.
+    pub fn reopen(
+        lock: &DataDirLock,
+        options: &StorageOptions,
+        horizons: &Arc<Horizons>,
+        reader: &Reader,
+        expectation: &Expectation,
+    ) -> Result<(Self, Landed), OpenError> {
+        open::reopen(lock, options, horizons, reader, expectation)
+    }
+
+    pub(super) fn new(
+        lock: DataDirLock,
+        db_dir: PathBuf,
+        tables: Tables,
+        acked: Acked,
+        reader: Reader,
+        created: bool,
+        reserve_freed: bool,
+    ) -> Self {
+        let tables = Arc::new(tables);
+        reader.attach(&tables);
+        let mut write_options = WriteOptions::default();
+        write_options.set_sync(true);
+        let Mark { wal, manifest, sequence, .. } = acked.mark();
+        Self {
+            tables,
+            acked,
+            reader,
+            db_dir,
+            write_options,
+            recorded: Live { wal, manifest },
+            poisoned: false,
+            created,
+            reserve_freed,
+            synced_sequence: sequence,
+            _lock: lock,
+        }
+    }
+
+    /// Which history the store is on: milliseconds since 1970 at its start.
+    pub fn epoch(&self) -> u64 {
+        self.acked.mark().epoch
+    }
+
+    /// The sequence number up to which everything is durable and may be acknowledged.
+    pub fn sequence(&self) -> u64 {
+        self.acked.mark().sequence
+    }
+
+    /// Whether this opening made the store.
+    pub fn was_created(&self) -> bool {
+        self.created
+    }
+
+    /// Whether this opening had to free the reserve; it is to be made again before writes are
+    /// taken.
+    pub fn reserve_was_freed(&self) -> bool {
+        self.reserve_freed
+    }
+
+    /// Whether an earlier failure ended this handle.
+    pub fn is_poisoned(&self) -> bool {
+        self.poisoned
+    }
+
+    /// What the store holds, the last commit included.
+    pub fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    /// Writes `batch` and syncs it, then records it as acknowledged. An empty batch does nothing.
+    ///
+    /// # Errors
+    /// After any error nobody may be told that the batch was written, or that it was not; the
+    /// store takes no further write.
+    pub fn commit(&mut self, batch: &Batch) -> Result<(), CommitError> {
+        self.usable()?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let outcome = self.write(batch);
+        self.poisoned |= outcome.is_err();
+        outcome
+    }
+
+    fn write(&mut self, batch: &Batch) -> Result<(), CommitError> {
+        let expected = self.sequence() + batch.count();
+        let batch = to_rocksdb(&self.tables, batch)?;
+        self.tables.db().write_opt(batch, &self.write_options).map_err(CommitError::Write)?;
+        let found = self.tables.sequence();
+        if found != expected {
+            return Err(CommitError::Sequence { found, expected });
+        }
+        Ok(self.acked.advance(found)?)
+    }
+
+    /// To be called about once a second: records how long the live log and manifest are, so that
+    /// their loss is seen even where the sequence number would not tell, and looks for failures
+    /// in the background.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn tick(&mut self) -> Result<Tick, CommitError> {
+        self.usable()?;
+        let outcome = self.look();
+        self.poisoned |= outcome.is_err();
+        outcome
+    }
+
+    fn look(&mut self) -> Result<Tick, CommitError> {
+        let errors = self.tables.background_errors();
+        if errors > 0 {
+            return Err(CommitError::Background { errors });
+        }
+        let live = files::live(&self.db_dir)?;
+        let group_due = live.wal.number != self.recorded.wal.number;
+        self.record(live)?;
+        Ok(Tick { group_due, write_stopped: self.tables.is_write_stopped() })
+    }
+
+    fn record(&mut self, live: Live) -> Result<(), CommitError> {
+        if live == self.recorded && self.sequence() == self.synced_sequence {
+            return Ok(());
+        }
+        if live.wal != self.recorded.wal {
+            files::sync_file(&files::wal_path(&self.db_dir, live.wal.number))?;
+        }
+        if live.manifest != self.recorded.manifest {
+            files::sync_file(&files::manifest_path(&self.db_dir, live.manifest.number))?;
+        }
+        let mark = self.acked.mark();
+        self.acked.write(Mark { wal: live.wal, manifest: live.manifest, ..mark })?;
+        self.acked.sync()?;
+        self.recorded = live;
+        self.synced_sequence = mark.sequence;
+        Ok(())
+    }
+
+    /// Drops whole files of a partitioned family whose keys all lie below `end`, the bare prefix
+    /// of the first day or bucket that stays. What shares a file with later keys, and what is not
+    /// yet compacted, is left to the compaction filter. Other families are left alone.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn drop_whole_files(&mut self, family: Family, end: &[u8]) -> Result<(), CommitError> {
+        self.usable()?;
+        if !family.is_partitioned() {
+            return Ok(());
+        }
+        let handle = self.tables.handle(family)?;
+        let outcome = self.tables.db().delete_file_in_range_cf(handle, &[][..], end);
+        self.poisoned |= outcome.is_err();
+        outcome.map_err(CommitError::Write)
+    }
+
+    /// Moves everything from the log into tables.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn flush(&mut self) -> Result<(), CommitError> {
+        self.usable()?;
+        let outcome = self.tables.flush();
+        self.poisoned |= outcome.is_err();
+        outcome.map_err(CommitError::Write)
+    }
+
+    /// Closes the store with nothing left to replay. Dropping it instead loses nothing either.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn close(mut self) -> Result<(), CommitError> {
+        self.flush()?;
+        let live = files::live(&self.db_dir)?;
+        self.record(live)
+    }
+
+    fn usable(&self) -> Result<(), CommitError> {
+        if self.poisoned { Err(CommitError::Poisoned) } else { Ok(()) }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.reader.detach();
+    }
+}
+
+impl Tables {
+    pub(super) fn flush(&self) -> Result<(), rocksdb::Error> {
+        let handles: Vec<_> =
+            Family::ALL.into_iter().filter_map(|family| self.handle(family).ok()).collect();
+        self.db().flush_cfs_opt(&handles, &FlushOptions::default())
+    }
+}
+
+/// RocksDB's form of a batch.
+pub(super) fn to_rocksdb(tables: &Tables, batch: &Batch) -> Result<WriteBatch, ReadError> {
+    let mut handles = [None; Family::ALL.len()];
+    let mut converted = WriteBatch::with_capacity_bytes(batch.bytes() + 16 * batch.count() as usize);
+    for (family, key, change) in batch.changes() {
+        let slot = handles.get_mut(family.index()).ok_or(ReadError::NoFamily(family.name()))?;
+        let handle = match *slot {
+            Some(handle) => handle,
+            None => *slot.insert(tables.handle(family)?),
+        };
+        match change {
+            Change::Put(value) => converted.put_cf(handle, key, value),
+            Change::Merge(operand) => converted.merge_cf(handle, key, operand),
+            Change::Delete => converted.delete_cf(handle, key),
+        }
+    }
+    Ok(converted)
+}

@@ -1,0 +1,176 @@
+//! Reading: records by key and by range, and RocksDB's own figures.
+//!
+//! [`Tables`] is an open database. [`Reader`] is a handle for other threads that does not keep it
+//! open: a store that failed must close before it can be reopened.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use rocksdb::statistics::{Histogram, Ticker};
+use rocksdb::{
+    Cache, ColumnFamily, DB, DBPinnableSlice, Options, ReadOptions, WriteBufferManager, properties,
+};
+
+use super::error::ReadError;
+use super::schema::{Family, Schema};
+
+/// An open database: reads, and the figures that RocksDB keeps of itself.
+pub struct Tables {
+    db: DB,
+    options: Options,
+    cache: Cache,
+    write_buffers: WriteBufferManager,
+}
+
+impl Tables {
+    pub(super) fn new(db: DB, options: Options, schema: &Schema) -> Self {
+        let cache = schema.cache().clone();
+        let write_buffers = schema.write_buffers().clone();
+        Self { db, options, cache, write_buffers }
+    }
+
+    pub(super) fn db(&self) -> &DB {
+        &self.db
+    }
+
+    pub(super) fn handle(&self, family: Family) -> Result<&ColumnFamily, ReadError> {
+        self.db.cf_handle(family.name()).ok_or(ReadError::NoFamily(family.name()))
+    }
+
+    /// The value of `key`, without copying it.
+    ///
+    /// # Errors
+    /// When RocksDB cannot read it.
+    pub fn get(
+        &self,
+        family: Family,
+        key: &[u8],
+    ) -> Result<Option<DBPinnableSlice<'_>>, ReadError> {
+        Ok(self.db.get_pinned_cf(self.handle(family)?, key)?)
+    }
+
+    /// The values of `keys`, which must be in ascending order; one answer a key.
+    ///
+    /// # Errors
+    /// When RocksDB cannot read one of them.
+    pub fn get_sorted(
+        &self,
+        family: Family,
+        keys: &[&[u8]],
+    ) -> Result<Vec<Option<DBPinnableSlice<'_>>>, ReadError> {
+        let handle = self.handle(family)?;
+        let values = self.db.batched_multi_get_cf(handle, keys.iter().copied(), true);
+        values.into_iter().map(|value| value.map_err(ReadError::from)).collect()
+    }
+
+    /// Calls `visit` with every record from `start` on (the first one when empty), in order of
+    /// keys, until `end` (exclusive; `None`: the last one) or until `visit` breaks. Reads one
+    /// state of the family, whatever is written meanwhile, and leaves the cache alone.
+    ///
+    /// # Errors
+    /// When RocksDB cannot read on.
+    pub fn scan(
+        &self,
+        family: Family,
+        start: &[u8],
+        end: Option<&[u8]>,
+        mut visit: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        let mut options = ReadOptions::default();
+        options.fill_cache(false);
+        if let Some(end) = end {
+            options.set_iterate_upper_bound(end);
+        }
+        let mut records = self.db.raw_iterator_cf_opt(self.handle(family)?, options);
+        records.seek(start);
+        while let Some((key, value)) = records.item() {
+            if visit(key, value).is_break() {
+                return Ok(());
+            }
+            records.next();
+        }
+        Ok(records.status()?)
+    }
+
+    /// RocksDB's sequence number: the operations written so far.
+    pub fn sequence(&self) -> u64 {
+        self.db.latest_sequence_number()
+    }
+
+    /// Flushes and compactions that failed since the store was opened.
+    pub fn background_errors(&self) -> u64 {
+        self.database_property(properties::BACKGROUND_ERRORS)
+    }
+
+    /// Whether RocksDB holds writes back, because flushes or compactions do not keep up.
+    pub fn is_write_stopped(&self) -> bool {
+        self.database_property(properties::IS_WRITE_STOPPED) != 0
+    }
+
+    fn database_property(&self, name: &rocksdb::properties::PropName) -> u64 {
+        self.db.property_int_value(name).ok().flatten().unwrap_or(0)
+    }
+
+    /// A property of one family, such as those in [`rocksdb::properties`]; 0 when there is none.
+    pub fn property(&self, family: Family, name: impl rocksdb::CStrLike) -> u64 {
+        self.handle(family)
+            .ok()
+            .and_then(|handle| self.db.property_int_value_cf(handle, name).ok().flatten())
+            .unwrap_or(0)
+    }
+
+    /// Bytes in the block cache, what memtables are charged to it included.
+    pub fn cache_bytes(&self) -> u64 {
+        self.cache.get_usage() as u64
+    }
+
+    /// Bytes in memtables.
+    pub fn memtable_bytes(&self) -> u64 {
+        self.write_buffers.get_usage() as u64
+    }
+
+    /// One of RocksDB's counters, since the store was opened.
+    pub fn ticker(&self, ticker: Ticker) -> u64 {
+        self.options.get_ticker_count(ticker)
+    }
+
+    /// Sum and count of one of RocksDB's histograms, since the store was opened.
+    pub fn histogram(&self, histogram: Histogram) -> (u64, u64) {
+        let data = self.options.get_histogram_data(histogram);
+        (data.sum(), data.count())
+    }
+}
+
+/// Reads for other threads than the writer's. Cheap to clone; it survives a reopen, during which it
+/// answers [`ReadError::Closed`]. It reads what is committed, which at any moment may be a group
+/// further than what was published.
+#[derive(Clone, Default)]
+pub struct Reader {
+    slot: Arc<RwLock<Option<Arc<Tables>>>>,
+}
+
+impl Reader {
+    /// Calls `read` with the open tables. Closing the store waits for it, so it is to be short.
+    ///
+    /// # Errors
+    /// [`ReadError::Closed`] while no store is open, else what `read` returns.
+    pub fn with<T>(
+        &self,
+        read: impl FnOnce(&Tables) -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
+        let Some(slot) = self.slot.try_read() else { return Err(ReadError::Closed) };
+        match slot.as_ref() {
+            Some(tables) => read(tables),
+            None => Err(ReadError::Closed),
+        }
+    }
+
+    pub(super) fn attach(&self, tables: &Arc<Tables>) {
+        *self.slot.write() = Some(Arc::clone(tables));
+    }
+
+    pub(super) fn detach(&self) {
+        *self.slot.write() = None;
+    }
+}
