@@ -61,7 +61,8 @@ impl Day {
         Day((self.0 - 1).max(Self::MIN.0))
     }
 
-    fn clamped(days: i64) -> Day {
+    /// The day that lies `days` after 1970-01-01, or the nearest there is.
+    pub(crate) fn clamped(days: i64) -> Day {
         let days = days.clamp(i64::from(Self::MIN.0), i64::from(Self::MAX.0));
         i32::try_from(days).map_or(Self::MAX, Day)
     }
@@ -175,8 +176,13 @@ impl FromStr for DayStart {
     type Err = NotADayStart;
 
     fn from_str(s: &str) -> Result<DayStart, NotADayStart> {
-        let &[h1 @ b'0'..=b'2', h2 @ b'0'..=b'9', b':', m1 @ b'0'..=b'5', m2 @ b'0'..=b'9'] =
-            s.as_bytes()
+        let &[
+            h1 @ b'0'..=b'2',
+            h2 @ b'0'..=b'9',
+            b':',
+            m1 @ b'0'..=b'5',
+            m2 @ b'0'..=b'9',
+        ] = s.as_bytes()
         else {
             return Err(NotADayStart);
         };

@@ -12,6 +12,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod counter;
+pub mod current_day;
 pub mod http;
 pub mod lifecycle;
 pub mod metrics;

@@ -135,7 +135,9 @@ fn day_starts_are_times_of_day() {
     for text in ["00:00", "04:00", "09:05", "19:30", "23:59"] {
         assert_eq!(text.parse::<DayStart>().unwrap().to_string(), text);
     }
-    for text in ["", "4:00", "24:00", "29:00", "12:60", "12:5", "1200", "-1:00", "04:00:00"] {
+    for text in [
+        "", "4:00", "24:00", "29:00", "12:60", "12:5", "1200", "-1:00", "04:00:00",
+    ] {
         assert_eq!(text.parse::<DayStart>(), Err(NotADayStart), "{text:?}");
     }
 }
@@ -180,7 +182,12 @@ fn the_machine_s_zone_is_found_by_name_only() {
     for (tz, localtime, name, warns) in [
         (Some("Asia/Tokyo"), &berlin, "Asia/Tokyo", false),
         (Some(":Asia/Tokyo"), &berlin, "Asia/Tokyo", false),
-        (Some("/usr/share/zoneinfo/Asia/Tokyo"), &berlin, "Asia/Tokyo", false),
+        (
+            Some("/usr/share/zoneinfo/Asia/Tokyo"),
+            &berlin,
+            "Asia/Tokyo",
+            false,
+        ),
         (Some(""), &berlin, "UTC", false),
         (Some("CET-1CEST,M3.5.0"), &berlin, "UTC", true),
         (None, &berlin, "Europe/Berlin", false),
@@ -232,7 +239,11 @@ fn near_a_transition() -> impl Strategy<Value = (Calendar, i64)> {
     )
         .prop_map(|(zone, minutes, second, away)| {
             // Half of the day starts lie where offsets change in practice.
-            let minutes = if minutes % 2 == 0 { minutes % 240 } else { minutes };
+            let minutes = if minutes % 2 == 0 {
+                minutes % 240
+            } else {
+                minutes
+            };
             let calendar = Calendar::new(&zone, DayStart { minutes }).unwrap();
             let from = Timestamp::from_second(second).unwrap();
             let near = calendar
