@@ -158,7 +158,10 @@ fn an_accepted_jump_back_keeps_the_day_until_the_calendar_catches_up() {
     assert_eq!(f.current.behind_ms(), 9 * DAY_MS + 12 * HOUR);
     f.clock.advance(9 * DAY_MS + 12 * HOUR - 1);
     assert_eq!(f.current.behind_ms(), 1);
+    assert!(f.current.state().behind);
     f.clock.advance(1);
+    f.current.look();
+    assert!(!f.current.state().behind, "the day's start is looked for");
     assert_eq!(f.current.behind_ms(), 0);
     expect(&f, "2026-11-24", false);
     f.clock.advance(DAY_MS);
