@@ -61,7 +61,8 @@ impl Day {
         Day((self.0 - 1).max(Self::MIN.0))
     }
 
-    fn clamped(days: i64) -> Day {
+    /// The day that lies `days` after 1970-01-01, or the nearest there is.
+    pub(crate) fn clamped(days: i64) -> Day {
         let days = days.clamp(i64::from(Self::MIN.0), i64::from(Self::MAX.0));
         i32::try_from(days).map_or(Self::MAX, Day)
     }
@@ -175,8 +176,13 @@ impl FromStr for DayStart {
     type Err = NotADayStart;
 
     fn from_str(s: &str) -> Result<DayStart, NotADayStart> {
-        let &[h1 @ b'0'..=b'2', h2 @ b'0'..=b'9', b':', m1 @ b'0'..=b'5', m2 @ b'0'..=b'9'] =
-            s.as_bytes()
+        let &[
+            h1 @ b'0'..=b'2',
+            h2 @ b'0'..=b'9',
+            b':',
+            m1 @ b'0'..=b'5',
+            m2 @ b'0'..=b'9',
+        ] = s.as_bytes()
         else {
             return Err(NotADayStart);
         };
@@ -234,13 +240,10 @@ impl Calendar {
     pub fn day_of(&self, wall_ms: i64) -> Day {
         let local = wall_ms.saturating_add(self.offset_ms(wall_ms));
         let mut day = Day::clamped(local.saturating_sub(self.day_start.ms()).div_euclid(DAY_MS));
-        // The local clock alone is off by a day where a fold repeats the day start, and by the
-        // skipped days where days were skipped.
+        // What the local clock shows now is too early by a day where a fold repeats the day start,
+        // never too late: what it shows, it has reached.
         while day < Day::MAX && self.start_of(day.next()) <= wall_ms {
             day = day.next();
-        }
-        while day > Day::MIN && self.start_of(day) > wall_ms {
-            day = day.previous();
         }
         day
     }
@@ -403,3 +406,5 @@ fn after_zoneinfo(path: &str) -> &str {
         .unwrap_or(name)
 }
 
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,13 @@ pub trait Clock: Send + Sync {
     /// Milliseconds since the machine started, time asleep included; never goes back while the
     /// machine runs and starts anew when it restarts.
     fn boot_ms(&self) -> i64;
+
+    /// Milliseconds since some fixed instant, for "was that a moment ago?" only: cheaper than the
+    /// others, but it moves in steps of some milliseconds and may stand still while the machine
+    /// sleeps.
+    fn tick_ms(&self) -> i64 {
+        self.boot_ms()
+    }
 }
 
 /// The machine's clocks: `CLOCK_REALTIME` and `CLOCK_BOOTTIME`.
@@ -27,6 +34,10 @@ impl Clock for SystemClock {
 
     fn boot_ms(&self) -> i64 {
         read_ms(ClockId::Boottime)
+    }
+
+    fn tick_ms(&self) -> i64 {
+        read_ms(ClockId::MonotonicCoarse)
     }
 }
 

@@ -1,1 +1,332 @@
-//! (being written)
+//! The one current day that readers and the writer share, and the watch over the wall clock.
+//!
+//! Whoever looks first after a boundary advances the day for all; it never goes back. Every look
+//! compares how far the wall clock has moved with how far the boot clock has: a difference over the
+//! limit since the last accepted look is a jump, under which no day advances.
+//!
+//! What follows from a jump (the mode) and where the highest day is stored is not decided here.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::calendar::{Calendar, Day};
+use crate::clock::Clock;
+
+/// How long an accepted look vouches for the wall clocks near it, so that not every look has to read
+/// the boot clock: far below any limit on jumps.
+const VOUCHED_MS: i64 = 1000;
+
+/// What [`CurrentDay`] is made from.
+pub struct Options {
+    /// The calendar in force.
+    pub calendar: Calendar,
+    /// Where time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// The highest day in the store; `None` in a new one. The current day is never below it.
+    pub highest_stored: Option<Day>,
+    /// The wall time of the last commit in the store, in milliseconds since 1970 UTC; `None` in a
+    /// new one. The first look is judged by it.
+    pub last_commit_ms: Option<i64>,
+    /// `calendar.max_clock_jump` in milliseconds.
+    pub max_clock_jump_ms: i64,
+    /// `calendar.max_away` in milliseconds: how long after the last commit a start is still taken
+    /// for an absence and not for a wrong clock.
+    pub max_away_ms: i64,
+}
+
+/// One look at the time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// The current day: the highest that any look has returned.
+    pub day: Day,
+    /// The wall clock, milliseconds since 1970 UTC. Before the start of `day` while the calendar is
+    /// behind; not to be trusted under `clock_fault`.
+    pub wall_ms: i64,
+    /// The wall clock has jumped: nothing may be written, closed, expired or pruned by it.
+    pub clock_fault: bool,
+}
+
+/// The shared current day. Looking takes no lock, except by who finds that something changed.
+pub struct CurrentDay {
+    calendar: Calendar,
+    clock: Arc<dyn Clock>,
+    max_clock_jump_ms: i64,
+    /// Day, the instant at which to look closer, and both flags, in one word: no reader sees the day
+    /// of one moment with the boundary of another.
+    state: AtomicU64,
+    /// Wall clock and tick of the last accepted look.
+    vouched_wall: AtomicI64,
+    vouched_tick: AtomicI64,
+    /// Below and above these offsets (wall minus boot clock) the wall clock has jumped.
+    lowest: AtomicI64,
+    highest: AtomicI64,
+    /// The end of the current day, for [`CurrentDay::end_of`]; packed like `state`.
+    end: AtomicU64,
+    /// Held by whoever changes one of the above.
+    change: Mutex<()>,
+}
+
+impl CurrentDay {
+    /// Takes the first look. It is accepted unless the store's last commit says that the wall clock
+    /// is wrong: more than `max_away` later, or more than `max_clock_jump` earlier than the commit.
+    pub fn new(options: Options) -> CurrentDay {
+        let Options {
+            calendar,
+            clock,
+            highest_stored,
+            last_commit_ms,
+            max_clock_jump_ms,
+            max_away_ms,
+        } = options;
+        let (wall_ms, boot_ms) = (clock.wall_ms(), clock.boot_ms());
+        let offset = wall_ms.saturating_sub(boot_ms);
+        let (lowest, highest) = match last_commit_ms {
+            // The boot clock may have started anew since the commit, but time has not run backwards.
+            Some(last) => (
+                last.saturating_sub(boot_ms)
+                    .saturating_sub(max_clock_jump_ms),
+                last.saturating_sub(boot_ms).saturating_add(max_away_ms),
+            ),
+            None => (i64::MIN, i64::MAX),
+        };
+        let fault = offset < lowest || offset > highest;
+        let day = match highest_stored {
+            Some(stored) if fault => stored,
+            Some(stored) => stored.max(calendar.day_of(wall_ms)),
+            None => calendar.day_of(wall_ms),
+        };
+        let current = CurrentDay {
+            state: AtomicU64::new(0),
+            vouched_wall: AtomicI64::new(wall_ms),
+            vouched_tick: AtomicI64::new(clock.tick_ms()),
+            lowest: AtomicI64::new(lowest),
+            highest: AtomicI64::new(highest),
+            end: AtomicU64::new(0),
+            change: Mutex::new(()),
+            calendar,
+            clock,
+            max_clock_jump_ms,
+        };
+        if fault {
+            current.settle(day, wall_ms, true);
+            tracing::error!(
+                wall_ms,
+                last_commit_ms,
+                "the wall clock is too far from the last commit to be trusted; set it right, or \
+                 accept it with `counterd mode normal --accept-clock`"
+            );
+        } else {
+            current.take(day, wall_ms, offset);
+            report_behind(false, current.state());
+        }
+        current
+    }
+
+    /// The current day and the time, advancing the day if its end has passed.
+    ///
+    /// Costs little more than one clock reading; cheap enough for every read and every commit group.
+    pub fn look(&self) -> Look {
+        let state = self.state();
+        let wall_ms = self.clock.wall_ms();
+        let nothing_changed = if state.fault {
+            self.jumped(wall_ms.saturating_sub(self.clock.boot_ms()))
+        } else {
+            let since = |now: i64, then: &AtomicI64| now.wrapping_sub(then.load(Ordering::Relaxed));
+            // Also somewhat back: another thread may have looked between our reading and now.
+            (-VOUCHED_MS..=2 * VOUCHED_MS).contains(&since(wall_ms, &self.vouched_wall))
+                && since(self.clock.tick_ms(), &self.vouched_tick) <= VOUCHED_MS
+                && wall_ms < state.look_closer_ms
+        };
+        if nothing_changed {
+            Look {
+                day: state.day,
+                wall_ms,
+                clock_fault: state.fault,
+            }
+        } else {
+            self.look_closer(false)
+        }
+    }
+
+    /// The operator says that the clock is right: the present look is accepted whatever the jump,
+    /// and the day advances to where the clock is. It never goes back.
+    pub fn accept(&self) -> Look {
+        self.look_closer(true)
+    }
+
+    /// How long until the clock reaches the start of the current day, in milliseconds; 0 unless the
+    /// clock was set back or the zone changed. Meanwhile counting goes on in the current day.
+    pub fn behind_ms(&self) -> i64 {
+        let look = self.look();
+        if self.state().behind {
+            let start_ms = self.calendar.start_of(look.day);
+            start_ms.saturating_sub(look.wall_ms).max(0)
+        } else {
+            0
+        }
+    }
+
+    /// Where `day` ends, in milliseconds since 1970 UTC: what `resets_at` says. For the current day
+    /// it costs one load.
+    pub fn end_of(&self, day: Day) -> i64 {
+        let end = State::unpack(self.end.load(Ordering::Acquire));
+        if end.day == day {
+            end.look_closer_ms
+        } else {
+            self.calendar.end_of(day)
+        }
+    }
+
+    /// The calendar in force.
+    pub fn calendar(&self) -> &Calendar {
+        &self.calendar
+    }
+
+    fn state(&self) -> State {
+        State::unpack(self.state.load(Ordering::Acquire))
+    }
+
+    #[cold]
+    fn look_closer(&self, accept: bool) -> Look {
+        let _change = self.change.lock();
+        // Read under the lock: looks are accepted in the order of their readings.
+        let (wall_ms, boot_ms) = (self.clock.wall_ms(), self.clock.boot_ms());
+        let offset = wall_ms.saturating_sub(boot_ms);
+        let before = self.state();
+        if !accept && self.jumped(offset) {
+            if !before.fault {
+                self.settle(before.day, wall_ms, true);
+                let accepted = self
+                    .lowest
+                    .load(Ordering::Relaxed)
+                    .saturating_add(self.max_clock_jump_ms);
+                tracing::error!(
+                    moved_ms = offset.saturating_sub(accepted),
+                    limit_ms = self.max_clock_jump_ms,
+                    "the wall clock jumped; set it right, or accept it with \
+                     `counterd mode normal --accept-clock`"
+                );
+            }
+        } else {
+            let day = before.day.max(self.calendar.day_of(wall_ms));
+            self.take(day, wall_ms, offset);
+            if before.fault {
+                tracing::info!(accepted = accept, "the wall clock is trusted again");
+            }
+        }
+        let after = self.state();
+        report_behind(before.behind, after);
+        Look {
+            day: after.day,
+            wall_ms,
+            clock_fault: after.fault,
+        }
+    }
+
+    fn jumped(&self, offset: i64) -> bool {
+        offset < self.lowest.load(Ordering::Relaxed)
+            || offset > self.highest.load(Ordering::Relaxed)
+    }
+
+    /// Accepts a look: later ones are judged by its offset.
+    fn take(&self, day: Day, wall_ms: i64, offset: i64) {
+        let limit = self.max_clock_jump_ms;
+        self.vouched_wall.store(wall_ms, Ordering::Relaxed);
+        self.vouched_tick
+            .store(self.clock.tick_ms(), Ordering::Relaxed);
+        self.lowest
+            .store(offset.saturating_sub(limit), Ordering::Relaxed);
+        self.highest
+            .store(offset.saturating_add(limit), Ordering::Relaxed);
+        self.settle(day, wall_ms, false);
+    }
+
+    /// Publishes the day with the instant of its next change.
+    fn settle(&self, day: Day, wall_ms: i64, fault: bool) {
+        let start_ms = self.calendar.start_of(day);
+        let end_ms = self.calendar.end_of(day);
+        let behind = !fault && wall_ms < start_ms;
+        let end = State {
+            day,
+            look_closer_ms: end_ms,
+            fault: false,
+            behind: false,
+        };
+        self.end.store(end.pack(), Ordering::Release);
+        let state = State {
+            day,
+            look_closer_ms: if behind { start_ms } else { end_ms },
+            fault,
+            behind,
+        };
+        self.state.store(state.pack(), Ordering::Release);
+    }
+}
+
+/// Says once each way that counting goes on in a day that the clock has not reached.
+fn report_behind(was_behind: bool, now: State) {
+    if now.behind && !was_behind {
+        tracing::error!(
+            day = %now.day,
+            "the clock is before the current day; counting goes on in that day until the calendar \
+             catches up"
+        );
+    } else if was_behind && !now.behind && !now.fault {
+        tracing::info!(day = %now.day, "the calendar has caught up with the current day");
+    }
+}
+
+/// What [`CurrentDay`] packs into one word: two flags, 22 bits of day, 39 of seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct State {
+    day: Day,
+    /// A whole second, since days begin on whole seconds; `i64::MAX` where no day follows.
+    look_closer_ms: i64,
+    fault: bool,
+    behind: bool,
+}
+
+const SECOND_BITS: u32 = 39;
+const DAY_BITS: u32 = 22;
+const NO_SECOND: u64 = (1 << SECOND_BITS) - 1;
+/// Seconds are counted from here: two days before the first day, which begins earlier in some zones.
+const FIRST_SECOND: i64 = (Day::MIN.days() as i64 - 2) * 86_400;
+const FAULT: u64 = 1 << 63;
+const BEHIND: u64 = 1 << 62;
+
+const _: () = assert!((Day::MAX.days() - Day::MIN.days()) < (1 << DAY_BITS));
+const _: () = assert!((Day::MAX.days() as i64 + 2) * 86_400 - FIRST_SECOND < NO_SECOND as i64);
+const _: () = assert!(1u64 << (SECOND_BITS + DAY_BITS) < BEHIND);
+
+impl State {
+    fn pack(self) -> u64 {
+        let second = self
+            .look_closer_ms
+            .div_euclid(1000)
+            .saturating_sub(FIRST_SECOND);
+        let second = u64::try_from(second).unwrap_or(0).min(NO_SECOND);
+        let day = u64::from(self.day.days().abs_diff(Day::MIN.days()));
+        let flag = |set: bool, bit: u64| if set { bit } else { 0 };
+        second | day << SECOND_BITS | flag(self.fault, FAULT) | flag(self.behind, BEHIND)
+    }
+
+    fn unpack(word: u64) -> State {
+        let second = word & NO_SECOND;
+        let days = (word >> SECOND_BITS) & ((1 << DAY_BITS) - 1);
+        State {
+            day: Day::clamped(days as i64 + i64::from(Day::MIN.days())),
+            look_closer_ms: if second == NO_SECOND {
+                i64::MAX
+            } else {
+                (second as i64 + FIRST_SECOND) * 1000
+            },
+            fault: word & FAULT != 0,
+            behind: word & BEHIND != 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
