@@ -13,7 +13,7 @@ pub use day_record::{DayRecord, Event, EventKind, Extreme, MAX_EVENTS};
 pub use definition::{DEFAULT_MAX, Definition, DefinitionFault, Kind, MAX_DESCRIPTION, OnBound, Reset};
 pub use identity::{CounterName, NameFault, RequestId, UserId, UserIdFault};
 pub use operation::{Adjustment, Direction, Operation, judge_adjustment, judge_move};
-pub use outcome::{Applied, Outcome, Refusal};
+pub use outcome::{Applied, Gone, Outcome, Refusal};
 
 /// The number of a committed change: one sequence for the whole store, starting at 1.
 pub type Revision = u64;

@@ -46,6 +46,8 @@ pub enum Outcome {
         started: bool,
         /// Its revision.
         revision: Revision,
+        /// The definition that a live counter had before; not kept for replays.
+        previous: Option<Box<Definition>>,
     },
     /// A counter was deleted.
     Deleted {
@@ -54,6 +56,29 @@ pub enum Outcome {
         /// Its revision.
         revision: Revision,
     },
+}
+
+/// How a counter that is no longer there went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone {
+    /// Whether its time was over, rather than an administrator deleting it.
+    pub expired: bool,
+    /// The value it had.
+    pub final_value: i64,
+    /// When.
+    pub at: Millis,
+}
+
+impl Gone {
+    /// What a request for the counter is told.
+    pub fn refusal(&self) -> Refusal {
+        let Self { expired, final_value, at } = *self;
+        if expired {
+            Refusal::Expired { final_value, at }
+        } else {
+            Refusal::Deleted { final_value, at }
+        }
+    }
 }
 
 /// Why a request changed nothing, by existence or rules.
