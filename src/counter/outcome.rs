@@ -141,6 +141,8 @@ pub enum Refusal {
     DefinedInConfig,
     /// The definition's `expires_at` is not in the future.
     ExpiresInPast,
+    /// There is nothing to repair about this counter.
+    NotCorrupt,
     /// What is stored of this counter cannot be read: `counterd repair` shows it.
     Corrupt,
     /// Operations of a batch were refused, each judged after the accepted ones before it.

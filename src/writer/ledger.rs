@@ -1,0 +1,357 @@
+//! The writer's own account of every counter: what is on disk, plus the group being worked out.
+//!
+//! Readers never see it. When a write fails it is ahead of the disk, and is loaded anew.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use crate::calendar::Day;
+use crate::counter::{
+    CounterName, DayRecord, Definition, Generation, Gone, Kind, Millis, Reset, Revision,
+};
+use crate::storage::merge::{CounterValue, Record};
+use crate::storage::value::{self, State};
+use crate::storage::{Family, ReadError, Tables, keys};
+
+use super::table::{Presence, Reading};
+
+/// Where a counter stands in the ledger.
+pub(super) type Index = u32;
+
+/// All counters.
+#[derive(Default)]
+pub(super) struct Ledger {
+    by_name: HashMap<CounterName, Index>,
+    entries: Vec<Entry>,
+    free: Vec<Index>,
+    /// Counters that count against `counters.max`.
+    pub(super) live: u64,
+    /// The revision of the last change.
+    pub(super) revision: Revision,
+    /// Live counters by the instant at which their time is over.
+    pub(super) expiries: BTreeSet<(Millis, Index)>,
+    /// Gone counters by the instant at which they went.
+    pub(super) gone: BTreeSet<(Millis, Index)>,
+    /// Generations of `never` counters that ended: their users are to be deleted.
+    pub(super) ended: BTreeSet<Generation>,
+}
+
+/// One counter.
+pub(super) struct Entry {
+    pub(super) name: CounterName,
+    /// Whether the configuration defines it.
+    pub(super) configured: bool,
+    /// The group that last touched it.
+    pub(super) touched: u64,
+    /// The batch that last journaled it.
+    pub(super) journaled: u64,
+    pub(super) state: EntryState,
+}
+
+/// What a refused batch takes back as a whole.
+#[derive(Clone)]
+pub(super) struct EntryState {
+    pub(super) life: Life,
+    pub(super) definition: Arc<Definition>,
+    pub(super) value: i64,
+    pub(super) period: Option<Day>,
+    pub(super) generation: Generation,
+    pub(super) revision: Revision,
+    pub(super) changed_at: Millis,
+    /// The record of the last day in which it changed.
+    pub(super) day: Option<(Day, DayRecord)>,
+    /// What the group adds to the value on disk.
+    pub(super) delta: i64,
+    /// Operands merged since the whole value was put.
+    pub(super) merges: u16,
+    /// Changed by the group.
+    pub(super) dirty: bool,
+    /// The next write puts the whole value.
+    pub(super) whole: bool,
+    /// The group changes the definition or how it went.
+    pub(super) redefined: bool,
+}
+
+/// Whether a counter is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    /// Not there: a creation that was taken back, or not done yet.
+    Absent,
+    /// It counts.
+    Live,
+    /// It went.
+    Gone(Gone),
+    /// What is stored of it cannot be read.
+    Corrupt,
+}
+
+impl EntryState {
+    pub(super) fn absent() -> Self {
+        Self {
+            life: Life::Absent,
+            definition: Arc::default(),
+            value: 0,
+            period: None,
+            generation: 0,
+            revision: 0,
+            changed_at: 0,
+            day: None,
+            delta: 0,
+            merges: 0,
+            dirty: false,
+            whole: true,
+            redefined: false,
+        }
+    }
+
+    /// The value in `day`: 0 for a daily counter that has not changed in it.
+    pub(super) fn value_on(&self, day: Day) -> i64 {
+        match self.definition.reset {
+            Reset::Daily if self.period != Some(day) => 0,
+            Reset::Daily | Reset::Never => self.value,
+        }
+    }
+
+    /// The period that a change on `day` belongs to.
+    pub(super) fn period_on(&self, day: Day) -> Option<Day> {
+        match self.definition.reset {
+            Reset::Daily => Some(day),
+            Reset::Never => None,
+        }
+    }
+
+    /// The value that the counter has when its time is over.
+    pub(super) fn final_value(&self, expires_on: Day) -> i64 {
+        self.value_on(expires_on)
+    }
+
+    /// Whether its users are kept apart from any day.
+    pub(super) fn keeps_users_for_good(&self) -> bool {
+        self.definition.kind == Kind::Unique && self.definition.reset == Reset::Never
+    }
+
+    pub(super) fn stored_value(&self) -> CounterValue {
+        CounterValue {
+            value: self.value,
+            period: self.period,
+            generation: self.generation,
+            revision: self.revision,
+            changed_at: self.changed_at,
+        }
+    }
+}
+
+impl Entry {
+    /// What readers see of it.
+    pub(super) fn reading(&self) -> Reading {
+        let state = &self.state;
+        Reading {
+            name: self.name.clone(),
+            definition: Arc::clone(&state.definition),
+            presence: match state.life {
+                Life::Live => Presence::Live,
+                Life::Gone(Gone { expired: true, final_value, at }) => {
+                    Presence::Expired { final_value, at }
+                }
+                Life::Gone(Gone { expired: false, final_value, at }) => {
+                    Presence::Deleted { final_value, at }
+                }
+                // An absent entry is never published.
+                Life::Absent | Life::Corrupt => Presence::Corrupt,
+            },
+            value: state.value,
+            period: state.period,
+            generation: state.generation,
+            revision: state.revision,
+            changed_at: state.changed_at,
+        }
+    }
+}
+
+impl Ledger {
+    /// Loads every counter, with the records of the store's highest day.
+    pub(super) fn load(tables: &Tables, stored: Option<&State>) -> Result<Self, ReadError> {
+        let mut ledger = Self { revision: stored.map_or(0, |s| s.revision), ..Self::default() };
+        tables.scan(Family::Definitions, &[], None, |key, bytes| {
+            let Some(name) = keys::counter_name(key) else {
+                tracing::error!("a key of the family definitions cannot be read; it is kept");
+                return ControlFlow::Continue(());
+            };
+            let index = ledger.add(name);
+            if let Some(entry) = ledger.entries.get_mut(index as usize) {
+                match value::decode_counter(bytes) {
+                    Ok((definition, gone)) => {
+                        entry.state.definition = Arc::new(definition);
+                        entry.state.life = gone.map_or(Life::Live, Life::Gone);
+                    }
+                    Err(_) => {
+                        tracing::error!(counter = %entry.name, "the definition cannot be read: `counterd repair`");
+                        entry.state.life = Life::Corrupt;
+                    }
+                }
+            }
+            ControlFlow::Continue(())
+        })?;
+        tables.scan(Family::Counters, &[], None, |key, bytes| {
+            if let Some(name) = keys::counter_name(key) {
+                let index = ledger.add(name);
+                if let Some(entry) = ledger.entries.get_mut(index as usize) {
+                    entry.load_value(bytes);
+                }
+            }
+            ControlFlow::Continue(())
+        })?;
+        if let Some(day) = stored.map(|state| state.highest_day) {
+            ledger.load_day(tables, day)?;
+        }
+        tables.scan(Family::Meta, ENDED_PREFIX, Some(ENDED_END), |key, _| {
+            let number = key.get(ENDED_PREFIX.len()..).and_then(|tail| tail.try_into().ok());
+            ledger.ended.extend(number.map(Generation::from_be_bytes));
+            ControlFlow::Continue(())
+        })?;
+        ledger.settle();
+        Ok(ledger)
+    }
+
+    fn load_day(&mut self, tables: &Tables, day: Day) -> Result<(), ReadError> {
+        let end = day.days().checked_add(1).map(keys::day_prefix);
+        let end = end.as_ref().map(<[u8; 4]>::as_slice);
+        tables.scan(Family::Days, &keys::day_prefix(day.days()), end, |key, bytes| {
+            if let Some((name, None)) = keys::day_entry(key)
+                && let Some(index) = self.find(&name)
+                && let Some(entry) = self.entries.get_mut(index as usize)
+            {
+                match value::decode_day_record(bytes) {
+                    Ok(record) => entry.state.day = Some((day, record)),
+                    Err(_) => {
+                        tracing::error!(counter = %entry.name, %day, "the day record cannot be read: `counterd repair`");
+                        entry.state.life = Life::Corrupt;
+                    }
+                }
+            }
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// Derives what is not stored: counts and the two calendars of coming and going.
+    fn settle(&mut self) {
+        for (index, entry) in self.entries.iter_mut().enumerate() {
+            let index = index as Index;
+            match entry.state.life {
+                Life::Live if entry.state.revision == 0 => {
+                    // Defined, but without a value: the two are always written together.
+                    tracing::error!(counter = %entry.name, "the value is missing: `counterd repair`");
+                    entry.state.life = Life::Corrupt;
+                    self.live += 1;
+                }
+                Life::Live => {
+                    self.live += 1;
+                    self.expiries.extend(entry.state.definition.expires_at.map(|at| (at, index)));
+                }
+                Life::Gone(gone) => {
+                    self.gone.insert((gone.at, index));
+                }
+                Life::Corrupt => self.live += 1,
+                Life::Absent => {}
+            }
+        }
+    }
+
+    /// The place of a name, whatever its life.
+    pub(super) fn find(&self, name: &CounterName) -> Option<Index> {
+        self.by_name.get(name).copied()
+    }
+
+    pub(super) fn entry(&self, index: Index) -> Option<&Entry> {
+        self.entries.get(index as usize)
+    }
+
+    pub(super) fn entry_mut(&mut self, index: Index) -> Option<&mut Entry> {
+        self.entries.get_mut(index as usize)
+    }
+
+    /// The place of a name, made if there is none.
+    pub(super) fn add(&mut self, name: CounterName) -> Index {
+        if let Some(index) = self.find(&name) {
+            return index;
+        }
+        let entry = Entry {
+            name: name.clone(),
+            configured: false,
+            touched: 0,
+            journaled: 0,
+            state: EntryState::absent(),
+        };
+        let index = match self.free.pop() {
+            Some(index) => {
+                if let Some(place) = self.entries.get_mut(index as usize) {
+                    *place = entry;
+                }
+                index
+            }
+            None => {
+                self.entries.push(entry);
+                (self.entries.len() - 1) as Index
+            }
+        };
+        self.by_name.insert(name, index);
+        index
+    }
+
+    /// Takes a name out. Not while the group may still refer to its place.
+    pub(super) fn remove(&mut self, index: Index) {
+        if let Some(entry) = self.entries.get_mut(index as usize)
+            && self.by_name.remove(&entry.name).is_some()
+        {
+            entry.state = EntryState::absent();
+            self.free.push(index);
+        }
+    }
+
+    /// All counters that are there, live or not.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| entry.state.life != Life::Absent)
+    }
+
+    /// How many counters cannot be read.
+    pub(super) fn corrupt(&self) -> usize {
+        self.iter().filter(|entry| entry.state.life == Life::Corrupt).count()
+    }
+}
+
+impl Entry {
+    fn load_value(&mut self, bytes: &[u8]) {
+        let state = &mut self.state;
+        match Record::decode(bytes) {
+            Record::Value(stored) => {
+                state.value = stored.value;
+                state.period = stored.period;
+                state.generation = stored.generation;
+                state.revision = stored.revision;
+                state.changed_at = stored.changed_at;
+                // How many operands lie on disk is not known: the next write settles it.
+                state.whole = true;
+            }
+            Record::Quarantined(kept) => {
+                tracing::error!(counter = %self.name, bytes = kept.len(), "the value cannot be read: `counterd repair`");
+                state.life = Life::Corrupt;
+            }
+        }
+        if state.life == Life::Absent {
+            tracing::error!(counter = %self.name, "the definition is missing: `counterd repair`");
+            state.life = Life::Corrupt;
+        }
+    }
+}
+
+/// Keys in `meta` of generations whose users are to be deleted: this, then the generation.
+pub(super) const ENDED_PREFIX: &[u8] = b"ended|";
+const ENDED_END: &[u8] = b"ended}";
+
+/// The key in `meta` of a generation whose users are to be deleted.
+pub(super) fn ended_key(generation: Generation) -> Vec<u8> {
+    let mut key = ENDED_PREFIX.to_vec();
+    key.extend_from_slice(&generation.to_be_bytes());
+    key
+}
