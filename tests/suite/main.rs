@@ -1,0 +1,2 @@
+//! The integration suite: one binary, a module for each promise.
+
