@@ -13,7 +13,13 @@ use axum::routing::{get, post};
 const ANSWER: &str = r#"{"success":true,"current_value":1234567,"counted":true,"applied":1,"revision":1234567,"period":"2026-11-24"}"#;
 
 async fn increment() -> impl IntoResponse {
-    ([(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], ANSWER)
+    (
+        [
+            (CONTENT_TYPE, "application/json"),
+            (CACHE_CONTROL, "no-store"),
+        ],
+        ANSWER,
+    )
 }
 
 #[tokio::main]

@@ -25,7 +25,13 @@ impl Connection {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
-        Ok(Connection { stream, out: Vec::new(), written: 0, input: vec![0; 4096], filled: 0 })
+        Ok(Connection {
+            stream,
+            out: Vec::new(),
+            written: 0,
+            input: vec![0; 4096],
+            filled: 0,
+        })
     }
 
     /// Sends what `fill` writes, as far as the socket takes it now; the rest goes with `flush`.
@@ -57,13 +63,16 @@ impl Connection {
             if self.filled == self.input.len() {
                 self.input.resize(self.input.len() * 2, 0);
             }
-            let Some(space) = self.input.get_mut(self.filled..) else { return Ok(None) };
+            let Some(space) = self.input.get_mut(self.filled..) else {
+                return Ok(None);
+            };
             let room = space.len();
             match self.stream.read(space) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(n) => {
                     self.filled += n;
-                    if let Some(answer) = parse(self.input.get(..self.filled).unwrap_or_default())? {
+                    if let Some(answer) = parse(self.input.get(..self.filled).unwrap_or_default())?
+                    {
                         // One request at a time: nothing may follow its answer.
                         if answer.bytes != self.filled {
                             return Err(invalid("bytes after the answer"));
@@ -89,7 +98,11 @@ fn invalid(what: &'static str) -> io::Error {
 
 /// The answer that `bytes` begins with, `None` while it is not whole. Its length must be stated.
 fn parse(bytes: &[u8]) -> io::Result<Option<Answer>> {
-    let Some(head_end) = bytes.windows(4).position(|w| w == b"\r\n\r\n").map(|at| at + 4) else {
+    let Some(head_end) = bytes
+        .windows(4)
+        .position(|w| w == b"\r\n\r\n")
+        .map(|at| at + 4)
+    else {
         return Ok(None);
     };
     let head = bytes.get(..head_end).unwrap_or_default();
@@ -104,9 +117,14 @@ fn parse(bytes: &[u8]) -> io::Result<Option<Answer>> {
         if let Some((name, value)) = line.split_at_checked(NAME.len())
             && name.eq_ignore_ascii_case(NAME)
         {
-            length = std::str::from_utf8(value).ok().and_then(|v| v.trim().parse::<usize>().ok());
+            length = std::str::from_utf8(value)
+                .ok()
+                .and_then(|v| v.trim().parse::<usize>().ok());
         }
     }
     let total = head_end + length.ok_or_else(|| invalid("an answer without Content-Length"))?;
-    Ok((bytes.len() >= total).then_some(Answer { status, bytes: total }))
+    Ok((bytes.len() >= total).then_some(Answer {
+        status,
+        bytes: total,
+    }))
 }

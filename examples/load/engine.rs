@@ -70,7 +70,12 @@ pub fn run(plan: &Plan, workload: Workload) -> anyhow::Result<Tally> {
         TimerfdClockId::Monotonic,
         TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
     )?;
-    epoll::add(&epoll, &timer, EventData::new_u64(TIMER), EventFlags::IN | EventFlags::ET)?;
+    epoll::add(
+        &epoll,
+        &timer,
+        EventData::new_u64(TIMER),
+        EventFlags::IN | EventFlags::ET,
+    )?;
     let mut engine = Engine {
         begun: Instant::now(),
         epoll,
@@ -134,7 +139,11 @@ impl Engine {
             } else if self.ended(now) {
                 return Ok(());
             }
-            let until = if now < self.measure_to { self.measure_to } else { self.give_up() };
+            let until = if now < self.measure_to {
+                self.measure_to
+            } else {
+                self.give_up()
+            };
             self.wait(&mut events, until)?;
         }
     }
@@ -145,7 +154,9 @@ impl Engine {
         loop {
             let now = self.now();
             while due <= now && due < self.measure_to {
-                let Some(index) = self.free.pop_front() else { break };
+                let Some(index) = self.free.pop_front() else {
+                    break;
+                };
                 self.send(index, due)?;
                 due += interval;
             }
@@ -154,7 +165,11 @@ impl Engine {
             }
             // All busy: the next answer frees one. Else the next request's time.
             let waits_for_answers = self.free.is_empty() || due >= self.measure_to;
-            let until = if waits_for_answers { self.give_up() } else { due };
+            let until = if waits_for_answers {
+                self.give_up()
+            } else {
+                due
+            };
             self.wait(&mut events, until)?;
         }
     }
@@ -168,11 +183,19 @@ impl Engine {
     }
 
     fn send(&mut self, index: usize, since: u64) -> anyhow::Result<()> {
-        let Engine { connections, pending, workload, .. } = self;
-        let (Some(slot), Some(pending)) = (connections.get_mut(index), pending.get_mut(index)) else {
+        let Engine {
+            connections,
+            pending,
+            workload,
+            ..
+        } = self;
+        let (Some(slot), Some(pending)) = (connections.get_mut(index), pending.get_mut(index))
+        else {
             return Ok(());
         };
-        let Some(connection) = slot else { return Ok(()) };
+        let Some(connection) = slot else {
+            return Ok(());
+        };
         match connection.send(|out| workload.request(out)) {
             Ok(operations) => {
                 *pending = Some(Pending { since, operations });
@@ -190,7 +213,10 @@ impl Engine {
                 tv_sec: (ahead / 1_000_000_000) as i64,
                 tv_nsec: (ahead % 1_000_000_000) as i64,
             };
-            let once = Itimerspec { it_interval: Timespec::default(), it_value: value };
+            let once = Itimerspec {
+                it_interval: Timespec::default(),
+                it_value: value,
+            };
             timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
             self.armed = until;
         }
@@ -210,9 +236,21 @@ impl Engine {
     }
 
     fn ready(&mut self, index: usize, flags: EventFlags) -> anyhow::Result<()> {
-        let Some(Some(connection)) = self.connections.get_mut(index) else { return Ok(()) };
-        let received = if flags.contains(EventFlags::OUT) { connection.flush() } else { Ok(()) }
-            .and_then(|()| if flags.contains(EventFlags::IN) { connection.receive() } else { Ok(None) });
+        let Some(Some(connection)) = self.connections.get_mut(index) else {
+            return Ok(());
+        };
+        let received = if flags.contains(EventFlags::OUT) {
+            connection.flush()
+        } else {
+            Ok(())
+        }
+        .and_then(|()| {
+            if flags.contains(EventFlags::IN) {
+                connection.receive()
+            } else {
+                Ok(None)
+            }
+        });
         match received {
             Ok(None) => Ok(()),
             Ok(Some(answer)) => {

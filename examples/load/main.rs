@@ -46,6 +46,13 @@ enum Command {
     },
     /// Print free TCP ports of 127.0.0.1, one a line.
     FreePorts { count: usize },
+    /// Print how many 2xx answers a subject gave in the recorded runs so far.
+    Acknowledged {
+        #[arg(long)]
+        rounds: PathBuf,
+        #[arg(long)]
+        subject: String,
+    },
     /// Work out medians and ratios from recorded runs; print Markdown, write JSON.
     Summary {
         /// One JSON object a line: those printed by `run`, with `phase`, `subject` and `round`.
@@ -107,8 +114,15 @@ struct Run {
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Run(run) => load(&run),
-        Command::FdatasyncProbe { dir, seconds, bytes } => {
-            println!("{}", probe::fdatasync(&dir, Duration::from_secs_f64(seconds), bytes)?);
+        Command::FdatasyncProbe {
+            dir,
+            seconds,
+            bytes,
+        } => {
+            println!(
+                "{}",
+                probe::fdatasync(&dir, Duration::from_secs_f64(seconds), bytes)?
+            );
             Ok(())
         }
         Command::FreePorts { count } => {
@@ -117,13 +131,27 @@ fn main() -> anyhow::Result<()> {
             }
             Ok(())
         }
-        Command::Summary { rounds, facts, json } => summary::print(&rounds, &facts, &json),
+        Command::Acknowledged { rounds, subject } => {
+            println!("{}", summary::acknowledged(&rounds, &subject)?);
+            Ok(())
+        }
+        Command::Summary {
+            rounds,
+            facts,
+            json,
+        } => summary::print(&rounds, &facts, &json),
     }
 }
 
 fn load(run: &Run) -> anyhow::Result<()> {
-    anyhow::ensure!(run.address.ip().is_loopback(), "this generator loads 127.0.0.1 only");
-    anyhow::ensure!(run.threads >= 1 && run.connections >= run.threads, "too few connections");
+    anyhow::ensure!(
+        run.address.ip().is_loopback(),
+        "this generator loads 127.0.0.1 only"
+    );
+    anyhow::ensure!(
+        run.threads >= 1 && run.connections >= run.threads,
+        "too few connections"
+    );
     let workload = Workload::new(workload::Settings {
         mode: run.mode,
         host: run.address.to_string(),
@@ -137,7 +165,9 @@ fn load(run: &Run) -> anyhow::Result<()> {
     });
     let threads = run.threads;
     let pace = match run.rate {
-        Some(rate) => Pace::Open { interval: Duration::from_secs_f64(threads as f64 / rate) },
+        Some(rate) => Pace::Open {
+            interval: Duration::from_secs_f64(threads as f64 / rate),
+        },
         None => Pace::Closed,
     };
     let mut workers = Vec::new();
@@ -155,9 +185,14 @@ fn load(run: &Run) -> anyhow::Result<()> {
     }
     let mut total = report::Tally::new()?;
     for worker in workers {
-        let tally = worker.join().map_err(|_| anyhow::anyhow!("a load thread panicked"))??;
+        let tally = worker
+            .join()
+            .map_err(|_| anyhow::anyhow!("a load thread panicked"))??;
         total.add(&tally)?;
     }
-    println!("{}", total.to_json(&run.label, run.mode, run.connections, run.rate, run.seconds));
+    println!(
+        "{}",
+        total.to_json(&run.label, run.mode, run.connections, run.rate, run.seconds)
+    );
     Ok(())
 }

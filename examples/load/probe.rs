@@ -18,7 +18,10 @@ const AHEAD: u64 = 4 << 20;
 pub fn fdatasync(dir: &Path, time: Duration, bytes: usize) -> anyhow::Result<Value> {
     std::fs::create_dir_all(dir)?;
     let path = dir.join(format!("fdatasync-probe-{}", std::process::id()));
-    let file = OpenOptions::new().create_new(true).append(true).open(&path)?;
+    let file = OpenOptions::new()
+        .create_new(true)
+        .append(true)
+        .open(&path)?;
     let measured = measure(file, time, &vec![b'x'; bytes]);
     std::fs::remove_file(&path)?;
     let latencies = measured?;
@@ -53,7 +56,11 @@ fn measure(mut file: File, time: Duration, block: &[u8]) -> anyhow::Result<Histo
 
 /// Ports that were free a moment ago, all different.
 pub fn free_ports(count: usize) -> anyhow::Result<Vec<u16>> {
-    let held =
-        (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<Vec<_>, _>>()?;
-    Ok(held.iter().map(|l| l.local_addr().map(|a| a.port())).collect::<Result<Vec<_>, _>>()?)
+    let held = (0..count)
+        .map(|_| TcpListener::bind("127.0.0.1:0"))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(held
+        .iter()
+        .map(|l| l.local_addr().map(|a| a.port()))
+        .collect::<Result<Vec<_>, _>>()?)
 }

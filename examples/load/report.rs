@@ -64,8 +64,12 @@ impl Tally {
     ) -> Value {
         let ms = |nanoseconds: u64| nanoseconds as f64 / 1e6;
         let at = |quantile: f64| ms(self.latencies.value_at_quantile(quantile));
-        let non_2xx: u64 =
-            self.statuses.iter().filter(|(s, _)| !(200..300).contains(*s)).map(|(_, n)| n).sum();
+        let non_2xx: u64 = self
+            .statuses
+            .iter()
+            .filter(|(s, _)| !(200..300).contains(*s))
+            .map(|(_, n)| n)
+            .sum();
         json!({
             "label": label,
             "mode": format!("{mode:?}"),

@@ -82,7 +82,9 @@ impl Workload {
             }
             Mode::Get | Mode::Ten | Mode::UniqueNew | Mode::UniqueDup | Mode::Raw => {}
         }
-        let run = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
+        let run = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |d| d.as_nanos());
         Workload {
             head: Arc::new(line.into_bytes()),
             body: Arc::new(body),
@@ -97,7 +99,11 @@ impl Workload {
 
     pub fn for_thread(&self, thread: u64) -> Workload {
         let random = self.random.wrapping_mul(2 * thread + 3);
-        Workload { thread, random, ..self.clone() }
+        Workload {
+            thread,
+            random,
+            ..self.clone()
+        }
     }
 
     /// Appends the next request to `out`; says how many operations it holds.
@@ -120,7 +126,11 @@ impl Workload {
             return 1;
         }
         if settings.keys {
-            let _ = write!(out, "Idempotency-Key: {:x}-{}-{}\r\n", self.run, self.thread, self.sent);
+            let _ = write!(
+                out,
+                "Idempotency-Key: {:x}-{}-{}\r\n",
+                self.run, self.thread, self.sent
+            );
         }
         self.scratch.clear();
         match settings.mode {
@@ -134,14 +144,22 @@ impl Workload {
             }
             Mode::Increment | Mode::Many | Mode::Batch | Mode::Get | Mode::Ten | Mode::Raw => {}
         }
-        let body = if self.scratch.is_empty() { self.body.as_slice() } else { &self.scratch };
+        let body = if self.scratch.is_empty() {
+            self.body.as_slice()
+        } else {
+            &self.scratch
+        };
         let _ = write!(
             out,
             "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
         out.extend_from_slice(body);
-        if settings.mode == Mode::Batch { settings.batch } else { 1 }
+        if settings.mode == Mode::Batch {
+            settings.batch
+        } else {
+            1
+        }
     }
 
     /// An even draw below `bound` (xorshift: cheap, and good enough to spread load).

@@ -1,2 +1,1 @@
 //! The integration suite: one binary, a module for each promise.
-
