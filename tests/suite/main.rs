@@ -1,0 +1,10 @@
+//! The integration suite: one binary, a module for each promise.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "clippy.toml exempts test functions only, and a panic is a test's way to report"
+)]
+
+mod tidy;
