@@ -54,7 +54,8 @@ fn events(options: &EventLogOptions, output: &LogOutput) -> Result<(Dispatch, Ev
         format: options.format,
         output: output.clone(),
         dropped: Arc::clone(&dropped),
-        told: 0,
+        seen: 0,
+        untold: 0,
     };
     let (queue, worker) = NonBlockingBuilder::default()
         .lossy(true)
@@ -114,7 +115,9 @@ struct EventEnd {
     format: LogFormat,
     output: LogOutput,
     dropped: Arc<OnceLock<ErrorCounter>>,
-    told: u64,
+    /// Of the queue's drops, those counted already.
+    seen: u64,
+    untold: u64,
 }
 
 impl EventEnd {
@@ -123,16 +126,15 @@ impl EventEnd {
             .dropped
             .get()
             .map_or(0, |counter| counter.dropped_lines() as u64);
-        let new = dropped.saturating_sub(self.told);
-        if new == 0 {
-            return;
-        }
-        self.told = dropped;
-        let metrics = self.output.metrics();
-        metrics.lines_dropped(LogKind::Event, new);
-        let mut text = Vec::new();
-        line::append_dropped(&mut text, self.format, self.output.wall_ms(), "event", new);
-        self.output.write_lines(&text);
+        self.count_lost(dropped.saturating_sub(self.seen));
+        self.seen = dropped;
+        self.output
+            .tell_dropped(self.format, LogKind::Event, &mut self.untold);
+    }
+
+    fn count_lost(&mut self, lines: u64) {
+        self.output.metrics().lines_dropped(LogKind::Event, lines);
+        self.untold += lines;
     }
 }
 
@@ -140,7 +142,7 @@ impl Write for EventEnd {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         self.tell_dropped();
         let lost = self.output.write_lines(&line::one_line(self.format, event));
-        self.output.metrics().lines_dropped(LogKind::Event, lost);
+        self.count_lost(lost);
         // A loss is counted, and no reason to be given the same event again.
         Ok(event.len())
     }

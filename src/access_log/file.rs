@@ -1,9 +1,49 @@
-//! The one place where a log file is opened.
+//! The one place where a log file is opened, and how whole lines are written to it.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+
+/// Lines could not be written.
+#[derive(Debug)]
+pub(super) struct Lost {
+    pub(super) error: io::Error,
+    /// Bytes of the lines that were written whole before the failure.
+    pub(super) kept: usize,
+    /// Whether a part of the next line was written too.
+    pub(super) torn: bool,
+}
+
+/// Writes whole lines.
+pub(super) fn write_lines(out: &mut (impl Write + ?Sized), lines: &[u8]) -> Result<(), Lost> {
+    let mut written = 0;
+    while let Some(rest) = lines.get(written..).filter(|rest| !rest.is_empty()) {
+        let error = match out.write(rest) {
+            Ok(0) => io::ErrorKind::WriteZero.into(),
+            Ok(n) => {
+                written += n;
+                continue;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => error,
+        };
+        let kept = whole_lines(lines.get(..written).unwrap_or(lines));
+        return Err(Lost {
+            error,
+            kept,
+            torn: kept < written,
+        });
+    }
+    Ok(())
+}
+
+/// Bytes up to the end of the last whole line.
+pub(super) fn whole_lines(text: &[u8]) -> usize {
+    text.iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |at| at + 1)
+}
 
 /// An open log file, written at its end only.
 pub(super) trait LogFile: Write + Send {

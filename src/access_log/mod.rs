@@ -242,23 +242,11 @@ fn write_all(queue: &queue::Queue, output: &LogOutput, format: LogFormat) {
     let mut written = None;
     while let Some(chunk) = queue.next(written.take()) {
         untold += chunk.dropped_before;
-        tell_dropped(output, format, &mut untold);
+        output.tell_dropped(format, LogKind::Request, &mut untold);
         let lost = output.write_lines(&chunk.text);
         output.metrics().lines_dropped(LogKind::Request, lost);
         untold += lost;
         written = Some(chunk);
     }
-    tell_dropped(output, format, &mut untold);
-}
-
-/// Writes how many lines were lost, unless none; what cannot be told now stays in `untold`.
-fn tell_dropped(output: &LogOutput, format: LogFormat, untold: &mut u64) {
-    if *untold == 0 {
-        return;
-    }
-    let mut text = Vec::new();
-    line::append_dropped(&mut text, format, output.wall_ms(), "request", *untold);
-    if output.write_lines(&text) == 0 {
-        *untold = 0;
-    }
+    output.tell_dropped(format, LogKind::Request, &mut untold);
 }

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::LogError;
-use super::file;
-use super::rotate::{FileOptions, Lost, RotatingFile, whole_lines};
-use crate::metrics::LogMetrics;
+use super::file::{self, Lost};
+use super::rotate::{FileOptions, RotatingFile};
+use super::{LogError, LogFormat, line};
+use crate::metrics::{LogKind, LogMetrics};
 
 /// Gives the wall time, in milliseconds since 1970.
 pub type WallClock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -91,7 +91,7 @@ impl LogOutput {
         }))
     }
 
-    pub(super) fn wall_ms(&self) -> i64 {
+    fn wall_ms(&self) -> i64 {
         (self.0.wall)()
     }
 
@@ -122,7 +122,7 @@ impl LogOutput {
                 }
                 0
             }
-            Err(Lost { error, kept }) => {
+            Err(Lost { error, kept, .. }) => {
                 self.0.metrics.write_failed();
                 if !was_failing {
                     tell_operator(&format!(
@@ -132,6 +132,19 @@ impl LogOutput {
                 let lost = lines.get(kept..).unwrap_or_default();
                 lost.iter().filter(|byte| **byte == b'\n').count() as u64
             }
+        }
+    }
+
+    /// Writes the line that says how many lines of a log were lost, unless none; what cannot be
+    /// told now stays in `untold`.
+    pub(super) fn tell_dropped(&self, format: LogFormat, log: LogKind, untold: &mut u64) {
+        if *untold == 0 {
+            return;
+        }
+        let mut text = Vec::new();
+        line::append_dropped(&mut text, format, self.wall_ms(), log.as_str(), *untold);
+        if self.write_lines(&text) == 0 {
+            *untold = 0;
         }
     }
 
@@ -154,28 +167,14 @@ fn tell_operator(message: &str) {
 
 /// Writes whole lines into what cannot be cut back: after a failure within a line, the next write
 /// ends it first.
-fn write_stream(file: &mut impl Write, torn: &mut bool, lines: &[u8]) -> Result<(), Lost> {
+fn write_stream(stream: &mut impl Write, torn: &mut bool, lines: &[u8]) -> Result<(), Lost> {
     if *torn {
-        file.write_all(b"\n")
-            .map_err(|error| Lost { error, kept: 0 })?;
+        file::write_lines(stream, b"\n")?;
         *torn = false;
     }
-    let mut written = 0;
-    while let Some(rest) = lines.get(written..).filter(|rest| !rest.is_empty()) {
-        let error = match file.write(rest) {
-            Ok(0) => io::ErrorKind::WriteZero.into(),
-            Ok(n) => {
-                written += n;
-                continue;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => error,
-        };
-        let kept = whole_lines(lines.get(..written).unwrap_or(lines));
-        *torn = kept < written;
-        return Err(Lost { error, kept });
-    }
-    Ok(())
+    let result = file::write_lines(stream, lines);
+    *torn = result.as_ref().is_err_and(|lost| lost.torn);
+    result
 }
 
 #[cfg(test)]
@@ -224,6 +223,7 @@ mod tests {
         stream.room = 100;
         write_stream(&mut stream, &mut torn, b"five\n").unwrap();
         write_stream(&mut stream, &mut torn, b"six\n").unwrap();
+        assert!(!torn);
         assert_eq!(stream.text, b"one\ntwo\nfive\nsix\n");
     }
 }

@@ -11,7 +11,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::file::{LogFile, Open, Opened};
+use super::file::{LogFile, Lost, Open, Opened, whole_lines, write_lines};
 use super::stamp::civil;
 use crate::metrics::LogMetrics;
 
@@ -24,14 +24,6 @@ pub struct FileOptions {
     pub max_file_size: u64,
     /// Files kept, with the one in use; at least 1.
     pub max_files: usize,
-}
-
-/// Lines could not be written.
-#[derive(Debug)]
-pub(super) struct Lost {
-    pub(super) error: io::Error,
-    /// Bytes of the lines that were written whole before the failure.
-    pub(super) kept: usize,
 }
 
 /// A file's place in time: the day's date, then the number within the day.
@@ -89,36 +81,18 @@ impl Current {
         self.size == 0 || self.size.saturating_add(line as u64) <= max_file_size
     }
 
-    /// Writes whole lines. On failure gives the bytes of those that are whole in the file.
     fn append(&mut self, lines: &[u8]) -> Result<(), Lost> {
-        let mut written = 0;
-        while let Some(rest) = lines.get(written..).filter(|rest| !rest.is_empty()) {
-            let error = match self.file.write(rest) {
-                Ok(0) => io::ErrorKind::WriteZero.into(),
-                Ok(n) => {
-                    written += n;
-                    continue;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => error,
-            };
-            let kept = whole_lines(lines.get(..written).unwrap_or(lines));
-            if kept < written {
+        let result = write_lines(&mut *self.file, lines);
+        match &result {
+            Ok(()) => self.size = self.size.saturating_add(lines.len() as u64),
+            Err(lost) if lost.torn => {
                 // Should this fail too, opening finds the torn line and ends it.
-                let _ = self.file.cut(self.size.saturating_add(kept as u64));
+                let _ = self.file.cut(self.size.saturating_add(lost.kept as u64));
             }
-            return Err(Lost { error, kept });
+            Err(_) => {}
         }
-        self.size = self.size.saturating_add(written as u64);
-        Ok(())
+        result
     }
-}
-
-/// Bytes up to the end of the last whole line.
-pub(super) fn whole_lines(text: &[u8]) -> usize {
-    text.iter()
-        .rposition(|byte| *byte == b'\n')
-        .map_or(0, |at| at + 1)
 }
 
 /// Bytes up to the end of the first line.
@@ -158,7 +132,13 @@ impl RotatingFile {
             let first = first_line(rest);
             let current = match self.with_room(day, first) {
                 Ok(current) => current,
-                Err(error) => return Err(Lost { error, kept: done }),
+                Err(error) => {
+                    return Err(Lost {
+                        error,
+                        kept: done,
+                        torn: false,
+                    });
+                }
             };
             let room = usize::try_from(max_file_size.saturating_sub(current.size));
             let fitting = rest.get(..room.unwrap_or(usize::MAX)).unwrap_or(rest);
@@ -166,8 +146,8 @@ impl RotatingFile {
             if let Err(lost) = current.append(rest.get(..now).unwrap_or(rest)) {
                 self.current = None;
                 return Err(Lost {
-                    error: lost.error,
                     kept: done + lost.kept,
+                    ..lost
                 });
             }
             done += now;

@@ -91,6 +91,15 @@ impl ShardCells {
 /// shard.operations(OperationResult::Counted, 1);
 /// shard.request_ended(Route::Increment, 200, Duration::from_micros(180));
 /// ```
+///
+/// Sharing it between threads does not compile:
+///
+/// ```compile_fail,E0277
+/// let shard = counterd::metrics::Metrics::new().shard();
+/// std::thread::scope(|scope| {
+///     scope.spawn(|| shard.request_started());
+/// });
+/// ```
 #[derive(Debug)]
 pub struct Shard {
     cells: Arc<ShardCells>,

@@ -138,19 +138,29 @@ fn parse(page: &str) -> Vec<Family> {
     families
 }
 
+#[derive(Default)]
+struct Histogram {
+    buckets: Vec<(f64, f64)>,
+    count: Option<f64>,
+    has_sum: bool,
+}
+
 fn check_histogram(family: &Family) {
-    let mut groups: BTreeMap<Labels, (Vec<(f64, f64)>, Option<f64>, bool)> = BTreeMap::new();
+    let mut groups: BTreeMap<Labels, Histogram> = BTreeMap::new();
     for (suffix, labels, value) in &family.samples {
         let mut labels = labels.clone();
         let bound = labels.remove("le");
         let group = groups.entry(labels).or_default();
         match suffix.as_str() {
-            "_bucket" => group.0.push((bound.unwrap().parse().unwrap(), *value)),
-            "_count" => group.1 = Some(*value),
-            _ => group.2 = true,
+            "_bucket" => group
+                .buckets
+                .push((bound.unwrap().parse().unwrap(), *value)),
+            "_count" => group.count = Some(*value),
+            _ => group.has_sum = true,
         }
     }
-    for (labels, (buckets, count, has_sum)) in groups {
+    for (labels, histogram) in groups {
+        let buckets = histogram.buckets;
         assert!(
             buckets
                 .windows(2)
@@ -159,7 +169,7 @@ fn check_histogram(family: &Family) {
             family.name
         );
         let last = buckets.last().expect("no bucket");
-        assert!(last.0 == f64::INFINITY && Some(last.1) == count && has_sum);
+        assert!(last.0 == f64::INFINITY && Some(last.1) == histogram.count && histogram.has_sum);
     }
 }
 

@@ -131,3 +131,30 @@ fn every_event_is_written_or_in_a_drop_count() {
     assert!(dropped >= 95, "{dropped}");
     assert_eq!(metrics.dropped(LogKind::Event), dropped);
 }
+
+#[test]
+fn events_lost_to_a_full_disk_are_told_when_it_has_room_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("counterd-2026-11-24.log");
+    let metrics = Metrics::new().log;
+    let output = output(dir.path(), &metrics);
+    let mut end = EventEnd {
+        format: LogFormat::Text,
+        output,
+        dropped: Arc::default(),
+        seen: 0,
+        untold: 0,
+    };
+    end.write_all(b"one\n").unwrap();
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+    end.write_all(b"two\n").unwrap();
+    end.write_all(b"three\n").unwrap();
+    assert_eq!(metrics.dropped(LogKind::Event), 2);
+    fs::remove_file(&path).unwrap();
+    end.write_all(b"four\n").unwrap();
+    assert_eq!(
+        fs::read_to_string(&path).unwrap(),
+        "2026-11-24T10:10:00.007Z  WARN event: dropped 2 event lines\nfour\n"
+    );
+}
