@@ -1,5 +1,5 @@
 //! What is told once a commit group, once a look at the clock, or more seldom: plain handles of the
-//! metrics library, made once and kept in fields, so that no label is looked up later.
+//! metrics library, made once and kept in fields, so that the writer looks no label up.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::labels::{FilterDecision, LogKind, ReadOnlyCause};
 
@@ -105,13 +105,12 @@ pub struct StateMetrics {
     pub quarantined_counters: Gauge,
     read_only: Gauge,
     causes: [Gauge; ReadOnlyCause::COUNT],
-    filter: [Counter; FilterDecision::COUNT],
+    filter: Family<OneLabel, Counter>,
 }
 
 impl StateMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let causes = Family::<OneLabel, Gauge>::default();
-        let filter = Family::<OneLabel, Counter>::default();
         let metrics = Self {
             revision: Gauge::default(),
             epoch: Gauge::default(),
@@ -123,8 +122,7 @@ impl StateMetrics {
             read_only: Gauge::default(),
             causes: ReadOnlyCause::ALL
                 .map(|cause| causes.get_or_create_owned(&[("cause", cause.as_str())])),
-            filter: FilterDecision::ALL
-                .map(|decision| filter.get_or_create_owned(&[("decision", decision.as_str())])),
+            filter: Family::default(),
         };
         metrics.register_gauges(registry);
         registry.register(
@@ -135,7 +133,7 @@ impl StateMetrics {
         registry.register(
             "filtered_records",
             "Records that compaction looked at for expiry, by decision",
-            filter,
+            metrics.filter.clone(),
         );
         metrics
     }
@@ -192,11 +190,13 @@ impl StateMetrics {
         }
     }
 
-    /// A compaction filter decided about `n` records.
-    pub fn filtered(&self, decision: FilterDecision, n: u64) {
-        if let Some(counter) = self.filter.get(decision.index()) {
-            counter.inc_by(n);
-        }
+    /// Sets how many records compaction filters have decided so about. A decision that nobody tells
+    /// of has no series. Looks its label up, so it is for the time when `/metrics` is read.
+    pub fn set_filtered(&self, decision: FilterDecision, total: u64) {
+        self.filter
+            .get_or_create(&[("decision", decision.as_str())])
+            .inner()
+            .store(total, Ordering::Relaxed);
     }
 }
 

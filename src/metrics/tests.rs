@@ -206,6 +206,9 @@ fn all_told() -> Metrics {
             shard.request_ended(route, code, Duration::from_micros(u64::from(code)));
         }
     }
+    for decision in FilterDecision::ALL {
+        metrics.state.set_filtered(decision, 1);
+    }
     metrics
         .commits
         .synced(3, Duration::from_micros(170), 1_000_500);
@@ -368,6 +371,19 @@ fn causes_are_one_while_they_hold() {
     assert_eq!(told("clock"), (1.0, 0.0));
     metrics.state.set_read_only(&[]);
     assert_eq!(told("space"), (0.0, 0.0));
+}
+
+#[test]
+fn filter_decisions_are_shown_once_told_of() {
+    let metrics = Metrics::new();
+    let name = "counterd_filtered_records_total";
+    assert!(read(&metrics).iter().all(|family| family.public_name() != name));
+    metrics.state.set_filtered(FilterDecision::Dropped, 7);
+    metrics.state.set_filtered(FilterDecision::Dropped, 9);
+    let families = read(&metrics);
+    let filtered = family(&families, name);
+    assert_eq!(filtered.value(&[("decision", "dropped")]), Some(9.0));
+    assert_eq!(filtered.value(&[("decision", "kept")]), None);
 }
 
 #[test]
