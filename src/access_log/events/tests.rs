@@ -1,0 +1,160 @@
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
+
+use std::fs;
+use std::path::Path;
+
+use super::*;
+use crate::access_log::FileOptions;
+use crate::metrics::{LogMetrics, Metrics};
+
+fn output(dir: &Path, metrics: &LogMetrics) -> LogOutput {
+    let options = FileOptions {
+        dir: dir.to_owned(),
+        max_file_size: 1 << 20,
+        max_files: 9,
+    };
+    let wall = Arc::new(|| 1_795_515_000_007);
+    let day_of = Box::new(|_| 20_781);
+    LogOutput::files(options, wall, day_of, metrics.clone()).unwrap()
+}
+
+fn options(format: LogFormat, level: &str) -> EventLogOptions {
+    EventLogOptions {
+        format,
+        level: level.to_owned(),
+        queue_lines: 1_000,
+    }
+}
+
+/// What the log holds after `emit`.
+fn logged(options: &EventLogOptions, emit: impl FnOnce()) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let output = output(dir.path(), &Metrics::new().log);
+    let (dispatch, log) = events(options, &output).unwrap();
+    tracing::dispatcher::with_default(&dispatch, emit);
+    drop(log);
+    fs::read_to_string(dir.path().join("counterd-2026-11-24.log")).unwrap()
+}
+
+#[test]
+fn an_event_is_one_line_of_text_with_our_time() {
+    let text = logged(&options(LogFormat::Text, "info"), || {
+        tracing::info!(target: "counterd::serve", port = 8080, "ready");
+        tracing::debug!("not at this level");
+    });
+    assert_eq!(
+        text,
+        "2026-11-24T10:10:00.007Z  INFO counterd::serve: ready port=8080\n"
+    );
+}
+
+#[test]
+fn an_event_is_one_line_of_json_with_the_fields_of_request_lines() {
+    let text = logged(&options(LogFormat::Json, "info"), || {
+        tracing::warn!(target: "counterd::serve", port = 8080, "a\u{7f}\nb\u{85}");
+    });
+    assert_eq!(text.lines().count(), 1);
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(json["timestamp"], "2026-11-24T10:10:00.007Z");
+    assert_eq!(json["level"], "WARN");
+    assert_eq!(json["target"], "counterd::serve");
+    assert_eq!(json["message"], "a\u{7f}\nb\u{85}");
+    assert_eq!(json["port"], 8080);
+}
+
+#[test]
+fn a_strangers_text_cannot_start_a_line() {
+    let text = logged(&options(LogFormat::Text, "info"), || {
+        let stranger = "x\n2026-11-24T10:10:00.007Z  INFO admin: all is well\u{1b}[2J\r";
+        tracing::info!(reason = %stranger, "reset");
+    });
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.trim_end().bytes().all(|b| matches!(b, b' '..=b'~')));
+}
+
+#[test]
+fn levels_are_by_target_and_a_misspelt_one_is_refused() {
+    let text = logged(
+        &options(LogFormat::Text, "warn,counterd::writer=debug"),
+        || {
+            tracing::info!(target: "counterd::http", "no");
+            tracing::debug!(target: "counterd::writer", "yes");
+            tracing::trace!(target: "counterd::writer", "no");
+        },
+    );
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.contains("DEBUG counterd::writer: yes"));
+    for wrong in ["inof", "", "info,", "counterd=loud", "info,counterd"] {
+        assert!(
+            matches!(parse_level(wrong), Err(LogError::Level(_))),
+            "{wrong}"
+        );
+    }
+    for right in ["off", "INFO", "info,counterd=trace"] {
+        assert!(parse_level(right).is_ok(), "{right}");
+    }
+}
+
+#[test]
+fn every_event_is_written_or_in_a_drop_count() {
+    let dir = tempfile::tempdir().unwrap();
+    let metrics = Metrics::new().log;
+    let output = output(dir.path(), &metrics);
+    let options = EventLogOptions {
+        queue_lines: 4,
+        ..options(LogFormat::Json, "info")
+    };
+    let (dispatch, log) = events(&options, &output).unwrap();
+    let held = output.hold();
+    tracing::dispatcher::with_default(&dispatch, || {
+        for n in 0..100 {
+            tracing::info!(n, "an event");
+        }
+    });
+    drop(held);
+    drop(log);
+
+    let text = fs::read_to_string(dir.path().join("counterd-2026-11-24.log")).unwrap();
+    let (mut written, mut dropped) = (0, 0);
+    for line in text.lines() {
+        let json: serde_json::Value = serde_json::from_str(line).unwrap();
+        match json["dropped"].as_u64() {
+            Some(n) => dropped += n,
+            None => written += 1,
+        }
+    }
+    assert_eq!(written + dropped, 100, "{text}");
+    assert!(dropped >= 95, "{dropped}");
+    assert_eq!(metrics.dropped(LogKind::Event), dropped);
+}
+
+#[test]
+fn events_lost_to_a_full_disk_are_told_when_it_has_room_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("counterd-2026-11-24.log");
+    let metrics = Metrics::new().log;
+    let output = output(dir.path(), &metrics);
+    let mut end = EventEnd {
+        format: LogFormat::Text,
+        output,
+        dropped: Arc::default(),
+        seen: 0,
+        untold: 0,
+    };
+    end.write_all(b"one\n").unwrap();
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+    end.write_all(b"two\n").unwrap();
+    end.write_all(b"three\n").unwrap();
+    assert_eq!(metrics.dropped(LogKind::Event), 2);
+    fs::remove_file(&path).unwrap();
+    end.write_all(b"four\n").unwrap();
+    assert_eq!(
+        fs::read_to_string(&path).unwrap(),
+        "2026-11-24T10:10:00.007Z  WARN event: dropped 2 event lines\nfour\n"
+    );
+}

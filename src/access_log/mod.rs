@@ -1,0 +1,252 @@
+//! The logs: one line for each API request, and the way of all other events to the same place.
+//!
+//! A request's line is made by hand in its runtime's [`AccessBuffer`], handed over in bulk to one
+//! log thread, and written by it to standard output or to files that rotate ([`LogOutput`]). No
+//! request ever waits for the log: what a full queue or a failing disk loses is counted, in
+//! `/metrics` and in a line of the log itself once it flows again.
+//!
+//! Kept out: tokens and user ids, for which [`Entry`] has no field; the calendar and the clock, which
+//! are passed in; `tracing`, which takes too long for a line on every request.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//! use counterd::access_log::{
+//!     Access, AccessLog, AccessLogOptions, Entry, LogFormat, LogOutput,
+//! };
+//! use counterd::metrics::{Metrics, Route};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let metrics = Metrics::new();
+//! let output = LogOutput::stdout(Arc::new(|| 0), metrics.log.clone())?;
+//! let options = AccessLogOptions {
+//!     access: Access::All,
+//!     format: LogFormat::Text,
+//!     queue_lines: 65_536,
+//!     queue_bytes: 16 << 20,
+//! };
+//! let (log, thread) = AccessLog::start(&options, output)?;
+//! let buffer = log.buffer();
+//! buffer.record(&Entry {
+//!     at_ms: 1_795_515_000_007,
+//!     request_id: b"01J9",
+//!     method: "POST",
+//!     route: Route::Increment,
+//!     counter: Some("online_players"),
+//!     status: 200,
+//!     took: Duration::from_micros(180),
+//!     bytes: 104,
+//!     peer: "127.0.0.1:51234".parse()?,
+//! });
+//! drop(buffer);
+//! assert!(thread.finish(Duration::from_secs(1)));
+//! # Ok(())
+//! # }
+//! ```
+
+mod buffer;
+mod events;
+mod file;
+mod line;
+mod output;
+mod queue;
+mod rotate;
+mod stamp;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crate::metrics::{LogKind, Route};
+
+pub use buffer::AccessBuffer;
+pub use events::{EventLog, EventLogOptions, init_events};
+pub use output::{DayOf, LogOutput, WallClock};
+pub use rotate::FileOptions;
+
+/// How a line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `time level target: key=value …`, for people.
+    Text,
+    /// One JSON object a line, for machines.
+    Json,
+}
+
+/// Which requests get a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Every API request.
+    All,
+    /// Those answered with a status of 400 or above.
+    Errors,
+    /// None.
+    Off,
+}
+
+/// How requests are logged.
+#[derive(Clone, Debug)]
+pub struct AccessLogOptions {
+    /// Which requests get a line.
+    pub access: Access,
+    /// How a line looks.
+    pub format: LogFormat,
+    /// Lines that may wait to be written; what comes on top is dropped and counted.
+    pub queue_lines: usize,
+    /// The same in bytes. Each runtime's buffer, 32 KiB or less, comes on top.
+    pub queue_bytes: usize,
+}
+
+/// One API request that was answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// Wall time of the answer, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// The id that the answer carries. May be a stranger's, and any bytes: escaped, and cut at 128.
+    pub request_id: &'a [u8],
+    /// The HTTP method, also a stranger's.
+    pub method: &'a str,
+    /// What was asked for.
+    pub route: Route,
+    /// The counter that the path names, only if the name is a valid one.
+    pub counter: Option<&'a str>,
+    /// The HTTP status of the answer.
+    pub status: u16,
+    /// From the request's head to the answer; written in whole microseconds.
+    pub took: Duration,
+    /// Bytes of the answer's body.
+    pub bytes: u64,
+    /// Who asked.
+    pub peer: SocketAddr,
+}
+
+/// Why a log could not be set up. Once it is, its failures are counted, never returned.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// Standard output is closed.
+    #[error("cannot log to standard output: {0}; set log.dir or leave it open")]
+    Stdout(#[source] io::Error),
+    /// The first log file could not be opened.
+    #[error("cannot write log files in {}: {source}; see log.dir", dir.display())]
+    Files {
+        /// The directory.
+        dir: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// A level that is none.
+    #[error(
+        "log.level {0:?} is not understood; \
+         write off, error, warn, info, debug or trace, or target=level,…"
+    )]
+    Level(String),
+    /// The process has an event log already.
+    #[error("the event log was set up twice")]
+    Already,
+    /// No thread could be started.
+    #[error("cannot start the log thread: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// The request log: makes a buffer for each runtime. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct AccessLog {
+    options: Arc<AccessLogOptions>,
+    queue: Arc<queue::Queue>,
+}
+
+impl AccessLog {
+    /// Starts the log thread.
+    ///
+    /// # Errors
+    /// [`LogError::Thread`].
+    pub fn start(
+        options: &AccessLogOptions,
+        output: LogOutput,
+    ) -> Result<(Self, AccessLogThread), LogError> {
+        let queue = Arc::new(queue::Queue::new(
+            options.queue_lines,
+            options.queue_bytes,
+            output.metrics().clone(),
+        ));
+        let source = Arc::clone(&queue);
+        let format = options.format;
+        thread::Builder::new()
+            .name("request-log".to_owned())
+            .spawn(move || {
+                write_all(&source, &output, format);
+                source.end();
+            })
+            .map_err(LogError::Thread)?;
+        let log = Self {
+            options: Arc::new(options.clone()),
+            queue: Arc::clone(&queue),
+        };
+        let thread = AccessLogThread {
+            queue,
+            grace: Duration::from_secs(1),
+        };
+        Ok((log, thread))
+    }
+
+    /// A buffer for one runtime to keep.
+    #[must_use]
+    pub fn buffer(&self) -> AccessBuffer {
+        let options = &self.options;
+        AccessBuffer::new(
+            options.access,
+            options.format,
+            // A quarter, so that several runtimes fit into a small queue.
+            (options.queue_lines / 4).max(1),
+            (options.queue_bytes / 4).min(buffer::CHUNK_BYTES),
+            Arc::clone(&self.queue),
+        )
+    }
+}
+
+/// The log thread. Dropping it does as [`Self::finish`] with a second.
+#[derive(Debug)]
+#[must_use = "dropping it ends the request log"]
+pub struct AccessLogThread {
+    queue: Arc<queue::Queue>,
+    grace: Duration,
+}
+
+impl AccessLogThread {
+    /// Writes what was handed over, ends the thread, and says whether that was done within
+    /// `timeout`; if not (a terminal that is held, a disk that hangs), the rest is lost. Lines handed
+    /// over later are dropped and counted, so the buffers are flushed or dropped before.
+    #[must_use]
+    pub fn finish(mut self, timeout: Duration) -> bool {
+        self.grace = Duration::ZERO;
+        self.queue.close();
+        self.queue.wait_for_end(timeout)
+    }
+}
+
+impl Drop for AccessLogThread {
+    fn drop(&mut self) {
+        self.queue.close();
+        self.queue.wait_for_end(self.grace);
+    }
+}
+
+fn write_all(queue: &queue::Queue, output: &LogOutput, format: LogFormat) {
+    let mut untold = 0;
+    let mut written = None;
+    while let Some(chunk) = queue.next(written.take()) {
+        untold += chunk.dropped_before;
+        output.tell_dropped(format, LogKind::Request, &mut untold);
+        let lost = output.write_lines(&chunk.text);
+        output.metrics().lines_dropped(LogKind::Request, lost);
+        untold += lost;
+        written = Some(chunk);
+    }
+    output.tell_dropped(format, LogKind::Request, &mut untold);
+}

@@ -1,0 +1,229 @@
+//! Where log lines end: standard output or rotating files. Both logs, of requests and of events,
+//! share one, and each writes whole lines.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::file::{self, Lost};
+use super::rotate::{FileOptions, RotatingFile};
+use super::{LogError, LogFormat, line};
+use crate::metrics::{LogKind, LogMetrics};
+
+/// Gives the wall time, in milliseconds since 1970.
+pub type WallClock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// Gives the local day, in days since 1970-01-01, that a wall time lies in.
+pub type DayOf = Box<dyn Fn(i64) -> i32 + Send>;
+
+enum Target {
+    Stream { file: File, torn: bool },
+    Files { files: RotatingFile, day_of: DayOf },
+}
+
+struct Sink {
+    target: Target,
+    failing: bool,
+}
+
+struct Shared {
+    sink: Mutex<Sink>,
+    wall: WallClock,
+    metrics: LogMetrics,
+}
+
+/// The end of both logs; cheap to clone.
+///
+/// It is written by the two log threads only. A failed write is counted, told on standard error
+/// once until it is over, and tried anew with the next lines.
+#[derive(Clone)]
+pub struct LogOutput(Arc<Shared>);
+
+impl LogOutput {
+    /// Standard output.
+    ///
+    /// # Errors
+    /// [`LogError::Stdout`] when it is closed.
+    pub fn stdout(wall: WallClock, metrics: LogMetrics) -> Result<Self, LogError> {
+        // Not through std's Stdout: its buffer would hide how much of a failed write was written.
+        let fd = io::stdout()
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(LogError::Stdout)?;
+        let target = Target::Stream {
+            file: File::from(fd),
+            torn: false,
+        };
+        Ok(Self::new(target, wall, metrics))
+    }
+
+    /// Rotating files. The first is opened here.
+    ///
+    /// # Errors
+    /// [`LogError::Files`] when that fails. Later failures are counted and tried anew.
+    pub fn files(
+        options: FileOptions,
+        wall: WallClock,
+        day_of: DayOf,
+        metrics: LogMetrics,
+    ) -> Result<Self, LogError> {
+        let dir = options.dir.clone();
+        let mut files = RotatingFile::new(options, Box::new(file::open), metrics.clone());
+        files
+            .prepare(day_of(wall()))
+            .map_err(|source| LogError::Files { dir, source })?;
+        let target = Target::Files { files, day_of };
+        Ok(Self::new(target, wall, metrics))
+    }
+
+    fn new(target: Target, wall: WallClock, metrics: LogMetrics) -> Self {
+        let sink = Sink {
+            target,
+            failing: false,
+        };
+        Self(Arc::new(Shared {
+            sink: Mutex::new(sink),
+            wall,
+            metrics,
+        }))
+    }
+
+    fn wall_ms(&self) -> i64 {
+        (self.0.wall)()
+    }
+
+    pub(super) fn wall(&self) -> WallClock {
+        Arc::clone(&self.0.wall)
+    }
+
+    pub(super) fn metrics(&self) -> &LogMetrics {
+        &self.0.metrics
+    }
+
+    /// Writes whole lines and gives how many of them were lost.
+    pub(super) fn write_lines(&self, lines: &[u8]) -> u64 {
+        if lines.is_empty() {
+            return 0;
+        }
+        let mut sink = self.0.sink.lock();
+        let result = match &mut sink.target {
+            Target::Stream { file, torn } => write_stream(file, torn, lines),
+            Target::Files { files, day_of } => files.write_lines(day_of(self.wall_ms()), lines),
+        };
+        let was_failing = sink.failing;
+        sink.failing = result.is_err();
+        match result {
+            Ok(()) => {
+                if was_failing {
+                    tell_operator("counterd: the log is written again");
+                }
+                0
+            }
+            Err(Lost { error, kept, .. }) => {
+                self.0.metrics.write_failed();
+                if !was_failing {
+                    tell_operator(&format!(
+                        "counterd: cannot write the log, lines are lost until it can: {error}"
+                    ));
+                }
+                let lost = lines.get(kept..).unwrap_or_default();
+                lost.iter().filter(|byte| **byte == b'\n').count() as u64
+            }
+        }
+    }
+
+    /// Writes the line that says how many lines of a log were lost, unless none; what cannot be
+    /// told now stays in `untold`.
+    pub(super) fn tell_dropped(&self, format: LogFormat, log: LogKind, untold: &mut u64) {
+        if *untold == 0 {
+            return;
+        }
+        let mut text = Vec::new();
+        line::append_dropped(&mut text, format, self.wall_ms(), log.as_str(), *untold);
+        if self.write_lines(&text) == 0 {
+            *untold = 0;
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn hold(&self) -> impl Sized + '_ {
+        self.0.sink.lock()
+    }
+}
+
+impl std::fmt::Debug for LogOutput {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LogOutput").finish_non_exhaustive()
+    }
+}
+
+/// The log itself cannot say it.
+fn tell_operator(message: &str) {
+    let _ = writeln!(io::stderr(), "{message}");
+}
+
+/// Writes whole lines into what cannot be cut back: after a failure within a line, the next write
+/// ends it first.
+fn write_stream(stream: &mut impl Write, torn: &mut bool, lines: &[u8]) -> Result<(), Lost> {
+    if *torn {
+        file::write_lines(stream, b"\n")?;
+        *torn = false;
+    }
+    let result = file::write_lines(stream, lines);
+    *torn = result.as_ref().is_err_and(|lost| lost.torn);
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::*;
+
+    /// Takes `room` bytes, then fails until it is given more.
+    struct Narrow {
+        text: Vec<u8>,
+        room: usize,
+    }
+
+    impl Write for Narrow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let n = bytes.len().min(self.room);
+            if n == 0 {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            self.room -= n;
+            self.text.extend_from_slice(bytes.get(..n).unwrap());
+            Ok(n)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_torn_line_is_ended_before_the_next() {
+        let mut stream = Narrow {
+            text: Vec::new(),
+            room: 7,
+        };
+        let mut torn = false;
+        let lost = write_stream(&mut stream, &mut torn, b"one\ntwo\nthree\n").unwrap_err();
+        assert_eq!(lost.kept, 4);
+        assert_eq!(
+            write_stream(&mut stream, &mut torn, b"four\n")
+                .unwrap_err()
+                .kept,
+            0
+        );
+        stream.room = 100;
+        write_stream(&mut stream, &mut torn, b"five\n").unwrap();
+        write_stream(&mut stream, &mut torn, b"six\n").unwrap();
+        assert!(!torn);
+        assert_eq!(stream.text, b"one\ntwo\nfive\nsix\n");
+    }
+}

@@ -1,0 +1,227 @@
+//! Log files that change with the local day and at a size, of which the newest are kept.
+//!
+//! A day's first file is `counterd-2026-11-24.log`; when it is full the day goes on in
+//! `counterd-2026-11-24.log.1`, then `.2`. No file is ever renamed, so a higher number is newer. A
+//! line is in the file of the day in which it was written to disk, which may be a moment after the
+//! request.
+//!
+//! A failing disk loses lines, never more: the file is closed, and the next write opens it anew.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::file::{LogFile, Lost, Open, Opened, whole_lines, write_lines};
+use super::stamp::civil;
+use crate::metrics::LogMetrics;
+
+/// Where log files are and how many.
+#[derive(Clone, Debug)]
+pub struct FileOptions {
+    /// The directory, made when it is missing. Files in it with other names are left alone.
+    pub dir: PathBuf,
+    /// Bytes after which a file is followed by another; a single longer line is written whole.
+    pub max_file_size: u64,
+    /// Files kept, with the one in use; at least 1.
+    pub max_files: usize,
+}
+
+/// A file's place in time: the day's date, then the number within the day.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    date: String,
+    number: u32,
+}
+
+impl Place {
+    fn first_of(day: i32) -> Self {
+        let (year, month, of_month) = civil(i64::from(day));
+        Self {
+            date: format!("{year:04}-{month:02}-{of_month:02}"),
+            number: 0,
+        }
+    }
+
+    fn file_name(&self) -> String {
+        match self.number {
+            0 => format!("counterd-{}.log", self.date),
+            number => format!("counterd-{}.log.{number}", self.date),
+        }
+    }
+
+    /// The place of a file of ours; `None` for any other.
+    fn of(file_name: &str) -> Option<Self> {
+        let (date, number) = file_name.strip_prefix("counterd-")?.split_once(".log")?;
+        let number = match number.strip_prefix('.') {
+            Some(digits) => digits.parse().ok()?,
+            None => 0,
+        };
+        let place = Self {
+            date: date.to_owned(),
+            number,
+        };
+        let is_date = date.len() == 10
+            && date.bytes().enumerate().all(|(at, byte)| match at {
+                4 | 7 => byte == b'-',
+                _ => byte.is_ascii_digit(),
+            });
+        (is_date && place.file_name() == file_name).then_some(place)
+    }
+}
+
+struct Current {
+    day: i32,
+    place: Place,
+    size: u64,
+    file: Box<dyn LogFile>,
+}
+
+impl Current {
+    fn has_room(&self, line: usize, max_file_size: u64) -> bool {
+        self.size == 0 || self.size.saturating_add(line as u64) <= max_file_size
+    }
+
+    fn append(&mut self, lines: &[u8]) -> Result<(), Lost> {
+        let result = write_lines(&mut *self.file, lines);
+        match &result {
+            Ok(()) => self.size = self.size.saturating_add(lines.len() as u64),
+            Err(lost) if lost.torn => {
+                // Should this fail too, opening finds the torn line and ends it.
+                let _ = self.file.cut(self.size.saturating_add(lost.kept as u64));
+            }
+            Err(_) => {}
+        }
+        result
+    }
+}
+
+/// Bytes up to the end of the first line.
+fn first_line(text: &[u8]) -> usize {
+    text.iter()
+        .position(|byte| *byte == b'\n')
+        .map_or(text.len(), |at| at + 1)
+}
+
+pub(super) struct RotatingFile {
+    options: FileOptions,
+    open: Open,
+    current: Option<Current>,
+    metrics: LogMetrics,
+}
+
+impl RotatingFile {
+    pub(super) fn new(options: FileOptions, open: Open, metrics: LogMetrics) -> Self {
+        Self {
+            options,
+            open,
+            current: None,
+            metrics,
+        }
+    }
+
+    /// Opens the file of `day` already, so that a wrong directory shows at the start.
+    pub(super) fn prepare(&mut self, day: i32) -> io::Result<()> {
+        self.with_room(day, 1).map(drop)
+    }
+
+    /// Writes whole lines into the files of `day` (days since 1970-01-01).
+    pub(super) fn write_lines(&mut self, day: i32, lines: &[u8]) -> Result<(), Lost> {
+        let max_file_size = self.options.max_file_size;
+        let mut done = 0;
+        while let Some(rest) = lines.get(done..).filter(|rest| !rest.is_empty()) {
+            let first = first_line(rest);
+            let current = match self.with_room(day, first) {
+                Ok(current) => current,
+                Err(error) => {
+                    return Err(Lost {
+                        error,
+                        kept: done,
+                        torn: false,
+                    });
+                }
+            };
+            let room = usize::try_from(max_file_size.saturating_sub(current.size));
+            let fitting = rest.get(..room.unwrap_or(usize::MAX)).unwrap_or(rest);
+            let now = whole_lines(fitting).max(first);
+            if let Err(lost) = current.append(rest.get(..now).unwrap_or(rest)) {
+                self.current = None;
+                return Err(Lost {
+                    kept: done + lost.kept,
+                    ..lost
+                });
+            }
+            done += now;
+        }
+        Ok(())
+    }
+
+    /// The file of `day`, another one if need be, with room for a line of `line` bytes.
+    fn with_room(&mut self, day: i32, line: usize) -> io::Result<&mut Current> {
+        let usable = self.current.take().filter(|current| {
+            current.day == day
+                && current.has_room(line, self.options.max_file_size)
+                && !current.file.is_deleted()
+        });
+        let current = match usable {
+            Some(current) => current,
+            None => self.open_newest(day, line)?,
+        };
+        Ok(self.current.insert(current))
+    }
+
+    fn open_newest(&self, day: i32, line: usize) -> io::Result<Current> {
+        let mut place = Place::first_of(day);
+        if let Some(newest) = self.places().into_iter().rfind(|of| of.date == place.date) {
+            place = newest;
+        }
+        loop {
+            let Opened { file, size, torn } = (self.open)(&self.path(&place))?;
+            let mut current = Current {
+                day,
+                place,
+                size,
+                file,
+            };
+            if current.has_room(line, self.options.max_file_size) {
+                if torn {
+                    current.append(b"\n").map_err(|lost| lost.error)?;
+                }
+                self.remove_oldest(&current.place);
+                return Ok(current);
+            }
+            place = current.place;
+            place.number = place.number.saturating_add(1);
+        }
+    }
+
+    fn path(&self, place: &Place) -> PathBuf {
+        self.options.dir.join(place.file_name())
+    }
+
+    /// The places of all files of ours, oldest first. A directory that cannot be read has none:
+    /// opening the file will say why.
+    fn places(&self) -> Vec<Place> {
+        let mut places: Vec<Place> = fs::read_dir(Path::new(&self.options.dir))
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| Place::of(entry.ok()?.file_name().to_str()?))
+            .collect();
+        places.sort_unstable();
+        places
+    }
+
+    fn remove_oldest(&self, in_use: &Place) {
+        let places = self.places();
+        let surplus = places.len().saturating_sub(self.options.max_files.max(1));
+        // After the clock was set back the file in use is not the newest.
+        let oldest = places.iter().filter(|place| *place != in_use);
+        for place in oldest.take(surplus) {
+            if fs::remove_file(self.path(place)).is_err() {
+                self.metrics.write_failed();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
