@@ -72,7 +72,11 @@ pub struct Gone {
 impl Gone {
     /// What a request for the counter is told.
     pub fn refusal(&self) -> Refusal {
-        let Self { expired, final_value, at } = *self;
+        let Self {
+            expired,
+            final_value,
+            at,
+        } = *self;
         if expired {
             Refusal::Expired { final_value, at }
         } else {

@@ -377,7 +377,11 @@ fn causes_are_one_while_they_hold() {
 fn filter_decisions_are_shown_once_told_of() {
     let metrics = Metrics::new();
     let name = "counterd_filtered_records_total";
-    assert!(read(&metrics).iter().all(|family| family.public_name() != name));
+    assert!(
+        read(&metrics)
+            .iter()
+            .all(|family| family.public_name() != name)
+    );
     metrics.state.set_filtered(FilterDecision::Dropped, 7);
     metrics.state.set_filtered(FilterDecision::Dropped, 9);
     let families = read(&metrics);

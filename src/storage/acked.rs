@@ -56,7 +56,8 @@ impl Mark {
         let mut slot = [0; SLOT_BYTES];
         let mut rest: &mut [u8] = &mut slot;
         let mut put = |bytes: &[u8]| {
-            if let Some((head, tail)) = std::mem::take(&mut rest).split_at_mut_checked(bytes.len()) {
+            if let Some((head, tail)) = std::mem::take(&mut rest).split_at_mut_checked(bytes.len())
+            {
                 head.copy_from_slice(bytes);
                 rest = tail;
             }
@@ -95,9 +96,25 @@ impl Mark {
         let (wal_size, body) = word(body)?;
         let (manifest_number, body) = word(body)?;
         let (manifest_size, _) = word(body)?;
-        let wal = FileMark { number: wal_number, size: wal_size };
-        let manifest = FileMark { number: manifest_number, size: manifest_size };
-        Some((turn, Self { format, merge, epoch, sequence, wal, manifest }))
+        let wal = FileMark {
+            number: wal_number,
+            size: wal_size,
+        };
+        let manifest = FileMark {
+            number: manifest_number,
+            size: manifest_size,
+        };
+        Some((
+            turn,
+            Self {
+                format,
+                merge,
+                epoch,
+                sequence,
+                wal,
+                manifest,
+            },
+        ))
     }
 }
 
@@ -177,11 +194,20 @@ impl Acked {
             .create_new(true)
             .open(path)
             .map_err(FileError::new("create", path))?;
-        file.set_len(FILE_BYTES).map_err(FileError::new("size", path))?;
-        let mut acked = Self { file, path: path.to_owned(), turn: 0, mark };
+        file.set_len(FILE_BYTES)
+            .map_err(FileError::new("size", path))?;
+        let mut acked = Self {
+            file,
+            path: path.to_owned(),
+            turn: 0,
+            mark,
+        };
         acked.write(mark)?;
         acked.write(mark)?;
-        acked.file.sync_all().map_err(FileError::new("sync", path))?;
+        acked
+            .file
+            .sync_all()
+            .map_err(FileError::new("sync", path))?;
         Ok(acked)
     }
 
@@ -190,9 +216,16 @@ impl Acked {
     /// # Errors
     /// When the file cannot be opened for writing.
     pub fn resume(path: &Path, turn: u64, mark: Mark) -> Result<Self, FileError> {
-        let file =
-            OpenOptions::new().write(true).open(path).map_err(FileError::new("open", path))?;
-        Ok(Self { file, path: path.to_owned(), turn, mark })
+        let file = OpenOptions::new()
+            .write(true)
+            .open(path)
+            .map_err(FileError::new("open", path))?;
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            turn,
+            mark,
+        })
     }
 
     /// What the file says now.
@@ -206,7 +239,10 @@ impl Acked {
     /// # Errors
     /// When the file cannot be written; the group must then not be acknowledged.
     pub fn advance(&mut self, sequence: u64) -> Result<(), FileError> {
-        self.write(Mark { sequence, ..self.mark })
+        self.write(Mark {
+            sequence,
+            ..self.mark
+        })
     }
 
     /// Records `mark`, in the slot that is not the newest.
@@ -229,7 +265,9 @@ impl Acked {
     /// # Errors
     /// When the sync fails; it is not to be tried again on this handle.
     pub fn sync(&self) -> Result<(), FileError> {
-        self.file.sync_data().map_err(FileError::new("sync", &self.path))
+        self.file
+            .sync_data()
+            .map_err(FileError::new("sync", &self.path))
     }
 }
 
@@ -289,9 +327,17 @@ mod tests {
         acked.advance(12).unwrap();
         let newest = acked.turn % 2;
         let file = OpenOptions::new().write(true).open(&path).unwrap();
-        file.write_all_at(&[0xff; 40], newest * SLOT_STRIDE).unwrap();
-        assert_eq!(read(&path).unwrap(), Reading::Valid { turn: 3, mark: mark(11) });
-        file.write_all_at(&[0xff; 40], (1 - newest) * SLOT_STRIDE).unwrap();
+        file.write_all_at(&[0xff; 40], newest * SLOT_STRIDE)
+            .unwrap();
+        assert_eq!(
+            read(&path).unwrap(),
+            Reading::Valid {
+                turn: 3,
+                mark: mark(11)
+            }
+        );
+        file.write_all_at(&[0xff; 40], (1 - newest) * SLOT_STRIDE)
+            .unwrap();
         assert_eq!(read(&path).unwrap(), Reading::Damaged);
     }
 
@@ -302,9 +348,14 @@ mod tests {
         assert_eq!(read(&path).unwrap(), Reading::Missing);
         Acked::create(&path, mark(1)).unwrap();
         for sequence in 2..9 {
-            let Reading::Valid { turn, mark: found } = read(&path).unwrap() else { panic!() };
+            let Reading::Valid { turn, mark: found } = read(&path).unwrap() else {
+                panic!()
+            };
             assert_eq!(found.sequence, sequence - 1);
-            Acked::resume(&path, turn, found).unwrap().advance(sequence).unwrap();
+            Acked::resume(&path, turn, found)
+                .unwrap()
+                .advance(sequence)
+                .unwrap();
         }
     }
 }

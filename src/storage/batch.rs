@@ -63,7 +63,12 @@ impl Batch {
         self.bytes.extend_from_slice(key);
         let key_end = self.bytes.len();
         self.bytes.extend_from_slice(value);
-        self.entries.push(Entry { family, kind, key_end, value_end: self.bytes.len() });
+        self.entries.push(Entry {
+            family,
+            kind,
+            key_end,
+            value_end: self.bytes.len(),
+        });
     }
 
     /// How many changes it holds: by so many a commit moves the store's sequence number.
@@ -92,7 +97,10 @@ impl Batch {
         let mut start = 0;
         self.entries.iter().map(move |entry| {
             let key = self.bytes.get(start..entry.key_end).unwrap_or_default();
-            let value = self.bytes.get(entry.key_end..entry.value_end).unwrap_or_default();
+            let value = self
+                .bytes
+                .get(entry.key_end..entry.value_end)
+                .unwrap_or_default();
             start = entry.value_end;
             let change = match entry.kind {
                 Kind::Put => Change::Put(value),
@@ -129,6 +137,9 @@ mod tests {
         batch.clear();
         assert!(batch.is_empty());
         batch.put(Family::Meta, b"k", b"v");
-        assert_eq!(batch.changes().next(), Some((Family::Meta, &b"k"[..], Change::Put(&b"v"[..]))));
+        assert_eq!(
+            batch.changes().next(),
+            Some((Family::Meta, &b"k"[..], Change::Put(&b"v"[..])))
+        );
     }
 }

@@ -15,7 +15,9 @@ use super::batch::Batch;
 use super::error::{FileError, OpenError, ReadError};
 use super::files::{self, sync_dir};
 use super::open::Paths;
-use super::schema::{FORMAT_VERSION, Family, LogReading, MERGE_VERSION, META_EPOCH, META_VERSIONS, Schema};
+use super::schema::{
+    FORMAT_VERSION, Family, LogReading, MERGE_VERSION, META_EPOCH, META_VERSIONS, Schema,
+};
 use super::store::to_rocksdb;
 use super::tables::Tables;
 
@@ -24,7 +26,10 @@ pub(super) fn create(paths: &Paths, schema: &Schema, epoch: u64) -> Result<(), O
     let building = Paths::at(paths.data_dir.clone(), paths.building.clone());
     remove(&building.store)?;
     for dir in [&building.store, &building.db] {
-        DirBuilder::new().mode(0o700).create(dir).map_err(FileError::new("create", dir))?;
+        DirBuilder::new()
+            .mode(0o700)
+            .create(dir)
+            .map_err(FileError::new("create", dir))?;
     }
     let options = schema
         .database(LogReading::Checked, true)
@@ -34,8 +39,7 @@ pub(super) fn create(paths: &Paths, schema: &Schema, epoch: u64) -> Result<(), O
     let tables = Tables::new(db, options, schema);
     let mut batch = Batch::new();
     stamp(&mut batch, epoch);
-    write_and_flush(&tables, &batch)
-        .map_err(|error| OpenError::from_read(&building.db, error))?;
+    write_and_flush(&tables, &batch).map_err(|error| OpenError::from_read(&building.db, error))?;
     let sequence = tables.sequence();
     drop(tables);
     seal(&building, epoch, sequence)?;
@@ -56,7 +60,9 @@ pub(super) fn stamp(batch: &mut Batch, epoch: u64) {
 pub(super) fn write_and_flush(tables: &Tables, batch: &Batch) -> Result<(), ReadError> {
     let mut options = WriteOptions::default();
     options.set_sync(true);
-    tables.db().write_opt(to_rocksdb(tables, batch)?, &options)?;
+    tables
+        .db()
+        .write_opt(to_rocksdb(tables, batch)?, &options)?;
     Ok(tables.flush()?)
 }
 
@@ -92,4 +98,3 @@ pub(super) fn remove(dir: &Path) -> Result<(), FileError> {
         Err(error) => Err(FileError::new("remove", dir)(error)),
     }
 }
-

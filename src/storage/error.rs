@@ -23,7 +23,11 @@ impl FileError {
     /// Wraps what the operating system said about `path`; for `map_err`.
     pub fn new(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |source| Self { doing, path, source }
+        move |source| Self {
+            doing,
+            path,
+            source,
+        }
     }
 }
 
@@ -218,9 +222,11 @@ impl OpenError {
     pub(super) fn from_read(dir: &Path, error: ReadError) -> Self {
         match error {
             ReadError::RocksDb(error) => Self::from_rocksdb(dir, error),
-            ReadError::Closed | ReadError::NoFamily(_) => {
-                Self::Damaged { dir: dir.to_owned(), detail: error.to_string(), recoverable: false }
-            }
+            ReadError::Closed | ReadError::NoFamily(_) => Self::Damaged {
+                dir: dir.to_owned(),
+                detail: error.to_string(),
+                recoverable: false,
+            },
         }
     }
 
@@ -248,7 +254,11 @@ impl OpenError {
             | ErrorKind::Incomplete
             | ErrorKind::Expired
             | ErrorKind::CompactionTooLarge
-            | ErrorKind::ColumnFamilyDropped => Self::Damaged { dir, detail, recoverable },
+            | ErrorKind::ColumnFamilyDropped => Self::Damaged {
+                dir,
+                detail,
+                recoverable,
+            },
         }
     }
 

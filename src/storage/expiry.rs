@@ -62,7 +62,9 @@ impl Horizons {
 }
 
 /// The filter of the family `idempotency`.
-pub fn idempotency_filter(horizons: &Arc<Horizons>) -> impl FnMut(u32, &[u8], &[u8]) -> CompactionDecision + Send + use<> {
+pub fn idempotency_filter(
+    horizons: &Arc<Horizons>,
+) -> impl FnMut(u32, &[u8], &[u8]) -> CompactionDecision + Send + use<> {
     let horizons = Arc::clone(horizons);
     move |_level, key, _value| {
         let bound = horizons.idempotency.load(Ordering::Acquire);
@@ -71,7 +73,9 @@ pub fn idempotency_filter(horizons: &Arc<Horizons>) -> impl FnMut(u32, &[u8], &[
 }
 
 /// The filter of the family `days`.
-pub fn days_filter(horizons: &Arc<Horizons>) -> impl FnMut(u32, &[u8], &[u8]) -> CompactionDecision + Send + use<> {
+pub fn days_filter(
+    horizons: &Arc<Horizons>,
+) -> impl FnMut(u32, &[u8], &[u8]) -> CompactionDecision + Send + use<> {
     let horizons = Arc::clone(horizons);
     move |_level, key, _value| {
         let bound = horizons.days.load(Ordering::Acquire);
@@ -80,7 +84,9 @@ pub fn days_filter(horizons: &Arc<Horizons>) -> impl FnMut(u32, &[u8], &[u8]) ->
 }
 
 /// The filter of the family `dedup`.
-pub fn dedup_filter(horizons: &Arc<Horizons>) -> impl FnMut(u32, &[u8], &[u8]) -> CompactionDecision + Send + use<> {
+pub fn dedup_filter(
+    horizons: &Arc<Horizons>,
+) -> impl FnMut(u32, &[u8], &[u8]) -> CompactionDecision + Send + use<> {
     let horizons = Arc::clone(horizons);
     move |_level, key, _value| {
         let bound = horizons.dedup.load(Ordering::Acquire);
@@ -99,9 +105,21 @@ mod tests {
     #[test]
     fn nothing_goes_before_a_horizon_is_published() {
         let horizons = Arc::new(Horizons::default());
-        assert!(!removed(&idempotency_filter(&horizons)(0, b"\0\0\0\0k", b"")));
-        assert!(!removed(&days_filter(&horizons)(0, &keys::day_prefix(i32::MIN), b"")));
-        assert!(!removed(&dedup_filter(&horizons)(0, &keys::day_prefix(-1), b"")));
+        assert!(!removed(&idempotency_filter(&horizons)(
+            0,
+            b"\0\0\0\0k",
+            b""
+        )));
+        assert!(!removed(&days_filter(&horizons)(
+            0,
+            &keys::day_prefix(i32::MIN),
+            b""
+        )));
+        assert!(!removed(&dedup_filter(&horizons)(
+            0,
+            &keys::day_prefix(-1),
+            b""
+        )));
     }
 
     #[test]

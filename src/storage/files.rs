@@ -48,7 +48,9 @@ pub fn wals(db_dir: &Path) -> Result<Vec<FileMark>, FileError> {
     for entry in fs::read_dir(db_dir).map_err(FileError::new("list", db_dir))? {
         let entry = entry.map_err(FileError::new("list", db_dir))?;
         let name = entry.file_name();
-        let number = name.to_str().and_then(|name| name.strip_suffix(".log")?.parse().ok());
+        let number = name
+            .to_str()
+            .and_then(|name| name.strip_suffix(".log")?.parse().ok());
         if let Some(number) = number
             && let Some(size) = size_of(&entry.path())?
         {
@@ -76,7 +78,9 @@ pub fn size_of(path: &Path) -> Result<Option<u64>, FileError> {
 /// # Errors
 /// When it cannot be opened or synced.
 pub fn sync_dir(path: &Path) -> Result<(), FileError> {
-    File::open(path).and_then(|dir| dir.sync_all()).map_err(FileError::new("sync", path))
+    File::open(path)
+        .and_then(|dir| dir.sync_all())
+        .map_err(FileError::new("sync", path))
 }
 
 /// Syncs the contents of the file at `path`; `false` when it is gone, as an obsolete log may be.
@@ -85,7 +89,10 @@ pub fn sync_dir(path: &Path) -> Result<(), FileError> {
 /// When it cannot be opened or synced.
 pub fn sync_file(path: &Path) -> Result<bool, FileError> {
     match File::open(path) {
-        Ok(file) => file.sync_data().map(|()| true).map_err(FileError::new("sync", path)),
+        Ok(file) => file
+            .sync_data()
+            .map(|()| true)
+            .map_err(FileError::new("sync", path)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(FileError::new("open", path)(error)),
     }

@@ -136,8 +136,14 @@ mod tests {
     fn keys_are_these_bytes() {
         assert_eq!(counter(&name("ab")), b"\x02ab");
         // 2026-11-24 is day 20781 = 0x512d.
-        assert_eq!(day_record(Day::from_days(20781).unwrap(), &name("ab")), b"\x80\x00\x51\x2d\x02ab");
-        assert_eq!(event(Day::from_days(20781).unwrap(), &name("ab"), 7), b"\x80\x00\x51\x2d\x02ab\x07");
+        assert_eq!(
+            day_record(Day::from_days(20781).unwrap(), &name("ab")),
+            b"\x80\x00\x51\x2d\x02ab"
+        );
+        assert_eq!(
+            event(Day::from_days(20781).unwrap(), &name("ab"), 7),
+            b"\x80\x00\x51\x2d\x02ab\x07"
+        );
         let mut key = vec![9];
         dedup_into(&mut key, 20781, 258, "u1");
         assert_eq!(key, b"\x80\x00\x51\x2d\x00\x00\x00\x00\x00\x00\x01\x02u1");
@@ -153,7 +159,10 @@ mod tests {
         assert_eq!(counter_name(b"\x02abc"), None);
         assert_eq!(counter_name(b"\x09ab"), None);
         assert_eq!(counter_name(b""), None);
-        assert_eq!(day_entry(b"\x80\x00\x51\x2d\x02ab\x07"), Some((name("ab"), Some(7))));
+        assert_eq!(
+            day_entry(b"\x80\x00\x51\x2d\x02ab\x07"),
+            Some((name("ab"), Some(7)))
+        );
         assert_eq!(leading_day(&day_prefix(-5)), Some(-5));
         assert!(day_prefix(-5) < day_prefix(0) && day_prefix(0) < day_prefix(NEVER));
         assert_eq!(dedup_generation(&dedup_prefix(4, 99)), Some(99));

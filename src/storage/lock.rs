@@ -45,7 +45,10 @@ impl DataDirLock {
             .open(&path)
             .map_err(FileError::new("open", &path))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { data_dir: data_dir.to_owned(), _held: Arc::new(file) }),
+            Ok(()) => Ok(Self {
+                data_dir: data_dir.to_owned(),
+                _held: Arc::new(file),
+            }),
             Err(Errno::WOULDBLOCK) => Err(OpenError::Locked { path }),
             Err(errno) => Err(FileError::new("lock", path)(io::Error::from(errno)).into()),
         }
@@ -72,7 +75,10 @@ mod tests {
         let error = DataDirLock::take(&data_dir).unwrap_err();
         assert!(matches!(error, OpenError::Locked { .. }), "{error:?}");
         let text = error.to_string();
-        assert!(text.contains(data_dir.join("lock").to_str().unwrap()), "{text}");
+        assert!(
+            text.contains(data_dir.join("lock").to_str().unwrap()),
+            "{text}"
+        );
         assert!(text.contains("stop that process"), "{text}");
         drop(clone);
         DataDirLock::take(&data_dir).unwrap();

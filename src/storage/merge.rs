@@ -202,8 +202,14 @@ pub fn full_merge(_key: &[u8], base: Option<&[u8]>, operands: &MergeOperands) ->
 }
 
 /// RocksDB's partial merge: operands only.
-pub fn partial_merge(_key: &[u8], _base: Option<&[u8]>, operands: &MergeOperands) -> Option<Vec<u8>> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| join(operands.iter()))).ok().flatten()
+pub fn partial_merge(
+    _key: &[u8],
+    _base: Option<&[u8]>,
+    operands: &MergeOperands,
+) -> Option<Vec<u8>> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| join(operands.iter())))
+        .ok()
+        .flatten()
 }
 
 struct Cursor<'a>(&'a mut [u8]);
@@ -246,21 +252,39 @@ mod tests {
                \x00\x00\x00\x00\x00\x00\x00\x05"
         );
         assert_eq!(
-            Operand { delta: -1, revision: 2, changed_at: 3 }.encode(),
+            Operand {
+                delta: -1,
+                revision: 2,
+                changed_at: 3
+            }
+            .encode(),
             *b"\x02\
                \xff\xff\xff\xff\xff\xff\xff\xff\
                \x00\x00\x00\x00\x00\x00\x00\x02\
                \x00\x00\x00\x00\x00\x00\x00\x03"
         );
-        let never = CounterValue { period: None, ..base() };
+        let never = CounterValue {
+            period: None,
+            ..base()
+        };
         assert_eq!(Record::decode(&never.encode()), Record::Value(never));
         assert_eq!(Record::decode(&base().encode()), Record::Value(base()));
     }
 
     #[test]
     fn what_cannot_be_read_is_kept_and_quarantined() {
-        let operand = Operand { delta: 1, revision: 9, changed_at: 9 }.encode();
-        for base in [None, Some(&b""[..]), Some(&b"\x01short"[..]), Some(&operand[..])] {
+        let operand = Operand {
+            delta: 1,
+            revision: 9,
+            changed_at: 9,
+        }
+        .encode();
+        for base in [
+            None,
+            Some(&b""[..]),
+            Some(&b"\x01short"[..]),
+            Some(&operand[..]),
+        ] {
             let folded = fold(base, &[&operand[..]]);
             assert_eq!(folded[0], QUARANTINED);
             assert!(folded.ends_with(&operand));
@@ -271,7 +295,10 @@ mod tests {
         let damaged = &operand[1..];
         let folded = fold(Some(&base().encode()), &[&operand[..], damaged]);
         assert_eq!(folded[0], QUARANTINED);
-        assert!(folded.windows(37).any(|bytes| bytes == base().encode()), "the base is kept");
+        assert!(
+            folded.windows(37).any(|bytes| bytes == base().encode()),
+            "the base is kept"
+        );
         assert_eq!(join([&operand[..], damaged].into_iter()), None);
     }
 

@@ -110,7 +110,11 @@ pub(super) fn open(
 ) -> Result<Store, OpenError> {
     let paths = Paths::new(lock.data_dir());
     let reserve = Reserve::new(lock.data_dir(), options.reserve)?;
-    let schema = Schema::new(options.memory, wal_limit(reserve.bytes()), Arc::clone(horizons));
+    let schema = Schema::new(
+        options.memory,
+        wal_limit(reserve.bytes()),
+        Arc::clone(horizons),
+    );
     let created = !is_there(&paths)?;
     if created {
         let epoch = u64::try_from(now_ms).unwrap_or(0).max(1);
@@ -130,7 +134,11 @@ pub(super) fn reopen(
 ) -> Result<(Store, Landed), OpenError> {
     let paths = Paths::new(lock.data_dir());
     let reserve = Reserve::new(lock.data_dir(), options.reserve)?;
-    let schema = Schema::new(options.memory, wal_limit(reserve.bytes()), Arc::clone(horizons));
+    let schema = Schema::new(
+        options.memory,
+        wal_limit(reserve.bytes()),
+        Arc::clone(horizons),
+    );
     if !is_there(&paths)? {
         return Err(OpenError::Missing {
             path: paths.store,
@@ -144,12 +152,12 @@ pub(super) fn reopen(
     Ok((store, landed))
 }
 
-fn judge(
-    paths: &Paths,
-    checked: &Checked,
-    expectation: &Expectation,
-) -> Result<Landed, OpenError> {
-    let &Expectation { published_sequence, unknown_count, epoch } = expectation;
+fn judge(paths: &Paths, checked: &Checked, expectation: &Expectation) -> Result<Landed, OpenError> {
+    let &Expectation {
+        published_sequence,
+        unknown_count,
+        epoch,
+    } = expectation;
     let unexpected = OpenError::Unexpected {
         dir: paths.db.clone(),
         found: checked.sequence,
@@ -176,7 +184,11 @@ fn judge(
 fn is_there(paths: &Paths) -> Result<bool, OpenError> {
     match fs::symlink_metadata(&paths.store) {
         Ok(_) if paths.store.is_dir() => return Ok(true),
-        Ok(_) => return Err(OpenError::NotADirectory { path: paths.store.clone() }),
+        Ok(_) => {
+            return Err(OpenError::NotADirectory {
+                path: paths.store.clone(),
+            });
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(FileError::new("look at", &paths.store)(error).into()),
     }
@@ -199,8 +211,16 @@ fn is_there(paths: &Paths) -> Result<bool, OpenError> {
 fn check(paths: &Paths, schema: &Schema) -> Result<Checked, OpenError> {
     let (turn, mark) = match acked::read(&paths.acked)? {
         Reading::Valid { turn, mark } => (turn, mark),
-        Reading::Damaged => return Err(OpenError::AckedDamaged { path: paths.acked.clone() }),
-        Reading::Missing => return Err(OpenError::AckedMissing { path: paths.acked.clone() }),
+        Reading::Damaged => {
+            return Err(OpenError::AckedDamaged {
+                path: paths.acked.clone(),
+            });
+        }
+        Reading::Missing => {
+            return Err(OpenError::AckedMissing {
+                path: paths.acked.clone(),
+            });
+        }
     };
     check_versions(&paths.acked, mark.format, mark.merge)?;
     check_files(&paths.db, &mark)?;
@@ -214,16 +234,26 @@ fn check(paths: &Paths, schema: &Schema) -> Result<Checked, OpenError> {
             replayed: sequence,
         });
     }
-    Ok(Checked { turn, mark, sequence })
+    Ok(Checked {
+        turn,
+        mark,
+        sequence,
+    })
 }
 
 /// Refuses a store of another format or merge operator.
 pub(super) fn check_versions(path: &Path, format: u32, merge: u32) -> Result<(), OpenError> {
-    for (what, found, known) in
-        [("format", format, FORMAT_VERSION), ("merge operator", merge, MERGE_VERSION)]
-    {
+    for (what, found, known) in [
+        ("format", format, FORMAT_VERSION),
+        ("merge operator", merge, MERGE_VERSION),
+    ] {
         if found != known {
-            return Err(OpenError::Unsupported { path: path.to_owned(), what, found, known });
+            return Err(OpenError::Unsupported {
+                path: path.to_owned(),
+                what,
+                found,
+                known,
+            });
         }
     }
     Ok(())
@@ -274,12 +304,17 @@ fn check_files(db_dir: &Path, mark: &Mark) -> Result<(), OpenError> {
 }
 
 fn check_meta(paths: &Paths, mark: &Mark, tables: &Tables) -> Result<(), OpenError> {
-    let (format, merge) = versions_of(tables).map_err(|error| OpenError::from_read(&paths.db, error))?;
+    let (format, merge) =
+        versions_of(tables).map_err(|error| OpenError::from_read(&paths.db, error))?;
     check_versions(&paths.db, format, merge)?;
     let store = epoch_of(tables).map_err(|error| OpenError::from_read(&paths.db, error))?;
     if store != mark.epoch {
         let path = paths.acked.clone();
-        return Err(OpenError::OtherEpoch { path, acked: mark.epoch, store });
+        return Err(OpenError::OtherEpoch {
+            path,
+            acked: mark.epoch,
+            store,
+        });
     }
     Ok(())
 }
@@ -324,10 +359,16 @@ fn finish(
         create::remove(&paths.building)?;
     }
     let refused = |error| OpenError::from_rocksdb(&paths.db, error);
-    let options = schema.database(LogReading::Checked, false).map_err(refused)?;
+    let options = schema
+        .database(LogReading::Checked, false)
+        .map_err(refused)?;
     let db = DB::open_cf_descriptors(&options, &paths.db, schema.families()).map_err(refused)?;
     let tables = Tables::new(db, options, &schema);
-    let Checked { turn, mark, sequence } = checked;
+    let Checked {
+        turn,
+        mark,
+        sequence,
+    } = checked;
     let opened = tables.sequence();
     if opened != sequence {
         return Err(OpenError::Failed {
@@ -338,9 +379,22 @@ fn finish(
     let live = files::live(&paths.db)?;
     files::sync_file(&files::manifest_path(&paths.db, live.manifest.number))?;
     let mut acked = Acked::resume(&paths.acked, turn, mark)?;
-    acked.write(Mark { sequence, wal: live.wal, manifest: live.manifest, ..mark })?;
+    acked.write(Mark {
+        sequence,
+        wal: live.wal,
+        manifest: live.manifest,
+        ..mark
+    })?;
     acked.sync()?;
-    Ok(Store::new(lock.clone(), paths.db.clone(), tables, acked, reader.clone(), created, reserve_freed))
+    Ok(Store::new(
+        lock.clone(),
+        paths.db.clone(),
+        tables,
+        acked,
+        reader.clone(),
+        created,
+        reserve_freed,
+    ))
 }
 
 /// Frees the reserve when the disk has less room than replaying the logs may take. Says whether

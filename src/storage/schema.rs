@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use rocksdb::statistics::StatsLevel;
 use rocksdb::{
-    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor,
-    DEFAULT_COLUMN_FAMILY_NAME, DBCompressionType, DBRecoveryMode, Options, WriteBufferManager,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType,
+    DBRecoveryMode, DEFAULT_COLUMN_FAMILY_NAME, Options, WriteBufferManager,
 };
 
 use super::expiry::{self, Horizons};
@@ -140,7 +140,12 @@ impl Schema {
             false,
             cache.clone(),
         );
-        Self { cache, write_buffers, horizons, wal_limit }
+        Self {
+            cache,
+            write_buffers,
+            horizons,
+            wal_limit,
+        }
     }
 
     /// The cache that blocks, filters, indexes and memtables are charged to.
@@ -196,12 +201,15 @@ impl Schema {
     /// Every family with its options.
     pub fn families(&self) -> Vec<ColumnFamilyDescriptor> {
         let default = self.plain(MIB);
-        std::iter::once(ColumnFamilyDescriptor::new(DEFAULT_COLUMN_FAMILY_NAME, default))
-            .chain(
-                Family::ALL
-                    .map(|family| ColumnFamilyDescriptor::new(family.name(), self.family(family))),
-            )
-            .collect()
+        std::iter::once(ColumnFamilyDescriptor::new(
+            DEFAULT_COLUMN_FAMILY_NAME,
+            default,
+        ))
+        .chain(
+            Family::ALL
+                .map(|family| ColumnFamilyDescriptor::new(family.name(), self.family(family))),
+        )
+        .collect()
     }
 
     fn family(&self, family: Family) -> Options {
@@ -230,8 +238,10 @@ impl Schema {
             }
             Family::Idempotency => {
                 let mut options = self.looked_up();
-                options
-                    .set_compaction_filter("idempotency", expiry::idempotency_filter(&self.horizons));
+                options.set_compaction_filter(
+                    "idempotency",
+                    expiry::idempotency_filter(&self.horizons),
+                );
                 options
             }
             Family::History => {

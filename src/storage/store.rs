@@ -92,7 +92,12 @@ impl Store {
         reader.attach(&tables);
         let mut write_options = WriteOptions::default();
         write_options.set_sync(true);
-        let Mark { wal, manifest, sequence, .. } = acked.mark();
+        let Mark {
+            wal,
+            manifest,
+            sequence,
+            ..
+        } = acked.mark();
         Self {
             tables,
             acked,
@@ -157,7 +162,10 @@ impl Store {
     fn write(&mut self, batch: &Batch) -> Result<(), CommitError> {
         let expected = self.sequence() + batch.count();
         let batch = to_rocksdb(&self.tables, batch)?;
-        self.tables.db().write_opt(batch, &self.write_options).map_err(CommitError::Write)?;
+        self.tables
+            .db()
+            .write_opt(batch, &self.write_options)
+            .map_err(CommitError::Write)?;
         let found = self.tables.sequence();
         if found != expected {
             return Err(CommitError::Sequence { found, expected });
@@ -186,7 +194,10 @@ impl Store {
         let live = files::live(&self.db_dir)?;
         let group_due = live.wal.number != self.recorded.wal.number;
         self.record(live)?;
-        Ok(Tick { group_due, write_stopped: self.tables.is_write_stopped() })
+        Ok(Tick {
+            group_due,
+            write_stopped: self.tables.is_write_stopped(),
+        })
     }
 
     fn record(&mut self, live: Live) -> Result<(), CommitError> {
@@ -200,7 +211,11 @@ impl Store {
             files::sync_file(&files::manifest_path(&self.db_dir, live.manifest.number))?;
         }
         let mark = self.acked.mark();
-        self.acked.write(Mark { wal: live.wal, manifest: live.manifest, ..mark })?;
+        self.acked.write(Mark {
+            wal: live.wal,
+            manifest: live.manifest,
+            ..mark
+        })?;
         self.acked.sync()?;
         self.recorded = live;
         self.synced_sequence = mark.sequence;
@@ -219,7 +234,10 @@ impl Store {
             return Ok(());
         }
         let handle = self.tables.handle(family)?;
-        let outcome = self.tables.db().delete_file_in_range_cf(handle, &[][..], end);
+        let outcome = self
+            .tables
+            .db()
+            .delete_file_in_range_cf(handle, &[][..], end);
         self.poisoned |= outcome.is_err();
         outcome.map_err(CommitError::Write)
     }
@@ -246,7 +264,11 @@ impl Store {
     }
 
     fn usable(&self) -> Result<(), CommitError> {
-        if self.poisoned { Err(CommitError::Poisoned) } else { Ok(()) }
+        if self.poisoned {
+            Err(CommitError::Poisoned)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -258,8 +280,10 @@ impl Drop for Store {
 
 impl Tables {
     pub(super) fn flush(&self) -> Result<(), rocksdb::Error> {
-        let handles: Vec<_> =
-            Family::ALL.into_iter().filter_map(|family| self.handle(family).ok()).collect();
+        let handles: Vec<_> = Family::ALL
+            .into_iter()
+            .filter_map(|family| self.handle(family).ok())
+            .collect();
         self.db().flush_cfs_opt(&handles, &FlushOptions::default())
     }
 }
@@ -267,9 +291,12 @@ impl Tables {
 /// RocksDB's form of a batch.
 pub(super) fn to_rocksdb(tables: &Tables, batch: &Batch) -> Result<WriteBatch, ReadError> {
     let mut handles = [None; Family::ALL.len()];
-    let mut converted = WriteBatch::with_capacity_bytes(batch.bytes() + 16 * batch.count() as usize);
+    let mut converted =
+        WriteBatch::with_capacity_bytes(batch.bytes() + 16 * batch.count() as usize);
     for (family, key, change) in batch.changes() {
-        let slot = handles.get_mut(family.index()).ok_or(ReadError::NoFamily(family.name()))?;
+        let slot = handles
+            .get_mut(family.index())
+            .ok_or(ReadError::NoFamily(family.name()))?;
         let handle = match *slot {
             Some(handle) => handle,
             None => *slot.insert(tables.handle(family)?),

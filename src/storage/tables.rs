@@ -27,7 +27,12 @@ impl Tables {
     pub(super) fn new(db: DB, options: Options, schema: &Schema) -> Self {
         let cache = schema.cache().clone();
         let write_buffers = schema.write_buffers().clone();
-        Self { db, options, cache, write_buffers }
+        Self {
+            db,
+            options,
+            cache,
+            write_buffers,
+        }
     }
 
     pub(super) fn db(&self) -> &DB {
@@ -35,7 +40,9 @@ impl Tables {
     }
 
     pub(super) fn handle(&self, family: Family) -> Result<&ColumnFamily, ReadError> {
-        self.db.cf_handle(family.name()).ok_or(ReadError::NoFamily(family.name()))
+        self.db
+            .cf_handle(family.name())
+            .ok_or(ReadError::NoFamily(family.name()))
     }
 
     /// The value of `key`, without copying it.
@@ -60,8 +67,13 @@ impl Tables {
         keys: &[&[u8]],
     ) -> Result<Vec<Option<DBPinnableSlice<'_>>>, ReadError> {
         let handle = self.handle(family)?;
-        let values = self.db.batched_multi_get_cf(handle, keys.iter().copied(), true);
-        values.into_iter().map(|value| value.map_err(ReadError::from)).collect()
+        let values = self
+            .db
+            .batched_multi_get_cf(handle, keys.iter().copied(), true);
+        values
+            .into_iter()
+            .map(|value| value.map_err(ReadError::from))
+            .collect()
     }
 
     /// Calls `visit` with every record from `start` on (the first one when empty), in order of
@@ -159,7 +171,9 @@ impl Reader {
         &self,
         read: impl FnOnce(&Tables) -> Result<T, ReadError>,
     ) -> Result<T, ReadError> {
-        let Some(slot) = self.slot.try_read() else { return Err(ReadError::Closed) };
+        let Some(slot) = self.slot.try_read() else {
+            return Err(ReadError::Closed);
+        };
         match slot.as_ref() {
             Some(tables) => read(tables),
             None => Err(ReadError::Closed),

@@ -168,9 +168,21 @@ struct AppliedV1 {
 enum OutcomeV1 {
     Applied(AppliedV1),
     Batch(Vec<AppliedV1>),
-    Set { previous_value: i64, current_value: i64, revision: u64, period: Option<i32> },
-    Defined { definition: DefinitionV1, started: bool, revision: u64 },
-    Deleted { final_value: i64, revision: u64 },
+    Set {
+        previous_value: i64,
+        current_value: i64,
+        revision: u64,
+        period: Option<i32>,
+    },
+    Defined {
+        definition: DefinitionV1,
+        started: bool,
+        revision: u64,
+    },
+    Deleted {
+        final_value: i64,
+        revision: u64,
+    },
 }
 
 #[derive(Encode, Decode)]
@@ -181,8 +193,21 @@ struct KeptV1 {
 
 /// Bytes of a counter in `definitions`.
 pub fn encode_counter(definition: &Definition, gone: Option<&Gone>) -> Vec<u8> {
-    let gone = gone.map(|&Gone { expired, final_value, at }| GoneV1 { expired, final_value, at });
-    encode(CounterV1 { definition: definition.into(), gone })
+    let gone = gone.map(
+        |&Gone {
+             expired,
+             final_value,
+             at,
+         }| GoneV1 {
+            expired,
+            final_value,
+            at,
+        },
+    );
+    encode(CounterV1 {
+        definition: definition.into(),
+        gone,
+    })
 }
 
 /// Reads a counter of `definitions`.
@@ -191,7 +216,17 @@ pub fn encode_counter(definition: &Definition, gone: Option<&Gone>) -> Vec<u8> {
 /// When it is not one.
 pub fn decode_counter(bytes: &[u8]) -> Result<(Definition, Option<Gone>), Undecodable> {
     let CounterV1 { definition, gone } = decode(bytes)?;
-    let gone = gone.map(|GoneV1 { expired, final_value, at }| Gone { expired, final_value, at });
+    let gone = gone.map(
+        |GoneV1 {
+             expired,
+             final_value,
+             at,
+         }| Gone {
+            expired,
+            final_value,
+            at,
+        },
+    );
     let definition = Definition::from(definition);
     definition.check().map_err(|_| Undecodable)?;
     Ok((definition, gone))
@@ -224,8 +259,14 @@ pub fn decode_day_record(bytes: &[u8]) -> Result<DayRecord, Undecodable> {
     Ok(DayRecord {
         opening: stored.opening,
         last: stored.last,
-        peak: Extreme { value: stored.peak, at: stored.peak_at },
-        low: Extreme { value: stored.low, at: stored.low_at },
+        peak: Extreme {
+            value: stored.peak,
+            at: stored.peak_at,
+        },
+        low: Extreme {
+            value: stored.low,
+            at: stored.low_at,
+        },
         increments: stored.increments,
         decrements: stored.decrements,
         operations: stored.operations,
@@ -279,7 +320,10 @@ pub fn decode_event(bytes: &[u8]) -> Result<Event, Undecodable> {
 
 /// Bytes of what is kept under an idempotency key.
 pub fn encode_kept(fingerprint: u128, outcome: &Outcome) -> Vec<u8> {
-    encode(KeptV1 { fingerprint, outcome: outcome.into() })
+    encode(KeptV1 {
+        fingerprint,
+        outcome: outcome.into(),
+    })
 }
 
 /// Reads what is kept under an idempotency key.
@@ -287,8 +331,14 @@ pub fn encode_kept(fingerprint: u128, outcome: &Outcome) -> Vec<u8> {
 /// # Errors
 /// When it is not that.
 pub fn decode_kept(bytes: &[u8]) -> Result<Kept, Undecodable> {
-    let KeptV1 { fingerprint, outcome } = decode(bytes)?;
-    Ok(Kept { fingerprint, outcome: outcome.try_into()? })
+    let KeptV1 {
+        fingerprint,
+        outcome,
+    } = decode(bytes)?;
+    Ok(Kept {
+        fingerprint,
+        outcome: outcome.try_into()?,
+    })
 }
 
 fn encode(record: impl Encode) -> Vec<u8> {
@@ -304,7 +354,11 @@ fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, Undecodable> {
         return Err(Undecodable);
     };
     let (record, consumed) = bincode::decode_from_slice(rest, CONFIG).map_err(|_| Undecodable)?;
-    if consumed == rest.len() { Ok(record) } else { Err(Undecodable) }
+    if consumed == rest.len() {
+        Ok(record)
+    } else {
+        Err(Undecodable)
+    }
 }
 
 impl From<&Definition> for DefinitionV1 {
@@ -333,10 +387,18 @@ impl From<DefinitionV1> for Definition {
                 KindV1::Sum => Kind::Sum,
                 KindV1::Unique => Kind::Unique,
             },
-            reset: if stored.daily { Reset::Daily } else { Reset::Never },
+            reset: if stored.daily {
+                Reset::Daily
+            } else {
+                Reset::Never
+            },
             min: stored.min,
             max: stored.max,
-            on_bound: if stored.clamp { OnBound::Clamp } else { OnBound::Refuse },
+            on_bound: if stored.clamp {
+                OnBound::Clamp
+            } else {
+                OnBound::Refuse
+            },
             expires_at: stored.expires_at,
             description: stored.description,
         }
@@ -376,15 +438,34 @@ impl From<&Outcome> for OutcomeV1 {
         match outcome {
             Outcome::Applied(applied) => Self::Applied(applied.into()),
             Outcome::Batch(all) => Self::Batch(all.iter().map(AppliedV1::from).collect()),
-            &Outcome::Set { previous_value, current_value, revision, period } => {
-                Self::Set { previous_value, current_value, revision, period: period.map(Day::days) }
-            }
-            Outcome::Defined { definition, started, revision, previous: _ } => Self::Defined {
+            &Outcome::Set {
+                previous_value,
+                current_value,
+                revision,
+                period,
+            } => Self::Set {
+                previous_value,
+                current_value,
+                revision,
+                period: period.map(Day::days),
+            },
+            Outcome::Defined {
+                definition,
+                started,
+                revision,
+                previous: _,
+            } => Self::Defined {
                 definition: definition.as_ref().into(),
                 started: *started,
                 revision: *revision,
             },
-            &Outcome::Deleted { final_value, revision } => Self::Deleted { final_value, revision },
+            &Outcome::Deleted {
+                final_value,
+                revision,
+            } => Self::Deleted {
+                final_value,
+                revision,
+            },
         }
     }
 }
@@ -395,25 +476,47 @@ impl TryFrom<OutcomeV1> for Outcome {
     fn try_from(stored: OutcomeV1) -> Result<Self, Undecodable> {
         Ok(match stored {
             OutcomeV1::Applied(applied) => Self::Applied(applied.try_into()?),
-            OutcomeV1::Batch(all) => {
-                Self::Batch(all.into_iter().map(Applied::try_from).collect::<Result<_, _>>()?)
-            }
-            OutcomeV1::Set { previous_value, current_value, revision, period: stored } => {
-                Self::Set { previous_value, current_value, revision, period: period(stored)? }
-            }
-            OutcomeV1::Defined { definition, started, revision } => Self::Defined {
+            OutcomeV1::Batch(all) => Self::Batch(
+                all.into_iter()
+                    .map(Applied::try_from)
+                    .collect::<Result<_, _>>()?,
+            ),
+            OutcomeV1::Set {
+                previous_value,
+                current_value,
+                revision,
+                period: stored,
+            } => Self::Set {
+                previous_value,
+                current_value,
+                revision,
+                period: period(stored)?,
+            },
+            OutcomeV1::Defined {
+                definition,
+                started,
+                revision,
+            } => Self::Defined {
                 definition: Box::new(definition.into()),
                 started,
                 revision,
                 previous: None,
             },
-            OutcomeV1::Deleted { final_value, revision } => Self::Deleted { final_value, revision },
+            OutcomeV1::Deleted {
+                final_value,
+                revision,
+            } => Self::Deleted {
+                final_value,
+                revision,
+            },
         })
     }
 }
 
 fn period(days: Option<i32>) -> Result<Option<Day>, Undecodable> {
-    days.map(Day::from_days).transpose().map_err(|_| Undecodable)
+    days.map(Day::from_days)
+        .transpose()
+        .map_err(|_| Undecodable)
 }
 
 #[cfg(test)]
@@ -438,7 +541,12 @@ mod tests {
 
     #[test]
     fn the_meta_record_is_these_bytes() {
-        let state = State { revision: 258, highest_day: day(), store_time: 3, wall_ms: 4 };
+        let state = State {
+            revision: 258,
+            highest_day: day(),
+            store_time: 3,
+            wall_ms: 4,
+        };
         let bytes = b"\x01\
             \x00\x00\x00\x00\x00\x00\x01\x02\
             \x00\x00\x51\x2d\
@@ -452,10 +560,15 @@ mod tests {
 
     #[test]
     fn a_counter_is_these_bytes() {
-        let gone = Gone { expired: true, final_value: -2, at: 5 };
+        let gone = Gone {
+            expired: true,
+            final_value: -2,
+            at: 5,
+        };
         // version; unique; daily; min -1, max 300 (zigzag, 300 as 251 and two bytes); clamp;
         // expires_at some 1000; description some "ab"; gone some, expired, -2, 5.
-        let bytes: &[u8] = b"\x01\x02\x01\x01\xfb\x58\x02\x01\x01\xfb\xd0\x07\x01\x02ab\x01\x01\x03\x0a";
+        let bytes: &[u8] =
+            b"\x01\x02\x01\x01\xfb\x58\x02\x01\x01\xfb\xd0\x07\x01\x02ab\x01\x01\x03\x0a";
         assert_eq!(encode_counter(&definition(), Some(&gone)), bytes);
         assert_eq!(decode_counter(bytes), Ok((definition(), Some(gone))));
         assert_eq!(decode_counter(&bytes[..bytes.len() - 1]), Err(Undecodable));
@@ -502,19 +615,42 @@ mod tests {
         };
         let outcomes = [
             Outcome::Applied(applied),
-            Outcome::Batch([applied, Applied { period: None, ..applied }].into()),
-            Outcome::Set { previous_value: 1, current_value: 0, revision: 9, period: Some(day()) },
+            Outcome::Batch(
+                [
+                    applied,
+                    Applied {
+                        period: None,
+                        ..applied
+                    },
+                ]
+                .into(),
+            ),
+            Outcome::Set {
+                previous_value: 1,
+                current_value: 0,
+                revision: 9,
+                period: Some(day()),
+            },
             Outcome::Defined {
                 definition: Box::new(definition()),
                 started: true,
                 revision: 3,
                 previous: None,
             },
-            Outcome::Deleted { final_value: 8, revision: 2 },
+            Outcome::Deleted {
+                final_value: 8,
+                revision: 2,
+            },
         ];
         for outcome in outcomes {
             let bytes = encode_kept(77, &outcome);
-            assert_eq!(decode_kept(&bytes), Ok(Kept { fingerprint: 77, outcome }));
+            assert_eq!(
+                decode_kept(&bytes),
+                Ok(Kept {
+                    fingerprint: 77,
+                    outcome
+                })
+            );
         }
         // version; fingerprint 77; applied; 5, counted, 5, 6, some day 20781, created.
         assert_eq!(

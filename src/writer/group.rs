@@ -36,10 +36,7 @@ pub(super) enum Kept {
     /// Nothing.
     Nothing,
     /// An answer.
-    Outcome {
-        fingerprint: u128,
-        outcome: Outcome,
-    },
+    Outcome { fingerprint: u128, outcome: Outcome },
     /// A record that cannot be read.
     Corrupt,
 }
@@ -68,7 +65,7 @@ pub(super) struct Group {
     pub(super) touched: Vec<Index>,
     /// Users it counts for the first time, in order.
     pub(super) users: Vec<(i32, Generation, UserId)>,
-    user_set: HashSet<(Generation, UserId)>,
+    user_set: HashMap<Generation, HashSet<UserId>>,
     /// Outcomes kept under keys, in order.
     pub(super) kept: Vec<(Box<str>, u128, Outcome)>,
     kept_index: HashMap<Box<str>, usize>,
@@ -92,7 +89,7 @@ impl Group {
             now,
             touched: Vec::new(),
             users: Vec::new(),
-            user_set: HashSet::new(),
+            user_set: HashMap::new(),
             kept: Vec::new(),
             kept_index: HashMap::new(),
             events: Vec::new(),
@@ -107,7 +104,10 @@ impl Group {
     pub(super) fn is_empty(&self, ledger: &Ledger) -> bool {
         self.kept.is_empty()
             && self.forgotten.is_empty()
-            && !self.touched.iter().any(|&i| ledger.entry(i).is_some_and(|e| e.state.dirty))
+            && !self
+                .touched
+                .iter()
+                .any(|&i| ledger.entry(i).is_some_and(|e| e.state.dirty))
     }
 }
 
@@ -159,17 +159,37 @@ impl<'a, L: Lookups> Fold<'a, L> {
         rules: &'a Rules,
         days: &'a CurrentDay,
     ) -> Self {
-        Self { ledger, group, lookups, rules, days, journal: None }
+        Self {
+            ledger,
+            group,
+            lookups,
+            rules,
+            days,
+            journal: None,
+        }
     }
 
     /// Works out one request.
-    pub(super) fn request(&mut self, request: Request) -> Result<Result<Answer, Failure>, ReadError> {
-        let Request { command, key, request_id } = request;
+    pub(super) fn request(
+        &mut self,
+        request: Request,
+    ) -> Result<Result<Answer, Failure>, ReadError> {
+        let Request {
+            command,
+            key,
+            request_id,
+        } = request;
         if let Some(key) = &key {
             match self.kept(key)? {
                 Kept::Nothing => {}
-                Kept::Outcome { fingerprint, outcome } if fingerprint == key.fingerprint => {
-                    return Ok(Ok(Answer { outcome, replayed: true }));
+                Kept::Outcome {
+                    fingerprint,
+                    outcome,
+                } if fingerprint == key.fingerprint => {
+                    return Ok(Ok(Answer {
+                        outcome,
+                        replayed: true,
+                    }));
                 }
                 Kept::Outcome { .. } => return Ok(Err(Failure::KeyReused)),
                 Kept::Corrupt => return Ok(Err(Failure::KeyCorrupt)),
@@ -180,7 +200,10 @@ impl<'a, L: Lookups> Fold<'a, L> {
                 if let Some(key) = key {
                     self.keep(*key, outcome.clone());
                 }
-                Ok(Ok(Answer { outcome, replayed: false }))
+                Ok(Ok(Answer {
+                    outcome,
+                    replayed: false,
+                }))
             }
             Err(Stop::Refused(refusal)) => Ok(Err(Failure::Refused(refusal))),
             Err(Stop::Unreadable(error)) => Err(error),
@@ -188,16 +211,24 @@ impl<'a, L: Lookups> Fold<'a, L> {
     }
 
     fn kept(&mut self, key: &IdempotencyKey) -> Result<Kept, ReadError> {
-        match self.group.kept_index.get(&key.key).and_then(|&at| self.group.kept.get(at)) {
-            Some((_, fingerprint, outcome)) => {
-                Ok(Kept::Outcome { fingerprint: *fingerprint, outcome: outcome.clone() })
-            }
+        match self
+            .group
+            .kept_index
+            .get(&key.key)
+            .and_then(|&at| self.group.kept.get(at))
+        {
+            Some((_, fingerprint, outcome)) => Ok(Kept::Outcome {
+                fingerprint: *fingerprint,
+                outcome: outcome.clone(),
+            }),
             None => self.lookups.kept(&key.key),
         }
     }
 
     fn keep(&mut self, key: IdempotencyKey, outcome: Outcome) {
-        self.group.kept_index.insert(key.key.clone(), self.group.kept.len());
+        self.group
+            .kept_index
+            .insert(key.key.clone(), self.group.kept.len());
         self.group.kept.push((key.key, key.fingerprint, outcome));
     }
 
@@ -206,10 +237,15 @@ impl<'a, L: Lookups> Fold<'a, L> {
             Command::Apply(operation) => Ok(Outcome::Applied(self.apply(&operation, request_id)?)),
             Command::Batch(operations) => self.batch(&operations, request_id),
             Command::Reset { counter } => self.reset(&counter, request_id),
-            Command::Adjust { counter, adjustment, reason } => {
-                self.adjust(&counter, adjustment, &reason, request_id)
-            }
-            Command::Define { counter, definition } => self.define(counter, *definition, request_id),
+            Command::Adjust {
+                counter,
+                adjustment,
+                reason,
+            } => self.adjust(&counter, adjustment, &reason, request_id),
+            Command::Define {
+                counter,
+                definition,
+            } => self.define(counter, *definition, request_id),
             Command::Delete { counter } => self.delete(&counter, request_id),
             Command::Repair { counter, value } => self.repair(&counter, value, request_id),
         }
@@ -250,7 +286,11 @@ impl<'a, L: Lookups> Fold<'a, L> {
             return Ok(unchanged);
         }
         if let Some((key_day, generation, user)) = new_user {
-            self.group.user_set.insert((generation, user.clone()));
+            self.group
+                .user_set
+                .entry(generation)
+                .or_default()
+                .insert(user.clone());
             self.group.users.push((key_day, generation, user.clone()));
         }
         self.group.counted += 1;
@@ -264,13 +304,26 @@ impl<'a, L: Lookups> Fold<'a, L> {
         }
         // A delta is at most i64::MAX in size: it came from an amount.
         let applied = delta.saturating_abs();
-        Ok(Applied { current_value, counted: true, applied, revision, ..unchanged })
+        Ok(Applied {
+            current_value,
+            counted: true,
+            applied,
+            revision,
+            ..unchanged
+        })
     }
 
-    fn is_counted(&mut self, day: i32, generation: Generation, user: &UserId) -> Result<bool, Stop> {
-        // Most calls repeat a user of an earlier group, which the look-up finds in memory.
-        if !self.group.user_set.is_empty()
-            && self.group.user_set.contains(&(generation, user.clone()))
+    fn is_counted(
+        &mut self,
+        day: i32,
+        generation: Generation,
+        user: &UserId,
+    ) -> Result<bool, Stop> {
+        if self
+            .group
+            .user_set
+            .get(&generation)
+            .is_some_and(|users| users.contains(user))
         {
             return Ok(true);
         }
@@ -308,13 +361,18 @@ impl<'a, L: Lookups> Fold<'a, L> {
 
     fn take_back(&mut self, journal: Journal) {
         for (_, generation, user) in self.group.users.drain(journal.users..) {
-            self.group.user_set.remove(&(generation, user));
+            if let Some(users) = self.group.user_set.get_mut(&generation) {
+                users.remove(&user);
+            }
         }
         self.group.events.truncate(journal.events);
         self.group.counted = journal.counted;
         self.ledger.live = journal.live;
         self.ledger.revision = journal.revision;
         for (index, state) in journal.entries {
+            if let Life::Gone(gone) = state.life {
+                self.ledger.gone.insert((gone.at, index));
+            }
             if let Some(entry) = self.ledger.entry_mut(index) {
                 entry.state = state;
             }
@@ -348,21 +406,41 @@ impl<'a, L: Lookups> Fold<'a, L> {
         let value = judge_adjustment(&state.definition, previous_value, adjustment)?;
         let (revision, _) = self.change(index)?;
         self.set_value(index, value)?;
-        self.event(index, EventKind::Adjust, previous_value, value, Some(reason), request_id)?;
+        self.event(
+            index,
+            EventKind::Adjust,
+            previous_value,
+            value,
+            Some(reason),
+            request_id,
+        )?;
         self.set_outcome(index, previous_value, revision)
     }
 
-    fn repair(&mut self, counter: &CounterName, value: i64, request_id: &RequestId) -> Result<Outcome, Stop> {
+    fn repair(
+        &mut self,
+        counter: &CounterName,
+        value: i64,
+        request_id: &RequestId,
+    ) -> Result<Outcome, Stop> {
         let index = self.ledger.find(counter).ok_or(Refusal::UnknownCounter)?;
         if self.state(index)?.life != Life::Corrupt {
             return Err(Refusal::NotCorrupt.into());
         }
         let definition = Arc::clone(&self.state(index)?.definition);
         if value < definition.min {
-            return Err(Refusal::BelowMinimum { current: 0, minimum: definition.min }.into());
+            return Err(Refusal::BelowMinimum {
+                current: 0,
+                minimum: definition.min,
+            }
+            .into());
         }
         if value > definition.max {
-            return Err(Refusal::AboveMaximum { current: 0, maximum: definition.max }.into());
+            return Err(Refusal::AboveMaximum {
+                current: 0,
+                maximum: definition.max,
+            }
+            .into());
         }
         let (day, now) = (self.group.day, self.group.now);
         let (revision, state) = self.change(index)?;
@@ -413,12 +491,19 @@ impl<'a, L: Lookups> Fold<'a, L> {
                 self.record_expiry(index)?;
             }
             if quota && self.ledger.live >= self.rules.max_counters {
-                return Err(Refusal::TooManyCounters { max: self.rules.max_counters }.into());
+                return Err(Refusal::TooManyCounters {
+                    max: self.rules.max_counters,
+                }
+                .into());
             }
             let index = self.start(counter, definition, request_id)?;
             let revision = self.state(index)?.revision;
-            let outcome =
-                Outcome::Defined { definition: definition_put, started: true, revision, previous: None };
+            let outcome = Outcome::Defined {
+                definition: definition_put,
+                started: true,
+                revision,
+                previous: None,
+            };
             return Ok(outcome);
         };
         let before = Arc::clone(&self.state(index)?.definition);
@@ -449,10 +534,17 @@ impl<'a, L: Lookups> Fold<'a, L> {
         }
         let index = self.locate(counter)?.ok_or(Refusal::UnknownCounter)?;
         let final_value = self.state(index)?.value_on(self.group.day);
-        let gone = Gone { expired: false, final_value, at: self.group.now };
+        let gone = Gone {
+            expired: false,
+            final_value,
+            at: self.group.now,
+        };
         let revision = self.end_life(index, gone)?;
         self.event(index, EventKind::Delete, final_value, 0, None, request_id)?;
-        Ok(Outcome::Deleted { final_value, revision })
+        Ok(Outcome::Deleted {
+            final_value,
+            revision,
+        })
     }
 
     /// Records that a counter's time is over, if it is and nothing recorded it yet.
@@ -463,7 +555,14 @@ impl<'a, L: Lookups> Fold<'a, L> {
         }
         let at = state.definition.expires_at.unwrap_or(self.group.now);
         let final_value = state.final_value(self.days.calendar().day_of(at));
-        self.end_life(index, Gone { expired: true, final_value, at })?;
+        self.end_life(
+            index,
+            Gone {
+                expired: true,
+                final_value,
+                at,
+            },
+        )?;
         let event = Event {
             kind: EventKind::Expiry,
             at,
@@ -500,15 +599,23 @@ impl<'a, L: Lookups> Fold<'a, L> {
 
     /// The place of a counter that counts; none where a first increment may create one.
     fn locate(&self, name: &CounterName) -> Result<Option<Index>, Stop> {
-        let Some(index) = self.ledger.find(name) else { return Ok(None) };
-        let Some(entry) = self.ledger.entry(index) else { return Ok(None) };
+        let Some(index) = self.ledger.find(name) else {
+            return Ok(None);
+        };
+        let Some(entry) = self.ledger.entry(index) else {
+            return Ok(None);
+        };
         let state = &entry.state;
         match state.life {
             Life::Absent => Ok(None),
             Life::Corrupt => Err(Refusal::Corrupt.into()),
             Life::Gone(gone) => {
                 let forgotten = gone.at.saturating_add(self.rules.gone_for_ms) <= self.group.now;
-                if forgotten && !entry.configured { Ok(None) } else { Err(gone.refusal().into()) }
+                if forgotten && !entry.configured {
+                    Ok(None)
+                } else {
+                    Err(gone.refusal().into())
+                }
             }
             Life::Live => match state.definition.expires_at {
                 Some(at) if at <= self.group.now => {
@@ -526,7 +633,10 @@ impl<'a, L: Lookups> Fold<'a, L> {
             return Err(Refusal::UnknownCounter.into());
         }
         if self.ledger.live >= self.rules.max_counters {
-            return Err(Refusal::TooManyCounters { max: self.rules.max_counters }.into());
+            return Err(Refusal::TooManyCounters {
+                max: self.rules.max_counters,
+            }
+            .into());
         }
         let definition = Definition::default();
         judge_move(&definition, 0, operation.direction, operation.amount)?;
@@ -578,7 +688,10 @@ impl<'a, L: Lookups> Fold<'a, L> {
     }
 
     fn is_configured(&self, counter: &CounterName) -> bool {
-        let entry = self.ledger.find(counter).and_then(|index| self.ledger.entry(index));
+        let entry = self
+            .ledger
+            .find(counter)
+            .and_then(|index| self.ledger.entry(index));
         entry.is_some_and(|entry| entry.configured)
     }
 
@@ -587,7 +700,14 @@ impl<'a, L: Lookups> Fold<'a, L> {
         self.journal(index);
         let revision = self.ledger.revision + 1;
         self.ledger.revision = revision;
-        let Group { number, day, day_start, now, touched, .. } = &mut *self.group;
+        let Group {
+            number,
+            day,
+            day_start,
+            now,
+            touched,
+            ..
+        } = &mut *self.group;
         let (day, now) = (*day, *now);
         let Some(entry) = self.ledger.entry_mut(index) else {
             return Err(Refusal::UnknownCounter.into());
@@ -607,14 +727,19 @@ impl<'a, L: Lookups> Fold<'a, L> {
             state.whole = true;
         }
         if state.day.is_none_or(|(of, _)| of != day) {
-            state.day = Some((day, DayRecord::begin(state.value, *day_start, state.generation)));
+            state.day = Some((
+                day,
+                DayRecord::begin(state.value, *day_start, state.generation),
+            ));
         }
         Ok((revision, state))
     }
 
     /// Notes a counter's state before the first change by the batch under way.
     fn journal(&mut self, index: Index) {
-        let Some(journal) = &mut self.journal else { return };
+        let Some(journal) = &mut self.journal else {
+            return;
+        };
         // Batches are told apart by group and number within it.
         let serial = self.group.number << 20 | self.group.batches;
         if let Some(entry) = self.ledger.entry_mut(index)
@@ -639,9 +764,19 @@ impl<'a, L: Lookups> Fold<'a, L> {
         Ok(())
     }
 
-    fn set_outcome(&self, index: Index, previous_value: i64, revision: u64) -> Result<Outcome, Stop> {
+    fn set_outcome(
+        &self,
+        index: Index,
+        previous_value: i64,
+        revision: u64,
+    ) -> Result<Outcome, Stop> {
         let state = self.state(index)?;
-        Ok(Outcome::Set { previous_value, current_value: state.value, revision, period: state.period })
+        Ok(Outcome::Set {
+            previous_value,
+            current_value: state.value,
+            revision,
+            period: state.period,
+        })
     }
 
     fn event(

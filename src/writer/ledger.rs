@@ -151,12 +151,16 @@ impl Entry {
             definition: Arc::clone(&state.definition),
             presence: match state.life {
                 Life::Live => Presence::Live,
-                Life::Gone(Gone { expired: true, final_value, at }) => {
-                    Presence::Expired { final_value, at }
-                }
-                Life::Gone(Gone { expired: false, final_value, at }) => {
-                    Presence::Deleted { final_value, at }
-                }
+                Life::Gone(Gone {
+                    expired: true,
+                    final_value,
+                    at,
+                }) => Presence::Expired { final_value, at },
+                Life::Gone(Gone {
+                    expired: false,
+                    final_value,
+                    at,
+                }) => Presence::Deleted { final_value, at },
                 // An absent entry is never published.
                 Life::Absent | Life::Corrupt => Presence::Corrupt,
             },
@@ -172,7 +176,10 @@ impl Entry {
 impl Ledger {
     /// Loads every counter, with the records of the store's highest day.
     pub(super) fn load(tables: &Tables, stored: Option<&State>) -> Result<Self, ReadError> {
-        let mut ledger = Self { revision: stored.map_or(0, |s| s.revision), ..Self::default() };
+        let mut ledger = Self {
+            revision: stored.map_or(0, |s| s.revision),
+            ..Self::default()
+        };
         tables.scan(Family::Definitions, &[], None, |key, bytes| {
             let Some(name) = keys::counter_name(key) else {
                 tracing::error!("a key of the family definitions cannot be read; it is kept");
@@ -206,7 +213,9 @@ impl Ledger {
             ledger.load_day(tables, day)?;
         }
         tables.scan(Family::Meta, ENDED_PREFIX, Some(ENDED_END), |key, _| {
-            let number = key.get(ENDED_PREFIX.len()..).and_then(|tail| tail.try_into().ok());
+            let number = key
+                .get(ENDED_PREFIX.len()..)
+                .and_then(|tail| tail.try_into().ok());
             ledger.ended.extend(number.map(Generation::from_be_bytes));
             ControlFlow::Continue(())
         })?;
@@ -247,7 +256,8 @@ impl Ledger {
                 }
                 Life::Live => {
                     self.live += 1;
-                    self.expiries.extend(entry.state.definition.expires_at.map(|at| (at, index)));
+                    self.expiries
+                        .extend(entry.state.definition.expires_at.map(|at| (at, index)));
                 }
                 Life::Gone(gone) => {
                     self.gone.insert((gone.at, index));
@@ -311,12 +321,9 @@ impl Ledger {
 
     /// All counters that are there, live or not.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.iter().filter(|entry| entry.state.life != Life::Absent)
-    }
-
-    /// How many counters cannot be read.
-    pub(super) fn corrupt(&self) -> usize {
-        self.iter().filter(|entry| entry.state.life == Life::Corrupt).count()
+        self.entries
+            .iter()
+            .filter(|entry| entry.state.life != Life::Absent)
     }
 }
 

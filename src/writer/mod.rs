@@ -4,12 +4,22 @@
 //!
 //! Kept out: HTTP, configuration files, and the layout of what is stored (`storage`).
 
+mod group;
+mod ledger;
+mod lookups;
 mod mode;
+mod options;
 mod queue;
+mod reopen;
+mod run;
+mod space;
 mod table;
+mod upkeep;
 
 pub use mode::{Cause, Mode, ModeState};
+pub use options::{StartError, WriterOptions};
 pub use queue::{Intake, Ticket};
+pub use run::Running;
 pub use table::{Presence, Reading, Table};
 
 use crate::counter::{Adjustment, CounterName, Definition, Operation, Outcome, Refusal, RequestId};
@@ -119,3 +129,6 @@ pub enum Failure {
     /// The write failed in the middle: it may have been counted, once, or not.
     OutcomeUnknown,
 }
+
+#[cfg(test)]
+mod tests;

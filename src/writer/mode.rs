@@ -24,7 +24,13 @@ pub enum Cause {
 
 impl Cause {
     /// All causes, gravest first.
-    pub const ALL: [Self; 5] = [Self::NoStore, Self::StoreFailed, Self::Clock, Self::Space, Self::Operator];
+    pub const ALL: [Self; 5] = [
+        Self::NoStore,
+        Self::StoreFailed,
+        Self::Clock,
+        Self::Space,
+        Self::Operator,
+    ];
 
     /// The word used in JSON, metrics and messages.
     pub fn as_str(self) -> &'static str {
@@ -41,9 +47,15 @@ impl Cause {
     pub fn remedy(self) -> &'static str {
         match self {
             Self::NoStore => "the store cannot be opened; the log names the file and what to do",
-            Self::StoreFailed => "the store is reopened and verified by itself as soon as the disk works again",
-            Self::Clock => "set the clock right, or accept it with `counterd mode normal --accept-clock`",
-            Self::Space => "free space on the data directory's file system; writes come back by themselves",
+            Self::StoreFailed => {
+                "the store is reopened and verified by itself as soon as the disk works again"
+            }
+            Self::Clock => {
+                "set the clock right, or accept it with `counterd mode normal --accept-clock`"
+            }
+            Self::Space => {
+                "free space on the data directory's file system; writes come back by themselves"
+            }
             Self::Operator => "`counterd mode normal`",
         }
     }
@@ -87,7 +99,9 @@ impl Mode {
         if causes == 0 {
             return None;
         }
-        Cause::ALL.into_iter().find(|cause| causes & cause.bit() != 0)
+        Cause::ALL
+            .into_iter()
+            .find(|cause| causes & cause.bit() != 0)
     }
 
     /// Whether this cause stands.
@@ -99,7 +113,10 @@ impl Mode {
     pub fn state(&self) -> ModeState {
         match self.refuses() {
             None => ModeState::Normal,
-            Some(cause) => ModeState::ReadOnly { cause, since: self.since.load(Ordering::Acquire) },
+            Some(cause) => ModeState::ReadOnly {
+                cause,
+                since: self.since.load(Ordering::Acquire),
+            },
         }
     }
 
@@ -111,7 +128,11 @@ impl Mode {
         }
         let changed = before & cause.bit() == 0;
         if changed {
-            tracing::error!(cause = cause.as_str(), remedy = cause.remedy(), "read_only: writes are refused");
+            tracing::error!(
+                cause = cause.as_str(),
+                remedy = cause.remedy(),
+                "read_only: writes are refused"
+            );
         }
         changed
     }
@@ -121,8 +142,16 @@ impl Mode {
         let before = self.causes.fetch_and(!cause.bit(), Ordering::AcqRel);
         let changed = before & cause.bit() != 0;
         if changed {
-            let mode = if before == cause.bit() { "normal" } else { "read_only" };
-            tracing::warn!(cause = cause.as_str(), mode, "a cause of read_only has ended");
+            let mode = if before == cause.bit() {
+                "normal"
+            } else {
+                "read_only"
+            };
+            tracing::warn!(
+                cause = cause.as_str(),
+                mode,
+                "a cause of read_only has ended"
+            );
         }
         changed
     }
@@ -139,7 +168,13 @@ mod tests {
         assert!(mode.raise(Cause::Space, 10));
         assert!(!mode.raise(Cause::Space, 11));
         assert!(mode.raise(Cause::StoreFailed, 20));
-        assert_eq!(mode.state(), ModeState::ReadOnly { cause: Cause::StoreFailed, since: 10 });
+        assert_eq!(
+            mode.state(),
+            ModeState::ReadOnly {
+                cause: Cause::StoreFailed,
+                since: 10
+            }
+        );
         assert!(mode.clear(Cause::StoreFailed));
         assert_eq!(mode.refuses(), Some(Cause::Space));
         assert!(mode.clear(Cause::Space));

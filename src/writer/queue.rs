@@ -156,7 +156,9 @@ impl Intake {
     /// Makes this thread's runtime (a current-thread tokio runtime, entered) the owner of a port and
     /// starts its flusher and completer on it. A port number that does not exist attaches nothing.
     pub fn attach(self: &Arc<Self>, number: u16) {
-        let Some(port) = self.ports.get(usize::from(number)) else { return };
+        let Some(port) = self.ports.get(usize::from(number)) else {
+            return;
+        };
         let local = Local {
             intake: Arc::clone(self),
             port: number,
@@ -190,14 +192,20 @@ impl Intake {
             return Err(Failure::Closing);
         }
         let (sender, receiver) = mpsc::sync_channel(1);
-        self.side_door.lock().push(Submission { request, reply_to: ReplyTo::Thread(sender) });
+        self.side_door.lock().push(Submission {
+            request,
+            reply_to: ReplyTo::Thread(sender),
+        });
         self.doorbell.ring();
         receiver.recv().unwrap_or(Err(Failure::Closing))
     }
 
     /// Operations under way: in the queue or in the writer's hands.
     pub fn depth(&self) -> usize {
-        self.ports.iter().map(|port| port.depth.load(Ordering::Relaxed)).sum()
+        self.ports
+            .iter()
+            .map(|port| port.depth.load(Ordering::Relaxed))
+            .sum()
     }
 
     /// Takes no more requests; the writer ends when it has answered those it has.
@@ -248,8 +256,12 @@ impl Intake {
             match reply_to {
                 ReplyTo::Slot { port, slot } => {
                     let index = usize::from(port);
-                    if let (Some(outbox), Some(port)) = (by_port.get_mut(index), self.ports.get(index)) {
-                        outbox.get_or_insert_with(|| port.outbox.lock()).push((slot, reply));
+                    if let (Some(outbox), Some(port)) =
+                        (by_port.get_mut(index), self.ports.get(index))
+                    {
+                        outbox
+                            .get_or_insert_with(|| port.outbox.lock())
+                            .push((slot, reply));
                     }
                 }
                 // A caller that no longer waits is none of the writer's concern.
@@ -283,12 +295,21 @@ impl Local {
                 port.submitted.notify_one();
             }
         }
-        self.buffer.push(Submission { request, reply_to: ReplyTo::Slot { port: self.port, slot } });
+        self.buffer.push(Submission {
+            request,
+            reply_to: ReplyTo::Slot {
+                port: self.port,
+                slot,
+            },
+        });
         Ok(slot)
     }
 
     fn take_slot(&mut self, weight: usize) -> Result<u32, Failure> {
-        let fresh = Slot { state: SlotState::Waiting(None), weight };
+        let fresh = Slot {
+            state: SlotState::Waiting(None),
+            weight,
+        };
         if let Some(index) = self.free.pop() {
             if let Some(slot) = self.slots.get_mut(index as usize) {
                 *slot = fresh;
@@ -322,7 +343,10 @@ impl Local {
         };
         match &mut slot.state {
             SlotState::Waiting(stored) => {
-                if !stored.as_ref().is_some_and(|stored| stored.will_wake(waker)) {
+                if !stored
+                    .as_ref()
+                    .is_some_and(|stored| stored.will_wake(waker))
+                {
                     *stored = Some(waker.clone());
                 }
                 Poll::Pending
@@ -363,7 +387,9 @@ impl Future for Ticket {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Reply> {
         let polled = match &mut self.0 {
             TicketState::Done => return Poll::Ready(Err(Failure::OutcomeUnknown)),
-            TicketState::Refused(failure) => Poll::Ready(Err(failure.take().unwrap_or(Failure::Closing))),
+            TicketState::Refused(failure) => {
+                Poll::Ready(Err(failure.take().unwrap_or(Failure::Closing)))
+            }
             TicketState::Slot(index) => LOCAL
                 .try_with(|cell| match cell.borrow_mut().as_mut() {
                     Some(local) => local.poll(*index, context.waker()),
@@ -383,7 +409,11 @@ impl Drop for Ticket {
         if let TicketState::Slot(index) = self.0 {
             // Dropping a waker can drop a task and its tickets: never inside the borrow. At a
             // thread's end there is no port any more, and nothing to free.
-            let held = LOCAL.try_with(|cell| cell.borrow_mut().as_mut().and_then(|local| local.abandon(index)));
+            let held = LOCAL.try_with(|cell| {
+                cell.borrow_mut()
+                    .as_mut()
+                    .and_then(|local| local.abandon(index))
+            });
             drop(held);
         }
     }
@@ -418,7 +448,11 @@ async fn complete_forever(port: Arc<Port>) {
         std::mem::swap(&mut *port.outbox.lock(), &mut answers);
         let completed = LOCAL.try_with(|cell| {
             if let Some(local) = cell.borrow_mut().as_mut() {
-                wakers.extend(answers.drain(..).filter_map(|(slot, reply)| local.complete(slot, reply)));
+                wakers.extend(
+                    answers
+                        .drain(..)
+                        .filter_map(|(slot, reply)| local.complete(slot, reply)),
+                );
                 port.depth.store(local.weight, Ordering::Relaxed);
             }
         });

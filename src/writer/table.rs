@@ -104,6 +104,8 @@ pub struct Table {
     names: ArcSwapOption<(u64, Box<[CounterName]>)>,
     /// Revision of the last published change.
     revision: AtomicU64,
+    /// The store's epoch.
+    epoch: AtomicU64,
 }
 
 impl Table {
@@ -123,7 +125,9 @@ impl Table {
         loop {
             let group = self.published.load(Ordering::Acquire);
             let cells = self.cells.pin();
-            let readings = names.iter().map(|name| cells.get(name).map_or(Ok(None), |cell| cell.as_of(group)));
+            let readings = names
+                .iter()
+                .map(|name| cells.get(name).map_or(Ok(None), |cell| cell.as_of(group)));
             if let Ok(readings) = readings.collect::<Result<Vec<_>, Overtaken>>() {
                 return readings;
             }
@@ -136,10 +140,16 @@ impl Table {
         let names = self.sorted_names();
         let names = &names.1;
         let from = match cursor {
-            Some(cursor) if cursor >= prefix => names.partition_point(|name| name.as_str() <= cursor),
+            Some(cursor) if cursor >= prefix => {
+                names.partition_point(|name| name.as_str() <= cursor)
+            }
             Some(_) | None => names.partition_point(|name| name.as_str() < prefix),
         };
-        let mut matching = names.iter().skip(from).take_while(|name| name.as_str().starts_with(prefix)).cloned();
+        let mut matching = names
+            .iter()
+            .skip(from)
+            .take_while(|name| name.as_str().starts_with(prefix))
+            .cloned();
         let page: Vec<CounterName> = matching.by_ref().take(limit).collect();
         let more = matching.next().is_some();
         (self.read_many(&page).into_iter().flatten().collect(), more)
@@ -148,6 +158,11 @@ impl Table {
     /// Revision of the last published change.
     pub fn revision(&self) -> Revision {
         self.revision.load(Ordering::Acquire)
+    }
+
+    /// The store's epoch: which history the values are of.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
     }
 
     /// How many names there are, gone ones among them.
@@ -194,6 +209,16 @@ impl Table {
         self.published.store(group, Ordering::Release);
     }
 
+    pub(super) fn set_epoch(&self, epoch: u64) {
+        self.epoch.store(epoch, Ordering::Release);
+    }
+
+    /// Takes out every name that is not to be kept.
+    pub(super) fn retain(&self, keep: impl Fn(&CounterName) -> bool) {
+        self.cells.pin().retain(|name, _| keep(name));
+        self.names_changed.fetch_add(1, Ordering::AcqRel);
+    }
+
     /// Takes a forgotten name out.
     pub(super) fn forget(&self, name: &CounterName) {
         if self.cells.pin().remove(name).is_some() {
@@ -207,7 +232,10 @@ struct Overtaken;
 
 impl Cell {
     fn new(version: Version) -> Self {
-        Self { current: ArcSwap::from_pointee(version), previous: ArcSwapOption::empty() }
+        Self {
+            current: ArcSwap::from_pointee(version),
+            previous: ArcSwapOption::empty(),
+        }
     }
 
     /// `previous` first: a reader that finds `current` too new must find the one before it there.
@@ -271,8 +299,15 @@ mod tests {
             std::thread::spawn(move || {
                 let mut seen = 0;
                 while !done.load(Ordering::Relaxed) {
-                    let values: Vec<_> = table.read_many(&names).into_iter().map(|r| r.map(|r| r.value)).collect();
-                    assert!(values.windows(2).all(|pair| pair[0] == pair[1]), "{values:?}");
+                    let values: Vec<_> = table
+                        .read_many(&names)
+                        .into_iter()
+                        .map(|r| r.map(|r| r.value))
+                        .collect();
+                    assert!(
+                        values.windows(2).all(|pair| pair[0] == pair[1]),
+                        "{values:?}"
+                    );
                     seen += 1;
                 }
                 seen
@@ -297,9 +332,18 @@ mod tests {
         table.publish(1, 1);
         let page = |cursor, limit| {
             let (readings, more) = table.list("b", cursor, limit);
-            (readings.iter().map(|r| r.name.to_string()).collect::<Vec<_>>(), more)
+            (
+                readings
+                    .iter()
+                    .map(|r| r.name.to_string())
+                    .collect::<Vec<_>>(),
+                more,
+            )
         };
-        assert_eq!(page(None, 2), (vec!["b1".to_owned(), "b2".to_owned()], true));
+        assert_eq!(
+            page(None, 2),
+            (vec!["b1".to_owned(), "b2".to_owned()], true)
+        );
         assert_eq!(page(Some("b2"), 2), (vec!["b3".to_owned()], false));
         table.forget(&CounterName::parse("b3").unwrap());
         assert_eq!(page(Some("b2"), 2), (vec![], false));

@@ -28,12 +28,22 @@ pub const NOW_MS: i64 = 1_795_000_000_000;
 pub const MIB: u64 = 1024 * 1024;
 
 pub fn options(data_dir: &Path) -> StorageOptions {
-    StorageOptions { data_dir: data_dir.to_owned(), memory: 32 * MIB, reserve: Some(MIB) }
+    StorageOptions {
+        data_dir: data_dir.to_owned(),
+        memory: 32 * MIB,
+        reserve: Some(MIB),
+    }
 }
 
 pub fn open(data_dir: &Path) -> Result<Store, OpenError> {
     let lock = DataDirLock::take(data_dir)?;
-    Store::open(&lock, &options(data_dir), &Arc::default(), &Reader::default(), NOW_MS)
+    Store::open(
+        &lock,
+        &options(data_dir),
+        &Arc::default(),
+        &Reader::default(),
+        NOW_MS,
+    )
 }
 
 pub fn new_store() -> (TempDir, Store) {
@@ -45,7 +55,11 @@ pub fn new_store() -> (TempDir, Store) {
 /// Commits one group that puts `number` under itself, with a value of `length` bytes.
 pub fn put(store: &mut Store, number: u32, length: usize) {
     let mut batch = Batch::new();
-    batch.put(Family::Definitions, &number.to_be_bytes(), &vec![number as u8; length]);
+    batch.put(
+        Family::Definitions,
+        &number.to_be_bytes(),
+        &vec![number as u8; length],
+    );
     batch.put(Family::Days, &number.to_be_bytes(), &number.to_be_bytes());
     store.commit(&batch).unwrap();
 }
@@ -58,7 +72,10 @@ pub fn numbers(store: &Store) -> Vec<u32> {
         .scan(Family::Definitions, &[], None, |key, value| {
             let number = u32::from_be_bytes(key.try_into().unwrap());
             assert!(value.iter().all(|byte| *byte == number as u8));
-            assert_eq!(*store.tables().get(Family::Days, key).unwrap().unwrap(), *key);
+            assert_eq!(
+                *store.tables().get(Family::Days, key).unwrap().unwrap(),
+                *key
+            );
             found.push(number);
             ControlFlow::Continue(())
         })

@@ -1,0 +1,145 @@
+//! After a failed write: drop the handle, open and verify the store again, and go on.
+//!
+//! Nothing is retried. The reopened store must hold what readers have seen, or that and the whole
+//! group whose write failed; the numbers are checked by the store, each counter's value here.
+
+use std::fmt::Display;
+use std::time::{Duration, Instant};
+
+use crate::current_day::Look;
+use crate::storage::{DataDirLock, Expectation, Landed, Store};
+
+use super::Cause;
+use super::ledger::{Ledger, Life};
+use super::options::StartError;
+use super::run::{Writer, stored_state};
+
+/// The first try to reopen comes this long after the failure.
+const FIRST_RETRY: Duration = Duration::from_millis(50);
+
+/// Tries are never further apart than this.
+const LAST_RETRY: Duration = Duration::from_secs(5);
+
+/// What is known about the store while it is closed after a failure.
+pub(super) struct Failed {
+    expectation: Expectation,
+    retry_at: Instant,
+    back_off: Duration,
+    last_error: String,
+}
+
+impl Failed {
+    /// How long until the next try.
+    pub(super) fn wait(&self, now: Instant) -> Duration {
+        self.retry_at.saturating_duration_since(now)
+    }
+}
+
+impl Writer {
+    /// Ends the handle after a failure. `unknown` is the count of the batch that may or may not be
+    /// on disk.
+    pub(super) fn fail(&mut self, error: &dyn Display, unknown: Option<u64>) {
+        let now = self.clock.wall_ms();
+        tracing::error!(%error, "the store failed; it is closed, and reopened and verified by itself");
+        self.mode.raise(Cause::StoreFailed, now);
+        let Some(store) = self.store.take() else {
+            return;
+        };
+        self.failed = Some(Failed {
+            expectation: Expectation {
+                published_sequence: store.sequence(),
+                unknown_count: unknown,
+                epoch: store.epoch(),
+            },
+            retry_at: Instant::now() + FIRST_RETRY,
+            back_off: FIRST_RETRY,
+            last_error: String::new(),
+        });
+    }
+
+    /// Opens the store again, if it is time for a try.
+    pub(super) fn try_reopen(&mut self, look: Look) {
+        let Some(mut failed) = self.failed.take() else {
+            return;
+        };
+        if failed.wait(Instant::now()) > Duration::ZERO {
+            self.failed = Some(failed);
+            return;
+        }
+        match self.reopen(&failed.expectation) {
+            Ok(()) => {
+                tracing::warn!("the store is open again and verified");
+                self.watch_space(look.wall_ms);
+                self.mode.clear(Cause::StoreFailed);
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if error != failed.last_error {
+                    tracing::error!(%error, "the store cannot be opened yet; it is tried again");
+                    failed.last_error = error;
+                }
+                failed.back_off = (failed.back_off * 2).min(LAST_RETRY);
+                failed.retry_at = Instant::now() + failed.back_off;
+                self.failed = Some(failed);
+            }
+        }
+    }
+
+    fn reopen(&mut self, expectation: &Expectation) -> Result<(), StartError> {
+        let lock = DataDirLock::take(&self.storage.data_dir)?;
+        let (store, landed) = Store::reopen(
+            &lock,
+            &self.storage,
+            &self.horizons,
+            &self.reader,
+            expectation,
+        )?;
+        let stored = stored_state(&store)?;
+        let mut ledger = Ledger::load(store.tables(), stored.as_ref())?;
+        for (name, _) in &self.configured {
+            let index = ledger.add(name.clone());
+            if let Some(entry) = ledger.entry_mut(index) {
+                entry.configured = true;
+            }
+        }
+        self.verify(&ledger, landed)?;
+        self.stored_day = stored.map(|state| state.highest_day);
+        self.ledger = ledger;
+        self.store = Some(store);
+        self.restart_store_time(stored.as_ref());
+        match landed {
+            Landed::Absent => {}
+            Landed::Present => self.publish_all(),
+            Landed::NewEpoch => {
+                self.recent.clear();
+                self.publish_all();
+            }
+        }
+        Ok(())
+    }
+
+    /// Each value is the published one, or the one that the group in flight made of it.
+    fn verify(&self, found: &Ledger, landed: Landed) -> Result<(), StartError> {
+        for entry in found.iter() {
+            let agrees = match landed {
+                Landed::NewEpoch => true,
+                Landed::Absent => self.table.read(entry.name.as_str()) == Some(entry.reading()),
+                Landed::Present => {
+                    let ours = self
+                        .ledger
+                        .find(&entry.name)
+                        .and_then(|i| self.ledger.entry(i));
+                    ours.is_some_and(|ours| {
+                        ours.state.life != Life::Absent && ours.reading() == entry.reading()
+                    })
+                }
+            };
+            if !agrees {
+                return Err(StartError::Differs {
+                    name: entry.name.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+}

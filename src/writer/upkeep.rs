@@ -1,0 +1,151 @@
+//! What the writer does by itself about once a second, in groups of its own: bring the counters of
+//! the configuration in, record expiries, forget names, delete the users of ended generations.
+
+use std::ops::ControlFlow;
+
+use crate::counter::{CounterName, Definition, Generation};
+use crate::storage::{Batch, Family, ReadError, Tables, keys};
+
+use super::group::{Fold, Lookups, Stop};
+use super::ledger::{Index, Life};
+use super::run::Writer;
+
+/// How often it is due, in milliseconds of the boot clock.
+const EVERY_MS: i64 = 1000;
+
+/// At most so many counters are expired, and so many forgotten, in one group.
+const AT_ONCE: usize = 10_000;
+
+/// At most so many users are deleted in one group, so that no client waits long behind it.
+const USERS_AT_ONCE: usize = 1000;
+
+/// When upkeep is due, and what it remembers from one time to the next.
+pub(super) struct Upkeep {
+    next_ms: i64,
+    /// A group must be committed even if nothing changed.
+    pub(super) group_due: bool,
+    /// Where the deletion of users goes on: what lies before is deleted.
+    prune_from: Vec<u8>,
+}
+
+impl Upkeep {
+    pub(super) fn new(boot_ms: i64) -> Self {
+        Self {
+            next_ms: boot_ms + EVERY_MS,
+            group_due: false,
+            prune_from: Vec::new(),
+        }
+    }
+
+    /// Whether it is due; if so, it is due again a while later.
+    pub(super) fn is_due(&mut self, boot_ms: i64) -> bool {
+        let due = boot_ms >= self.next_ms;
+        if due {
+            self.next_ms = boot_ms + EVERY_MS;
+        }
+        due
+    }
+
+    /// Works out what time and the configuration ask for.
+    pub(super) fn work_out<L: Lookups>(
+        &self,
+        fold: &mut Fold<'_, L>,
+        configured: &[(CounterName, Definition)],
+    ) -> Result<(), ReadError> {
+        for (name, definition) in configured {
+            if wants_definition(fold, name, definition) {
+                let (name, definition) = (name.clone(), definition.clone());
+                let put =
+                    fold.put_definition(name.clone(), definition, false, &Writer::own_request());
+                if let Err(Stop::Unreadable(error)) = put {
+                    return Err(error);
+                }
+                if let Some(entry) = fold
+                    .ledger
+                    .find(&name)
+                    .and_then(|i| fold.ledger.entry_mut(i))
+                {
+                    entry.configured = true;
+                }
+            }
+        }
+        let now = fold.group.now;
+        let over = fold
+            .ledger
+            .expiries
+            .range(..=(now, Index::MAX))
+            .take(AT_ONCE);
+        let over: Vec<Index> = over.map(|&(_, index)| index).collect();
+        for index in over {
+            if let Err(Stop::Unreadable(error)) = fold.record_expiry(index) {
+                return Err(error);
+            }
+        }
+        let went_before = now.saturating_sub(fold.rules.gone_for_ms);
+        let ledger = &*fold.ledger;
+        let forgotten = ledger.gone.range(..=(went_before, Index::MAX)).copied();
+        let forgotten = forgotten.filter(|&(_, i)| ledger.entry(i).is_some_and(|e| !e.configured));
+        let forgotten: Vec<_> = forgotten.take(AT_ONCE).collect();
+        for place in forgotten {
+            fold.ledger.gone.remove(&place);
+            fold.group.forgotten.push(place.1);
+        }
+        Ok(())
+    }
+
+    /// Adds the deletion of some users of a `never` generation that ended; says whether those were
+    /// the last.
+    pub(super) fn prune(
+        &mut self,
+        tables: &Tables,
+        generation: Generation,
+        batch: &mut Batch,
+    ) -> Result<bool, ReadError> {
+        let start = keys::dedup_prefix(keys::NEVER, generation);
+        let end = keys::dedup_prefix(keys::NEVER, generation.saturating_add(1));
+        // Starting where the last time ended spares the scan what was just deleted.
+        let resumes = self.prune_from.starts_with(&start);
+        let from = if resumes {
+            self.prune_from.clone()
+        } else {
+            start
+        };
+        let mut deleted = 0;
+        let mut last = Vec::new();
+        tables.scan(Family::Dedup, &from, Some(&end), |key, _| {
+            if deleted == USERS_AT_ONCE {
+                last = key.to_vec();
+                return ControlFlow::Break(());
+            }
+            batch.delete(Family::Dedup, key);
+            deleted += 1;
+            ControlFlow::Continue(())
+        })?;
+        let done = last.is_empty();
+        self.prune_from = last;
+        Ok(done)
+    }
+}
+
+/// Whether a counter of the configuration has to be started or changed.
+fn wants_definition<L: Lookups>(
+    fold: &Fold<'_, L>,
+    name: &CounterName,
+    definition: &Definition,
+) -> bool {
+    let Some(entry) = fold
+        .ledger
+        .find(name)
+        .and_then(|index| fold.ledger.entry(index))
+    else {
+        return true;
+    };
+    let over = definition.expired_at(fold.group.now);
+    match entry.state.life {
+        Life::Absent => true,
+        Life::Live => *entry.state.definition != *definition,
+        // Once its time is over it stays gone for as long as the configuration names it.
+        Life::Gone(_) => !over,
+        Life::Corrupt => false,
+    }
+}
