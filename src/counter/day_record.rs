@@ -135,7 +135,16 @@ mod tests {
         day.count(6, 8, 130);
         assert_eq!(day.peak, Extreme { value: 8, at: 110 });
         assert_eq!(day.low, Extreme { value: 2, at: 120 });
-        assert_eq!((day.opening, day.last, day.increments, day.decrements, day.operations), (5, 8, 9, 6, 3));
+        assert_eq!(
+            (
+                day.opening,
+                day.last,
+                day.increments,
+                day.decrements,
+                day.operations
+            ),
+            (5, 8, 9, 6, 3)
+        );
     }
 
     #[test]
@@ -144,6 +153,9 @@ mod tests {
         day.start_generation(9);
         day.reach(0, 150);
         assert_eq!(day.low, Extreme { value: 0, at: 150 });
-        assert_eq!((day.generations, day.generation, day.operations, day.last), (2, 9, 0, 0));
+        assert_eq!(
+            (day.generations, day.generation, day.operations, day.last),
+            (2, 9, 0, 0)
+        );
     }
 }

@@ -147,7 +147,14 @@ mod tests {
 
     #[test]
     fn zero_is_always_within_the_bounds() {
-        let with = |min, max| Definition { min, max, ..Definition::default() }.check();
+        let with = |min, max| {
+            Definition {
+                min,
+                max,
+                ..Definition::default()
+            }
+            .check()
+        };
         assert_eq!(with(0, 0), Ok(()));
         assert_eq!(with(i64::MIN, i64::MAX), Ok(()));
         assert_eq!(with(1, 5), Err(DefinitionFault::Bounds));
@@ -156,7 +163,10 @@ mod tests {
 
     #[test]
     fn expiry_is_exact() {
-        let definition = Definition { expires_at: Some(1000), ..Definition::default() };
+        let definition = Definition {
+            expires_at: Some(1000),
+            ..Definition::default()
+        };
         assert!(!definition.expired_at(999));
         assert!(definition.expired_at(1000));
     }

@@ -38,7 +38,11 @@ impl CounterName {
             return Err(NameFault::Form);
         };
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-        if !plain(*first) || !bytes.iter().all(|&b| plain(b) || matches!(b, b'_' | b'.' | b':' | b'-')) {
+        if !plain(*first)
+            || !bytes
+                .iter()
+                .all(|&b| plain(b) || matches!(b, b'_' | b'.' | b':' | b'-'))
+        {
             return Err(NameFault::Form);
         }
         if text.ends_with(":meta") || text.contains(":users:") {
@@ -124,7 +128,9 @@ impl RequestId {
         if !fits || !text.iter().all(u8::is_ascii_graphic) {
             return None;
         }
-        std::str::from_utf8(text).ok().map(|text| Self::Given(text.into()))
+        std::str::from_utf8(text)
+            .ok()
+            .map(|text| Self::Given(text.into()))
     }
 }
 
@@ -144,15 +150,38 @@ mod tests {
     #[test]
     fn names_follow_the_rule() {
         let longest = "a".repeat(100);
-        for good in ["a", "0", "online_players", "event.2026:x-y", longest.as_str(), "a:metal", "users:"] {
+        for good in [
+            "a",
+            "0",
+            "online_players",
+            "event.2026:x-y",
+            longest.as_str(),
+            "a:metal",
+            "users:",
+        ] {
             assert!(CounterName::parse(good).is_ok(), "{good}");
         }
         let too_long = "a".repeat(101);
-        for bad in ["", "_a", ".a", "A", "aB", "a b", "a/b", "ä", "a\n", too_long.as_str()] {
+        for bad in [
+            "",
+            "_a",
+            ".a",
+            "A",
+            "aB",
+            "a b",
+            "a/b",
+            "ä",
+            "a\n",
+            too_long.as_str(),
+        ] {
             assert_eq!(CounterName::parse(bad), Err(NameFault::Form), "{bad:?}");
         }
         for reserved in ["a:meta", "a:users:2026", "a:users:"] {
-            assert_eq!(CounterName::parse(reserved), Err(NameFault::Reserved), "{reserved}");
+            assert_eq!(
+                CounterName::parse(reserved),
+                Err(NameFault::Reserved),
+                "{reserved}"
+            );
         }
     }
 

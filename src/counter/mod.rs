@@ -10,7 +10,9 @@ mod operation;
 mod outcome;
 
 pub use day_record::{DayRecord, Event, EventKind, Extreme, MAX_EVENTS};
-pub use definition::{DEFAULT_MAX, Definition, DefinitionFault, Kind, MAX_DESCRIPTION, OnBound, Reset};
+pub use definition::{
+    DEFAULT_MAX, Definition, DefinitionFault, Kind, MAX_DESCRIPTION, OnBound, Reset,
+};
 pub use identity::{CounterName, NameFault, RequestId, UserId, UserIdFault};
 pub use operation::{Adjustment, Direction, Operation, judge_adjustment, judge_move};
 pub use outcome::{Applied, Gone, Outcome, Refusal};

@@ -39,19 +39,37 @@ pub enum Adjustment {
 /// Within the bounds, what would leave them is refused or clamped. A value outside them (the bounds
 /// were narrowed) may move towards them, whole, unless it would pass the far bound; moving away is
 /// refused, or a change of 0 when clamped.
-pub fn judge_move(definition: &Definition, value: i64, direction: Direction, amount: i64) -> Result<i64, Refusal> {
+pub fn judge_move(
+    definition: &Definition,
+    value: i64,
+    direction: Direction,
+    amount: i64,
+) -> Result<i64, Refusal> {
     let (from, amount) = (i128::from(value), i128::from(amount));
     let (min, max) = (i128::from(definition.min), i128::from(definition.max));
     let (wish, room, refusal) = match direction {
-        Direction::Increment => {
-            (amount, (max - from).max(0), Refusal::AboveMaximum { current: value, maximum: definition.max })
-        }
+        Direction::Increment => (
+            amount,
+            (max - from).max(0),
+            Refusal::AboveMaximum {
+                current: value,
+                maximum: definition.max,
+            },
+        ),
         Direction::Decrement if definition.kind != Kind::Gauge => {
-            return Err(Refusal::WrongKind { kind: definition.kind, wanted: "decrement" });
+            return Err(Refusal::WrongKind {
+                kind: definition.kind,
+                wanted: "decrement",
+            });
         }
-        Direction::Decrement => {
-            (amount, (from - min).max(0), Refusal::BelowMinimum { current: value, minimum: definition.min })
-        }
+        Direction::Decrement => (
+            amount,
+            (from - min).max(0),
+            Refusal::BelowMinimum {
+                current: value,
+                minimum: definition.min,
+            },
+        ),
     };
     let moved = match definition.on_bound {
         _ if wish <= room => wish,
@@ -67,20 +85,33 @@ pub fn judge_move(definition: &Definition, value: i64, direction: Direction, amo
 }
 
 /// Works out the value after an adjustment: refused outside the bounds, never clamped.
-pub fn judge_adjustment(definition: &Definition, value: i64, adjustment: Adjustment) -> Result<i64, Refusal> {
+pub fn judge_adjustment(
+    definition: &Definition,
+    value: i64,
+    adjustment: Adjustment,
+) -> Result<i64, Refusal> {
     if definition.kind == Kind::Unique {
-        return Err(Refusal::WrongKind { kind: definition.kind, wanted: "adjust" });
+        return Err(Refusal::WrongKind {
+            kind: definition.kind,
+            wanted: "adjust",
+        });
     }
     let target = match adjustment {
         Adjustment::To(target) => i128::from(target),
         Adjustment::By(delta) => i128::from(value) + i128::from(delta),
     };
     if target < i128::from(definition.min) {
-        return Err(Refusal::BelowMinimum { current: value, minimum: definition.min });
+        return Err(Refusal::BelowMinimum {
+            current: value,
+            minimum: definition.min,
+        });
     }
     match i64::try_from(target) {
         Ok(target) if target <= definition.max => Ok(target),
-        Ok(_) | Err(_) => Err(Refusal::AboveMaximum { current: value, maximum: definition.max }),
+        Ok(_) | Err(_) => Err(Refusal::AboveMaximum {
+            current: value,
+            maximum: definition.max,
+        }),
     }
 }
 
@@ -89,7 +120,12 @@ mod tests {
     use super::*;
 
     fn bounded(min: i64, max: i64, on_bound: OnBound) -> Definition {
-        Definition { min, max, on_bound, ..Definition::default() }
+        Definition {
+            min,
+            max,
+            on_bound,
+            ..Definition::default()
+        }
     }
 
     #[test]
@@ -98,12 +134,18 @@ mod tests {
         assert_eq!(judge_move(&d, 8, Direction::Increment, 2), Ok(2));
         assert_eq!(
             judge_move(&d, 8, Direction::Increment, 3),
-            Err(Refusal::AboveMaximum { current: 8, maximum: 10 })
+            Err(Refusal::AboveMaximum {
+                current: 8,
+                maximum: 10
+            })
         );
         assert_eq!(judge_move(&d, 0, Direction::Decrement, 2), Ok(-2));
         assert_eq!(
             judge_move(&d, 0, Direction::Decrement, 3),
-            Err(Refusal::BelowMinimum { current: 0, minimum: -2 })
+            Err(Refusal::BelowMinimum {
+                current: 0,
+                minimum: -2
+            })
         );
     }
 
@@ -134,21 +176,42 @@ mod tests {
         let d = bounded(i64::MIN, i64::MAX, OnBound::Refuse);
         assert!(judge_move(&d, i64::MAX, Direction::Increment, 1).is_err());
         assert!(judge_move(&d, i64::MIN, Direction::Decrement, 1).is_err());
-        assert_eq!(judge_move(&d, i64::MIN, Direction::Increment, i64::MAX), Ok(i64::MAX));
+        assert_eq!(
+            judge_move(&d, i64::MIN, Direction::Increment, i64::MAX),
+            Ok(i64::MAX)
+        );
         assert!(judge_adjustment(&d, i64::MAX, Adjustment::By(1)).is_err());
         assert!(judge_adjustment(&d, i64::MIN, Adjustment::By(-1)).is_err());
-        assert_eq!(judge_adjustment(&d, 5, Adjustment::To(i64::MIN)), Ok(i64::MIN));
+        assert_eq!(
+            judge_adjustment(&d, 5, Adjustment::To(i64::MIN)),
+            Ok(i64::MIN)
+        );
     }
 
     #[test]
     fn only_a_gauge_goes_down_and_a_unique_is_not_adjusted() {
         for kind in [Kind::Sum, Kind::Unique] {
-            let d = Definition { kind, ..Definition::default() };
-            assert!(matches!(judge_move(&d, 5, Direction::Decrement, 1), Err(Refusal::WrongKind { .. })));
+            let d = Definition {
+                kind,
+                ..Definition::default()
+            };
+            assert!(matches!(
+                judge_move(&d, 5, Direction::Decrement, 1),
+                Err(Refusal::WrongKind { .. })
+            ));
         }
-        let sum = Definition { kind: Kind::Sum, ..Definition::default() };
+        let sum = Definition {
+            kind: Kind::Sum,
+            ..Definition::default()
+        };
         assert_eq!(judge_adjustment(&sum, 5, Adjustment::By(-3)), Ok(2));
-        let unique = Definition { kind: Kind::Unique, ..Definition::default() };
-        assert!(matches!(judge_adjustment(&unique, 5, Adjustment::To(0)), Err(Refusal::WrongKind { .. })));
+        let unique = Definition {
+            kind: Kind::Unique,
+            ..Definition::default()
+        };
+        assert!(matches!(
+            judge_adjustment(&unique, 5, Adjustment::To(0)),
+            Err(Refusal::WrongKind { .. })
+        ));
     }
 }
