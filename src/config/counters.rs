@@ -11,7 +11,7 @@ use crate::counter::{CounterName, Definition, Kind, OnBound, Reset};
 /// Most counters that a file may define.
 const MAX_ENTRIES: usize = 10_000;
 
-const FIELDS: &[&str] = &[
+pub(super) const FIELDS: &[&str] = &[
     "name",
     "kind",
     "reset",

@@ -82,7 +82,7 @@ pub fn find(name: &str) -> Option<&'static Key> {
 
 /// What later versions will know, so that a configuration written for them is not half obeyed:
 /// whole sections, or single keys.
-const NOT_YET: &[&str] = &[
+pub(super) const NOT_YET: &[&str] = &[
     "postgres",
     "redis",
     "degraded",

@@ -10,6 +10,7 @@ use super::*;
 mod counters;
 mod mistakes;
 mod secrets;
+mod shipped;
 
 const SECRET: &str = "correct-horse-battery-staple";
 
