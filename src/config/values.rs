@@ -254,7 +254,7 @@ impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
         for (shift, unit) in units {
-            if self.0 > 0 && self.0 % (1u64 << shift) == 0 {
+            if self.0 > 0 && self.0.is_multiple_of(1u64 << shift) {
                 return write!(f, "{}{unit}", self.0 >> shift);
             }
         }
@@ -278,7 +278,7 @@ impl fmt::Display for Span {
             (1_000, 1, "us"),
         ];
         for (unit, least, name) in units {
-            if nanos >= unit * least && nanos % unit == 0 {
+            if nanos >= unit * least && nanos.is_multiple_of(unit) {
                 return write!(f, "{}{name}", nanos / unit);
             }
         }
