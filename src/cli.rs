@@ -1,1 +1,429 @@
-//! (being written)
+//! The command line: what may be typed, and what each command does with it.
+//!
+//! Commands return a [`Failure`]; which exit code that is, `main` alone decides. The work itself is
+//! done elsewhere: here are only arguments, the configuration, and text for people.
+
+mod check;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+
+use crate::calendar::tzdb_version;
+use crate::config::{Config, ConfigErrors, Override, Shown, Warning};
+use crate::counter::CounterName;
+
+/// Read when it is there and `--config` names no other.
+const DEFAULT_FILE: &str = "counterd.toml";
+
+/// Counts game activity exactly: players online, daily users, games played.
+#[derive(Debug, Parser)]
+#[command(
+    name = "counterd",
+    version,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    after_help = "\
+Examples:
+  counterd serve                      listen on 127.0.0.1:8080, store in ./data
+  counterd check && counterd serve    look first
+  counterd mode --help                what a command takes, with examples
+
+Exit codes:
+  0   done
+  1   failed at run time
+  2   the command line makes no sense
+  3   check found a fault
+  78  the configuration is wrong"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Count: serve the HTTP API until a signal stops it
+    #[command(after_help = "\
+Examples:
+  counterd serve
+  counterd serve --config /etc/counterd/counterd.toml
+  counterd serve --listen 0.0.0.0:8080 --data-dir /var/lib/counterd
+  counterd serve --timezone Europe/Berlin --day-start 04:00
+  counterd serve --set storage.memory=512MiB --set log.access=errors
+  COUNTERD_AUTH__ADMIN_TOKEN=... counterd serve
+
+SIGTERM or SIGINT stops it once what was asked is answered and stored; a second one at once.")]
+    Serve(ConfigArgs),
+
+    /// Print the effective configuration and where each value comes from
+    #[command(after_help = "\
+Examples:
+  counterd config
+  counterd config --config staging.toml | grep calendar
+  COUNTERD_LOG__FORMAT=json counterd config
+
+Secrets show as (set) or (not set). Any value can be pasted into counterd.toml as it is printed.")]
+    Config(ConfigArgs),
+
+    /// Check configuration and data directory without changing anything
+    #[command(after_help = "\
+Examples:
+  counterd check
+  counterd check --config /etc/counterd/counterd.toml || echo \"exit code $?\"
+
+Exit code 3 says that a check found a fault, 78 that the configuration itself is wrong.")]
+    Check(ConfigArgs),
+
+    /// Show the mode of the server, or change it
+    #[command(after_help = "\
+Examples:
+  counterd mode                          what it is, why, and what ends it
+  counterd mode read_only                refuse writes, serve reads
+  counterd mode normal                   take writes again
+  counterd mode normal --accept-clock    ... though the wall clock jumped: it is right now
+
+Speaks to the server that has the data directory open.")]
+    Mode(ModeArgs),
+
+    /// Show counters whose record is corrupt, or set one right
+    #[command(after_help = "\
+Examples:
+  counterd repair                        list them, with the bytes found
+  counterd repair online_players --value 1200 --reason \"from the lobby's own count\"
+
+Works through the running server, or on the data directory when none runs.")]
+    Repair(RepairArgs),
+
+    /// Open a damaged store at its last consistent point, giving up what came after
+    #[command(after_help = "\
+Examples:
+  counterd recover --data-dir /var/lib/counterd
+
+The server must be off. Make a copy of the data directory first: what is given up is printed, and
+gone. A new epoch begins, so that copies elsewhere know. If a backup is newer, restore that instead.")]
+    Recover(RecoverArgs),
+
+    /// Print the version of the program and of its time zone data
+    #[command(after_help = "\
+Example:
+  counterd version")]
+    Version,
+
+    /// Print completions for a shell
+    #[command(after_help = "\
+Examples:
+  counterd completions bash > /etc/bash_completion.d/counterd
+  counterd completions fish > ~/.config/fish/completions/counterd.fish")]
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Where the configuration is, and what overrides it.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Configuration")]
+pub struct ConfigArgs {
+    /// Configuration file [default: ./counterd.toml where there is one]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+
+    /// Address and port to listen on (server.listen)
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+
+    /// Directory of the store (storage.data_dir)
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub data_dir: Option<String>,
+
+    /// IANA time zone of local days (calendar.timezone)
+    #[arg(long, value_name = "ZONE")]
+    pub timezone: Option<String>,
+
+    /// Local time at which a day begins (calendar.day_start)
+    #[arg(long, value_name = "HH:MM")]
+    pub day_start: Option<String>,
+
+    /// Directory of log files (log.dir)
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub log_dir: Option<String>,
+
+    /// text or json (log.format)
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+
+    /// error, warn, info, debug or trace (log.level)
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+
+    /// Requests to log: all, errors or off (log.access)
+    #[arg(long, value_name = "WHICH")]
+    pub log_access: Option<String>,
+
+    /// Any other key, but no secret: those come from the file or the environment
+    #[arg(long, value_name = "SECTION.NAME=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// Arguments of `mode`.
+#[derive(Debug, Clone, Args)]
+pub struct ModeArgs {
+    /// The mode to change to; without it the present one is shown
+    pub mode: Option<WantedMode>,
+
+    /// With `normal`: the wall clock is right now, whatever it did before
+    #[arg(long, requires = "mode")]
+    pub accept_clock: bool,
+
+    /// Where the data directory is.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// A mode that an operator may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum WantedMode {
+    /// Reads and writes are served
+    #[value(name = "normal")]
+    Normal,
+    /// Reads are served, writes are refused
+    #[value(name = "read_only", alias = "read-only")]
+    ReadOnly,
+}
+
+/// Arguments of `repair`.
+#[derive(Debug, Clone, Args)]
+pub struct RepairArgs {
+    /// The counter to set right; without it the corrupt ones are listed
+    #[arg(value_parser = CounterName::parse, requires = "value")]
+    pub name: Option<CounterName>,
+
+    /// The value it should have
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        allow_negative_numbers = true,
+        requires = "name"
+    )]
+    pub value: Option<i64>,
+
+    /// Why, for the audit line and the day's events
+    #[arg(long, value_name = "TEXT", requires = "name")]
+    pub reason: Option<String>,
+
+    /// Where the data directory is.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// Arguments of `recover`.
+#[derive(Debug, Clone, Args)]
+pub struct RecoverArgs {
+    /// Where the data directory is.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// Why a command did not do what was asked. `main` makes an exit code and a message of it.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// It failed at run time.
+    #[error("{0:#}")]
+    RunTime(#[from] anyhow::Error),
+    /// The command line makes no sense, or asks for help.
+    #[error(transparent)]
+    Usage(#[from] clap::Error),
+    /// A check found a fault, and said so.
+    #[error("check found {0}")]
+    Check(String),
+    /// The configuration is wrong.
+    #[error("the configuration is wrong:\n{0}")]
+    Config(#[from] ConfigErrors),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        Failure::RunTime(error.into())
+    }
+}
+
+/// Does what the arguments (the program's name first) say.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
+    let Cli { command } = Cli::try_parse_from(arguments)?;
+    match command {
+        Command::Serve(args) => {
+            let _ = args.load()?;
+            Err(not_linked("serve"))
+        }
+        Command::Config(args) => {
+            let (config, warnings) = args.load()?;
+            tell(&warnings);
+            print(&Shown(&config).to_string())
+        }
+        Command::Check(args) => {
+            let (config, warnings) = args.load()?;
+            check::run(&args.file(), &config, &warnings)
+        }
+        Command::Mode(ModeArgs { config, .. }) => {
+            let _ = config.load()?;
+            Err(not_linked("mode"))
+        }
+        Command::Repair(RepairArgs { config, .. }) => {
+            let _ = config.load()?;
+            Err(not_linked("repair"))
+        }
+        Command::Recover(RecoverArgs { config }) => {
+            let _ = config.load()?;
+            Err(not_linked("recover"))
+        }
+        Command::Version => print(&format!(
+            "counterd {}\ntime zone data {}\n",
+            env!("CARGO_PKG_VERSION"),
+            tzdb_version()
+        )),
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "counterd", &mut text);
+            print(&String::from_utf8_lossy(&text))
+        }
+    }
+}
+
+/// The seam where a command's work is plugged in; until then the command says so and fails.
+fn not_linked(command: &str) -> Failure {
+    Failure::RunTime(anyhow::anyhow!("`counterd {command}` is not built in yet"))
+}
+
+impl ConfigArgs {
+    /// The effective configuration.
+    pub fn load(&self) -> Result<(Config, Vec<Warning>), Failure> {
+        let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+        let overrides = self.overrides()?;
+        Ok(Config::load(
+            &overrides,
+            &environment,
+            self.file().as_deref(),
+        )?)
+    }
+
+    /// The file to read, if any.
+    fn file(&self) -> Option<PathBuf> {
+        self.config.clone().or_else(|| {
+            let default = Path::new(DEFAULT_FILE);
+            default.exists().then(|| default.to_path_buf())
+        })
+    }
+
+    fn overrides(&self) -> Result<Vec<Override>, Failure> {
+        let ConfigArgs {
+            config: _,
+            listen,
+            data_dir,
+            timezone,
+            day_start,
+            log_dir,
+            log_format,
+            log_level,
+            log_access,
+            set,
+        } = self;
+        let own_flags = [
+            ("--listen", "server.listen", listen),
+            ("--data-dir", "storage.data_dir", data_dir),
+            ("--timezone", "calendar.timezone", timezone),
+            ("--day-start", "calendar.day_start", day_start),
+            ("--log-dir", "log.dir", log_dir),
+            ("--log-format", "log.format", log_format),
+            ("--log-level", "log.level", log_level),
+            ("--log-access", "log.access", log_access),
+        ];
+        let own_flags = own_flags.into_iter().filter_map(|(flag, key, value)| {
+            let value = value.clone()?;
+            Some(Ok(Override {
+                flag: flag.to_owned(),
+                key: key.to_owned(),
+                value,
+            }))
+        });
+        let sets = set.iter().map(|text| {
+            Override::from_set(text).map_err(|error| {
+                Failure::Usage(Cli::command().error(clap::error::ErrorKind::ValueValidation, error))
+            })
+        });
+        own_flags.chain(sets).collect()
+    }
+}
+
+fn tell(warnings: &[Warning]) {
+    let mut out = io::stderr().lock();
+    for warning in warnings {
+        // Where nobody listens there is nobody to tell.
+        let _ = writeln!(out, "warning: {warning}");
+    }
+}
+
+/// Prints to standard output; a reader that has seen enough is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
+    use super::*;
+    use crate::config::KEYS;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_s_help_has_an_example() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().unwrap().to_string();
+            let call = format!("counterd {}", command.get_name());
+            assert!(help.contains("Example") && help.contains(&call), "{call}");
+        }
+    }
+
+    #[test]
+    fn the_flags_are_those_of_the_table_of_keys() {
+        let command = Cli::command();
+        let serve = command.find_subcommand("serve").unwrap();
+        let mut args = vec!["counterd".into(), "serve".into()];
+        let mut expected = Vec::new();
+        for (flag, key) in KEYS.iter().filter_map(|key| Some((key.flag?, key.name))) {
+            let argument = serve
+                .get_arguments()
+                .find(|argument| argument.get_long() == flag.strip_prefix("--"))
+                .unwrap_or_else(|| panic!("{flag} is missing"));
+            let help = argument.get_help().unwrap().to_string();
+            assert!(help.contains(&format!("({key})")), "{flag}: {help}");
+            args.extend([OsString::from(flag), OsString::from("value")]);
+            expected.push((flag.to_owned(), key.to_owned()));
+        }
+        let Command::Serve(parsed) = Cli::try_parse_from(args).unwrap().command else {
+            panic!("not serve");
+        };
+        let mut overrides: Vec<(String, String)> = parsed
+            .overrides()
+            .unwrap()
+            .into_iter()
+            .map(|given| (given.flag, given.key))
+            .collect();
+        overrides.sort();
+        expected.sort();
+        assert_eq!(overrides, expected);
+    }
+}

@@ -1,0 +1,139 @@
+//! Where a value was written, and what is wrong with what was written.
+//!
+//! No text made here holds a value of a secret key.
+
+use std::fmt;
+
+/// Where an effective value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Nobody wrote it: the program's default.
+    Default,
+    /// Nobody wrote it: the machine decides; what was asked of it.
+    Machine(String),
+    /// The configuration file, as it was named, and the line, from 1.
+    File(String, usize),
+    /// An environment variable.
+    Variable(String),
+    /// A flag of the command line.
+    Flag(String),
+}
+
+impl Source {
+    /// Whether somebody wrote the value, rather than the program or the machine deciding.
+    pub fn is_written(&self) -> bool {
+        match self {
+            Source::Default | Source::Machine(_) => false,
+            Source::File(..) | Source::Variable(_) | Source::Flag(_) => true,
+        }
+    }
+
+    /// Which layer this is; a higher one overrides a lower one.
+    pub(super) fn rank(&self) -> u8 {
+        match self {
+            Source::Default | Source::Machine(_) => 0,
+            Source::File(..) => 1,
+            Source::Variable(_) => 2,
+            Source::Flag(_) => 3,
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Default => f.write_str("default"),
+            Source::Machine(asked) => write!(f, "default, from {asked}"),
+            Source::File(file, line) => write!(f, "{file}:{line}"),
+            Source::Variable(name) | Source::Flag(name) => f.write_str(name),
+        }
+    }
+}
+
+/// One thing that is wrong: where, and what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// Where it was written: `counterd.toml:12`, a variable, a flag.
+    pub place: String,
+    /// What is wrong and what to do about it.
+    pub text: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.text)
+    }
+}
+
+/// What does not stop the program but should be known.
+pub type Warning = Mistake;
+
+/// All that is wrong with a configuration; at least one mistake. Printed one a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigErrors(pub Vec<Mistake>);
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, mistake) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{mistake}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// Collects what is wrong while everything is still being read.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    pub(super) mistakes: Vec<Mistake>,
+    pub(super) warnings: Vec<Warning>,
+}
+
+impl Report {
+    pub(super) fn mistake(&mut self, place: impl fmt::Display, text: impl Into<String>) {
+        self.mistakes.push(Mistake {
+            place: place.to_string(),
+            text: text.into(),
+        });
+    }
+
+    pub(super) fn warn(&mut self, place: impl fmt::Display, text: impl Into<String>) {
+        self.warnings.push(Warning {
+            place: place.to_string(),
+            text: text.into(),
+        });
+    }
+}
+
+/// Of `known` the one that `asked` was probably meant to be.
+pub(super) fn nearest<'k>(
+    asked: &str,
+    known: impl IntoIterator<Item = &'k str>,
+) -> Option<&'k str> {
+    let asked = asked.to_ascii_lowercase();
+    known
+        .into_iter()
+        .map(|name| (likeness(&asked, name), name))
+        .filter(|(score, _)| *score >= 0.6)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}
+
+/// From 0 to 1. The right name in the wrong section is like it too, if less so.
+fn likeness(asked: &str, name: &str) -> f64 {
+    let split = |text: &str| {
+        let (section, last) = text.rsplit_once('.').unwrap_or(("", text));
+        (section.to_owned(), last.to_owned())
+    };
+    let ((asked_section, asked_last), (section, last)) = (split(asked), split(name));
+    if asked_section == section && (asked_last.contains(&last) || last.contains(&asked_last)) {
+        return 0.95;
+    }
+    let whole = strsim::normalized_damerau_levenshtein(asked, name);
+    let part = strsim::normalized_damerau_levenshtein(&asked_last, &last);
+    whole.max(part * 0.9)
+}

@@ -1,0 +1,312 @@
+//! What is written in a layer takes effect, and printing shows it; the fixture of all config tests.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+
+use super::*;
+
+mod counters;
+mod mistakes;
+mod secrets;
+mod shipped;
+
+const SECRET: &str = "correct-horse-battery-staple";
+
+/// What a test writes in each layer.
+#[derive(Default, Clone)]
+struct Written<'t> {
+    file: Option<&'t str>,
+    environment: Vec<(&'t str, &'t str)>,
+    flags: Vec<(&'t str, &'t str, &'t str)>,
+}
+
+impl Written<'_> {
+    fn load(&self) -> Result<(Config, Vec<Warning>), ConfigErrors> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("counterd.toml");
+        if let Some(text) = self.file {
+            std::fs::write(&path, text).unwrap();
+        }
+        let mut environment: Vec<(OsString, OsString)> = vec![("TZ".into(), "Asia/Taipei".into())];
+        for (name, value) in &self.environment {
+            environment.push((name.into(), value.into()));
+        }
+        let flags: Vec<Override> = self
+            .flags
+            .iter()
+            .map(|(flag, key, value)| Override {
+                flag: (*flag).to_owned(),
+                key: (*key).to_owned(),
+                value: (*value).to_owned(),
+            })
+            .collect();
+        let file = self.file.map(|_| path.as_path());
+        let loaded = Config::load(&flags, &environment, file);
+        loaded.map_err(|errors| {
+            let strip = |text: String| text.replace(&format!("{}/", dir.path().display()), "");
+            ConfigErrors(
+                errors
+                    .0
+                    .into_iter()
+                    .map(|mistake| Mistake {
+                        place: strip(mistake.place),
+                        text: strip(mistake.text),
+                    })
+                    .collect(),
+            )
+        })
+    }
+
+    /// All mistakes, one a line.
+    fn mistakes(&self) -> String {
+        self.load().map(|_| ()).unwrap_err().to_string()
+    }
+}
+
+fn file(text: &str) -> Written<'_> {
+    Written {
+        file: Some(text),
+        ..Written::default()
+    }
+}
+
+fn environment<'t>(name: &'t str, value: &'t str) -> Written<'t> {
+    Written {
+        environment: vec![(name, value)],
+        ..Written::default()
+    }
+}
+
+fn flag<'t>(flag: &'t str, key: &'t str, value: &'t str) -> Written<'t> {
+    Written {
+        flags: vec![(flag, key, value)],
+        ..Written::default()
+    }
+}
+
+fn value_of(config: &Config, key: &str) -> (String, Source) {
+    let entry = config
+        .entries()
+        .into_iter()
+        .find(|entry| entry.key == key)
+        .unwrap();
+    (entry.value, entry.source)
+}
+
+#[test]
+fn without_anything_written_the_defaults_run() {
+    let (config, warnings) = Written::default().load().unwrap();
+    assert_eq!(warnings, []);
+    for key in KEYS {
+        let Some(default) = key.default else { continue };
+        assert_eq!(
+            value_of(&config, key.name),
+            (default.to_owned(), Source::Default),
+            "{}",
+            key.name
+        );
+    }
+    assert_eq!(config.calendar.timezone, "Asia/Taipei");
+    assert_eq!(
+        config.source("calendar.timezone"),
+        Some(&Source::Machine("TZ".to_owned()))
+    );
+    assert!(config.auth.admin_token.is_none());
+    assert!(!config.open_to_the_network());
+    assert_eq!(config.storage.min_free.bytes(10 << 30), (10 << 30) / 20);
+    assert_eq!(config.storage.min_free.bytes(1 << 40), 1 << 30);
+}
+
+#[test]
+fn every_key_is_printed_in_the_order_of_the_table() {
+    let (config, _) = Written::default().load().unwrap();
+    let printed: Vec<&str> = config.entries().iter().map(|entry| entry.key).collect();
+    let table: Vec<&str> = KEYS
+        .iter()
+        .map(|key| key.name)
+        .filter(|name| !name.ends_with("_file"))
+        .collect();
+    assert_eq!(printed, table);
+    let distinct: BTreeSet<&str> = KEYS.iter().map(|key| key.name).collect();
+    assert_eq!(distinct.len(), KEYS.len());
+}
+
+#[test]
+fn each_layer_overrides_the_one_below_and_says_so() {
+    let mut written = file("# first\n[server]\nmax_headers = 70\n");
+    let key = "server.max_headers";
+    let (config, _) = written.load().unwrap();
+    let (value, source) = value_of(&config, key);
+    assert_eq!(value, "70");
+    let Source::File(name, 3) = source else {
+        panic!("{source:?}");
+    };
+    assert!(name.ends_with("/counterd.toml"), "{name}");
+
+    written
+        .environment
+        .push(("COUNTERD_SERVER__MAX_HEADERS", "80"));
+    let (config, _) = written.load().unwrap();
+    assert_eq!(
+        value_of(&config, key),
+        (
+            "80".to_owned(),
+            Source::Variable("COUNTERD_SERVER__MAX_HEADERS".to_owned())
+        )
+    );
+
+    written.flags.push(("--set server.max_headers", key, "90"));
+    let (config, _) = written.load().unwrap();
+    assert_eq!(
+        value_of(&config, key),
+        (
+            "90".to_owned(),
+            Source::Flag("--set server.max_headers".to_owned())
+        )
+    );
+    assert_eq!(config.server.max_headers, 90);
+}
+
+/// A value other than the default for every key, as the file and as the others write it.
+fn another_value(key: &Key) -> Option<(String, String)> {
+    let both = |text: &str| Some((format!("{text:?}"), text.to_owned()));
+    match key.shape {
+        Shape::Address => both("[::1]:9"),
+        Shape::Switch => Some(("false".to_owned(), "false".to_owned())),
+        Shape::Count(min, _) => Some(((min + 1).to_string(), (min + 1).to_string())),
+        Shape::Size(min, _) | Shape::SizeOrAuto(min, _) => {
+            both(&values::Bytes(min * 32).to_string())
+        }
+        Shape::Span(min, _) => both(&values::Span(min).to_string()),
+        Shape::Word(words) => words
+            .last()
+            .filter(|w| **w != "redis")
+            .and_then(|w| both(w)),
+        Shape::Path | Shape::PathOrNone => both("/somewhere/else"),
+        Shape::Zone => both("Europe/Berlin"),
+        Shape::TimeOfDay => both("04:30"),
+        Shape::Origins => Some((
+            "[\"https://a.example\", \"http://b.example:81\"]".to_owned(),
+            "https://a.example, http://b.example:81".to_owned(),
+        )),
+        Shape::Secret => both(SECRET),
+    }
+}
+
+#[test]
+fn every_key_can_be_set_in_every_layer() {
+    for key in KEYS {
+        let Some((in_file, in_words)) = another_value(key) else {
+            continue;
+        };
+        if key.name.ends_with("_file") {
+            continue;
+        }
+        let shown = match key.shape {
+            Shape::Secret => "(set)".to_owned(),
+            _ => in_file.clone(),
+        };
+        let text = format!("{} = {in_file}", key.name);
+        let (config, _) = file(&text).load().unwrap();
+        assert_eq!(value_of(&config, key.name).0, shown, "{text}");
+
+        let variable = key.variable();
+        let (config, _) = environment(&variable, &in_words).load().unwrap();
+        assert_eq!(
+            value_of(&config, key.name).0,
+            shown,
+            "{variable}={in_words}"
+        );
+
+        if key.shape != Shape::Secret {
+            let (config, _) = flag("--set", key.name, &in_words).load().unwrap();
+            assert_eq!(value_of(&config, key.name).0, shown, "{}", key.name);
+        }
+    }
+}
+
+#[test]
+fn printed_values_read_back_as_themselves() {
+    let (config, _) = Written::default().load().unwrap();
+    let text: String = config
+        .entries()
+        .iter()
+        .filter(|entry| !entry.key.starts_with("auth."))
+        .map(|entry| format!("{} = {}\n", entry.key, entry.value))
+        .collect();
+    let (again, _) = file(&text).load().unwrap();
+    let values = |config: &Config| -> Vec<String> {
+        let entries = config.entries();
+        entries.into_iter().map(|entry| entry.value).collect()
+    };
+    assert_eq!(values(&config), values(&again));
+}
+
+#[test]
+fn limits_are_inclusive_and_units_are_taken() {
+    for (text, key, value) in [
+        ("server.workers = 1", "server.workers", "1"),
+        ("server.workers = 256", "server.workers", "256"),
+        ("server.workers = 0x10", "server.workers", "16"),
+        ("server.max_body = 1024", "server.max_body", "\"1KiB\""),
+        (
+            "server.max_body = \"1.5KiB\"",
+            "server.max_body",
+            "\"1536B\"",
+        ),
+        (
+            "server.max_batch_body = \"64MiB\"",
+            "server.max_batch_body",
+            "\"64MiB\"",
+        ),
+        ("storage.memory = \"1 GiB\"", "storage.memory", "\"1GiB\""),
+        (
+            "storage.min_free = \"auto\"",
+            "storage.min_free",
+            "\"auto\"",
+        ),
+        (
+            "server.idle_timeout = \"1m 30s\"",
+            "server.idle_timeout",
+            "\"90s\"",
+        ),
+        (
+            "server.idle_timeout = \"1h\"",
+            "server.idle_timeout",
+            "\"1h\"",
+        ),
+        (
+            "calendar.timezone = \"europe/berlin\"",
+            "calendar.timezone",
+            "\"Europe/Berlin\"",
+        ),
+        ("log.dir = \"\"", "log.dir", "\"\""),
+    ] {
+        let (config, _) = file(text).load().unwrap();
+        assert_eq!(value_of(&config, key).0, value, "{text}");
+    }
+}
+
+#[test]
+fn printing_is_aligned_and_names_every_source() {
+    let mut written = file("[calendar]\ntimezone = \"UTC\"\n[[counter]]\nname = \"event_a\"\n");
+    written.environment.push(("COUNTERD_LOG__FORMAT", "json"));
+    written
+        .flags
+        .push(("--listen", "server.listen", "127.0.0.1:9"));
+    let (config, _) = written.load().unwrap();
+    let printed = Shown(&config).to_string();
+    let line = |key: &str| printed.lines().find(|line| line.starts_with(key)).unwrap();
+    assert_eq!(
+        line("server.listen"),
+        "server.listen           = \"127.0.0.1:9\"  # --listen"
+    );
+    assert!(line("log.format ").ends_with("# COUNTERD_LOG__FORMAT"));
+    assert!(line("calendar.timezone").ends_with("counterd.toml:2"));
+    assert!(line("calendar.day_start").ends_with("# default"));
+    assert!(line("server.workers").ends_with("# default, from the machine's cores"));
+    assert!(line("counter.online_players").ends_with("# built in"));
+    assert!(line("counter.event_a").ends_with("counterd.toml:3"));
+}

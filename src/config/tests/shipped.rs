@@ -1,0 +1,123 @@
+//! The shipped `counterd.toml` and `docs/configuration.md` say what the program does.
+
+use super::*;
+
+const SHIPPED: &str = include_str!("../../../counterd.toml");
+const DOCS: &str = include_str!("../../../docs/configuration.md");
+
+/// The shipped file with every key taken out of its comment; prose has a space after the `#`.
+fn uncommented() -> String {
+    let lines = SHIPPED.lines().map(|line| match line.strip_prefix('#') {
+        Some(rest) if rest.starts_with(|c: char| c.is_ascii_lowercase()) => rest,
+        Some(_) | None => line,
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The keys in the order in which the text mentions them as `name = value` under `[section]`.
+fn keys_written(text: &str) -> Vec<(String, String)> {
+    let mut section = "";
+    let mut keys = Vec::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_end_matches(']');
+        } else if let Some((name, value)) = line.split_once(" = ") {
+            keys.push((format!("{section}.{name}"), value.to_owned()));
+        }
+    }
+    keys.retain(|(name, _)| !name.starts_with("[counter"));
+    keys
+}
+
+#[test]
+fn the_shipped_file_changes_nothing_but_where_the_counters_are_defined() {
+    let (shipped, warnings) = file(SHIPPED).load().unwrap();
+    let (defaults, _) = Written::default().load().unwrap();
+    assert_eq!(warnings, []);
+    assert_eq!(shipped.entries(), defaults.entries());
+    let definitions = |config: &Config| -> Vec<_> {
+        let counters = config.defined_counters.iter();
+        counters
+            .map(|entry| (entry.name.clone(), entry.definition.clone()))
+            .collect()
+    };
+    assert_eq!(definitions(&shipped), definitions(&defaults));
+    for entry in &shipped.defined_counters {
+        assert!(matches!(entry.source, Source::File(..)), "{}", entry.name);
+    }
+}
+
+#[test]
+fn the_shipped_file_lists_every_key_with_its_default() {
+    let written = keys_written(&uncommented());
+    let names: Vec<&str> = written.iter().map(|(name, _)| name.as_str()).collect();
+    let table: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
+    assert_eq!(names, table);
+    for (key, (name, value)) in KEYS.iter().zip(&written) {
+        if let Some(default) = key.default {
+            assert_eq!(value, default, "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_shipped_file_is_valid_with_every_key_uncommented() {
+    // A token and its file exclude each other, and the files are not there.
+    let text: String = uncommented()
+        .lines()
+        .filter(|line| !line.contains("_token_file = "))
+        .fold(String::new(), |text, line| text + line + "\n");
+    file(&text).load().unwrap();
+}
+
+#[test]
+fn the_docs_have_a_row_for_every_key_with_limits_default_and_variable() {
+    for key in KEYS {
+        let start = format!("| `{}` |", key.name);
+        let row = DOCS
+            .lines()
+            .find(|line| line.starts_with(&start))
+            .unwrap_or_else(|| panic!("docs/configuration.md has no row for {}", key.name));
+        let mut wanted = vec![format!("`{}`", key.variable())];
+        wanted.extend(key.default.map(|default| format!("`{default}`")));
+        match key.shape {
+            Shape::Count(min, max) => wanted.push(format!("{min} to {max}")),
+            Shape::Size(min, max) | Shape::SizeOrAuto(min, max) => {
+                wanted.push(format!("{} to {}", values::Bytes(min), values::Bytes(max)));
+            }
+            Shape::Span(min, max) => {
+                wanted.push(format!("{} to {}", values::Span(min), values::Span(max)));
+            }
+            Shape::Word(words) => {
+                let built = words.iter().filter(|word| **word != "redis");
+                wanted.extend(built.map(|word| format!("`{word:?}`")));
+            }
+            Shape::Address
+            | Shape::Switch
+            | Shape::Path
+            | Shape::PathOrNone
+            | Shape::Zone
+            | Shape::TimeOfDay
+            | Shape::Origins
+            | Shape::Secret => {}
+        }
+        for text in wanted {
+            assert!(row.contains(&text), "{text} is not in: {row}");
+        }
+    }
+}
+
+#[test]
+fn the_docs_have_a_row_for_every_field_of_a_counter_and_name_every_flag() {
+    for field in super::super::counters::FIELDS {
+        assert!(DOCS.contains(&format!("\n| `{field}` |")), "{field}");
+    }
+    for flag in KEYS.iter().filter_map(|key| key.flag) {
+        assert!(DOCS.contains(&format!("`{flag}`")), "{flag}");
+    }
+    for later in keys::NOT_YET {
+        let named = format!("`{later}`");
+        let section = format!("`{later}.*`");
+        assert!(DOCS.contains(&named) || DOCS.contains(&section), "{later}");
+    }
+}

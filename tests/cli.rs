@@ -1,0 +1,246 @@
+//! The binary's edge: exit codes, what goes to which stream, and what `config` and `check` say.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use assert_cmd::Command;
+
+const SECRET: &str = "correct-horse-battery-staple";
+
+/// What one run of the program did.
+struct Ran {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+/// The program in an empty directory of its own, without the test's environment.
+struct Home(tempfile::TempDir);
+
+impl Home {
+    fn new() -> Home {
+        Home(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path().join(name), text).unwrap();
+    }
+
+    fn run(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Ran {
+        let output = Command::new(env!("CARGO_BIN_EXE_counterd"))
+            .args(arguments)
+            .env_clear()
+            .env("TZ", "Europe/Berlin")
+            .envs(environment.iter().copied())
+            .current_dir(self.path())
+            .output()
+            .unwrap();
+        Ran {
+            code: output.status.code().unwrap(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+#[test]
+fn help_and_version_are_done_and_wrong_usage_is_2() {
+    let home = Home::new();
+    for arguments in [
+        &["--help"][..],
+        &["serve", "--help"],
+        &["mode", "-h"],
+        &["--version"],
+        &["version"],
+        &["completions", "bash"],
+    ] {
+        let ran = home.run(arguments, &[]);
+        assert_eq!(ran.code, 0, "{arguments:?}: {}", ran.err);
+        assert!(!ran.out.is_empty() && ran.err.is_empty(), "{arguments:?}");
+    }
+    for arguments in [
+        &[][..],
+        &["srve"],
+        &["serve", "--prot", "1"],
+        &["serve", "--set", "no equals sign"],
+        &["mode", "sideways"],
+        &["mode", "--accept-clock"],
+        &["repair", "online_players"],
+        &["repair", "Not A Name", "--value", "1"],
+        &["completions", "tcsh"],
+    ] {
+        let ran = home.run(arguments, &[]);
+        assert_eq!(ran.code, 2, "{arguments:?}");
+        assert!(ran.out.is_empty() && !ran.err.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_wrong_configuration_is_78_for_every_command_that_reads_it() {
+    let home = Home::new();
+    home.write("counterd.toml", "[server]\nlistn = 1\n");
+    for command in ["serve", "config", "check", "mode", "repair", "recover"] {
+        let ran = home.run(&[command], &[]);
+        assert_eq!(ran.code, 78, "{command}: {}", ran.err);
+        assert!(ran.out.is_empty(), "{command}");
+        assert_eq!(
+            ran.err,
+            "counterd: the configuration is wrong:\ncounterd.toml:2: unknown key server.listn; did \
+             you mean server.listen?\n",
+            "{command}"
+        );
+    }
+    let ran = home.run(&["config", "--config", "other.toml"], &[]);
+    assert_eq!(ran.code, 78);
+    assert!(
+        ran.err.contains("other.toml: cannot be read"),
+        "{}",
+        ran.err
+    );
+}
+
+#[test]
+fn config_prints_each_value_with_its_source_and_no_secret() {
+    let home = Home::new();
+    home.write("counterd.toml", "[log]\nlevel = \"warn\"\n");
+    let ran = home.run(
+        &["config", "--listen", "127.0.0.1:9", "--set", "log.queue=99"],
+        &[
+            ("COUNTERD_AUTH__ADMIN_TOKEN", SECRET),
+            ("COUNTERD_PORT", "tcp://10.0.0.1:8080"),
+        ],
+    );
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let ends = |key: &str| {
+        let line = ran.out.lines().find(|line| line.starts_with(key)).unwrap();
+        let (value, source) = line.split_once("  # ").unwrap();
+        let value = value.split_once(" = ").unwrap().1;
+        (value.trim().to_owned(), source.to_owned())
+    };
+    let is = |key, value: &str, source: &str| {
+        assert_eq!(ends(key), (value.to_owned(), source.to_owned()));
+    };
+    is("server.listen ", "\"127.0.0.1:9\"", "--listen");
+    is("log.queue ", "99", "--set log.queue");
+    is("log.level ", "\"warn\"", "counterd.toml:2");
+    is(
+        "calendar.timezone ",
+        "\"Europe/Berlin\"",
+        "default, from TZ",
+    );
+    is("auth.admin_token ", "(set)", "COUNTERD_AUTH__ADMIN_TOKEN");
+    is("auth.write_token ", "(not set)", "default");
+    assert!(
+        ran.err.starts_with("warning: COUNTERD_PORT: "),
+        "{}",
+        ran.err
+    );
+    assert!(!ran.out.contains(SECRET) && !ran.err.contains(SECRET));
+}
+
+#[test]
+fn a_secret_on_the_command_line_is_refused_and_not_repeated() {
+    let home = Home::new();
+    let set = format!("auth.admin_token={SECRET}");
+    for (arguments, code) in [
+        (&["config", "--set", &set][..], 78),
+        (&["config", "--set", SECRET], 2),
+    ] {
+        let ran = home.run(arguments, &[]);
+        assert_eq!(ran.code, code);
+        assert!(!ran.err.contains(SECRET), "{}", ran.err);
+    }
+}
+
+#[test]
+fn check_finds_nothing_wrong_in_an_empty_directory_and_changes_nothing() {
+    let home = Home::new();
+    let ran = home.run(&["check", "--set", "storage.min_free=1MiB"], &[]);
+    assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
+    for expected in [
+        "ok     configuration   no file, defaults; 3 counters defined\n",
+        "ok     time zone       Europe/Berlin (default, from TZ); tz data 20",
+        "ok     data directory  ./data is not there yet and can be made\n",
+    ] {
+        assert!(
+            ran.out.contains(expected),
+            "{expected} is not in\n{}",
+            ran.out
+        );
+    }
+    assert!(ran.out.contains("; the next begins 20"), "{}", ran.out);
+    assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn check_ends_with_3_when_it_finds_a_fault() {
+    let home = Home::new();
+    home.write("data", "a file where a directory should be");
+    let ran = home.run(&["check"], &[]);
+    assert_eq!(ran.code, 3, "{}", ran.out);
+    assert!(
+        ran.out
+            .contains("FAULT  data directory  ./data is not a directory"),
+        "{}",
+        ran.out
+    );
+    assert_eq!(ran.err, "counterd: check found a fault\n");
+
+    let ran = home.run(&["check", "--data-dir", "data/below"], &[]);
+    assert_eq!(ran.code, 3, "{}", ran.out);
+
+    let enough = ["check", "--data-dir", "x", "--set", "storage.min_free=1TiB"];
+    let ran = home.run(&enough, &[]);
+    assert_eq!(ran.code, 3, "{}", ran.out);
+    assert!(ran.out.contains("writes would be refused"), "{}", ran.out);
+}
+
+#[test]
+fn check_sees_a_directory_that_cannot_be_written_to() {
+    let home = Home::new();
+    let dir = home.path().join("sealed");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o500)).unwrap();
+    if std::fs::write(dir.join("probe"), "").is_ok() {
+        println!("SKIPPED: this user may write anywhere");
+        return;
+    }
+    let ran = home.run(&["check", "--data-dir", "sealed"], &[]);
+    assert_eq!(ran.code, 3, "{}", ran.out);
+    assert!(
+        ran.out.contains("sealed cannot be written to"),
+        "{}",
+        ran.out
+    );
+}
+
+#[test]
+fn check_says_who_has_the_store_open() {
+    let home = Home::new();
+    let store = home.path().join("data/store");
+    std::fs::create_dir_all(&store).unwrap();
+    let check = || home.run(&["check", "--set", "storage.min_free=1MiB"], &[]);
+    let ran = check();
+    assert_eq!(ran.code, 3, "a store without its lock file: {}", ran.out);
+
+    let open = rocksdb::DB::open_default(&store).unwrap();
+    let ran = check();
+    assert_eq!(ran.code, 0, "{}", ran.out);
+    let said = format!("in use by process {}", std::process::id());
+    assert!(ran.out.contains(&said), "{}", ran.out);
+
+    drop(open);
+    let ran = check();
+    assert_eq!(ran.code, 0, "{}", ran.out);
+    assert!(
+        ran.out.contains("ok     store           not in use"),
+        "{}",
+        ran.out
+    );
+}
