@@ -247,7 +247,11 @@ impl<'a, L: Lookups> Fold<'a, L> {
                 definition,
             } => self.define(counter, *definition, request_id),
             Command::Delete { counter } => self.delete(&counter, request_id),
-            Command::Repair { counter, value } => self.repair(&counter, value, request_id),
+            Command::Repair {
+                counter,
+                value,
+                reason,
+            } => self.repair(&counter, value, reason.as_deref(), request_id),
         }
     }
 
@@ -421,6 +425,7 @@ impl<'a, L: Lookups> Fold<'a, L> {
         &mut self,
         counter: &CounterName,
         value: i64,
+        reason: Option<&str>,
         request_id: &RequestId,
     ) -> Result<Outcome, Stop> {
         let index = self.ledger.find(counter).ok_or(Refusal::UnknownCounter)?;
@@ -449,10 +454,11 @@ impl<'a, L: Lookups> Fold<'a, L> {
         state.generation = revision;
         state.day = Some((day, DayRecord::begin(value, now, revision)));
         self.set_value(index, value)?;
+        self.ledger.corrupt = self.ledger.corrupt.saturating_sub(1);
         if let Some(at) = definition.expires_at {
             self.ledger.expiries.insert((at, index));
         }
-        self.event(index, EventKind::Repair, 0, value, None, request_id)?;
+        self.event(index, EventKind::Repair, 0, value, reason, request_id)?;
         self.set_outcome(index, 0, revision)
     }
 

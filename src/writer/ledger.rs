@@ -27,6 +27,8 @@ pub(super) struct Ledger {
     free: Vec<Index>,
     /// Counters that count against `counters.max`.
     pub(super) live: u64,
+    /// Counters that cannot be read.
+    pub(super) corrupt: u64,
     /// The revision of the last change.
     pub(super) revision: Revision,
     /// Live counters by the instant at which their time is over.
@@ -253,6 +255,7 @@ impl Ledger {
                     tracing::error!(counter = %entry.name, "the value is missing: `counterd repair`");
                     entry.state.life = Life::Corrupt;
                     self.live += 1;
+                    self.corrupt += 1;
                 }
                 Life::Live => {
                     self.live += 1;
@@ -262,7 +265,10 @@ impl Ledger {
                 Life::Gone(gone) => {
                     self.gone.insert((gone.at, index));
                 }
-                Life::Corrupt => self.live += 1,
+                Life::Corrupt => {
+                    self.live += 1;
+                    self.corrupt += 1;
+                }
                 Life::Absent => {}
             }
         }

@@ -63,6 +63,8 @@ pub enum Command {
         counter: CounterName,
         /// Its value from now on.
         value: i64,
+        /// Why, in the operator's words.
+        reason: Option<Box<str>>,
     },
 }
 

@@ -280,6 +280,19 @@ impl Writer {
             self.table.set_epoch(store.epoch());
         }
         self.table.publish(self.published, self.ledger.revision);
+        self.tell_counts();
+    }
+
+    fn tell_counts(&self) {
+        let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        self.metrics
+            .state
+            .live_counters
+            .set(gauge(self.ledger.live));
+        self.metrics
+            .state
+            .quarantined_counters
+            .set(gauge(self.ledger.corrupt));
     }
 
     fn run(mut self) {
@@ -530,6 +543,7 @@ impl Writer {
         }
         self.published = group.number;
         self.table.publish(group.number, self.ledger.revision);
+        self.tell_counts();
         for (day, generation, user) in &group.users {
             self.recent.remember(*day, *generation, user);
         }
