@@ -407,7 +407,7 @@ fn read_line<T: for<'de> Deserialize<'de>>(stream: &UnixStream) -> io::Result<T>
 }
 
 fn connect(data_dir: &Path) -> io::Result<UnixStream> {
-    with_short_path(data_dir, UnixStream::connect)
+    with_short_path(data_dir, |short| UnixStream::connect(short))
 }
 
 /// A socket's path has at most some 100 bytes, a directory's may have thousands: goes by the

@@ -1,1 +1,290 @@
-//! (being written)
+//! `counterd serve`: puts the parts together, and takes them apart in the right order.
+//!
+//! Only here is everything known: each part gets its own options, not the configuration.
+//!
+//! The order of the end: `/readyz` says 503 and no connection is taken any more; requests in flight
+//! are answered; the writer writes what it was given and closes the store; the logs are written.
+
+mod probe;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::access_log::{
+    Access, AccessLog, AccessLogOptions, EventLogOptions, FileOptions, LogFormat, LogOutput,
+    init_events,
+};
+use crate::calendar::Calendar;
+use crate::clock::{Clock, SystemClock};
+use crate::config::{self, Config, MinFree, Source, Warning};
+use crate::control::{ControlSocket, Desk};
+use crate::http::{HttpOptions, HttpServer, Shared, Tokens};
+use crate::metrics::Metrics;
+use crate::storage::StorageOptions;
+use crate::writer::{Running, StartError, WriterOptions};
+
+/// Bytes of request lines that may wait for the log thread, for each line that may.
+const LOG_BYTES_A_LINE: usize = 512;
+
+/// How long the logs may take to write what waits when the server ends.
+const LOG_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Why the server did not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The configuration contradicts the store.
+    #[error(transparent)]
+    Configuration(StartError),
+    /// Anything else.
+    #[error(transparent)]
+    RunTime(#[from] anyhow::Error),
+}
+
+impl From<StartError> for ServeError {
+    fn from(error: StartError) -> Self {
+        if error.is_configuration() {
+            Self::Configuration(error)
+        } else {
+            Self::RunTime(anyhow::Error::new(error))
+        }
+    }
+}
+
+/// Serves until a signal says stop.
+///
+/// # Errors
+/// When the store, the socket or the logs cannot be opened.
+pub fn run(config: &Config, warnings: &[Warning]) -> Result<(), ServeError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let calendar = calendar(config)?;
+    let metrics = Arc::new(Metrics::new());
+    let output = log_output(config, &clock, &calendar, &metrics)?;
+    let format = log_format(config);
+    let events = EventLogOptions {
+        format,
+        level: log_level(config).to_owned(),
+        queue_lines: config.log.queue,
+    };
+    let _events = init_events(&events, &output).context("the event log")?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let access = AccessLogOptions {
+        access: match config.log.access {
+            config::AccessLog::All => Access::All,
+            config::AccessLog::Errors => Access::Errors,
+            config::AccessLog::Off => Access::Off,
+        },
+        format,
+        queue_lines: config.log.queue,
+        queue_bytes: config.log.queue.saturating_mul(LOG_BYTES_A_LINE),
+    };
+    let (access_log, access_thread) =
+        AccessLog::start(&access, output).context("the request log")?;
+    // The socket is bound first: a port in use is told before the store is touched.
+    let running = Running::start(writer_options(config, clock, calendar, &metrics)?)?;
+    probe::attach(&metrics, &running);
+    let control = ControlSocket::listen(&config.storage.data_dir, Desk::new(&running))
+        .context("the control socket in storage.data_dir")?;
+    let shared = Shared::new(&running, Arc::clone(&metrics), access_log);
+    let http = HttpServer::start(http_options(config)?, shared);
+    let http = http.with_context(|| format!("cannot listen on {}", config.server.listen))?;
+    say_ready(config, &http);
+    let ended = wait_for_end(&http, config.server.drain_timeout);
+    control.end();
+    running.stop();
+    if !access_thread.finish(LOG_PATIENCE) {
+        tracing::warn!("the request log could not be written in time; its last lines are lost");
+    }
+    tracing::info!("the store is closed");
+    Ok(ended?)
+}
+
+/// What the writer is started with under this configuration; also for commands that do their work
+/// without a server.
+///
+/// # Errors
+/// When the zone is not known.
+pub fn writer_options(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    calendar: Calendar,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<WriterOptions> {
+    let zone_is_written =
+        !matches!(config.source("calendar.timezone"), None | Some(Source::Default));
+    Ok(WriterOptions {
+        storage: storage_options(config),
+        clock,
+        calendar,
+        zone_is_written,
+        max_clock_jump_ms: millis(config.calendar.max_clock_jump),
+        max_away_ms: millis(config.calendar.max_away),
+        auto_create: config.counters.auto_create,
+        max_counters: config.counters.max,
+        gone_for_ms: millis(config.counters.gone_for),
+        configured: config
+            .defined_counters
+            .iter()
+            .map(|entry| (entry.name.clone(), entry.definition.clone()))
+            .collect(),
+        recent_users: config.counters.recent_users,
+        min_free: match config.storage.min_free {
+            MinFree::Auto => None,
+            MinFree::Bytes(bytes) => Some(bytes),
+        },
+        runtimes: u16::try_from(config.server.workers).context("server.workers")?,
+        queue: config.writer.queue,
+        metrics: Arc::clone(metrics),
+    })
+}
+
+/// How the store is opened under this configuration.
+pub fn storage_options(config: &Config) -> StorageOptions {
+    StorageOptions {
+        data_dir: config.storage.data_dir.clone(),
+        memory: config.storage.memory,
+        reserve: None,
+    }
+}
+
+/// The calendar of this configuration.
+///
+/// # Errors
+/// When the zone is not known.
+pub fn calendar(config: &Config) -> anyhow::Result<Calendar> {
+    Calendar::new(&config.calendar.timezone, config.calendar.day_start)
+        .context("calendar.timezone")
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn log_format(config: &Config) -> LogFormat {
+    match config.log.format {
+        config::LogFormat::Text => LogFormat::Text,
+        config::LogFormat::Json => LogFormat::Json,
+    }
+}
+
+fn log_level(config: &Config) -> &'static str {
+    match config.log.level {
+        config::LogLevel::Error => "error",
+        config::LogLevel::Warn => "warn",
+        config::LogLevel::Info => "info",
+        config::LogLevel::Debug => "debug",
+        config::LogLevel::Trace => "trace",
+    }
+}
+
+fn log_output(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    calendar: &Calendar,
+    metrics: &Metrics,
+) -> anyhow::Result<LogOutput> {
+    let wall_clock = Arc::clone(clock);
+    let wall = Arc::new(move || wall_clock.wall_ms());
+    let Some(dir) = &config.log.dir else {
+        return LogOutput::stdout(wall, metrics.log.clone()).context("the log");
+    };
+    let files = FileOptions {
+        dir: dir.clone(),
+        max_file_size: config.log.max_file_size,
+        max_files: config.log.max_files,
+    };
+    // Files follow the local date, whatever hour the counters' day starts at.
+    let dates = Calendar::new(calendar.zone_name(), crate::calendar::DayStart::default())
+        .context("calendar.timezone")?;
+    let day_of = Box::new(move |wall_ms| dates.day_of(wall_ms).days());
+    LogOutput::files(files, wall, day_of, metrics.log.clone()).context("the log")
+}
+
+fn http_options(config: &Config) -> anyhow::Result<HttpOptions> {
+    let server = &config.server;
+    Ok(HttpOptions {
+        listen: server.listen,
+        workers: u16::try_from(server.workers).context("server.workers")?,
+        max_connections: server.max_connections,
+        max_body: server.max_body,
+        max_batch_body: server.max_batch_body,
+        max_header_bytes: server.max_header_bytes,
+        max_headers: server.max_headers,
+        header_timeout: server.header_timeout,
+        body_timeout: server.body_timeout,
+        idle_timeout: server.idle_timeout,
+        cors_origins: server.cors_origins.clone(),
+        tokens: Tokens {
+            admin: config.auth.admin_token.clone(),
+            write: config.auth.write_token.clone(),
+            read: config.auth.read_token.clone(),
+        },
+    })
+}
+
+/// Says where it listens, to people on standard error and to systemd when asked for.
+fn say_ready(config: &Config, http: &HttpServer) {
+    let addr = http.addr();
+    let data_dir = std::path::absolute(&config.storage.data_dir);
+    let data_dir = data_dir.as_deref().unwrap_or(Path::new("?")).display();
+    if config.open_to_the_network() {
+        tracing::warn!(
+            %addr, %data_dir,
+            "ready, and open to the network: anyone who reaches this address may write; set auth.write_token"
+        );
+    } else {
+        tracing::info!(%addr, %data_dir, zone = config.calendar.timezone, "ready");
+    }
+    notify(&[sd_notify::NotifyState::Ready]);
+}
+
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    // Without systemd there is no socket to tell, which is no error.
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "systemd could not be told");
+    }
+}
+
+/// Waits for the first signal, then until requests in flight are answered or the time is over. A
+/// second signal ends the process at once: everything acknowledged is on disk already.
+fn wait_for_end(http: &HttpServer, drain_timeout: Duration) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let name = next(&mut terminate, &mut interrupt).await;
+        tracing::info!(signal = name, "ending: no new connections; requests in flight are answered");
+        notify(&[sd_notify::NotifyState::Stopping]);
+        http.begin_drain();
+        let deadline = Instant::now() + drain_timeout;
+        loop {
+            tokio::select! {
+                signal = next(&mut terminate, &mut interrupt) => {
+                    tracing::warn!(signal, "ending at once; what was acknowledged is on disk");
+                    std::process::exit(1);
+                }
+                () = tokio::time::sleep(Duration::from_millis(10)) => {}
+            }
+            if http.is_drained() {
+                tracing::info!("all requests are answered");
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                tracing::warn!("server.drain_timeout is over; what is unfinished is cut off");
+                return Ok(());
+            }
+        }
+    })
+}
+
+async fn next(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    }
+}

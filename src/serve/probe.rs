@@ -1,0 +1,91 @@
+//! What `/metrics` asks of the parts when it is read.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rocksdb::properties;
+
+use crate::metrics::{FilterDecision, Metrics, ReadOnlyCause, StoreFigure, StoreSample};
+use crate::storage::{Family, Reader, Tables};
+use crate::writer::{Cause, Running};
+
+/// Lets the metrics ask that writer.
+pub(super) fn attach(metrics: &Metrics, running: &Running) {
+    let reader = running.reader.clone();
+    metrics.set_store_probe(Box::new(move |samples: &mut Vec<StoreSample>| {
+        store_figures(&reader, samples);
+    }));
+    let (intake, table) = (Arc::clone(&running.intake), Arc::clone(&running.table));
+    let (mode, day) = (Arc::clone(&running.mode), Arc::clone(&running.day));
+    let horizons = Arc::clone(&running.horizons);
+    metrics.before_scrape(move |metrics| {
+        let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        metrics.commits.queued_operations.set(i64::try_from(intake.depth()).unwrap_or(i64::MAX));
+        let state = &metrics.state;
+        state.revision.set(gauge(table.revision()));
+        state.epoch.set(gauge(table.epoch()));
+        state.day.set(i64::from(day.look().day.days()));
+        state.clock_behind.set(seconds(day.behind_ms()));
+        let standing = Cause::ALL.into_iter().filter(|&cause| mode.stands(cause));
+        state.set_read_only(&standing.map(label).collect::<Vec<_>>());
+        state.set_filtered(FilterDecision::Dropped, horizons.dropped.load(Ordering::Relaxed));
+        state.set_filtered(FilterDecision::Undecodable, horizons.undecodable.load(Ordering::Relaxed));
+    });
+}
+
+#[allow(clippy::cast_precision_loss, reason = "milliseconds of any clock are far below 2^53")]
+fn seconds(ms: i64) -> f64 {
+    ms as f64 / 1e3
+}
+
+fn label(cause: Cause) -> ReadOnlyCause {
+    match cause {
+        Cause::NoStore => ReadOnlyCause::NoStore,
+        Cause::StoreFailed => ReadOnlyCause::StoreFailed,
+        Cause::Clock => ReadOnlyCause::Clock,
+        Cause::Space => ReadOnlyCause::Space,
+        Cause::Operator => ReadOnlyCause::Operator,
+    }
+}
+
+/// RocksDB's figures; none while the store is being reopened.
+fn store_figures(reader: &Reader, samples: &mut Vec<StoreSample>) {
+    let read = reader.with(|tables| {
+        whole_store(tables, samples);
+        for family in Family::ALL {
+            one_family(tables, family, samples);
+        }
+        Ok(())
+    });
+    if read.is_err() {
+        samples.clear();
+    }
+}
+
+fn whole_store(tables: &Tables, samples: &mut Vec<StoreSample>) {
+    let sum = |name: &properties::PropName| {
+        Family::ALL.into_iter().map(|family| tables.property(family, name)).sum::<u64>()
+    };
+    let figures = [
+        (StoreFigure::BlockCache, tables.cache_bytes()),
+        (StoreFigure::Memtables, tables.memtable_bytes()),
+        (StoreFigure::TableReaders, sum(properties::ESTIMATE_TABLE_READERS_MEM)),
+        (StoreFigure::PendingCompaction, sum(properties::ESTIMATE_PENDING_COMPACTION_BYTES)),
+        (StoreFigure::RunningCompactions, tables.property(Family::Meta, properties::NUM_RUNNING_COMPACTIONS)),
+        (StoreFigure::RunningFlushes, tables.property(Family::Meta, properties::NUM_RUNNING_FLUSHES)),
+        (StoreFigure::BackgroundErrors, tables.background_errors()),
+    ];
+    samples.extend(figures.map(|(figure, value)| StoreSample { figure, family: None, value }));
+}
+
+fn one_family(tables: &Tables, family: Family, samples: &mut Vec<StoreSample>) {
+    let figures = [
+        (StoreFigure::Tables, properties::TOTAL_SST_FILES_SIZE),
+        (StoreFigure::EstimatedKeys, properties::ESTIMATE_NUM_KEYS),
+    ];
+    samples.extend(figures.map(|(figure, property)| StoreSample {
+        figure,
+        family: Some(family.name()),
+        value: tables.property(family, property),
+    }));
+}
