@@ -192,6 +192,20 @@ fn a_full_disk_costs_lines_that_are_told_when_it_has_room_again() {
     assert_eq!(log.told(), (1, 500));
 }
 
+#[test]
+fn lines_lost_last_are_told_at_the_end_if_they_can_be() {
+    let log = Log::new();
+    let (access, thread) = log.start(Access::All);
+    let tomorrow = log.dir.path().join("counterd-2026-11-25.log");
+    symlink("/dev/full", &tomorrow).unwrap();
+    log.set_now(EVENING_MS + HOUR_MS);
+    access.buffer().record(&entry("r", 200));
+    wait_for(|| log.metrics.dropped(LogKind::Request) == 1);
+    fs::remove_file(&tomorrow).unwrap();
+    finish(thread);
+    assert_eq!(log.told(), (0, 1));
+}
+
 fn wait_for(condition: impl Fn() -> bool) {
     let deadline = std::time::Instant::now() + Duration::from_secs(60);
     while !condition() {

@@ -247,7 +247,7 @@ impl LogFile for Filling {
     }
 }
 
-fn filling(dir: &Path, room: &Arc<AtomicUsize>, can_cut: bool) -> RotatingFile {
+fn filling(options: FileOptions, room: &Arc<AtomicUsize>, can_cut: bool) -> RotatingFile {
     let room = Arc::clone(room);
     let open = move |path: &Path| {
         let opened = file::open(path)?;
@@ -261,7 +261,7 @@ fn filling(dir: &Path, room: &Arc<AtomicUsize>, can_cut: bool) -> RotatingFile {
             ..opened
         })
     };
-    RotatingFile::new(options(dir), Box::new(open), Metrics::new().log)
+    RotatingFile::new(options, Box::new(open), Metrics::new().log)
 }
 
 #[test]
@@ -269,7 +269,7 @@ fn a_disk_that_fills_within_a_line_keeps_the_whole_ones() {
     for room in 0..13 {
         let dir = tempfile::tempdir().unwrap();
         let left = Arc::new(AtomicUsize::new(room));
-        let mut log = filling(dir.path(), &left, true);
+        let mut log = filling(options(dir.path()), &left, true);
         let lost = log.write_lines(DAY, b"one\ntwo\nfour\n").unwrap_err();
         assert_eq!(
             lost.kept,
@@ -286,7 +286,7 @@ fn a_disk_that_fills_within_a_line_keeps_the_whole_ones() {
 fn where_a_torn_line_cannot_be_cut_it_is_ended() {
     let dir = tempfile::tempdir().unwrap();
     let left = Arc::new(AtomicUsize::new(6));
-    let mut log = filling(dir.path(), &left, false);
+    let mut log = filling(options(dir.path()), &left, false);
     assert_eq!(log.write_lines(DAY, b"one\ntwo\n").unwrap_err().kept, 4);
     left.store(1_000, Ordering::Relaxed);
     log.write_lines(DAY, b"three\n").unwrap();
@@ -294,4 +294,20 @@ fn where_a_torn_line_cannot_be_cut_it_is_ended() {
         files(dir.path())["counterd-2026-11-24.log"],
         "one\ntw\nthree\n"
     );
+}
+
+#[test]
+fn what_went_into_the_file_before_counts_as_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let left = Arc::new(AtomicUsize::new(14));
+    let small = FileOptions {
+        max_file_size: 8,
+        ..options(dir.path())
+    };
+    let mut log = filling(small, &left, true);
+    let lost = log.write_lines(DAY, b"one\ntwo\nsix\nten\n").unwrap_err();
+    assert_eq!(lost.kept, 12);
+    let files = files(dir.path());
+    assert_eq!(files["counterd-2026-11-24.log"], "one\ntwo\n");
+    assert_eq!(files["counterd-2026-11-24.log.1"], "six\n");
 }
