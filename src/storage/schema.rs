@@ -30,7 +30,6 @@ pub const META_VERSIONS: &[u8] = b"store.versions";
 /// Key in [`Family::Meta`] of the epoch, 8 bytes, big-endian.
 pub const META_EPOCH: &[u8] = b"store.epoch";
 
-const MERGE_OPERATOR_NAME: &str = "counterd.counters.1";
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -219,7 +218,7 @@ impl Schema {
             Family::Counters => {
                 let mut options = self.plain(4 * MIB);
                 options.set_merge_operator(
-                    MERGE_OPERATOR_NAME,
+                    merge::NAME,
                     merge::full_merge,
                     merge::partial_merge,
                 );
