@@ -25,7 +25,11 @@ impl FileError {
     /// Wraps what the operating system said about `path`; for `map_err`.
     pub fn new(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |source| Self { doing, path, source }
+        move |source| Self {
+            doing,
+            path,
+            source,
+        }
     }
 }
 
@@ -221,13 +225,22 @@ pub enum OpenError {
 const RECOVER: &str = ", or run `counterd recover`, which says what it gives up";
 
 impl OpenError {
+    /// What was found, without the advice that follows it.
+    pub fn finding(&self) -> String {
+        let text = self.to_string();
+        text.split_once("; nothing was changed")
+            .map_or(text.clone(), |(found, _)| found.to_owned())
+    }
+
     /// What a failed read of the database in `dir` means for opening it.
     pub(super) fn from_read(dir: &Path, error: ReadError) -> Self {
         match error {
             ReadError::RocksDb(error) => Self::from_rocksdb(dir, error),
-            ReadError::Closed | ReadError::NoFamily(_) => {
-                Self::Damaged { path: dir.to_owned(), detail: error.to_string(), recoverable: false }
-            }
+            ReadError::Closed | ReadError::NoFamily(_) => Self::Damaged {
+                path: dir.to_owned(),
+                detail: error.to_string(),
+                recoverable: false,
+            },
         }
     }
 
@@ -257,7 +270,11 @@ impl OpenError {
             | ErrorKind::Incomplete
             | ErrorKind::Expired
             | ErrorKind::CompactionTooLarge
-            | ErrorKind::ColumnFamilyDropped => Self::Damaged { path, detail, recoverable },
+            | ErrorKind::ColumnFamilyDropped => Self::Damaged {
+                path,
+                detail,
+                recoverable,
+            },
         }
     }
 

@@ -33,6 +33,7 @@ pub mod reserve;
 pub mod schema;
 pub mod store;
 pub mod tables;
+pub mod value;
 
 pub use batch::Batch;
 pub use error::{CommitError, OpenError, ReadError};

@@ -93,7 +93,7 @@ impl Paths {
 
 /// A store that was checked and may be opened for writing.
 #[derive(Debug)]
-struct Checked {
+pub(super) struct Checked {
     turn: u64,
     mark: Mark,
     sequence: u64,
@@ -208,7 +208,7 @@ fn is_there(paths: &Paths) -> Result<bool, OpenError> {
 }
 
 /// Checks that the store holds everything that was acknowledged, changing nothing on disk.
-fn check(paths: &Paths, schema: &Schema) -> Result<Checked, OpenError> {
+pub(super) fn check(paths: &Paths, schema: &Schema) -> Result<Checked, OpenError> {
     let (turn, mark) = match acked::read(&paths.acked)? {
         Reading::Valid { turn, mark } => (turn, mark),
         Reading::Damaged => {
@@ -240,10 +240,18 @@ fn check(paths: &Paths, schema: &Schema) -> Result<Checked, OpenError> {
 /// RocksDB does not say which log it misses when it misses all of them.
 fn name_the_log(error: OpenError, paths: &Paths, mark: &Mark) -> OpenError {
     match error {
-        OpenError::Damaged { path, detail, recoverable: true } if path == paths.db => {
+        OpenError::Damaged {
+            path,
+            detail,
+            recoverable: true,
+        } if path == paths.db => {
             let log = files::wal_path(&paths.db, mark.wal.number);
             let path = if log.exists() { path } else { log };
-            OpenError::Damaged { path, detail, recoverable: true }
+            OpenError::Damaged {
+                path,
+                detail,
+                recoverable: true,
+            }
         }
         other => other,
     }
@@ -252,14 +260,20 @@ fn name_the_log(error: OpenError, paths: &Paths, mark: &Mark) -> OpenError {
 /// What to say of a log that replays to less than was acknowledged.
 fn lost(paths: &Paths, mark: &Mark, replayed: u64) -> Result<OpenError, FileError> {
     let wals = files::wals(&paths.db)?;
-    if wals.last().is_none_or(|newest| newest.number < mark.wal.number) {
+    if wals
+        .last()
+        .is_none_or(|newest| newest.number < mark.wal.number)
+    {
         return Ok(OpenError::Missing {
             path: files::wal_path(&paths.db, mark.wal.number),
             what: "the log of acknowledged writes",
             recoverable: true,
         });
     }
-    let logs: Vec<_> = wals.iter().map(|wal| format!("{:06}.log", wal.number)).collect();
+    let logs: Vec<_> = wals
+        .iter()
+        .map(|wal| format!("{:06}.log", wal.number))
+        .collect();
     Ok(OpenError::Lost {
         dir: paths.db.clone(),
         acknowledged: mark.sequence,

@@ -62,7 +62,9 @@ impl Space {
 /// Length of all logs together from which RocksDB flushes: what the reserve can replay, less what
 /// the rest of an opening needs; at most 32 MiB.
 pub fn wal_limit(reserve_bytes: u64) -> u64 {
-    reserve_bytes.saturating_sub(20 * MIB).clamp(4 * MIB, 32 * MIB)
+    reserve_bytes
+        .saturating_sub(20 * MIB)
+        .clamp(4 * MIB, 32 * MIB)
 }
 
 /// The reserve file of a data directory.
@@ -82,7 +84,10 @@ impl Reserve {
             Some(bytes) => bytes,
             None => Space::of(data_dir)?.default_reserve(),
         };
-        Ok(Self { path: data_dir.join(FILE_NAME), bytes })
+        Ok(Self {
+            path: data_dir.join(FILE_NAME),
+            bytes,
+        })
     }
 
     /// How long the file is to be, in bytes.
@@ -113,7 +118,9 @@ impl Reserve {
                 io::ErrorKind::StorageFull.into(),
             ));
         }
-        let made = self.fill().map_err(FileError::new("make the reserve", &self.path));
+        let made = self
+            .fill()
+            .map_err(FileError::new("make the reserve", &self.path));
         if made.is_err() {
             // What is half made serves no one, and its space is wanted.
             self.free()?;
@@ -168,7 +175,10 @@ mod tests {
 
     #[test]
     fn sizes_follow_the_file_system() {
-        let of = |total| Space { total, available: 0 };
+        let of = |total| Space {
+            total,
+            available: 0,
+        };
         assert_eq!(of(100 * MIB).default_reserve(), 24 * MIB);
         assert_eq!(of(1000 * MIB).default_reserve(), 50 * MIB);
         assert_eq!(of(1000 * GIB).default_reserve(), 64 * MIB);

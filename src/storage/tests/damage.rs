@@ -8,26 +8,26 @@ use crate::storage::files;
 const GROUPS: u32 = 12;
 
 /// A store that was killed, with its logs.
-struct Killed {
-    dir: TempDir,
+pub struct Killed {
+    pub dir: TempDir,
     /// The live logs, oldest first.
-    logs: Vec<PathBuf>,
+    pub logs: Vec<PathBuf>,
     /// How long the newest log was after each commit to it.
-    ends: Vec<u64>,
+    pub ends: Vec<u64>,
 }
 
 impl Killed {
-    fn image(&self) -> TempDir {
+    pub fn image(&self) -> TempDir {
         crashed(self.dir.path())
     }
 
-    fn log(&self, at: usize, image: &TempDir) -> PathBuf {
+    pub fn log(&self, at: usize, image: &TempDir) -> PathBuf {
         db_dir(image.path()).join(self.logs[at].file_name().unwrap())
     }
 }
 
 /// Killed with one live log. With `ticked`, sizes were recorded after the last commit.
-fn one_log(ticked: bool) -> Killed {
+pub fn one_log(ticked: bool) -> Killed {
     let (dir, mut store) = new_store();
     let mut ends = Vec::new();
     for number in 0..GROUPS {
@@ -41,12 +41,16 @@ fn one_log(ticked: bool) -> Killed {
 }
 
 /// Killed with two live logs, the flush between them not done.
-fn two_logs() -> Killed {
+pub fn two_logs() -> Killed {
     let (dir, mut store) = new_store();
     store.tables().db().cancel_all_background_work(true);
     let mut ends = Vec::new();
     for number in 0..GROUPS {
-        put(&mut store, number, if number < 5 { MIB as usize } else { 500 });
+        put(
+            &mut store,
+            number,
+            if number < 5 { MIB as usize } else { 500 },
+        );
         ends.push(files::live(&db_dir(dir.path())).unwrap().wal.size);
     }
     ends.drain(..5);
@@ -59,27 +63,51 @@ fn killed(dir: TempDir, store: Store, ends: Vec<u64>) -> Killed {
     let image = crashed(dir.path());
     drop(store);
     let logs = files::wals(&db_dir(image.path())).unwrap();
-    let logs =
-        logs.iter().map(|log| files::wal_path(&db_dir(image.path()), log.number)).collect();
-    let killed = Killed { dir: image, logs, ends };
+    let logs = logs
+        .iter()
+        .map(|log| files::wal_path(&db_dir(image.path()), log.number))
+        .collect();
+    let killed = Killed {
+        dir: image,
+        logs,
+        ends,
+    };
     let sound = killed.image();
-    assert_eq!(numbers(&open(sound.path()).unwrap()), (0..GROUPS).collect::<Vec<_>>());
+    assert_eq!(
+        numbers(&open(sound.path()).unwrap()),
+        (0..GROUPS).collect::<Vec<_>>()
+    );
     killed
 }
 
 /// Ways of damaging a log below what was acknowledged; `end` is where a record in it ends.
-fn damages(end: u64) -> Vec<(&'static str, Box<dyn Fn(&Path)>)> {
+pub fn damages(end: u64) -> Vec<(&'static str, Box<dyn Fn(&Path)>)> {
     vec![
         ("removed", Box::new(|log| fs::remove_file(log).unwrap())),
         ("emptied", Box::new(|log| cut(log, 0))),
-        ("cut at a record boundary", Box::new(move |log| cut(log, end))),
+        (
+            "cut at a record boundary",
+            Box::new(move |log| cut(log, end)),
+        ),
         ("cut in a record", Box::new(move |log| cut(log, end + 11))),
         ("cut by a byte", Box::new(|log| cut(log, length(log) - 1))),
-        ("zero-tailed at a boundary", Box::new(move |log| zero_from(log, end))),
-        ("zero-tailed in a record", Box::new(move |log| zero_from(log, end + 11))),
+        (
+            "zero-tailed at a boundary",
+            Box::new(move |log| zero_from(log, end)),
+        ),
+        (
+            "zero-tailed in a record",
+            Box::new(move |log| zero_from(log, end + 11)),
+        ),
         ("zeroed", Box::new(|log| zero_from(log, 0))),
-        ("flipped in a record", Box::new(move |log| flip(log, end + 40))),
-        ("flipped in a record's head", Box::new(move |log| flip(log, end + 2))),
+        (
+            "flipped in a record",
+            Box::new(move |log| flip(log, end + 40)),
+        ),
+        (
+            "flipped in a record's head",
+            Box::new(move |log| flip(log, end + 2)),
+        ),
         ("flipped at the start", Box::new(|log| flip(log, 9))),
     ]
 }
@@ -136,9 +164,12 @@ fn a_damaged_older_log_is_refused_though_the_newer_is_whole() {
 }
 
 #[test]
-fn two_logs_emptied_or_removed_are_refused() {
+pub fn two_logs_emptied_or_removed_are_refused() {
     let killed = two_logs();
-    for damage in [|log: &Path| cut(log, 0), |log: &Path| fs::remove_file(log).unwrap()] {
+    for damage in [
+        |log: &Path| cut(log, 0),
+        |log: &Path| fs::remove_file(log).unwrap(),
+    ] {
         let image = killed.image();
         damage(&killed.log(0, &image));
         damage(&killed.log(1, &image));
@@ -176,10 +207,16 @@ fn a_torn_tail_above_what_was_acknowledged_opens_without_a_flag() {
     for tear in torn {
         let image = crashed(image.path());
         tear(&path(&image));
-        assert_eq!(numbers(&open(image.path()).unwrap()), (0..GROUPS).collect::<Vec<_>>());
+        assert_eq!(
+            numbers(&open(image.path()).unwrap()),
+            (0..GROUPS).collect::<Vec<_>>()
+        );
     }
     // What is whole was not acknowledged, yet may stay.
-    assert_eq!(numbers(&open(image.path()).unwrap()), (0..=GROUPS).collect::<Vec<_>>());
+    assert_eq!(
+        numbers(&open(image.path()).unwrap()),
+        (0..=GROUPS).collect::<Vec<_>>()
+    );
 }
 
 #[test]
@@ -197,13 +234,22 @@ fn a_missing_or_short_table_is_refused() {
         .collect();
     assert!(tables.len() >= 3, "{tables:?}");
     for table in &tables {
-        for damage in [|path: &Path| fs::remove_file(path).unwrap(), |path: &Path| cut(path, 100)] {
+        for damage in [
+            |path: &Path| fs::remove_file(path).unwrap(),
+            |path: &Path| cut(path, 100),
+        ] {
             let image = crashed(dir.path());
             damage(&db_dir(image.path()).join(table));
             let text = refused(image.path());
             println!("{text}");
-            assert!(text.contains(table.to_str().unwrap()), "names the file: {text}");
-            assert!(!text.contains("counterd recover"), "recovery cannot help: {text}");
+            assert!(
+                text.contains(table.to_str().unwrap()),
+                "names the file: {text}"
+            );
+            assert!(
+                !text.contains("counterd recover"),
+                "recovery cannot help: {text}"
+            );
         }
     }
 }
@@ -219,24 +265,46 @@ fn a_manifest_that_is_gone_or_rolled_back_is_refused() {
     store.flush().unwrap();
     store.tick().unwrap();
     put(&mut store, 2, 500);
-    let earlier_manifest = files::current_manifest(&db_dir(earlier.path())).unwrap().unwrap();
-    let manifest = files::current_manifest(&db_dir(dir.path())).unwrap().unwrap();
+    let earlier_manifest = files::current_manifest(&db_dir(earlier.path()))
+        .unwrap()
+        .unwrap();
+    let manifest = files::current_manifest(&db_dir(dir.path()))
+        .unwrap()
+        .unwrap();
     assert!(earlier_manifest < manifest);
     let name = format!("MANIFEST-{manifest:06}");
 
     let rolled_back = |image: &Path| {
-        for file in ["CURRENT".to_owned(), format!("MANIFEST-{earlier_manifest:06}")] {
+        for file in [
+            "CURRENT".to_owned(),
+            format!("MANIFEST-{earlier_manifest:06}"),
+        ] {
             let from = db_dir(earlier.path()).join(&file);
             fs::copy(from, db_dir(image).join(&file)).unwrap();
         }
     };
     type Damage<'a> = Box<dyn Fn(&Path) + 'a>;
     let damages: Vec<(&str, Damage)> = vec![
-        ("CURRENT", Box::new(|image| fs::remove_file(db_dir(image).join("CURRENT")).unwrap())),
-        ("CURRENT", Box::new(|image| cut(&db_dir(image).join("CURRENT"), 0))),
-        ("CURRENT", Box::new(|image| fs::write(db_dir(image).join("CURRENT"), "x").unwrap())),
-        (&name, Box::new(|image| fs::remove_file(db_dir(image).join(&name)).unwrap())),
-        (&name, Box::new(|image| cut(&db_dir(image).join(&name), 700))),
+        (
+            "CURRENT",
+            Box::new(|image| fs::remove_file(db_dir(image).join("CURRENT")).unwrap()),
+        ),
+        (
+            "CURRENT",
+            Box::new(|image| cut(&db_dir(image).join("CURRENT"), 0)),
+        ),
+        (
+            "CURRENT",
+            Box::new(|image| fs::write(db_dir(image).join("CURRENT"), "x").unwrap()),
+        ),
+        (
+            &name,
+            Box::new(|image| fs::remove_file(db_dir(image).join(&name)).unwrap()),
+        ),
+        (
+            &name,
+            Box::new(|image| cut(&db_dir(image).join(&name), 700)),
+        ),
         (&name, Box::new(|image| cut(&db_dir(image).join(&name), 0))),
         ("MANIFEST-", Box::new(rolled_back)),
         (
@@ -274,12 +342,18 @@ fn acked_that_is_missing_or_damaged_is_refused_and_one_slot_is_enough() {
         damage(&acked(&image));
         let text = refused(image.path());
         println!("{text}");
-        assert!(text.contains("ACKED") && text.contains("counterd recover"), "{text}");
+        assert!(
+            text.contains("ACKED") && text.contains("counterd recover"),
+            "{text}"
+        );
     }
     for slot in [0, 4096] {
         let image = killed.image();
         flip(&acked(&image), slot + 20);
-        assert_eq!(numbers(&open(image.path()).unwrap()), (0..GROUPS).collect::<Vec<_>>());
+        assert_eq!(
+            numbers(&open(image.path()).unwrap()),
+            (0..GROUPS).collect::<Vec<_>>()
+        );
     }
 }
 
@@ -289,13 +363,24 @@ fn an_unknown_version_or_another_epoch_is_refused() {
     let rewrite = |change: fn(Mark) -> Mark| {
         let image = killed.image();
         let path = image.path().join("store/ACKED");
-        let Reading::Valid { turn, mark } = acked::read(&path).unwrap() else { panic!() };
-        Acked::resume(&path, turn, mark).unwrap().write(change(mark)).unwrap();
+        let Reading::Valid { turn, mark } = acked::read(&path).unwrap() else {
+            panic!()
+        };
+        Acked::resume(&path, turn, mark)
+            .unwrap()
+            .write(change(mark))
+            .unwrap();
         image
     };
     for (what, image) in [
-        ("format version 7", rewrite(|mark| Mark { format: 7, ..mark })),
-        ("merge operator version 9", rewrite(|mark| Mark { merge: 9, ..mark })),
+        (
+            "format version 7",
+            rewrite(|mark| Mark { format: 7, ..mark }),
+        ),
+        (
+            "merge operator version 9",
+            rewrite(|mark| Mark { merge: 9, ..mark }),
+        ),
     ] {
         let before = tree(image.path());
         let error = open(image.path()).err().expect("it opened");
@@ -305,7 +390,10 @@ fn an_unknown_version_or_another_epoch_is_refused() {
         println!("{text}");
         assert!(text.contains(what) && text.contains("ACKED"), "{text}");
     }
-    let image = rewrite(|mark| Mark { epoch: mark.epoch + 1, ..mark });
+    let image = rewrite(|mark| Mark {
+        epoch: mark.epoch + 1,
+        ..mark
+    });
     let text = refused(image.path());
     println!("{text}");
     assert!(text.contains("epoch"), "{text}");

@@ -16,7 +16,10 @@ fn flushed_apart() -> (TempDir, Store, PathBuf) {
     }
     store.tick().unwrap();
     let tables = store.tables();
-    tables.db().flush_cf(tables.handle(Family::Days).unwrap()).unwrap();
+    tables
+        .db()
+        .flush_cf(tables.handle(Family::Days).unwrap())
+        .unwrap();
     let logs = files::wals(&db_dir(dir.path())).unwrap();
     assert_eq!((logs.len(), logs[1].size), (2, 0), "a new log, still empty");
     let old = files::wal_path(&db_dir(dir.path()), logs[0].number);
@@ -35,8 +38,20 @@ fn without_a_group_in_the_new_log_the_loss_goes_unseen() {
     let image = crashed(dir.path());
     lose_tail(image.path(), &old);
     let store = open(image.path()).unwrap();
-    assert!(store.tables().get(Family::Days, &5_u32.to_be_bytes()).unwrap().is_some());
-    assert!(store.tables().get(Family::Definitions, &5_u32.to_be_bytes()).unwrap().is_none());
+    assert!(
+        store
+            .tables()
+            .get(Family::Days, &5_u32.to_be_bytes())
+            .unwrap()
+            .is_some()
+    );
+    assert!(
+        store
+            .tables()
+            .get(Family::Definitions, &5_u32.to_be_bytes())
+            .unwrap()
+            .is_none()
+    );
 }
 
 #[test]
@@ -61,8 +76,15 @@ fn a_flush_of_everything_needs_no_old_log() {
     let image = crashed(dir.path());
     for log in files::wals(&db_dir(old.path())).unwrap() {
         let name = files::wal_path(Path::new(""), log.number);
-        fs::copy(db_dir(old.path()).join(&name), db_dir(image.path()).join(&name)).unwrap();
+        fs::copy(
+            db_dir(old.path()).join(&name),
+            db_dir(image.path()).join(&name),
+        )
+        .unwrap();
         lose_tail(image.path(), &name);
     }
-    assert_eq!(numbers(&open(image.path()).unwrap()), (0..6).collect::<Vec<_>>());
+    assert_eq!(
+        numbers(&open(image.path()).unwrap()),
+        (0..6).collect::<Vec<_>>()
+    );
 }

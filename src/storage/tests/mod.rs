@@ -13,6 +13,7 @@
 mod damage;
 mod hazard;
 mod life;
+mod recovering;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,7 +24,6 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 use xxhash_rust::xxh3::xxh3_128;
-
 
 use super::error::OpenCause;
 use super::*;
@@ -91,7 +91,9 @@ pub fn numbers(store: &Store) -> Vec<u32> {
 /// directory changed; gives the words.
 pub fn refused(data_dir: &Path) -> String {
     let before = tree(data_dir);
-    let Err(error) = open(data_dir) else { panic!("it opened") };
+    let Err(error) = open(data_dir) else {
+        panic!("it opened")
+    };
     assert_eq!(tree(data_dir), before, "something on disk changed: {error}");
     assert_eq!(error.cause(), OpenCause::Damage, "{error}");
     let text = error.to_string();
@@ -102,12 +104,22 @@ pub fn refused(data_dir: &Path) -> String {
 
 /// Writes `bytes` over a file from `at` on.
 pub fn overwrite(path: &Path, at: u64, bytes: &[u8]) {
-    fs::OpenOptions::new().write(true).open(path).unwrap().write_all_at(bytes, at).unwrap();
+    fs::OpenOptions::new()
+        .write(true)
+        .open(path)
+        .unwrap()
+        .write_all_at(bytes, at)
+        .unwrap();
 }
 
 /// Cuts a file to `length`.
 pub fn cut(path: &Path, length: u64) {
-    fs::OpenOptions::new().write(true).open(path).unwrap().set_len(length).unwrap();
+    fs::OpenOptions::new()
+        .write(true)
+        .open(path)
+        .unwrap()
+        .set_len(length)
+        .unwrap();
 }
 
 pub fn db_dir(data_dir: &Path) -> PathBuf {
