@@ -457,31 +457,29 @@ fn make_room(paths: &Paths, reserve: &Reserve) -> Result<(), FileError> {
 /// Puts the recovered copy in the store's place and gives the damaged store its own name.
 fn swap(paths: &Paths, working: &Paths, epoch: u64) -> Result<PathBuf, FileError> {
     let kept = paths.data_dir.join(format!("store.before-{epoch}"));
-    let exchanged = renameat_with(
-        CWD,
-        &working.store,
-        CWD,
-        &paths.store,
-        RenameFlags::EXCHANGE,
-    );
-    match exchanged {
-        Ok(()) => {
-            files::sync_dir(&paths.data_dir)?;
-            fs::rename(&working.store, &kept).map_err(FileError::new("rename", &working.store))?;
-        }
+    // The name that is to be kept comes first: whenever this ends, neither store is under a name
+    // that a later recovery clears away.
+    rename(&working.store, &kept)?;
+    match renameat_with(CWD, &kept, CWD, &paths.store, RenameFlags::EXCHANGE) {
+        Ok(()) => {}
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
             // Where the file system cannot exchange names there is a moment without a store; an
             // opening in it finds the remains and refuses to start empty.
-            fs::rename(&paths.store, &kept).map_err(FileError::new("rename", &paths.store))?;
-            fs::rename(&working.store, &paths.store)
-                .map_err(FileError::new("rename", &working.store))?;
+            rename(&kept, &working.store)?;
+            rename(&paths.store, &kept)?;
+            rename(&working.store, &paths.store)?;
         }
         Err(errno) => {
-            return Err(FileError::new("exchange", &working.store)(io::Error::from(
+            rename(&kept, &working.store)?;
+            return Err(FileError::new("exchange", &paths.store)(io::Error::from(
                 errno,
             )));
         }
     }
     files::sync_dir(&paths.data_dir)?;
     Ok(kept)
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
+    fs::rename(from, to).map_err(FileError::new("rename", from))
 }

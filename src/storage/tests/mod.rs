@@ -14,6 +14,7 @@ mod damage;
 mod hazard;
 mod life;
 mod recovering;
+mod reopening;
 
 use std::collections::BTreeMap;
 use std::fs;
