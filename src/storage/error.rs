@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rocksdb::ErrorKind;
 
+use super::files;
+
 /// A file or directory operation that failed, with what it was for.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {doing} {}: {source}", path.display())]
@@ -129,23 +131,26 @@ pub enum OpenError {
     },
     /// A file is older or shorter than it was when it was last synced and recorded.
     #[error(
-        "{} is {found}, but was {recorded} when it was last synced; nothing was changed: put the \
-         whole file back or restore a backup{}",
+        "{} is {found}, but {recorded} when it was last synced; nothing was changed: put the whole \
+         file back or restore a backup{}",
         path.display(),
-        RECOVER
+        if *recoverable { RECOVER } else { "" }
     )]
     Behind {
         /// The file.
         path: PathBuf,
         /// What it is now.
         found: String,
-        /// What was recorded.
+        /// What was recorded, as a clause: "was 200 bytes".
         recorded: String,
+        /// Whether `counterd recover` can get past it.
+        recoverable: bool,
     },
     /// The log replays to less than was acknowledged.
     #[error(
         "{}: acknowledged up to {acknowledged}, the log replays to {replayed}: {} operations \
-         missing; nothing was changed: put the damaged log back or restore a backup{}",
+         missing; the damage is in {logs}, or a later log is gone; nothing was changed: put the \
+         log back or restore a backup{}",
         dir.display(),
         acknowledged.saturating_sub(*replayed),
         RECOVER
@@ -157,18 +162,20 @@ pub enum OpenError {
         acknowledged: u64,
         /// The sequence number that opening would give.
         replayed: u64,
+        /// The names of the logs that are there.
+        logs: String,
     },
     /// RocksDB finds the store damaged.
     #[error(
-        "{} is damaged: {detail}; nothing was changed: put the file that it names back or restore a \
-         backup{}",
-        dir.display(),
+        "{} is missing or damaged: {detail}; nothing was changed: put it back as it was or restore \
+         a backup{}",
+        path.display(),
         if *recoverable { RECOVER } else { "" }
     )]
     Damaged {
-        /// RocksDB's directory.
-        dir: PathBuf,
-        /// What RocksDB said; it names the file.
+        /// The file, or RocksDB's directory where it did not say which.
+        path: PathBuf,
+        /// What RocksDB said.
         detail: String,
         /// Whether `counterd recover` may get past it: a log, rather than a table or manifest.
         recoverable: bool,
@@ -218,12 +225,19 @@ pub enum OpenError {
 const RECOVER: &str = ", or run `counterd recover`, which says what it gives up";
 
 impl OpenError {
+    /// What was found, without the advice that follows it.
+    pub fn finding(&self) -> String {
+        let text = self.to_string();
+        text.split_once("; nothing was changed")
+            .map_or(text.clone(), |(found, _)| found.to_owned())
+    }
+
     /// What a failed read of the database in `dir` means for opening it.
     pub(super) fn from_read(dir: &Path, error: ReadError) -> Self {
         match error {
             ReadError::RocksDb(error) => Self::from_rocksdb(dir, error),
             ReadError::Closed | ReadError::NoFamily(_) => Self::Damaged {
-                dir: dir.to_owned(),
+                path: dir.to_owned(),
                 detail: error.to_string(),
                 recoverable: false,
             },
@@ -235,7 +249,9 @@ impl OpenError {
         let kind = error.kind();
         let detail = error.into_string();
         let gone = detail.contains("No such file or directory");
-        let recoverable = !detail.contains(".sst") && !detail.contains("MANIFEST");
+        let damaged_log = detail.contains("WAL");
+        let recoverable = damaged_log || !(detail.contains(".sst") || detail.contains("MANIFEST"));
+        let path = file_in(dir, &detail).unwrap_or_else(|| dir.to_owned());
         let dir = dir.to_owned();
         match kind {
             ErrorKind::IOError if !gone => Self::Failed { dir, detail },
@@ -255,7 +271,7 @@ impl OpenError {
             | ErrorKind::Expired
             | ErrorKind::CompactionTooLarge
             | ErrorKind::ColumnFamilyDropped => Self::Damaged {
-                dir,
+                path,
                 detail,
                 recoverable,
             },
@@ -280,6 +296,19 @@ impl OpenError {
             | Self::Unexpected { .. } => OpenCause::Damage,
         }
     }
+}
+
+/// The table or log that RocksDB's words name.
+fn file_in(dir: &Path, detail: &str) -> Option<PathBuf> {
+    if let Some((_, rest)) = detail.split_once("log number: ") {
+        let digits = rest.split(|letter: char| !letter.is_ascii_digit()).next()?;
+        return Some(files::wal_path(dir, digits.parse().ok()?));
+    }
+    detail
+        .split_whitespace()
+        .map(|word| word.trim_end_matches([':', '.', ',']))
+        .find(|word| word.ends_with(".sst"))
+        .map(PathBuf::from)
 }
 
 /// Why a commit, tick, flush or close failed. After any of them the store takes no further write:

@@ -93,7 +93,7 @@ impl Paths {
 
 /// A store that was checked and may be opened for writing.
 #[derive(Debug)]
-struct Checked {
+pub(super) struct Checked {
     turn: u64,
     mark: Mark,
     sequence: u64,
@@ -208,7 +208,7 @@ fn is_there(paths: &Paths) -> Result<bool, OpenError> {
 }
 
 /// Checks that the store holds everything that was acknowledged, changing nothing on disk.
-fn check(paths: &Paths, schema: &Schema) -> Result<Checked, OpenError> {
+pub(super) fn check(paths: &Paths, schema: &Schema) -> Result<Checked, OpenError> {
     let (turn, mark) = match acked::read(&paths.acked)? {
         Reading::Valid { turn, mark } => (turn, mark),
         Reading::Damaged => {
@@ -224,20 +224,61 @@ fn check(paths: &Paths, schema: &Schema) -> Result<Checked, OpenError> {
     };
     check_versions(&paths.acked, mark.format, mark.merge)?;
     check_files(&paths.db, &mark)?;
-    let tables = read_only(&paths.db, schema)?;
+    let tables = read_only(&paths.db, schema).map_err(|error| name_the_log(error, paths, &mark))?;
     check_meta(paths, &mark, &tables)?;
     let sequence = tables.sequence();
     if sequence < mark.sequence {
-        return Err(OpenError::Lost {
-            dir: paths.db.clone(),
-            acknowledged: mark.sequence,
-            replayed: sequence,
-        });
+        return Err(lost(paths, &mark, sequence)?);
     }
     Ok(Checked {
         turn,
         mark,
         sequence,
+    })
+}
+
+/// RocksDB does not say which log it misses when it misses all of them.
+fn name_the_log(error: OpenError, paths: &Paths, mark: &Mark) -> OpenError {
+    match error {
+        OpenError::Damaged {
+            path,
+            detail,
+            recoverable: true,
+        } if path == paths.db => {
+            let log = files::wal_path(&paths.db, mark.wal.number);
+            let path = if log.exists() { path } else { log };
+            OpenError::Damaged {
+                path,
+                detail,
+                recoverable: true,
+            }
+        }
+        other => other,
+    }
+}
+
+/// What to say of a log that replays to less than was acknowledged.
+fn lost(paths: &Paths, mark: &Mark, replayed: u64) -> Result<OpenError, FileError> {
+    let wals = files::wals(&paths.db)?;
+    if wals
+        .last()
+        .is_none_or(|newest| newest.number < mark.wal.number)
+    {
+        return Ok(OpenError::Missing {
+            path: files::wal_path(&paths.db, mark.wal.number),
+            what: "the log of acknowledged writes",
+            recoverable: true,
+        });
+    }
+    let logs: Vec<_> = wals
+        .iter()
+        .map(|wal| format!("{:06}.log", wal.number))
+        .collect();
+    Ok(OpenError::Lost {
+        dir: paths.db.clone(),
+        acknowledged: mark.sequence,
+        replayed,
+        logs: logs.join(" or "),
     })
 }
 
@@ -262,9 +303,9 @@ pub(super) fn check_versions(path: &Path, format: u32, merge: u32) -> Result<(),
 /// The files that `ACKED` names must be there, unless they became obsolete, and not have shrunk.
 fn check_files(db_dir: &Path, mark: &Mark) -> Result<(), OpenError> {
     let Some(number) = files::current_manifest(db_dir)? else {
-        return Err(OpenError::Missing {
+        return Err(OpenError::Damaged {
             path: db_dir.join(files::CURRENT),
-            what: "it names the manifest, the list of tables and logs",
+            detail: "it is to name the manifest, the list of tables and logs".to_owned(),
             recoverable: false,
         });
     };
@@ -286,9 +327,10 @@ fn check_files(db_dir: &Path, mark: &Mark) -> Result<(), OpenError> {
             path,
             found: format!("{size} bytes long"),
             recorded: format!(
-                "MANIFEST-{:06} of {} bytes",
+                "MANIFEST-{:06} was {} bytes",
                 mark.manifest.number, mark.manifest.size
             ),
+            recoverable: false,
         });
     }
     let path = files::wal_path(db_dir, mark.wal.number);
@@ -296,7 +338,8 @@ fn check_files(db_dir: &Path, mark: &Mark) -> Result<(), OpenError> {
         Some(size) if size < mark.wal.size => Err(OpenError::Behind {
             path,
             found: format!("{size} bytes long"),
-            recorded: format!("{} bytes", mark.wal.size),
+            recorded: format!("was {} bytes", mark.wal.size),
+            recoverable: true,
         }),
         // A log that is gone may have become obsolete; the sequence number tells.
         Some(_) | None => Ok(()),

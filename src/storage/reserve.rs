@@ -110,6 +110,14 @@ impl Reserve {
         if self.is_whole() {
             return Ok(());
         }
+        let dir = self.path.parent().unwrap_or(Path::new("."));
+        // Asked first, because an allocation that does not fit may take all there is before it
+        // fails, and the store beside it writes meanwhile.
+        if Space::of(dir)?.available < self.bytes {
+            return Err(FileError::new("make the reserve", &self.path)(
+                io::ErrorKind::StorageFull.into(),
+            ));
+        }
         let made = self
             .fill()
             .map_err(FileError::new("make the reserve", &self.path));
@@ -204,10 +212,10 @@ mod tests {
     #[test]
     fn a_reserve_that_does_not_fit_leaves_nothing_behind() {
         let dir = tempfile::tempdir().unwrap();
-        let more_than_there_is = Space::of(dir.path()).unwrap().total * 2;
-        let reserve = Reserve::new(dir.path(), Some(more_than_there_is)).unwrap();
+        let available = Space::of(dir.path()).unwrap().available;
+        let reserve = Reserve::new(dir.path(), Some(available * 2)).unwrap();
         let error = reserve.make().unwrap_err();
-        assert!(error.to_string().contains("reserve"), "{error}");
+        assert_eq!(error.source.kind(), io::ErrorKind::StorageFull);
         assert!(!dir.path().join(FILE_NAME).exists());
     }
 }

@@ -30,8 +30,6 @@ pub const META_VERSIONS: &[u8] = b"store.versions";
 /// Key in [`Family::Meta`] of the epoch, 8 bytes, big-endian.
 pub const META_EPOCH: &[u8] = b"store.epoch";
 
-const MERGE_OPERATOR_NAME: &str = "counterd.counters.1";
-
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 const DAY_SECONDS: u64 = 24 * 60 * 60;
@@ -114,7 +112,8 @@ pub enum LogReading {
     /// Up to the first torn record, and every closed log must be there and whole. The only way
     /// that serves.
     Checked,
-    /// Up to the first damaged record, whatever is missing: for `recover`, on a copy.
+    /// Up to the first damaged record or missing log: for `recover`, on a copy. Each log still
+    /// names its predecessor, else a log that is missing would be a hole in the middle.
     PointInTime,
     /// Whatever can be read, with the damaged records left out: for `recover`, on a copy, when a
     /// table is ahead of the damaged log.
@@ -164,13 +163,14 @@ impl Schema {
     /// # Errors
     /// When this RocksDB does not know an option; a fault of the build.
     pub fn database(&self, reading: LogReading, create: bool) -> Result<Options, rocksdb::Error> {
-        let tracked = match reading {
-            LogReading::Checked => true,
-            LogReading::PointInTime | LogReading::SkipDamaged => false,
+        let (chained, tracked) = match reading {
+            LogReading::Checked => (true, true),
+            LogReading::PointInTime => (true, false),
+            LogReading::SkipDamaged => (false, false),
         };
         // First, on fresh options: what it returns has forgotten the caches it must outlive.
         let mut options = Options::default()
-            .get_options_from_string(format!("track_and_verify_wals={tracked}"))?;
+            .get_options_from_string(format!("track_and_verify_wals={chained}"))?;
         options.set_track_and_verify_wals_in_manifest(tracked);
         options.set_wal_recovery_mode(match reading {
             LogReading::Checked | LogReading::PointInTime => DBRecoveryMode::PointInTime,
@@ -218,11 +218,7 @@ impl Schema {
             Family::Definitions => self.plain(4 * MIB),
             Family::Counters => {
                 let mut options = self.plain(4 * MIB);
-                options.set_merge_operator(
-                    MERGE_OPERATOR_NAME,
-                    merge::full_merge,
-                    merge::partial_merge,
-                );
+                options.set_merge_operator(merge::NAME, merge::full_merge, merge::partial_merge);
                 options
             }
             Family::Days => {

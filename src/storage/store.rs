@@ -272,6 +272,16 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+impl Store {
+    /// Makes the next record of an acknowledgement fail.
+    pub(super) fn break_acked(&mut self, full: &std::path::Path) {
+        if let Ok(acked) = Acked::resume(full, 0, self.acked.mark()) {
+            self.acked = acked;
+        }
+    }
+}
+
 impl Drop for Store {
     fn drop(&mut self) {
         self.reader.detach();

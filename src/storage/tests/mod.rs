@@ -10,18 +10,23 @@
     clippy::panic
 )]
 
+mod damage;
+mod hazard;
 mod life;
+mod recovering;
+mod reopening;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::ControlFlow;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::TempDir;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::expiry::Horizons;
+use super::error::OpenCause;
 use super::*;
 
 pub const NOW_MS: i64 = 1_795_000_000_000;
@@ -81,6 +86,49 @@ pub fn numbers(store: &Store) -> Vec<u32> {
         })
         .unwrap();
     found
+}
+
+/// Claims that the store is refused for damage, in words that say so, and that not a byte of the
+/// directory changed; gives the words.
+pub fn refused(data_dir: &Path) -> String {
+    let before = tree(data_dir);
+    let Err(error) = open(data_dir) else {
+        panic!("it opened")
+    };
+    assert_eq!(tree(data_dir), before, "something on disk changed: {error}");
+    assert_eq!(error.cause(), OpenCause::Damage, "{error}");
+    let text = error.to_string();
+    assert!(text.contains("nothing was changed"), "{text}");
+    assert!(text.contains(data_dir.to_str().unwrap()), "{text}");
+    text
+}
+
+/// Writes `bytes` over a file from `at` on.
+pub fn overwrite(path: &Path, at: u64, bytes: &[u8]) {
+    fs::OpenOptions::new()
+        .write(true)
+        .open(path)
+        .unwrap()
+        .write_all_at(bytes, at)
+        .unwrap();
+}
+
+/// Cuts a file to `length`.
+pub fn cut(path: &Path, length: u64) {
+    fs::OpenOptions::new()
+        .write(true)
+        .open(path)
+        .unwrap()
+        .set_len(length)
+        .unwrap();
+}
+
+pub fn db_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("store/db")
+}
+
+pub fn length(path: &Path) -> u64 {
+    fs::metadata(path).unwrap().len()
 }
 
 /// A copy of the data directory as it is now: what a kill would leave.
