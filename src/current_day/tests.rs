@@ -1,7 +1,5 @@
 //! The shared day and the clock watch, on a clock that the test moves.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::sync::Barrier;
 
 use super::*;

@@ -1,7 +1,5 @@
 //! The binary's edge: exit codes, what goes to which stream, and what `config` and `check` say.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
