@@ -1,7 +1,5 @@
 //! The calendar against an oracle's table, against a scan by definition, and against itself.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
-
 use proptest::prelude::*;
 
 use super::*;

@@ -1,16 +1,20 @@
 //! `counterd check`: looks at what serving would need, and changes nothing.
 
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{Access, access, statvfs};
-use rustix::process::{Flock, FlockType, fcntl_getlk};
+use rustix::fs::{Access, FlockOperation, access, flock, statvfs};
+use rustix::io::Errno;
 
 use super::{Failure, print};
 use crate::calendar::{Calendar, tzdb_version};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Source, Warning};
+use crate::storage::lock;
 
 /// What one look found.
 struct Finding {
@@ -164,24 +168,59 @@ fn existing(path: &Path) -> Option<&Path> {
         .find(|path| path.symlink_metadata().is_ok())
 }
 
-/// Whether there is a store, and who has it open: a POSIX record lock on the store's lock file.
+/// Whether there is a store, and who has it open.
 fn store(dir: &Path) -> Finding {
     const WHAT: &str = "store";
-    let path = dir.join("store");
-    if !path.exists() {
-        return ok(WHAT, "none yet; the first start makes it".to_owned());
+    let exists = dir.join("store").exists();
+    match holder(&dir.join(lock::FILE_NAME)) {
+        Ok(Holder::Process(pid)) => ok(WHAT, format!("in use by process {pid}")),
+        Ok(Holder::Unknown) => ok(WHAT, "in use by a process that cannot be seen".to_owned()),
+        Ok(Holder::Nobody) if exists => ok(WHAT, "not in use".to_owned()),
+        Ok(Holder::Nobody) => ok(WHAT, "none yet; the first start makes it".to_owned()),
+        Err(error) => fault(WHAT, format!("its lock cannot be looked at: {error}")),
     }
-    let holder = std::fs::File::open(path.join("LOCK"))
-        .map(|file| fcntl_getlk(file, &Flock::from(FlockType::WriteLock)));
-    match holder {
-        Ok(Ok(None)) => ok(WHAT, "not in use".to_owned()),
-        Ok(Ok(Some(lock))) => match lock.pid {
-            Some(pid) => ok(WHAT, format!("in use by process {}", pid.as_raw_nonzero())),
-            None => ok(WHAT, "in use by another process".to_owned()),
-        },
-        Ok(Err(error)) => fault(WHAT, format!("its lock cannot be looked at: {error}")),
-        Err(error) => fault(WHAT, format!("its lock file cannot be opened: {error}")),
+}
+
+enum Holder {
+    Nobody,
+    Process(u32),
+    /// Of another container, say.
+    Unknown,
+}
+
+/// Who holds the lock. Taken, shared, for the moment of looking: nothing else tells for certain.
+fn holder(path: &Path) -> io::Result<Holder> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Holder::Nobody),
+        opened => opened?,
+    };
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(Holder::Nobody),
+        Err(Errno::WOULDBLOCK) => {
+            let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+            let inode = file.metadata()?.ino();
+            Ok(process_in(&locks, inode).map_or(Holder::Unknown, Holder::Process))
+        }
+        Err(error) => Err(error.into()),
     }
+}
+
+/// The process that the kernel's table of locks names for a whole-file lock on `inode`:
+/// `1: FLOCK  ADVISORY  WRITE 4711 08:01:131 0 EOF`.
+fn process_in(locks: &str, inode: u64) -> Option<u32> {
+    let inode = format!(":{inode}");
+    locks.lines().find_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let (kind, _, _, pid, file) = (
+            fields.next()?,
+            fields.next()?,
+            fields.next()?,
+            fields.next()?,
+            fields.next()?,
+        );
+        // Whoever waits has a line too, with an arrow before the kind.
+        (kind == "FLOCK" && file.ends_with(&inode)).then(|| pid.parse().ok())?
+    })
 }
 
 fn free_space(config: &Config, dir: &Path) -> Finding {
@@ -205,5 +244,26 @@ fn free_space(config: &Config, dir: &Path) -> Finding {
         fault(WHAT, format!("{text}: writes would be refused"))
     } else {
         ok(WHAT, text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_holder_of_a_lock_is_found_by_its_inode() {
+        let locks = "\
+1: POSIX  ADVISORY  WRITE 11 08:01:131 0 EOF
+2: FLOCK  ADVISORY  WRITE 12 08:01:1131 0 EOF
+3: FLOCK  ADVISORY  WRITE 13 08:01:131 0 EOF
+3: -> FLOCK  ADVISORY  WRITE 14 08:01:131 0 EOF
+4: FLOCK  ADVISORY  WRITE -1 08:01:99 0 EOF
+";
+        assert_eq!(process_in(locks, 131), Some(13));
+        assert_eq!(process_in(locks, 1131), Some(12));
+        assert_eq!(process_in(locks, 99), None);
+        assert_eq!(process_in(locks, 1), None);
+        assert_eq!(process_in("", 131), None);
     }
 }

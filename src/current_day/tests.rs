@@ -1,12 +1,10 @@
 //! The shared day and the clock watch, on a clock that the test moves.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::sync::Barrier;
 
 use super::*;
 use crate::calendar::{DAY_MS, DayStart};
-use crate::clock::{ManualClock, SystemClock};
+use crate::clock::ManualClock;
 
 const HOUR: i64 = 3_600_000;
 const JUMP: i64 = 48 * HOUR;
@@ -336,45 +334,4 @@ fn state_survives_its_packing() {
             }
         }
     }
-}
-
-/// Not a test of time: run by hand with `--ignored --nocapture` to see what a look costs.
-#[test]
-#[ignore = "prints a measurement"]
-fn what_a_look_costs() {
-    let current = CurrentDay::new(Options {
-        calendar: Calendar::new("Europe/Berlin", DayStart::default()).unwrap(),
-        clock: Arc::new(SystemClock),
-        highest_stored: None,
-        last_commit_ms: None,
-        max_clock_jump_ms: JUMP,
-        max_away_ms: AWAY,
-    });
-    for _ in 0..9 {
-        let rounds = 2_000_000u32;
-        let begun = std::time::Instant::now();
-        for _ in 0..rounds {
-            std::hint::black_box(current.look());
-        }
-        println!(
-            "{} ns a look",
-            begun.elapsed().as_nanos() / u128::from(rounds)
-        );
-    }
-    let clock = SystemClock;
-    let begun = std::time::Instant::now();
-    for _ in 0..2_000_000 {
-        std::hint::black_box(clock.wall_ms());
-    }
-    println!("{} ns a wall", begun.elapsed().as_nanos() / 2_000_000);
-    let begun = std::time::Instant::now();
-    for _ in 0..2_000_000 {
-        std::hint::black_box(clock.boot_ms());
-    }
-    println!("{} ns a boot", begun.elapsed().as_nanos() / 2_000_000);
-    let begun = std::time::Instant::now();
-    for _ in 0..2_000_000 {
-        std::hint::black_box(clock.tick_ms());
-    }
-    println!("{} ns a tick", begun.elapsed().as_nanos() / 2_000_000);
 }

@@ -7,4 +7,5 @@
     reason = "clippy.toml exempts test functions only, and a panic is a test's way to report"
 )]
 
+mod cli;
 mod tidy;

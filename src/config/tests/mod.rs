@@ -1,7 +1,5 @@
 //! What is written in a layer takes effect, and printing shows it; the fixture of all config tests.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
-
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 
