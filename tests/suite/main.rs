@@ -7,4 +7,6 @@
     reason = "clippy.toml exempts test functions only, and a panic is a test's way to report"
 )]
 
+mod checker;
+mod harness;
 mod tidy;
