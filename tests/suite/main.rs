@@ -7,5 +7,7 @@
     reason = "clippy.toml exempts test functions only, and a panic is a test's way to report"
 )]
 
+mod checker;
 mod cli;
+mod harness;
 mod tidy;

@@ -1,0 +1,335 @@
+//! The load that the exact-accounting checker judges: clients that count on all kinds of counters,
+//! singly and in batches, with and without keys, and write down each try and each answer.
+//!
+//! A client with a key tries again until it knows; one without never does. While the server is away
+//! they wait for it. Kept out: what happens to the server meanwhile, which is each test's own matter.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::checker::{Account, Answer, Done, History, Intent, Moment, Reading, Step, Try};
+use crate::harness::{Client, Dice, PATIENCE, at_once, eventually};
+
+/// Moved up and down, below 0 too.
+pub const GAUGE: &str = "t.gauge";
+/// Only goes up.
+pub const SUM: &str = "t.sum";
+/// Counts users.
+pub const USERS: &str = "t.users";
+/// Moved together with [`TWIN_B`], by batches only.
+pub const TWIN_A: &str = "t.twin-a";
+/// Moved together with [`TWIN_A`].
+pub const TWIN_B: &str = "t.twin-b";
+const ALL: [&str; 5] = [GAUGE, SUM, USERS, TWIN_A, TWIN_B];
+
+/// How the clients and the test that runs them speak.
+pub struct Control {
+    begun: Instant,
+    stop: AtomicBool,
+    acknowledged: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl Control {
+    pub fn new() -> Self {
+        Self {
+            begun: Instant::now(),
+            stop: AtomicBool::new(false),
+            acknowledged: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        }
+    }
+
+    pub fn now(&self) -> Moment {
+        u64::try_from(self.begun.elapsed().as_nanos()).unwrap()
+    }
+
+    /// No new intents; those that are under way are brought to their end.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+    }
+
+    /// Operations acknowledged so far.
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged.load(Ordering::SeqCst)
+    }
+
+    /// Waits until so many more operations are acknowledged.
+    pub fn wait_for(&self, more: u64) {
+        let goal = self.acknowledged() + more;
+        eventually("operations are acknowledged", PATIENCE, || (self.acknowledged() >= goal).then_some(()));
+    }
+
+    /// Waits until so many more tries are refused.
+    pub fn wait_refused(&self, more: u64) {
+        let goal = self.refused.load(Ordering::SeqCst) + more;
+        let refused = || self.refused.load(Ordering::SeqCst) >= goal;
+        eventually("writes are refused", PATIENCE, || refused().then_some(()));
+    }
+}
+
+/// What the clients do, in parts of the whole.
+#[derive(Clone, Copy, Debug)]
+pub struct Mix {
+    pub connections: usize,
+    pub seed: u64,
+    /// How many different users there are.
+    pub users: u64,
+    /// Of a hundred intents so many are batches of many new users: groups of more than 64 KiB.
+    pub big_batches: u64,
+}
+
+/// Defines the counters of the load.
+pub fn define(admin: &mut Client) {
+    let far = 1_000_000_000_000_i64;
+    for name in [GAUGE, TWIN_A, TWIN_B] {
+        admin.define(name, &json!({"kind": "gauge", "min": -far, "max": far}));
+    }
+    admin.define(SUM, &json!({"kind": "sum"}));
+    admin.define(USERS, &json!({"kind": "unique"}));
+}
+
+/// Runs the clients until [`Control::stop`], then gives what they wrote down.
+pub fn run(address: SocketAddr, mix: Mix, control: &Control) -> History {
+    let histories = at_once(mix.connections, |number| {
+        let mut one = Counting {
+            client: Client::new(address).with_timeout(Duration::from_secs(20)),
+            dice: Dice::new(mix.seed ^ (number as u64).wrapping_mul(0x5851_F42D_4C95_7F2D)),
+            number,
+            mix,
+            control,
+            history: History::default(),
+        };
+        while !control.stop.load(Ordering::SeqCst) {
+            one.turn();
+        }
+        one.history
+    });
+    let mut whole = History::default();
+    for history in histories {
+        whole.intents.extend(history.intents);
+        whole.readings.extend(history.readings);
+    }
+    whole
+}
+
+struct Counting<'a> {
+    client: Client,
+    dice: Dice,
+    number: usize,
+    mix: Mix,
+    control: &'a Control,
+    history: History,
+}
+
+impl Counting<'_> {
+    fn turn(&mut self) {
+        let roll = self.dice.below(100);
+        let amount = 1 + i64::try_from(self.dice.below(3)).unwrap();
+        let steps = if roll < self.mix.big_batches {
+            self.many_new_users()
+        } else {
+            match self.dice.below(10) {
+                0 | 1 => vec![step(SUM, amount)],
+                2 | 3 => vec![step(GAUGE, amount)],
+                4 => vec![step(GAUGE, -amount)],
+                5 | 6 => vec![self.someone()],
+                7 => {
+                    let delta = if self.dice.below(2) == 0 { amount } else { -amount };
+                    vec![step(TWIN_A, delta), step(TWIN_B, delta)]
+                }
+                8 => vec![step(SUM, 1), self.someone(), step(GAUGE, -1), step(SUM, 2)],
+                _ => return self.read(),
+            }
+        };
+        let keyed = self.dice.below(2) == 0;
+        let key = keyed.then(|| format!("{:x}-{}-{}", self.mix.seed, self.number, self.history.intents.len()));
+        self.pursue(Intent { steps, key, tries: Vec::new() });
+    }
+
+    fn someone(&mut self) -> Step {
+        let user = format!("user-{}", self.dice.below(self.mix.users));
+        Step { counter: USERS.to_owned(), delta: 1, user: Some(user) }
+    }
+
+    fn many_new_users(&mut self) -> Vec<Step> {
+        let mut one = || {
+            let user = format!("{:016x}-{:016x}-{:-<80}", self.dice.next(), self.dice.next(), self.number);
+            Step { counter: USERS.to_owned(), delta: 1, user: Some(user) }
+        };
+        (0..200).map(|_| one()).collect()
+    }
+
+    /// With a key until the outcome is known; without one until it was sent.
+    fn pursue(&mut self, mut intent: Intent) {
+        let key = intent.key.clone();
+        let (path, body) = request(&intent.steps);
+        let given_up = Instant::now() + 2 * PATIENCE;
+        loop {
+            if self.client.connect().is_err() {
+                self.control.refused.fetch_add(1, Ordering::SeqCst);
+                // Nothing was sent. Once the run is over the server may stay away.
+                if self.control.stop.load(Ordering::SeqCst) {
+                    break;
+                }
+                assert!(Instant::now() < given_up, "the server stays away");
+                wait_a_little();
+                continue;
+            }
+            let one = self.attempt(&path, key.as_deref(), &body);
+            let (done, unknown) = (matches!(one.answer, Answer::Counted(_)), one.answer == Answer::Unknown);
+            intent.tries.push(one);
+            if done {
+                self.control.acknowledged.fetch_add(intent.steps.len() as u64, Ordering::SeqCst);
+                break;
+            }
+            self.control.refused.fetch_add(1, Ordering::SeqCst);
+            if key.is_none() && unknown || self.control.stop.load(Ordering::SeqCst) {
+                break;
+            }
+            assert!(Instant::now() < given_up, "still no outcome: {:?}", intent.tries.last());
+            wait_a_little();
+        }
+        if !intent.tries.is_empty() {
+            self.history.intents.push(intent);
+        }
+    }
+
+    fn attempt(&mut self, path: &str, key: Option<&str>, body: &Value) -> Try {
+        let begun = self.control.now();
+        let headers: Vec<(&str, &str)> = key.map(|key| ("idempotency-key", key)).into_iter().collect();
+        let answer = self.client.request("POST", path, &headers, body.to_string().as_bytes());
+        let ended = self.control.now();
+        let answer = match answer {
+            Err(_) => Answer::Unknown,
+            Ok(response) if response.status == 200 => Answer::Counted(parts(&response.json())),
+            Ok(response) => match response.code() {
+                code if code == "outcome_unknown" => Answer::Unknown,
+                code => {
+                    // What a failing or ending server says; anything else is a mistake of the load.
+                    let expected = ["read_only", "overloaded", "closing", "shutting_down", "starting"];
+                    assert!(expected.contains(&code.as_str()), "{}", response.text());
+                    Answer::Refused(code)
+                }
+            },
+        };
+        Try { begun, ended, answer }
+    }
+
+    fn read(&mut self) {
+        let begun = self.control.now();
+        let names = ALL.join(",");
+        let Ok(response) = self.client.request("GET", &format!("/api/v1/counters?names={names}"), &[], b"") else {
+            return wait_a_little();
+        };
+        if response.status == 503 {
+            return wait_a_little();
+        }
+        let ended = self.control.now();
+        let body = response.ok();
+        let counters = body["counters"].as_array().unwrap();
+        let value_of = |name: &str| counters.iter().find(|one| one["name"] == name).map(|one| &one["value"]);
+        assert_eq!(value_of(TWIN_A), value_of(TWIN_B), "counters moved together were read apart");
+        for one in counters {
+            self.history.readings.push(Reading {
+                counter: one["name"].as_str().unwrap().to_owned(),
+                begun,
+                ended,
+                value: one["value"].as_i64().unwrap(),
+                revision: one["revision"].as_u64().unwrap(),
+                period: one["period"].as_str().map(str::to_owned),
+            });
+        }
+    }
+}
+
+fn wait_a_little() {
+    // polls: the server is away or refuses writes for now
+    std::thread::sleep(Duration::from_millis(3));
+}
+
+pub fn step(counter: &str, delta: i64) -> Step {
+    Step { counter: counter.to_owned(), delta, user: None }
+}
+
+/// Path and body of what the steps ask for.
+pub fn request(steps: &[Step]) -> (String, Value) {
+    let verb = |step: &Step| if step.delta > 0 { "increment" } else { "decrement" };
+    let body = |step: &Step| match &step.user {
+        Some(user) => json!({"value": step.delta.abs(), "user_id": user}),
+        None => json!({"value": step.delta.abs()}),
+    };
+    if let [one] = steps {
+        return (format!("/api/v1/counter/{}/{}", one.counter, verb(one)), body(one));
+    }
+    let operations: Vec<Value> = steps
+        .iter()
+        .map(|step| {
+            let mut operation = body(step);
+            operation["op"] = verb(step).into();
+            operation["name"] = step.counter.as_str().into();
+            operation
+        })
+        .collect();
+    ("/api/v1/batch".to_owned(), json!({"operations": operations}))
+}
+
+/// The parts of a 200 to [`request`].
+pub fn parts(body: &Value) -> Vec<Done> {
+    let part = |one: &Value| Done {
+        current_value: one["current_value"].as_i64().unwrap(),
+        counted: one["counted"].as_bool().unwrap(),
+        revision: one["revision"].as_u64().unwrap(),
+        period: one["period"].as_str().map(str::to_owned),
+    };
+    match body["results"].as_array() {
+        Some(results) => results.iter().map(part).collect(),
+        None => vec![part(body)],
+    }
+}
+
+/// Asks the server once more for what must not have changed: answers kept under keys (of up to 2,000
+/// intents), and users already counted. What it says becomes part of the history. Then claims that the
+/// whole history is that of an exact counter.
+pub fn verify(client: &mut Client, control: &Control, mut history: History) {
+    let mut users = BTreeSet::new();
+    for intent in history.intents.iter().filter(|intent| intent.acknowledged().is_some()) {
+        users.extend(intent.steps.iter().filter_map(|step| step.user.clone()));
+    }
+    let keyed = |intent: &&mut Intent| intent.key.is_some() && intent.acknowledged().is_some();
+    for intent in history.intents.iter_mut().rev().filter(keyed).take(2000) {
+        let (path, body) = request(&intent.steps);
+        let begun = control.now();
+        let answer = client.post_keyed(&path, intent.key.as_deref().unwrap(), &body);
+        let done = Answer::Counted(parts(&answer.ok()));
+        assert_eq!(answer.header("idempotency-replayed"), Some("true"), "{intent:?}");
+        intent.tries.push(Try { begun, ended: control.now(), answer: done });
+    }
+    let users: Vec<String> = users.into_iter().collect();
+    for users in users.chunks(500) {
+        let one = |user: &String| Step { counter: USERS.to_owned(), delta: 1, user: Some(user.clone()) };
+        let steps: Vec<Step> = users.iter().map(one).collect();
+        let (begun, (path, body)) = (control.now(), request(&steps));
+        let done = parts(&client.post(&path, &body).ok());
+        assert!(done.iter().all(|part| !part.counted), "a user already counted was counted again");
+        let tries = vec![Try { begun, ended: control.now(), answer: Answer::Counted(done) }];
+        history.intents.push(Intent { steps, key: None, tries });
+    }
+    claim_exact(client, &history);
+}
+
+/// Claims that the history is that of an exact counter, with the values that are there now.
+#[track_caller]
+pub fn claim_exact(client: &mut Client, history: &History) {
+    let mut finals: BTreeMap<Account, i64> = BTreeMap::new();
+    for name in ALL {
+        finals.insert((name.to_owned(), None), client.value(name));
+    }
+    assert_eq!(finals[&(TWIN_A.to_owned(), None)], finals[&(TWIN_B.to_owned(), None)]);
+    let violations = history.check(&finals);
+    assert_eq!(violations.iter().take(10).collect::<Vec<_>>(), Vec::<&crate::checker::Violation>::new());
+}
