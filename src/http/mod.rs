@@ -1,1 +1,95 @@
-//! (being written)
+//! The HTTP API: sockets in, JSON out.
+//!
+//! One thread accepts and deals the sockets to a few runtimes, each on a thread of its own. An
+//! increment is taken apart ahead of the router; everything else goes through it. Requests are
+//! judged in one order: path, method, origin, size, content type, token, syntax, mode, queue, key,
+//! existence, rules.
+//!
+//! Kept out: what a change does (`writer`), what a counter is (`counter`), where values are kept
+//! (`storage`), and the configuration file: this module has options of its own.
+
+mod admin;
+mod auth;
+mod body;
+mod connection;
+mod error;
+mod fingerprint;
+mod json;
+mod listen;
+mod page;
+mod parse;
+mod read;
+mod request_id;
+mod router;
+mod stamp;
+mod wire;
+mod worker;
+mod write;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use crate::current_day::CurrentDay;
+use crate::writer::{Mode, Table};
+
+pub use error::Code;
+pub use listen::{HttpError, HttpServer};
+
+/// How requests are taken in.
+#[derive(Clone, Debug)]
+pub struct HttpOptions {
+    /// Where to listen; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// Threads that serve requests, each with a port of the intake.
+    pub workers: u16,
+    /// Most connections at once; one more is answered 503 and closed.
+    pub max_connections: usize,
+    /// Longest body of a request, in bytes.
+    pub max_body: usize,
+    /// Longest body of a batch, in bytes.
+    pub max_batch_body: usize,
+    /// Longest head of a request, in bytes.
+    pub max_header_bytes: usize,
+    /// Most headers of a request; over 100 each request costs an allocation more.
+    pub max_headers: usize,
+    /// How long a client may take to send a head, from its first byte. Times are kept to about a
+    /// tenth of a second.
+    pub header_timeout: Duration,
+    /// How long a client may take to send a body.
+    pub body_timeout: Duration,
+    /// How long a connection may rest between two requests, and take to accept an answer.
+    pub idle_timeout: Duration,
+    /// The origins, besides the server's own, whose pages may call, such as `https://game.example`.
+    pub cors_origins: Vec<String>,
+    /// Who may do what.
+    pub tokens: Tokens,
+}
+
+/// The tokens that calls need. An unset one leaves reads and writes open, and administrative calls
+/// disabled.
+#[derive(Clone, Debug, Default)]
+pub struct Tokens {
+    /// For administrative calls; serves for all others too.
+    pub admin: Option<SecretString>,
+    /// For writes.
+    pub write: Option<SecretString>,
+    /// For reads.
+    pub read: Option<SecretString>,
+}
+
+/// What requests are answered from, once the store is open.
+#[derive(Clone)]
+pub struct Shared {
+    /// The published values.
+    pub table: Arc<Table>,
+    /// Whether writes are served.
+    pub mode: Arc<Mode>,
+    /// The current day and the time.
+    pub day: Arc<CurrentDay>,
+    /// Which history the store is on.
+    pub epoch: Arc<AtomicI64>,
+}

@@ -1,0 +1,271 @@
+//! Who may do what: tokens, and the origins of web pages.
+
+use std::hint::black_box;
+
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, AUTHORIZATION, HOST, ORIGIN, VARY,
+};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::Tokens;
+use super::body::ReplyBody;
+use super::error::{Code, Problem};
+
+/// What a call needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// To see values.
+    Read,
+    /// To count.
+    Write,
+    /// To administer.
+    Admin,
+}
+
+impl Access {
+    fn setting(self) -> &'static str {
+        match self {
+            Self::Read => "auth.read_token",
+            Self::Write => "auth.write_token",
+            Self::Admin => "auth.admin_token",
+        }
+    }
+}
+
+/// Compares without telling by its time where two secrets differ; it takes as long as `given` is.
+fn same(secret: &SecretString, given: &[u8]) -> bool {
+    let secret = secret.expose_secret().as_bytes();
+    let differing = secret
+        .iter()
+        .cycle()
+        .zip(given)
+        .fold(u8::from(secret.len() != given.len()), |differing, (a, b)| black_box(differing | (a ^ b)));
+    !secret.is_empty() && differing == 0
+}
+
+impl Tokens {
+    /// Whether a call may be made with the tokens that came with it: in the header, and for a reset
+    /// also in the body.
+    pub(super) fn check(&self, access: Access, headers: &HeaderMap, in_body: Option<&str>) -> Result<(), Problem> {
+        let guard = match access {
+            Access::Read => &self.read,
+            Access::Write => &self.write,
+            Access::Admin => &self.admin,
+        };
+        if guard.is_none() {
+            return match access {
+                Access::Read | Access::Write => Ok(()),
+                Access::Admin => Err(Problem::new(
+                    Code::AdminDisabled,
+                    "administrative calls are disabled while `auth.admin_token` is not set",
+                )),
+            };
+        }
+        let given = [bearer(headers), in_body.map(str::as_bytes)];
+        // Every secret is compared with every token given, whatever the others said.
+        let matches = |secret: &Option<SecretString>| {
+            given.iter().flatten().fold(false, |matched, token| {
+                matched | secret.as_ref().is_some_and(|secret| same(secret, token))
+            })
+        };
+        let (admin, write, read) = (matches(&self.admin), matches(&self.write), matches(&self.read));
+        let enough = match access {
+            Access::Read => admin | read,
+            Access::Write => admin | write,
+            Access::Admin => admin,
+        };
+        if enough {
+            return Ok(());
+        }
+        let setting = access.setting();
+        Err(if admin | write | read {
+            Problem::new(Code::Forbidden, format!("this token does not allow this call; it needs `{setting}`"))
+        } else {
+            let detail = format!("send `Authorization: Bearer` with the token of `{setting}`");
+            Problem::new(Code::Unauthorized, detail)
+        })
+    }
+}
+
+/// The token of `Authorization: Bearer`; none when there are several such headers, which nobody can
+/// mean.
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut all = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (all.next(), all.next()) else { return None };
+    let (scheme, token) = value.as_bytes().split_at_checked(6)?;
+    let token = token.strip_prefix(b" ")?.trim_ascii();
+    (scheme.eq_ignore_ascii_case(b"bearer") && !token.is_empty()).then_some(token)
+}
+
+/// Where a request came from, as far as browsers tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum From {
+    /// No page, or one of this server's own.
+    Home,
+    /// A page of an origin that may call.
+    Friend,
+    /// A page of any other origin.
+    Stranger,
+}
+
+/// Judges a request's `Origin`.
+pub(super) fn origin(headers: &HeaderMap, uri: &Uri, allowed: &[String]) -> From {
+    let mut all = headers.get_all(ORIGIN).iter();
+    let Some(origin) = all.next() else { return From::Home };
+    let Ok(origin) = origin.to_str() else { return From::Stranger };
+    if all.next().is_some() {
+        return From::Stranger;
+    }
+    if allowed.iter().any(|friend| friend.eq_ignore_ascii_case(origin)) {
+        return From::Friend;
+    }
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).or(uri.authority().map(Authority::as_str));
+    if host.is_some_and(|host| is_own(origin, host)) { From::Home } else { From::Stranger }
+}
+
+/// Whether the origin is the host that the request was sent to. A proxy may have ended TLS, so that
+/// only host and port are compared, each scheme's default port being no port.
+fn is_own(origin: &str, host: &str) -> bool {
+    let Some((scheme, authority)) = origin.split_once("://") else { return false };
+    let port = match scheme {
+        "http" => ":80",
+        "https" => ":443",
+        _ => return false,
+    };
+    let bare = |authority: &str| authority.strip_suffix(port).unwrap_or(authority).to_ascii_lowercase();
+    bare(authority) == bare(host)
+}
+
+/// The refusal of a write that a stranger's page sends.
+pub(super) fn check_origin(from: From) -> Result<(), Problem> {
+    match from {
+        From::Home | From::Friend => Ok(()),
+        From::Stranger => Err(Problem::new(
+            Code::OriginNotAllowed,
+            "pages of this origin may not write; add it to `server.cors_origins` or call from a backend",
+        )),
+    }
+}
+
+/// Tells browsers that a friend's page may read the answer.
+pub(super) fn let_read(response: &mut Response<ReplyBody>, from: From, origin: Option<&HeaderValue>) {
+    let headers = response.headers_mut();
+    headers.append(VARY, HeaderValue::from_static("Origin"));
+    if let (From::Friend, Some(origin)) = (from, origin) {
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        headers.insert(
+            ACCESS_CONTROL_EXPOSE_HEADERS,
+            HeaderValue::from_static("X-Request-Id, Idempotency-Replayed, Retry-After"),
+        );
+    }
+}
+
+/// The answer to a friend's page that asks whether it may call.
+pub(super) fn preflight(methods: &'static str) -> Response<ReplyBody> {
+    let mut response = Response::new(ReplyBody::Whole(bytes::Bytes::new()));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
+    headers.insert(
+        ACCESS_CONTROL_ALLOW_HEADERS,
+        HeaderValue::from_static("Authorization, Content-Type, Idempotency-Key, X-Request-Id"),
+    );
+    headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokens(admin: Option<&str>, write: Option<&str>, read: Option<&str>) -> Tokens {
+        let secret = |text: Option<&str>| text.map(|text| SecretString::from(text.to_owned()));
+        Tokens { admin: secret(admin), write: secret(write), read: secret(read) }
+    }
+
+    fn code(tokens: &Tokens, access: Access, authorization: &str) -> Option<Code> {
+        let mut headers = HeaderMap::new();
+        if !authorization.is_empty() {
+            headers.insert(AUTHORIZATION, HeaderValue::from_str(authorization).unwrap());
+        }
+        tokens.check(access, &headers, None).err().map(|problem| problem.code)
+    }
+
+    #[test]
+    fn tokens_open_what_they_are_for() {
+        let all = tokens(Some("adm"), Some("wri"), Some("rea"));
+        for (access, authorization, want) in [
+            (Access::Read, "", Some(Code::Unauthorized)),
+            (Access::Read, "Bearer rea", None),
+            (Access::Read, "bEARER  rea ", None),
+            (Access::Read, "Bearer wri", Some(Code::Forbidden)),
+            (Access::Read, "Bearer adm", None),
+            (Access::Read, "Bearer re", Some(Code::Unauthorized)),
+            (Access::Read, "Bearer rearea", Some(Code::Unauthorized)),
+            (Access::Read, "Basic rea", Some(Code::Unauthorized)),
+            (Access::Read, "Bearerrea", Some(Code::Unauthorized)),
+            (Access::Read, "Bearer", Some(Code::Unauthorized)),
+            (Access::Write, "Bearer wri", None),
+            (Access::Write, "Bearer rea", Some(Code::Forbidden)),
+            (Access::Write, "Bearer adm", None),
+            (Access::Admin, "Bearer adm", None),
+            (Access::Admin, "Bearer wri", Some(Code::Forbidden)),
+            (Access::Admin, "Bearer no", Some(Code::Unauthorized)),
+        ] {
+            assert_eq!(code(&all, access, authorization), want, "{access:?} {authorization}");
+        }
+    }
+
+    #[test]
+    fn unset_tokens_leave_calls_open_and_administration_closed() {
+        let none = tokens(None, None, None);
+        assert_eq!(code(&none, Access::Read, ""), None);
+        assert_eq!(code(&none, Access::Write, "Bearer whatever"), None);
+        assert_eq!(code(&none, Access::Admin, "Bearer whatever"), Some(Code::AdminDisabled));
+        let empty = tokens(Some(""), None, None);
+        assert_eq!(code(&empty, Access::Admin, "Bearer x"), Some(Code::Unauthorized));
+    }
+
+    #[test]
+    fn a_reset_may_bring_its_token_in_the_body() {
+        let all = tokens(Some("adm"), Some("wri"), None);
+        assert_eq!(all.check(Access::Admin, &HeaderMap::new(), Some("adm")), Ok(()));
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, HeaderValue::from_static("Bearer wri"));
+        assert_eq!(all.check(Access::Admin, &headers, Some("adm")), Ok(()));
+        assert_eq!(all.check(Access::Admin, &headers, None).unwrap_err().code, Code::Forbidden);
+        headers.append(AUTHORIZATION, HeaderValue::from_static("Bearer adm"));
+        assert_eq!(all.check(Access::Admin, &headers, None).unwrap_err().code, Code::Unauthorized);
+    }
+
+    #[test]
+    fn an_origin_is_home_friend_or_stranger() {
+        let allowed = ["https://game.example".to_owned()];
+        let of = |origin_text: &str, host: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, HeaderValue::from_str(host).unwrap());
+            if !origin_text.is_empty() {
+                headers.insert(ORIGIN, HeaderValue::from_str(origin_text).unwrap());
+            }
+            origin(&headers, &Uri::from_static("/"), &allowed)
+        };
+        for (origin, host, want) in [
+            ("", "localhost:8080", From::Home),
+            ("http://localhost:8080", "localhost:8080", From::Home),
+            ("https://LOCALHOST", "localhost:443", From::Home),
+            ("http://localhost:8081", "localhost:8080", From::Stranger),
+            ("http://localhost", "localhost:8080", From::Stranger),
+            ("https://game.example", "localhost:8080", From::Friend),
+            ("http://game.example", "localhost:8080", From::Stranger),
+            ("https://game.example.evil", "localhost:8080", From::Stranger),
+            ("null", "localhost:8080", From::Stranger),
+            ("localhost:8080", "localhost:8080", From::Stranger),
+            ("file://localhost:8080", "localhost:8080", From::Stranger),
+        ] {
+            assert_eq!(of(origin, host), want, "{origin} at {host}");
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! What an idempotency key is bound to: xxh3-128 of method, path and the parsed request without its
+//! token. It is stored, so the encoding below never changes for a request that stays the same.
+//!
+//! Every part has a fixed length or its length before it; so two requests have the same encoding
+//! only if they ask for the same. What counts as the same: an absent field and its default, any
+//! order of fields, any spelling of a string.
+
+use http::HeaderMap;
+use http::header::HeaderName;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::error::{Code, Problem};
+use crate::counter::{Adjustment, Definition, Direction, Kind, OnBound, Operation, Reset, UserId};
+use crate::writer::IdempotencyKey;
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// Longest key, in bytes.
+const MAX_KEY: usize = 255;
+
+/// The request's key, if it has one.
+pub(super) fn key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let mut all = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(key) = all.next() else { return Ok(None) };
+    let fits = all.next().is_none()
+        && (1..=MAX_KEY).contains(&key.len())
+        && key.as_bytes().iter().all(|byte| (b' '..=b'~').contains(byte));
+    match key.to_str() {
+        Ok(key) if fits => Ok(Some(key)),
+        Ok(_) | Err(_) => Err(Problem::new(
+            Code::InvalidIdempotencyKey,
+            "send one `Idempotency-Key` of 1 to 255 printable ASCII characters",
+        )),
+    }
+}
+
+/// The encoding of one request.
+pub(super) struct Fingerprint(Vec<u8>);
+
+impl Fingerprint {
+    /// Begins with what is asked of which path. `name` is decoded, so that two spellings of a path
+    /// are one.
+    pub(super) fn new(method: &str, call: &str, name: &str) -> Self {
+        let mut encoding = Self(Vec::with_capacity(128));
+        // The encoding's version.
+        encoding.0.push(1);
+        for part in [method, call, name] {
+            encoding.text(part);
+        }
+        encoding
+    }
+
+    /// The key with what it is bound to.
+    pub(super) fn bind(self, key: &str) -> Box<IdempotencyKey> {
+        Box::new(IdempotencyKey { key: key.into(), fingerprint: xxh3_128(&self.0) })
+    }
+
+    fn text(&mut self, text: &str) {
+        self.0.extend_from_slice(&(text.len() as u64).to_le_bytes());
+        self.0.extend_from_slice(text.as_bytes());
+    }
+
+    fn integer(&mut self, number: i64) {
+        self.0.extend_from_slice(&number.to_le_bytes());
+    }
+
+    /// Whether it is there, then what it is.
+    fn maybe<T>(&mut self, value: Option<T>, put: impl FnOnce(&mut Self, T)) {
+        self.0.push(u8::from(value.is_some()));
+        if let Some(value) = value {
+            put(self, value);
+        }
+    }
+
+    /// The body of an increment or decrement.
+    pub(super) fn change(mut self, amount: i64, user_id: Option<&UserId>, metadata: Option<&RawValue>) -> Self {
+        self.integer(amount);
+        self.maybe(user_id, |encoding, user_id| encoding.text(user_id.as_str()));
+        self.maybe(metadata, |encoding, metadata| encoding.text(&canonical(metadata)));
+        self
+    }
+
+    /// The body of a batch; `metadata` by index, in order.
+    pub(super) fn batch(mut self, operations: &[Operation], metadata: &[(usize, &RawValue)]) -> Self {
+        self.0.extend_from_slice(&(operations.len() as u64).to_le_bytes());
+        let mut metadata = metadata.iter().peekable();
+        for (index, operation) in operations.iter().enumerate() {
+            self.0.push(match operation.direction {
+                Direction::Increment => 1,
+                Direction::Decrement => 2,
+            });
+            self.text(operation.counter.as_str());
+            let own = metadata.next_if(|(of, _)| *of == index).map(|(_, metadata)| *metadata);
+            self = self.change(operation.amount, operation.user_id.as_ref(), own);
+        }
+        self
+    }
+
+    /// The body of an adjustment.
+    pub(super) fn adjust(mut self, adjustment: Adjustment, reason: &str) -> Self {
+        let (tag, number) = match adjustment {
+            Adjustment::To(value) => (1, value),
+            Adjustment::By(delta) => (2, delta),
+        };
+        self.0.push(tag);
+        self.integer(number);
+        self.text(reason);
+        self
+    }
+
+    /// The body of a definition, with its defaults filled in.
+    pub(super) fn define(mut self, definition: &Definition) -> Self {
+        let Definition { kind, reset, min, max, on_bound, expires_at, description } = definition;
+        self.0.push(match kind {
+            Kind::Gauge => 1,
+            Kind::Sum => 2,
+            Kind::Unique => 3,
+        });
+        self.0.push(match reset {
+            Reset::Never => 1,
+            Reset::Daily => 2,
+        });
+        self.0.push(match on_bound {
+            OnBound::Refuse => 1,
+            OnBound::Clamp => 2,
+        });
+        self.integer(*min);
+        self.integer(*max);
+        self.maybe(*expires_at, Self::integer);
+        self.maybe(description.as_deref(), Self::text);
+        self
+    }
+}
+
+/// One spelling for all that mean the same: keys sorted, no spaces, strings escaped alike.
+fn canonical(metadata: &RawValue) -> String {
+    // serde_json keeps an object's keys in order. Metadata of more than its 128 levels do not get
+    // here.
+    serde_json::from_str::<Value>(metadata.get())
+        .map_or_else(|_| metadata.get().to_owned(), |value| value.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse;
+    use super::*;
+    use http::HeaderValue;
+
+    fn of(body: &str) -> u128 {
+        let change = parse::change(body.as_bytes()).unwrap();
+        Fingerprint::new("POST", "increment", "a")
+            .change(change.amount, change.user_id.as_ref(), change.metadata)
+            .bind("k")
+            .fingerprint
+    }
+
+    #[test]
+    fn requests_that_ask_for_the_same_have_the_same_fingerprint() {
+        let plain = of("");
+        for body in ["{}", "null", r#"{"value":1}"#, r#"{"value":null,"user_id":null}"#] {
+            assert_eq!(of(body), plain, "{body}");
+        }
+        let full = of(r#"{"value":2,"user_id":"ü","metadata":{"b":[1,2],"a":"x"}}"#);
+        for body in [
+            r#"{"metadata": {"a": "\u0078", "b": [1, 2]}, "user_id": "\u00fc", "value": 2}"#,
+            r#"{"user_id":"ü","metadata":{"a":"x","b":[1,2]},"value":2}"#,
+        ] {
+            assert_eq!(of(body), full, "{body}");
+        }
+    }
+
+    #[test]
+    fn requests_that_differ_have_different_fingerprints() {
+        let bodies = [
+            "",
+            r#"{"value":2}"#,
+            r#"{"user_id":"1"}"#,
+            r#"{"metadata":{}}"#,
+            r#"{"metadata":{"a":1}}"#,
+            r#"{"metadata":{"a":"1"}}"#,
+            r#"{"metadata":{"a":[1,2]}}"#,
+            r#"{"metadata":{"a":[2,1]}}"#,
+            r#"{"user_id":"1","metadata":{}}"#,
+        ];
+        let mut seen: Vec<u128> = bodies.iter().map(|body| of(body)).collect();
+        let on = |method, call, name| Fingerprint::new(method, call, name).change(1, None, None).bind("k").fingerprint;
+        seen.extend([on("POST", "decrement", "a"), on("POST", "increment", "b"), on("PUT", "increment", "a")]);
+        seen.push(on("POST", "incrementa", ""));
+        let count = seen.len();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), count);
+    }
+
+    #[test]
+    fn the_encoding_on_disk_stays() {
+        assert_eq!(of(""), PLAIN);
+        assert_eq!(of(r#"{"value":2,"user_id":"u","metadata":{"a":1}}"#), FULL);
+    }
+
+    const PLAIN: u128 = 0;
+    const FULL: u128 = 0;
+
+    #[test]
+    fn one_printable_key_is_taken() {
+        let with = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(IDEMPOTENCY_KEY, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            }
+            key(&headers).map(|key| key.map(str::to_owned)).map_err(|problem| problem.code)
+        };
+        assert_eq!(with(&[]), Ok(None));
+        assert_eq!(with(&["a b~"]), Ok(Some("a b~".to_owned())));
+        assert_eq!(with(&[&"x".repeat(255)]), Ok(Some("x".repeat(255))));
+        for bad in [&[""][..], &["a", "a"], &["ü"], &["a\tb"], &[&"x".repeat(256)]] {
+            assert_eq!(with(bad), Err(Code::InvalidIdempotencyKey), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Instants and days as the API shows them: RFC 3339 with milliseconds and `Z`, and `YYYY-MM-DD`.
+
+use chrono::{DateTime, SecondsFormat};
+use parking_lot::Mutex;
+
+use crate::calendar::Day;
+use crate::counter::Millis;
+use crate::current_day::CurrentDay;
+
+/// An instant as the API shows it, such as `2026-11-24T10:30:00.000Z`.
+pub(super) fn rfc3339(at: Millis) -> String {
+    DateTime::from_timestamp_millis(at)
+        .unwrap_or_default()
+        .to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// The instant that an RFC 3339 text with an offset names, cut to milliseconds.
+pub(super) fn parse_rfc3339(text: &str) -> Option<Millis> {
+    DateTime::parse_from_rfc3339(text).ok().map(|at| at.timestamp_millis())
+}
+
+/// What answers say of one local day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct DayFacts {
+    /// Its date.
+    pub(super) text: Box<str>,
+    /// Where it starts.
+    pub(super) start: Millis,
+    /// Where it ends, as the API shows it.
+    pub(super) end_text: Box<str>,
+}
+
+/// Remembers the day asked for last: nearly all requests ask for the same one.
+#[derive(Default)]
+pub(super) struct DayMemo(Mutex<Option<(Day, DayFacts)>>);
+
+impl DayMemo {
+    /// Gives `use_facts` what answers say of `day`.
+    pub(super) fn with<R>(&self, current: &CurrentDay, day: Day, use_facts: impl FnOnce(&DayFacts) -> R) -> R {
+        let mut memo = self.0.lock();
+        match &*memo {
+            Some((known, facts)) if *known == day => use_facts(facts),
+            Some(_) | None => {
+                let facts = DayFacts {
+                    text: day.to_string().into(),
+                    start: current.calendar().start_of(day),
+                    end_text: rfc3339(current.end_of(day)).into(),
+                };
+                let (_, facts) = memo.insert((day, facts));
+                use_facts(facts)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instants_have_milliseconds_and_z() {
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(rfc3339(1_795_516_200_007), "2026-11-24T10:30:00.007Z");
+        assert_eq!(parse_rfc3339("2026-11-24T11:30:00.0079+01:00"), Some(1_795_516_200_007));
+        for bad in ["", "2026-11-24", "2026-11-24T10:30:00", "2026-13-24T10:30:00Z", "1795516200"] {
+            assert_eq!(parse_rfc3339(bad), None, "{bad}");
+        }
+    }
+}
