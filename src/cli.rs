@@ -4,6 +4,7 @@
 //! done elsewhere: here are only arguments, the configuration, and text for people.
 
 mod check;
+mod work;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -244,6 +245,9 @@ pub enum Failure {
     /// The configuration is wrong.
     #[error("the configuration is wrong:\n{0}")]
     Config(#[from] ConfigErrors),
+    /// The configuration contradicts what is stored.
+    #[error("{0}")]
+    Contradiction(String),
 }
 
 impl From<io::Error> for Failure {
@@ -257,8 +261,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure>
     let Cli { command } = Cli::try_parse_from(arguments)?;
     match command {
         Command::Serve(args) => {
-            let _ = args.load()?;
-            Err(not_linked("serve"))
+            let (config, warnings) = args.load()?;
+            Ok(crate::serve::run(&config, &warnings)?)
         }
         Command::Config(args) => {
             let (config, warnings) = args.load()?;
@@ -269,18 +273,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure>
             let (config, warnings) = args.load()?;
             check::run(&args.file(), &config, &warnings)
         }
-        Command::Mode(ModeArgs { config, .. }) => {
-            let _ = config.load()?;
-            Err(not_linked("mode"))
-        }
-        Command::Repair(RepairArgs { config, .. }) => {
-            let _ = config.load()?;
-            Err(not_linked("repair"))
-        }
-        Command::Recover(RecoverArgs { config }) => {
-            let _ = config.load()?;
-            Err(not_linked("recover"))
-        }
+        Command::Mode(args) => work::mode(&args),
+        Command::Repair(args) => work::repair(args),
+        Command::Recover(args) => work::recover_store(&args),
         Command::Version => print(&format!(
             "counterd {}\ntime zone data {}\n",
             env!("CARGO_PKG_VERSION"),
@@ -292,11 +287,6 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure>
             print(&String::from_utf8_lossy(&text))
         }
     }
-}
-
-/// The seam where a command's work is plugged in; until then the command says so and fails.
-fn not_linked(command: &str) -> Failure {
-    Failure::RunTime(anyhow::anyhow!("`counterd {command}` is not built in yet"))
 }
 
 impl ConfigArgs {

@@ -5,6 +5,10 @@ use std::process::ExitCode;
 
 use counterd::cli::{self, Failure};
 
+/// RocksDB's memory and ours in one allocator, which gives back what a burst took.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let Err(failure) = cli::run(std::env::args_os()) else {
         return ExitCode::SUCCESS;
@@ -17,7 +21,7 @@ fn main() -> ExitCode {
             return ExitCode::from(if usage.use_stderr() { 2 } else { 0 });
         }
         Failure::Check(_) => 3,
-        Failure::Config(_) => 78,
+        Failure::Config(_) | Failure::Contradiction(_) => 78,
     };
     // Where nobody listens the exit code still tells.
     let _ = writeln!(std::io::stderr(), "counterd: {failure}");

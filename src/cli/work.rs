@@ -1,0 +1,134 @@
+//! The commands that work on a store: through the server that has it open, else on the store itself.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
+use chrono::{DateTime, SecondsFormat, Utc};
+
+use super::{Failure, ModeArgs, RecoverArgs, RepairArgs, WantedMode, print, tell};
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::control::{self, Ask, Desk, Told};
+use crate::metrics::Metrics;
+use crate::serve::{self, ServeError};
+use crate::storage::DataDirLock;
+use crate::storage::recover::recover;
+use crate::writer::Running;
+
+impl From<ServeError> for Failure {
+    fn from(error: ServeError) -> Self {
+        match error {
+            ServeError::Configuration(error) => Self::Contradiction(error.to_string()),
+            ServeError::RunTime(error) => Self::RunTime(error),
+        }
+    }
+}
+
+/// Shows or changes the mode of the running server.
+pub(super) fn mode(args: &ModeArgs) -> Result<(), Failure> {
+    let (config, warnings) = args.config.load()?;
+    tell(&warnings);
+    let read_only = args.mode.map(|mode| mode == WantedMode::ReadOnly);
+    let ask = Ask::Mode { read_only, accept_clock: args.accept_clock };
+    let told = control::ask(&config.storage.data_dir, &ask).context("the control socket")?;
+    let told = told.ok_or_else(|| {
+        anyhow!(
+            "no server has {} open; start one with `counterd serve`",
+            config.storage.data_dir.display()
+        )
+    })?;
+    match told {
+        Told::Mode { causes, since } => print(&mode_text(&causes, since)),
+        Told::Corrupt { .. } | Told::Repaired { .. } | Told::Refused { .. } => Err(unexpected(told)),
+    }
+}
+
+fn mode_text(causes: &[control::StandingCause], since: Option<i64>) -> String {
+    if causes.is_empty() {
+        return "normal\n".to_owned();
+    }
+    let mut text = match since.and_then(DateTime::<Utc>::from_timestamp_millis) {
+        Some(since) => {
+            format!("read_only since {}\n", since.to_rfc3339_opts(SecondsFormat::Millis, true))
+        }
+        None => "read_only\n".to_owned(),
+    };
+    for control::StandingCause { cause, remedy } in causes {
+        let _ = writeln!(text, "  cause {cause}; to end it: {remedy}");
+    }
+    text
+}
+
+/// Lists the counters that cannot be read, or sets one right.
+pub(super) fn repair(args: RepairArgs) -> Result<(), Failure> {
+    let RepairArgs { name, value, reason, config } = args;
+    let (config, warnings) = config.load()?;
+    tell(&warnings);
+    let ask = match (name, value) {
+        (Some(name), Some(value)) => Ask::Repair { name: name.to_string(), value, reason },
+        (Some(_), None) | (None, Some(_)) | (None, None) => Ask::Corrupt,
+    };
+    let told = match control::ask(&config.storage.data_dir, &ask).context("the control socket")? {
+        Some(told) => told,
+        None => on_the_store(&config, ask)?,
+    };
+    match told {
+        Told::Corrupt { counters } if counters.is_empty() => print("no counter is corrupt\n"),
+        Told::Corrupt { counters } => {
+            let mut text = String::new();
+            for counter in counters {
+                let _ = writeln!(text, "{}", counter.name);
+                for (what, bytes) in [("value", counter.value), ("definition", counter.definition)] {
+                    let _ = writeln!(text, "  {what:10}  {}", bytes.as_deref().unwrap_or("missing"));
+                }
+            }
+            text.push_str("set one right with `counterd repair NAME --value NUMBER`\n");
+            print(&text)
+        }
+        Told::Repaired { value, revision } => {
+            print(&format!("repaired: the value is {value}, revision {revision}\n"))
+        }
+        Told::Mode { .. } | Told::Refused { .. } => Err(unexpected(told)),
+    }
+}
+
+/// Does what the server would, without one.
+fn on_the_store(config: &Config, ask: Ask) -> Result<Told, Failure> {
+    if !config.storage.data_dir.join("store").exists() {
+        let dir = config.storage.data_dir.display();
+        return Err(anyhow!("there is no store in {dir}").into());
+    }
+    let options = serve::writer_options(
+        config,
+        Arc::new(SystemClock),
+        serve::calendar(config)?,
+        &Arc::new(Metrics::new()),
+    )?;
+    let running = Running::start(options).map_err(ServeError::from)?;
+    let told = Desk::new(&running).answer(ask);
+    running.stop();
+    Ok(told)
+}
+
+fn unexpected(told: Told) -> Failure {
+    match told {
+        Told::Refused { reason } => anyhow!(reason).into(),
+        other @ (Told::Mode { .. } | Told::Corrupt { .. } | Told::Repaired { .. }) => {
+            anyhow!("the server answered something else: {other:?}").into()
+        }
+    }
+}
+
+/// Opens a damaged store at its last consistent point.
+pub(super) fn recover_store(args: &RecoverArgs) -> Result<(), Failure> {
+    let (config, warnings) = args.config.load()?;
+    tell(&warnings);
+    let data_dir: &Path = &config.storage.data_dir;
+    let lock = DataDirLock::take(data_dir).map_err(anyhow::Error::new)?;
+    let options = serve::storage_options(&config);
+    let report =
+        recover(&lock, &options, SystemClock.wall_ms(), false).map_err(anyhow::Error::new)?;
+    print(&format!("{report}\n"))
+}
