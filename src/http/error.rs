@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -139,8 +139,6 @@ codes! {
         "With an Idempotency-Key retry until 2xx or a 4xx about the counter; without one do not retry what must not count twice.";
     TooManyConnections = "too_many_connections", SERVICE_UNAVAILABLE, "There are too many connections",
         "Nothing was read: close idle connections and retry after a pause.";
-    Starting = "starting", SERVICE_UNAVAILABLE, "The server is starting",
-        "Nothing was counted: retry after `Retry-After` seconds.";
     ShuttingDown = "shutting_down", SERVICE_UNAVAILABLE, "The server is ending",
         "Nothing was counted: connect again and retry.";
 }
@@ -249,12 +247,6 @@ impl Problem {
     }
 }
 
-/// The 405 of a path that has other methods.
-pub(super) fn with_allow(mut response: Response<ReplyBody>, methods: &'static str) -> Response<ReplyBody> {
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
-    response
-}
-
 impl From<Failure> for Problem {
     fn from(failure: Failure) -> Self {
         match failure {
@@ -336,6 +328,8 @@ impl From<Refusal> for Problem {
                 Self::new(Code::InvalidDefinition, "`expires_at` must be in the future")
             }
             Refusal::Corrupt => corrupt(),
+            // Only `counterd repair` is refused so, which does not speak HTTP.
+            Refusal::NotCorrupt => Self::new(Code::WrongKind, "this counter needs no repair"),
             Refusal::Batch(refusals) => batch_refused(refusals),
         }
     }

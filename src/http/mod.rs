@@ -16,6 +16,7 @@ mod error;
 mod fingerprint;
 mod json;
 mod listen;
+mod notes;
 mod page;
 mod parse;
 mod read;
@@ -28,13 +29,14 @@ mod write;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::access_log::AccessLog;
 use crate::current_day::CurrentDay;
-use crate::writer::{Mode, Table};
+use crate::metrics::Metrics;
+use crate::writer::{Intake, Mode, Running, Table};
 
 pub use error::Code;
 pub use listen::{HttpError, HttpServer};
@@ -81,15 +83,27 @@ pub struct Tokens {
     pub read: Option<SecretString>,
 }
 
-/// What requests are answered from, once the store is open.
+/// What requests are answered from, and who is told of them.
 #[derive(Clone)]
 pub struct Shared {
-    /// The published values.
-    pub table: Arc<Table>,
-    /// Whether writes are served.
-    pub mode: Arc<Mode>,
-    /// The current day and the time.
-    pub day: Arc<CurrentDay>,
-    /// Which history the store is on.
-    pub epoch: Arc<AtomicI64>,
+    pub(self) intake: Arc<Intake>,
+    pub(self) table: Arc<Table>,
+    pub(self) mode: Arc<Mode>,
+    pub(self) day: Arc<CurrentDay>,
+    pub(self) metrics: Arc<Metrics>,
+    pub(self) log: AccessLog,
+}
+
+impl Shared {
+    /// Takes its share of a running writer.
+    pub fn new(writer: &Running, metrics: Arc<Metrics>, log: AccessLog) -> Self {
+        Self {
+            intake: Arc::clone(&writer.intake),
+            table: Arc::clone(&writer.table),
+            mode: Arc::clone(&writer.mode),
+            day: Arc::clone(&writer.day),
+            metrics,
+            log,
+        }
+    }
 }

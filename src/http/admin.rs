@@ -1,0 +1,325 @@
+//! Administrative calls: reset, adjust, define, delete. Each that was authorized leaves one audit
+//! line, whatever came of it and whether or not the client stayed to hear.
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Response, StatusCode};
+use http_body::Body;
+use serde_json::{Value, json};
+
+use super::auth::{self, Access};
+use super::body::{self, ReplyBody};
+use super::error::{Code, Problem};
+use super::fingerprint::{self, Fingerprint};
+use super::notes::Notes;
+use super::parse::{self, Object};
+use super::router::Call;
+use super::stamp::parse_rfc3339;
+use super::wire::{self, mark_replayed};
+use crate::counter::{Adjustment, CounterName, Definition, Kind, OnBound, Outcome, Reset};
+use crate::writer::{Command, Failure, IdempotencyKey, Intake, Request};
+
+/// Longest reason, in bytes.
+const MAX_REASON: usize = 1000;
+
+/// `POST /api/v1/counter/{name}/reset`
+pub(super) async fn reset<B>(
+    call: &Call,
+    name: &str,
+    parts: &Parts,
+    body: &mut B,
+    notes: &mut Notes,
+) -> Result<Response<ReplyBody>, Problem>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let named = note(name, notes);
+    let limit = call.worker.options.max_body;
+    auth::check_origin(call.from)?;
+    body::check_headers(&parts.headers, limit)?;
+    let body = body::collect(body, limit, &call.connection).await?;
+    // A body that cannot be parsed carries no token; what is wrong with it is said to those who have
+    // one.
+    let object = Object::parse(&body);
+    let token = object.as_ref().ok().map(|object| object.text("admin_token", Code::InvalidValue));
+    let given = token.as_ref().and_then(|token| token.as_ref().ok()?.as_deref());
+    call.worker.options.tokens.check(Access::Admin, &parts.headers, given)?;
+    object?.only(&["admin_token"])?;
+    token.transpose()?;
+    let key = fingerprint::key(&parts.headers)?.map(|key| Fingerprint::new("POST", "reset", name).bind(key));
+    let counter = named?;
+    run(call, "reset", String::new(), &counter, Command::Reset { counter: counter.clone() }, key).await
+}
+
+/// `POST /api/v1/counter/{name}/adjust`
+pub(super) async fn adjust<B>(
+    call: &Call,
+    name: &str,
+    parts: &Parts,
+    body: &mut B,
+    notes: &mut Notes,
+) -> Result<Response<ReplyBody>, Problem>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let named = note(name, notes);
+    let body = admit(call, parts, body).await?;
+    let object = Object::parse(&body)?;
+    object.only(&["value", "delta", "reason"])?;
+    let value = object.integer("value", Code::InvalidValue)?;
+    let delta = object.integer("delta", Code::InvalidValue)?;
+    let adjustment = match (value, delta) {
+        (Some(value), None) => Adjustment::To(value),
+        (None, Some(delta)) => Adjustment::By(delta),
+        (Some(_), Some(_)) | (None, None) => {
+            return Err(Problem::new(Code::InvalidAdjustment, "send exactly one of `value` and `delta`"));
+        }
+    };
+    let reason = object.text("reason", Code::InvalidAdjustment)?.unwrap_or_default();
+    if reason.trim().is_empty() || reason.len() > MAX_REASON || reason.chars().any(char::is_control) {
+        let detail = "send a `reason` of 1 to 1000 bytes without control characters";
+        return Err(Problem::new(Code::InvalidAdjustment, detail));
+    }
+    let key = fingerprint::key(&parts.headers)?
+        .map(|key| Fingerprint::new("POST", "adjust", name).adjust(adjustment, &reason).bind(key));
+    let counter = named?;
+    let command = Command::Adjust { counter: counter.clone(), adjustment, reason: reason.as_str().into() };
+    run(call, "adjust", reason, &counter, command, key).await
+}
+
+/// `PUT /api/v1/counter/{name}`
+pub(super) async fn define<B>(
+    call: &Call,
+    name: &str,
+    parts: &Parts,
+    body: &mut B,
+    notes: &mut Notes,
+) -> Result<Response<ReplyBody>, Problem>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let named = note(name, notes);
+    let body = admit(call, parts, body).await?;
+    let definition = Box::new(definition(&Object::parse(&body)?)?);
+    let key = fingerprint::key(&parts.headers)?
+        .map(|key| Fingerprint::new("PUT", "define", name).define(&definition).bind(key));
+    let counter = named?;
+    run(call, "define", String::new(), &counter, Command::Define { counter: counter.clone(), definition }, key).await
+}
+
+/// `DELETE /api/v1/counter/{name}`
+pub(super) async fn delete<B>(
+    call: &Call,
+    name: &str,
+    parts: &Parts,
+    _: &mut B,
+    notes: &mut Notes,
+) -> Result<Response<ReplyBody>, Problem> {
+    let named = note(name, notes);
+    auth::check_origin(call.from)?;
+    call.worker.options.tokens.check(Access::Admin, &parts.headers, None)?;
+    let key = fingerprint::key(&parts.headers)?.map(|key| Fingerprint::new("DELETE", "delete", name).bind(key));
+    let counter = named?;
+    run(call, "delete", String::new(), &counter, Command::Delete { counter: counter.clone() }, key).await
+}
+
+fn note(name: &str, notes: &mut Notes) -> Result<CounterName, Problem> {
+    let named = parse::name(name);
+    notes.counter = named.as_ref().ok().cloned();
+    named
+}
+
+/// Judges a call by origin, size, content type and token, and reads its body.
+async fn admit<B>(call: &Call, parts: &Parts, body: &mut B) -> Result<Bytes, Problem>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let limit = call.worker.options.max_body;
+    auth::check_origin(call.from)?;
+    body::check_headers(&parts.headers, limit)?;
+    call.worker.options.tokens.check(Access::Admin, &parts.headers, None)?;
+    body::collect(body, limit, &call.connection).await
+}
+
+/// Reads the whole of a definition; what is absent takes its default.
+fn definition(object: &Object<'_>) -> Result<Definition, Problem> {
+    const CODE: Code = Code::InvalidDefinition;
+    object.only(&["kind", "reset", "min", "max", "on_bound", "expires_at", "description"])?;
+    let default = Definition::default();
+    let kinds = [Kind::Gauge, Kind::Sum, Kind::Unique];
+    let expires_at = object.text("expires_at", CODE)?.map(|text| {
+        let detail = "`expires_at` must be an RFC 3339 time such as \"2026-12-24T18:00:00Z\"";
+        parse_rfc3339(&text).ok_or_else(|| Problem::new(CODE, detail))
+    });
+    let definition = Definition {
+        kind: object.word("kind", &kinds, Kind::as_str, CODE)?.unwrap_or(default.kind),
+        reset: object.word("reset", &[Reset::Never, Reset::Daily], Reset::as_str, CODE)?.unwrap_or(default.reset),
+        min: object.integer("min", CODE)?.unwrap_or(default.min),
+        max: object.integer("max", CODE)?.unwrap_or(default.max),
+        on_bound: object
+            .word("on_bound", &[OnBound::Refuse, OnBound::Clamp], OnBound::as_str, CODE)?
+            .unwrap_or(default.on_bound),
+        expires_at: expires_at.transpose()?,
+        description: object.text("description", CODE)?,
+    };
+    definition.check().map_err(|fault| Problem::new(CODE, fault.to_string()))?;
+    Ok(definition)
+}
+
+/// Has the writer do it, writes the audit line and answers, in a task of its own: a client that
+/// leaves takes nothing of it along.
+async fn run(
+    call: &Call,
+    action: &'static str,
+    reason: String,
+    counter: &CounterName,
+    command: Command,
+    key: Option<Box<IdempotencyKey>>,
+) -> Result<Response<ReplyBody>, Problem> {
+    if let Some(cause) = call.worker.shared.mode.refuses() {
+        return Err(Problem::read_only(cause));
+    }
+    let (own, counter) = (call.clone(), counter.clone());
+    let work = async move {
+        let request = Request { command, key, request_id: own.request_id.clone() };
+        let answer = Intake::submit(request).await.map_err(Problem::from);
+        audit(&own, action, &reason, &counter, &answer);
+        let answer = answer?;
+        respond(&own, &counter, answer)
+    };
+    // A task that did not end well says nothing of the change.
+    let done = call.worker.detach(work).await;
+    done.unwrap_or_else(|| Err(Failure::OutcomeUnknown.into()))
+}
+
+fn respond(
+    call: &Call,
+    counter: &CounterName,
+    answer: crate::writer::Answer,
+) -> Result<Response<ReplyBody>, Problem> {
+    let (status, body) = match answer.outcome {
+        Outcome::Set { previous_value, current_value, revision, period } => {
+            let period = period.map(|day| day.to_string());
+            let body = json!({
+                "success": true,
+                "current_value": current_value,
+                "previous_value": previous_value,
+                "revision": revision,
+                "period": period,
+            });
+            (StatusCode::OK, body)
+        }
+        Outcome::Defined { definition, started, revision, previous: _ } => {
+            let body = json!({
+                "success": true,
+                "name": counter.as_str(),
+                "definition": wire::definition(&definition),
+                "revision": revision,
+            });
+            (if started { StatusCode::CREATED } else { StatusCode::OK }, body)
+        }
+        Outcome::Deleted { final_value, revision } => {
+            (StatusCode::OK, json!({"success": true, "final_value": final_value, "revision": revision}))
+        }
+        Outcome::Applied(_) | Outcome::Batch(_) => return Err(Failure::OutcomeUnknown.into()),
+    };
+    let mut response = wire::answer(&call.request_id, &body);
+    *response.status_mut() = status;
+    mark_replayed(&mut response, answer.replayed);
+    Ok(response)
+}
+
+/// One line for each action, done or refused.
+fn audit(
+    call: &Call,
+    action: &'static str,
+    reason: &str,
+    counter: &CounterName,
+    answer: &Result<crate::writer::Answer, Problem>,
+) {
+    let (result, before, after) = match answer {
+        Ok(answer) => {
+            let (before, after) = before_and_after(&answer.outcome);
+            (if answer.replayed { "replayed" } else { "done" }, before, after)
+        }
+        Err(problem) => (problem.code.as_str(), Value::Null, Value::Null),
+    };
+    tracing::info!(
+        target: "audit",
+        peer = %call.connection.peer,
+        request_id = %call.request_id,
+        action,
+        counter = counter.as_str(),
+        before = %before,
+        after = %after,
+        reason,
+        result,
+        "an administrative call"
+    );
+}
+
+fn before_and_after(outcome: &Outcome) -> (Value, Value) {
+    match outcome {
+        Outcome::Set { previous_value, current_value, .. } => ((*previous_value).into(), (*current_value).into()),
+        Outcome::Defined { definition, previous, .. } => {
+            let previous = previous.as_ref().map_or(Value::Null, |previous| wire::definition(previous));
+            (previous, wire::definition(definition))
+        }
+        Outcome::Deleted { final_value, .. } => ((*final_value).into(), Value::Null),
+        Outcome::Applied(_) | Outcome::Batch(_) => (Value::Null, Value::Null),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &str) -> Result<Definition, Code> {
+        let object = Object::parse(body.as_bytes()).map_err(|problem| problem.code)?;
+        definition(&object).map_err(|problem| problem.code)
+    }
+
+    #[test]
+    fn a_definition_is_the_whole_of_it() {
+        for body in ["", "{}", r#"{"kind":null,"min":null,"description":null}"#] {
+            assert_eq!(read(body), Ok(Definition::default()), "{body}");
+        }
+        let full = r#"{"kind":"sum","reset":"daily","min":-5,"max":9223372036854775807,"on_bound":"clamp",
+            "expires_at":"2026-12-24T18:00:00.5+01:00","description":"Xmas"}"#;
+        let want = Definition {
+            kind: Kind::Sum,
+            reset: Reset::Daily,
+            min: -5,
+            max: i64::MAX,
+            on_bound: OnBound::Clamp,
+            expires_at: Some(1_798_131_600_500),
+            description: Some("Xmas".to_owned()),
+        };
+        assert_eq!(read(full), Ok(want));
+    }
+
+    #[test]
+    fn what_cannot_be_is_no_definition() {
+        for bad in [
+            r#"{"kind":"Gauge"}"#,
+            r#"{"kind":1}"#,
+            r#"{"reset":"weekly"}"#,
+            r#"{"on_bound":"wrap"}"#,
+            r#"{"min":1}"#,
+            r#"{"max":-1}"#,
+            r#"{"min":"0"}"#,
+            r#"{"max":1.5}"#,
+            r#"{"max":9223372036854775808}"#,
+            r#"{"expires_at":"tomorrow"}"#,
+            r#"{"expires_at":1798131600}"#,
+            r#"{"expires_at":"2026-12-24T18:00:00"}"#,
+            r#"{"description":7}"#,
+            r#"{"description":"a\u0000"}"#,
+        ] {
+            assert_eq!(read(bad), Err(Code::InvalidDefinition), "{bad}");
+        }
+        assert_eq!(read(r#"{"knid":"sum"}"#), Err(Code::UnknownField));
+        assert_eq!(read(r#"{"kind":"sum","kind":"sum"}"#), Err(Code::InvalidJson));
+        assert_eq!(read("[]"), Err(Code::InvalidJson));
+    }
+}

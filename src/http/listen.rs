@@ -1,0 +1,374 @@
+//! Taking connections in: one thread accepts and deals the sockets round to the runtimes, each of
+//! which serves on a thread of its own until it is told to drain or to end.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::Poll;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use rustix::net::SocketFlags;
+use tokio::io::unix::AsyncFd;
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, mpsc};
+
+use super::connection::{Connection, Socket, Verdict};
+use super::error::{Code, Problem};
+use super::request_id::RequestIds;
+use super::worker::Worker;
+use super::{HttpOptions, Shared, router};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 4096;
+
+/// How long the acceptor rests when the process is out of file descriptors or memory.
+const BREATHER: Duration = Duration::from_millis(50);
+
+/// How often a runtime looks for late connections and hands its log lines on.
+const SWEEP: Duration = Duration::from_millis(100);
+
+/// hyper's own limit on the number of headers; another one costs an allocation for each request.
+const HYPER_HEADERS: usize = 100;
+
+/// Most bytes that a connection buffers in each direction.
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// The address is in use, not ours, or not allowed.
+    #[error("cannot listen: {0}")]
+    Listen(#[source] io::Error),
+    /// No thread or runtime could be made.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// The running server. Dropping it ends it at once.
+pub struct HttpServer {
+    addr: SocketAddr,
+    control: Arc<Control>,
+    runtimes: Vec<mpsc::UnboundedSender<Message>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What the threads share.
+struct Control {
+    draining: AtomicBool,
+    drain: Notify,
+    /// Connections that were accepted and have not ended.
+    open: AtomicUsize,
+    /// Threads that have not ended.
+    serving: AtomicUsize,
+}
+
+/// What a runtime is told.
+enum Message {
+    Connection(OwnedFd, SocketAddr),
+    /// Everyone who was accepted has been dealt; end when they are answered.
+    Drain,
+    End,
+}
+
+impl HttpServer {
+    /// Listens and serves.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on or a thread cannot be started.
+    pub fn start(options: HttpOptions, shared: Shared) -> Result<Self, HttpError> {
+        let listener = listen(options.listen).map_err(HttpError::Listen)?;
+        let addr = listener.local_addr().map_err(HttpError::Listen)?;
+        let control = Arc::new(Control {
+            draining: AtomicBool::new(false),
+            drain: Notify::new(),
+            open: AtomicUsize::new(0),
+            serving: AtomicUsize::new(0),
+        });
+        let options = Arc::new(options);
+        let router = router::router();
+        let mut server = Self { addr, control, runtimes: Vec::new(), threads: Mutex::default() };
+        for number in 0..options.workers.max(1) {
+            let (sender, receiver) = mpsc::unbounded_channel();
+            let worker = Arc::new(Worker::new(shared.clone(), Arc::clone(&options), router.clone()));
+            let control = Arc::clone(&server.control);
+            let runtime = runtime().map_err(HttpError::Thread)?;
+            server.spawn(format!("http-{number}"), move || {
+                runtime.block_on(serve(&worker, number, receiver, &control));
+            })?;
+            server.runtimes.push(sender);
+        }
+        let (runtimes, control) = (server.runtimes.clone(), Arc::clone(&server.control));
+        let (runtime, limit) = (runtime().map_err(HttpError::Thread)?, options.max_connections);
+        server.spawn("accept".to_owned(), move || {
+            if let Err(error) = runtime.block_on(accept(listener, &runtimes, &control, limit)) {
+                tracing::error!(%error, "no more connections can be accepted");
+            }
+            for runtime in &runtimes {
+                // A runtime that has ended needs no telling.
+                let _ = runtime.send(Message::Drain);
+            }
+        })?;
+        Ok(server)
+    }
+
+    fn spawn(&self, name: String, run: impl FnOnce() + Send + 'static) -> Result<(), HttpError> {
+        struct Serving(Arc<Control>);
+        impl Drop for Serving {
+            fn drop(&mut self) {
+                self.0.serving.fetch_sub(1, Ordering::Release);
+            }
+        }
+        self.control.serving.fetch_add(1, Ordering::Relaxed);
+        let serving = Serving(Arc::clone(&self.control));
+        let run = move || {
+            let _serving = serving;
+            run();
+        };
+        let thread = std::thread::Builder::new().name(name).spawn(run).map_err(HttpError::Thread)?;
+        self.threads.lock().push(thread);
+        Ok(())
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Connections open now.
+    pub fn connections(&self) -> usize {
+        self.control.open.load(Ordering::Relaxed)
+    }
+
+    /// Takes no more connections, answers what has arrived, closes each connection when it is quiet.
+    /// From now on `/readyz` says 503.
+    pub fn begin_drain(&self) {
+        self.control.draining.store(true, Ordering::Release);
+        self.control.drain.notify_one();
+    }
+
+    /// Whether everything that arrived is answered and every connection closed.
+    pub fn is_drained(&self) -> bool {
+        self.control.serving.load(Ordering::Acquire) == 0
+    }
+
+    /// Ends it at once: connections are cut. Changes that were put on the queue still happen.
+    pub fn end(self) {
+        drop(self);
+    }
+}
+
+impl Drop for HttpServer {
+    fn drop(&mut self) {
+        self.begin_drain();
+        for runtime in &self.runtimes {
+            let _ = runtime.send(Message::End);
+        }
+        for thread in self.threads.lock().drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread that serves requests panicked");
+            }
+        }
+    }
+}
+
+fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(addr)?;
+    listener.set_nonblocking(true)?;
+    // The standard library's backlog is too short for a thousand clients at once.
+    rustix::net::listen(&listener, BACKLOG)?;
+    Ok(listener)
+}
+
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// Accepts until the server drains; then takes what has come in so far and ends.
+async fn accept(
+    listener: TcpListener,
+    runtimes: &[mpsc::UnboundedSender<Message>],
+    control: &Control,
+    limit: usize,
+) -> io::Result<()> {
+    #[expect(deprecated, reason = "its successor is unsafe; a TcpListener owns its descriptor, which is what counts")]
+    let listener = AsyncFd::new(listener)?;
+    let ids = RequestIds::new();
+    let mut turn = runtimes.iter().cycle();
+    loop {
+        let draining = tokio::select! {
+            biased;
+            () = control.drain.notified() => true,
+            ready = listener.readable() => {
+                ready?.clear_ready();
+                false
+            }
+        };
+        loop {
+            match rustix::net::acceptfrom_with(listener.get_ref(), SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+                Ok((socket, peer)) => {
+                    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+                    let (Some(peer), Some(runtime)) = (peer, turn.next()) else { continue };
+                    if control.open.load(Ordering::Relaxed) >= limit {
+                        turn_away(socket, limit, &ids);
+                        continue;
+                    }
+                    control.open.fetch_add(1, Ordering::Relaxed);
+                    if runtime.send(Message::Connection(socket, peer)).is_err() {
+                        control.open.fetch_sub(1, Ordering::Relaxed);
+                    }
+                }
+                Err(rustix::io::Errno::AGAIN) => break,
+                // The client has left already, or a signal came.
+                Err(rustix::io::Errno::CONNABORTED | rustix::io::Errno::INTR) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted; trying again soon");
+                    tokio::time::sleep(BREATHER).await;
+                    if control.draining.load(Ordering::Acquire) {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        if draining {
+            return Ok(());
+        }
+    }
+}
+
+/// Tells one client too many so, if it takes the answer at once.
+fn turn_away(socket: OwnedFd, limit: usize, ids: &RequestIds) {
+    let detail = format!("the server has {limit} connections, as many as it takes; retry after a pause");
+    let wire = Problem::new(Code::TooManyConnections, detail).to_wire(&ids.make());
+    let _ = rustix::net::send(&socket, &wire, rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL);
+    let _ = rustix::net::shutdown(&socket, rustix::net::Shutdown::Write);
+    // What the client has sent already is taken, so that closing does not reset the connection.
+    let mut dropped = [0u8; 4096];
+    let _ = rustix::net::recv(&socket, &mut dropped, rustix::net::RecvFlags::DONTWAIT);
+}
+
+/// One runtime, until it is drained or ended.
+async fn serve(worker: &Arc<Worker>, number: u16, mut messages: mpsc::UnboundedReceiver<Message>, control: &Arc<Control>) {
+    worker.shared.intake.attach(number);
+    let started = Instant::now();
+    let mut sweep = tokio::time::interval(SWEEP);
+    sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let http = protocol(&worker.options);
+    let mut draining = false;
+    let mut count = 0;
+    loop {
+        tokio::select! {
+            message = messages.recv() => match message {
+                Some(Message::Connection(socket, peer)) => {
+                    count += 1;
+                    take_in(worker, &http, count, socket, peer, control);
+                }
+                Some(Message::Drain) => {
+                    draining = true;
+                    worker.drain();
+                }
+                Some(Message::End) | None => {
+                    worker.end_all();
+                    break;
+                }
+            },
+            _ = sweep.tick() => {
+                worker.ticks.set(u32::try_from(started.elapsed().as_millis() & u128::from(u32::MAX)).unwrap_or(0));
+                worker.sweep();
+            }
+            () = worker.ended.notified() => {}
+        }
+        if draining && worker.is_idle() {
+            break;
+        }
+    }
+    worker.sweep();
+}
+
+/// How HTTP is spoken.
+fn protocol(options: &HttpOptions) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    // A client may close its side once it has sent its request; it is answered all the same.
+    http.half_close(true);
+    // Times are kept by the sweeps.
+    http.header_read_timeout(None);
+    http.max_header_size(options.max_header_bytes);
+    http.max_buf_size(BUFFER_BYTES.max(options.max_header_bytes));
+    if options.max_headers > HYPER_HEADERS {
+        http.max_headers(options.max_headers);
+    }
+    http
+}
+
+/// A connection's place among those that are open, given back when it ends.
+struct Place {
+    worker: Arc<Worker>,
+    number: u64,
+    control: Arc<Control>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.control.open.fetch_sub(1, Ordering::Relaxed);
+        self.worker.dismiss(self.number);
+    }
+}
+
+/// Serves one connection in a task of its own.
+fn take_in(
+    worker: &Arc<Worker>,
+    http: &http1::Builder,
+    number: u64,
+    socket: OwnedFd,
+    peer: SocketAddr,
+    control: &Arc<Control>,
+) {
+    let connection = Arc::new(Connection::new(peer, Arc::clone(&worker.ticks)));
+    worker.admit(number, Arc::clone(&connection));
+    let place = Place { worker: Arc::clone(worker), number, control: Arc::clone(control) };
+    let stream = match TcpStream::from_std(socket.into()) {
+        Ok(stream) => stream,
+        Err(error) => return tracing::warn!(%error, "a connection could not be served"),
+    };
+    // Without it answers are only later.
+    let _ = stream.set_nodelay(true);
+    let socket = Socket::new(stream, Arc::clone(&connection), Arc::clone(&worker.ids));
+    let (worker, own) = (Arc::clone(worker), Arc::clone(&connection));
+    let service = service_fn(move |request| {
+        let (worker, connection) = (Arc::clone(&worker), Arc::clone(&own));
+        async move { Ok::<_, Infallible>(router::answer(&worker, &connection, request).await) }
+    });
+    let mut http = http.serve_connection(TokioIo::new(socket), service);
+    tokio::spawn(async move {
+        let _place = place;
+        poll_fn(|context| {
+            connection.set_task(context.waker());
+            Poll::Ready(())
+        })
+        .await;
+        let late = poll_fn(|context| {
+            // What hyper says of a connection that failed was answered, or has nobody to hear it.
+            if Pin::new(&mut http).poll(context).is_ready() {
+                return Poll::Ready(false);
+            }
+            match connection.verdict() {
+                Verdict::GoOn => Poll::Pending,
+                Verdict::End => Poll::Ready(false),
+                Verdict::EndLate => Poll::Ready(true),
+            }
+        })
+        .await;
+        if late {
+            http.into_parts().io.inner().refuse_late_head();
+        }
+    });
+}

@@ -1,0 +1,103 @@
+//! What a handler notes about a request, for the log and the metrics.
+
+use super::error::Code;
+use crate::counter::{Applied, CounterName};
+use crate::metrics::OperationResult;
+use crate::writer::Table;
+
+/// Notes of one request.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Notes {
+    /// The counter that the path names, if its name is one.
+    pub(super) counter: Option<CounterName>,
+    results: [Option<(OperationResult, u64)>; 3],
+}
+
+impl Notes {
+    /// Operations by what became of them.
+    pub(super) fn results(&self) -> impl Iterator<Item = (OperationResult, u64)> {
+        self.results.iter().flatten().copied()
+    }
+
+    fn add(&mut self, result: OperationResult) {
+        for place in &mut self.results {
+            match place {
+                Some((known, count)) if *known == result => return *count += 1,
+                Some(_) => {}
+                None => return *place = Some((result, 1)),
+            }
+        }
+    }
+
+    /// Notes operations that were accepted, now or before under the same key.
+    pub(super) fn accepted(&mut self, applied: &[Applied], replayed: bool, is_unique: impl Fn(usize) -> bool) {
+        for (index, applied) in applied.iter().enumerate() {
+            self.add(match applied.counted {
+                _ if replayed => OperationResult::Replayed,
+                true => OperationResult::Counted,
+                false if is_unique(index) => OperationResult::Duplicate,
+                false => OperationResult::Clamped,
+            });
+        }
+    }
+
+    /// Notes that `count` operations were refused.
+    pub(super) fn refused(&mut self, code: Code, count: usize) {
+        self.results = [Some((result_of(code), count as u64)), None, None];
+    }
+
+    /// Notes that one operation was refused, unless more is known.
+    pub(super) fn refused_unless_noted(&mut self, code: Code) {
+        if self.results().next().is_none() {
+            self.refused(code, 1);
+        }
+    }
+}
+
+/// Whether the counter counts users.
+pub(super) fn is_unique(table: &Table, name: &CounterName) -> bool {
+    table.read(name.as_str()).is_some_and(|reading| reading.definition.kind == crate::counter::Kind::Unique)
+}
+
+/// Under what a refusal is counted.
+fn result_of(code: Code) -> OperationResult {
+    match code {
+        Code::BadRequest
+        | Code::InvalidJson
+        | Code::UnknownField
+        | Code::InvalidValue
+        | Code::MissingUserId
+        | Code::InvalidUserId
+        | Code::InvalidMetadata
+        | Code::InvalidName
+        | Code::InvalidDefinition
+        | Code::InvalidAdjustment
+        | Code::InvalidBatch
+        | Code::InvalidQuery
+        | Code::InvalidIdempotencyKey
+        | Code::NotFound
+        | Code::MethodNotAllowed
+        | Code::RequestTimeout
+        | Code::BodyTooLarge
+        | Code::UriTooLong
+        | Code::UnsupportedMediaType
+        | Code::HeadersTooLarge => OperationResult::RefusedSyntax,
+        Code::Unauthorized | Code::Forbidden | Code::AdminDisabled | Code::OriginNotAllowed => {
+            OperationResult::RefusedAccess
+        }
+        Code::UnknownCounter | Code::TooManyCounters | Code::CounterDeleted | Code::CounterExpired => {
+            OperationResult::RefusedExistence
+        }
+        Code::WrongKind
+        | Code::BelowMinimum
+        | Code::AboveMaximum
+        | Code::DefinitionConflict
+        | Code::DefinedInConfig
+        | Code::BatchRefused
+        | Code::CorruptRecord => OperationResult::RefusedRules,
+        Code::IdempotencyKeyReused | Code::CorruptKey => OperationResult::RefusedKey,
+        Code::Overloaded | Code::TooManyConnections => OperationResult::RefusedOverload,
+        Code::ReadOnly | Code::ShuttingDown => OperationResult::RefusedMode,
+        Code::OutcomeUnknown => OperationResult::OutcomeUnknown,
+    }
+}

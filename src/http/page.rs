@@ -1,0 +1,107 @@
+//! The pages at the root: whether the server lives, whether it is ready, and its metrics.
+
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http::{HeaderValue, Response};
+use serde_json::{Value, json};
+
+use super::body::ReplyBody;
+use super::error::{Code, Problem};
+use super::notes::Notes;
+use super::router::Call;
+use super::stamp::rfc3339;
+use super::wire::{self, no_store};
+use crate::metrics;
+use crate::writer::ModeState;
+
+/// `GET /livez`: 200 while the process works.
+pub(super) async fn livez<B>(
+    call: &Call,
+    _: &str,
+    _: &Parts,
+    _: &mut B,
+    _: &mut Notes,
+) -> Result<Response<ReplyBody>, Problem> {
+    Ok(no_store(wire::answer(&call.request_id, &json!({"status": "ok"}))))
+}
+
+/// `GET /readyz?verbose&writes`: 200 while reads are served, and with `writes` while writes are.
+pub(super) async fn readyz<B>(
+    call: &Call,
+    _: &str,
+    parts: &Parts,
+    _: &mut B,
+    _: &mut Notes,
+) -> Result<Response<ReplyBody>, Problem> {
+    let query = parts.uri.query().unwrap_or("");
+    let asked = |name: &str| {
+        query.split('&').any(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            key == name && !matches!(value, "0" | "false")
+        })
+    };
+    let state = call.worker.shared.mode.state();
+    let problem = match state {
+        _ if call.worker.ticks.is_draining() => {
+            Some(Problem::new(Code::ShuttingDown, "the server is ending; send requests elsewhere"))
+        }
+        ModeState::ReadOnly { cause, .. } if asked("writes") => Some(Problem::read_only(cause)),
+        ModeState::ReadOnly { .. } | ModeState::Normal => None,
+    };
+    let details = if asked("verbose") { verbose(call, state) } else { Vec::new() };
+    match problem {
+        Some(mut problem) => {
+            // The cause is among the details already.
+            problem.extras.retain(|(member, _)| !details.iter().any(|(known, _)| known == member));
+            problem.extras.extend(details);
+            Err(problem)
+        }
+        None => {
+            let members = [("status", Value::from("ok"))].into_iter().chain(details);
+            let body = members.map(|(member, value)| (member.to_owned(), value)).collect();
+            Ok(no_store(wire::answer(&call.request_id, &Value::Object(body))))
+        }
+    }
+}
+
+/// The mode, its cause, since when, what brings it back, and what lags.
+fn verbose(call: &Call, state: ModeState) -> Vec<(&'static str, Value)> {
+    let shared = &call.worker.shared;
+    let look = shared.day.look();
+    let (mode, cause, since, remedy) = match state {
+        ModeState::Normal => ("normal", None, None, None),
+        ModeState::ReadOnly { cause, since } => {
+            ("read_only", Some(cause.as_str()), Some(rfc3339(since)), Some(cause.remedy()))
+        }
+    };
+    vec![
+        ("mode", json!(mode)),
+        ("cause", json!(cause)),
+        ("since", json!(since)),
+        ("remedy", json!(remedy)),
+        ("draining", json!(call.worker.ticks.is_draining())),
+        ("day", json!(look.day.to_string())),
+        ("epoch", json!(shared.table.epoch())),
+        ("revision", json!(shared.table.revision())),
+        ("lags", json!({"queued_operations": shared.intake.depth(), "clock_behind_ms": shared.day.behind_ms()})),
+    ]
+}
+
+/// `GET /metrics`: OpenMetrics text.
+pub(super) async fn metrics<B>(
+    call: &Call,
+    _: &str,
+    _: &Parts,
+    _: &mut B,
+    _: &mut Notes,
+) -> Result<Response<ReplyBody>, Problem> {
+    let mut text = String::with_capacity(32 * 1024);
+    if let Err(error) = call.worker.shared.metrics.encode(&mut text) {
+        tracing::error!(%error, "the metrics could not be written");
+    }
+    let mut reply = wire::Answer::new(&call.request_id, text.len() + 16);
+    reply.body().extend_from_slice(text.as_bytes());
+    let mut response = no_store(reply.finish(http::HeaderMap::new()));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
+    Ok(response)
+}

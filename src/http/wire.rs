@@ -1,0 +1,140 @@
+//! What successful calls answer, field for field.
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use serde_json::{Value, json};
+
+use super::body::ReplyBody;
+use super::json::{push_i64, push_text, push_u64};
+use super::request_id::{REQUEST_ID, push_request_id};
+use super::stamp::{DayFacts, rfc3339};
+use crate::counter::{Applied, Definition, RequestId, Reset};
+use crate::writer::Reading;
+
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// An answer under construction: the request's id and the body share one piece of memory.
+pub(super) struct Answer {
+    text: Vec<u8>,
+    id_len: usize,
+}
+
+impl Answer {
+    pub(super) fn new(request_id: &RequestId, capacity: usize) -> Self {
+        let mut text = Vec::with_capacity(capacity);
+        push_request_id(&mut text, request_id);
+        Self { id_len: text.len(), text }
+    }
+
+    /// Where the body is written to.
+    pub(super) fn body(&mut self) -> &mut Vec<u8> {
+        &mut self.text
+    }
+
+    /// The 200 with these headers; an old map saves a new one.
+    pub(super) fn finish(self, mut headers: HeaderMap) -> Response<ReplyBody> {
+        let mut body = Bytes::from(self.text);
+        let id = body.split_to(self.id_len.min(body.len()));
+        headers.clear();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        // Ids are printable ASCII, whoever made them.
+        headers.insert(REQUEST_ID, HeaderValue::from_maybe_shared(id).unwrap_or(HeaderValue::from_static("-")));
+        let mut response = Response::new(ReplyBody::Whole(body));
+        *response.headers_mut() = headers;
+        response
+    }
+}
+
+/// A 200 with a body that is JSON already.
+pub(super) fn answer(request_id: &RequestId, body: &Value) -> Response<ReplyBody> {
+    let mut answer = Answer::new(request_id, 256);
+    answer.body().extend_from_slice(body.to_string().as_bytes());
+    answer.finish(HeaderMap::new())
+}
+
+/// Marks an answer that may not be kept by anyone on its way.
+pub(super) fn no_store(mut response: Response<ReplyBody>) -> Response<ReplyBody> {
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Marks an answer that was given before.
+pub(super) fn mark_replayed(response: &mut Response<ReplyBody>, replayed: bool) {
+    if replayed {
+        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+}
+
+/// Appends the fields of an increment or decrement, without braces. `period` is its date, if any.
+pub(super) fn push_applied(out: &mut Vec<u8>, applied: &Applied, period: Option<&str>) {
+    out.extend_from_slice(b"\"current_value\":");
+    push_i64(out, applied.current_value);
+    out.extend_from_slice(if applied.counted { b",\"counted\":true,\"applied\":" } else { b",\"counted\":false,\"applied\":" });
+    push_i64(out, applied.applied);
+    out.extend_from_slice(b",\"revision\":");
+    push_u64(out, applied.revision);
+    push_period(out, period);
+    if applied.created {
+        out.extend_from_slice(b",\"created\":true");
+    }
+}
+
+fn push_period(out: &mut Vec<u8>, period: Option<&str>) {
+    match period {
+        None => out.extend_from_slice(b",\"period\":null"),
+        Some(period) => {
+            out.extend_from_slice(b",\"period\":\"");
+            out.extend_from_slice(period.as_bytes());
+            out.push(b'"');
+        }
+    }
+}
+
+/// Appends one counter as readers see it on the day of `facts`, with its definition if wanted, as a
+/// whole object but for its closing brace.
+pub(super) fn push_reading(out: &mut Vec<u8>, reading: &Reading, value: i64, epoch: u64, facts: &DayFacts) {
+    let daily = match reading.definition.reset {
+        Reset::Never => None,
+        Reset::Daily => Some(facts),
+    };
+    out.extend_from_slice(b"{\"name\":");
+    push_text(out, reading.name.as_str());
+    out.extend_from_slice(b",\"value\":");
+    push_i64(out, value);
+    let last_updated = daily.map_or(reading.changed_at, |day| reading.changed_at.max(day.start));
+    out.extend_from_slice(b",\"last_updated\":\"");
+    out.extend_from_slice(rfc3339(last_updated).as_bytes());
+    out.extend_from_slice(b"\",\"kind\":\"");
+    out.extend_from_slice(reading.definition.kind.as_str().as_bytes());
+    out.extend_from_slice(b"\",\"reset\":\"");
+    out.extend_from_slice(reading.definition.reset.as_str().as_bytes());
+    out.extend_from_slice(b"\",\"revision\":");
+    push_u64(out, reading.revision);
+    out.extend_from_slice(b",\"epoch\":");
+    push_u64(out, epoch);
+    push_period(out, daily.map(|day| &*day.text));
+    match daily {
+        None => out.extend_from_slice(b",\"resets_at\":null"),
+        Some(day) => {
+            out.extend_from_slice(b",\"resets_at\":\"");
+            out.extend_from_slice(day.end_text.as_bytes());
+            out.push(b'"');
+        }
+    }
+    out.extend_from_slice(b",\"stale\":false");
+}
+
+/// A definition, whole.
+pub(super) fn definition(definition: &Definition) -> Value {
+    let Definition { kind, reset, min, max, on_bound, expires_at, description } = definition;
+    json!({
+        "kind": kind.as_str(),
+        "reset": reset.as_str(),
+        "min": min,
+        "max": max,
+        "on_bound": on_bound.as_str(),
+        "expires_at": expires_at.map(rfc3339),
+        "description": description,
+    })
+}

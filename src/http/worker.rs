@@ -1,0 +1,225 @@
+//! What one runtime knows: the shared parts, its own counts and log lines, its connections.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use axum::Router;
+use http::Method;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::connection::{Connection, PhaseLimits, Ticks};
+use super::notes::Notes;
+use super::request_id::RequestIds;
+use super::stamp::DayMemo;
+use super::{HttpOptions, Shared};
+use crate::access_log::{AccessBuffer, Entry};
+use crate::counter::{CounterName, RequestId};
+use crate::metrics::{Route, Shard};
+
+/// The status under which a request is logged whose client left before the answer.
+const CLIENT_LEFT: u16 = 499;
+
+/// One runtime. All of it is used by its own thread; what is in a mutex is never waited for.
+pub(super) struct Worker {
+    pub(super) shared: Shared,
+    pub(super) options: Arc<HttpOptions>,
+    pub(super) router: Router,
+    pub(super) ids: Arc<RequestIds>,
+    pub(super) ticks: Arc<Ticks>,
+    pub(super) days: DayMemo,
+    /// Something ended that a drain waits for.
+    pub(super) ended: Notify,
+    limits: PhaseLimits,
+    observer: Mutex<Observer>,
+    connections: Mutex<HashMap<u64, Arc<Connection>>>,
+    /// Administrative calls under way, which may outlive their connection.
+    detached: AtomicUsize,
+}
+
+struct Observer {
+    shard: Shard,
+    log: AccessBuffer,
+}
+
+impl Worker {
+    pub(super) fn new(shared: Shared, options: Arc<HttpOptions>, router: Router) -> Self {
+        let ticks = |limit: std::time::Duration| u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
+        Self {
+            limits: PhaseLimits {
+                idle: ticks(options.idle_timeout),
+                head: ticks(options.header_timeout),
+                body: ticks(options.body_timeout),
+            },
+            observer: Mutex::new(Observer { shard: shared.metrics.shard(), log: shared.log.buffer() }),
+            connections: Mutex::default(),
+            detached: AtomicUsize::new(0),
+            ids: Arc::new(RequestIds::new()),
+            ticks: Arc::default(),
+            days: DayMemo::default(),
+            ended: Notify::new(),
+            shared,
+            options,
+            router,
+        }
+    }
+
+    /// Takes a connection in.
+    pub(super) fn admit(&self, number: u64, connection: Arc<Connection>) {
+        self.observer.lock().shard.connection_opened();
+        self.connections.lock().insert(number, connection);
+    }
+
+    /// Lets a connection go.
+    pub(super) fn dismiss(&self, number: u64) {
+        self.observer.lock().shard.connection_closed();
+        self.connections.lock().remove(&number);
+        self.ended.notify_one();
+    }
+
+    /// Looks for connections that are late, and hands the log lines on.
+    pub(super) fn sweep(&self) {
+        for connection in self.connections.lock().values() {
+            connection.judge(self.limits);
+        }
+        self.observer.lock().log.flush();
+    }
+
+    /// No connection is waited for any longer than its requests take.
+    pub(super) fn drain(&self) {
+        self.ticks.drain();
+        for connection in self.connections.lock().values() {
+            connection.wake();
+        }
+    }
+
+    /// Ends all connections at once.
+    pub(super) fn end_all(&self) {
+        for connection in self.connections.lock().values() {
+            connection.end();
+        }
+    }
+
+    /// Whether nothing is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.connections.lock().is_empty() && self.detached.load(Ordering::Relaxed) == 0
+    }
+
+    /// Runs `work` to its end even if whoever waits for it leaves.
+    pub(super) async fn detach<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        struct Under(Arc<Worker>);
+        impl Drop for Under {
+            fn drop(&mut self) {
+                self.0.detached.fetch_sub(1, Ordering::Relaxed);
+                self.0.ended.notify_one();
+            }
+        }
+        self.detached.fetch_add(1, Ordering::Relaxed);
+        let under = Under(Arc::clone(self));
+        let task = tokio::spawn(async move {
+            let _under = under;
+            work.await
+        });
+        task.await.ok()
+    }
+}
+
+/// A request from its head to its answer: counted and logged once, also if the client leaves.
+pub(super) struct InFlight {
+    worker: Arc<Worker>,
+    peer: SocketAddr,
+    started: Instant,
+    pub(super) method: Method,
+    pub(super) request_id: RequestId,
+    pub(super) route: Route,
+    pub(super) notes: Notes,
+    answered: bool,
+}
+
+impl InFlight {
+    pub(super) fn begin(worker: &Arc<Worker>, peer: SocketAddr, method: Method, request_id: RequestId) -> Self {
+        worker.observer.lock().shard.request_started();
+        Self {
+            worker: Arc::clone(worker),
+            peer,
+            started: Instant::now(),
+            method,
+            request_id,
+            route: Route::Unmatched,
+            notes: Notes::default(),
+            answered: false,
+        }
+    }
+
+    /// The request is answered.
+    pub(super) fn end(mut self, status: u16, bytes: u64) {
+        self.answered = true;
+        let took = self.started.elapsed();
+        let observer = self.worker.observer.lock();
+        observer.shard.request_ended(self.route, status, took);
+        for (result, operations) in self.notes.results() {
+            observer.shard.operations(result, operations);
+        }
+        self.log(&observer, status, bytes, took);
+    }
+
+    fn log(&self, observer: &Observer, status: u16, bytes: u64, took: std::time::Duration) {
+        if !observer.log.wants(status) || !is_api(self.route) {
+            return;
+        }
+        let mut made = Vec::new();
+        let request_id = match &self.request_id {
+            RequestId::Given(text) => text.as_bytes(),
+            RequestId::Made(_) => {
+                made.reserve(16);
+                super::request_id::push_request_id(&mut made, &self.request_id);
+                &made
+            }
+        };
+        observer.log.record(&Entry {
+            at_ms: self.worker.shared.day.look().wall_ms,
+            request_id,
+            method: self.method.as_str(),
+            route: self.route,
+            counter: self.notes.counter.as_ref().map(CounterName::as_str),
+            status,
+            took,
+            bytes,
+            peer: self.peer,
+        });
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if !self.answered {
+            let observer = self.worker.observer.lock();
+            observer.shard.request_abandoned();
+            self.log(&observer, CLIENT_LEFT, 0, self.started.elapsed());
+        }
+    }
+}
+
+/// Whether a request of this route gets a line. Probes and scrapes would drown the others.
+fn is_api(route: Route) -> bool {
+    match route {
+        Route::Increment
+        | Route::Decrement
+        | Route::Read
+        | Route::ReadMany
+        | Route::List
+        | Route::Batch
+        | Route::Reset
+        | Route::Adjust
+        | Route::Define
+        | Route::Delete
+        | Route::Unmatched => true,
+        Route::Livez | Route::Readyz | Route::Metrics => false,
+    }
+}

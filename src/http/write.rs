@@ -1,0 +1,131 @@
+//! Counting: increments, decrements and batches.
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, Response};
+use http_body::Body;
+
+use super::auth::{self, Access};
+use super::body::{self, ReplyBody};
+use super::error::Problem;
+use super::fingerprint::{self, Fingerprint};
+use super::notes::{Notes, is_unique};
+use super::parse;
+use super::router::Call;
+use super::wire::{Answer, mark_replayed, push_applied};
+use crate::counter::{Applied, Direction, Operation, Outcome};
+use crate::writer::{Command, Failure, Intake, Request};
+
+/// Bytes of the answer to one operation, at most in the common case.
+const ANSWER_BYTES: usize = 192;
+
+/// An increment or decrement. The request's headers become the answer's, which saves an allocation.
+pub(super) async fn change<B>(
+    call: &Call,
+    direction: Direction,
+    name: &str,
+    headers: &mut HeaderMap,
+    body: &mut B,
+    notes: &mut Notes,
+) -> Result<Response<ReplyBody>, Problem>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let named = parse::name(name);
+    notes.counter = named.as_ref().ok().cloned();
+    let body = admit(call, headers, body, call.worker.options.max_body).await?;
+    let operation = parse::change(&body)?;
+    let key = fingerprint::key(headers)?.map(|key| {
+        let request = Fingerprint::new("POST", word(direction), name);
+        request.change(operation.amount, operation.user_id.as_ref(), operation.metadata).bind(key)
+    });
+    let (amount, user_id) = (operation.amount, operation.user_id);
+    let operation = Operation { counter: named?, direction, amount, user_id };
+    if let Some(cause) = call.worker.shared.mode.refuses() {
+        return Err(Problem::read_only(cause));
+    }
+    let request = Request { command: Command::Apply(operation), key, request_id: call.request_id.clone() };
+    let answer = Intake::submit(request).await?;
+    let Outcome::Applied(applied) = answer.outcome else { return Err(Failure::OutcomeUnknown.into()) };
+    let counter = notes.counter.clone();
+    notes.accepted(&[applied], answer.replayed, |_| {
+        counter.as_ref().is_some_and(|name| is_unique(&call.worker.shared.table, name))
+    });
+    let mut reply = Answer::new(&call.request_id, ANSWER_BYTES);
+    reply.body().extend_from_slice(b"{\"success\":true,");
+    push_dated(call, reply.body(), &applied);
+    reply.body().push(b'}');
+    let mut response = reply.finish(std::mem::take(headers));
+    mark_replayed(&mut response, answer.replayed);
+    Ok(response)
+}
+
+/// All operations or none.
+pub(super) async fn batch<B>(
+    call: &Call,
+    _: &str,
+    parts: &Parts,
+    body: &mut B,
+    notes: &mut Notes,
+) -> Result<Response<ReplyBody>, Problem>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let body = admit(call, &parts.headers, body, call.worker.options.max_batch_body).await?;
+    let batch = parse::batch(&body)?;
+    let key = fingerprint::key(&parts.headers)?
+        .map(|key| Fingerprint::new("POST", "batch", "").batch(&batch.operations, &batch.metadata).bind(key));
+    if let Some(cause) = call.worker.shared.mode.refuses() {
+        return Err(Problem::read_only(cause));
+    }
+    let names: Vec<_> = batch.operations.iter().map(|operation| operation.counter.clone()).collect();
+    let command = Command::Batch(batch.operations.into());
+    let request = Request { command, key, request_id: call.request_id.clone() };
+    let answer = Intake::submit(request).await.map_err(Problem::from).inspect_err(|problem| {
+        notes.refused(problem.code, names.len());
+    })?;
+    let Outcome::Batch(results) = answer.outcome else { return Err(Failure::OutcomeUnknown.into()) };
+    notes.accepted(&results, answer.replayed, |index| {
+        names.get(index).is_some_and(|name| is_unique(&call.worker.shared.table, name))
+    });
+    let mut reply = Answer::new(&call.request_id, 64 + results.len() * ANSWER_BYTES);
+    reply.body().extend_from_slice(b"{\"success\":true,\"results\":[");
+    for (index, applied) in results.iter().enumerate() {
+        reply.body().extend_from_slice(if index == 0 { b"{" } else { b",{" });
+        push_dated(call, reply.body(), applied);
+        reply.body().push(b'}');
+    }
+    reply.body().extend_from_slice(b"]}");
+    let mut response = reply.finish(HeaderMap::new());
+    mark_replayed(&mut response, answer.replayed);
+    Ok(response)
+}
+
+/// Judges a write by origin, size, content type and token, and reads its body.
+async fn admit<B>(call: &Call, headers: &HeaderMap, body: &mut B, limit: usize) -> Result<Bytes, Problem>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    auth::check_origin(call.from)?;
+    body::check_headers(headers, limit)?;
+    call.worker.options.tokens.check(Access::Write, headers, None)?;
+    body::collect(body, limit, &call.connection).await
+}
+
+fn word(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Increment => "increment",
+        Direction::Decrement => "decrement",
+    }
+}
+
+/// Appends an operation's result with its period as a date.
+fn push_dated(call: &Call, out: &mut Vec<u8>, applied: &Applied) {
+    let worker = &call.worker;
+    match applied.period {
+        None => push_applied(out, applied, None),
+        Some(day) => {
+            worker.days.with(&worker.shared.day, day, |facts| push_applied(out, applied, Some(&facts.text)));
+        }
+    }
+}
