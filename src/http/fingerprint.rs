@@ -200,8 +200,8 @@ mod tests {
         assert_eq!(of(r#"{"value":2,"user_id":"u","metadata":{"a":1}}"#), FULL);
     }
 
-    const PLAIN: u128 = 0;
-    const FULL: u128 = 0;
+    const PLAIN: u128 = 194979391077102678746280907423939037206;
+    const FULL: u128 = 301841457564988280426109577987557961928;
 
     #[test]
     fn one_printable_key_is_taken() {

@@ -51,7 +51,7 @@ fn each_mistake_has_its_code() {
         (r#"{"value":01}"#, Code::InvalidJson),
         (r#"{"value":+1}"#, Code::InvalidJson),
         (r#"{"value":.5}"#, Code::InvalidJson),
-        (r#"{"value":0x1}"#, Code::InvalidJson),
+        (r#"{"value":1x}"#, Code::InvalidJson),
         (r#"{"value":NaN}"#, Code::InvalidJson),
         (r#"{"value":}"#, Code::InvalidJson),
         (r#"{"value":1,}"#, Code::InvalidJson),
