@@ -16,9 +16,17 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 const STEP: u64 = 100;
 
 fn start(dir: &std::path::Path) -> Running {
-    let unique = Definition { kind: Kind::Unique, reset: Reset::Daily, ..Definition::default() };
+    let unique = Definition {
+        kind: Kind::Unique,
+        reset: Reset::Daily,
+        ..Definition::default()
+    };
     Running::start(WriterOptions {
-        storage: StorageOptions { data_dir: dir.to_owned(), memory: 192 << 20, reserve: None },
+        storage: StorageOptions {
+            data_dir: dir.to_owned(),
+            memory: 192 << 20,
+            reserve: None,
+        },
         clock: Arc::new(SystemClock),
         calendar: Calendar::new("UTC", "00:00".parse().unwrap()).unwrap(),
         zone_is_written: true,
@@ -45,10 +53,20 @@ fn count(running: &Running, from: u64, count: u64) -> usize {
         direction: Direction::Increment,
         amount: 1,
         // Spread like random ids, so that neighbours in time are none in the key space.
-        user_id: Some(UserId::parse(&format!("{:016x}", user.wrapping_mul(0x9e37_79b9_7f4a_7c15))).unwrap()),
+        user_id: Some(
+            UserId::parse(&format!(
+                "{:016x}",
+                user.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            ))
+            .unwrap(),
+        ),
     });
     let command = Command::Batch(operations.collect());
-    let request = Request { command, key: None, request_id: RequestId::Made(0) };
+    let request = Request {
+        command,
+        key: None,
+        request_id: RequestId::Made(0),
+    };
     match running.intake.call(request).unwrap().outcome {
         Outcome::Batch(results) => results.iter().filter(|result| result.counted).count(),
         other => unreachable!("{other:?}"),

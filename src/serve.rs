@@ -115,8 +115,10 @@ pub fn writer_options(
     calendar: Calendar,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<WriterOptions> {
-    let zone_is_written =
-        !matches!(config.source("calendar.timezone"), None | Some(Source::Default));
+    let zone_is_written = !matches!(
+        config.source("calendar.timezone"),
+        None | Some(Source::Default)
+    );
     Ok(WriterOptions {
         storage: storage_options(config),
         clock,
@@ -157,8 +159,7 @@ pub fn storage_options(config: &Config) -> StorageOptions {
 /// # Errors
 /// When the zone is not known.
 pub fn calendar(config: &Config) -> anyhow::Result<Calendar> {
-    Calendar::new(&config.calendar.timezone, config.calendar.day_start)
-        .context("calendar.timezone")
+    Calendar::new(&config.calendar.timezone, config.calendar.day_start).context("calendar.timezone")
 }
 
 fn millis(duration: Duration) -> i64 {
@@ -253,12 +254,17 @@ fn notify(states: &[sd_notify::NotifyState<'_>]) {
 /// Waits for the first signal, then until requests in flight are answered or the time is over. A
 /// second signal ends the process at once: everything acknowledged is on disk already.
 fn wait_for_end(http: &HttpServer, drain_timeout: Duration) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let name = next(&mut terminate, &mut interrupt).await;
-        tracing::info!(signal = name, "ending: no new connections; requests in flight are answered");
+        tracing::info!(
+            signal = name,
+            "ending: no new connections; requests in flight are answered"
+        );
         notify(&[sd_notify::NotifyState::Stopping]);
         http.begin_drain();
         let deadline = Instant::now() + drain_timeout;

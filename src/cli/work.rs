@@ -31,7 +31,10 @@ pub(super) fn mode(args: &ModeArgs) -> Result<(), Failure> {
     let (config, warnings) = args.config.load()?;
     tell(&warnings);
     let read_only = args.mode.map(|mode| mode == WantedMode::ReadOnly);
-    let ask = Ask::Mode { read_only, accept_clock: args.accept_clock };
+    let ask = Ask::Mode {
+        read_only,
+        accept_clock: args.accept_clock,
+    };
     let told = control::ask(&config.storage.data_dir, &ask).context("the control socket")?;
     let told = told.ok_or_else(|| {
         anyhow!(
@@ -41,7 +44,9 @@ pub(super) fn mode(args: &ModeArgs) -> Result<(), Failure> {
     })?;
     match told {
         Told::Mode { causes, since } => print(&mode_text(&causes, since)),
-        Told::Corrupt { .. } | Told::Repaired { .. } | Told::Refused { .. } => Err(unexpected(told)),
+        Told::Corrupt { .. } | Told::Repaired { .. } | Told::Refused { .. } => {
+            Err(unexpected(told))
+        }
     }
 }
 
@@ -51,7 +56,10 @@ fn mode_text(causes: &[control::StandingCause], since: Option<i64>) -> String {
     }
     let mut text = match since.and_then(DateTime::<Utc>::from_timestamp_millis) {
         Some(since) => {
-            format!("read_only since {}\n", since.to_rfc3339_opts(SecondsFormat::Millis, true))
+            format!(
+                "read_only since {}\n",
+                since.to_rfc3339_opts(SecondsFormat::Millis, true)
+            )
         }
         None => "read_only\n".to_owned(),
     };
@@ -63,11 +71,20 @@ fn mode_text(causes: &[control::StandingCause], since: Option<i64>) -> String {
 
 /// Lists the counters that cannot be read, or sets one right.
 pub(super) fn repair(args: RepairArgs) -> Result<(), Failure> {
-    let RepairArgs { name, value, reason, config } = args;
+    let RepairArgs {
+        name,
+        value,
+        reason,
+        config,
+    } = args;
     let (config, warnings) = config.load()?;
     tell(&warnings);
     let ask = match (name, value) {
-        (Some(name), Some(value)) => Ask::Repair { name: name.to_string(), value, reason },
+        (Some(name), Some(value)) => Ask::Repair {
+            name: name.to_string(),
+            value,
+            reason,
+        },
         (Some(_), None) | (None, Some(_)) | (None, None) => Ask::Corrupt,
     };
     let told = match control::ask(&config.storage.data_dir, &ask).context("the control socket")? {
@@ -80,16 +97,21 @@ pub(super) fn repair(args: RepairArgs) -> Result<(), Failure> {
             let mut text = String::new();
             for counter in counters {
                 let _ = writeln!(text, "{}", counter.name);
-                for (what, bytes) in [("value", counter.value), ("definition", counter.definition)] {
-                    let _ = writeln!(text, "  {what:10}  {}", bytes.as_deref().unwrap_or("missing"));
+                for (what, bytes) in [("value", counter.value), ("definition", counter.definition)]
+                {
+                    let _ = writeln!(
+                        text,
+                        "  {what:10}  {}",
+                        bytes.as_deref().unwrap_or("missing")
+                    );
                 }
             }
             text.push_str("set one right with `counterd repair NAME --value NUMBER`\n");
             print(&text)
         }
-        Told::Repaired { value, revision } => {
-            print(&format!("repaired: the value is {value}, revision {revision}\n"))
-        }
+        Told::Repaired { value, revision } => print(&format!(
+            "repaired: the value is {value}, revision {revision}\n"
+        )),
         Told::Mode { .. } | Told::Refused { .. } => Err(unexpected(told)),
     }
 }

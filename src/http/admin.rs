@@ -41,14 +41,33 @@ where
     // A body that cannot be parsed carries no token; what is wrong with it is said to those who have
     // one.
     let object = Object::parse(&body);
-    let token = object.as_ref().ok().map(|object| object.text("admin_token", Code::InvalidValue));
-    let given = token.as_ref().and_then(|token| token.as_ref().ok()?.as_deref());
-    call.worker.options.tokens.check(Access::Admin, &parts.headers, given)?;
+    let token = object
+        .as_ref()
+        .ok()
+        .map(|object| object.text("admin_token", Code::InvalidValue));
+    let given = token
+        .as_ref()
+        .and_then(|token| token.as_ref().ok()?.as_deref());
+    call.worker
+        .options
+        .tokens
+        .check(Access::Admin, &parts.headers, given)?;
     object?.only(&["admin_token"])?;
     token.transpose()?;
-    let key = fingerprint::key(&parts.headers)?.map(|key| Fingerprint::new("POST", "reset", name).bind(key));
+    let key = fingerprint::key(&parts.headers)?
+        .map(|key| Fingerprint::new("POST", "reset", name).bind(key));
     let counter = named?;
-    run(call, "reset", String::new(), &counter, Command::Reset { counter: counter.clone() }, key).await
+    run(
+        call,
+        "reset",
+        String::new(),
+        &counter,
+        Command::Reset {
+            counter: counter.clone(),
+        },
+        key,
+    )
+    .await
 }
 
 /// `POST /api/v1/counter/{name}/adjust`
@@ -72,18 +91,31 @@ where
         (Some(value), None) => Adjustment::To(value),
         (None, Some(delta)) => Adjustment::By(delta),
         (Some(_), Some(_)) | (None, None) => {
-            return Err(Problem::new(Code::InvalidAdjustment, "send exactly one of `value` and `delta`"));
+            return Err(Problem::new(
+                Code::InvalidAdjustment,
+                "send exactly one of `value` and `delta`",
+            ));
         }
     };
-    let reason = object.text("reason", Code::InvalidAdjustment)?.unwrap_or_default();
-    if reason.trim().is_empty() || reason.len() > MAX_REASON || reason.chars().any(char::is_control) {
+    let reason = object
+        .text("reason", Code::InvalidAdjustment)?
+        .unwrap_or_default();
+    if reason.trim().is_empty() || reason.len() > MAX_REASON || reason.chars().any(char::is_control)
+    {
         let detail = "send a `reason` of 1 to 1000 bytes without control characters";
         return Err(Problem::new(Code::InvalidAdjustment, detail));
     }
-    let key = fingerprint::key(&parts.headers)?
-        .map(|key| Fingerprint::new("POST", "adjust", name).adjust(adjustment, &reason).bind(key));
+    let key = fingerprint::key(&parts.headers)?.map(|key| {
+        Fingerprint::new("POST", "adjust", name)
+            .adjust(adjustment, &reason)
+            .bind(key)
+    });
     let counter = named?;
-    let command = Command::Adjust { counter: counter.clone(), adjustment, reason: reason.as_str().into() };
+    let command = Command::Adjust {
+        counter: counter.clone(),
+        adjustment,
+        reason: reason.as_str().into(),
+    };
     run(call, "adjust", reason, &counter, command, key).await
 }
 
@@ -101,10 +133,24 @@ where
     let named = note(name, notes);
     let body = admit(call, parts, body).await?;
     let definition = Box::new(definition(&Object::parse(&body)?)?);
-    let key = fingerprint::key(&parts.headers)?
-        .map(|key| Fingerprint::new("PUT", "define", name).define(&definition).bind(key));
+    let key = fingerprint::key(&parts.headers)?.map(|key| {
+        Fingerprint::new("PUT", "define", name)
+            .define(&definition)
+            .bind(key)
+    });
     let counter = named?;
-    run(call, "define", String::new(), &counter, Command::Define { counter: counter.clone(), definition }, key).await
+    run(
+        call,
+        "define",
+        String::new(),
+        &counter,
+        Command::Define {
+            counter: counter.clone(),
+            definition,
+        },
+        key,
+    )
+    .await
 }
 
 /// `DELETE /api/v1/counter/{name}`
@@ -117,10 +163,24 @@ pub(super) async fn delete<B>(
 ) -> Result<Response<ReplyBody>, Problem> {
     let named = note(name, notes);
     auth::check_origin(call.from)?;
-    call.worker.options.tokens.check(Access::Admin, &parts.headers, None)?;
-    let key = fingerprint::key(&parts.headers)?.map(|key| Fingerprint::new("DELETE", "delete", name).bind(key));
+    call.worker
+        .options
+        .tokens
+        .check(Access::Admin, &parts.headers, None)?;
+    let key = fingerprint::key(&parts.headers)?
+        .map(|key| Fingerprint::new("DELETE", "delete", name).bind(key));
     let counter = named?;
-    run(call, "delete", String::new(), &counter, Command::Delete { counter: counter.clone() }, key).await
+    run(
+        call,
+        "delete",
+        String::new(),
+        &counter,
+        Command::Delete {
+            counter: counter.clone(),
+        },
+        key,
+    )
+    .await
 }
 
 fn note(name: &str, notes: &mut Notes) -> Result<CounterName, Problem> {
@@ -137,14 +197,25 @@ where
     let limit = call.worker.options.max_body;
     auth::check_origin(call.from)?;
     body::check_headers(&parts.headers, limit)?;
-    call.worker.options.tokens.check(Access::Admin, &parts.headers, None)?;
+    call.worker
+        .options
+        .tokens
+        .check(Access::Admin, &parts.headers, None)?;
     body::collect(body, limit, &call.connection).await
 }
 
 /// Reads the whole of a definition; what is absent takes its default.
 fn definition(object: &Object<'_>) -> Result<Definition, Problem> {
     const CODE: Code = Code::InvalidDefinition;
-    object.only(&["kind", "reset", "min", "max", "on_bound", "expires_at", "description"])?;
+    object.only(&[
+        "kind",
+        "reset",
+        "min",
+        "max",
+        "on_bound",
+        "expires_at",
+        "description",
+    ])?;
     let default = Definition::default();
     let kinds = [Kind::Gauge, Kind::Sum, Kind::Unique];
     let expires_at = object.text("expires_at", CODE)?.map(|text| {
@@ -152,17 +223,28 @@ fn definition(object: &Object<'_>) -> Result<Definition, Problem> {
         parse_rfc3339(&text).ok_or_else(|| Problem::new(CODE, detail))
     });
     let definition = Definition {
-        kind: object.word("kind", &kinds, Kind::as_str, CODE)?.unwrap_or(default.kind),
-        reset: object.word("reset", &[Reset::Never, Reset::Daily], Reset::as_str, CODE)?.unwrap_or(default.reset),
+        kind: object
+            .word("kind", &kinds, Kind::as_str, CODE)?
+            .unwrap_or(default.kind),
+        reset: object
+            .word("reset", &[Reset::Never, Reset::Daily], Reset::as_str, CODE)?
+            .unwrap_or(default.reset),
         min: object.integer("min", CODE)?.unwrap_or(default.min),
         max: object.integer("max", CODE)?.unwrap_or(default.max),
         on_bound: object
-            .word("on_bound", &[OnBound::Refuse, OnBound::Clamp], OnBound::as_str, CODE)?
+            .word(
+                "on_bound",
+                &[OnBound::Refuse, OnBound::Clamp],
+                OnBound::as_str,
+                CODE,
+            )?
             .unwrap_or(default.on_bound),
         expires_at: expires_at.transpose()?,
         description: object.text("description", CODE)?,
     };
-    definition.check().map_err(|fault| Problem::new(CODE, fault.to_string()))?;
+    definition
+        .check()
+        .map_err(|fault| Problem::new(CODE, fault.to_string()))?;
     Ok(definition)
 }
 
@@ -181,7 +263,11 @@ async fn run(
     }
     let (own, counter) = (call.clone(), counter.clone());
     let work = async move {
-        let request = Request { command, key, request_id: own.request_id.clone() };
+        let request = Request {
+            command,
+            key,
+            request_id: own.request_id.clone(),
+        };
         let answer = Intake::submit(request).await.map_err(Problem::from);
         audit(&own, action, &reason, &counter, &answer);
         let answer = answer?;
@@ -198,7 +284,12 @@ fn respond(
     answer: crate::writer::Answer,
 ) -> Result<Response<ReplyBody>, Problem> {
     let (status, body) = match answer.outcome {
-        Outcome::Set { previous_value, current_value, revision, period } => {
+        Outcome::Set {
+            previous_value,
+            current_value,
+            revision,
+            period,
+        } => {
             let period = period.map(|day| day.to_string());
             let body = json!({
                 "success": true,
@@ -209,18 +300,34 @@ fn respond(
             });
             (StatusCode::OK, body)
         }
-        Outcome::Defined { definition, started, revision, previous: _ } => {
+        Outcome::Defined {
+            definition,
+            started,
+            revision,
+            previous: _,
+        } => {
             let body = json!({
                 "success": true,
                 "name": counter.as_str(),
                 "definition": wire::definition(&definition),
                 "revision": revision,
             });
-            (if started { StatusCode::CREATED } else { StatusCode::OK }, body)
+            (
+                if started {
+                    StatusCode::CREATED
+                } else {
+                    StatusCode::OK
+                },
+                body,
+            )
         }
-        Outcome::Deleted { final_value, revision } => {
-            (StatusCode::OK, json!({"success": true, "final_value": final_value, "revision": revision}))
-        }
+        Outcome::Deleted {
+            final_value,
+            revision,
+        } => (
+            StatusCode::OK,
+            json!({"success": true, "final_value": final_value, "revision": revision}),
+        ),
         Outcome::Applied(_) | Outcome::Batch(_) => return Err(Failure::OutcomeUnknown.into()),
     };
     let mut response = wire::answer(&call.request_id, &body);
@@ -240,7 +347,11 @@ fn audit(
     let (result, before, after) = match answer {
         Ok(answer) => {
             let (before, after) = before_and_after(&answer.outcome);
-            (if answer.replayed { "replayed" } else { "done" }, before, after)
+            (
+                if answer.replayed { "replayed" } else { "done" },
+                before,
+                after,
+            )
         }
         Err(problem) => (problem.code.as_str(), Value::Null, Value::Null),
     };
@@ -260,9 +371,19 @@ fn audit(
 
 fn before_and_after(outcome: &Outcome) -> (Value, Value) {
     match outcome {
-        Outcome::Set { previous_value, current_value, .. } => ((*previous_value).into(), (*current_value).into()),
-        Outcome::Defined { definition, previous, .. } => {
-            let previous = previous.as_ref().map_or(Value::Null, |previous| wire::definition(previous));
+        Outcome::Set {
+            previous_value,
+            current_value,
+            ..
+        } => ((*previous_value).into(), (*current_value).into()),
+        Outcome::Defined {
+            definition,
+            previous,
+            ..
+        } => {
+            let previous = previous
+                .as_ref()
+                .map_or(Value::Null, |previous| wire::definition(previous));
             (previous, wire::definition(definition))
         }
         Outcome::Deleted { final_value, .. } => ((*final_value).into(), Value::Null),
@@ -319,7 +440,10 @@ mod tests {
             assert_eq!(read(bad), Err(Code::InvalidDefinition), "{bad}");
         }
         assert_eq!(read(r#"{"knid":"sum"}"#), Err(Code::UnknownField));
-        assert_eq!(read(r#"{"kind":"sum","kind":"sum"}"#), Err(Code::InvalidJson));
+        assert_eq!(
+            read(r#"{"kind":"sum","kind":"sum"}"#),
+            Err(Code::InvalidJson)
+        );
         assert_eq!(read("[]"), Err(Code::InvalidJson));
     }
 }

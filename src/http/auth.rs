@@ -38,18 +38,22 @@ impl Access {
 /// Compares without telling by its time where two secrets differ; it takes as long as `given` is.
 fn same(secret: &SecretString, given: &[u8]) -> bool {
     let secret = secret.expose_secret().as_bytes();
-    let differing = secret
-        .iter()
-        .cycle()
-        .zip(given)
-        .fold(u8::from(secret.len() != given.len()), |differing, (a, b)| black_box(differing | (a ^ b)));
+    let differing = secret.iter().cycle().zip(given).fold(
+        u8::from(secret.len() != given.len()),
+        |differing, (a, b)| black_box(differing | (a ^ b)),
+    );
     !secret.is_empty() && differing == 0
 }
 
 impl Tokens {
     /// Whether a call may be made with the tokens that came with it: in the header, and for a reset
     /// also in the body.
-    pub(super) fn check(&self, access: Access, headers: &HeaderMap, in_body: Option<&str>) -> Result<(), Problem> {
+    pub(super) fn check(
+        &self,
+        access: Access,
+        headers: &HeaderMap,
+        in_body: Option<&str>,
+    ) -> Result<(), Problem> {
         let guard = match access {
             Access::Read => &self.read,
             Access::Write => &self.write,
@@ -71,7 +75,11 @@ impl Tokens {
                 matched | secret.as_ref().is_some_and(|secret| same(secret, token))
             })
         };
-        let (admin, write, read) = (matches(&self.admin), matches(&self.write), matches(&self.read));
+        let (admin, write, read) = (
+            matches(&self.admin),
+            matches(&self.write),
+            matches(&self.read),
+        );
         let enough = match access {
             Access::Read => admin | read,
             Access::Write => admin | write,
@@ -82,7 +90,10 @@ impl Tokens {
         }
         let setting = access.setting();
         Err(if admin | write | read {
-            Problem::new(Code::Forbidden, format!("this token does not allow this call; it needs `{setting}`"))
+            Problem::new(
+                Code::Forbidden,
+                format!("this token does not allow this call; it needs `{setting}`"),
+            )
         } else {
             let detail = format!("send `Authorization: Bearer` with the token of `{setting}`");
             Problem::new(Code::Unauthorized, detail)
@@ -94,7 +105,9 @@ impl Tokens {
 /// mean.
 fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let mut all = headers.get_all(AUTHORIZATION).iter();
-    let (Some(value), None) = (all.next(), all.next()) else { return None };
+    let (Some(value), None) = (all.next(), all.next()) else {
+        return None;
+    };
     let (scheme, token) = value.as_bytes().split_at_checked(6)?;
     let token = token.strip_prefix(b" ")?.trim_ascii();
     (scheme.eq_ignore_ascii_case(b"bearer") && !token.is_empty()).then_some(token)
@@ -114,28 +127,49 @@ pub(super) enum From {
 /// Judges a request's `Origin`.
 pub(super) fn origin(headers: &HeaderMap, uri: &Uri, allowed: &[String]) -> From {
     let mut all = headers.get_all(ORIGIN).iter();
-    let Some(origin) = all.next() else { return From::Home };
-    let Ok(origin) = origin.to_str() else { return From::Stranger };
+    let Some(origin) = all.next() else {
+        return From::Home;
+    };
+    let Ok(origin) = origin.to_str() else {
+        return From::Stranger;
+    };
     if all.next().is_some() {
         return From::Stranger;
     }
-    if allowed.iter().any(|friend| friend.eq_ignore_ascii_case(origin)) {
+    if allowed
+        .iter()
+        .any(|friend| friend.eq_ignore_ascii_case(origin))
+    {
         return From::Friend;
     }
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).or(uri.authority().map(Authority::as_str));
-    if host.is_some_and(|host| is_own(origin, host)) { From::Home } else { From::Stranger }
+    let host = headers
+        .get(HOST)
+        .and_then(|host| host.to_str().ok())
+        .or(uri.authority().map(Authority::as_str));
+    if host.is_some_and(|host| is_own(origin, host)) {
+        From::Home
+    } else {
+        From::Stranger
+    }
 }
 
 /// Whether the origin is the host that the request was sent to. A proxy may have ended TLS, so that
 /// only host and port are compared, each scheme's default port being no port.
 fn is_own(origin: &str, host: &str) -> bool {
-    let Some((scheme, authority)) = origin.split_once("://") else { return false };
+    let Some((scheme, authority)) = origin.split_once("://") else {
+        return false;
+    };
     let port = match scheme {
         "http" => ":80",
         "https" => ":443",
         _ => return false,
     };
-    let bare = |authority: &str| authority.strip_suffix(port).unwrap_or(authority).to_ascii_lowercase();
+    let bare = |authority: &str| {
+        authority
+            .strip_suffix(port)
+            .unwrap_or(authority)
+            .to_ascii_lowercase()
+    };
     bare(authority) == bare(host)
 }
 
@@ -151,7 +185,11 @@ pub(super) fn check_origin(from: From) -> Result<(), Problem> {
 }
 
 /// Tells browsers that a friend's page may read the answer.
-pub(super) fn let_read(response: &mut Response<ReplyBody>, from: From, origin: Option<&HeaderValue>) {
+pub(super) fn let_read(
+    response: &mut Response<ReplyBody>,
+    from: From,
+    origin: Option<&HeaderValue>,
+) {
     let headers = response.headers_mut();
     headers.append(VARY, HeaderValue::from_static("Origin"));
     if let (From::Friend, Some(origin)) = (from, origin) {
@@ -168,7 +206,10 @@ pub(super) fn preflight() -> Response<ReplyBody> {
     let mut response = Response::new(ReplyBody::Whole(bytes::Bytes::new()));
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
-    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, PUT, DELETE"));
+    headers.insert(
+        ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static("GET, POST, PUT, DELETE"),
+    );
     headers.insert(
         ACCESS_CONTROL_ALLOW_HEADERS,
         HeaderValue::from_static("Authorization, Content-Type, Idempotency-Key, X-Request-Id"),
@@ -183,7 +224,11 @@ mod tests {
 
     fn tokens(admin: Option<&str>, write: Option<&str>, read: Option<&str>) -> Tokens {
         let secret = |text: Option<&str>| text.map(|text| SecretString::from(text.to_owned()));
-        Tokens { admin: secret(admin), write: secret(write), read: secret(read) }
+        Tokens {
+            admin: secret(admin),
+            write: secret(write),
+            read: secret(read),
+        }
     }
 
     fn code(tokens: &Tokens, access: Access, authorization: &str) -> Option<Code> {
@@ -191,7 +236,10 @@ mod tests {
         if !authorization.is_empty() {
             headers.insert(AUTHORIZATION, HeaderValue::from_str(authorization).unwrap());
         }
-        tokens.check(access, &headers, None).err().map(|problem| problem.code)
+        tokens
+            .check(access, &headers, None)
+            .err()
+            .map(|problem| problem.code)
     }
 
     #[test]
@@ -215,7 +263,11 @@ mod tests {
             (Access::Admin, "Bearer wri", Some(Code::Forbidden)),
             (Access::Admin, "Bearer no", Some(Code::Unauthorized)),
         ] {
-            assert_eq!(code(&all, access, authorization), want, "{access:?} {authorization}");
+            assert_eq!(
+                code(&all, access, authorization),
+                want,
+                "{access:?} {authorization}"
+            );
         }
     }
 
@@ -224,21 +276,36 @@ mod tests {
         let none = tokens(None, None, None);
         assert_eq!(code(&none, Access::Read, ""), None);
         assert_eq!(code(&none, Access::Write, "Bearer whatever"), None);
-        assert_eq!(code(&none, Access::Admin, "Bearer whatever"), Some(Code::AdminDisabled));
+        assert_eq!(
+            code(&none, Access::Admin, "Bearer whatever"),
+            Some(Code::AdminDisabled)
+        );
         let empty = tokens(Some(""), None, None);
-        assert_eq!(code(&empty, Access::Admin, "Bearer x"), Some(Code::Unauthorized));
+        assert_eq!(
+            code(&empty, Access::Admin, "Bearer x"),
+            Some(Code::Unauthorized)
+        );
     }
 
     #[test]
     fn a_reset_may_bring_its_token_in_the_body() {
         let all = tokens(Some("adm"), Some("wri"), None);
-        assert_eq!(all.check(Access::Admin, &HeaderMap::new(), Some("adm")), Ok(()));
+        assert_eq!(
+            all.check(Access::Admin, &HeaderMap::new(), Some("adm")),
+            Ok(())
+        );
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, HeaderValue::from_static("Bearer wri"));
         assert_eq!(all.check(Access::Admin, &headers, Some("adm")), Ok(()));
-        assert_eq!(all.check(Access::Admin, &headers, None).unwrap_err().code, Code::Forbidden);
+        assert_eq!(
+            all.check(Access::Admin, &headers, None).unwrap_err().code,
+            Code::Forbidden
+        );
         headers.append(AUTHORIZATION, HeaderValue::from_static("Bearer adm"));
-        assert_eq!(all.check(Access::Admin, &headers, None).unwrap_err().code, Code::Unauthorized);
+        assert_eq!(
+            all.check(Access::Admin, &headers, None).unwrap_err().code,
+            Code::Unauthorized
+        );
     }
 
     #[test]
@@ -260,7 +327,11 @@ mod tests {
             ("http://localhost", "localhost:8080", From::Stranger),
             ("https://game.example", "localhost:8080", From::Friend),
             ("http://game.example", "localhost:8080", From::Stranger),
-            ("https://game.example.evil", "localhost:8080", From::Stranger),
+            (
+                "https://game.example.evil",
+                "localhost:8080",
+                From::Stranger,
+            ),
             ("null", "localhost:8080", From::Stranger),
             ("localhost:8080", "localhost:8080", From::Stranger),
             ("file://localhost:8080", "localhost:8080", From::Stranger),

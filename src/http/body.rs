@@ -58,12 +58,18 @@ impl Body for ReplyBody {
 /// Judges what the headers say of the body: its size, then its type.
 pub(super) fn check_headers(headers: &HeaderMap, limit: usize) -> Result<(), Problem> {
     if let Some(declared) = headers.get(CONTENT_LENGTH) {
-        let declared = declared.to_str().ok().and_then(|text| text.parse::<u64>().ok());
+        let declared = declared
+            .to_str()
+            .ok()
+            .and_then(|text| text.parse::<u64>().ok());
         if declared.is_none_or(|declared| declared > limit as u64) {
             return Err(too_large(limit));
         }
     }
-    if headers.get(CONTENT_TYPE).is_some_and(|content_type| !is_json(content_type)) {
+    if headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|content_type| !is_json(content_type))
+    {
         return Err(Problem::new(
             Code::UnsupportedMediaType,
             "the body must be JSON in UTF-8: send `Content-Type: application/json`",
@@ -71,7 +77,10 @@ pub(super) fn check_headers(headers: &HeaderMap, limit: usize) -> Result<(), Pro
     }
     let encoded = |encoding: &HeaderValue| !encoding.as_bytes().eq_ignore_ascii_case(b"identity");
     if headers.get(CONTENT_ENCODING).is_some_and(encoded) {
-        return Err(Problem::new(Code::UnsupportedMediaType, "a body with `Content-Encoding` is not taken"));
+        return Err(Problem::new(
+            Code::UnsupportedMediaType,
+            "a body with `Content-Encoding` is not taken",
+        ));
     }
     Ok(())
 }
@@ -80,7 +89,9 @@ fn is_json(content_type: &HeaderValue) -> bool {
     if content_type == "application/json" {
         return true;
     }
-    let Ok(text) = content_type.to_str() else { return false };
+    let Ok(text) = content_type.to_str() else {
+        return false;
+    };
     let mut parts = text.split(';').map(|part| part.trim_matches([' ', '\t']));
     let essence = parts.next().unwrap_or("").to_ascii_lowercase();
     let is_json = essence == "application/json"
@@ -96,7 +107,11 @@ fn is_json(content_type: &HeaderValue) -> bool {
 }
 
 /// Reads the whole body. The common body is one frame, which is passed on without a copy.
-pub(super) async fn collect<B>(body: &mut B, limit: usize, connection: &Connection) -> Result<Bytes, Problem>
+pub(super) async fn collect<B>(
+    body: &mut B,
+    limit: usize,
+    connection: &Connection,
+) -> Result<Bytes, Problem>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -109,7 +124,11 @@ where
     collected
 }
 
-async fn collect_frames<B>(body: &mut B, limit: usize, connection: &Connection) -> Result<Bytes, Problem>
+async fn collect_frames<B>(
+    body: &mut B,
+    limit: usize,
+    connection: &Connection,
+) -> Result<Bytes, Problem>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -133,7 +152,11 @@ where
             break;
         }
     }
-    Ok(if rest.is_empty() { first } else { rest.freeze() })
+    Ok(if rest.is_empty() {
+        first
+    } else {
+        rest.freeze()
+    })
 }
 
 /// The next piece of the body; none at its end.
@@ -146,7 +169,9 @@ where
             if connection.body_is_late() {
                 return Poll::Ready(Some(Err(late())));
             }
-            Pin::new(&mut *body).poll_frame(context).map_err(|_| broken())
+            Pin::new(&mut *body)
+                .poll_frame(context)
+                .map_err(|_| broken())
         });
         match frame.await.transpose()? {
             None => return Ok(None),
@@ -186,16 +211,24 @@ where
 }
 
 fn too_large(limit: usize) -> Problem {
-    Problem::new(Code::BodyTooLarge, format!("the body may have at most {limit} bytes; send less at a time"))
+    Problem::new(
+        Code::BodyTooLarge,
+        format!("the body may have at most {limit} bytes; send less at a time"),
+    )
 }
 
 fn late() -> Problem {
-    let detail = "the body did not arrive in time, nothing was counted; send the request again, whole";
+    let detail =
+        "the body did not arrive in time, nothing was counted; send the request again, whole";
     Problem::new(Code::RequestTimeout, detail).closing()
 }
 
 fn broken() -> Problem {
-    Problem::new(Code::BadRequest, "the body ended early or its chunks are malformed").closing()
+    Problem::new(
+        Code::BadRequest,
+        "the body ended early or its chunks are malformed",
+    )
+    .closing()
 }
 
 #[cfg(test)]
@@ -215,22 +248,48 @@ mod tests {
             "application/json;charset=\"UTF-8\"",
             "application/vnd.game+json",
         ] {
-            assert_eq!(check_headers(&with(CONTENT_TYPE, good), 10), Ok(()), "{good}");
+            assert_eq!(
+                check_headers(&with(CONTENT_TYPE, good), 10),
+                Ok(()),
+                "{good}"
+            );
         }
-        for bad in ["", "text/plain", "application/jsonp", "application/json; charset=latin1", "json", "text/json+x", "\u{fe}"] {
+        for bad in [
+            "",
+            "text/plain",
+            "application/jsonp",
+            "application/json; charset=latin1",
+            "json",
+            "text/json+x",
+            "\u{fe}",
+        ] {
             let problem = check_headers(&with(CONTENT_TYPE, bad), 10).unwrap_err();
             assert_eq!(problem.code, Code::UnsupportedMediaType, "{bad}");
         }
         assert_eq!(check_headers(&HeaderMap::new(), 10), Ok(()));
-        assert_eq!(check_headers(&with(CONTENT_ENCODING, "Identity"), 10), Ok(()));
-        assert_eq!(check_headers(&with(CONTENT_ENCODING, "gzip"), 10).unwrap_err().code, Code::UnsupportedMediaType);
+        assert_eq!(
+            check_headers(&with(CONTENT_ENCODING, "Identity"), 10),
+            Ok(())
+        );
+        assert_eq!(
+            check_headers(&with(CONTENT_ENCODING, "gzip"), 10)
+                .unwrap_err()
+                .code,
+            Code::UnsupportedMediaType
+        );
     }
 
     #[test]
     fn a_declared_size_is_judged_before_the_type() {
         let mut headers = with(CONTENT_LENGTH, "11");
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-        assert_eq!(check_headers(&headers, 10).unwrap_err().code, Code::BodyTooLarge);
-        assert_eq!(check_headers(&headers, 11).unwrap_err().code, Code::UnsupportedMediaType);
+        assert_eq!(
+            check_headers(&headers, 10).unwrap_err().code,
+            Code::BodyTooLarge
+        );
+        assert_eq!(
+            check_headers(&headers, 11).unwrap_err().code,
+            Code::UnsupportedMediaType
+        );
     }
 }

@@ -157,7 +157,10 @@ impl Connection {
 
     /// Tells the connection if its phase has lasted too long.
     pub(super) fn judge(&self, limits: PhaseLimits) {
-        let lasted = self.ticks.now().wrapping_sub(self.since.load(Ordering::Relaxed));
+        let lasted = self
+            .ticks
+            .now()
+            .wrapping_sub(self.since.load(Ordering::Relaxed));
         let (limit, order) = match self.phase() {
             Phase::Idle => (limits.idle, Order::End),
             Phase::Head => (limits.head, Order::TooLate),
@@ -237,8 +240,17 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, connection: Arc<Connection>, ids: Arc<RequestIds>) -> Self {
-        Self { stream, connection, ids, instead: Bytes::new() }
+    pub(super) fn new(
+        stream: TcpStream,
+        connection: Arc<Connection>,
+        ids: Arc<RequestIds>,
+    ) -> Self {
+        Self {
+            stream,
+            connection,
+            ids,
+            instead: Bytes::new(),
+        }
     }
 
     /// Says that the head is late, if the client takes it at once.
@@ -252,7 +264,11 @@ impl Socket {
     /// Whether the kernel holds nothing that was not read.
     fn nothing_waits(&self) -> bool {
         let mut byte = [0u8; 1];
-        match rustix::net::recv(&self.stream, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+        match rustix::net::recv(
+            &self.stream,
+            &mut byte,
+            RecvFlags::PEEK | RecvFlags::DONTWAIT,
+        ) {
             Ok((_, waiting)) => waiting == 0,
             Err(_) => true,
         }
@@ -274,8 +290,13 @@ impl Socket {
 /// The problem that stands behind an answer of hyper's own: those have a status and no body, which
 /// none of ours has.
 fn made_by_hyper(answer: &[u8]) -> Option<Problem> {
-    let rest = answer.strip_prefix(b"HTTP/1.1 4").or_else(|| answer.strip_prefix(b"HTTP/1.0 4"))?;
-    let (status, rest) = (rest.first_chunk::<2>()?, rest.splitn(2, |&byte| byte == b'\n').nth(1)?);
+    let rest = answer
+        .strip_prefix(b"HTTP/1.1 4")
+        .or_else(|| answer.strip_prefix(b"HTTP/1.0 4"))?;
+    let (status, rest) = (
+        rest.first_chunk::<2>()?,
+        rest.splitn(2, |&byte| byte == b'\n').nth(1)?,
+    );
     if !rest.starts_with(b"content-length: 0\r\n") {
         return None;
     }
@@ -284,8 +305,14 @@ fn made_by_hyper(answer: &[u8]) -> Option<Problem> {
             Code::BadRequest,
             "the request line, a header or the body's framing is malformed; speak HTTP/1.1",
         )),
-        b"14" => Some(Problem::new(Code::UriTooLong, "the path and query are too long")),
-        b"31" => Some(Problem::new(Code::HeadersTooLarge, "the headers are too large; send fewer or shorter ones")),
+        b"14" => Some(Problem::new(
+            Code::UriTooLong,
+            "the path and query are too long",
+        )),
+        b"31" => Some(Problem::new(
+            Code::HeadersTooLarge,
+            "the headers are too large; send fewer or shorter ones",
+        )),
         _ => None,
     }
 }
@@ -312,7 +339,11 @@ impl AsyncRead for Socket {
 }
 
 impl AsyncWrite for Socket {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, answer: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        answer: &[u8],
+    ) -> Poll<io::Result<usize>> {
         if let Some(problem) = made_by_hyper(answer) {
             self.instead = problem.to_wire(&self.ids.make()).into();
             return Poll::Ready(Ok(answer.len()));

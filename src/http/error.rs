@@ -167,7 +167,12 @@ pub(super) struct Problem {
 
 impl Problem {
     pub(super) fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into(), extras: Vec::new(), close: false }
+        Self {
+            code,
+            detail: detail.into(),
+            extras: Vec::new(),
+            close: false,
+        }
     }
 
     pub(super) fn with(mut self, member: &'static str, value: impl Into<Value>) -> Self {
@@ -181,7 +186,10 @@ impl Problem {
     }
 
     pub(super) fn read_only(cause: Cause) -> Self {
-        let detail = format!("writes are refused (cause `{}`); reads are served; retry later", cause.as_str());
+        let detail = format!(
+            "writes are refused (cause `{}`); reads are served; retry later",
+            cause.as_str()
+        );
         Self::new(Code::ReadOnly, detail).with("cause", cause.as_str())
     }
 
@@ -214,14 +222,20 @@ impl Problem {
         let mut response = Response::new(ReplyBody::Whole(Bytes::from(self.to_json(request_id))));
         *response.status_mut() = self.code.status();
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(REQUEST_ID, header_value(request_id));
         if let Some(seconds) = self.code.retry_after() {
             headers.insert(RETRY_AFTER, HeaderValue::from_static(seconds));
         }
         if self.code == Code::Unauthorized {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"counterd\""));
+            headers.insert(
+                WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer realm=\"counterd\""),
+            );
         }
         if self.close {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -233,7 +247,11 @@ impl Problem {
     pub(super) fn to_wire(&self, request_id: &RequestId) -> Vec<u8> {
         let body = self.to_json(request_id);
         let status = self.code.status();
-        let retry_after = self.code.retry_after().map(|s| format!("retry-after: {s}\r\n")).unwrap_or_default();
+        let retry_after = self
+            .code
+            .retry_after()
+            .map(|s| format!("retry-after: {s}\r\n"))
+            .unwrap_or_default();
         let head = format!(
             "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\ncache-control: no-store\r\n\
              x-request-id: {request_id}\r\n{retry_after}connection: close\r\ncontent-length: {}\r\n\r\n",
@@ -261,12 +279,14 @@ impl From<Failure> for Problem {
                  whether an earlier try was cannot be told",
             ),
             Failure::ReadOnly(cause) => Self::read_only(cause),
-            Failure::Overloaded => {
-                Self::new(Code::Overloaded, "the queue is full, nothing was counted; retry after a short pause")
-            }
-            Failure::Closing => {
-                Self::new(Code::ShuttingDown, "the server is ending, nothing was counted; connect again and retry")
-            }
+            Failure::Overloaded => Self::new(
+                Code::Overloaded,
+                "the queue is full, nothing was counted; retry after a short pause",
+            ),
+            Failure::Closing => Self::new(
+                Code::ShuttingDown,
+                "the server is ending, nothing was counted; connect again and retry",
+            ),
             Failure::OutcomeUnknown => Self::new(
                 Code::OutcomeUnknown,
                 "the write failed on its way to the disk and may or may not have been counted; with an \
@@ -336,7 +356,10 @@ impl From<Refusal> for Problem {
 }
 
 pub(super) fn unknown_counter() -> Problem {
-    Problem::new(Code::UnknownCounter, "nobody defined or wrote a counter of this name; check its spelling")
+    Problem::new(
+        Code::UnknownCounter,
+        "nobody defined or wrote a counter of this name; check its spelling",
+    )
 }
 
 pub(super) fn corrupt() -> Problem {
@@ -357,9 +380,12 @@ pub(super) fn expired(final_value: i64, at: Millis) -> Problem {
 
 fn gone(code: Code, how: &str, final_value: i64, at: Millis) -> Problem {
     let at = rfc3339(at);
-    Problem::new(code, format!("this counter {how} at {at}; `PUT` starts it anew"))
-        .with("final_value", final_value)
-        .with("at", at)
+    Problem::new(
+        code,
+        format!("this counter {how} at {at}; `PUT` starts it anew"),
+    )
+    .with("final_value", final_value)
+    .with("at", at)
 }
 
 fn batch_refused(refusals: Box<[(u32, Refusal)]>) -> Problem {
@@ -368,9 +394,15 @@ fn batch_refused(refusals: Box<[(u32, Refusal)]>) -> Problem {
         .into_iter()
         .map(|(index, refusal)| {
             let problem = Problem::from(refusal);
-            let mut error = json!({"index": index, "code": problem.code.as_str(), "detail": problem.detail});
+            let mut error =
+                json!({"index": index, "code": problem.code.as_str(), "detail": problem.detail});
             if let Some(object) = error.as_object_mut() {
-                object.extend(problem.extras.into_iter().map(|(member, value)| (member.to_owned(), value)));
+                object.extend(
+                    problem
+                        .extras
+                        .into_iter()
+                        .map(|(member, value)| (member.to_owned(), value)),
+                );
             }
             error
         })

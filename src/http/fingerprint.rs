@@ -23,10 +23,15 @@ const MAX_KEY: usize = 255;
 /// The request's key, if it has one.
 pub(super) fn key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let mut all = headers.get_all(IDEMPOTENCY_KEY).iter();
-    let Some(key) = all.next() else { return Ok(None) };
+    let Some(key) = all.next() else {
+        return Ok(None);
+    };
     let fits = all.next().is_none()
         && (1..=MAX_KEY).contains(&key.len())
-        && key.as_bytes().iter().all(|byte| (b' '..=b'~').contains(byte));
+        && key
+            .as_bytes()
+            .iter()
+            .all(|byte| (b' '..=b'~').contains(byte));
     match key.to_str() {
         Ok(key) if fits => Ok(Some(key)),
         Ok(_) | Err(_) => Err(Problem::new(
@@ -54,7 +59,10 @@ impl Fingerprint {
 
     /// The key with what it is bound to.
     pub(super) fn bind(self, key: &str) -> Box<IdempotencyKey> {
-        Box::new(IdempotencyKey { key: key.into(), fingerprint: xxh3_128(&self.0) })
+        Box::new(IdempotencyKey {
+            key: key.into(),
+            fingerprint: xxh3_128(&self.0),
+        })
     }
 
     fn text(&mut self, text: &str) {
@@ -75,16 +83,28 @@ impl Fingerprint {
     }
 
     /// The body of an increment or decrement.
-    pub(super) fn change(mut self, amount: i64, user_id: Option<&UserId>, metadata: Option<&RawValue>) -> Self {
+    pub(super) fn change(
+        mut self,
+        amount: i64,
+        user_id: Option<&UserId>,
+        metadata: Option<&RawValue>,
+    ) -> Self {
         self.integer(amount);
         self.maybe(user_id, |encoding, user_id| encoding.text(user_id.as_str()));
-        self.maybe(metadata, |encoding, metadata| encoding.text(&canonical(metadata)));
+        self.maybe(metadata, |encoding, metadata| {
+            encoding.text(&canonical(metadata))
+        });
         self
     }
 
     /// The body of a batch; `metadata` by index, in order.
-    pub(super) fn batch(mut self, operations: &[Operation], metadata: &[(usize, &RawValue)]) -> Self {
-        self.0.extend_from_slice(&(operations.len() as u64).to_le_bytes());
+    pub(super) fn batch(
+        mut self,
+        operations: &[Operation],
+        metadata: &[(usize, &RawValue)],
+    ) -> Self {
+        self.0
+            .extend_from_slice(&(operations.len() as u64).to_le_bytes());
         let mut metadata = metadata.iter().peekable();
         for (index, operation) in operations.iter().enumerate() {
             self.0.push(match operation.direction {
@@ -92,7 +112,9 @@ impl Fingerprint {
                 Direction::Decrement => 2,
             });
             self.text(operation.counter.as_str());
-            let own = metadata.next_if(|(of, _)| *of == index).map(|(_, metadata)| *metadata);
+            let own = metadata
+                .next_if(|(of, _)| *of == index)
+                .map(|(_, metadata)| *metadata);
             self = self.change(operation.amount, operation.user_id.as_ref(), own);
         }
         self
@@ -112,7 +134,15 @@ impl Fingerprint {
 
     /// The body of a definition, with its defaults filled in.
     pub(super) fn define(mut self, definition: &Definition) -> Self {
-        let Definition { kind, reset, min, max, on_bound, expires_at, description } = definition;
+        let Definition {
+            kind,
+            reset,
+            min,
+            max,
+            on_bound,
+            expires_at,
+            description,
+        } = definition;
         self.0.push(match kind {
             Kind::Gauge => 1,
             Kind::Sum => 2,
@@ -159,7 +189,12 @@ mod tests {
     #[test]
     fn requests_that_ask_for_the_same_have_the_same_fingerprint() {
         let plain = of("");
-        for body in ["{}", "null", r#"{"value":1}"#, r#"{"value":null,"user_id":null}"#] {
+        for body in [
+            "{}",
+            "null",
+            r#"{"value":1}"#,
+            r#"{"value":null,"user_id":null}"#,
+        ] {
             assert_eq!(of(body), plain, "{body}");
         }
         let full = of(r#"{"value":2,"user_id":"ü","metadata":{"b":[1,2],"a":"x"}}"#);
@@ -185,8 +220,17 @@ mod tests {
             r#"{"user_id":"1","metadata":{}}"#,
         ];
         let mut seen: Vec<u128> = bodies.iter().map(|body| of(body)).collect();
-        let on = |method, call, name| Fingerprint::new(method, call, name).change(1, None, None).bind("k").fingerprint;
-        seen.extend([on("POST", "decrement", "a"), on("POST", "increment", "b"), on("PUT", "increment", "a")]);
+        let on = |method, call, name| {
+            Fingerprint::new(method, call, name)
+                .change(1, None, None)
+                .bind("k")
+                .fingerprint
+        };
+        seen.extend([
+            on("POST", "decrement", "a"),
+            on("POST", "increment", "b"),
+            on("PUT", "increment", "a"),
+        ]);
         seen.push(on("POST", "incrementa", ""));
         let count = seen.len();
         seen.sort_unstable();
@@ -208,14 +252,25 @@ mod tests {
         let with = |values: &[&str]| {
             let mut headers = HeaderMap::new();
             for value in values {
-                headers.append(IDEMPOTENCY_KEY, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+                headers.append(
+                    IDEMPOTENCY_KEY,
+                    HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+                );
             }
-            key(&headers).map(|key| key.map(str::to_owned)).map_err(|problem| problem.code)
+            key(&headers)
+                .map(|key| key.map(str::to_owned))
+                .map_err(|problem| problem.code)
         };
         assert_eq!(with(&[]), Ok(None));
         assert_eq!(with(&["a b~"]), Ok(Some("a b~".to_owned())));
         assert_eq!(with(&[&"x".repeat(255)]), Ok(Some("x".repeat(255))));
-        for bad in [&[""][..], &["a", "a"], &["ü"], &["a\tb"], &[&"x".repeat(256)]] {
+        for bad in [
+            &[""][..],
+            &["a", "a"],
+            &["ü"],
+            &["a\tb"],
+            &[&"x".repeat(256)],
+        ] {
             assert_eq!(with(bad), Err(Code::InvalidIdempotencyKey), "{bad:?}");
         }
     }

@@ -96,10 +96,19 @@ impl HttpServer {
         });
         let options = Arc::new(options);
         let router = router::router();
-        let mut server = Self { addr, control, runtimes: Vec::new(), threads: Mutex::default() };
+        let mut server = Self {
+            addr,
+            control,
+            runtimes: Vec::new(),
+            threads: Mutex::default(),
+        };
         for number in 0..options.workers.max(1) {
             let (sender, receiver) = mpsc::unbounded_channel();
-            let worker = Arc::new(Worker::new(shared.clone(), Arc::clone(&options), router.clone()));
+            let worker = Arc::new(Worker::new(
+                shared.clone(),
+                Arc::clone(&options),
+                router.clone(),
+            ));
             let control = Arc::clone(&server.control);
             let runtime = runtime().map_err(HttpError::Thread)?;
             server.spawn(format!("http-{number}"), move || {
@@ -108,7 +117,10 @@ impl HttpServer {
             server.runtimes.push(sender);
         }
         let (runtimes, control) = (server.runtimes.clone(), Arc::clone(&server.control));
-        let (runtime, limit) = (runtime().map_err(HttpError::Thread)?, options.max_connections);
+        let (runtime, limit) = (
+            runtime().map_err(HttpError::Thread)?,
+            options.max_connections,
+        );
         server.spawn("accept".to_owned(), move || {
             if let Err(error) = runtime.block_on(accept(listener, &runtimes, &control, limit)) {
                 tracing::error!(%error, "no more connections can be accepted");
@@ -134,7 +146,10 @@ impl HttpServer {
             let _serving = serving;
             run();
         };
-        let thread = std::thread::Builder::new().name(name).spawn(run).map_err(HttpError::Thread)?;
+        let thread = std::thread::Builder::new()
+            .name(name)
+            .spawn(run)
+            .map_err(HttpError::Thread)?;
         self.threads.lock().push(thread);
         Ok(())
     }
@@ -190,7 +205,9 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
 }
 
 fn runtime() -> io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
 }
 
 /// Accepts until the server drains; then takes what has come in so far and ends.
@@ -200,7 +217,10 @@ async fn accept(
     control: &Control,
     limit: usize,
 ) -> io::Result<()> {
-    #[expect(deprecated, reason = "its successor is unsafe; a TcpListener owns its descriptor, which is what counts")]
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe; a TcpListener owns its descriptor, which is what counts"
+    )]
     let listener = AsyncFd::new(listener)?;
     let ids = RequestIds::new();
     let mut turn = runtimes.iter().cycle();
@@ -214,10 +234,15 @@ async fn accept(
             }
         };
         loop {
-            match rustix::net::acceptfrom_with(listener.get_ref(), SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+            match rustix::net::acceptfrom_with(
+                listener.get_ref(),
+                SocketFlags::NONBLOCK | SocketFlags::CLOEXEC,
+            ) {
                 Ok((socket, peer)) => {
                     let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
-                    let (Some(peer), Some(runtime)) = (peer, turn.next()) else { continue };
+                    let (Some(peer), Some(runtime)) = (peer, turn.next()) else {
+                        continue;
+                    };
                     if control.open.load(Ordering::Relaxed) >= limit {
                         turn_away(socket, limit, &ids);
                         continue;
@@ -247,9 +272,14 @@ async fn accept(
 
 /// Tells one client too many so, if it takes the answer at once.
 fn turn_away(socket: OwnedFd, limit: usize, ids: &RequestIds) {
-    let detail = format!("the server has {limit} connections, as many as it takes; retry after a pause");
+    let detail =
+        format!("the server has {limit} connections, as many as it takes; retry after a pause");
     let wire = Problem::new(Code::TooManyConnections, detail).to_wire(&ids.make());
-    let _ = rustix::net::send(&socket, &wire, rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL);
+    let _ = rustix::net::send(
+        &socket,
+        &wire,
+        rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL,
+    );
     let _ = rustix::net::shutdown(&socket, rustix::net::Shutdown::Write);
     // What the client has sent already is taken, so that closing does not reset the connection.
     let mut dropped = [0u8; 4096];
@@ -257,7 +287,12 @@ fn turn_away(socket: OwnedFd, limit: usize, ids: &RequestIds) {
 }
 
 /// One runtime, until it is drained or ended.
-async fn serve(worker: &Arc<Worker>, number: u16, mut messages: mpsc::UnboundedReceiver<Message>, control: &Arc<Control>) {
+async fn serve(
+    worker: &Arc<Worker>,
+    number: u16,
+    mut messages: mpsc::UnboundedReceiver<Message>,
+    control: &Arc<Control>,
+) {
     worker.shared.intake.attach(number);
     let started = Instant::now();
     let mut sweep = tokio::time::interval(SWEEP);
@@ -334,7 +369,11 @@ fn take_in(
 ) {
     let connection = Arc::new(Connection::new(peer, Arc::clone(&worker.ticks)));
     worker.admit(number, Arc::clone(&connection));
-    let place = Place { worker: Arc::clone(worker), number, control: Arc::clone(control) };
+    let place = Place {
+        worker: Arc::clone(worker),
+        number,
+        control: Arc::clone(control),
+    };
     let stream = match TcpStream::from_std(socket.into()) {
         Ok(stream) => stream,
         Err(error) => return tracing::warn!(%error, "a connection could not be served"),

@@ -30,7 +30,12 @@ impl Notes {
     }
 
     /// Notes operations that were accepted, now or before under the same key.
-    pub(super) fn accepted(&mut self, applied: &[Applied], replayed: bool, is_unique: impl Fn(usize) -> bool) {
+    pub(super) fn accepted(
+        &mut self,
+        applied: &[Applied],
+        replayed: bool,
+        is_unique: impl Fn(usize) -> bool,
+    ) {
         for (index, applied) in applied.iter().enumerate() {
             self.add(match applied.counted {
                 _ if replayed => OperationResult::Replayed,
@@ -56,7 +61,9 @@ impl Notes {
 
 /// Whether the counter counts users.
 pub(super) fn is_unique(table: &Table, name: &CounterName) -> bool {
-    table.read(name.as_str()).is_some_and(|reading| reading.definition.kind == crate::counter::Kind::Unique)
+    table
+        .read(name.as_str())
+        .is_some_and(|reading| reading.definition.kind == crate::counter::Kind::Unique)
 }
 
 /// Under what a refusal is counted.
@@ -85,9 +92,10 @@ fn result_of(code: Code) -> OperationResult {
         Code::Unauthorized | Code::Forbidden | Code::AdminDisabled | Code::OriginNotAllowed => {
             OperationResult::RefusedAccess
         }
-        Code::UnknownCounter | Code::TooManyCounters | Code::CounterDeleted | Code::CounterExpired => {
-            OperationResult::RefusedExistence
-        }
+        Code::UnknownCounter
+        | Code::TooManyCounters
+        | Code::CounterDeleted
+        | Code::CounterExpired => OperationResult::RefusedExistence,
         Code::WrongKind
         | Code::BelowMinimum
         | Code::AboveMaximum

@@ -22,7 +22,10 @@ pub(super) async fn livez<B>(
     _: &mut B,
     _: &mut Notes,
 ) -> Result<Response<ReplyBody>, Problem> {
-    Ok(no_store(wire::answer(&call.request_id, &json!({"status": "ok"}))))
+    Ok(no_store(wire::answer(
+        &call.request_id,
+        &json!({"status": "ok"}),
+    )))
 }
 
 /// `GET /readyz?verbose&writes`: 200 while reads are served, and with `writes` while writes are.
@@ -42,24 +45,36 @@ pub(super) async fn readyz<B>(
     };
     let state = call.worker.shared.mode.state();
     let problem = match state {
-        _ if call.worker.ticks.is_draining() => {
-            Some(Problem::new(Code::ShuttingDown, "the server is ending; send requests elsewhere"))
-        }
+        _ if call.worker.ticks.is_draining() => Some(Problem::new(
+            Code::ShuttingDown,
+            "the server is ending; send requests elsewhere",
+        )),
         ModeState::ReadOnly { cause, .. } if asked("writes") => Some(Problem::read_only(cause)),
         ModeState::ReadOnly { .. } | ModeState::Normal => None,
     };
-    let details = if asked("verbose") { verbose(call, state) } else { Vec::new() };
+    let details = if asked("verbose") {
+        verbose(call, state)
+    } else {
+        Vec::new()
+    };
     match problem {
         Some(mut problem) => {
             // The cause is among the details already.
-            problem.extras.retain(|(member, _)| !details.iter().any(|(known, _)| known == member));
+            problem
+                .extras
+                .retain(|(member, _)| !details.iter().any(|(known, _)| known == member));
             problem.extras.extend(details);
             Err(problem)
         }
         None => {
             let members = [("status", Value::from("ok"))].into_iter().chain(details);
-            let body = members.map(|(member, value)| (member.to_owned(), value)).collect();
-            Ok(no_store(wire::answer(&call.request_id, &Value::Object(body))))
+            let body = members
+                .map(|(member, value)| (member.to_owned(), value))
+                .collect();
+            Ok(no_store(wire::answer(
+                &call.request_id,
+                &Value::Object(body),
+            )))
         }
     }
 }
@@ -70,9 +85,12 @@ fn verbose(call: &Call, state: ModeState) -> Vec<(&'static str, Value)> {
     let look = shared.day.look();
     let (mode, cause, since, remedy) = match state {
         ModeState::Normal => ("normal", None, None, None),
-        ModeState::ReadOnly { cause, since } => {
-            ("read_only", Some(cause.as_str()), Some(rfc3339(since)), Some(cause.remedy()))
-        }
+        ModeState::ReadOnly { cause, since } => (
+            "read_only",
+            Some(cause.as_str()),
+            Some(rfc3339(since)),
+            Some(cause.remedy()),
+        ),
     };
     vec![
         ("mode", json!(mode)),
@@ -83,7 +101,10 @@ fn verbose(call: &Call, state: ModeState) -> Vec<(&'static str, Value)> {
         ("day", json!(look.day.to_string())),
         ("epoch", json!(shared.table.epoch())),
         ("revision", json!(shared.table.revision())),
-        ("lags", json!({"queued_operations": shared.intake.depth(), "clock_behind_ms": shared.day.behind_ms()})),
+        (
+            "lags",
+            json!({"queued_operations": shared.intake.depth(), "clock_behind_ms": shared.day.behind_ms()}),
+        ),
     ]
 }
 
@@ -102,6 +123,9 @@ pub(super) async fn metrics<B>(
     let mut reply = wire::Answer::new(&call.request_id, text.len() + 16);
     reply.body().extend_from_slice(text.as_bytes());
     let mut response = no_store(reply.finish(http::HeaderMap::new()));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static(metrics::CONTENT_TYPE),
+    );
     Ok(response)
 }

@@ -53,11 +53,26 @@ pub(super) struct Batch<'a> {
 /// Reads the body of an increment or decrement. An empty one is allowed.
 pub(super) fn change(body: &[u8]) -> Result<Change<'_>, Problem> {
     if body.is_empty() {
-        return Ok(Change { amount: 1, user_id: None, metadata: None });
+        return Ok(Change {
+            amount: 1,
+            user_id: None,
+            metadata: None,
+        });
     }
     let trouble = Trouble::default();
-    let fields = parse(body, &trouble, Fields { trouble: &trouble, batch: None })?;
-    Ok(Change { amount: fields.amount.unwrap_or(1), user_id: fields.user_id, metadata: fields.metadata })
+    let fields = parse(
+        body,
+        &trouble,
+        Fields {
+            trouble: &trouble,
+            batch: None,
+        },
+    )?;
+    Ok(Change {
+        amount: fields.amount.unwrap_or(1),
+        user_id: fields.user_id,
+        metadata: fields.metadata,
+    })
 }
 
 /// Reads the body of a batch.
@@ -65,18 +80,27 @@ pub(super) fn batch(body: &[u8]) -> Result<Batch<'_>, Problem> {
     let trouble = Trouble::default();
     let batch = parse(body, &trouble, BatchBody(&trouble))?;
     if batch.operations.is_empty() {
-        return Err(Problem::new(Code::InvalidBatch, "send `operations`: 1 to 1000 objects with `op` and `name`"));
+        return Err(Problem::new(
+            Code::InvalidBatch,
+            "send `operations`: 1 to 1000 objects with `op` and `name`",
+        ));
     }
     Ok(batch)
 }
 
 /// Runs a parser over the whole body.
-pub(super) fn parse<'de, S>(body: &'de [u8], trouble: &Trouble, seed: S) -> Result<S::Value, Problem>
+pub(super) fn parse<'de, S>(
+    body: &'de [u8],
+    trouble: &Trouble,
+    seed: S,
+) -> Result<S::Value, Problem>
 where
     S: DeserializeSeed<'de>,
 {
     let mut json = serde_json::Deserializer::from_slice(body);
-    let parsed = seed.deserialize(&mut json).and_then(|value| json.end().map(|()| value));
+    let parsed = seed
+        .deserialize(&mut json)
+        .and_then(|value| json.end().map(|()| value));
     parsed.map_err(|error| trouble.0.take().unwrap_or_else(|| not_json(&error)))
 }
 
@@ -84,12 +108,20 @@ where
 fn not_json(error: &serde_json::Error) -> Problem {
     let detail = match error.classify() {
         serde_json::error::Category::Data => {
-            return Problem::new(Code::InvalidJson, "the body must be one JSON object; `null` counts as absent");
+            return Problem::new(
+                Code::InvalidJson,
+                "the body must be one JSON object; `null` counts as absent",
+            );
         }
         serde_json::error::Category::Eof => "the body ends in the middle of its JSON",
-        serde_json::error::Category::Syntax | serde_json::error::Category::Io => "the body is not JSON in UTF-8",
+        serde_json::error::Category::Syntax | serde_json::error::Category::Io => {
+            "the body is not JSON in UTF-8"
+        }
     };
-    Problem::new(Code::InvalidJson, format!("{detail}: line {}, column {}", error.line(), error.column()))
+    Problem::new(
+        Code::InvalidJson,
+        format!("{detail}: line {}, column {}", error.line(), error.column()),
+    )
 }
 
 /// The problem behind an error of the parser, which has no place for a code.
@@ -107,7 +139,10 @@ impl Trouble {
     }
 
     fn twice<E: de::Error>(&self, field: &str) -> E {
-        self.raise(Code::InvalidJson, format!("the field `{field}` is there twice"))
+        self.raise(
+            Code::InvalidJson,
+            format!("the field `{field}` is there twice"),
+        )
     }
 
     /// Says in which operation of a batch it happened.
@@ -124,7 +159,12 @@ pub(super) fn unknown_field(field: &str, known: &[&'static str]) -> String {
     let shown: String = field.chars().take(50).collect();
     let near = known
         .iter()
-        .map(|known| (strsim::jaro_winkler(known, &shown.to_ascii_lowercase()), known))
+        .map(|known| {
+            (
+                strsim::jaro_winkler(known, &shown.to_ascii_lowercase()),
+                known,
+            )
+        })
         .filter(|(likeness, _)| *likeness > 0.75)
         .max_by(|a, b| a.0.total_cmp(&b.0));
     match near {
@@ -134,7 +174,11 @@ pub(super) fn unknown_field(field: &str, known: &[&'static str]) -> String {
 }
 
 fn listed(words: &[&'static str]) -> String {
-    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+    words
+        .iter()
+        .map(|word| format!("`{word}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Checks metadata that are JSON already.
@@ -213,10 +257,15 @@ impl<'de> Visitor<'de> for Fields<'_> {
             match field {
                 Field::Value => parsed.amount = map.next_value_seed(Amount(trouble))?,
                 Field::UserId => {
-                    let detail = "`user_id` must be 1 to 128 bytes of UTF-8 without control characters";
+                    let detail =
+                        "`user_id` must be 1 to 128 bytes of UTF-8 without control characters";
                     let refused = (Code::InvalidUserId, detail);
                     let read = |text: &str| UserId::parse(text).ok();
-                    parsed.user_id = map.next_value_seed(Text { trouble, refused, read })?;
+                    parsed.user_id = map.next_value_seed(Text {
+                        trouble,
+                        refused,
+                        read,
+                    })?;
                 }
                 Field::Metadata => {
                     parsed.metadata = map.next_value::<Option<&RawValue>>()?;
@@ -226,13 +275,25 @@ impl<'de> Visitor<'de> for Fields<'_> {
                     }
                 }
                 Field::Op => {
-                    let refused = (Code::InvalidBatch, "`op` must be `increment` or `decrement`");
-                    parsed.direction = map.next_value_seed(Text { trouble, refused, read: direction })?;
+                    let refused = (
+                        Code::InvalidBatch,
+                        "`op` must be `increment` or `decrement`",
+                    );
+                    parsed.direction = map.next_value_seed(Text {
+                        trouble,
+                        refused,
+                        read: direction,
+                    })?;
                 }
                 Field::Name => {
                     let refused = (Code::InvalidName, NAME_RULE);
-                    let read = |text: &str| self.batch.and_then(|names| names.borrow_mut().parse(text));
-                    parsed.counter = map.next_value_seed(Text { trouble, refused, read })?;
+                    let read =
+                        |text: &str| self.batch.and_then(|names| names.borrow_mut().parse(text));
+                    parsed.counter = map.next_value_seed(Text {
+                        trouble,
+                        refused,
+                        read,
+                    })?;
                 }
             }
         }
@@ -296,7 +357,11 @@ impl Visitor<'_> for FieldSeed<'_> {
             "op" if in_batch => Ok(Field::Op),
             "name" if in_batch => Ok(Field::Name),
             unknown => {
-                let known = if in_batch { OPERATION_FIELDS } else { CHANGE_FIELDS };
+                let known = if in_batch {
+                    OPERATION_FIELDS
+                } else {
+                    CHANGE_FIELDS
+                };
                 Err(self.0.trouble.unknown(unknown, known))
             }
         }
@@ -442,7 +507,9 @@ impl NameMemo {
     }
 
     fn parse(&mut self, text: &str) -> Option<CounterName> {
-        let place = self.0.get_mut(xxh3_64(text.as_bytes()) as usize % Self::PLACES)?;
+        let place = self
+            .0
+            .get_mut(xxh3_64(text.as_bytes()) as usize % Self::PLACES)?;
         match place {
             Some(name) if name.as_str() == text => Some(name.clone()),
             Some(_) | None => {
@@ -483,7 +550,10 @@ impl<'de> Visitor<'de> for BatchBody<'_> {
             }
             batch = Some(map.next_value_seed(Operations(self.0))?);
         }
-        Ok(batch.unwrap_or(Batch { operations: Vec::new(), metadata: Vec::new() }))
+        Ok(batch.unwrap_or(Batch {
+            operations: Vec::new(),
+            metadata: Vec::new(),
+        }))
     }
 }
 
@@ -507,28 +577,50 @@ impl<'de> Visitor<'de> for Operations<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Batch<'de>, A::Error> {
         let trouble = self.0;
         let names = RefCell::new(NameMemo::new());
-        let fields = Fields { trouble, batch: Some(&names) };
-        let mut batch = Batch { operations: Vec::with_capacity(MAX_BATCH), metadata: Vec::new() };
+        let fields = Fields {
+            trouble,
+            batch: Some(&names),
+        };
+        let mut batch = Batch {
+            operations: Vec::with_capacity(MAX_BATCH),
+            metadata: Vec::new(),
+        };
         loop {
             let index = batch.operations.len();
             if index == MAX_BATCH {
                 if list.next_element::<IgnoredAny>()?.is_none() {
                     return Ok(batch);
                 }
-                return Err(trouble.raise(Code::InvalidBatch, "a batch has at most 1000 operations"));
+                return Err(
+                    trouble.raise(Code::InvalidBatch, "a batch has at most 1000 operations")
+                );
             }
-            let Some(parsed) = list.next_element_seed(fields).inspect_err(|_| trouble.locate(index))? else {
+            let Some(parsed) = list
+                .next_element_seed(fields)
+                .inspect_err(|_| trouble.locate(index))?
+            else {
                 return Ok(batch);
             };
             let (Some(direction), Some(counter)) = (parsed.direction, parsed.counter) else {
-                let missing = if parsed.direction.is_none() { "op" } else { "name" };
+                let missing = if parsed.direction.is_none() {
+                    "op"
+                } else {
+                    "name"
+                };
                 let error = trouble.raise(Code::InvalidBatch, format!("`{missing}` is missing"));
                 trouble.locate(index);
                 return Err(error);
             };
-            batch.metadata.extend(parsed.metadata.map(|metadata| (index, metadata)));
+            batch
+                .metadata
+                .extend(parsed.metadata.map(|metadata| (index, metadata)));
             let amount = parsed.amount.unwrap_or(1);
-            batch.operations.push(Operation { counter, direction, amount, user_id: parsed.user_id });
+            batch.operations.push(Operation {
+                counter,
+                direction,
+                amount,
+                user_id: parsed.user_id,
+            });
         }
     }
 }
@@ -565,7 +657,10 @@ impl<'de> Visitor<'de> for ObjectBody<'_> {
             }
             // No call has as many; this bounds the look above.
             if fields.len() == 50 {
-                return Err(self.0.raise(Code::UnknownField, "there are more fields than any call has"));
+                return Err(self.0.raise(
+                    Code::UnknownField,
+                    "there are more fields than any call has",
+                ));
             }
             fields.push((field, map.next_value()?));
         }
@@ -585,9 +680,15 @@ impl<'a> Object<'a> {
 
     /// Refuses fields that are not among the known ones.
     pub(super) fn only(&self, known: &[&'static str]) -> Result<(), Problem> {
-        let unknown = self.0.iter().find(|(field, _)| !known.contains(&field.as_ref()));
+        let unknown = self
+            .0
+            .iter()
+            .find(|(field, _)| !known.contains(&field.as_ref()));
         match unknown {
-            Some((field, _)) => Err(Problem::new(Code::UnknownField, unknown_field(field, known))),
+            Some((field, _)) => Err(Problem::new(
+                Code::UnknownField,
+                unknown_field(field, known),
+            )),
             None => Ok(()),
         }
     }
@@ -628,12 +729,18 @@ impl<'a> Object<'a> {
         name: fn(T) -> &'static str,
         code: Code,
     ) -> Result<Option<T>, Problem> {
-        let Some(raw) = self.raw(field) else { return Ok(None) };
+        let Some(raw) = self.raw(field) else {
+            return Ok(None);
+        };
         let text: Option<String> = serde_json::from_str(raw).ok();
-        let word = words.iter().copied().find(|word| text.as_deref() == Some(name(*word)));
+        let word = words
+            .iter()
+            .copied()
+            .find(|word| text.as_deref() == Some(name(*word)));
         let names: Vec<&'static str> = words.iter().map(|word| name(*word)).collect();
-        word.map(Some)
-            .ok_or_else(|| Problem::new(code, format!("`{field}` must be one of {}", listed(&names))))
+        word.map(Some).ok_or_else(|| {
+            Problem::new(code, format!("`{field}` must be one of {}", listed(&names)))
+        })
     }
 }
 

@@ -55,7 +55,12 @@ pub(super) async fn many<B>(
     check(call, parts)?;
     let [names] = query(parts, ["names"])?;
     let mut asked: Vec<CounterName> = Vec::new();
-    for name in names.as_deref().unwrap_or("").split(',').filter(|name| !name.is_empty()) {
+    for name in names
+        .as_deref()
+        .unwrap_or("")
+        .split(',')
+        .filter(|name| !name.is_empty())
+    {
         let name = parse::name(name)?;
         if !asked.contains(&name) {
             asked.push(name);
@@ -65,7 +70,10 @@ pub(super) async fn many<B>(
         }
     }
     if !(1..=MAX_NAMES).contains(&asked.len()) {
-        return Err(Problem::new(Code::InvalidQuery, "`names` must be 1 to 10 counter names with commas between"));
+        return Err(Problem::new(
+            Code::InvalidQuery,
+            "`names` must be 1 to 10 counter names with commas between",
+        ));
     }
     let readings = call.worker.shared.table.read_many(&asked);
     let look = call.worker.shared.day.look();
@@ -74,7 +82,8 @@ pub(super) async fn many<B>(
     reply.body().extend_from_slice(b"{\"counters\":[");
     let mut first = true;
     for (name, reading) in asked.iter().zip(readings) {
-        let found = reading.map(|reading| value(call, &reading, look).map(|value| (reading, value)));
+        let found =
+            reading.map(|reading| value(call, &reading, look).map(|value| (reading, value)));
         match found {
             Some(Ok((reading, value))) => {
                 if !std::mem::take(&mut first) {
@@ -83,12 +92,16 @@ pub(super) async fn many<B>(
                 push(call, reply.body(), &reading, value, look);
                 reply.body().push(b'}');
             }
-            Some(Err(problem)) if problem.code == Code::CorruptRecord => return Err(problem.with("name", name.as_str())),
+            Some(Err(problem)) if problem.code == Code::CorruptRecord => {
+                return Err(problem.with("name", name.as_str()));
+            }
             Some(Err(_)) | None => missing.push(name.as_str()),
         }
     }
     let missing = serde_json::Value::from(missing);
-    reply.body().extend_from_slice(format!("],\"missing\":{missing},\"stale\":false}}").as_bytes());
+    reply
+        .body()
+        .extend_from_slice(format!("],\"missing\":{missing},\"stale\":false}}").as_bytes());
     Ok(no_store(reply.finish(HeaderMap::new())))
 }
 
@@ -107,8 +120,15 @@ pub(super) async fn list<B>(
         Some(text) => text
             .parse()
             .ok()
-            .filter(|limit| (1..=MAX_PAGE).contains(limit) && text.bytes().all(|byte| byte.is_ascii_digit()))
-            .ok_or_else(|| Problem::new(Code::InvalidQuery, "`limit` must be a whole number from 1 to 1000"))?,
+            .filter(|limit| {
+                (1..=MAX_PAGE).contains(limit) && text.bytes().all(|byte| byte.is_ascii_digit())
+            })
+            .ok_or_else(|| {
+                Problem::new(
+                    Code::InvalidQuery,
+                    "`limit` must be a whole number from 1 to 1000",
+                )
+            })?,
     };
     let prefix = prefix.unwrap_or_default();
     let mut cursor = cursor.filter(|cursor| !cursor.is_empty());
@@ -117,12 +137,18 @@ pub(super) async fn list<B>(
     let mut listed = 0;
     // Gone counters are passed over, so that a page is full unless it is the last.
     let next = loop {
-        let (readings, more) = call.worker.shared.table.list(&prefix, cursor.as_deref(), limit - listed);
+        let (readings, more) =
+            call.worker
+                .shared
+                .table
+                .list(&prefix, cursor.as_deref(), limit - listed);
         let look = call.worker.shared.day.look();
         cursor = readings.last().map(|reading| reading.name.to_string());
         for reading in &readings {
             let value = value(call, reading, look);
-            let corrupt = value.as_ref().is_err_and(|problem| problem.code == Code::CorruptRecord);
+            let corrupt = value
+                .as_ref()
+                .is_err_and(|problem| problem.code == Code::CorruptRecord);
             if value.is_err() && !corrupt {
                 continue;
             }
@@ -140,28 +166,50 @@ pub(super) async fn list<B>(
         }
     };
     let next = serde_json::Value::from(next);
-    reply.body().extend_from_slice(format!("],\"next_cursor\":{next},\"stale\":false}}").as_bytes());
+    reply
+        .body()
+        .extend_from_slice(format!("],\"next_cursor\":{next},\"stale\":false}}").as_bytes());
     Ok(no_store(reply.finish(HeaderMap::new())))
 }
 
 fn check(call: &Call, parts: &Parts) -> Result<(), Problem> {
-    call.worker.options.tokens.check(Access::Read, &parts.headers, None)
+    call.worker
+        .options
+        .tokens
+        .check(Access::Read, &parts.headers, None)
 }
 
 /// The values of these parameters, each at most once, and no others.
-fn query<const N: usize>(parts: &Parts, known: [&'static str; N]) -> Result<[Option<String>; N], Problem> {
-    let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
-        .map_err(|_| Problem::new(Code::InvalidQuery, "the query is not `name=value` pairs in UTF-8"))?;
+fn query<const N: usize>(
+    parts: &Parts,
+    known: [&'static str; N],
+) -> Result<[Option<String>; N], Problem> {
+    let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map_err(|_| {
+        Problem::new(
+            Code::InvalidQuery,
+            "the query is not `name=value` pairs in UTF-8",
+        )
+    })?;
     let mut values = [const { None }; N];
     for (name, value) in pairs.0 {
-        let place = known.iter().position(|known| *known == name).and_then(|index| values.get_mut(index));
+        let place = known
+            .iter()
+            .position(|known| *known == name)
+            .and_then(|index| values.get_mut(index));
         match place {
             Some(place @ None) => *place = Some(value),
             Some(Some(_)) => {
-                return Err(Problem::new(Code::InvalidQuery, format!("the parameter `{name}` is there twice")));
+                return Err(Problem::new(
+                    Code::InvalidQuery,
+                    format!("the parameter `{name}` is there twice"),
+                ));
             }
             None => {
-                let detail = parse::unknown_field(&name, &known).replacen("unknown field", "unknown parameter", 1);
+                let detail = parse::unknown_field(&name, &known).replacen(
+                    "unknown field",
+                    "unknown parameter",
+                    1,
+                );
                 return Err(Problem::new(Code::InvalidQuery, detail));
             }
         }
@@ -194,7 +242,9 @@ fn value(call: &Call, reading: &Reading, look: Look) -> Result<i64, Problem> {
 fn push(call: &Call, out: &mut Vec<u8>, reading: &Reading, value: i64, look: Look) {
     let worker = &call.worker;
     let epoch = worker.shared.table.epoch();
-    worker.days.with(&worker.shared.day, look.day, |facts| push_reading(out, reading, value, epoch, facts));
+    worker.days.with(&worker.shared.day, look.day, |facts| {
+        push_reading(out, reading, value, epoch, facts)
+    });
 }
 
 /// One entry of the list; one that cannot be read has no value.
@@ -207,5 +257,11 @@ fn push_listed(call: &Call, out: &mut Vec<u8>, reading: &Reading, value: Option<
             out.extend_from_slice(b",\"value\":null,\"corrupt\":true");
         }
     }
-    out.extend_from_slice(format!(",\"definition\":{}}}", wire::definition(&reading.definition)).as_bytes());
+    out.extend_from_slice(
+        format!(
+            ",\"definition\":{}}}",
+            wire::definition(&reading.definition)
+        )
+        .as_bytes(),
+    );
 }

@@ -39,7 +39,11 @@ pub(super) fn push_request_id(out: &mut Vec<u8>, id: &RequestId) {
         RequestId::Made(number) => {
             for shift in (0..64u32).step_by(4).rev() {
                 let digit = (number >> shift & 15) as u8;
-                out.push(if digit < 10 { b'0' + digit } else { b'a' - 10 + digit });
+                out.push(if digit < 10 {
+                    b'0' + digit
+                } else {
+                    b'a' - 10 + digit
+                });
             }
         }
         RequestId::Given(text) => out.extend_from_slice(text.as_bytes()),

@@ -56,13 +56,23 @@ pub(super) async fn answer(
         request_id: worker.ids.of(&parts.headers),
         from: auth::origin(&parts.headers, &parts.uri, &options.cors_origins),
     };
-    let origin = if call.from == From::Friend { parts.headers.get(ORIGIN).cloned() } else { None };
-    let mut flight = InFlight::begin(worker, connection.peer, parts.method.clone(), call.request_id.clone());
+    let origin = if call.from == From::Friend {
+        parts.headers.get(ORIGIN).cloned()
+    } else {
+        None
+    };
+    let mut flight = InFlight::begin(
+        worker,
+        connection.peer,
+        parts.method.clone(),
+        call.request_id.clone(),
+    );
     let mut response = if parts.headers.len() > options.max_headers {
         let detail = format!("a request may have at most {} headers", options.max_headers);
         let problem = Problem::new(Code::HeadersTooLarge, detail);
         refuse(&call, problem, &parts.headers, &mut body).await
-    } else if let Some((direction, name)) = increment_or_decrement(&parts.method, parts.uri.path()) {
+    } else if let Some((direction, name)) = increment_or_decrement(&parts.method, parts.uri.path())
+    {
         flight.route = route_of(direction);
         let (headers, notes) = (&mut parts.headers, &mut flight.notes);
         match write::change(&call, direction, name, headers, &mut body, notes).await {
@@ -83,7 +93,10 @@ pub(super) async fn answer(
     if !options.cors_origins.is_empty() {
         auth::let_read(&mut response, call.from, origin.as_ref());
     }
-    flight.end(response.status().as_u16(), response.body().size_hint().exact().unwrap_or(0));
+    flight.end(
+        response.status().as_u16(),
+        response.body().size_hint().exact().unwrap_or(0),
+    );
     connection.request_ends();
     response
 }
@@ -110,7 +123,12 @@ fn route_of(direction: Direction) -> Route {
 }
 
 /// The answer that carries a problem. What is left of the body is read, so that it is heard.
-async fn refuse<B>(call: &Call, problem: Problem, headers: &HeaderMap, body: &mut B) -> Response<ReplyBody>
+async fn refuse<B>(
+    call: &Call,
+    problem: Problem,
+    headers: &HeaderMap,
+    body: &mut B,
+) -> Response<ReplyBody>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -162,12 +180,30 @@ pub(super) fn router() -> Router {
         .delete(named!(Route::Delete, admin::delete));
     Router::new()
         .route("/api/v1/counter/{name}", counter)
-        .route("/api/v1/counter/{name}/increment", post(named!(Route::Increment, increment)))
-        .route("/api/v1/counter/{name}/decrement", post(named!(Route::Decrement, decrement)))
-        .route("/api/v1/counter/{name}/reset", post(named!(Route::Reset, admin::reset)))
-        .route("/api/v1/counter/{name}/adjust", post(named!(Route::Adjust, admin::adjust)))
-        .route("/api/v1/counters", get(nameless!(Route::ReadMany, read::many)))
-        .route("/api/v1/counters/all", get(nameless!(Route::List, read::list)))
+        .route(
+            "/api/v1/counter/{name}/increment",
+            post(named!(Route::Increment, increment)),
+        )
+        .route(
+            "/api/v1/counter/{name}/decrement",
+            post(named!(Route::Decrement, decrement)),
+        )
+        .route(
+            "/api/v1/counter/{name}/reset",
+            post(named!(Route::Reset, admin::reset)),
+        )
+        .route(
+            "/api/v1/counter/{name}/adjust",
+            post(named!(Route::Adjust, admin::adjust)),
+        )
+        .route(
+            "/api/v1/counters",
+            get(nameless!(Route::ReadMany, read::many)),
+        )
+        .route(
+            "/api/v1/counters/all",
+            get(nameless!(Route::List, read::list)),
+        )
         .route("/api/v1/batch", post(nameless!(Route::Batch, write::batch)))
         .route("/livez", get(nameless!(Route::Livez, page::livez)))
         .route("/readyz", get(nameless!(Route::Readyz, page::readyz)))
@@ -184,7 +220,15 @@ async fn increment(
     body: &mut AxumBody,
     notes: &mut Notes,
 ) -> Result<Response<ReplyBody>, Problem> {
-    write::change(call, Direction::Increment, name, &mut parts.headers.clone(), body, notes).await
+    write::change(
+        call,
+        Direction::Increment,
+        name,
+        &mut parts.headers.clone(),
+        body,
+        notes,
+    )
+    .await
 }
 
 /// The decrement of a name that is spelt with `%`.
@@ -195,7 +239,15 @@ async fn decrement(
     body: &mut AxumBody,
     notes: &mut Notes,
 ) -> Result<Response<ReplyBody>, Problem> {
-    write::change(call, Direction::Decrement, name, &mut parts.headers.clone(), body, notes).await
+    write::change(
+        call,
+        Direction::Decrement,
+        name,
+        &mut parts.headers.clone(),
+        body,
+        notes,
+    )
+    .await
 }
 
 async fn not_found<B>(
@@ -205,7 +257,10 @@ async fn not_found<B>(
     _: &mut B,
     _: &mut Notes,
 ) -> Result<Response<ReplyBody>, Problem> {
-    Err(Problem::new(Code::NotFound, "there is no such path; the calls are under /api/v1, see docs/api.md"))
+    Err(Problem::new(
+        Code::NotFound,
+        "there is no such path; the calls are under /api/v1, see docs/api.md",
+    ))
 }
 
 /// A path that is known, with a method that it does not have. The router adds `Allow`.
@@ -216,7 +271,8 @@ async fn other_method(
 ) -> RoutedResponse {
     let (parts, mut body) = request.into_parts();
     let route = matched.map_or(Route::Unmatched, |path| route_at(path.as_str()));
-    let asks = parts.method == Method::OPTIONS && parts.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    let asks = parts.method == Method::OPTIONS
+        && parts.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let done = match call.from {
         From::Friend if asks => Ok(auth::preflight()),
         From::Stranger if asks => auth::check_origin(call.from).map(|()| auth::preflight()),

@@ -16,7 +16,9 @@ pub(super) fn rfc3339(at: Millis) -> String {
 
 /// The instant that an RFC 3339 text with an offset names, cut to milliseconds.
 pub(super) fn parse_rfc3339(text: &str) -> Option<Millis> {
-    DateTime::parse_from_rfc3339(text).ok().map(|at| at.timestamp_millis())
+    DateTime::parse_from_rfc3339(text)
+        .ok()
+        .map(|at| at.timestamp_millis())
 }
 
 /// What answers say of one local day.
@@ -36,7 +38,12 @@ pub(super) struct DayMemo(Mutex<Option<(Day, DayFacts)>>);
 
 impl DayMemo {
     /// Gives `use_facts` what answers say of `day`.
-    pub(super) fn with<R>(&self, current: &CurrentDay, day: Day, use_facts: impl FnOnce(&DayFacts) -> R) -> R {
+    pub(super) fn with<R>(
+        &self,
+        current: &CurrentDay,
+        day: Day,
+        use_facts: impl FnOnce(&DayFacts) -> R,
+    ) -> R {
         let mut memo = self.0.lock();
         match &*memo {
             Some((known, facts)) if *known == day => use_facts(facts),
@@ -61,8 +68,17 @@ mod tests {
     fn instants_have_milliseconds_and_z() {
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(rfc3339(1_795_516_200_007), "2026-11-24T10:30:00.007Z");
-        assert_eq!(parse_rfc3339("2026-11-24T11:30:00.0079+01:00"), Some(1_795_516_200_007));
-        for bad in ["", "2026-11-24", "2026-11-24T10:30:00", "2026-13-24T10:30:00Z", "1795516200"] {
+        assert_eq!(
+            parse_rfc3339("2026-11-24T11:30:00.0079+01:00"),
+            Some(1_795_516_200_007)
+        );
+        for bad in [
+            "",
+            "2026-11-24",
+            "2026-11-24T10:30:00",
+            "2026-13-24T10:30:00Z",
+            "1795516200",
+        ] {
             assert_eq!(parse_rfc3339(bad), None, "{bad}");
         }
     }

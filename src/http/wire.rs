@@ -24,7 +24,10 @@ impl Answer {
     pub(super) fn new(request_id: &RequestId, capacity: usize) -> Self {
         let mut text = Vec::with_capacity(capacity);
         push_request_id(&mut text, request_id);
-        Self { id_len: text.len(), text }
+        Self {
+            id_len: text.len(),
+            text,
+        }
     }
 
     /// Where the body is written to.
@@ -39,7 +42,10 @@ impl Answer {
         headers.clear();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         // Ids are printable ASCII, whoever made them.
-        headers.insert(REQUEST_ID, HeaderValue::from_maybe_shared(id).unwrap_or(HeaderValue::from_static("-")));
+        headers.insert(
+            REQUEST_ID,
+            HeaderValue::from_maybe_shared(id).unwrap_or(HeaderValue::from_static("-")),
+        );
         let mut response = Response::new(ReplyBody::Whole(body));
         *response.headers_mut() = headers;
         response
@@ -55,14 +61,18 @@ pub(super) fn answer(request_id: &RequestId, body: &Value) -> Response<ReplyBody
 
 /// Marks an answer that may not be kept by anyone on its way.
 pub(super) fn no_store(mut response: Response<ReplyBody>) -> Response<ReplyBody> {
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
 /// Marks an answer that was given before.
 pub(super) fn mark_replayed(response: &mut Response<ReplyBody>, replayed: bool) {
     if replayed {
-        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+        response
+            .headers_mut()
+            .insert(REPLAYED, HeaderValue::from_static("true"));
     }
 }
 
@@ -70,7 +80,11 @@ pub(super) fn mark_replayed(response: &mut Response<ReplyBody>, replayed: bool) 
 pub(super) fn push_applied(out: &mut Vec<u8>, applied: &Applied, period: Option<&str>) {
     out.extend_from_slice(b"\"current_value\":");
     push_i64(out, applied.current_value);
-    out.extend_from_slice(if applied.counted { b",\"counted\":true,\"applied\":" } else { b",\"counted\":false,\"applied\":" });
+    out.extend_from_slice(if applied.counted {
+        b",\"counted\":true,\"applied\":"
+    } else {
+        b",\"counted\":false,\"applied\":"
+    });
     push_i64(out, applied.applied);
     out.extend_from_slice(b",\"revision\":");
     push_u64(out, applied.revision);
@@ -93,7 +107,13 @@ fn push_period(out: &mut Vec<u8>, period: Option<&str>) {
 
 /// Appends one counter as readers see it on the day of `facts`, with its definition if wanted, as a
 /// whole object but for its closing brace.
-pub(super) fn push_reading(out: &mut Vec<u8>, reading: &Reading, value: i64, epoch: u64, facts: &DayFacts) {
+pub(super) fn push_reading(
+    out: &mut Vec<u8>,
+    reading: &Reading,
+    value: i64,
+    epoch: u64,
+    facts: &DayFacts,
+) {
     let daily = match reading.definition.reset {
         Reset::Never => None,
         Reset::Daily => Some(facts),
@@ -127,7 +147,15 @@ pub(super) fn push_reading(out: &mut Vec<u8>, reading: &Reading, value: i64, epo
 
 /// A definition, whole.
 pub(super) fn definition(definition: &Definition) -> Value {
-    let Definition { kind, reset, min, max, on_bound, expires_at, description } = definition;
+    let Definition {
+        kind,
+        reset,
+        min,
+        max,
+        on_bound,
+        expires_at,
+        description,
+    } = definition;
     json!({
         "kind": kind.as_str(),
         "reset": reset.as_str(),

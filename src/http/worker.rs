@@ -47,14 +47,18 @@ struct Observer {
 
 impl Worker {
     pub(super) fn new(shared: Shared, options: Arc<HttpOptions>, router: Router) -> Self {
-        let ticks = |limit: std::time::Duration| u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
+        let ticks =
+            |limit: std::time::Duration| u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
         Self {
             limits: PhaseLimits {
                 idle: ticks(options.idle_timeout),
                 head: ticks(options.header_timeout),
                 body: ticks(options.body_timeout),
             },
-            observer: Mutex::new(Observer { shard: shared.metrics.shard(), log: shared.log.buffer() }),
+            observer: Mutex::new(Observer {
+                shard: shared.metrics.shard(),
+                log: shared.log.buffer(),
+            }),
             connections: Mutex::default(),
             detached: AtomicUsize::new(0),
             ids: Arc::new(RequestIds::new()),
@@ -143,7 +147,12 @@ pub(super) struct InFlight {
 }
 
 impl InFlight {
-    pub(super) fn begin(worker: &Arc<Worker>, peer: SocketAddr, method: Method, request_id: RequestId) -> Self {
+    pub(super) fn begin(
+        worker: &Arc<Worker>,
+        peer: SocketAddr,
+        method: Method,
+        request_id: RequestId,
+    ) -> Self {
         worker.observer.lock().shard.request_started();
         Self {
             worker: Arc::clone(worker),

@@ -37,19 +37,38 @@ where
     let operation = parse::change(&body)?;
     let key = fingerprint::key(headers)?.map(|key| {
         let request = Fingerprint::new("POST", word(direction), name);
-        request.change(operation.amount, operation.user_id.as_ref(), operation.metadata).bind(key)
+        request
+            .change(
+                operation.amount,
+                operation.user_id.as_ref(),
+                operation.metadata,
+            )
+            .bind(key)
     });
     let (amount, user_id) = (operation.amount, operation.user_id);
-    let operation = Operation { counter: named?, direction, amount, user_id };
+    let operation = Operation {
+        counter: named?,
+        direction,
+        amount,
+        user_id,
+    };
     if let Some(cause) = call.worker.shared.mode.refuses() {
         return Err(Problem::read_only(cause));
     }
-    let request = Request { command: Command::Apply(operation), key, request_id: call.request_id.clone() };
+    let request = Request {
+        command: Command::Apply(operation),
+        key,
+        request_id: call.request_id.clone(),
+    };
     let answer = Intake::submit(request).await?;
-    let Outcome::Applied(applied) = answer.outcome else { return Err(Failure::OutcomeUnknown.into()) };
+    let Outcome::Applied(applied) = answer.outcome else {
+        return Err(Failure::OutcomeUnknown.into());
+    };
     let counter = notes.counter.clone();
     notes.accepted(&[applied], answer.replayed, |_| {
-        counter.as_ref().is_some_and(|name| is_unique(&call.worker.shared.table, name))
+        counter
+            .as_ref()
+            .is_some_and(|name| is_unique(&call.worker.shared.table, name))
     });
     let mut reply = Answer::new(&call.request_id, ANSWER_BYTES);
     reply.body().extend_from_slice(b"{\"success\":true,");
@@ -71,27 +90,55 @@ pub(super) async fn batch<B>(
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    let body = admit(call, &parts.headers, body, call.worker.options.max_batch_body).await?;
+    let body = admit(
+        call,
+        &parts.headers,
+        body,
+        call.worker.options.max_batch_body,
+    )
+    .await?;
     let batch = parse::batch(&body)?;
-    let key = fingerprint::key(&parts.headers)?
-        .map(|key| Fingerprint::new("POST", "batch", "").batch(&batch.operations, &batch.metadata).bind(key));
+    let key = fingerprint::key(&parts.headers)?.map(|key| {
+        Fingerprint::new("POST", "batch", "")
+            .batch(&batch.operations, &batch.metadata)
+            .bind(key)
+    });
     if let Some(cause) = call.worker.shared.mode.refuses() {
         return Err(Problem::read_only(cause));
     }
-    let names: Vec<_> = batch.operations.iter().map(|operation| operation.counter.clone()).collect();
+    let names: Vec<_> = batch
+        .operations
+        .iter()
+        .map(|operation| operation.counter.clone())
+        .collect();
     let command = Command::Batch(batch.operations.into());
-    let request = Request { command, key, request_id: call.request_id.clone() };
-    let answer = Intake::submit(request).await.map_err(Problem::from).inspect_err(|problem| {
-        notes.refused(problem.code, names.len());
-    })?;
-    let Outcome::Batch(results) = answer.outcome else { return Err(Failure::OutcomeUnknown.into()) };
+    let request = Request {
+        command,
+        key,
+        request_id: call.request_id.clone(),
+    };
+    let answer = Intake::submit(request)
+        .await
+        .map_err(Problem::from)
+        .inspect_err(|problem| {
+            notes.refused(problem.code, names.len());
+        })?;
+    let Outcome::Batch(results) = answer.outcome else {
+        return Err(Failure::OutcomeUnknown.into());
+    };
     notes.accepted(&results, answer.replayed, |index| {
-        names.get(index).is_some_and(|name| is_unique(&call.worker.shared.table, name))
+        names
+            .get(index)
+            .is_some_and(|name| is_unique(&call.worker.shared.table, name))
     });
     let mut reply = Answer::new(&call.request_id, 64 + results.len() * ANSWER_BYTES);
-    reply.body().extend_from_slice(b"{\"success\":true,\"results\":[");
+    reply
+        .body()
+        .extend_from_slice(b"{\"success\":true,\"results\":[");
     for (index, applied) in results.iter().enumerate() {
-        reply.body().extend_from_slice(if index == 0 { b"{" } else { b",{" });
+        reply
+            .body()
+            .extend_from_slice(if index == 0 { b"{" } else { b",{" });
         push_dated(call, reply.body(), applied);
         reply.body().push(b'}');
     }
@@ -102,13 +149,21 @@ where
 }
 
 /// Judges a write by origin, size, content type and token, and reads its body.
-async fn admit<B>(call: &Call, headers: &HeaderMap, body: &mut B, limit: usize) -> Result<Bytes, Problem>
+async fn admit<B>(
+    call: &Call,
+    headers: &HeaderMap,
+    body: &mut B,
+    limit: usize,
+) -> Result<Bytes, Problem>
 where
     B: Body<Data = Bytes> + Unpin,
 {
     auth::check_origin(call.from)?;
     body::check_headers(headers, limit)?;
-    call.worker.options.tokens.check(Access::Write, headers, None)?;
+    call.worker
+        .options
+        .tokens
+        .check(Access::Write, headers, None)?;
     body::collect(body, limit, &call.connection).await
 }
 
@@ -125,7 +180,9 @@ fn push_dated(call: &Call, out: &mut Vec<u8>, applied: &Applied) {
     match applied.period {
         None => push_applied(out, applied, None),
         Some(day) => {
-            worker.days.with(&worker.shared.day, day, |facts| push_applied(out, applied, Some(&facts.text)));
+            worker.days.with(&worker.shared.day, day, |facts| {
+                push_applied(out, applied, Some(&facts.text))
+            });
         }
     }
 }

@@ -20,7 +20,10 @@ pub(super) fn attach(metrics: &Metrics, running: &Running) {
     let horizons = Arc::clone(&running.horizons);
     metrics.before_scrape(move |metrics| {
         let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        metrics.commits.queued_operations.set(i64::try_from(intake.depth()).unwrap_or(i64::MAX));
+        metrics
+            .commits
+            .queued_operations
+            .set(i64::try_from(intake.depth()).unwrap_or(i64::MAX));
         let state = &metrics.state;
         state.revision.set(gauge(table.revision()));
         state.epoch.set(gauge(table.epoch()));
@@ -28,12 +31,21 @@ pub(super) fn attach(metrics: &Metrics, running: &Running) {
         state.clock_behind.set(seconds(day.behind_ms()));
         let standing = Cause::ALL.into_iter().filter(|&cause| mode.stands(cause));
         state.set_read_only(&standing.map(label).collect::<Vec<_>>());
-        state.set_filtered(FilterDecision::Dropped, horizons.dropped.load(Ordering::Relaxed));
-        state.set_filtered(FilterDecision::Undecodable, horizons.undecodable.load(Ordering::Relaxed));
+        state.set_filtered(
+            FilterDecision::Dropped,
+            horizons.dropped.load(Ordering::Relaxed),
+        );
+        state.set_filtered(
+            FilterDecision::Undecodable,
+            horizons.undecodable.load(Ordering::Relaxed),
+        );
     });
 }
 
-#[allow(clippy::cast_precision_loss, reason = "milliseconds of any clock are far below 2^53")]
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "milliseconds of any clock are far below 2^53"
+)]
 fn seconds(ms: i64) -> f64 {
     ms as f64 / 1e3
 }
@@ -64,18 +76,37 @@ fn store_figures(reader: &Reader, samples: &mut Vec<StoreSample>) {
 
 fn whole_store(tables: &Tables, samples: &mut Vec<StoreSample>) {
     let sum = |name: &properties::PropName| {
-        Family::ALL.into_iter().map(|family| tables.property(family, name)).sum::<u64>()
+        Family::ALL
+            .into_iter()
+            .map(|family| tables.property(family, name))
+            .sum::<u64>()
     };
     let figures = [
         (StoreFigure::BlockCache, tables.cache_bytes()),
         (StoreFigure::Memtables, tables.memtable_bytes()),
-        (StoreFigure::TableReaders, sum(properties::ESTIMATE_TABLE_READERS_MEM)),
-        (StoreFigure::PendingCompaction, sum(properties::ESTIMATE_PENDING_COMPACTION_BYTES)),
-        (StoreFigure::RunningCompactions, tables.property(Family::Meta, properties::NUM_RUNNING_COMPACTIONS)),
-        (StoreFigure::RunningFlushes, tables.property(Family::Meta, properties::NUM_RUNNING_FLUSHES)),
+        (
+            StoreFigure::TableReaders,
+            sum(properties::ESTIMATE_TABLE_READERS_MEM),
+        ),
+        (
+            StoreFigure::PendingCompaction,
+            sum(properties::ESTIMATE_PENDING_COMPACTION_BYTES),
+        ),
+        (
+            StoreFigure::RunningCompactions,
+            tables.property(Family::Meta, properties::NUM_RUNNING_COMPACTIONS),
+        ),
+        (
+            StoreFigure::RunningFlushes,
+            tables.property(Family::Meta, properties::NUM_RUNNING_FLUSHES),
+        ),
         (StoreFigure::BackgroundErrors, tables.background_errors()),
     ];
-    samples.extend(figures.map(|(figure, value)| StoreSample { figure, family: None, value }));
+    samples.extend(figures.map(|(figure, value)| StoreSample {
+        figure,
+        family: None,
+        value,
+    }));
 }
 
 fn one_family(tables: &Tables, family: Family, samples: &mut Vec<StoreSample>) {

@@ -273,7 +273,6 @@ impl Acked {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
 
     fn mark(sequence: u64) -> Mark {

@@ -8,6 +8,7 @@ use crate::counter::{Generation, UserId};
 use crate::storage::keys::{self, Bucket};
 use crate::storage::{Family, ReadError, Tables, value};
 
+use super::filter::Filter;
 use super::group::{Kept, Lookups};
 
 /// Users known to be counted and durable: a bounded set, so that most repeated calls never reach
@@ -42,13 +43,6 @@ impl Recent {
         self.newer.insert(key.into());
     }
 
-    /// Takes in a user whose record is on disk.
-    pub(super) fn remember(&mut self, day: i32, generation: Generation, user: &UserId) {
-        let mut key = Vec::new();
-        keys::dedup_into(&mut key, day, generation, user.as_str());
-        self.insert(&key);
-    }
-
     /// Forgets all: the store is on another history.
     pub(super) fn clear(&mut self) {
         self.newer.clear();
@@ -56,35 +50,118 @@ impl Recent {
     }
 }
 
+/// What is kept in memory of users and keys.
+pub(super) struct Memory {
+    recent: Recent,
+    users: Filter,
+    keys: Filter,
+    day: i32,
+    bucket: Bucket,
+    key: Vec<u8>,
+}
+
+impl Memory {
+    /// Holds at most `recent_users` users, and denies what is not on disk of this day and bucket.
+    pub(super) fn new(recent_users: usize, day: i32, bucket: Bucket) -> Self {
+        Self {
+            recent: Recent::new(recent_users),
+            users: Filter::new(Family::Dedup, keys::day_prefix(day).to_vec()),
+            keys: Filter::new(Family::Idempotency, oldest_good(bucket)),
+            day,
+            bucket,
+            key: Vec::new(),
+        }
+    }
+
+    /// Follows the day and the bucket. In a day or bucket that only now begins nothing is on disk.
+    pub(super) fn follow(&mut self, day: i32, bucket: Bucket) {
+        if day != self.day {
+            let (never, today) = (keys::day_prefix(keys::NEVER), keys::day_prefix(day));
+            self.users.restart(never.to_vec(), Some(today.to_vec()));
+            self.day = day;
+        }
+        if bucket != self.bucket {
+            self.keys
+                .restart(oldest_good(bucket), Some(bucket.to_be_bytes().to_vec()));
+            self.bucket = bucket;
+        }
+    }
+
+    /// Forgets all: the store was reopened.
+    pub(super) fn restart(&mut self) {
+        self.recent.clear();
+        self.users
+            .restart(keys::day_prefix(self.day).to_vec(), None);
+        self.keys.restart(oldest_good(self.bucket), None);
+    }
+
+    /// Takes in some more of what is on disk; says whether there is still more.
+    pub(super) fn fill(&mut self, tables: &Tables, limit: usize) -> Result<bool, ReadError> {
+        if self.users.is_filling() {
+            self.users.fill(tables, limit)?;
+        } else if self.keys.is_filling() {
+            self.keys.fill(tables, limit)?;
+        }
+        Ok(self.users.is_filling() || self.keys.is_filling())
+    }
+
+    /// Takes in a user who is now counted on disk.
+    pub(super) fn counted(&mut self, day: i32, generation: Generation, user: &UserId) {
+        keys::dedup_into(&mut self.key, day, generation, user.as_str());
+        self.recent.insert(&self.key);
+        self.users.insert(&self.key);
+    }
+
+    /// Takes in an idempotency key that is now on disk.
+    pub(super) fn kept(&mut self, bucket: Bucket, client_key: &str) {
+        keys::idempotency_into(&mut self.key, bucket, client_key);
+        self.keys.insert(&self.key);
+    }
+}
+
+fn oldest_good(bucket: Bucket) -> Vec<u8> {
+    bucket.saturating_sub(1).to_be_bytes().to_vec()
+}
+
 /// Look-ups against the store.
 pub(super) struct StoreLookups<'a> {
     pub(super) tables: &'a Tables,
-    pub(super) recent: &'a mut Recent,
-    /// The bucket of keys written now; those of the one before are still good.
-    pub(super) bucket: Bucket,
-    pub(super) key: Vec<u8>,
+    pub(super) memory: &'a mut Memory,
 }
 
 impl Lookups for StoreLookups<'_> {
     fn counted(&mut self, day: i32, generation: Generation, user: &str) -> Result<bool, ReadError> {
-        keys::dedup_into(&mut self.key, day, generation, user);
-        if self.recent.contains(&self.key) {
+        let Memory {
+            recent, users, key, ..
+        } = &mut *self.memory;
+        keys::dedup_into(key, day, generation, user);
+        if recent.contains(key) {
             return Ok(true);
         }
-        let counted = self.tables.get(Family::Dedup, &self.key)?.is_some();
+        if users.denies(key) {
+            return Ok(false);
+        }
+        let counted = self.tables.get(Family::Dedup, key)?.is_some();
         if counted {
-            self.recent.insert(&self.key);
+            recent.insert(key);
         }
         Ok(counted)
     }
 
-    fn kept(&mut self, key: &str) -> Result<Kept, ReadError> {
-        for bucket in [Some(self.bucket), self.bucket.checked_sub(1)]
-            .into_iter()
-            .flatten()
-        {
-            keys::idempotency_into(&mut self.key, bucket, key);
-            if let Some(bytes) = self.tables.get(Family::Idempotency, &self.key)? {
+    fn kept(&mut self, client_key: &str) -> Result<Kept, ReadError> {
+        let Memory {
+            keys: filter,
+            key,
+            bucket,
+            ..
+        } = &mut *self.memory;
+        // What was kept in the bucket before is still good.
+        for bucket in [Some(*bucket), bucket.checked_sub(1)].into_iter().flatten() {
+            keys::idempotency_into(key, bucket, client_key);
+            if filter.denies(key) {
+                continue;
+            }
+            if let Some(bytes) = self.tables.get(Family::Idempotency, key)? {
                 return Ok(match value::decode_kept(&bytes) {
                     Ok(value::Kept {
                         fingerprint,

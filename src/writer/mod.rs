@@ -4,14 +4,19 @@
 //!
 //! Kept out: HTTP, configuration files, and the layout of what is stored (`storage`).
 
+mod administer;
+mod filter;
+mod fold;
 mod group;
 mod ledger;
 mod lookups;
 mod mode;
 mod options;
 mod queue;
+mod record;
 mod reopen;
 mod run;
+mod running;
 mod space;
 mod table;
 mod upkeep;
@@ -19,7 +24,7 @@ mod upkeep;
 pub use mode::{Cause, Mode, ModeState};
 pub use options::{StartError, WriterOptions};
 pub use queue::{Intake, Ticket};
-pub use run::Running;
+pub use running::Running;
 pub use table::{Presence, Reading, Table};
 
 use crate::counter::{Adjustment, CounterName, Definition, Operation, Outcome, Refusal, RequestId};

@@ -250,8 +250,7 @@ impl Intake {
 
     /// Sends a group's answers, with one wake-up for each runtime.
     pub(super) fn answer(&self, replies: &mut Vec<(ReplyTo, Reply)>) {
-        let mut by_port: Vec<Option<parking_lot::MutexGuard<'_, Vec<(u32, Reply)>>>> = Vec::new();
-        by_port.resize_with(self.ports.len(), || None);
+        let mut by_port: Vec<_> = self.ports.iter().map(|_| None).collect();
         for (reply_to, reply) in replies.drain(..) {
             match reply_to {
                 ReplyTo::Slot { port, slot } => {

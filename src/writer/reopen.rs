@@ -106,12 +106,14 @@ impl Writer {
         self.stored_day = stored.map(|state| state.highest_day);
         self.ledger = ledger;
         self.store = Some(store);
-        self.restart_store_time(stored.as_ref());
+        self.memory.restart();
         match landed {
             Landed::Absent => {}
             Landed::Present => self.publish_all(),
             Landed::NewEpoch => {
-                self.recent.clear();
+                // Another history may have lasted longer.
+                let stored = stored.map_or(0, |state| state.store_time);
+                self.store_time.before = self.store_time.before.max(stored);
                 self.publish_all();
             }
         }

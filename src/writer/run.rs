@@ -4,106 +4,37 @@
 //! is told that the outcome is unknown, and the store is dropped, reopened and verified (`reopen`).
 
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::calendar::Day;
 use crate::clock::Clock;
 use crate::counter::{CounterName, Definition, Millis, RequestId};
-use crate::current_day::{self, CurrentDay, Look};
+use crate::current_day::{CurrentDay, Look};
 use crate::metrics::Metrics;
 use crate::storage::expiry::Horizons;
-use crate::storage::keys::{self, Bucket};
-use crate::storage::value::{self, State};
-use crate::storage::{Batch, DataDirLock, Family, ReadError, Reader, StorageOptions, Store};
+use crate::storage::keys::Bucket;
+use crate::storage::value::State;
+use crate::storage::{Batch, Family, ReadError, Reader, StorageOptions, Store};
 
-use super::group::{Fold, Group, Rules};
-use super::ledger::{self, Index, Ledger, Life};
-use super::lookups::{Recent, StoreLookups};
-use super::options::{StartError, WriterOptions};
+use super::fold::Fold;
+use super::group::{Group, Rules};
+use super::ledger::{self, Ledger, Life};
+use super::lookups::{Memory, StoreLookups};
+use super::options::StartError;
 use super::queue::{Intake, Reply, ReplyTo, Submission};
+use super::record::StoreTime;
 use super::reopen::Failed;
 use super::space::SpaceWatch;
 use super::table::Table;
 use super::upkeep::Upkeep;
 use super::{Cause, Failure, Mode};
 
-/// After so many operands on one counter its whole value is put, so that reads stay cheap.
-const MAX_MERGES: u16 = 256;
-
-/// A span of store time in which idempotency records share a bucket.
-const BUCKET_MS: i64 = 24 * 3_600_000;
-
 /// How long the writer sleeps at most when nothing comes.
 const IDLE: Duration = Duration::from_millis(250);
 
-/// The key in `meta` of the zone in force.
-const ZONE_KEY: &[u8] = b"zone";
-
-/// The key in `meta` of the horizon of idempotency records.
-const IDEMPOTENCY_HORIZON_KEY: &[u8] = b"horizon|idempotency";
-
-/// A running writer and what others share with it.
-pub struct Running {
-    /// Where changes are put.
-    pub intake: Arc<Intake>,
-    /// What readers see.
-    pub table: Arc<Table>,
-    /// Whether writes are served.
-    pub mode: Arc<Mode>,
-    /// The one current day.
-    pub day: Arc<CurrentDay>,
-    /// Reads of the store for other threads.
-    pub reader: Reader,
-    /// What compaction may drop, and what it did.
-    pub horizons: Arc<Horizons>,
-    thread: JoinHandle<()>,
-}
-
-impl Running {
-    /// Opens the store, loads it, brings the counters of the configuration in, and starts the
-    /// writer's thread.
-    ///
-    /// # Errors
-    /// When the store cannot be opened or read, or contradicts the configuration.
-    pub fn start(options: WriterOptions) -> Result<Self, StartError> {
-        let (runtimes, queue) = (options.runtimes, options.queue);
-        let intake = Intake::new(runtimes, queue);
-        let mut writer = Writer::open(options, Arc::clone(&intake))?;
-        writer.begin()?;
-        let table = Arc::clone(&writer.table);
-        let mode = Arc::clone(&writer.mode);
-        let day = Arc::clone(&writer.days);
-        let horizons = Arc::clone(&writer.horizons);
-        let reader = writer.reader.clone();
-        let thread = std::thread::Builder::new()
-            .name("writer".to_owned())
-            .spawn(move || writer.run())?;
-        Ok(Self {
-            intake,
-            table,
-            mode,
-            day,
-            reader,
-            horizons,
-            thread,
-        })
-    }
-
-    /// The store's epoch.
-    pub fn epoch(&self) -> u64 {
-        self.table.epoch()
-    }
-
-    /// Takes no more requests, waits until those taken are written and answered, and closes the
-    /// store.
-    pub fn stop(self) {
-        self.intake.close();
-        if self.thread.join().is_err() {
-            tracing::error!("the writer's thread panicked; what was acknowledged is on disk");
-        }
-    }
-}
+/// Keys taken into memory after a start, at a time: between two groups, and when nothing waits.
+const FILLED_WHEN_BUSY: usize = 1000;
+const FILLED_WHEN_IDLE: usize = 20_000;
 
 /// The writer.
 pub(super) struct Writer {
@@ -122,153 +53,22 @@ pub(super) struct Writer {
     pub(super) store: Option<Store>,
     pub(super) failed: Option<Failed>,
     pub(super) ledger: Ledger,
-    pub(super) recent: Recent,
+    pub(super) memory: Memory,
     pub(super) space: SpaceWatch,
     pub(super) upkeep: Upkeep,
     /// The last group that was published.
     pub(super) published: u64,
     /// The highest day on disk.
     pub(super) stored_day: Option<Day>,
-    zone: String,
-    zone_stored: bool,
-    store_time: StoreTime,
-    day_start: (Option<Day>, Millis),
-    batch: Batch,
-    replies: Vec<(ReplyTo, Reply)>,
-}
-
-/// Time during which the store was open, summed over its life.
-struct StoreTime {
-    before: i64,
-    boot_at_open: i64,
-}
-
-impl StoreTime {
-    fn now(&self, boot_ms: i64) -> i64 {
-        self.before
-            .saturating_add(boot_ms.saturating_sub(self.boot_at_open).max(0))
-    }
-
-    fn bucket(&self, boot_ms: i64) -> Bucket {
-        Bucket::try_from(self.now(boot_ms).div_euclid(BUCKET_MS)).unwrap_or(Bucket::MAX)
-    }
+    pub(super) zone: String,
+    pub(super) zone_stored: bool,
+    pub(super) store_time: StoreTime,
+    pub(super) day_start: (Option<Day>, Millis),
+    pub(super) batch: Batch,
+    pub(super) replies: Vec<(ReplyTo, Reply)>,
 }
 
 impl Writer {
-    fn open(options: WriterOptions, intake: Arc<Intake>) -> Result<Self, StartError> {
-        let WriterOptions {
-            storage,
-            clock,
-            calendar,
-            zone_is_written,
-            max_clock_jump_ms,
-            max_away_ms,
-            auto_create,
-            max_counters,
-            gone_for_ms,
-            configured,
-            recent_users,
-            min_free,
-            runtimes: _,
-            queue: _,
-            metrics,
-        } = options;
-        let horizons = Arc::new(Horizons::default());
-        let reader = Reader::default();
-        let lock = DataDirLock::take(&storage.data_dir)?;
-        let store = Store::open(&lock, &storage, &horizons, &reader, clock.wall_ms())?;
-        let tables = store.tables();
-        let stored = stored_state(&store)?;
-        let zone = calendar.zone_name().to_owned();
-        let stored_zone = tables.get(Family::Meta, ZONE_KEY)?;
-        let stored_zone = stored_zone.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        if let Some(stored) = &stored_zone
-            && *stored != zone
-            && !zone_is_written
-        {
-            return Err(StartError::ZoneChanged {
-                stored: stored.clone(),
-                found: zone,
-            });
-        }
-        if let Some(bytes) = tables.get(Family::Meta, IDEMPOTENCY_HORIZON_KEY)?
-            && let Ok(bytes) = <[u8; 4]>::try_from(&bytes[..])
-        {
-            horizons.publish_idempotency(Bucket::from_be_bytes(bytes));
-        }
-        let ledger = Ledger::load(tables, stored.as_ref())?;
-        let days = CurrentDay::new(current_day::Options {
-            calendar,
-            clock: Arc::clone(&clock),
-            highest_stored: stored.map(|state| state.highest_day),
-            last_commit_ms: stored.map(|state| state.wall_ms),
-            max_clock_jump_ms,
-            max_away_ms,
-        });
-        let store_time = StoreTime {
-            before: stored.map_or(0, |state| state.store_time),
-            boot_at_open: clock.boot_ms(),
-        };
-        let space = SpaceWatch::new(&storage, min_free)?;
-        Ok(Self {
-            storage,
-            days: Arc::new(days),
-            mode: Arc::default(),
-            table: Arc::default(),
-            intake,
-            reader,
-            horizons,
-            metrics,
-            rules: Rules {
-                auto_create,
-                max_counters,
-                gone_for_ms,
-            },
-            configured,
-            store: Some(store),
-            failed: None,
-            ledger,
-            recent: Recent::new(recent_users),
-            space,
-            upkeep: Upkeep::new(clock.boot_ms()),
-            published: 0,
-            stored_day: stored.map(|state| state.highest_day),
-            zone_stored: stored_zone.as_ref() == Some(&zone),
-            zone,
-            store_time,
-            day_start: (None, 0),
-            batch: Batch::new(),
-            replies: Vec::new(),
-            clock,
-        })
-    }
-
-    /// What happens before the first request: publish what is on disk, and bring the counters of
-    /// the configuration in.
-    fn begin(&mut self) -> Result<(), StartError> {
-        for (name, definition) in &self.configured {
-            let index = self.ledger.add(name.clone());
-            if let Some(entry) = self.ledger.entry_mut(index) {
-                entry.configured = true;
-                let stored = &entry.state.definition;
-                if entry.state.life == Life::Live && !stored.may_become(definition) {
-                    return Err(StartError::DefinitionConflict {
-                        name: name.clone(),
-                        wanted: (definition.kind, definition.reset),
-                        stored: (stored.kind, stored.reset),
-                    });
-                }
-            }
-        }
-        self.publish_all();
-        let look = self.look();
-        self.watch_space(look.wall_ms);
-        if self.mode.refuses().is_none() {
-            self.maintain(look, true);
-        }
-        Ok(())
-    }
-
     /// The whole ledger becomes what readers see.
     pub(super) fn publish_all(&mut self) {
         self.published += 1;
@@ -283,7 +83,7 @@ impl Writer {
         self.tell_counts();
     }
 
-    fn tell_counts(&self) {
+    pub(super) fn tell_counts(&self) {
         let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         self.metrics
             .state
@@ -295,7 +95,7 @@ impl Writer {
             .set(gauge(self.ledger.corrupt));
     }
 
-    fn run(mut self) {
+    pub(super) fn run(mut self) {
         self.intake.serve_from_this_thread();
         let mut submissions = Vec::new();
         loop {
@@ -311,13 +111,28 @@ impl Writer {
             }
             if any {
                 self.group(&mut submissions, look);
+                self.fill_memory(FILLED_WHEN_BUSY);
             } else if closing {
                 break;
-            } else if !self.prune_users(look) {
+            } else if !self.prune_users(look) && !self.fill_memory(FILLED_WHEN_IDLE) {
                 self.intake.wait(self.idle_time());
             }
         }
         self.end();
+    }
+
+    /// Takes some more of what is on disk into memory; says whether there is still more.
+    fn fill_memory(&mut self, limit: usize) -> bool {
+        let Some(store) = &self.store else {
+            return false;
+        };
+        match self.memory.fill(store.tables(), limit) {
+            Ok(more) => more,
+            Err(error) => {
+                self.fail(&error, None);
+                false
+            }
+        }
     }
 
     fn idle_time(&self) -> Duration {
@@ -335,7 +150,7 @@ impl Writer {
     }
 
     /// One look at the time, for everything that happens until the next.
-    fn look(&self) -> Look {
+    pub(super) fn look(&self) -> Look {
         let look = self.days.look();
         if look.clock_fault {
             if self.mode.raise(Cause::Clock, look.wall_ms) {
@@ -365,7 +180,7 @@ impl Writer {
 
     /// Writes what no client asked for: counters of the configuration, expiries, forgotten names, a
     /// new day or bucket; or the meta record alone when `forced`.
-    fn maintain(&mut self, look: Look, forced: bool) {
+    pub(super) fn maintain(&mut self, look: Look, forced: bool) {
         let mut group = self.new_group(look);
         let worked = self.with_fold(&mut group, |fold, upkeep, configured| {
             upkeep.work_out(fold, configured)
@@ -375,7 +190,7 @@ impl Writer {
             Some(Err(error)) => return self.fail(&error, None),
             None => return,
         }
-        let bucket = self.store_time.bucket(self.clock.boot_ms());
+        let bucket = group.bucket;
         let new_horizon = bucket.saturating_sub(1) > self.horizons.idempotency();
         let forced = forced
             || self.upkeep.group_due
@@ -434,7 +249,13 @@ impl Writer {
         if self.day_start.0 != Some(look.day) {
             self.day_start = (Some(look.day), self.days.calendar().start_of(look.day));
         }
-        Group::new(self.published + 1, look.wall_ms, look.day, self.day_start.1)
+        Group::new(
+            self.published + 1,
+            look.wall_ms,
+            look.day,
+            self.day_start.1,
+            self.store_time.bucket(self.clock.boot_ms()),
+        )
     }
 
     fn with_fold<T>(
@@ -446,13 +267,11 @@ impl Writer {
             &[(CounterName, Definition)],
         ) -> T,
     ) -> Option<T> {
-        let bucket = self.store_time.bucket(self.clock.boot_ms());
         let store = self.store.as_ref()?;
+        self.memory.follow(group.day.days(), group.bucket);
         let mut lookups = StoreLookups {
             tables: store.tables(),
-            recent: &mut self.recent,
-            bucket,
-            key: Vec::new(),
+            memory: &mut self.memory,
         };
         let mut fold = Fold::new(
             &mut self.ledger,
@@ -545,7 +364,10 @@ impl Writer {
         self.table.publish(group.number, self.ledger.revision);
         self.tell_counts();
         for (day, generation, user) in &group.users {
-            self.recent.remember(*day, *generation, user);
+            self.memory.counted(*day, *generation, user);
+        }
+        for (key, _, _) in &group.kept {
+            self.memory.kept(group.bucket, key);
         }
         self.ledger.ended.extend(&group.ended);
         self.forget(&group);
@@ -571,122 +393,10 @@ impl Writer {
         }
     }
 
-    /// Puts the group into the batch; gives the counters that changed.
-    fn fill(&mut self, group: &mut Group) -> Vec<Index> {
-        let Self { ledger, batch, .. } = self;
-        let mut changed = Vec::with_capacity(group.touched.len());
-        for &index in &group.touched {
-            let Some(entry) = ledger.entry_mut(index) else {
-                continue;
-            };
-            if !entry.state.dirty {
-                continue;
-            }
-            changed.push(index);
-            put_counter(batch, entry);
-        }
-        for (day, generation, user) in &group.users {
-            let mut key = Vec::with_capacity(12 + user.as_str().len());
-            keys::dedup_into(&mut key, *day, *generation, user.as_str());
-            batch.put(Family::Dedup, &key, &[]);
-        }
-        let boot_ms = self.clock.boot_ms();
-        let bucket = self.store_time.bucket(boot_ms);
-        for (client_key, fingerprint, outcome) in &group.kept {
-            let mut key = Vec::with_capacity(4 + client_key.len());
-            keys::idempotency_into(&mut key, bucket, client_key);
-            batch.put(
-                Family::Idempotency,
-                &key,
-                &value::encode_kept(*fingerprint, outcome),
-            );
-        }
-        for (index, number, event) in &group.events {
-            if let Some(entry) = ledger.entry(*index) {
-                let key = keys::event(group.day, &entry.name, *number);
-                batch.put(Family::Days, &key, &value::encode_event(event));
-            }
-        }
-        for generation in &group.ended {
-            batch.put(Family::Meta, &ledger::ended_key(*generation), &[]);
-        }
-        for &index in &group.forgotten {
-            if let Some(entry) = ledger.entry(index) {
-                let key = keys::counter(&entry.name);
-                batch.delete(Family::Definitions, &key);
-                batch.delete(Family::Counters, &key);
-            }
-        }
-        if !self.zone_stored {
-            batch.put(Family::Meta, ZONE_KEY, self.zone.as_bytes());
-        }
-        let horizon = bucket.saturating_sub(1);
-        if horizon > self.horizons.idempotency() {
-            batch.put(
-                Family::Meta,
-                IDEMPOTENCY_HORIZON_KEY,
-                &horizon.to_be_bytes(),
-            );
-        }
-        let state = State {
-            revision: ledger.revision,
-            highest_day: group.day,
-            store_time: self.store_time.now(boot_ms),
-            wall_ms: group.now,
-        };
-        batch.put(Family::Meta, State::KEY, &state.encode());
-        changed
-    }
-
-    /// Store time goes on from what the reopened store says.
-    pub(super) fn restart_store_time(&mut self, stored: Option<&State>) {
-        self.store_time = StoreTime {
-            before: stored.map_or(0, |state| state.store_time),
-            boot_at_open: self.clock.boot_ms(),
-        };
-    }
-
     /// Names a request that nobody sent: what the server does by itself.
     pub(super) fn own_request() -> RequestId {
         RequestId::Given("counterd".into())
     }
-}
-
-/// Puts what the group made of one counter: its definition, its value, its day.
-fn put_counter(batch: &mut Batch, entry: &mut ledger::Entry) {
-    let key = keys::counter(&entry.name);
-    let state = &mut entry.state;
-    if state.redefined {
-        let gone = match &state.life {
-            Life::Gone(gone) => Some(gone),
-            Life::Live | Life::Absent | Life::Corrupt => None,
-        };
-        batch.put(
-            Family::Definitions,
-            &key,
-            &value::encode_counter(&state.definition, gone),
-        );
-    }
-    if state.whole || state.merges >= MAX_MERGES {
-        batch.put(Family::Counters, &key, &state.stored_value().encode());
-        state.merges = 0;
-    } else {
-        let operand = crate::storage::merge::Operand {
-            delta: state.delta,
-            revision: state.revision,
-            changed_at: state.changed_at,
-        };
-        batch.merge(Family::Counters, &key, &operand.encode());
-        state.merges += 1;
-    }
-    if let Some((day, record)) = &state.day {
-        let key = keys::day_record(*day, &entry.name);
-        batch.put(Family::Days, &key, &value::encode_day_record(record));
-    }
-    state.delta = 0;
-    state.dirty = false;
-    state.whole = false;
-    state.redefined = false;
 }
 
 /// Where the store stands; none in a new one.

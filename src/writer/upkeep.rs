@@ -6,7 +6,8 @@ use std::ops::ControlFlow;
 use crate::counter::{CounterName, Definition, Generation};
 use crate::storage::{Batch, Family, ReadError, Tables, keys};
 
-use super::group::{Fold, Lookups, Stop};
+use super::fold::Fold;
+use super::group::{Lookups, Stop};
 use super::ledger::{Index, Life};
 use super::run::Writer;
 

@@ -6,9 +6,19 @@ fn refused(body: &str) -> Code {
 
 #[test]
 fn what_is_absent_or_null_takes_its_default() {
-    for body in ["", "{}", "null", " {} ", r#"{"value":null,"user_id":null,"metadata":null}"#] {
+    for body in [
+        "",
+        "{}",
+        "null",
+        " {} ",
+        r#"{"value":null,"user_id":null,"metadata":null}"#,
+    ] {
         let change = change(body.as_bytes()).unwrap();
-        assert_eq!((change.amount, change.user_id, change.metadata.is_none()), (1, None, true), "{body}");
+        assert_eq!(
+            (change.amount, change.user_id, change.metadata.is_none()),
+            (1, None, true),
+            "{body}"
+        );
     }
 }
 
@@ -20,17 +30,33 @@ fn good_values_are_taken() {
         (r#"{"user_id":"u1","value":3,"metadata":{}}"#, 3, Some("u1")),
         (r#"{"user_id":"\u00fc \"x\""}"#, 1, Some("ü \"x\"")),
         (r#"{"val\u0075e":7}"#, 7, None),
-        (r#"{"metadata":{"a":[1,{"b":"}]{[\"\\"}],"value":9}}"#, 1, None),
-        (r#"{"metadata":{"1":{"2":{"3":{"4":{"5":{"6":{"7":{}}}}}}}}}"#, 1, None),
+        (
+            r#"{"metadata":{"a":[1,{"b":"}]{[\"\\"}],"value":9}}"#,
+            1,
+            None,
+        ),
+        (
+            r#"{"metadata":{"1":{"2":{"3":{"4":{"5":{"6":{"7":{}}}}}}}}}"#,
+            1,
+            None,
+        ),
     ] {
         let change = change(body.as_bytes()).unwrap();
-        assert_eq!((change.amount, change.user_id.as_ref().map(UserId::as_str)), (amount, user_id), "{body}");
+        assert_eq!(
+            (change.amount, change.user_id.as_ref().map(UserId::as_str)),
+            (amount, user_id),
+            "{body}"
+        );
     }
 }
 
 #[test]
 fn each_mistake_has_its_code() {
-    let deep = format!(r#"{{"metadata":{}1{}}}"#, r#"{"a":"#.repeat(9), "}".repeat(9));
+    let deep = format!(
+        r#"{{"metadata":{}1{}}}"#,
+        r#"{"a":"#.repeat(9),
+        "}".repeat(9)
+    );
     let wide = format!(r#"{{"metadata":{{"a":"{}"}}}}"#, "x".repeat(4096 - 7));
     let long_user = format!(r#"{{"user_id":"{}"}}"#, "x".repeat(129));
     for (body, code) in [
@@ -88,23 +114,39 @@ fn each_mistake_has_its_code() {
     ] {
         assert_eq!(refused(body), code, "{body}");
     }
-    assert_eq!(change(b"{\"user_id\":\"\xff\"}").unwrap_err().code, Code::InvalidJson);
+    assert_eq!(
+        change(b"{\"user_id\":\"\xff\"}").unwrap_err().code,
+        Code::InvalidJson
+    );
     assert_eq!(change(b"\xff").unwrap_err().code, Code::InvalidJson);
 }
 
 #[test]
 fn an_unknown_field_is_named_with_the_nearest_known_one() {
     let detail = |body: &str| change(body.as_bytes()).unwrap_err().detail.into_owned();
-    assert_eq!(detail(r#"{"valeu":1}"#), r#"unknown field "valeu"; did you mean `value`?"#);
-    assert_eq!(detail(r#"{"userId":"a"}"#), r#"unknown field "userId"; did you mean `user_id`?"#);
-    assert_eq!(detail(r#"{"zzz":1}"#), r#"unknown field "zzz"; known are `value`, `user_id`, `metadata`"#);
+    assert_eq!(
+        detail(r#"{"valeu":1}"#),
+        r#"unknown field "valeu"; did you mean `value`?"#
+    );
+    assert_eq!(
+        detail(r#"{"userId":"a"}"#),
+        r#"unknown field "userId"; did you mean `user_id`?"#
+    );
+    assert_eq!(
+        detail(r#"{"zzz":1}"#),
+        r#"unknown field "zzz"; known are `value`, `user_id`, `metadata`"#
+    );
 }
 
 #[test]
 fn metadata_may_fill_their_limits() {
     let wide = format!(r#"{{"metadata":{{"a":"{}"}}}}"#, "x".repeat(4096 - 8));
     assert!(change(wide.as_bytes()).is_ok());
-    let deep = format!(r#"{{"metadata":{}1{}}}"#, r#"{"a":"#.repeat(8), "}".repeat(8));
+    let deep = format!(
+        r#"{{"metadata":{}1{}}}"#,
+        r#"{"a":"#.repeat(8),
+        "}".repeat(8)
+    );
     assert!(change(deep.as_bytes()).is_ok());
 }
 
@@ -115,11 +157,35 @@ fn a_batch_is_read_in_order() {
         {"name":"b","op":"decrement","value":5,"user_id":"u"},
         {"op":"increment","name":"a","metadata":{"x":1}}]}"#;
     let batch = batch(body).unwrap();
-    let shown: Vec<_> =
-        batch.operations.iter().map(|o| (o.counter.as_str(), o.direction, o.amount, o.user_id.is_some())).collect();
+    let shown: Vec<_> = batch
+        .operations
+        .iter()
+        .map(|o| {
+            (
+                o.counter.as_str(),
+                o.direction,
+                o.amount,
+                o.user_id.is_some(),
+            )
+        })
+        .collect();
     let (up, down) = (Direction::Increment, Direction::Decrement);
-    assert_eq!(shown, [("a", up, 1, false), ("b", down, 5, true), ("a", up, 1, false)]);
-    assert_eq!(batch.metadata.iter().map(|(index, raw)| (*index, raw.get())).collect::<Vec<_>>(), [(2, r#"{"x":1}"#)]);
+    assert_eq!(
+        shown,
+        [
+            ("a", up, 1, false),
+            ("b", down, 5, true),
+            ("a", up, 1, false)
+        ]
+    );
+    assert_eq!(
+        batch
+            .metadata
+            .iter()
+            .map(|(index, raw)| (*index, raw.get()))
+            .collect::<Vec<_>>(),
+        [(2, r#"{"x":1}"#)]
+    );
 }
 
 #[test]
@@ -127,27 +193,64 @@ fn a_batch_has_one_to_a_thousand_operations() {
     let with = |count: usize| {
         let one = r#"{"op":"increment","name":"a"}"#;
         let body = format!(r#"{{"operations":[{}]}}"#, vec![one; count].join(","));
-        batch(body.as_bytes()).map(|batch| batch.operations.len()).map_err(|problem| problem.code)
+        batch(body.as_bytes())
+            .map(|batch| batch.operations.len())
+            .map_err(|problem| problem.code)
     };
     assert_eq!((with(1), with(1000)), (Ok(1), Ok(1000)));
-    assert_eq!((with(0), with(1001)), (Err(Code::InvalidBatch), Err(Code::InvalidBatch)));
+    assert_eq!(
+        (with(0), with(1001)),
+        (Err(Code::InvalidBatch), Err(Code::InvalidBatch))
+    );
 }
 
 #[test]
 fn a_mistake_in_a_batch_says_where() {
     for (operation, code, detail) in [
-        (r#"{"op":"increment"}"#, Code::InvalidBatch, "operation 1: `name` is missing"),
-        (r#"null"#, Code::InvalidBatch, "operation 1: `op` is missing"),
-        (r#"{"op":"up","name":"a"}"#, Code::InvalidBatch, "operation 1: `op` must be `increment` or `decrement`"),
-        (r#"{"op":"increment","name":"A"}"#, Code::InvalidName, "operation 1: a counter name is"),
-        (r#"{"op":"increment","name":"a","value":0}"#, Code::InvalidValue, "operation 1: `value` must"),
-        (r#"{"op":"increment","nam":"a"}"#, Code::UnknownField, r#"operation 1: unknown field "nam"; did"#),
-        (r#"{"op":"increment","op":"increment"}"#, Code::InvalidJson, "operation 1: the field `op` is there twice"),
+        (
+            r#"{"op":"increment"}"#,
+            Code::InvalidBatch,
+            "operation 1: `name` is missing",
+        ),
+        (
+            r#"null"#,
+            Code::InvalidBatch,
+            "operation 1: `op` is missing",
+        ),
+        (
+            r#"{"op":"up","name":"a"}"#,
+            Code::InvalidBatch,
+            "operation 1: `op` must be `increment` or `decrement`",
+        ),
+        (
+            r#"{"op":"increment","name":"A"}"#,
+            Code::InvalidName,
+            "operation 1: a counter name is",
+        ),
+        (
+            r#"{"op":"increment","name":"a","value":0}"#,
+            Code::InvalidValue,
+            "operation 1: `value` must",
+        ),
+        (
+            r#"{"op":"increment","nam":"a"}"#,
+            Code::UnknownField,
+            r#"operation 1: unknown field "nam"; did"#,
+        ),
+        (
+            r#"{"op":"increment","op":"increment"}"#,
+            Code::InvalidJson,
+            "operation 1: the field `op` is there twice",
+        ),
     ] {
         let body = format!(r#"{{"operations":[{{"op":"increment","name":"a"}},{operation}]}}"#);
         let problem = batch(body.as_bytes()).unwrap_err();
         assert_eq!(problem.code, code, "{operation}");
-        assert!(problem.detail.starts_with(detail), "{operation}: {}", problem.detail);
+        assert!(
+            problem.detail.starts_with(detail),
+            "{operation}: {}",
+            problem.detail
+        );
         assert_eq!(problem.extras, [("index", 1.into())], "{operation}");
     }
     for (body, code) in [
@@ -182,17 +285,46 @@ fn a_repeated_name_is_the_same_name() {
 fn objects_of_administrative_calls_are_read_by_field() {
     let body = br#"{"value":-7,"reason":"r\u00fcck","kind":"sum","note":null}"#;
     let object = Object::parse(body).unwrap();
-    assert_eq!(object.integer("value", Code::InvalidValue).unwrap(), Some(-7));
-    assert_eq!(object.text("reason", Code::InvalidAdjustment).unwrap().as_deref(), Some("rück"));
+    assert_eq!(
+        object.integer("value", Code::InvalidValue).unwrap(),
+        Some(-7)
+    );
+    assert_eq!(
+        object
+            .text("reason", Code::InvalidAdjustment)
+            .unwrap()
+            .as_deref(),
+        Some("rück")
+    );
     assert_eq!(object.text("note", Code::InvalidAdjustment).unwrap(), None);
-    assert_eq!(object.only(&["value", "reason", "kind"]).unwrap_err().code, Code::UnknownField);
-    assert_eq!(object.text("value", Code::InvalidAdjustment).unwrap_err().code, Code::InvalidAdjustment);
-    let words = |word: &str| object.word("kind", &["sum", "gauge"], |w| w, Code::InvalidDefinition).map(|w| w == Some(word));
+    assert_eq!(
+        object.only(&["value", "reason", "kind"]).unwrap_err().code,
+        Code::UnknownField
+    );
+    assert_eq!(
+        object
+            .text("value", Code::InvalidAdjustment)
+            .unwrap_err()
+            .code,
+        Code::InvalidAdjustment
+    );
+    let words = |word: &str| {
+        object
+            .word("kind", &["sum", "gauge"], |w| w, Code::InvalidDefinition)
+            .map(|w| w == Some(word))
+    };
     assert_eq!(words("sum"), Ok(true));
     for number in ["1.0", "1e3", "9223372036854775808", "\"1\"", "[]"] {
         let body = format!(r#"{{"value":{number}}}"#);
         let object = Object::parse(body.as_bytes()).unwrap();
-        assert_eq!(object.integer("value", Code::InvalidValue).unwrap_err().code, Code::InvalidValue, "{number}");
+        assert_eq!(
+            object
+                .integer("value", Code::InvalidValue)
+                .unwrap_err()
+                .code,
+            Code::InvalidValue,
+            "{number}"
+        );
     }
     assert!(Object::parse(br#"{"a":1,"a":2}"#).is_err());
     assert!(Object::parse(b"[]").is_err());

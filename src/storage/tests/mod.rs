@@ -2,14 +2,6 @@
 //!
 //! A crashed store is made by copying the directory of a live one, which is what a kill leaves.
 
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic
-)]
-
 mod damage;
 mod hazard;
 mod life;

@@ -1,0 +1,139 @@
+//! The bytes on disk, pinned.
+
+use super::*;
+
+fn day() -> Day {
+    Day::from_days(20781).unwrap()
+}
+
+fn definition() -> Definition {
+    Definition {
+        kind: Kind::Unique,
+        reset: Reset::Daily,
+        min: -1,
+        max: 300,
+        on_bound: OnBound::Clamp,
+        expires_at: Some(1000),
+        description: Some("ab".to_owned()),
+    }
+}
+
+#[test]
+fn the_meta_record_is_these_bytes() {
+    let state = State {
+        revision: 258,
+        highest_day: day(),
+        store_time: 3,
+        wall_ms: 4,
+    };
+    let bytes = b"\x01\
+        \x00\x00\x00\x00\x00\x00\x01\x02\
+        \x00\x00\x51\x2d\
+        \x00\x00\x00\x00\x00\x00\x00\x03\
+        \x00\x00\x00\x00\x00\x00\x00\x04";
+    assert_eq!(state.encode(), bytes);
+    assert_eq!(State::decode(bytes), Ok(state));
+    assert_eq!(State::decode(&bytes[1..]), Err(Undecodable));
+    assert_eq!(State::decode(b"\x02"), Err(Undecodable));
+}
+
+#[test]
+fn a_counter_is_these_bytes() {
+    let gone = Gone {
+        expired: true,
+        final_value: -2,
+        at: 5,
+    };
+    // version; unique; daily; min -1, max 300 (zigzag, 300 as 251 and two bytes); clamp;
+    // expires_at some 1000; description some "ab"; gone some, expired, -2, 5.
+    let bytes: &[u8] =
+        b"\x01\x02\x01\x01\xfb\x58\x02\x01\x01\xfb\xd0\x07\x01\x02ab\x01\x01\x03\x0a";
+    assert_eq!(encode_counter(&definition(), Some(&gone)), bytes);
+    assert_eq!(decode_counter(bytes), Ok((definition(), Some(gone))));
+    assert_eq!(decode_counter(&bytes[..bytes.len() - 1]), Err(Undecodable));
+    let mut longer = bytes.to_vec();
+    longer.push(0);
+    assert_eq!(decode_counter(&longer), Err(Undecodable));
+}
+
+#[test]
+fn a_day_record_is_these_bytes() {
+    let mut record = DayRecord::begin(1, 10, 7);
+    record.count(2, 3, 11);
+    record.events = 4;
+    let bytes: &[u8] = b"\x01\x02\x06\x06\x16\x02\x14\x02\x00\x01\x07\x01\x04";
+    assert_eq!(encode_day_record(&record), bytes);
+    assert_eq!(decode_day_record(bytes), Ok(record));
+    assert_eq!(decode_day_record(b"\x01\x02"), Err(Undecodable));
+}
+
+#[test]
+fn an_event_is_these_bytes() {
+    let event = Event {
+        kind: EventKind::Adjust,
+        at: 1,
+        before: 2,
+        after: 3,
+        reason: Some("x".to_owned()),
+        request_id: None,
+    };
+    let bytes: &[u8] = b"\x01\x02\x02\x04\x06\x01\x01x\x00";
+    assert_eq!(encode_event(&event), bytes);
+    assert_eq!(decode_event(bytes), Ok(event));
+}
+
+#[test]
+fn what_is_kept_under_a_key_reads_back() {
+    let applied = Applied {
+        current_value: 5,
+        counted: true,
+        applied: 5,
+        revision: 6,
+        period: Some(day()),
+        created: true,
+    };
+    let outcomes = [
+        Outcome::Applied(applied),
+        Outcome::Batch(
+            [
+                applied,
+                Applied {
+                    period: None,
+                    ..applied
+                },
+            ]
+            .into(),
+        ),
+        Outcome::Set {
+            previous_value: 1,
+            current_value: 0,
+            revision: 9,
+            period: Some(day()),
+        },
+        Outcome::Defined {
+            definition: Box::new(definition()),
+            started: true,
+            revision: 3,
+            previous: None,
+        },
+        Outcome::Deleted {
+            final_value: 8,
+            revision: 2,
+        },
+    ];
+    for outcome in outcomes {
+        let bytes = encode_kept(77, &outcome);
+        assert_eq!(
+            decode_kept(&bytes),
+            Ok(Kept {
+                fingerprint: 77,
+                outcome
+            })
+        );
+    }
+    // version; fingerprint 77; applied; 5, counted, 5, 6, some day 20781, created.
+    assert_eq!(
+        encode_kept(77, &Outcome::Applied(applied)),
+        b"\x01\x4d\x00\x0a\x01\x0a\x06\x01\xfb\x5a\xa2\x01"
+    );
+}

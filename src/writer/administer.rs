@@ -1,0 +1,294 @@
+//! What administrators and time ask of a counter: reset, adjust, define, delete, repair, expire.
+
+use std::sync::Arc;
+
+use crate::counter::{
+    Adjustment, CounterName, DayRecord, Definition, Event, EventKind, Gone, Outcome, Refusal,
+    RequestId, judge_adjustment,
+};
+
+use super::fold::Fold;
+use super::group::{Lookups, Stop};
+use super::ledger::{EntryState, Index, Life};
+
+impl<L: Lookups> Fold<'_, L> {
+    pub(super) fn reset(
+        &mut self,
+        counter: &CounterName,
+        request_id: &RequestId,
+    ) -> Result<Outcome, Stop> {
+        let index = self.locate(counter)?.ok_or(Refusal::UnknownCounter)?;
+        let previous_value = self.state(index)?.value_on(self.group.day);
+        self.end_generation(index)?;
+        let (revision, state) = self.change(index)?;
+        state.generation = revision;
+        if let Some((_, record)) = &mut state.day {
+            record.start_generation(revision);
+        }
+        self.set_value(index, 0)?;
+        self.event(index, EventKind::Reset, previous_value, 0, None, request_id)?;
+        self.set_outcome(index, previous_value, revision)
+    }
+
+    pub(super) fn adjust(
+        &mut self,
+        counter: &CounterName,
+        adjustment: Adjustment,
+        reason: &str,
+        request_id: &RequestId,
+    ) -> Result<Outcome, Stop> {
+        let index = self.locate(counter)?.ok_or(Refusal::UnknownCounter)?;
+        let state = self.state(index)?;
+        let previous_value = state.value_on(self.group.day);
+        let value = judge_adjustment(&state.definition, previous_value, adjustment)?;
+        let (revision, _) = self.change(index)?;
+        self.set_value(index, value)?;
+        self.event(
+            index,
+            EventKind::Adjust,
+            previous_value,
+            value,
+            Some(reason),
+            request_id,
+        )?;
+        self.set_outcome(index, previous_value, revision)
+    }
+
+    pub(super) fn repair(
+        &mut self,
+        counter: &CounterName,
+        value: i64,
+        reason: Option<&str>,
+        request_id: &RequestId,
+    ) -> Result<Outcome, Stop> {
+        let index = self.ledger.find(counter).ok_or(Refusal::UnknownCounter)?;
+        if self.state(index)?.life != Life::Corrupt {
+            return Err(Refusal::NotCorrupt.into());
+        }
+        let definition = Arc::clone(&self.state(index)?.definition);
+        if value < definition.min {
+            return Err(Refusal::BelowMinimum {
+                current: 0,
+                minimum: definition.min,
+            }
+            .into());
+        }
+        if value > definition.max {
+            return Err(Refusal::AboveMaximum {
+                current: 0,
+                maximum: definition.max,
+            }
+            .into());
+        }
+        let (day, now) = (self.group.day, self.group.now);
+        let (revision, state) = self.change(index)?;
+        state.life = Life::Live;
+        state.redefined = true;
+        state.generation = revision;
+        state.day = Some((day, DayRecord::begin(value, now, revision)));
+        self.set_value(index, value)?;
+        self.ledger.corrupt = self.ledger.corrupt.saturating_sub(1);
+        if let Some(at) = definition.expires_at {
+            self.ledger.expiries.insert((at, index));
+        }
+        self.event(index, EventKind::Repair, 0, value, reason, request_id)?;
+        self.set_outcome(index, 0, revision)
+    }
+
+    /// Puts a whole definition, as a client asks.
+    pub(super) fn define(
+        &mut self,
+        counter: CounterName,
+        definition: Definition,
+        request_id: &RequestId,
+    ) -> Result<Outcome, Stop> {
+        if self.is_configured(&counter) {
+            return Err(Refusal::DefinedInConfig.into());
+        }
+        if definition.expired_at(self.group.now) {
+            return Err(Refusal::ExpiresInPast.into());
+        }
+        self.put_definition(counter, definition, true, request_id)
+    }
+
+    /// Puts a whole definition: of a live counter, or to start one. The quota holds for clients.
+    pub(super) fn put_definition(
+        &mut self,
+        counter: CounterName,
+        definition: Definition,
+        quota: bool,
+        request_id: &RequestId,
+    ) -> Result<Outcome, Stop> {
+        let found = match self.locate(&counter) {
+            Ok(found) => found,
+            Err(Stop::Refused(Refusal::Deleted { .. } | Refusal::Expired { .. })) => None,
+            Err(stop) => return Err(stop),
+        };
+        let definition_put = Box::new(definition.clone());
+        let Some(index) = found else {
+            if let Some(index) = self.ledger.find(&counter) {
+                self.record_expiry(index)?;
+            }
+            if quota && self.ledger.live >= self.rules.max_counters {
+                return Err(Refusal::TooManyCounters {
+                    max: self.rules.max_counters,
+                }
+                .into());
+            }
+            let index = self.start(counter, definition, request_id)?;
+            let revision = self.state(index)?.revision;
+            let outcome = Outcome::Defined {
+                definition: definition_put,
+                started: true,
+                revision,
+                previous: None,
+            };
+            return Ok(outcome);
+        };
+        let before = Arc::clone(&self.state(index)?.definition);
+        if !before.may_become(&definition) {
+            let Definition { kind, reset, .. } = *before;
+            return Err(Refusal::DefinitionConflict { kind, reset }.into());
+        }
+        if let Some(at) = before.expires_at {
+            self.ledger.expiries.remove(&(at, index));
+        }
+        if let Some(at) = definition.expires_at {
+            self.ledger.expiries.insert((at, index));
+        }
+        let (revision, state) = self.change(index)?;
+        state.definition = Arc::new(definition);
+        state.redefined = true;
+        Ok(Outcome::Defined {
+            definition: definition_put,
+            started: false,
+            revision,
+            previous: Some(Box::new(Definition::clone(&before))),
+        })
+    }
+
+    pub(super) fn delete(
+        &mut self,
+        counter: &CounterName,
+        request_id: &RequestId,
+    ) -> Result<Outcome, Stop> {
+        if self.is_configured(counter) {
+            return Err(Refusal::DefinedInConfig.into());
+        }
+        let index = self.locate(counter)?.ok_or(Refusal::UnknownCounter)?;
+        let final_value = self.state(index)?.value_on(self.group.day);
+        let gone = Gone {
+            expired: false,
+            final_value,
+            at: self.group.now,
+        };
+        let revision = self.end_life(index, gone)?;
+        self.event(index, EventKind::Delete, final_value, 0, None, request_id)?;
+        Ok(Outcome::Deleted {
+            final_value,
+            revision,
+        })
+    }
+
+    /// Records that a counter's time is over, if it is and nothing recorded it yet.
+    pub(super) fn record_expiry(&mut self, index: Index) -> Result<(), Stop> {
+        let state = self.state(index)?;
+        if state.life != Life::Live || !state.definition.expired_at(self.group.now) {
+            return Ok(());
+        }
+        let at = state.definition.expires_at.unwrap_or(self.group.now);
+        let final_value = state.final_value(self.days.calendar().day_of(at));
+        self.end_life(
+            index,
+            Gone {
+                expired: true,
+                final_value,
+                at,
+            },
+        )?;
+        let event = Event {
+            kind: EventKind::Expiry,
+            at,
+            before: final_value,
+            after: 0,
+            reason: None,
+            request_id: None,
+        };
+        self.push_event(index, event)
+    }
+
+    pub(super) fn end_life(&mut self, index: Index, gone: Gone) -> Result<u64, Stop> {
+        let expires_at = self.state(index)?.definition.expires_at;
+        self.end_generation(index)?;
+        let (revision, state) = self.change(index)?;
+        state.life = Life::Gone(gone);
+        state.redefined = true;
+        self.ledger.live = self.ledger.live.saturating_sub(1);
+        if let Some(at) = expires_at {
+            self.ledger.expiries.remove(&(at, index));
+        }
+        self.ledger.gone.insert((gone.at, index));
+        Ok(revision)
+    }
+
+    pub(super) fn end_generation(&mut self, index: Index) -> Result<(), Stop> {
+        let state = self.state(index)?;
+        if state.keeps_users_for_good() {
+            let generation = state.generation;
+            self.group.ended.push(generation);
+        }
+        Ok(())
+    }
+
+    /// Starts a counter (anew).
+    pub(super) fn start(
+        &mut self,
+        counter: CounterName,
+        definition: Definition,
+        request_id: &RequestId,
+    ) -> Result<Index, Stop> {
+        let index = self.ledger.add(counter);
+        if let Life::Gone(gone) = self.state(index)?.life {
+            self.ledger.gone.remove(&(gone.at, index));
+        }
+        if let Some(at) = definition.expires_at {
+            self.ledger.expiries.insert((at, index));
+        }
+        self.journal(index);
+        let (day, now) = (self.group.day, self.group.now);
+        if let Some(entry) = self.ledger.entry_mut(index) {
+            let state = &mut entry.state;
+            let continued = state.day.filter(|(of, _)| *of == day);
+            *state = EntryState {
+                life: Life::Live,
+                definition: Arc::new(definition),
+                day: continued.or(Some((day, DayRecord::begin(0, now, 0)))),
+                changed_at: now,
+                redefined: true,
+                ..EntryState::absent()
+            };
+            state.period = state.period_on(day);
+        }
+        self.ledger.live += 1;
+        let (revision, state) = self.change(index)?;
+        state.generation = revision;
+        if let Some((_, record)) = &mut state.day {
+            if record.generation == 0 {
+                record.generation = revision;
+            } else {
+                record.start_generation(revision);
+            }
+        }
+        self.set_value(index, 0)?;
+        self.event(index, EventKind::Creation, 0, 0, None, request_id)?;
+        Ok(index)
+    }
+
+    pub(super) fn is_configured(&self, counter: &CounterName) -> bool {
+        let entry = self
+            .ledger
+            .find(counter)
+            .and_then(|index| self.ledger.entry(index));
+        entry.is_some_and(|entry| entry.configured)
+    }
+}

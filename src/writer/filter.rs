@@ -1,0 +1,209 @@
+//! Which records of a family are certainly not on disk: what spares a new user, or a new
+//! idempotency key, a look-up in RocksDB.
+//!
+//! A blocked Bloom filter (Putze, Sanders, Singler, "Cache-, hash- and space-efficient Bloom
+//! filters", 2007): all bits of a key lie in one cache line. It never denies a key that was put in;
+//! for the few that it does not deny, the disk decides. Strangers choose the keys, so the hash has a
+//! secret seed: they cannot look for keys that all look present.
+//!
+//! After a start the filter is filled from disk a little at a time, in the order of keys; until it
+//! has come past a key, it denies nothing about it.
+
+use std::hash::{BuildHasher, RandomState};
+use std::ops::ControlFlow;
+
+use xxhash_rust::xxh3::xxh3_128_with_seed;
+
+use crate::storage::{Family, ReadError, Tables};
+
+/// Bits for each key: with six of them set, about one in a hundred absent keys is not denied.
+const BITS_A_KEY: usize = 12;
+
+/// How many bits a key sets within its block.
+const BITS_SET: u32 = 6;
+
+/// The first part holds so many keys; each further one twice as many as the one before.
+const FIRST_PART: usize = 1 << 16;
+
+/// No part holds more, so that growing never takes long.
+const LARGEST_PART: usize = 1 << 24;
+
+/// One cache line.
+type Block = [u64; 8];
+
+/// A filter of fixed capacity.
+struct Part {
+    blocks: Box<[Block]>,
+    room: usize,
+}
+
+/// What is certainly not on disk.
+pub(super) struct Filter {
+    family: Family,
+    seed: u64,
+    parts: Vec<Part>,
+    /// All keys on disk below this are in the filter; none: all of them.
+    filled_to: Option<Vec<u8>>,
+    /// All keys on disk that begin with this are in the filter: when it was chosen there were none.
+    empty_prefix: Option<Vec<u8>>,
+}
+
+impl Part {
+    fn new(capacity: usize) -> Self {
+        let blocks = (capacity * BITS_A_KEY).div_ceil(512).max(1);
+        Self {
+            blocks: vec![Block::default(); blocks].into_boxed_slice(),
+            room: capacity,
+        }
+    }
+
+    /// The block by the upper half of the hash, the bits by the lower: nine bits choose one of 512.
+    fn place(&self, hash: u128) -> usize {
+        let wide = u128::from((hash >> 64) as u64) * self.blocks.len() as u128;
+        (wide >> 64) as usize
+    }
+
+    fn insert(&mut self, hash: u128) {
+        self.room = self.room.saturating_sub(1);
+        let place = self.place(hash);
+        let Some(block) = self.blocks.get_mut(place) else {
+            return;
+        };
+        for (word, bit) in bits(hash) {
+            if let Some(word) = block.get_mut(word) {
+                *word |= bit;
+            }
+        }
+    }
+
+    fn may_hold(&self, hash: u128) -> bool {
+        let Some(block) = self.blocks.get(self.place(hash)) else {
+            return true;
+        };
+        bits(hash).all(|(word, bit)| block.get(word).is_none_or(|word| word & bit != 0))
+    }
+}
+
+fn bits(hash: u128) -> impl Iterator<Item = (usize, u64)> {
+    let low = hash as u64;
+    (0..BITS_SET).map(move |i| {
+        let at = (low >> (9 * i)) & 511;
+        ((at >> 6) as usize, 1 << (at & 63))
+    })
+}
+
+impl Filter {
+    /// A filter that is to be filled with what `family` holds from `start` on.
+    pub(super) fn new(family: Family, start: Vec<u8>) -> Self {
+        Self {
+            family,
+            seed: RandomState::new().hash_one(0),
+            parts: vec![Part::new(FIRST_PART)],
+            filled_to: Some(start),
+            empty_prefix: None,
+        }
+    }
+
+    /// Starts over for keys from `start` on, knowing that none on disk begins with `empty_prefix`.
+    pub(super) fn restart(&mut self, start: Vec<u8>, empty_prefix: Option<Vec<u8>>) {
+        *self = Self {
+            empty_prefix,
+            ..Self::new(self.family, start)
+        };
+    }
+
+    /// Whether `key` is certainly not on disk.
+    pub(super) fn denies(&self, key: &[u8]) -> bool {
+        let complete = match &self.filled_to {
+            None => true,
+            Some(to) => {
+                key < to.as_slice()
+                    || self
+                        .empty_prefix
+                        .as_ref()
+                        .is_some_and(|prefix| key.starts_with(prefix))
+            }
+        };
+        complete && {
+            let hash = xxh3_128_with_seed(key, self.seed);
+            !self.parts.iter().rev().any(|part| part.may_hold(hash))
+        }
+    }
+
+    /// Takes in a key that is, or is about to be, on disk.
+    pub(super) fn insert(&mut self, key: &[u8]) {
+        let hash = xxh3_128_with_seed(key, self.seed);
+        let next = match self.parts.last_mut() {
+            Some(part) if part.room > 0 => return part.insert(hash),
+            Some(_) | None => FIRST_PART << self.parts.len().min(24),
+        };
+        let mut part = Part::new(next.min(LARGEST_PART));
+        part.insert(hash);
+        self.parts.push(part);
+    }
+
+    /// Whether there is more on disk to be taken in.
+    pub(super) fn is_filling(&self) -> bool {
+        self.filled_to.is_some()
+    }
+
+    /// Takes in up to `limit` further keys from disk.
+    pub(super) fn fill(&mut self, tables: &Tables, limit: usize) -> Result<(), ReadError> {
+        let Some(from) = self.filled_to.take() else {
+            return Ok(());
+        };
+        let mut taken = 0;
+        let mut next = None;
+        let scanned = tables.scan(self.family, &from, None, |key, _| {
+            if taken == limit {
+                next = Some(key.to_vec());
+                return ControlFlow::Break(());
+            }
+            self.insert(key);
+            taken += 1;
+            ControlFlow::Continue(())
+        });
+        self.filled_to = if scanned.is_ok() { next } else { Some(from) };
+        scanned
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled() -> Filter {
+        Filter {
+            filled_to: None,
+            ..Filter::new(Family::Dedup, Vec::new())
+        }
+    }
+
+    #[test]
+    fn what_was_put_in_is_never_denied_and_little_else_is_let_through() {
+        let mut filter = filled();
+        let count = 200_000_u32;
+        for number in 0..count {
+            filter.insert(&number.to_be_bytes());
+        }
+        assert!((0..count).all(|number| !filter.denies(&number.to_be_bytes())));
+        let through = (count..2 * count)
+            .filter(|n| !filter.denies(&n.to_be_bytes()))
+            .count();
+        assert!(
+            through < 200_000 / 25,
+            "{through} of 200000 absent keys were not denied"
+        );
+    }
+
+    #[test]
+    fn nothing_is_denied_that_the_filling_has_not_passed() {
+        let mut filter = filled();
+        filter.filled_to = Some(b"m".to_vec());
+        filter.empty_prefix = Some(b"x".to_vec());
+        assert!(filter.denies(b"a"));
+        assert!(!filter.denies(b"m"));
+        assert!(filter.denies(b"xyz"));
+        assert!(!filter.denies(b"y"));
+    }
+}

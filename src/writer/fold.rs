@@ -1,0 +1,442 @@
+//! The fold of one commit group: each request's exact result, in order, against the ledger.
+//!
+//! What is refused leaves nothing behind: a single request is judged before it changes anything, and
+//! a batch keeps a journal to take itself back whole. What administrators ask is in `administer`.
+//!
+//! Kept out: disks (look-ups come through [`Lookups`]), clocks (the group has one time and one day),
+//! and answers (`run`).
+
+use crate::calendar::Day;
+use crate::counter::{
+    Applied, CounterName, DayRecord, Definition, Direction, Event, EventKind, Generation, Kind,
+    MAX_EVENTS, Operation, Outcome, Refusal, RequestId, UserId, judge_move,
+};
+use crate::current_day::CurrentDay;
+use crate::storage::{ReadError, keys};
+
+use super::group::{Group, Kept, Lookups, Rules, Stop};
+use super::ledger::{EntryState, Index, Ledger, Life};
+use super::{Answer, Command, Failure, IdempotencyKey, Request};
+
+/// The state before a batch.
+struct Journal {
+    entries: Vec<(Index, EntryState)>,
+    live: u64,
+    revision: u64,
+    users: usize,
+    events: usize,
+    counted: u64,
+}
+
+/// Works requests out.
+pub(super) struct Fold<'a, L> {
+    pub(super) ledger: &'a mut Ledger,
+    pub(super) group: &'a mut Group,
+    pub(super) lookups: &'a mut L,
+    pub(super) rules: &'a Rules,
+    pub(super) days: &'a CurrentDay,
+    journal: Option<Journal>,
+}
+
+impl<'a, L: Lookups> Fold<'a, L> {
+    pub(super) fn new(
+        ledger: &'a mut Ledger,
+        group: &'a mut Group,
+        lookups: &'a mut L,
+        rules: &'a Rules,
+        days: &'a CurrentDay,
+    ) -> Self {
+        Self {
+            ledger,
+            group,
+            lookups,
+            rules,
+            days,
+            journal: None,
+        }
+    }
+
+    /// Works out one request.
+    pub(super) fn request(
+        &mut self,
+        request: Request,
+    ) -> Result<Result<Answer, Failure>, ReadError> {
+        let Request {
+            command,
+            key,
+            request_id,
+        } = request;
+        if let Some(key) = &key {
+            match self.kept(key)? {
+                Kept::Nothing => {}
+                Kept::Outcome {
+                    fingerprint,
+                    outcome,
+                } if fingerprint == key.fingerprint => {
+                    return Ok(Ok(Answer {
+                        outcome,
+                        replayed: true,
+                    }));
+                }
+                Kept::Outcome { .. } => return Ok(Err(Failure::KeyReused)),
+                Kept::Corrupt => return Ok(Err(Failure::KeyCorrupt)),
+            }
+        }
+        match self.command(command, &request_id) {
+            Ok(outcome) => {
+                if let Some(key) = key {
+                    self.keep(*key, outcome.clone());
+                }
+                Ok(Ok(Answer {
+                    outcome,
+                    replayed: false,
+                }))
+            }
+            Err(Stop::Refused(refusal)) => Ok(Err(Failure::Refused(refusal))),
+            Err(Stop::Unreadable(error)) => Err(error),
+        }
+    }
+
+    pub(super) fn kept(&mut self, key: &IdempotencyKey) -> Result<Kept, ReadError> {
+        match self
+            .group
+            .kept_index
+            .get(&key.key)
+            .and_then(|&at| self.group.kept.get(at))
+        {
+            Some((_, fingerprint, outcome)) => Ok(Kept::Outcome {
+                fingerprint: *fingerprint,
+                outcome: outcome.clone(),
+            }),
+            None => self.lookups.kept(&key.key),
+        }
+    }
+
+    pub(super) fn keep(&mut self, key: IdempotencyKey, outcome: Outcome) {
+        self.group
+            .kept_index
+            .insert(key.key.clone(), self.group.kept.len());
+        self.group.kept.push((key.key, key.fingerprint, outcome));
+    }
+
+    fn command(&mut self, command: Command, request_id: &RequestId) -> Result<Outcome, Stop> {
+        match command {
+            Command::Apply(operation) => Ok(Outcome::Applied(self.apply(&operation, request_id)?)),
+            Command::Batch(operations) => self.batch(&operations, request_id),
+            Command::Reset { counter } => self.reset(&counter, request_id),
+            Command::Adjust {
+                counter,
+                adjustment,
+                reason,
+            } => self.adjust(&counter, adjustment, &reason, request_id),
+            Command::Define {
+                counter,
+                definition,
+            } => self.define(counter, *definition, request_id),
+            Command::Delete { counter } => self.delete(&counter, request_id),
+            Command::Repair {
+                counter,
+                value,
+                reason,
+            } => self.repair(&counter, value, reason.as_deref(), request_id),
+        }
+    }
+
+    fn apply(&mut self, operation: &Operation, request_id: &RequestId) -> Result<Applied, Stop> {
+        let (index, created) = match self.locate(&operation.counter)? {
+            Some(index) => (index, false),
+            None => (self.create_by(operation, request_id)?, true),
+        };
+        let day = self.group.day;
+        let state = self.state(index)?;
+        let value = state.value_on(day);
+        let unchanged = Applied {
+            current_value: value,
+            counted: false,
+            applied: 0,
+            revision: state.revision,
+            period: state.period_on(day),
+            created,
+        };
+        let mut new_user = None;
+        if state.definition.kind == Kind::Unique && operation.direction == Direction::Increment {
+            let user = operation.user_id.as_ref().ok_or(Refusal::MissingUserId)?;
+            if operation.amount != 1 {
+                return Err(Refusal::UniqueCountsOne.into());
+            }
+            let key_day = state.period_on(day).map_or(keys::NEVER, Day::days);
+            let generation = state.generation;
+            if self.is_counted(key_day, generation, user)? {
+                return Ok(unchanged);
+            }
+            new_user = Some((key_day, generation, user));
+        }
+        let definition = &self.state(index)?.definition;
+        let delta = judge_move(definition, value, operation.direction, operation.amount)?;
+        if delta == 0 {
+            return Ok(unchanged);
+        }
+        if let Some((key_day, generation, user)) = new_user {
+            self.group
+                .user_set
+                .entry(generation)
+                .or_default()
+                .insert(user.clone());
+            self.group.users.push((key_day, generation, user.clone()));
+        }
+        self.group.counted += 1;
+        let now = self.group.now;
+        let (revision, state) = self.change(index)?;
+        state.value = value.wrapping_add(delta);
+        state.delta = state.delta.wrapping_add(delta);
+        let current_value = state.value;
+        if let Some((_, record)) = &mut state.day {
+            record.count(delta, current_value, now);
+        }
+        // A delta is at most i64::MAX in size: it came from an amount.
+        let applied = delta.saturating_abs();
+        Ok(Applied {
+            current_value,
+            counted: true,
+            applied,
+            revision,
+            ..unchanged
+        })
+    }
+
+    fn is_counted(
+        &mut self,
+        day: i32,
+        generation: Generation,
+        user: &UserId,
+    ) -> Result<bool, Stop> {
+        if self
+            .group
+            .user_set
+            .get(&generation)
+            .is_some_and(|users| users.contains(user))
+        {
+            return Ok(true);
+        }
+        Ok(self.lookups.counted(day, generation, user.as_str())?)
+    }
+
+    fn batch(&mut self, operations: &[Operation], request_id: &RequestId) -> Result<Outcome, Stop> {
+        self.group.batches += 1;
+        self.journal = Some(Journal {
+            entries: Vec::new(),
+            live: self.ledger.live,
+            revision: self.ledger.revision,
+            users: self.group.users.len(),
+            events: self.group.events.len(),
+            counted: self.group.counted,
+        });
+        let mut results = Vec::with_capacity(operations.len());
+        let mut refused = Vec::new();
+        for (index, operation) in (0u32..).zip(operations) {
+            match self.apply(operation, request_id) {
+                Ok(applied) => results.push(applied),
+                Err(Stop::Refused(refusal)) => refused.push((index, refusal)),
+                Err(unreadable @ Stop::Unreadable(_)) => return Err(unreadable),
+            }
+        }
+        let journal = self.journal.take();
+        if refused.is_empty() {
+            return Ok(Outcome::Batch(results.into_boxed_slice()));
+        }
+        if let Some(journal) = journal {
+            self.take_back(journal);
+        }
+        Err(Refusal::Batch(refused.into_boxed_slice()).into())
+    }
+
+    fn take_back(&mut self, journal: Journal) {
+        for (_, generation, user) in self.group.users.drain(journal.users..) {
+            if let Some(users) = self.group.user_set.get_mut(&generation) {
+                users.remove(&user);
+            }
+        }
+        self.group.events.truncate(journal.events);
+        self.group.counted = journal.counted;
+        self.ledger.live = journal.live;
+        self.ledger.revision = journal.revision;
+        for (index, state) in journal.entries {
+            if let Life::Gone(gone) = state.life {
+                self.ledger.gone.insert((gone.at, index));
+            }
+            if let Some(entry) = self.ledger.entry_mut(index) {
+                entry.state = state;
+            }
+        }
+    }
+
+    /// The place of a counter that counts; none where a first increment may create one.
+    pub(super) fn locate(&self, name: &CounterName) -> Result<Option<Index>, Stop> {
+        let Some(index) = self.ledger.find(name) else {
+            return Ok(None);
+        };
+        let Some(entry) = self.ledger.entry(index) else {
+            return Ok(None);
+        };
+        let state = &entry.state;
+        match state.life {
+            Life::Absent => Ok(None),
+            Life::Corrupt => Err(Refusal::Corrupt.into()),
+            Life::Gone(gone) => {
+                let forgotten = gone.at.saturating_add(self.rules.gone_for_ms) <= self.group.now;
+                if forgotten && !entry.configured {
+                    Ok(None)
+                } else {
+                    Err(gone.refusal().into())
+                }
+            }
+            Life::Live => match state.definition.expires_at {
+                Some(at) if at <= self.group.now => {
+                    let final_value = state.final_value(self.days.calendar().day_of(at));
+                    Err(Refusal::Expired { final_value, at }.into())
+                }
+                Some(_) | None => Ok(Some(index)),
+            },
+        }
+    }
+
+    /// Creates what a first increment of an unknown name creates, if that increment will be taken.
+    fn create_by(&mut self, operation: &Operation, request_id: &RequestId) -> Result<Index, Stop> {
+        if operation.direction == Direction::Decrement || !self.rules.auto_create {
+            return Err(Refusal::UnknownCounter.into());
+        }
+        if self.ledger.live >= self.rules.max_counters {
+            return Err(Refusal::TooManyCounters {
+                max: self.rules.max_counters,
+            }
+            .into());
+        }
+        let definition = Definition::default();
+        judge_move(&definition, 0, operation.direction, operation.amount)?;
+        self.start(operation.counter.clone(), definition, request_id)
+    }
+
+    /// Begins a change: a revision, the group's time, the period and the day's record.
+    pub(super) fn change(&mut self, index: Index) -> Result<(u64, &mut EntryState), Stop> {
+        self.journal(index);
+        let revision = self.ledger.revision + 1;
+        self.ledger.revision = revision;
+        let Group {
+            number,
+            day,
+            day_start,
+            now,
+            touched,
+            ..
+        } = &mut *self.group;
+        let (day, now) = (*day, *now);
+        let Some(entry) = self.ledger.entry_mut(index) else {
+            return Err(Refusal::UnknownCounter.into());
+        };
+        if entry.touched != *number {
+            entry.touched = *number;
+            touched.push(index);
+        }
+        let state = &mut entry.state;
+        state.dirty = true;
+        state.revision = revision;
+        state.changed_at = state.changed_at.max(now);
+        if state.period != state.period_on(day) {
+            state.period = state.period_on(day);
+            state.value = 0;
+            state.delta = 0;
+            state.whole = true;
+        }
+        if state.day.is_none_or(|(of, _)| of != day) {
+            state.day = Some((
+                day,
+                DayRecord::begin(state.value, *day_start, state.generation),
+            ));
+        }
+        Ok((revision, state))
+    }
+
+    /// Notes a counter's state before the first change by the batch under way.
+    pub(super) fn journal(&mut self, index: Index) {
+        let Some(journal) = &mut self.journal else {
+            return;
+        };
+        // Batches are told apart by group and number within it.
+        let serial = self.group.number << 20 | self.group.batches;
+        if let Some(entry) = self.ledger.entry_mut(index)
+            && entry.journaled != serial
+        {
+            entry.journaled = serial;
+            journal.entries.push((index, entry.state.clone()));
+        }
+    }
+
+    pub(super) fn set_value(&mut self, index: Index, value: i64) -> Result<(), Stop> {
+        let now = self.group.now;
+        let Some(entry) = self.ledger.entry_mut(index) else {
+            return Err(Refusal::UnknownCounter.into());
+        };
+        entry.state.value = value;
+        entry.state.delta = 0;
+        entry.state.whole = true;
+        if let Some((_, record)) = &mut entry.state.day {
+            record.reach(value, now);
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_outcome(
+        &self,
+        index: Index,
+        previous_value: i64,
+        revision: u64,
+    ) -> Result<Outcome, Stop> {
+        let state = self.state(index)?;
+        Ok(Outcome::Set {
+            previous_value,
+            current_value: state.value,
+            revision,
+            period: state.period,
+        })
+    }
+
+    pub(super) fn event(
+        &mut self,
+        index: Index,
+        kind: EventKind,
+        before: i64,
+        after: i64,
+        reason: Option<&str>,
+        request_id: &RequestId,
+    ) -> Result<(), Stop> {
+        let event = Event {
+            kind,
+            at: self.group.now,
+            before,
+            after,
+            reason: reason.map(str::to_owned),
+            request_id: Some(request_id.to_string()),
+        };
+        self.push_event(index, event)
+    }
+
+    pub(super) fn push_event(&mut self, index: Index, event: Event) -> Result<(), Stop> {
+        let Some(entry) = self.ledger.entry_mut(index) else {
+            return Err(Refusal::UnknownCounter.into());
+        };
+        if let Some((_, record)) = &mut entry.state.day {
+            if record.events < MAX_EVENTS
+                && let Ok(number) = u8::try_from(record.events)
+            {
+                self.group.events.push((index, number, event));
+            }
+            record.events = record.events.saturating_add(1);
+        }
+        Ok(())
+    }
+
+    pub(super) fn state(&self, index: Index) -> Result<&EntryState, Stop> {
+        let entry = self.ledger.entry(index).ok_or(Refusal::UnknownCounter)?;
+        Ok(&entry.state)
+    }
+}
