@@ -16,6 +16,7 @@ pub mod current_day;
 pub mod http;
 pub mod lifecycle;
 pub mod metrics;
+mod seeded;
 pub mod serve;
 pub mod storage;
 pub mod writer;

@@ -92,6 +92,24 @@ impl Batch {
         self.bytes.clear();
     }
 
+    /// The batch without the changes of `family`, and those alone: only to plant a bug.
+    pub(crate) fn split(&self, family: Family) -> (Self, Self) {
+        let (mut rest, mut of_family) = (Self::new(), Self::new());
+        for (at, key, change) in self.changes() {
+            let part = if at == family {
+                &mut of_family
+            } else {
+                &mut rest
+            };
+            match change {
+                Change::Put(value) => part.put(at, key, value),
+                Change::Merge(operand) => part.merge(at, key, operand),
+                Change::Delete => part.delete(at, key),
+            }
+        }
+        (rest, of_family)
+    }
+
     /// The changes in order: family, key, change.
     pub fn changes(&self) -> impl Iterator<Item = (Family, &[u8], Change<'_>)> {
         let mut start = 0;

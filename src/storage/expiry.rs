@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use rocksdb::CompactionDecision;
 
 use super::keys::{self, Bucket};
+use crate::seeded::bug;
 
 /// The bounds below which a record may be dropped, each stored in `meta` before it is published
 /// here, and what the filters did. All start at the minimum: nothing is dropped.
@@ -67,7 +68,8 @@ pub fn idempotency_filter(
 ) -> impl FnMut(u32, &[u8], &[u8]) -> CompactionDecision + Send + use<> {
     let horizons = Arc::clone(horizons);
     move |_level, key, _value| {
-        let bound = horizons.idempotency.load(Ordering::Acquire);
+        let late = Bucket::from(bug("horizon_off_by_one"));
+        let bound = horizons.idempotency.load(Ordering::Acquire) + late;
         horizons.judge(keys::leading_bucket(key).map(|bucket| bucket < bound))
     }
 }

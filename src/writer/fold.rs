@@ -12,6 +12,7 @@ use crate::counter::{
     MAX_EVENTS, Operation, Outcome, Refusal, RequestId, UserId, judge_move,
 };
 use crate::current_day::CurrentDay;
+use crate::seeded::bug;
 use crate::storage::{ReadError, keys};
 
 use super::group::{Group, Kept, Lookups, Rules, Stop};
@@ -84,7 +85,7 @@ impl<'a, L: Lookups> Fold<'a, L> {
         }
         match self.command(command, &request_id) {
             Ok(outcome) => {
-                if let Some(key) = key {
+                if let Some(key) = key.filter(|_| !bug("replay_not_stored")) {
                     self.keep(*key, outcome.clone());
                 }
                 Ok(Ok(Answer {
@@ -147,7 +148,11 @@ impl<'a, L: Lookups> Fold<'a, L> {
             Some(index) => (index, false),
             None => (self.create_by(operation, request_id)?, true),
         };
-        let day = self.group.day;
+        let day = if bug("period_at_reply") {
+            self.days.look().day
+        } else {
+            self.group.day
+        };
         let state = self.state(index)?;
         let value = state.value_on(day);
         let unchanged = Applied {
@@ -210,11 +215,12 @@ impl<'a, L: Lookups> Fold<'a, L> {
         generation: Generation,
         user: &UserId,
     ) -> Result<bool, Stop> {
-        if self
-            .group
-            .user_set
-            .get(&generation)
-            .is_some_and(|users| users.contains(user))
+        if !bug("misses_group_in_flight")
+            && self
+                .group
+                .user_set
+                .get(&generation)
+                .is_some_and(|users| users.contains(user))
         {
             return Ok(true);
         }
@@ -244,7 +250,7 @@ impl<'a, L: Lookups> Fold<'a, L> {
         if refused.is_empty() {
             return Ok(Outcome::Batch(results.into_boxed_slice()));
         }
-        if let Some(journal) = journal {
+        if let Some(journal) = journal.filter(|_| !bug("batch_keeps_prefix")) {
             self.take_back(journal);
         }
         Err(Refusal::Batch(refused.into_boxed_slice()).into())

@@ -11,14 +11,15 @@ use crate::clock::Clock;
 use crate::counter::{CounterName, Definition, Millis, RequestId};
 use crate::current_day::{CurrentDay, Look};
 use crate::metrics::Metrics;
+use crate::seeded::bug;
 use crate::storage::expiry::Horizons;
 use crate::storage::keys::Bucket;
 use crate::storage::value::State;
-use crate::storage::{Batch, Family, ReadError, Reader, StorageOptions, Store};
+use crate::storage::{Batch, CommitError, Family, ReadError, Reader, StorageOptions, Store};
 
 use super::fold::Fold;
 use super::group::{Group, Rules};
-use super::ledger::{self, Ledger, Life};
+use super::ledger::{self, Index, Ledger, Life};
 use super::lookups::{Memory, StoreLookups};
 use super::options::StartError;
 use super::queue::{Intake, Reply, ReplyTo, Submission};
@@ -285,32 +286,46 @@ impl Writer {
 
     /// Works out, writes, publishes and answers everything that waits.
     fn group(&mut self, submissions: &mut Vec<Submission>, look: Look) {
-        if let Some(cause) = self.mode.refuses() {
+        let refused = self.mode.refuses();
+        if let Some(cause) = refused
+            && !bug("read_only_enqueues")
+        {
             return self.refuse(submissions, cause);
         }
         let mut group = self.new_group(look);
         let mut replies = std::mem::take(&mut self.replies);
         let worked = self.with_fold(&mut group, |fold, _, _| -> Result<(), ReadError> {
-            for Submission { request, reply_to } in submissions.drain(..) {
+            let mut waiting = submissions.drain(..);
+            while let Some(Submission { request, reply_to }) = waiting.next() {
                 match fold.request(request) {
                     Ok(reply) => replies.push((reply_to, reply)),
                     Err(error) => {
-                        replies.push((reply_to, Err(Failure::ReadOnly(Cause::StoreFailed))));
+                        let unjudged = std::iter::once(reply_to).chain(waiting.map(|s| s.reply_to));
+                        let failure = || Err(Failure::ReadOnly(Cause::StoreFailed));
+                        replies.extend(unjudged.map(|reply_to| (reply_to, failure())));
                         return Err(error);
                     }
                 }
             }
             Ok(())
         });
+        if let (true, Some(cause)) = (bug("read_only_enqueues"), refused) {
+            replies
+                .iter_mut()
+                .for_each(|(_, reply)| *reply = Err(Failure::ReadOnly(cause)));
+        }
         self.replies = replies;
         match worked {
-            Some(Ok(())) if group.is_empty(&self.ledger) => self.answer(),
+            Some(Ok(())) if group.is_empty(&self.ledger) => {
+                self.forget(&group);
+                self.answer();
+            }
             Some(Ok(())) => self.write(group),
             // Nothing of the group was written, and nothing of it will be.
             Some(Err(error)) => {
                 self.fail(&error, None);
                 self.replace_replies(&Failure::ReadOnly(Cause::StoreFailed));
-                self.refuse(submissions, Cause::StoreFailed);
+                self.answer();
             }
             None => self.refuse(submissions, Cause::StoreFailed),
         }
@@ -341,28 +356,26 @@ impl Writer {
     /// Adds the group to the batch, writes and syncs it, publishes it, then answers.
     fn write_batch(&mut self, mut group: Group) {
         let changed = self.fill(&mut group);
-        let operations = self.replies.len();
+        if bug("ack_before_sync") {
+            self.answer();
+        }
+        if bug("publish_before_sync") {
+            self.publish(&group, &changed);
+        }
         let started = Instant::now();
-        let Some(store) = &mut self.store else { return };
         let count = self.batch.count();
-        if let Err(error) = store.commit(&self.batch) {
+        if let Err(error) = self.commit() {
             self.fail(&error, Some(count));
             self.replace_replies(&Failure::OutcomeUnknown);
             return self.answer();
         }
+        let operations = usize::try_from(group.counted).unwrap_or(usize::MAX);
         self.metrics
             .commits
             .synced(operations, started.elapsed(), group.now);
         self.stored_day = Some(group.day);
         self.zone_stored = true;
-        for index in changed {
-            if let Some(entry) = self.ledger.entry(index) {
-                self.table.stage(group.number, entry.reading());
-            }
-        }
-        self.published = group.number;
-        self.table.publish(group.number, self.ledger.revision);
-        self.tell_counts();
+        self.publish(&group, &changed);
         for (day, generation, user) in &group.users {
             self.memory.counted(*day, *generation, user);
         }
@@ -372,6 +385,42 @@ impl Writer {
         self.ledger.ended.extend(&group.ended);
         self.forget(&group);
         self.answer();
+    }
+
+    fn commit(&mut self) -> Result<(), CommitError> {
+        let Some(store) = &mut self.store else {
+            return Err(CommitError::Poisoned);
+        };
+        #[cfg(test)]
+        let fails = || super::tests::commit_fails(&self.storage.data_dir);
+        #[cfg(not(test))]
+        let fails = || false;
+        if bug("dedup_in_second_batch") {
+            let (first, second) = self.batch.split(Family::Dedup);
+            for batch in [first, second] {
+                if fails() {
+                    return Err(CommitError::Poisoned);
+                }
+                store.commit(&batch)?;
+            }
+            return Ok(());
+        }
+        if fails() && !bug("retry_failed_sync") {
+            return Err(CommitError::Poisoned);
+        }
+        store.commit(&self.batch)
+    }
+
+    /// Lets readers see what the group changed.
+    fn publish(&mut self, group: &Group, changed: &[Index]) {
+        for &index in changed {
+            if let Some(entry) = self.ledger.entry(index) {
+                self.table.stage(group.number, entry.reading());
+            }
+        }
+        self.published = group.number;
+        self.table.publish(group.number, self.ledger.revision);
+        self.tell_counts();
     }
 
     /// Takes out names that were forgotten, and places that a refused batch made.

@@ -1,7 +1,11 @@
 //! The writer end to end, on a real store and a clock that stands still.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use super::*;
 use crate::calendar::Calendar;
@@ -12,6 +16,22 @@ use crate::storage::StorageOptions;
 /// 2026-11-24T12:00:00Z.
 const NOON: i64 = 1_795_521_600_000;
 const HOUR: i64 = 3_600_000;
+
+/// How many commits go well before one fails, by data directory.
+static FAILURES: Mutex<BTreeMap<PathBuf, u32>> = Mutex::new(BTreeMap::new());
+
+/// Asked by the writer before each commit.
+pub(super) fn commit_fails(data_dir: &Path) -> bool {
+    let mut failures = FAILURES.lock();
+    match failures.get_mut(data_dir) {
+        Some(0) => failures.remove(data_dir).is_some(),
+        Some(left) => {
+            *left -= 1;
+            false
+        }
+        None => false,
+    }
+}
 
 struct Bench {
     running: Running,
@@ -108,6 +128,26 @@ impl Bench {
     fn value(&self, counter: &str) -> i64 {
         let reading = self.running.table.read(counter).unwrap();
         reading.value_on(self.running.day.look().day)
+    }
+}
+
+impl Bench {
+    /// After so many further commits that go well, one fails.
+    fn fail_after(&self, commits: u32) {
+        FAILURES.lock().insert(self.dir.path().to_owned(), commits);
+    }
+
+    /// Asks until the store is open again after a failure.
+    fn ask_again(&self, command: &Command) -> Result<Answer, Failure> {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            match self.ask(command.clone(), None) {
+                Err(Failure::ReadOnly(Cause::StoreFailed)) if Instant::now() < deadline => {
+                    std::thread::yield_now();
+                }
+                other => return other,
+            }
+        }
     }
 }
 
@@ -298,4 +338,154 @@ fn after_a_reset_every_user_counts_again() {
     let bench = bench.restart();
     assert!(!bench.up("ever", Some("u1")).counted);
     assert_eq!(bench.value("ever"), 1);
+}
+
+#[test]
+fn a_failed_sync_is_answered_outcome_unknown_and_counts_once_or_not_at_all() {
+    let bench = Bench::new();
+    bench.up("online", None);
+    bench.fail_after(0);
+    let command = Command::Apply(increment("online", 1, None));
+    assert_eq!(
+        bench.ask(command.clone(), None),
+        Err(Failure::OutcomeUnknown)
+    );
+    assert_eq!(bench.value("online"), 1, "what is not durable is not seen");
+    let Outcome::Applied(applied) = bench.ask_again(&command).unwrap().outcome else {
+        panic!()
+    };
+    assert_eq!(
+        applied.current_value, 2,
+        "the failed group was not written, so it is not there"
+    );
+    assert_eq!(bench.running.mode.refuses(), None);
+    let bench = bench.restart();
+    assert_eq!(bench.value("online"), 2);
+}
+
+#[test]
+fn a_user_and_the_count_are_on_disk_together_or_not_at_all() {
+    for good in 0..3 {
+        let bench = Bench::new();
+        bench.fail_after(good);
+        for user in ["u1", "u2"] {
+            let command = Command::Apply(increment("dau", 1, Some(user)));
+            // Retried without a key: who is counted already is not counted again.
+            if bench.ask_again(&command) == Err(Failure::OutcomeUnknown) {
+                bench.ask_again(&command).unwrap();
+            }
+        }
+        assert_eq!(bench.value("dau"), 2, "failing after {good} commits");
+    }
+}
+
+#[test]
+fn a_user_twice_in_one_batch_and_a_key_twice_in_one_group_count_once() {
+    let bench = Bench::new();
+    let operations = [
+        increment("dau", 1, Some("u1")),
+        increment("dau", 1, Some("u1")),
+    ];
+    let answer = bench.ask(Command::Batch(operations.into()), None).unwrap();
+    let Outcome::Batch(results) = answer.outcome else {
+        panic!()
+    };
+    assert_eq!(
+        results.iter().map(|r| r.counted).collect::<Vec<_>>(),
+        [true, false]
+    );
+    let intake = &bench.running.intake;
+    let replayed = std::thread::scope(|scope| {
+        let ask = || {
+            let key = Some(Box::new(IdempotencyKey {
+                key: "k".into(),
+                fingerprint: 1,
+            }));
+            let command = Command::Apply(increment("online", 1, None));
+            let request_id = RequestId::Made(1);
+            intake
+                .call(Request {
+                    command,
+                    key,
+                    request_id,
+                })
+                .unwrap()
+                .replayed
+        };
+        let threads: Vec<_> = (0..50).map(|_| scope.spawn(ask)).collect();
+        threads
+            .into_iter()
+            .filter(|_| true)
+            .map(|thread| thread.join().unwrap())
+            .collect::<Vec<_>>()
+    });
+    assert_eq!(replayed.iter().filter(|replayed| !**replayed).count(), 1);
+    assert_eq!(bench.value("online"), 1);
+}
+
+#[test]
+fn in_read_only_mode_nothing_is_counted() {
+    let bench = Bench::new();
+    bench.up("online", None);
+    bench.running.mode.raise(Cause::Operator, NOON);
+    let command = Command::Apply(increment("online", 1, None));
+    assert_eq!(
+        bench.ask(command.clone(), None),
+        Err(Failure::ReadOnly(Cause::Operator))
+    );
+    bench.running.mode.clear(Cause::Operator);
+    assert_eq!(bench.value("online"), 1);
+    bench.ask(command, None).unwrap();
+    assert_eq!(bench.value("online"), 2);
+}
+
+/// A wall clock that moves on by ten minutes whenever it is read.
+struct Hasty(std::sync::atomic::AtomicI64);
+
+impl crate::clock::Clock for Hasty {
+    fn wall_ms(&self) -> i64 {
+        self.0
+            .fetch_add(HOUR / 6, std::sync::atomic::Ordering::SeqCst)
+    }
+
+    fn boot_ms(&self) -> i64 {
+        self.0.load(std::sync::atomic::Ordering::SeqCst)
+    }
+}
+
+#[test]
+fn the_period_of_an_answer_is_the_one_it_was_counted_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let manual = Arc::new(ManualClock::new(NOON));
+    let clock = Arc::new(Hasty(NOON.into()));
+    let running = Running::start(WriterOptions {
+        clock,
+        ..options(dir.path(), &manual)
+    })
+    .unwrap();
+    let mut counted: BTreeMap<_, u64> = BTreeMap::new();
+    for _ in 0..300 {
+        let command = Command::Apply(increment("games", 1, None));
+        let request = Request {
+            command,
+            key: None,
+            request_id: RequestId::Made(1),
+        };
+        let Outcome::Applied(applied) = running.intake.call(request).unwrap().outcome else {
+            panic!()
+        };
+        *counted.entry(applied.period.unwrap()).or_default() += 1;
+    }
+    assert!(counted.len() > 1, "no midnight was passed");
+    for (day, count) in counted {
+        let key = crate::storage::keys::day_record(day, &name("games"));
+        let read = running.reader.with(|tables| {
+            let bytes = tables.get(crate::storage::Family::Days, &key)?.unwrap();
+            Ok(crate::storage::value::decode_day_record(&bytes)
+                .unwrap()
+                .operations)
+        });
+        assert_eq!(read.unwrap(), count, "{day}");
+    }
+    running.stop();
 }

@@ -1,0 +1,22 @@
+//! Known bugs, planted to show that the tests catch them: `script/mutants` builds with the feature
+//! `mutants` and chooses one by `COUNTERD_MUTANT`. Without the feature nothing of it is left.
+
+/// Whether this bug is planted.
+#[inline(always)]
+pub(crate) fn bug(name: &str) -> bool {
+    #[cfg(feature = "mutants")]
+    return chosen() == Some(name);
+    #[cfg(not(feature = "mutants"))]
+    {
+        let _ = name;
+        false
+    }
+}
+
+#[cfg(feature = "mutants")]
+fn chosen() -> Option<&'static str> {
+    static CHOSEN: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    CHOSEN
+        .get_or_init(|| std::env::var("COUNTERD_MUTANT").ok())
+        .as_deref()
+}
