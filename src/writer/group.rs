@@ -29,6 +29,10 @@ pub(super) trait Lookups {
 
     /// What is kept under an idempotency key from before this group: its fingerprint and outcome.
     fn kept(&mut self, key: &str) -> Result<Kept, ReadError>;
+
+    /// The record of a counter's day from before this group.
+    fn day_record(&mut self, day: Day, counter: &CounterName)
+    -> Result<Option<DayRecord>, ReadError>;
 }
 
 /// What lies under an idempotency key.
@@ -667,11 +671,16 @@ impl<'a, L: Lookups> Fold<'a, L> {
         let (day, now) = (self.group.day, self.group.now);
         if let Some(entry) = self.ledger.entry_mut(index) {
             let state = &mut entry.state;
-            let continued = state.day.filter(|(of, _)| *of == day);
+            let record = match state.day {
+                Some((of, record)) if of == day => Some(record),
+                // The name may have been here today, and forgotten.
+                Some(_) | None => self.lookups.day_record(day, &entry.name)?,
+            };
+            let record = record.unwrap_or_else(|| DayRecord::begin(0, now, 0));
             *state = EntryState {
                 life: Life::Live,
                 definition: Arc::new(definition),
-                day: continued.or(Some((day, DayRecord::begin(0, now, 0)))),
+                day: Some((day, record)),
                 changed_at: now,
                 redefined: true,
                 ..EntryState::absent()
