@@ -10,4 +10,6 @@
 mod checker;
 mod cli;
 mod harness;
+mod model;
 mod tidy;
+mod traffic;
