@@ -5,6 +5,10 @@
 //!
 //! Errors that hyper answers by itself with a bare status (a malformed head) leave as
 //! problem+json all the same: the socket knows hyper's answer by its first bytes.
+//!
+//! While the server drains, a connection ends as soon as nothing that arrived is unanswered. The last
+//! answer says `Connection: close` when it is certain that nothing stands behind its request, neither
+//! in hyper's buffer nor in the kernel's; else the connection is closed without a word.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,7 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::error::{Code, Problem};
-use super::request_id::RequestIds;
+use super::worker::Worker;
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +108,11 @@ pub(super) struct Connection {
     unsent: AtomicBool,
     /// Everything that arrived was read, as of the last read while draining.
     all_read: AtomicBool,
+    /// Bytes that arrived since the last request began, and before that since the one before it.
+    arrived: AtomicU32,
+    arrived_before: AtomicU32,
+    /// Nothing was read beyond the request that was answered last.
+    alone: AtomicBool,
     task: Mutex<Option<Waker>>,
 }
 
@@ -116,6 +125,9 @@ impl Connection {
             order: AtomicU8::new(Order::GoOn as u8),
             unsent: AtomicBool::new(false),
             all_read: AtomicBool::new(false),
+            arrived: AtomicU32::new(0),
+            arrived_before: AtomicU32::new(0),
+            alone: AtomicBool::new(false),
             task: Mutex::new(None),
             ticks,
         }
@@ -132,6 +144,10 @@ impl Connection {
 
     /// A request's head is complete.
     pub(super) fn request_begins(&self) {
+        self.arrived_before
+            .store(self.arrived.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.arrived.store(0, Ordering::Relaxed);
+        self.alone.store(false, Ordering::Relaxed);
         self.enter(Phase::Working);
     }
 
@@ -143,6 +159,13 @@ impl Connection {
     /// The request's body is complete, or no longer waited for.
     pub(super) fn body_ends(&self) {
         self.enter(Phase::Working);
+    }
+
+    /// Says how long the request was, as sent: if just as much arrived, nothing was read beyond it.
+    pub(super) fn measure(&self, request_bytes: usize) {
+        let own = self.arrived_before.load(Ordering::Relaxed) as usize
+            + self.arrived.load(Ordering::Relaxed) as usize;
+        self.alone.store(own == request_bytes, Ordering::Relaxed);
     }
 
     /// The request is answered.
@@ -211,10 +234,15 @@ impl Connection {
         *self.task.lock() = Some(task.clone());
     }
 
-    fn arrived(&self) {
+    fn take_note_of_arrived(&self, bytes: usize) {
         if self.phase() == Phase::Idle {
             self.enter(Phase::Head);
         }
+        let before = self.arrived.load(Ordering::Relaxed);
+        self.arrived.store(
+            before.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX)),
+            Ordering::Relaxed,
+        );
         self.all_read.store(false, Ordering::Relaxed);
     }
 }
@@ -234,21 +262,17 @@ pub(super) enum Verdict {
 pub(super) struct Socket {
     stream: TcpStream,
     connection: Arc<Connection>,
-    ids: Arc<RequestIds>,
-    /// Our answer in place of hyper's.
+    worker: Arc<Worker>,
+    /// What goes out in place of what hyper wrote.
     instead: Bytes,
 }
 
 impl Socket {
-    pub(super) fn new(
-        stream: TcpStream,
-        connection: Arc<Connection>,
-        ids: Arc<RequestIds>,
-    ) -> Self {
+    pub(super) fn new(stream: TcpStream, connection: Arc<Connection>, worker: Arc<Worker>) -> Self {
         Self {
             stream,
             connection,
-            ids,
+            worker,
             instead: Bytes::new(),
         }
     }
@@ -256,9 +280,31 @@ impl Socket {
     /// Says that the head is late, if the client takes it at once.
     pub(super) fn refuse_late_head(&self) {
         let detail = "the request's head did not arrive in time; send it again, whole";
-        let wire = Problem::new(Code::RequestTimeout, detail).to_wire(&self.ids.make());
+        let wire = self.unread(Problem::new(Code::RequestTimeout, detail));
         // The connection ends either way.
         let _ = self.stream.try_write(&wire);
+    }
+
+    /// The answer to what never became a request, which is counted and logged as one.
+    fn unread(&self, problem: Problem) -> Vec<u8> {
+        let request_id = self.worker.ids.make();
+        self.worker
+            .note_unread(self.connection.peer, &request_id, problem.code);
+        problem.to_wire(&request_id)
+    }
+
+    /// The last answer of a draining connection, with a word that says so, if it is certain to be the
+    /// last.
+    fn last_answer(&self, answer: &[u8]) -> Option<Vec<u8>> {
+        let may_be_last = self.connection.ticks.is_draining()
+            && self.connection.phase() == Phase::Idle
+            && self.connection.alone.swap(false, Ordering::Relaxed);
+        if !may_be_last || !answer.starts_with(b"HTTP/1.1 ") || !self.nothing_waits() {
+            return None;
+        }
+        let (status_line, rest) =
+            answer.split_at_checked(answer.iter().position(|&byte| byte == b'\n')? + 1)?;
+        Some([status_line, b"connection: close\r\n", rest].concat())
     }
 
     /// Whether the kernel holds nothing that was not read.
@@ -276,13 +322,17 @@ impl Socket {
 
     /// Sends what is left of our own answer.
     fn poll_instead(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.instead.has_remaining() {
+        if self.instead.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        while !self.instead.is_empty() {
             let sent = ready!(Pin::new(&mut self.stream).poll_write(context, &self.instead))?;
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.instead.advance(sent);
         }
+        self.connection.unsent.store(false, Ordering::Relaxed);
         Poll::Ready(Ok(()))
     }
 }
@@ -297,6 +347,7 @@ fn made_by_hyper(answer: &[u8]) -> Option<Problem> {
         rest.first_chunk::<2>()?,
         rest.splitn(2, |&byte| byte == b'\n').nth(1)?,
     );
+    let rest = rest.strip_prefix(b"connection: close\r\n").unwrap_or(rest);
     if !rest.starts_with(b"content-length: 0\r\n") {
         return None;
     }
@@ -332,7 +383,8 @@ impl AsyncRead for Socket {
                 self.connection.all_read.store(all_read, Ordering::Relaxed);
             }
         } else if buffer.filled().len() > before {
-            self.connection.arrived();
+            self.connection
+                .take_note_of_arrived(buffer.filled().len() - before);
         }
         polled
     }
@@ -344,8 +396,15 @@ impl AsyncWrite for Socket {
         context: &mut Context<'_>,
         answer: &[u8],
     ) -> Poll<io::Result<usize>> {
+        // What replaced an earlier write goes out before this one.
+        ready!(self.poll_instead(context))?;
         if let Some(problem) = made_by_hyper(answer) {
-            self.instead = problem.to_wire(&self.ids.make()).into();
+            self.instead = self.unread(problem).into();
+        } else if let Some(last) = self.last_answer(answer) {
+            self.instead = last.into();
+        }
+        if !self.instead.is_empty() {
+            self.connection.unsent.store(true, Ordering::Relaxed);
             return Poll::Ready(Ok(answer.len()));
         }
         let polled = Pin::new(&mut self.stream).poll_write(context, answer);

@@ -380,7 +380,7 @@ fn take_in(
     };
     // Without it answers are only later.
     let _ = stream.set_nodelay(true);
-    let socket = Socket::new(stream, Arc::clone(&connection), Arc::clone(&worker.ids));
+    let socket = Socket::new(stream, Arc::clone(&connection), Arc::clone(worker));
     let (worker, own) = (Arc::clone(worker), Arc::clone(&connection));
     let service = service_fn(move |request| {
         let (worker, connection) = (Arc::clone(&worker), Arc::clone(&own));

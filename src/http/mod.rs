@@ -14,6 +14,7 @@ mod body;
 mod connection;
 mod error;
 mod fingerprint;
+mod head;
 mod json;
 mod listen;
 mod notes;

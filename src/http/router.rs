@@ -24,7 +24,7 @@ use super::connection::Connection;
 use super::error::{Code, Problem};
 use super::notes::Notes;
 use super::worker::{InFlight, Worker};
-use super::{admin, page, read, write};
+use super::{admin, head, page, read, write};
 use crate::counter::{Direction, RequestId};
 use crate::metrics::Route;
 
@@ -48,49 +48,27 @@ pub(super) async fn answer(
     request: Request<Incoming>,
 ) -> Response<ReplyBody> {
     connection.request_begins();
-    let (mut parts, mut body) = request.into_parts();
-    let options = &worker.options;
+    let friends = &worker.options.cors_origins;
+    let headers = request.headers();
     let call = Call {
         worker: Arc::clone(worker),
         connection: Arc::clone(connection),
-        request_id: worker.ids.of(&parts.headers),
-        from: auth::origin(&parts.headers, &parts.uri, &options.cors_origins),
+        request_id: worker.ids.of(headers),
+        from: auth::origin(headers, request.uri(), friends),
     };
     let origin = if call.from == From::Friend {
-        parts.headers.get(ORIGIN).cloned()
+        headers.get(ORIGIN).cloned()
     } else {
         None
     };
     let mut flight = InFlight::begin(
         worker,
         connection.peer,
-        parts.method.clone(),
+        request.method().clone(),
         call.request_id.clone(),
     );
-    let mut response = if parts.headers.len() > options.max_headers {
-        let detail = format!("a request may have at most {} headers", options.max_headers);
-        let problem = Problem::new(Code::HeadersTooLarge, detail);
-        refuse(&call, problem, &parts.headers, &mut body).await
-    } else if let Some((direction, name)) = increment_or_decrement(&parts.method, parts.uri.path())
-    {
-        flight.route = route_of(direction);
-        let (headers, notes) = (&mut parts.headers, &mut flight.notes);
-        match write::change(&call, direction, name, headers, &mut body, notes).await {
-            Ok(response) => response,
-            Err(problem) => {
-                notes.refused_unless_noted(problem.code);
-                refuse(&call, problem, &parts.headers, &mut body).await
-            }
-        }
-    } else {
-        let response = routed(&call, Request::from_parts(parts, body)).await;
-        if let Some(Seen(route, notes)) = response.extensions().get() {
-            flight.route = *route;
-            flight.notes = notes.clone();
-        }
-        response.map(ReplyBody::Routed)
-    };
-    if !options.cors_origins.is_empty() {
+    let mut response = respond(&call, request, &mut flight).await;
+    if !friends.is_empty() {
         auth::let_read(&mut response, call.from, origin.as_ref());
     }
     flight.end(
@@ -101,18 +79,38 @@ pub(super) async fn answer(
     response
 }
 
-/// Knows the two calls that nearly all requests are, in their plain spelling.
-fn increment_or_decrement<'p>(method: &Method, path: &'p str) -> Option<(Direction, &'p str)> {
-    if method != Method::POST {
-        return None;
+async fn respond(
+    call: &Call,
+    request: Request<Incoming>,
+    flight: &mut InFlight,
+) -> Response<ReplyBody> {
+    let (mut parts, mut body) = request.into_parts();
+    if let Err(problem) = head::check(&parts, &body, call.worker.options.max_headers) {
+        return refuse(call, problem, &parts.headers, &mut body).await;
     }
-    let rest = path.strip_prefix("/api/v1/counter/")?;
-    let (direction, name) = match rest.strip_suffix("/increment") {
-        Some(name) => (Direction::Increment, name),
-        None => (Direction::Decrement, rest.strip_suffix("/decrement")?),
-    };
-    let plain = !name.is_empty() && !name.bytes().any(|byte| matches!(byte, b'/' | b'%'));
-    plain.then_some((direction, name))
+    if let Some((direction, name)) = head::increment_or_decrement(&parts.method, parts.uri.path()) {
+        flight.route = route_of(direction);
+        let (headers, notes) = (&mut parts.headers, &mut flight.notes);
+        let response = match write::change(call, direction, name, headers, &mut body, notes).await {
+            Ok(response) => response,
+            Err(problem) => {
+                notes.refused_unless_noted(problem.code);
+                refuse(call, problem, &parts.headers, &mut body).await
+            }
+        };
+        if call.worker.ticks.is_draining() {
+            call.connection.measure(head::sent_length(&parts));
+        }
+        return response;
+    }
+    let length = head::sent_length(&parts);
+    let response = routed(call, Request::from_parts(parts, body)).await;
+    if let Some(Seen(route, notes)) = response.extensions().get() {
+        flight.route = *route;
+        flight.notes = notes.clone();
+    }
+    call.connection.measure(length);
+    response.map(ReplyBody::Routed)
 }
 
 fn route_of(direction: Direction) -> Route {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use http::Method;
@@ -12,8 +12,9 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::connection::{Connection, PhaseLimits, Ticks};
+use super::error::Code;
 use super::notes::Notes;
-use super::request_id::RequestIds;
+use super::request_id::{RequestIds, push_request_id};
 use super::stamp::DayMemo;
 use super::{HttpOptions, Shared};
 use crate::access_log::{AccessBuffer, Entry};
@@ -28,7 +29,7 @@ pub(super) struct Worker {
     pub(super) shared: Shared,
     pub(super) options: Arc<HttpOptions>,
     pub(super) router: Router,
-    pub(super) ids: Arc<RequestIds>,
+    pub(super) ids: RequestIds,
     pub(super) ticks: Arc<Ticks>,
     pub(super) days: DayMemo,
     /// Something ended that a drain waits for.
@@ -47,8 +48,7 @@ struct Observer {
 
 impl Worker {
     pub(super) fn new(shared: Shared, options: Arc<HttpOptions>, router: Router) -> Self {
-        let ticks =
-            |limit: std::time::Duration| u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
+        let ticks = |limit: Duration| u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
         Self {
             limits: PhaseLimits {
                 idle: ticks(options.idle_timeout),
@@ -61,7 +61,7 @@ impl Worker {
             }),
             connections: Mutex::default(),
             detached: AtomicUsize::new(0),
-            ids: Arc::new(RequestIds::new()),
+            ids: RequestIds::new(),
             ticks: Arc::default(),
             days: DayMemo::default(),
             ended: Notify::new(),
@@ -110,6 +110,58 @@ impl Worker {
     /// Whether nothing is under way.
     pub(super) fn is_idle(&self) -> bool {
         self.connections.lock().is_empty() && self.detached.load(Ordering::Relaxed) == 0
+    }
+
+    /// Counts and logs what was answered without having become a request.
+    pub(super) fn note_unread(&self, peer: SocketAddr, request_id: &RequestId, code: Code) {
+        let status = code.status().as_u16();
+        let observer = self.observer.lock();
+        observer.shard.request_started();
+        observer
+            .shard
+            .request_ended(Route::Unmatched, status, Duration::ZERO);
+        self.log(&observer, peer, request_id, |entry| Entry {
+            status,
+            ..entry
+        });
+    }
+
+    /// Writes a request's line, if it gets one.
+    fn log<'e>(
+        &self,
+        observer: &Observer,
+        peer: SocketAddr,
+        request_id: &'e RequestId,
+        fill: impl FnOnce(Entry<'e>) -> Entry<'e>,
+    ) {
+        let mut made = Vec::new();
+        let entry = fill(Entry {
+            at_ms: 0,
+            request_id: b"",
+            method: "-",
+            route: Route::Unmatched,
+            counter: None,
+            status: 0,
+            took: Duration::ZERO,
+            bytes: 0,
+            peer,
+        });
+        if !observer.log.wants(entry.status) || !is_api(entry.route) {
+            return;
+        }
+        let request_id = match request_id {
+            RequestId::Given(text) => text.as_bytes(),
+            RequestId::Made(_) => {
+                made.reserve(16);
+                push_request_id(&mut made, request_id);
+                &made
+            }
+        };
+        observer.log.record(&Entry {
+            at_ms: self.shared.day.look().wall_ms,
+            request_id,
+            ..entry
+        });
     }
 
     /// Runs `work` to its end even if whoever waits for it leaves.
@@ -178,30 +230,17 @@ impl InFlight {
         self.log(&observer, status, bytes, took);
     }
 
-    fn log(&self, observer: &Observer, status: u16, bytes: u64, took: std::time::Duration) {
-        if !observer.log.wants(status) || !is_api(self.route) {
-            return;
-        }
-        let mut made = Vec::new();
-        let request_id = match &self.request_id {
-            RequestId::Given(text) => text.as_bytes(),
-            RequestId::Made(_) => {
-                made.reserve(16);
-                super::request_id::push_request_id(&mut made, &self.request_id);
-                &made
-            }
-        };
-        observer.log.record(&Entry {
-            at_ms: self.worker.shared.day.look().wall_ms,
-            request_id,
-            method: self.method.as_str(),
-            route: self.route,
-            counter: self.notes.counter.as_ref().map(CounterName::as_str),
-            status,
-            took,
-            bytes,
-            peer: self.peer,
-        });
+    fn log(&self, observer: &Observer, status: u16, bytes: u64, took: Duration) {
+        self.worker
+            .log(observer, self.peer, &self.request_id, |entry| Entry {
+                method: self.method.as_str(),
+                route: self.route,
+                counter: self.notes.counter.as_ref().map(CounterName::as_str),
+                status,
+                took,
+                bytes,
+                ..entry
+            });
     }
 }
 

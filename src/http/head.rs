@@ -1,0 +1,127 @@
+//! What a request's head says by itself, ahead of any handler.
+
+use http::header::{CONTENT_LENGTH, HOST};
+use http::request::Parts;
+use http::{Method, Version};
+use http_body::Body;
+
+use super::error::{Code, Problem};
+use crate::counter::Direction;
+
+/// Refuses what hyper lets through and no client should send.
+pub(super) fn check<B: Body>(parts: &Parts, body: &B, max_headers: usize) -> Result<(), Problem> {
+    let Parts {
+        headers, version, ..
+    } = parts;
+    if headers.len() > max_headers {
+        return Err(Problem::new(
+            Code::HeadersTooLarge,
+            format!("a request may have at most {max_headers} headers"),
+        ));
+    }
+    let mut hosts = headers.get_all(HOST).iter();
+    let several = match hosts.next() {
+        Some(_) => hosts.next().is_some(),
+        None => *version == Version::HTTP_11,
+    };
+    if several {
+        return Err(
+            Problem::new(Code::BadRequest, "send the header `Host` exactly once").closing(),
+        );
+    }
+    // A chunked body with a length besides: what a proxy before us takes for the next request, we
+    // would not.
+    if body.size_hint().exact().is_none() && headers.contains_key(CONTENT_LENGTH) {
+        let detail = "send `Content-Length` or `Transfer-Encoding`, not both";
+        return Err(Problem::new(Code::BadRequest, detail).closing());
+    }
+    Ok(())
+}
+
+/// Knows the two calls that nearly all requests are, in their plain spelling.
+pub(super) fn increment_or_decrement<'p>(
+    method: &Method,
+    path: &'p str,
+) -> Option<(Direction, &'p str)> {
+    if method != Method::POST {
+        return None;
+    }
+    let rest = path.strip_prefix("/api/v1/counter/")?;
+    let (direction, name) = match rest.strip_suffix("/increment") {
+        Some(name) => (Direction::Increment, name),
+        None => (Direction::Decrement, rest.strip_suffix("/decrement")?),
+    };
+    let plain = !name.is_empty() && !name.bytes().any(|byte| matches!(byte, b'/' | b'%'));
+    plain.then_some((direction, name))
+}
+
+/// How long the request was as most clients spell it: a space after each colon, one space between
+/// words, a body of known length. Another spelling gives another length, which does no harm.
+pub(super) fn sent_length(parts: &Parts) -> usize {
+    let Parts {
+        method,
+        uri,
+        headers,
+        ..
+    } = parts;
+    let target = uri
+        .path_and_query()
+        .map_or(0, |target| target.as_str().len());
+    let request_line = method.as_str().len() + target + "  HTTP/1.1\r\n".len();
+    let lines: usize = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len())
+        .sum();
+    let body = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse().ok())
+        .unwrap_or(0);
+    request_line + lines + "\r\n".len() + body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_plain_spelling_is_known_ahead_of_the_router() {
+        let known = |method: Method, path| increment_or_decrement(&method, path);
+        let (up, down) = (Direction::Increment, Direction::Decrement);
+        assert_eq!(
+            known(Method::POST, "/api/v1/counter/a/increment"),
+            Some((up, "a"))
+        );
+        assert_eq!(
+            known(Method::POST, "/api/v1/counter/increment/decrement"),
+            Some((down, "increment"))
+        );
+        // A name that is none is the handler's to refuse.
+        assert_eq!(
+            known(Method::POST, "/api/v1/counter/A B/increment"),
+            Some((up, "A B"))
+        );
+        for path in [
+            "/api/v1/counter/a/reset",
+            "/api/v1/counter//increment",
+            "/api/v1/counter/increment",
+            "/api/v1/counter/a/b/increment",
+            "/api/v1/counter/a%2e/increment",
+            "/api/v1/counter/a/increment/",
+            "/api/v2/counter/a/increment",
+        ] {
+            assert_eq!(known(Method::POST, path), None, "{path}");
+        }
+        assert_eq!(known(Method::GET, "/api/v1/counter/a/increment"), None);
+    }
+
+    #[test]
+    fn a_request_in_the_common_spelling_is_measured_exactly() {
+        let text = "POST /api/v1/counter/a/increment?x=1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}";
+        let request = http::Request::post("/api/v1/counter/a/increment?x=1")
+            .header("host", "localhost")
+            .header("content-length", "2")
+            .body(())
+            .unwrap();
+        assert_eq!(sent_length(&request.into_parts().0), text.len());
+    }
+}
