@@ -2,7 +2,10 @@
 //! counted lately, and ones counted long ago. Each step is a batch of 100 through the real writer,
 //! with its sync.
 
-#![allow(clippy::unwrap_used, reason = "a bench ends by panicking where something is wrong")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a bench ends by panicking where something is wrong"
+)]
 
 use std::sync::Arc;
 

@@ -8,6 +8,7 @@
 
 mod connection;
 mod engine;
+mod fill;
 mod probe;
 mod report;
 mod summary;
@@ -43,6 +44,16 @@ enum Command {
         /// Bytes per append: about one commit group in the log.
         #[arg(long, default_value_t = 256)]
         bytes: usize,
+    },
+    /// Fill a server to a size: so many counters, so many users counted today.
+    Fill {
+        /// Where the server listens.
+        #[arg(long)]
+        address: SocketAddr,
+        #[arg(long, default_value_t = 100_000)]
+        counters: u64,
+        #[arg(long, default_value_t = 5_000_000)]
+        users: u64,
     },
     /// Print free TCP ports of 127.0.0.1, one a line.
     FreePorts { count: usize },
@@ -125,6 +136,11 @@ fn main() -> anyhow::Result<()> {
             );
             Ok(())
         }
+        Command::Fill {
+            address,
+            counters,
+            users,
+        } => fill::fill(address, counters, users),
         Command::FreePorts { count } => {
             for port in probe::free_ports(count)? {
                 println!("{port}");
