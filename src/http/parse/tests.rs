@@ -1,4 +1,6 @@
+use super::batch::NameMemo;
 use super::*;
+use crate::counter::{Direction, UserId};
 
 fn refused(body: &str) -> Code {
     change(body.as_bytes()).map(|_| body).unwrap_err().code
