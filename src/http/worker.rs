@@ -128,6 +128,7 @@ impl Worker {
             .request_ended(Route::Unmatched, status, Duration::ZERO);
         self.log(&observer, peer, request_id, |entry| Entry {
             status,
+            bytes,
             ..entry
         });
     }
