@@ -5,12 +5,12 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Response, StatusCode};
 use http_body::Body;
-use serde_json::{Value, json};
 
 use super::auth::{self, Access};
 use super::body::{self, ReplyBody};
 use super::error::{Code, Problem};
 use super::fingerprint::{self, Fingerprint};
+use super::json::Members;
 use super::notes::Notes;
 use super::parse::{self, Object};
 use super::router::Call;
@@ -283,6 +283,7 @@ fn respond(
     counter: &CounterName,
     answer: crate::writer::Answer,
 ) -> Result<Response<ReplyBody>, Problem> {
+    let done = Members::default().with("success", true);
     let (status, body) = match answer.outcome {
         Outcome::Set {
             previous_value,
@@ -290,14 +291,11 @@ fn respond(
             revision,
             period,
         } => {
-            let period = period.map(|day| day.to_string());
-            let body = json!({
-                "success": true,
-                "current_value": current_value,
-                "previous_value": previous_value,
-                "revision": revision,
-                "period": period,
-            });
+            let body = done
+                .with("current_value", current_value)
+                .with("previous_value", previous_value)
+                .with("revision", revision)
+                .with("period", period.map(|day| day.to_string()));
             (StatusCode::OK, body)
         }
         Outcome::Defined {
@@ -306,28 +304,26 @@ fn respond(
             revision,
             previous: _,
         } => {
-            let body = json!({
-                "success": true,
-                "name": counter.as_str(),
-                "definition": wire::definition(&definition),
-                "revision": revision,
-            });
-            (
-                if started {
-                    StatusCode::CREATED
-                } else {
-                    StatusCode::OK
-                },
-                body,
-            )
+            let body = done
+                .with("name", counter.as_str())
+                .with_json("definition", wire::definition(&definition).to_json())
+                .with("revision", revision);
+            let status = if started {
+                StatusCode::CREATED
+            } else {
+                StatusCode::OK
+            };
+            (status, body)
         }
         Outcome::Deleted {
             final_value,
             revision,
-        } => (
-            StatusCode::OK,
-            json!({"success": true, "final_value": final_value, "revision": revision}),
-        ),
+        } => {
+            let body = done
+                .with("final_value", final_value)
+                .with("revision", revision);
+            (StatusCode::OK, body)
+        }
         Outcome::Applied(_) | Outcome::Batch(_) => return Err(Failure::OutcomeUnknown.into()),
     };
     let mut response = wire::answer(&call.request_id, &body);
@@ -353,7 +349,7 @@ fn audit(
                 after,
             )
         }
-        Err(problem) => (problem.code.as_str(), Value::Null, Value::Null),
+        Err(problem) => (problem.code.as_str(), String::new(), String::new()),
     };
     tracing::info!(
         target: "audit",
@@ -361,21 +357,21 @@ fn audit(
         request_id = %call.request_id,
         action,
         counter = counter.as_str(),
-        before = %before,
-        after = %after,
+        before,
+        after,
         reason,
         result,
         "an administrative call"
     );
 }
 
-fn before_and_after(outcome: &Outcome) -> (Value, Value) {
+fn before_and_after(outcome: &Outcome) -> (String, String) {
     match outcome {
         Outcome::Set {
             previous_value,
             current_value,
             ..
-        } => ((*previous_value).into(), (*current_value).into()),
+        } => (previous_value.to_string(), current_value.to_string()),
         Outcome::Defined {
             definition,
             previous,
@@ -383,11 +379,14 @@ fn before_and_after(outcome: &Outcome) -> (Value, Value) {
         } => {
             let previous = previous
                 .as_ref()
-                .map_or(Value::Null, |previous| wire::definition(previous));
-            (previous, wire::definition(definition))
+                .map(|previous| wire::definition(previous).to_json());
+            (
+                previous.unwrap_or_default(),
+                wire::definition(definition).to_json(),
+            )
         }
-        Outcome::Deleted { final_value, .. } => ((*final_value).into(), Value::Null),
-        Outcome::Applied(_) | Outcome::Batch(_) => (Value::Null, Value::Null),
+        Outcome::Deleted { final_value, .. } => (final_value.to_string(), String::new()),
+        Outcome::Applied(_) | Outcome::Batch(_) => (String::new(), String::new()),
     }
 }
 

@@ -288,8 +288,9 @@ impl Socket {
     /// The answer to what never became a request, which is counted and logged as one.
     fn unread(&self, problem: Problem) -> Vec<u8> {
         let request_id = self.worker.ids.make();
+        let body_bytes = problem.to_json(&request_id).len() as u64;
         self.worker
-            .note_unread(self.connection.peer, &request_id, problem.code);
+            .note_unread(self.connection.peer, &request_id, problem.code, body_bytes);
         problem.to_wire(&request_id)
     }
 

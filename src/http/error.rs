@@ -9,10 +9,10 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::body::ReplyBody;
-use super::json::{push_i64, push_text};
+use super::json::{Members, push_i64, push_text};
 use super::request_id::{REQUEST_ID, header_value};
 use super::stamp::rfc3339;
 use crate::counter::{Millis, Refusal, RequestId};
@@ -160,7 +160,7 @@ pub(super) struct Problem {
     /// What is wrong with this request and what to do. Never a token, never a user id.
     pub(super) detail: Cow<'static, str>,
     /// Further members of the answer.
-    pub(super) extras: Vec<(&'static str, Value)>,
+    pub(super) extras: Members,
     /// Whether the rest of the request was left unread, so that the connection cannot go on.
     pub(super) close: bool,
 }
@@ -170,13 +170,13 @@ impl Problem {
         Self {
             code,
             detail: detail.into(),
-            extras: Vec::new(),
+            extras: Members::default(),
             close: false,
         }
     }
 
     pub(super) fn with(mut self, member: &'static str, value: impl Into<Value>) -> Self {
-        self.extras.push((member, value.into()));
+        self.extras = self.extras.with(member, value);
         self
     }
 
@@ -208,11 +208,9 @@ impl Problem {
         out.extend_from_slice(self.code.as_str().as_bytes());
         out.extend_from_slice(b"\",\"request_id\":");
         push_text(&mut out, &request_id.to_string());
-        for (member, value) in &self.extras {
+        if self.extras != Members::default() {
             out.push(b',');
-            push_text(&mut out, member);
-            out.push(b':');
-            out.extend_from_slice(value.to_string().as_bytes());
+            self.extras.push_to(&mut out);
         }
         out.push(b'}');
         out
@@ -390,26 +388,22 @@ fn gone(code: Code, how: &str, final_value: i64, at: Millis) -> Problem {
 
 fn batch_refused(refusals: Box<[(u32, Refusal)]>) -> Problem {
     let count = refusals.len();
-    let errors: Vec<Value> = refusals
+    let errors: Vec<String> = refusals
         .into_iter()
         .map(|(index, refusal)| {
             let problem = Problem::from(refusal);
-            let mut error =
-                json!({"index": index, "code": problem.code.as_str(), "detail": problem.detail});
-            if let Some(object) = error.as_object_mut() {
-                object.extend(
-                    problem
-                        .extras
-                        .into_iter()
-                        .map(|(member, value)| (member.to_owned(), value)),
-                );
-            }
-            error
+            let error = Members::default()
+                .with("index", index)
+                .with("code", problem.code.as_str())
+                .with("detail", problem.detail);
+            error.with_all(problem.extras).to_json()
         })
         .collect();
-    Problem::new(
-        Code::BatchRefused,
-        format!("{count} of the operations were refused, so none was counted; see `errors`"),
-    )
-    .with("errors", errors)
+    let detail =
+        format!("{count} of the operations were refused, so none was counted; see `errors`");
+    let mut problem = Problem::new(Code::BatchRefused, detail);
+    problem.extras = problem
+        .extras
+        .with_json("errors", format!("[{}]", errors.join(",")));
+    problem
 }

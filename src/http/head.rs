@@ -3,13 +3,12 @@
 use http::header::{CONTENT_LENGTH, HOST};
 use http::request::Parts;
 use http::{Method, Version};
-use http_body::Body;
 
 use super::error::{Code, Problem};
 use crate::counter::Direction;
 
 /// Refuses what hyper lets through and no client should send.
-pub(super) fn check<B: Body>(parts: &Parts, body: &B, max_headers: usize) -> Result<(), Problem> {
+pub(super) fn check(parts: &Parts, max_headers: usize) -> Result<(), Problem> {
     let Parts {
         headers, version, ..
     } = parts;
@@ -28,12 +27,6 @@ pub(super) fn check<B: Body>(parts: &Parts, body: &B, max_headers: usize) -> Res
         return Err(
             Problem::new(Code::BadRequest, "send the header `Host` exactly once").closing(),
         );
-    }
-    // A chunked body with a length besides: what a proxy before us takes for the next request, we
-    // would not.
-    if body.size_hint().exact().is_none() && headers.contains_key(CONTENT_LENGTH) {
-        let detail = "send `Content-Length` or `Transfer-Encoding`, not both";
-        return Err(Problem::new(Code::BadRequest, detail).closing());
     }
     Ok(())
 }

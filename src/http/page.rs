@@ -3,10 +3,10 @@
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderValue, Response};
-use serde_json::{Value, json};
 
 use super::body::ReplyBody;
 use super::error::{Code, Problem};
+use super::json::Members;
 use super::notes::Notes;
 use super::router::Call;
 use super::stamp::rfc3339;
@@ -24,7 +24,7 @@ pub(super) async fn livez<B>(
 ) -> Result<Response<ReplyBody>, Problem> {
     Ok(no_store(wire::answer(
         &call.request_id,
-        &json!({"status": "ok"}),
+        &Members::default().with("status", "ok"),
     )))
 }
 
@@ -55,32 +55,22 @@ pub(super) async fn readyz<B>(
     let details = if asked("verbose") {
         verbose(call, state)
     } else {
-        Vec::new()
+        Members::default()
     };
     match problem {
         Some(mut problem) => {
-            // The cause is among the details already.
-            problem
-                .extras
-                .retain(|(member, _)| !details.iter().any(|(known, _)| known == member));
-            problem.extras.extend(details);
+            problem.extras = details.with_all(problem.extras);
             Err(problem)
         }
         None => {
-            let members = [("status", Value::from("ok"))].into_iter().chain(details);
-            let body = members
-                .map(|(member, value)| (member.to_owned(), value))
-                .collect();
-            Ok(no_store(wire::answer(
-                &call.request_id,
-                &Value::Object(body),
-            )))
+            let body = Members::default().with("status", "ok").with_all(details);
+            Ok(no_store(wire::answer(&call.request_id, &body)))
         }
     }
 }
 
 /// The mode, its cause, since when, what brings it back, and what lags.
-fn verbose(call: &Call, state: ModeState) -> Vec<(&'static str, Value)> {
+fn verbose(call: &Call, state: ModeState) -> Members {
     let shared = &call.worker.shared;
     let look = shared.day.look();
     let (mode, cause, since, remedy) = match state {
@@ -92,20 +82,19 @@ fn verbose(call: &Call, state: ModeState) -> Vec<(&'static str, Value)> {
             Some(cause.remedy()),
         ),
     };
-    vec![
-        ("mode", json!(mode)),
-        ("cause", json!(cause)),
-        ("since", json!(since)),
-        ("remedy", json!(remedy)),
-        ("draining", json!(call.worker.ticks.is_draining())),
-        ("day", json!(look.day.to_string())),
-        ("epoch", json!(shared.table.epoch())),
-        ("revision", json!(shared.table.revision())),
-        (
-            "lags",
-            json!({"queued_operations": shared.intake.depth(), "clock_behind_ms": shared.day.behind_ms()}),
-        ),
-    ]
+    let lags = Members::default()
+        .with("queued_operations", shared.intake.depth())
+        .with("clock_behind_ms", shared.day.behind_ms());
+    Members::default()
+        .with("mode", mode)
+        .with("cause", cause)
+        .with("since", since)
+        .with("remedy", remedy)
+        .with("draining", call.worker.ticks.is_draining())
+        .with("day", look.day.to_string())
+        .with("epoch", shared.table.epoch())
+        .with("revision", shared.table.revision())
+        .with_json("lags", lags.to_json())
 }
 
 /// `GET /metrics`: OpenMetrics text.

@@ -260,7 +260,7 @@ fn push_listed(call: &Call, out: &mut Vec<u8>, reading: &Reading, value: Option<
     out.extend_from_slice(
         format!(
             ",\"definition\":{}}}",
-            wire::definition(&reading.definition)
+            wire::definition(&reading.definition).to_json()
         )
         .as_bytes(),
     );

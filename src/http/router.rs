@@ -85,7 +85,7 @@ async fn respond(
     flight: &mut InFlight,
 ) -> Response<ReplyBody> {
     let (mut parts, mut body) = request.into_parts();
-    if let Err(problem) = head::check(&parts, &body, call.worker.options.max_headers) {
+    if let Err(problem) = head::check(&parts, call.worker.options.max_headers) {
         return refuse(call, problem, &parts.headers, &mut body).await;
     }
     if let Some((direction, name)) = head::increment_or_decrement(&parts.method, parts.uri.path()) {

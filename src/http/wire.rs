@@ -3,10 +3,9 @@
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
-use serde_json::{Value, json};
 
 use super::body::ReplyBody;
-use super::json::{push_i64, push_text, push_u64};
+use super::json::{Members, push_i64, push_text, push_u64};
 use super::request_id::{REQUEST_ID, push_request_id};
 use super::stamp::{DayFacts, rfc3339};
 use crate::counter::{Applied, Definition, RequestId, Reset};
@@ -52,10 +51,10 @@ impl Answer {
     }
 }
 
-/// A 200 with a body that is JSON already.
-pub(super) fn answer(request_id: &RequestId, body: &Value) -> Response<ReplyBody> {
+/// A 200 with an object.
+pub(super) fn answer(request_id: &RequestId, body: &Members) -> Response<ReplyBody> {
     let mut answer = Answer::new(request_id, 256);
-    answer.body().extend_from_slice(body.to_string().as_bytes());
+    answer.body().extend_from_slice(body.to_json().as_bytes());
     answer.finish(HeaderMap::new())
 }
 
@@ -146,7 +145,7 @@ pub(super) fn push_reading(
 }
 
 /// A definition, whole.
-pub(super) fn definition(definition: &Definition) -> Value {
+pub(super) fn definition(definition: &Definition) -> Members {
     let Definition {
         kind,
         reset,
@@ -156,13 +155,12 @@ pub(super) fn definition(definition: &Definition) -> Value {
         expires_at,
         description,
     } = definition;
-    json!({
-        "kind": kind.as_str(),
-        "reset": reset.as_str(),
-        "min": min,
-        "max": max,
-        "on_bound": on_bound.as_str(),
-        "expires_at": expires_at.map(rfc3339),
-        "description": description,
-    })
+    Members::default()
+        .with("kind", kind.as_str())
+        .with("reset", reset.as_str())
+        .with("min", *min)
+        .with("max", *max)
+        .with("on_bound", on_bound.as_str())
+        .with("expires_at", expires_at.map(rfc3339))
+        .with("description", description.as_deref())
 }

@@ -113,7 +113,13 @@ impl Worker {
     }
 
     /// Counts and logs what was answered without having become a request.
-    pub(super) fn note_unread(&self, peer: SocketAddr, request_id: &RequestId, code: Code) {
+    pub(super) fn note_unread(
+        &self,
+        peer: SocketAddr,
+        request_id: &RequestId,
+        code: Code,
+        bytes: u64,
+    ) {
         let status = code.status().as_u16();
         let observer = self.observer.lock();
         observer.shard.request_started();
@@ -122,6 +128,7 @@ impl Worker {
             .request_ended(Route::Unmatched, status, Duration::ZERO);
         self.log(&observer, peer, request_id, |entry| Entry {
             status,
+            bytes,
             ..entry
         });
     }

@@ -1,4 +1,7 @@
+use super::super::json::Members;
+use super::batch::NameMemo;
 use super::*;
+use crate::counter::{Direction, UserId};
 
 fn refused(body: &str) -> Code {
     change(body.as_bytes()).map(|_| body).unwrap_err().code
@@ -251,7 +254,11 @@ fn a_mistake_in_a_batch_says_where() {
             "{operation}: {}",
             problem.detail
         );
-        assert_eq!(problem.extras, [("index", 1.into())], "{operation}");
+        assert_eq!(
+            problem.extras,
+            Members::default().with("index", 1),
+            "{operation}"
+        );
     }
     for (body, code) in [
         ("", Code::InvalidJson),

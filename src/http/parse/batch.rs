@@ -1,0 +1,167 @@
+//! The body of a batch, read in one go: at most one allocation for each name and user id met.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::operation::Fields;
+use super::{Trouble, parse};
+use crate::counter::{CounterName, Operation};
+use crate::http::error::{Code, Problem};
+
+/// Most operations of a batch.
+const MAX_BATCH: usize = 1000;
+
+/// The body of a batch.
+#[derive(Debug)]
+pub(in crate::http) struct Batch<'a> {
+    pub(in crate::http) operations: Vec<Operation>,
+    /// The metadata of those operations that have some, by index.
+    pub(in crate::http) metadata: Vec<(usize, &'a RawValue)>,
+}
+
+/// Reads the body of a batch.
+pub(in crate::http) fn batch(body: &[u8]) -> Result<Batch<'_>, Problem> {
+    let trouble = Trouble::default();
+    let batch = parse(body, &trouble, BatchBody(&trouble))?;
+    if batch.operations.is_empty() {
+        return Err(Problem::new(
+            Code::InvalidBatch,
+            "send `operations`: 1 to 1000 objects with `op` and `name`",
+        ));
+    }
+    Ok(batch)
+}
+
+/// Names met in a batch: operations that repeat a name share it without checking it again.
+pub(super) struct NameMemo(Vec<Option<CounterName>>);
+
+impl NameMemo {
+    const PLACES: usize = 256;
+
+    pub(super) fn new() -> Self {
+        Self(vec![None; Self::PLACES])
+    }
+
+    pub(super) fn parse(&mut self, text: &str) -> Option<CounterName> {
+        let place = self
+            .0
+            .get_mut(xxh3_64(text.as_bytes()) as usize % Self::PLACES)?;
+        match place {
+            Some(name) if name.as_str() == text => Some(name.clone()),
+            Some(_) | None => {
+                let name = CounterName::parse(text).ok()?;
+                *place = Some(name.clone());
+                Some(name)
+            }
+        }
+    }
+}
+
+/// `{"operations":[…]}`
+struct BatchBody<'t>(&'t Trouble);
+
+impl<'de> DeserializeSeed<'de> for BatchBody<'_> {
+    type Value = Batch<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Batch<'de>, D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for BatchBody<'_> {
+    type Value = Batch<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with operations")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Batch<'de>, A::Error> {
+        let mut batch = None;
+        while let Some(field) = map.next_key::<Cow<'_, str>>()? {
+            if field != "operations" {
+                return Err(self.0.unknown(&field, &["operations"]));
+            }
+            if batch.is_some() {
+                return Err(self.0.twice("operations"));
+            }
+            batch = Some(map.next_value_seed(Operations(self.0))?);
+        }
+        Ok(batch.unwrap_or(Batch {
+            operations: Vec::new(),
+            metadata: Vec::new(),
+        }))
+    }
+}
+
+struct Operations<'t>(&'t Trouble);
+
+impl<'de> DeserializeSeed<'de> for Operations<'_> {
+    type Value = Batch<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Batch<'de>, D::Error> {
+        json.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Operations<'_> {
+    type Value = Batch<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of operations")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Batch<'de>, A::Error> {
+        let trouble = self.0;
+        let names = RefCell::new(NameMemo::new());
+        let fields = Fields {
+            trouble,
+            batch: Some(&names),
+        };
+        let mut batch = Batch {
+            operations: Vec::with_capacity(MAX_BATCH),
+            metadata: Vec::new(),
+        };
+        loop {
+            let index = batch.operations.len();
+            if index == MAX_BATCH {
+                if list.next_element::<IgnoredAny>()?.is_none() {
+                    return Ok(batch);
+                }
+                return Err(
+                    trouble.raise(Code::InvalidBatch, "a batch has at most 1000 operations")
+                );
+            }
+            let Some(parsed) = list
+                .next_element_seed(fields)
+                .inspect_err(|_| trouble.locate(index))?
+            else {
+                return Ok(batch);
+            };
+            let (Some(direction), Some(counter)) = (parsed.direction, parsed.counter) else {
+                let missing = if parsed.direction.is_none() {
+                    "op"
+                } else {
+                    "name"
+                };
+                let error = trouble.raise(Code::InvalidBatch, format!("`{missing}` is missing"));
+                trouble.locate(index);
+                return Err(error);
+            };
+            batch
+                .metadata
+                .extend(parsed.metadata.map(|metadata| (index, metadata)));
+            let amount = parsed.amount.unwrap_or(1);
+            batch.operations.push(Operation {
+                counter,
+                direction,
+                amount,
+                user_id: parsed.user_id,
+            });
+        }
+    }
+}
