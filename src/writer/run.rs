@@ -57,8 +57,9 @@ pub(super) struct Writer {
     pub(super) memory: Memory,
     pub(super) space: SpaceWatch,
     pub(super) upkeep: Upkeep,
-    /// The last group that was published.
-    pub(super) published: u64,
+    /// The last group that was begun. A group that came to nothing keeps its number: what it touched
+    /// carries it.
+    pub(super) last_group: u64,
     /// The highest day on disk.
     pub(super) stored_day: Option<Day>,
     pub(super) zone: String,
@@ -72,15 +73,15 @@ pub(super) struct Writer {
 impl Writer {
     /// The whole ledger becomes what readers see.
     pub(super) fn publish_all(&mut self) {
-        self.published += 1;
+        self.last_group += 1;
         self.table.retain(|name| self.ledger.find(name).is_some());
         for entry in self.ledger.iter() {
-            self.table.stage(self.published, entry.reading());
+            self.table.stage(self.last_group, entry.reading());
         }
         if let Some(store) = &self.store {
             self.table.set_epoch(store.epoch());
         }
-        self.table.publish(self.published, self.ledger.revision);
+        self.table.publish(self.last_group, self.ledger.revision);
         self.tell_counts();
     }
 
@@ -103,11 +104,13 @@ impl Writer {
             // Asked before the queue is looked at: what came in before it closed is still taken.
             let closing = self.intake.is_closed();
             let any = self.intake.take(&mut submissions);
+            // Before the look, so that what is done now is done by a time that is no older.
+            let due = self.upkeep.is_due(self.clock.boot_ms());
             let look = self.look();
             if self.store.is_none() {
                 self.try_reopen(look);
             }
-            if self.upkeep.is_due(self.clock.boot_ms()) {
+            if due {
                 self.tick(look);
             }
             if any {
@@ -250,8 +253,9 @@ impl Writer {
         if self.day_start.0 != Some(look.day) {
             self.day_start = (Some(look.day), self.days.calendar().start_of(look.day));
         }
+        self.last_group += 1;
         Group::new(
-            self.published + 1,
+            self.last_group,
             look.wall_ms,
             look.day,
             self.day_start.1,
@@ -418,7 +422,6 @@ impl Writer {
                 self.table.stage(group.number, entry.reading());
             }
         }
-        self.published = group.number;
         self.table.publish(group.number, self.ledger.revision);
         self.tell_counts();
     }

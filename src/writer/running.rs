@@ -167,7 +167,7 @@ impl Writer {
             memory,
             space,
             upkeep: Upkeep::new(clock.boot_ms()),
-            published: 0,
+            last_group: 0,
             stored_day: stored.map(|state| state.highest_day),
             zone_stored: stored_zone.as_ref() == Some(&zone),
             zone,

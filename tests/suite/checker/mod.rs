@@ -97,37 +97,19 @@ pub enum Violation {
     /// Two counted steps have one revision.
     RevisionTwice(u64),
     /// In the order of revisions, a value does not follow from the one before.
-    Chain {
-        account: Account,
-        revision: u64,
-        expected: i64,
-        found: i64,
-    },
+    Chain { account: Account, revision: u64, expected: i64, found: i64 },
     /// Something that ended before another began has the later revision.
     Order { account: Account, revision: u64 },
     /// The final value is not what was acknowledged and some of what is unknown.
-    Final {
-        account: Account,
-        acknowledged: i64,
-        found: i64,
-    },
+    Final { account: Account, acknowledged: i64, found: i64 },
     /// A user was counted twice in one period.
     UserTwice { account: Account, user: String },
     /// A user was said to be counted already, and nobody can have counted it.
     NeverCounted { account: Account, user: String },
     /// A value was read that is older than what was acknowledged or read before.
-    StaleRead {
-        account: Account,
-        read: u64,
-        before: u64,
-    },
+    StaleRead { account: Account, read: u64, before: u64 },
     /// A value was read that its revision never had.
-    WrongRead {
-        account: Account,
-        revision: u64,
-        read: i64,
-        answered: i64,
-    },
+    WrongRead { account: Account, revision: u64, read: i64, answered: i64 },
     /// No final value was given for an account that was counted in.
     Missing(Account),
 }
@@ -147,19 +129,12 @@ impl Intent {
     }
 
     fn begun(&self) -> Moment {
-        self.tries
-            .iter()
-            .map(|one| one.begun)
-            .min()
-            .unwrap_or(Moment::MIN)
+        self.tries.iter().map(|one| one.begun).min().unwrap_or(Moment::MIN)
     }
 
     /// When its first acknowledgement was there.
     fn acknowledged_at(&self) -> Moment {
-        let ends = self
-            .tries
-            .iter()
-            .filter(|one| matches!(one.answer, Answer::Counted(_)));
+        let ends = self.tries.iter().filter(|one| matches!(one.answer, Answer::Counted(_)));
         ends.map(|one| one.ended).min().unwrap_or(Moment::MAX)
     }
 }
@@ -192,12 +167,7 @@ impl History {
                 }
                 let account = (step.counter.clone(), done.period.clone());
                 let (begun, ended) = (intent.begun(), intent.acknowledged_at());
-                accounts.entry(account).or_default().push(Acknowledged {
-                    step,
-                    done,
-                    begun,
-                    ended,
-                });
+                accounts.entry(account).or_default().push(Acknowledged { step, done, begun, ended });
             }
         }
         for account in finals.keys() {
@@ -219,25 +189,17 @@ impl History {
         for intent in &self.intents {
             if intent.key.is_none() && intent.tries.len() > 1 {
                 let before = &intent.tries[..intent.tries.len() - 1];
-                if !before
-                    .iter()
-                    .all(|one| matches!(one.answer, Answer::Refused(_)))
-                {
+                if !before.iter().all(|one| matches!(one.answer, Answer::Refused(_))) {
                     found.push(Violation::BlindRetry);
                 }
             }
             let mut first: Option<&Vec<Done>> = None;
             for one in &intent.tries {
-                let Answer::Counted(parts) = &one.answer else {
-                    continue;
-                };
+                let Answer::Counted(parts) = &one.answer else { continue };
                 if parts.len() != intent.steps.len() {
                     found.push(Violation::WrongParts);
                 } else if let Some(first) = first.filter(|&first| first != parts) {
-                    found.push(Violation::AnswersDiffer {
-                        first: first.clone(),
-                        second: parts.clone(),
-                    });
+                    found.push(Violation::AnswersDiffer { first: first.clone(), second: parts.clone() });
                 }
                 first = first.or(Some(parts));
             }
@@ -247,32 +209,19 @@ impl History {
     /// The steps that may have counted in `counter` without an answer.
     fn uncertain<'a>(&'a self, counter: &'a str) -> impl Iterator<Item = &'a Step> {
         let intents = self.intents.iter().filter(|intent| intent.uncertain());
-        intents
-            .flat_map(|intent| &intent.steps)
-            .filter(move |step| step.counter == counter)
+        intents.flat_map(|intent| &intent.steps).filter(move |step| step.counter == counter)
     }
 
     /// In the order of revisions each value is the one before plus the step, and where it is not,
     /// steps of unknown outcome make up the difference: each at most once in the whole chain.
-    fn check_chain(
-        &self,
-        account: &Account,
-        steps: &[Acknowledged<'_>],
-        found: &mut Vec<Violation>,
-    ) {
+    fn check_chain(&self, account: &Account, steps: &[Acknowledged<'_>], found: &mut Vec<Violation>) {
         let uncertain: Vec<&Step> = self.uncertain(&account.0).collect();
-        let (ups, downs): (Vec<i64>, Vec<i64>) = uncertain
-            .iter()
-            .map(|step| step.delta)
-            .partition(|delta| *delta > 0);
+        let (ups, downs): (Vec<i64>, Vec<i64>) =
+            uncertain.iter().map(|step| step.delta).partition(|delta| *delta > 0);
         let (mut up_left, mut down_left) = (ups.iter().sum::<i64>(), downs.iter().sum::<i64>());
         let mut value = 0;
         for one in steps {
-            let expected = if one.done.counted {
-                value + one.step.delta
-            } else {
-                value
-            };
+            let expected = if one.done.counted { value + one.step.delta } else { value };
             let gap = one.done.current_value - expected;
             // With both directions unknown, a small gap can hide a large up and a large down; the
             // bound by what is left is what can be said for certain.
@@ -297,36 +246,21 @@ impl History {
         }
     }
 
-    fn check_users(
-        &self,
-        account: &Account,
-        steps: &[Acknowledged<'_>],
-        found: &mut Vec<Violation>,
-    ) {
+    fn check_users(&self, account: &Account, steps: &[Acknowledged<'_>], found: &mut Vec<Violation>) {
         let mut counted: HashMap<&str, Moment> = HashMap::new();
         for one in steps.iter().filter(|one| one.done.counted) {
             let Some(user) = &one.step.user else { continue };
             if counted.insert(user, one.begun).is_some() {
-                found.push(Violation::UserTwice {
-                    account: account.clone(),
-                    user: user.clone(),
-                });
+                found.push(Violation::UserTwice { account: account.clone(), user: user.clone() });
             }
         }
-        let maybe: HashSet<&str> = self
-            .uncertain(&account.0)
-            .filter_map(|step| step.user.as_deref())
-            .collect();
+        let maybe: HashSet<&str> =
+            self.uncertain(&account.0).filter_map(|step| step.user.as_deref()).collect();
         for one in steps.iter().filter(|one| !one.done.counted) {
             let Some(user) = &one.step.user else { continue };
-            let by_then = counted
-                .get(user.as_str())
-                .is_some_and(|begun| *begun <= one.ended);
+            let by_then = counted.get(user.as_str()).is_some_and(|begun| *begun <= one.ended);
             if !by_then && !maybe.contains(user.as_str()) {
-                found.push(Violation::NeverCounted {
-                    account: account.clone(),
-                    user: user.clone(),
-                });
+                found.push(Violation::NeverCounted { account: account.clone(), user: user.clone() });
             }
         }
     }
@@ -342,15 +276,10 @@ impl History {
             found.push(Violation::Missing(account.clone()));
             return;
         };
-        let known: HashSet<&str> = steps
-            .iter()
-            .filter_map(|one| one.step.user.as_deref())
-            .collect();
+        let known: HashSet<&str> = steps.iter().filter_map(|one| one.step.user.as_deref()).collect();
         // A user that was ever answered, also as a duplicate, is counted exactly once.
         let of_users = i64::try_from(known.len()).unwrap();
-        let plain = steps
-            .iter()
-            .filter(|one| one.step.user.is_none() && one.done.counted);
+        let plain = steps.iter().filter(|one| one.step.user.is_none() && one.done.counted);
         let acknowledged = of_users + plain.map(|one| one.step.delta).sum::<i64>();
         let mut reachable = BTreeSet::from([0]);
         let mut new_users = HashSet::new();
@@ -365,31 +294,18 @@ impl History {
             }
         }
         if !reachable.contains(&(value - acknowledged)) {
-            found.push(Violation::Final {
-                account: account.clone(),
-                acknowledged,
-                found: value,
-            });
+            found.push(Violation::Final { account: account.clone(), acknowledged, found: value });
         }
     }
 
-    fn check_readings(
-        &self,
-        account: &Account,
-        steps: &[Acknowledged<'_>],
-        found: &mut Vec<Violation>,
-    ) {
-        let of_account = |one: &&Reading| one.counter == account.0 && one.period == account.1;
+    fn check_readings(&self, account: &Account, steps: &[Acknowledged<'_>], found: &mut Vec<Violation>) {
+        let of_account =
+            |one: &&Reading| one.counter == account.0 && one.period == account.1;
         let readings: Vec<&Reading> = self.readings.iter().filter(of_account).collect();
-        let answered: HashMap<u64, i64> = steps
-            .iter()
-            .map(|one| (one.done.revision, one.done.current_value))
-            .collect();
+        let answered: HashMap<u64, i64> =
+            steps.iter().map(|one| (one.done.revision, one.done.current_value)).collect();
         // What was known, and since when.
-        let mut known: Vec<(Moment, u64)> = steps
-            .iter()
-            .map(|one| (one.ended, one.done.revision))
-            .collect();
+        let mut known: Vec<(Moment, u64)> = steps.iter().map(|one| (one.ended, one.done.revision)).collect();
         known.extend(readings.iter().map(|one| (one.ended, one.revision)));
         known.sort_unstable();
         let mut highest = 0;
@@ -402,16 +318,9 @@ impl History {
             let before = earlier.checked_sub(1).map_or(0, |at| known[at].1);
             if reading.revision < before {
                 let (account, read) = (account.clone(), reading.revision);
-                found.push(Violation::StaleRead {
-                    account,
-                    read,
-                    before,
-                });
+                found.push(Violation::StaleRead { account, read, before });
             }
-            if let Some(&value) = answered
-                .get(&reading.revision)
-                .filter(|&&value| value != reading.value)
-            {
+            if let Some(&value) = answered.get(&reading.revision).filter(|&&value| value != reading.value) {
                 found.push(Violation::WrongRead {
                     account: account.clone(),
                     revision: reading.revision,
@@ -428,10 +337,7 @@ fn check_order(account: &Account, steps: &[Acknowledged<'_>], found: &mut Vec<Vi
     let mut latest_begin = Moment::MIN;
     for one in steps.iter().filter(|one| one.done.counted) {
         if one.ended < latest_begin {
-            found.push(Violation::Order {
-                account: account.clone(),
-                revision: one.done.revision,
-            });
+            found.push(Violation::Order { account: account.clone(), revision: one.done.revision });
         }
         latest_begin = latest_begin.max(one.begun);
     }

@@ -28,10 +28,7 @@ pub struct Response {
 
 impl Response {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     pub fn text(&self) -> String {
@@ -51,40 +48,22 @@ impl Response {
     /// The body of a 200 or 201; panics with the answer otherwise.
     #[track_caller]
     pub fn ok(&self) -> Value {
-        assert!(
-            matches!(self.status, 200 | 201),
-            "{}: {}",
-            self.status,
-            self.text()
-        );
+        assert!(matches!(self.status, 200 | 201), "{}: {}", self.status, self.text());
         self.json()
     }
 
     /// Claims status and code of a refusal.
     #[track_caller]
     pub fn refused(&self, status: u16, code: &str) -> Value {
-        assert_eq!(
-            (self.status, self.code().as_str()),
-            (status, code),
-            "{}",
-            self.text()
-        );
-        assert_eq!(
-            self.header("content-type"),
-            Some("application/problem+json")
-        );
+        assert_eq!((self.status, self.code().as_str()), (status, code), "{}", self.text());
+        assert_eq!(self.header("content-type"), Some("application/problem+json"));
         self.json()
     }
 }
 
 impl Client {
     pub fn new(address: SocketAddr) -> Self {
-        Self {
-            address,
-            timeout: PATIENCE,
-            token: None,
-            stream: None,
-        }
+        Self { address, timeout: PATIENCE, token: None, stream: None }
     }
 
     /// Sends this token with every request.
@@ -111,13 +90,8 @@ impl Client {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> io::Result<Response> {
-        let answer = self
-            .send(method, path, headers, body)
-            .and_then(|()| self.receive());
-        if answer
-            .as_ref()
-            .map_or(true, |answer| answer.header("connection") == Some("close"))
-        {
+        let answer = self.send(method, path, headers, body).and_then(|()| self.receive());
+        if answer.as_ref().map_or(true, |answer| answer.header("connection") == Some("close")) {
             self.stream = None;
         }
         answer
@@ -139,10 +113,7 @@ impl Client {
             head.push_str(&format!("authorization: Bearer {token}\r\n"));
         }
         if !body.is_empty() {
-            head.push_str(&format!(
-                "content-type: application/json\r\ncontent-length: {}\r\n",
-                body.len()
-            ));
+            head.push_str(&format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len()));
         } else if method != "GET" {
             head.push_str("content-length: 0\r\n");
         }
@@ -172,22 +143,14 @@ impl Client {
             if text.is_empty() {
                 break;
             }
-            let (name, value) = text
-                .split_once(':')
-                .ok_or_else(|| bad(format!("header {text:?}")))?;
+            let (name, value) = text.split_once(':').ok_or_else(|| bad(format!("header {text:?}")))?;
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
-        let mut response = Response {
-            status,
-            headers,
-            body: Vec::new(),
-        };
+        let mut response = Response { status, headers, body: Vec::new() };
         if response.header("transfer-encoding") == Some("chunked") {
             response.body = read_chunks(stream)?;
         } else if let Some(length) = response.header("content-length") {
-            let length = length
-                .parse()
-                .map_err(|_| bad(format!("content-length {length}")))?;
+            let length = length.parse().map_err(|_| bad(format!("content-length {length}")))?;
             response.body.resize(length, 0);
             stream.read_exact(&mut response.body)?;
         }
@@ -207,15 +170,12 @@ impl Client {
             stream.set_write_timeout(Some(self.timeout))?;
             self.stream = Some(BufReader::new(stream));
         }
-        self.stream
-            .as_mut()
-            .ok_or_else(|| bad("no connection".to_owned()))
+        self.stream.as_mut().ok_or_else(|| bad("no connection".to_owned()))
     }
 
     #[track_caller]
     pub fn get(&mut self, path: &str) -> Response {
-        self.request("GET", path, &[], b"")
-            .unwrap_or_else(|error| panic!("GET {path}: {error}"))
+        self.request("GET", path, &[], b"").unwrap_or_else(|error| panic!("GET {path}: {error}"))
     }
 
     #[track_caller]
@@ -233,28 +193,20 @@ impl Client {
     /// POST with an idempotency key.
     #[track_caller]
     pub fn post_keyed(&mut self, path: &str, key: &str, body: &Value) -> Response {
-        self.request(
-            "POST",
-            path,
-            &[("idempotency-key", key)],
-            body.to_string().as_bytes(),
-        )
-        .unwrap_or_else(|error| panic!("POST {path}: {error}"))
+        self.request("POST", path, &[("idempotency-key", key)], body.to_string().as_bytes())
+            .unwrap_or_else(|error| panic!("POST {path}: {error}"))
     }
 
     /// Puts the definition of a counter.
     #[track_caller]
     pub fn define(&mut self, name: &str, definition: &Value) -> Value {
-        self.put(&format!("/api/v1/counter/{name}"), definition)
-            .ok()
+        self.put(&format!("/api/v1/counter/{name}"), definition).ok()
     }
 
     /// The value of a counter that is there.
     #[track_caller]
     pub fn value(&mut self, name: &str) -> i64 {
-        self.get(&format!("/api/v1/counter/{name}")).ok()["value"]
-            .as_i64()
-            .unwrap()
+        self.get(&format!("/api/v1/counter/{name}")).ok()["value"].as_i64().unwrap()
     }
 }
 
@@ -270,8 +222,7 @@ fn read_chunks(stream: &mut BufReader<TcpStream>) -> io::Result<Vec<u8>> {
     loop {
         let mut line = String::new();
         read_line(stream, &mut line)?;
-        let length =
-            usize::from_str_radix(line.trim(), 16).map_err(|_| bad(format!("chunk {line:?}")))?;
+        let length = usize::from_str_radix(line.trim(), 16).map_err(|_| bad(format!("chunk {line:?}")))?;
         let begin = body.len();
         body.resize(begin + length, 0);
         stream.read_exact(&mut body[begin..])?;
