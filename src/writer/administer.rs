@@ -258,11 +258,16 @@ impl<L: Lookups> Fold<'_, L> {
         let (day, now) = (self.group.day, self.group.now);
         if let Some(entry) = self.ledger.entry_mut(index) {
             let state = &mut entry.state;
-            let continued = state.day.filter(|(of, _)| *of == day);
+            let record = match state.day {
+                Some((of, record)) if of == day => Some(record),
+                // The name may have been here today, and forgotten.
+                Some(_) | None => self.lookups.day_record(day, &entry.name)?,
+            };
+            let record = record.unwrap_or_else(|| DayRecord::begin(0, now, 0));
             *state = EntryState {
                 life: Life::Live,
                 definition: Arc::new(definition),
-                day: continued.or(Some((day, DayRecord::begin(0, now, 0)))),
+                day: Some((day, record)),
                 changed_at: now,
                 redefined: true,
                 ..EntryState::absent()

@@ -5,7 +5,9 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::calendar::Day;
-use crate::counter::{Event, Generation, Millis, Outcome, Refusal, UserId};
+use crate::counter::{
+    CounterName, DayRecord, Event, Generation, Millis, Outcome, Refusal, UserId,
+};
 use crate::storage::ReadError;
 use crate::storage::keys::Bucket;
 
@@ -18,6 +20,13 @@ pub(super) trait Lookups {
 
     /// What is kept under an idempotency key from before this group: its fingerprint and outcome.
     fn kept(&mut self, key: &str) -> Result<Kept, ReadError>;
+
+    /// The record of a counter's day from before this group.
+    fn day_record(
+        &mut self,
+        day: Day,
+        counter: &CounterName,
+    ) -> Result<Option<DayRecord>, ReadError>;
 }
 
 /// What lies under an idempotency key.

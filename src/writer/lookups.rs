@@ -4,7 +4,8 @@
 
 use std::collections::HashSet;
 
-use crate::counter::{Generation, UserId};
+use crate::calendar::Day;
+use crate::counter::{CounterName, DayRecord, Generation, UserId};
 use crate::storage::keys::{self, Bucket};
 use crate::storage::{Family, ReadError, Tables, value};
 
@@ -178,6 +179,19 @@ impl Lookups for StoreLookups<'_> {
             }
         }
         Ok(Kept::Nothing)
+    }
+
+    fn day_record(
+        &mut self,
+        day: Day,
+        counter: &CounterName,
+    ) -> Result<Option<DayRecord>, ReadError> {
+        let bytes = self.tables.get(Family::Days, &keys::day_record(day, counter))?;
+        let record = bytes.map(|bytes| value::decode_day_record(&bytes)).transpose();
+        Ok(record.unwrap_or_else(|_| {
+            tracing::error!(%counter, %day, "the day record cannot be read; it begins anew");
+            None
+        }))
     }
 }
 
