@@ -9,5 +9,10 @@
 
 mod checker;
 mod cli;
+mod concurrent;
+mod crash;
 mod harness;
+mod model;
+mod shutdown;
 mod tidy;
+mod traffic;
