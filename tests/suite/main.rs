@@ -7,11 +7,13 @@
     reason = "clippy.toml exempts test functions only, and a panic is a test's way to report"
 )]
 
+mod access;
 mod checker;
 mod cli;
 mod concurrent;
 mod crash;
 mod harness;
+mod logs;
 mod model;
 mod shutdown;
 mod tidy;

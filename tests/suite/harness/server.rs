@@ -62,6 +62,13 @@ impl Setup {
         self.env(&name, value)
     }
 
+    /// Leaves a key to its default.
+    pub fn without(mut self, key: &str) -> Self {
+        let name = format!("COUNTERD_{}", key.replace('.', "__").to_ascii_uppercase());
+        self.environment.retain(|(known, _)| *known != name);
+        self
+    }
+
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.retain(|(known, _)| known != name);
         self.environment.push((name.to_owned(), value.to_owned()));
