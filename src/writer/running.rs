@@ -182,12 +182,16 @@ impl Writer {
     /// What happens before the first request: publish what is on disk, and bring the counters of
     /// the configuration in.
     pub(super) fn begin(&mut self) -> Result<(), StartError> {
+        let look = self.look();
         for (name, definition) in &self.configured {
             let index = self.ledger.add(name.clone());
             if let Some(entry) = self.ledger.entry_mut(index) {
                 entry.configured = true;
                 let stored = &entry.state.definition;
-                if entry.state.life == Life::Live && !stored.may_become(definition) {
+                // One whose time was over while nothing ran is gone, though not yet recorded.
+                let over = !look.clock_fault && stored.expired_at(look.wall_ms);
+                let live = entry.state.life == Life::Live && !over;
+                if live && !stored.may_become(definition) {
                     return Err(StartError::DefinitionConflict {
                         name: name.clone(),
                         wanted: (definition.kind, definition.reset),
@@ -197,7 +201,6 @@ impl Writer {
             }
         }
         self.publish_all();
-        let look = self.look();
         self.watch_space(look.wall_ms);
         if self.mode.refuses().is_none() {
             self.maintain(look, true);

@@ -7,9 +7,14 @@
     reason = "clippy.toml exempts test functions only, and a panic is a test's way to report"
 )]
 
+mod access;
 mod checker;
 mod cli;
+mod concurrent;
+mod crash;
 mod harness;
+mod logs;
 mod model;
+mod shutdown;
 mod tidy;
 mod traffic;

@@ -62,6 +62,13 @@ impl Setup {
         self.env(&name, value)
     }
 
+    /// Leaves a key to its default.
+    pub fn without(mut self, key: &str) -> Self {
+        let name = format!("COUNTERD_{}", key.replace('.', "__").to_ascii_uppercase());
+        self.environment.retain(|(known, _)| *known != name);
+        self
+    }
+
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.retain(|(known, _)| known != name);
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -244,8 +251,14 @@ impl Server {
 
     /// SIGTERM; claims that it ends with 0.
     #[track_caller]
-    pub fn stop(mut self) {
+    pub fn stop(self) {
         self.signal(libc::SIGTERM);
+        self.ended_well();
+    }
+
+    /// Claims that it ends with 0, without a signal from here.
+    #[track_caller]
+    pub fn ended_well(mut self) {
         let status = self.wait_exit(PATIENCE);
         assert_eq!(
             (status.code(), status.signal()),

@@ -84,12 +84,19 @@ impl Model {
         self.store_time().div_euclid(24 * HOUR)
     }
 
-    /// Whether a live counter has another kind or reset than the configuration gives it.
+    fn starts_with_clock_fault(&self) -> bool {
+        let wrong = |last| self.wall > last + MAX_AWAY || self.wall < last - MAX_JUMP;
+        self.last_commit.is_some_and(|(last, _)| wrong(last))
+    }
+
+    /// Whether a live counter has another kind or reset than the configuration gives it. Under a
+    /// clock that is not believed nothing expires.
     pub fn conflicts(&self, configured: &[(CounterName, Definition)]) -> bool {
         configured.iter().any(|(name, wanted)| {
             self.counters.get(name).is_some_and(|counter| {
                 let is = &counter.definition;
-                let live = counter.gone.is_none() && !is.expired_at(self.wall);
+                let over = !self.starts_with_clock_fault() && is.expired_at(self.wall);
+                let live = counter.gone.is_none() && !over;
                 live && (is.kind, is.reset) != (wanted.kind, wanted.reset)
             })
         })
@@ -98,9 +105,7 @@ impl Model {
     /// The server starts; `boot` and `wall` are set.
     pub fn start(&mut self, configured: Vec<(CounterName, Definition)>) {
         self.configured = configured;
-        self.clock_fault = self
-            .last_commit
-            .is_some_and(|(last, _)| self.wall > last + MAX_AWAY || self.wall < last - MAX_JUMP);
+        self.clock_fault = self.starts_with_clock_fault();
         self.accepted = Some(match self.last_commit {
             Some((last, _)) if self.clock_fault => last - self.boot,
             Some(_) | None => self.wall - self.boot,
