@@ -400,7 +400,7 @@ fn batch_refused(refusals: Box<[(u32, Refusal)]>) -> Problem {
         })
         .collect();
     let detail =
-        format!("{count} of the operations were refused, so none was counted; see `errors`");
+        format!("operations refused: {count}, so none of the batch was counted; see `errors`");
     let mut problem = Problem::new(Code::BatchRefused, detail);
     problem.extras = problem
         .extras
