@@ -14,6 +14,7 @@ mod concurrent;
 mod crash;
 mod harness;
 mod logs;
+mod midnight;
 mod model;
 mod shutdown;
 mod tidy;
