@@ -15,6 +15,7 @@ mod concurrent;
 mod crash;
 mod harness;
 mod logs;
+mod midnight;
 mod model;
 mod shutdown;
 mod tidy;

@@ -53,6 +53,15 @@ impl Control {
         self.stop.store(true, Ordering::SeqCst);
     }
 
+    pub fn is_over(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
+    /// So many more operations were acknowledged.
+    pub fn count(&self, operations: u64) {
+        self.acknowledged.fetch_add(operations, Ordering::SeqCst);
+    }
+
     /// Operations acknowledged so far.
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged.load(Ordering::SeqCst)
@@ -106,7 +115,7 @@ pub fn run(address: SocketAddr, mix: Mix, control: &Control) -> History {
             control,
             history: History::default(),
         };
-        while !control.stop.load(Ordering::SeqCst) {
+        while !control.is_over() {
             one.turn();
         }
         one.history
@@ -203,7 +212,7 @@ impl Counting<'_> {
             if self.client.connect().is_err() {
                 self.control.refused.fetch_add(1, Ordering::SeqCst);
                 // Nothing was sent. Once the run is over the server may stay away.
-                if self.control.stop.load(Ordering::SeqCst) {
+                if self.control.is_over() {
                     break;
                 }
                 assert!(Instant::now() < given_up, "the server stays away");
@@ -217,13 +226,11 @@ impl Counting<'_> {
             );
             intent.tries.push(one);
             if done {
-                self.control
-                    .acknowledged
-                    .fetch_add(intent.steps.len() as u64, Ordering::SeqCst);
+                self.control.count(intent.steps.len() as u64);
                 break;
             }
             self.control.refused.fetch_add(1, Ordering::SeqCst);
-            if key.is_none() && unknown || self.control.stop.load(Ordering::SeqCst) {
+            if key.is_none() && unknown || self.control.is_over() {
                 break;
             }
             assert!(
