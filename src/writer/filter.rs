@@ -22,10 +22,12 @@ const BITS_A_KEY: usize = 12;
 /// How many bits a key sets within its block.
 const BITS_SET: u32 = 6;
 
-/// The first part holds so many keys; each further one twice as many as the one before.
+/// The first part holds so many keys; each further one eight times as many as the one before, since
+/// a key that is denied was looked for in all of them.
 const FIRST_PART: usize = 1 << 16;
+const GROWTH: u32 = 3;
 
-/// No part holds more, so that growing never takes long.
+/// No part holds more (24 MiB), so that growing never takes long.
 const LARGEST_PART: usize = 1 << 24;
 
 /// One cache line.
@@ -135,11 +137,16 @@ impl Filter {
         let hash = xxh3_128_with_seed(key, self.seed);
         let next = match self.parts.last_mut() {
             Some(part) if part.room > 0 => return part.insert(hash),
-            Some(_) | None => FIRST_PART << self.parts.len().min(24),
+            Some(_) | None => self.next_part(),
         };
-        let mut part = Part::new(next.min(LARGEST_PART));
+        let mut part = Part::new(next);
         part.insert(hash);
         self.parts.push(part);
+    }
+
+    fn next_part(&self) -> usize {
+        let grown = u32::try_from(self.parts.len()).unwrap_or(u32::MAX).min(4);
+        (FIRST_PART << (GROWTH * grown)).min(LARGEST_PART)
     }
 
     /// Whether there is more on disk to be taken in.

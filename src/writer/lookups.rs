@@ -136,11 +136,12 @@ impl Lookups for StoreLookups<'_> {
             recent, users, key, ..
         } = &mut *self.memory;
         keys::dedup_into(key, day, generation, user);
-        if recent.contains(key) {
-            return Ok(true);
-        }
+        // First what costs one cache line and settles almost every new user.
         if users.denies(key) {
             return Ok(false);
+        }
+        if recent.contains(key) {
+            return Ok(true);
         }
         let counted = self.tables.get(Family::Dedup, key)?.is_some();
         if counted {

@@ -19,18 +19,26 @@ use counterd::storage::{DataDirLock, Family, Reader, StorageOptions, Store, keys
 use counterd::writer::{Command, Request, Running, WriterOptions};
 
 use crate::checker::{Account, Answer, Done, History, Intent, Reading, Step, Try};
-use crate::harness::{Dice, at_once, eventually, PATIENCE};
+use crate::harness::{Dice, PATIENCE, at_once, eventually};
 
 /// 2026-11-24T23:00:00Z, which is midnight in Berlin.
 const MIDNIGHT: i64 = 1_795_561_200_000;
 const NIGHTS: i64 = 60;
 
 fn storage(dir: &Path) -> StorageOptions {
-    StorageOptions { data_dir: dir.to_owned(), memory: 32 << 20, reserve: Some(24 << 20) }
+    StorageOptions {
+        data_dir: dir.to_owned(),
+        memory: 32 << 20,
+        reserve: Some(24 << 20),
+    }
 }
 
 fn start(dir: &Path, clock: &Arc<ManualClock>) -> Running {
-    let daily = |kind| Definition { kind, reset: Reset::Daily, ..Definition::default() };
+    let daily = |kind| Definition {
+        kind,
+        reset: Reset::Daily,
+        ..Definition::default()
+    };
     let name = |text: &str| CounterName::parse(text).unwrap();
     let options = WriterOptions {
         storage: storage(dir),
@@ -42,7 +50,10 @@ fn start(dir: &Path, clock: &Arc<ManualClock>) -> Running {
         auto_create: true,
         max_counters: 100,
         gone_for_ms: 3_600_000,
-        configured: vec![(name("sum"), daily(Kind::Sum)), (name("users"), daily(Kind::Unique))],
+        configured: vec![
+            (name("sum"), daily(Kind::Sum)),
+            (name("users"), daily(Kind::Unique)),
+        ],
         recent_users: 1000,
         min_free: Some(1 << 20),
         runtimes: 1,
@@ -88,20 +99,38 @@ fn midnight_under_load_puts_each_operation_in_the_period_it_names() {
                 amount: 1,
                 user_id: user.as_deref().map(|user| UserId::parse(user).unwrap()),
             };
-            let request = Request { command: Command::Apply(operation), key: None, request_id: RequestId::Made(1) };
+            let request = Request {
+                command: Command::Apply(operation),
+                key: None,
+                request_id: RequestId::Made(1),
+            };
             let begun = now();
             let outcome = running.intake.call(request).unwrap().outcome;
             let ended = now();
-            let Outcome::Applied(applied) = outcome else { panic!("{outcome:?}") };
+            let Outcome::Applied(applied) = outcome else {
+                panic!("{outcome:?}")
+            };
             let done = Done {
                 current_value: applied.current_value,
                 counted: applied.counted,
                 revision: applied.revision,
                 period: applied.period.map(|day| day.to_string()),
             };
-            let step = Step { counter: counter.to_owned(), delta: 1, user };
-            let tries = vec![Try { begun, ended, answer: Answer::Counted(vec![done]) }];
-            history.intents.push(Intent { steps: vec![step], key: None, tries });
+            let step = Step {
+                counter: counter.to_owned(),
+                delta: 1,
+                user,
+            };
+            let tries = vec![Try {
+                begun,
+                ended,
+                answer: Answer::Counted(vec![done]),
+            }];
+            history.intents.push(Intent {
+                steps: vec![step],
+                key: None,
+                tries,
+            });
             answered.fetch_add(1, Ordering::SeqCst);
         }
         history
@@ -110,11 +139,27 @@ fn midnight_under_load_puts_each_operation_in_the_period_it_names() {
     let reader = |history: &mut History| {
         let begun = now();
         let day = running.day.look().day;
-        let Some(reading) = running.table.read("sum") else { return };
+        let Some(reading) = running.table.read("sum") else {
+            return;
+        };
         let ended = now();
-        let (value, revision) = (reading.value_on(day), if reading.period == Some(day) { reading.revision } else { 0 });
+        let (value, revision) = (
+            reading.value_on(day),
+            if reading.period == Some(day) {
+                reading.revision
+            } else {
+                0
+            },
+        );
         let period = reading.period_on(day).map(|day| day.to_string());
-        history.readings.push(Reading { counter: "sum".to_owned(), begun, ended, value, revision, period });
+        history.readings.push(Reading {
+            counter: "sum".to_owned(),
+            begun,
+            ended,
+            value,
+            revision,
+            period,
+        });
     };
     let histories = at_once(10, |number| {
         if number < 8 {
@@ -131,7 +176,9 @@ fn midnight_under_load_puts_each_operation_in_the_period_it_names() {
             // Up to midnight and over it in small steps, while answers come; then a day passes.
             for _ in 0..10 {
                 let goal = answered.load(Ordering::SeqCst) + 4;
-                eventually("answers come", PATIENCE, || (answered.load(Ordering::SeqCst) >= goal).then_some(()));
+                eventually("answers come", PATIENCE, || {
+                    (answered.load(Ordering::SeqCst) >= goal).then_some(())
+                });
                 clock.advance(100);
             }
             clock.advance(24 * 3_600_000 - 1000);
@@ -150,14 +197,26 @@ fn midnight_under_load_puts_each_operation_in_the_period_it_names() {
     assert!(finals.len() > 90, "{} days of counters", finals.len());
     claim_days_only_advance(&history);
     let violations = history.check(&finals);
-    assert_eq!(violations.iter().take(5).collect::<Vec<_>>(), Vec::<&crate::checker::Violation>::new());
+    assert_eq!(
+        violations.iter().take(5).collect::<Vec<_>>(),
+        Vec::<&crate::checker::Violation>::new()
+    );
 }
 
 /// In the order of revisions, no period comes back.
 pub fn claim_days_only_advance(history: &History) {
-    let answers = history.intents.iter().filter_map(|intent| intent.acknowledged()).flatten();
-    let mut counted: Vec<(u64, &str)> =
-        answers.filter(|done| done.counted).filter_map(|done| Some((done.revision, done.period.as_deref()?))).collect();
+    let answers = history
+        .intents
+        .iter()
+        .filter_map(|intent| intent.acknowledged())
+        .flatten();
+    let mut counted: Vec<(u64, &str)> = answers
+        .filter(|done| done.counted)
+        .filter_map(|done| Some((done.revision, done.period.as_deref()?)))
+        .collect();
     counted.sort_unstable();
-    assert!(counted.is_sorted_by_key(|(_, period)| *period), "a day came back");
+    assert!(
+        counted.is_sorted_by_key(|(_, period)| *period),
+        "a day came back"
+    );
 }

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{claim_days_only_advance, closing_values, storage};
 use crate::checker::{Answer, Done, History, Intent, Step, Try};
 use crate::harness::{Dice, PATIENCE, Setup, at_once, counterd, eventually, skipped};
-use crate::traffic::{Control, request, parts};
+use crate::traffic::{Control, parts, request};
 
 /// Moves the wall clock of the processes that were set up with it.
 struct ShiftedClock {
@@ -25,10 +25,17 @@ impl ShiftedClock {
         if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
             return Err("the preload is for x86-64 Linux".to_owned());
         }
-        let (source, library, shift) = (home.join("clock.c"), home.join("clock.so"), home.join("shift"));
+        let (source, library, shift) = (
+            home.join("clock.c"),
+            home.join("clock.so"),
+            home.join("shift"),
+        );
         std::fs::write(&source, include_str!("shift_clock.c")).unwrap();
         let mut compiler = Command::new("cc");
-        compiler.args(["-shared", "-fPIC", "-O2", "-o"]).arg(&library).arg(&source);
+        compiler
+            .args(["-shared", "-fPIC", "-O2", "-o"])
+            .arg(&library)
+            .arg(&source);
         let compiled = compiler.output().map_err(|error| format!("cc: {error}"))?;
         if !compiled.status.success() {
             return Err(format!("cc: {}", String::from_utf8_lossy(&compiled.stderr)));
@@ -37,20 +44,27 @@ impl ShiftedClock {
         let text = |path: &Path| path.to_str().unwrap().to_owned();
         let probe = counterd()
             .arg("version")
-            .envs([("LD_PRELOAD", text(&library)), ("TEST_CLOCK_SHIFT", text(&shift))])
+            .envs([
+                ("LD_PRELOAD", text(&library)),
+                ("TEST_CLOCK_SHIFT", text(&shift)),
+            ])
             .output()
             .unwrap();
         if matches!(probe.status.code(), Some(97 | 98)) {
             return Err("the kernel does not let the vDSO be changed".to_owned());
         }
-        let setup = setup.env("LD_PRELOAD", &text(&library)).env("TEST_CLOCK_SHIFT", &text(&shift));
+        let setup = setup
+            .env("LD_PRELOAD", &text(&library))
+            .env("TEST_CLOCK_SHIFT", &text(&shift));
         let shift = File::options().write(true).open(shift).unwrap();
         Ok((setup, Self { shift }))
     }
 
     /// From now on the wall clock goes on from there, in milliseconds since 1970.
     fn set(&self, wall_ms: i64) {
-        let real = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let real = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap();
         let shift = wall_ms * 1_000_000 - i64::try_from(real.as_nanos()).unwrap();
         self.shift.write_all_at(&shift.to_ne_bytes(), 0).unwrap();
     }
@@ -66,7 +80,12 @@ fn midnight_under_load_with_the_real_binary_loses_nothing() {
         .set("log.dir", logs.to_str().unwrap());
     let (setup, clock) = match ShiftedClock::for_server(setup, home.path()) {
         Ok(done) => done,
-        Err(reason) => return skipped("midnight_under_load_with_the_real_binary_loses_nothing", &reason),
+        Err(reason) => {
+            return skipped(
+                "midnight_under_load_with_the_real_binary_loses_nothing",
+                &reason,
+            );
+        }
     };
     let berlin = Calendar::new("Europe/Berlin", "00:00".parse().unwrap()).unwrap();
     clock.set(super::MIDNIGHT - 60_000);
@@ -80,7 +99,10 @@ fn midnight_under_load_with_the_real_binary_loses_nothing() {
         clock.set(super::MIDNIGHT - 300);
         control.wait_for(200);
         eventually("the next day begins", PATIENCE, || {
-            let answer = server.client().get("/api/v1/counter/total_games_played").ok();
+            let answer = server
+                .client()
+                .get("/api/v1/counter/total_games_played")
+                .ok();
             (answer["period"] == tomorrow.as_str()).then_some(())
         });
         control.wait_for(2000);
@@ -88,12 +110,20 @@ fn midnight_under_load_with_the_real_binary_loses_nothing() {
         load.join().unwrap()
     });
     let mut history = History::default();
-    history.intents.extend(histories.into_iter().flat_map(|one| one.intents));
+    history
+        .intents
+        .extend(histories.into_iter().flat_map(|one| one.intents));
     let now = server.client().value("total_games_played");
     server.stop();
-    let mut finals = closing_values(&home.path().join("data"), storage(&home.path().join("data")));
+    let mut finals = closing_values(
+        &home.path().join("data"),
+        storage(&home.path().join("data")),
+    );
     finals.retain(|(name, _), _| name != "online_players");
-    assert_eq!(finals[&("total_games_played".to_owned(), Some(tomorrow.clone()))], now);
+    assert_eq!(
+        finals[&("total_games_played".to_owned(), Some(tomorrow.clone()))],
+        now
+    );
     claim_days_only_advance(&history);
     assert_eq!(history.check(&finals), []);
     // Each day's requests went into that day's file.
@@ -109,13 +139,29 @@ fn count_daily(setup: &Setup, number: usize, control: &Control) -> History {
     let mut history = History::default();
     while !control.is_over() {
         let user = (dice.below(2) == 0).then(|| format!("user-{}", dice.below(500)));
-        let counter = if user.is_some() { "daily_active_users" } else { "total_games_played" };
-        let steps = vec![Step { counter: counter.to_owned(), delta: 1, user }];
+        let counter = if user.is_some() {
+            "daily_active_users"
+        } else {
+            "total_games_played"
+        };
+        let steps = vec![Step {
+            counter: counter.to_owned(),
+            delta: 1,
+            user,
+        }];
         let (path, body) = request(&steps);
         let begun = control.now();
         let done: Vec<Done> = parts(&client.post(&path, &body).ok());
-        let tries = vec![Try { begun, ended: control.now(), answer: Answer::Counted(done) }];
-        history.intents.push(Intent { steps, key: None, tries });
+        let tries = vec![Try {
+            begun,
+            ended: control.now(),
+            answer: Answer::Counted(done),
+        }];
+        history.intents.push(Intent {
+            steps,
+            key: None,
+            tries,
+        });
         control.count(1);
     }
     history
@@ -126,7 +172,12 @@ fn a_clock_jump_refuses_writes_until_it_is_back_or_accepted() {
     let home = tempfile::tempdir().unwrap();
     let (setup, clock) = match ShiftedClock::for_server(Setup::new(home.path()), home.path()) {
         Ok(done) => done,
-        Err(reason) => return skipped("a_clock_jump_refuses_writes_until_it_is_back_or_accepted", &reason),
+        Err(reason) => {
+            return skipped(
+                "a_clock_jump_refuses_writes_until_it_is_back_or_accepted",
+                &reason,
+            );
+        }
     };
     const HOUR: i64 = 3_600_000;
     let noon = super::MIDNIGHT - 11 * HOUR;
@@ -137,7 +188,11 @@ fn a_clock_jump_refuses_writes_until_it_is_back_or_accepted() {
     assert_eq!(client.post(path, &json!({})).ok()["period"], "2026-11-24");
     let mode = |arguments: &[&str]| {
         let ran = setup.command("mode").args(arguments).output().unwrap();
-        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        assert!(
+            ran.status.success(),
+            "{}",
+            String::from_utf8_lossy(&ran.stderr)
+        );
         String::from_utf8(ran.stdout).unwrap()
     };
 
@@ -146,7 +201,11 @@ fn a_clock_jump_refuses_writes_until_it_is_back_or_accepted() {
     refused.refused(503, "read_only");
     assert!(refused.header("retry-after").is_some());
     let reading = client.get("/api/v1/counter/total_games_played").ok();
-    assert_eq!((&reading["value"], &reading["period"]), (&json!(1), &json!("2026-11-24")), "no day advances");
+    assert_eq!(
+        (&reading["value"], &reading["period"]),
+        (&json!(1), &json!("2026-11-24")),
+        "no day advances"
+    );
     assert_eq!(client.get("/readyz").status, 200);
     assert_eq!(client.get("/readyz?writes").status, 503);
     assert_eq!(client.get("/readyz?verbose").json()["cause"], "clock");
@@ -157,7 +216,10 @@ fn a_clock_jump_refuses_writes_until_it_is_back_or_accepted() {
         let answer = client.post(path, &json!({}));
         (answer.status == 200).then(|| answer.ok())
     });
-    assert_eq!((&counted["current_value"], &counted["period"]), (&json!(2), &json!("2026-11-24")));
+    assert_eq!(
+        (&counted["current_value"], &counted["period"]),
+        (&json!(2), &json!("2026-11-24"))
+    );
 
     // Right although it jumped: an operator says so.
     clock.set(noon + 100 * HOUR);
@@ -165,6 +227,9 @@ fn a_clock_jump_refuses_writes_until_it_is_back_or_accepted() {
     assert!(mode(&[]).contains("clock"));
     mode(&["normal", "--accept-clock"]);
     let counted = client.post(path, &json!({})).ok();
-    assert_eq!((&counted["current_value"], &counted["period"]), (&json!(1), &json!("2026-11-28")));
+    assert_eq!(
+        (&counted["current_value"], &counted["period"]),
+        (&json!(1), &json!("2026-11-28"))
+    );
     server.stop();
 }
