@@ -12,6 +12,7 @@ mod checker;
 mod cli;
 mod concurrent;
 mod crash;
+mod faults;
 mod harness;
 mod logs;
 mod midnight;
