@@ -21,15 +21,9 @@ fn kill_9_under_load_loses_and_doubles_nothing() {
     let server = setup.start();
     traffic::define(&mut server.admin());
     let control = Control::new();
-    let mix = Mix {
-        connections: 64,
-        seed,
-        users: 20_000,
-        big_batches: 1,
-    };
-    let (history, server) = std::thread::scope(|scope| {
+    let mix = Mix { connections: 64, seed, users: 20_000, big_batches: 1 };
+    let (history, server) = traffic::during(setup.address(), mix, &control, || {
         let mut server = server;
-        let load = scope.spawn(|| traffic::run(setup.address(), mix, &control));
         for round in 1..=rounds(3) {
             let (before, begun) = (control.acknowledged(), Instant::now());
             control.wait_for(5000 + dice.below(30_000));
@@ -42,8 +36,7 @@ fn kill_9_under_load_loses_and_doubles_nothing() {
             server = setup.start();
         }
         control.wait_for(2000);
-        control.stop();
-        (load.join().unwrap(), server)
+        server
     });
     println!(
         "{} intents, {} operations",

@@ -13,6 +13,7 @@ mod checker;
 mod cli;
 mod concurrent;
 mod crash;
+mod faults;
 mod harness;
 mod logs;
 mod midnight;

@@ -3,7 +3,7 @@
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
@@ -25,12 +25,9 @@ fn what_was_answered_before_sigterm_is_there_after_a_restart() {
     let server = setup.start();
     traffic::define(&mut server.admin());
     let control = Control::new();
-    let history = std::thread::scope(|scope| {
-        let load = scope.spawn(|| traffic::run(setup.address(), MIX, &control));
+    let (history, ()) = traffic::during(setup.address(), MIX, &control, || {
         control.wait_for(3000);
         server.stop();
-        control.stop();
-        load.join().unwrap()
     });
     let server = setup.start();
     traffic::verify(&mut server.client(), &control, history);
@@ -145,18 +142,13 @@ fn a_second_signal_ends_it_at_once_and_loses_nothing_acknowledged() {
     )
     .unwrap();
     let control = Control::new();
-    let ended = AtomicBool::new(false);
-    let history = std::thread::scope(|scope| {
-        let load = scope.spawn(|| traffic::run(setup.address(), MIX, &control));
+    let (history, status) = traffic::during(setup.address(), MIX, &control, || {
         control.wait_for(2000);
         server.signal(libc::SIGTERM);
         server.signal(libc::SIGINT);
-        let status = server.wait_exit(Duration::from_secs(15));
-        ended.store(true, Ordering::SeqCst);
-        assert_eq!(status.signal(), None, "{status}");
-        control.stop();
-        load.join().unwrap()
+        server.wait_exit(Duration::from_secs(15))
     });
+    assert_eq!(status.signal(), None, "{status}");
     let server = setup.start();
     traffic::verify(&mut server.client(), &control, history);
     server.stop();

@@ -104,8 +104,32 @@ pub fn define(admin: &mut Client) {
     admin.define(USERS, &json!({"kind": "unique"}));
 }
 
-/// Runs the clients until [`Control::stop`], then gives what they wrote down.
-pub fn run(address: SocketAddr, mix: Mix, control: &Control) -> History {
+/// Runs the clients while `during` runs, then gives what they wrote down, and what it gave.
+pub fn during<T>(
+    address: SocketAddr,
+    mix: Mix,
+    control: &Control,
+    during: impl FnOnce() -> T,
+) -> (History, T) {
+    /// Also when a claim fails, so that the failure is seen and not waited on.
+    struct StopsClients<'a>(&'a Control);
+    impl Drop for StopsClients<'_> {
+        fn drop(&mut self) {
+            self.0.stop.store(true, Ordering::SeqCst);
+        }
+    }
+    control.stop.store(false, Ordering::SeqCst);
+    std::thread::scope(|scope| {
+        let load = scope.spawn(move || run(address, mix, control));
+        let stops = StopsClients(control);
+        let given = during();
+        drop(stops);
+        (load.join().unwrap(), given)
+    })
+}
+
+/// Runs the clients until [`Control::stop`].
+fn run(address: SocketAddr, mix: Mix, control: &Control) -> History {
     let histories = at_once(mix.connections, |number| {
         let mut one = Counting {
             client: Client::new(address).with_timeout(Duration::from_secs(20)),

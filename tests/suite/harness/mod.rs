@@ -4,12 +4,14 @@
 //! Kept out: what any test claims. Nothing here retries a request or hides a failure by itself.
 
 mod client;
+mod disk;
 mod server;
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 pub use client::{Client, Response};
+pub use disk::{SmallDisk, store_files};
 pub use server::{ADMIN, Server, Setup, counterd};
 
 /// Long enough for a slow machine under load; a test that meets it has failed.
