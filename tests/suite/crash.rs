@@ -21,7 +21,12 @@ fn kill_9_under_load_loses_and_doubles_nothing() {
     let server = setup.start();
     traffic::define(&mut server.admin());
     let control = Control::new();
-    let mix = Mix { connections: 64, seed, users: 20_000, big_batches: 1 };
+    let mix = Mix {
+        connections: 64,
+        seed,
+        users: 20_000,
+        big_batches: 1,
+    };
     let (history, server) = traffic::during(setup.address(), mix, &control, || {
         let mut server = server;
         for round in 1..=rounds(3) {

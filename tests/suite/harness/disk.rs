@@ -15,11 +15,20 @@ impl SmallDisk {
     /// Makes one; none, and why, where mounting is refused.
     pub fn new(megabytes: u64) -> Result<Self, String> {
         let home = tempfile::tempdir().unwrap();
-        let mut disk = Self { home, mounted: false };
-        File::create(disk.image()).unwrap().set_len(megabytes << 20).unwrap();
+        let mut disk = Self {
+            home,
+            mounted: false,
+        };
+        File::create(disk.image())
+            .unwrap()
+            .set_len(megabytes << 20)
+            .unwrap();
         let image = disk.image();
         // No blocks kept back for root: full is full.
-        ran(Command::new("mkfs.ext4").args(["-q", "-m", "0", "-F"]).arg(&image).env("PATH", path()))?;
+        ran(Command::new("mkfs.ext4")
+            .args(["-q", "-m", "0", "-F"])
+            .arg(&image)
+            .env("PATH", path()))?;
         std::fs::create_dir(disk.path()).unwrap();
         disk.mount()?;
         Ok(disk)
@@ -36,7 +45,11 @@ impl SmallDisk {
 
     pub fn mount(&mut self) -> Result<(), String> {
         let (image, at) = (self.image(), self.path());
-        ran(Command::new("mount").args(["-o", "loop"]).arg(image).arg(at).env("PATH", path()))?;
+        ran(Command::new("mount")
+            .args(["-o", "loop"])
+            .arg(image)
+            .arg(at)
+            .env("PATH", path()))?;
         self.mounted = true;
         Ok(())
     }
@@ -54,7 +67,12 @@ impl SmallDisk {
         let root = File::open(self.path()).unwrap();
         // SAFETY: the ioctl reads four bytes from the pointer; the descriptor is open.
         let failed = unsafe { libc::ioctl(root.as_raw_fd(), EXT4_IOC_SHUTDOWN, &NO_LOG_FLUSH) };
-        assert_eq!(failed, 0, "the shutdown ioctl: {}", std::io::Error::last_os_error());
+        assert_eq!(
+            failed,
+            0,
+            "the shutdown ioctl: {}",
+            std::io::Error::last_os_error()
+        );
     }
 
     /// Free bytes.
@@ -87,22 +105,34 @@ impl SmallDisk {
 
 /// The tools are not in an ordinary user's path everywhere.
 fn path() -> String {
-    format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default())
+    format!(
+        "{}:/usr/sbin:/sbin",
+        std::env::var("PATH").unwrap_or_default()
+    )
 }
 
 fn ran(command: &mut Command) -> Result<(), String> {
-    let done = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    let done = command
+        .output()
+        .map_err(|error| format!("{command:?}: {error}"))?;
     if done.status.success() {
         return Ok(());
     }
-    Err(format!("{:?}: {}", command.get_program(), String::from_utf8_lossy(&done.stderr).trim()))
+    Err(format!(
+        "{:?}: {}",
+        command.get_program(),
+        String::from_utf8_lossy(&done.stderr).trim()
+    ))
 }
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
         if self.mounted && self.unmount().is_err() {
             // Busy: it goes when the last file is closed.
-            let _ = ran(Command::new("umount").arg("-l").arg(self.path()).env("PATH", path()));
+            let _ = ran(Command::new("umount")
+                .arg("-l")
+                .arg(self.path())
+                .env("PATH", path()));
         }
     }
 }
@@ -115,7 +145,9 @@ pub fn store_files(data: &Path, kinds: &[&str]) -> Vec<PathBuf> {
             match *kind {
                 "ACKED" => files.push(store.join("ACKED")),
                 "dir" => files.extend([store.clone(), store.join("db")]),
-                "MANIFEST" => files.extend((1..150).map(|n| store.join(format!("db/MANIFEST-{n:06}")))),
+                "MANIFEST" => {
+                    files.extend((1..150).map(|n| store.join(format!("db/MANIFEST-{n:06}"))))
+                }
                 kind => files.extend((1..150).map(|n| store.join(format!("db/{n:06}.{kind}")))),
             }
         }
