@@ -489,3 +489,72 @@ fn the_period_of_an_answer_is_the_one_it_was_counted_in() {
     }
     running.stop();
 }
+
+/// Puts bytes under a counter's key, as damage would.
+fn damage(dir: &Path, counter: &str, bytes: &[u8], merge: bool) {
+    use crate::storage::expiry::Horizons;
+    use crate::storage::{Batch, DataDirLock, Family, Reader, Store, keys};
+    let lock = DataDirLock::take(dir).unwrap();
+    let options = StorageOptions {
+        data_dir: dir.to_owned(),
+        memory: 16 << 20,
+        reserve: Some(24 << 20),
+    };
+    let (horizons, reader) = (Arc::new(Horizons::default()), Reader::default());
+    let mut store = Store::open(&lock, &options, &horizons, &reader, 1).unwrap();
+    let (mut batch, key) = (Batch::new(), keys::counter(&name(counter)));
+    if merge {
+        batch.merge(Family::Counters, &key, bytes);
+    } else {
+        batch.put(Family::Counters, &key, bytes);
+    }
+    store.commit(&batch).unwrap();
+    store.close().unwrap();
+}
+
+#[test]
+fn a_corrupt_operand_or_value_disables_that_counter_alone_until_it_is_repaired() {
+    for merge in [false, true] {
+        let bench = Bench::new();
+        bench.up("games", None);
+        bench.up("online", None);
+        let Bench {
+            running,
+            clock,
+            dir,
+        } = bench;
+        running.stop();
+        damage(dir.path(), "games", b"no record", merge);
+        let running = Running::start(options(dir.path(), &clock)).unwrap();
+        let bench = Bench {
+            running,
+            clock,
+            dir,
+        };
+        let corrupt = Err(Failure::Refused(Refusal::Corrupt));
+        let up = Command::Apply(increment("games", 1, None));
+        let reset = Command::Reset {
+            counter: name("games"),
+        };
+        for command in [up.clone(), reset] {
+            assert_eq!(bench.ask(command, None), corrupt, "merge: {merge}");
+        }
+        let presence = bench.running.table.read("games").unwrap().presence;
+        assert_eq!(presence, Presence::Corrupt);
+        assert_eq!(bench.up("online", None).current_value, 2);
+        // What was there is kept through a restart, for a person to look at.
+        let bench = bench.restart();
+        assert_eq!(bench.ask(up, None), corrupt);
+        let repair = |counter| Command::Repair {
+            counter,
+            value: 41,
+            reason: None,
+        };
+        bench.ask(repair(name("games")), None).unwrap();
+        assert_eq!(bench.up("games", None).current_value, 42);
+        let refused = bench.ask(repair(name("online")), None);
+        assert_eq!(refused, Err(Failure::Refused(Refusal::NotCorrupt)));
+        let bench = bench.restart();
+        assert_eq!((bench.value("games"), bench.value("online")), (42, 2));
+    }
+}
