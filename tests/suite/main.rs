@@ -13,6 +13,8 @@ mod checker;
 mod cli;
 mod concurrent;
 mod crash;
+mod curl_lines;
+mod documented;
 mod harness;
 mod logs;
 mod model;
