@@ -407,3 +407,122 @@ fn batch_refused(refusals: Box<[(u32, Refusal)]>) -> Problem {
         .with_json("errors", format!("[{}]", errors.join(",")));
     problem
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counter::{Kind, Reset};
+
+    #[test]
+    fn the_docs_give_the_advice_of_every_code() {
+        let docs = include_str!("../../docs/api.md");
+        for code in Code::ALL {
+            let (word, status, advice) = (code.as_str(), code.status().as_u16(), code.advice());
+            let row = format!("| `{word}` | {status} | {advice} |\n");
+            assert!(
+                docs.contains(&row),
+                "docs/api.md, the table of codes: write {row}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_code_is_a_word_of_its_own() {
+        let mut words: Vec<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), Code::ALL.len());
+        for code in Code::ALL {
+            assert!(code.status().is_client_error() || code.status().is_server_error());
+            assert!(
+                code.as_str()
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+            );
+        }
+    }
+
+    #[test]
+    fn a_problem_is_json_in_the_order_of_its_fields() {
+        let problem = Problem::from(Refusal::BelowMinimum {
+            current: 1,
+            minimum: 0,
+        });
+        let id = RequestId::Given("a\"b".into());
+        let text = String::from_utf8(problem.to_json(&id)).unwrap();
+        assert_eq!(
+            text,
+            r#"{"success":false,"type":"urn:counterd:error:below_minimum","title":"The value would fall below its minimum","status":409,"detail":"the value is 1 and may not fall below 0; nothing was changed","code":"below_minimum","request_id":"a\"b","current":1,"minimum":0}"#
+        );
+        assert!(serde_json::from_str::<Value>(&text).is_ok());
+    }
+
+    #[test]
+    fn the_wire_form_has_the_length_that_it_says() {
+        let wire = Problem::new(Code::BadRequest, "ü").to_wire(&RequestId::Made(7));
+        let text = String::from_utf8(wire).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{head}");
+        assert!(
+            head.contains(&format!("content-length: {}", body.len())),
+            "{head}"
+        );
+        assert!(head.contains("x-request-id: 0000000000000007"), "{head}");
+    }
+
+    #[test]
+    fn what_is_refused_keeps_its_code_within_a_batch() {
+        let refusals = [
+            (Refusal::UnknownCounter, Code::UnknownCounter),
+            (Refusal::TooManyCounters { max: 5 }, Code::TooManyCounters),
+            (
+                Refusal::Deleted {
+                    final_value: 1,
+                    at: 0,
+                },
+                Code::CounterDeleted,
+            ),
+            (
+                Refusal::Expired {
+                    final_value: 1,
+                    at: 0,
+                },
+                Code::CounterExpired,
+            ),
+            (
+                Refusal::WrongKind {
+                    kind: Kind::Sum,
+                    wanted: "decrement",
+                },
+                Code::WrongKind,
+            ),
+            (Refusal::MissingUserId, Code::MissingUserId),
+            (Refusal::UniqueCountsOne, Code::InvalidValue),
+            (
+                Refusal::AboveMaximum {
+                    current: 1,
+                    maximum: 1,
+                },
+                Code::AboveMaximum,
+            ),
+            (
+                Refusal::DefinitionConflict {
+                    kind: Kind::Sum,
+                    reset: Reset::Never,
+                },
+                Code::DefinitionConflict,
+            ),
+            (Refusal::DefinedInConfig, Code::DefinedInConfig),
+            (Refusal::Corrupt, Code::CorruptRecord),
+        ];
+        let numbered = (0u32..).zip(refusals.iter().map(|(refusal, _)| refusal.clone()));
+        let batch = Problem::from(Refusal::Batch(numbered.collect()));
+        let shown: Value = serde_json::from_slice(&batch.to_json(&RequestId::Made(0))).unwrap();
+        for (index, (refusal, code)) in refusals.into_iter().enumerate() {
+            assert_eq!(Problem::from(refusal).code, code);
+            let error = shown["errors"].get(index).unwrap();
+            assert_eq!(error["index"], index);
+            assert_eq!(error["code"], code.as_str());
+        }
+    }
+}

@@ -13,6 +13,8 @@ mod checker;
 mod cli;
 mod concurrent;
 mod crash;
+mod curl_lines;
+mod documented;
 mod faults;
 mod harness;
 mod logs;

@@ -133,8 +133,6 @@ fn the_first_fault_in_the_order_of_judgement_is_answered() {
     let setup = Setup::new(home.path()).set("auth.write_token", "the-write-token-of-tests");
     let server = setup.start();
     let token = "authorization: Bearer the-write-token-of-tests\r\n";
-    let admin = server.admin();
-    drop(admin);
     let large = "x".repeat(20_000);
     let faults = [
         // Each line leaves out the fault that the line before was refused for.
