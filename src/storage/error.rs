@@ -212,6 +212,21 @@ pub enum OpenError {
         /// Operations in the group whose outcome was unknown.
         unknown: Option<u64>,
     },
+    /// The disk lacks room to make tables of the log. Nothing was changed, but that the reserve
+    /// was freed.
+    #[error(
+        "{}: opening needs {needed} bytes, the disk has {available}, without the reserve; free some \
+         space and it goes on",
+        dir.display()
+    )]
+    NoSpace {
+        /// The data directory.
+        dir: PathBuf,
+        /// What opening may take.
+        needed: u64,
+        /// What the disk has.
+        available: u64,
+    },
     /// RocksDB could not do what it was asked, for a reason that may pass (no space, an I/O error).
     #[error("{}: {detail}; try again when the disk works and has space", dir.display())]
     Failed {
@@ -282,7 +297,7 @@ impl OpenError {
     pub fn cause(&self) -> OpenCause {
         match self {
             Self::Locked { .. } => OpenCause::Locked,
-            Self::File(_) | Self::Failed { .. } => OpenCause::Transient,
+            Self::File(_) | Self::NoSpace { .. } | Self::Failed { .. } => OpenCause::Transient,
             Self::Unsupported { .. } => OpenCause::Unsupported,
             Self::NotADirectory { .. }
             | Self::Remains { .. }

@@ -28,8 +28,9 @@ use super::schema::{
 use super::store::Store;
 use super::tables::{Reader, Tables};
 
-/// What an opening needs besides the logs it replays, in bytes.
-const OPENING_BYTES: u64 = 8 * 1024 * 1024;
+/// What an opening writes besides the tables it makes of the logs, in bytes; rather more than was
+/// seen.
+const OPENING_BYTES: u64 = 4 * 1024 * 1024;
 
 /// How a store is opened.
 #[derive(Debug, Clone)]
@@ -401,12 +402,11 @@ fn finish(
     if paths.building.exists() {
         create::remove(&paths.building)?;
     }
-    let refused = |error| OpenError::from_rocksdb(&paths.db, error);
-    let options = schema
-        .database(LogReading::Checked, false)
-        .map_err(refused)?;
-    let db = DB::open_cf_descriptors(&options, &paths.db, schema.families()).map_err(refused)?;
-    let tables = Tables::new(db, options, &schema);
+    let tables = match for_writing(paths, &schema) {
+        // Space that was freed a moment ago is not always there at once.
+        Err(OpenError::Failed { .. }) if reserve_freed => for_writing(paths, &schema),
+        outcome => outcome,
+    }?;
     let Checked {
         turn,
         mark,
@@ -440,13 +440,36 @@ fn finish(
     ))
 }
 
-/// Frees the reserve when the disk has less room than replaying the logs may take. Says whether
-/// there was one to free.
+fn for_writing(paths: &Paths, schema: &Schema) -> Result<Tables, OpenError> {
+    let refused = |error| OpenError::from_rocksdb(&paths.db, error);
+    let options = schema
+        .database(LogReading::Checked, false)
+        .map_err(refused)?;
+    let db = DB::open_cf_descriptors(&options, &paths.db, schema.families()).map_err(refused)?;
+    Ok(Tables::new(db, options, schema))
+}
+
+/// Sees to it that there is room to make tables of the logs, by freeing the reserve if it must.
+/// Without room nothing is tried: each opening that runs out of space in the middle leaves files
+/// that take more of it. Says whether the reserve was freed.
 fn make_room(paths: &Paths, reserve: &Reserve) -> Result<bool, OpenError> {
     let logs: u64 = files::wals(&paths.db)?.iter().map(|wal| wal.size).sum();
-    if Space::of(&paths.data_dir)?.available >= logs + OPENING_BYTES || !reserve.is_whole() {
+    let needed = logs.saturating_add(OPENING_BYTES);
+    if Space::of(&paths.data_dir)?.available >= needed {
         return Ok(false);
     }
-    reserve.free()?;
-    Ok(true)
+    let freed = reserve.is_whole();
+    if freed {
+        reserve.free()?;
+    }
+    let available = Space::of(&paths.data_dir)?.available;
+    if available < needed {
+        let dir = paths.data_dir.clone();
+        return Err(OpenError::NoSpace {
+            dir,
+            needed,
+            available,
+        });
+    }
+    Ok(freed)
 }

@@ -5,7 +5,7 @@
 //!
 //! Kept out: when to stop taking writes (`writer`'s mode) and how often to look.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,6 @@ use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
 use super::error::FileError;
-use super::files::sync_dir;
 
 /// The file's name in the data directory.
 pub const FILE_NAME: &str = "reserve";
@@ -158,13 +157,14 @@ impl Reserve {
     /// When the file cannot be removed.
     pub fn free(&self) -> Result<(), FileError> {
         match fs::remove_file(&self.path) {
-            Ok(()) => match self.path.parent() {
-                Some(dir) => sync_dir(dir),
-                None => Ok(()),
-            },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(FileError::new("remove", &self.path)(error)),
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(FileError::new("remove", &self.path)(error)),
         }
+        // The blocks of a removed file can be had only once the file system's journal is written.
+        let dir = self.path.parent().unwrap_or(Path::new("."));
+        let synced = File::open(dir).and_then(|dir| Ok(rustix::fs::syncfs(dir)?));
+        synced.map_err(FileError::new("sync the file system of", dir))
     }
 }
 

@@ -32,6 +32,7 @@ pub const META_EPOCH: &[u8] = b"store.epoch";
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
+const LEVEL_ZERO_STOP: i32 = 36;
 const DAY_SECONDS: u64 = 24 * 60 * 60;
 
 /// A column family: one kind of record.
@@ -213,6 +214,16 @@ impl Schema {
     }
 
     fn family(&self, family: Family) -> Options {
+        let mut options = self.particular(family);
+        // Writes are stopped when compaction falls far behind, never only slowed: a slowed write
+        // waits inside RocksDB, where a failure in the background cannot end the wait.
+        options.set_level_zero_slowdown_writes_trigger(LEVEL_ZERO_STOP);
+        options.set_level_zero_stop_writes_trigger(LEVEL_ZERO_STOP);
+        options.set_soft_pending_compaction_bytes_limit(0);
+        options
+    }
+
+    fn particular(&self, family: Family) -> Options {
         match family {
             Family::Meta => self.plain(MIB),
             Family::Definitions => self.plain(4 * MIB),

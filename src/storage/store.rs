@@ -7,8 +7,10 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
-use rocksdb::{FlushOptions, WriteBatch, WriteOptions};
+use rocksdb::{ErrorKind, FlushOptions, WriteBatch, WriteOptions};
 
 use super::acked::{Acked, Mark};
 use super::batch::{Batch, Change};
@@ -19,6 +21,9 @@ use super::lock::DataDirLock;
 use super::open::{self, Expectation, Landed, StorageOptions};
 use super::schema::Family;
 use super::tables::{Reader, Tables};
+
+/// How often a commit that waits for a flush looks again.
+const STALL_POLL: Duration = Duration::from_millis(1);
 
 /// What [`Store::tick`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +97,7 @@ impl Store {
         reader.attach(&tables);
         let mut write_options = WriteOptions::default();
         write_options.set_sync(true);
+        write_options.set_no_slowdown(true);
         let Mark {
             wal,
             manifest,
@@ -145,6 +151,7 @@ impl Store {
     }
 
     /// Writes `batch` and syncs it, then records it as acknowledged. An empty batch does nothing.
+    /// Waits while flushes do not keep up, but not for one that failed.
     ///
     /// # Errors
     /// After any error nobody may be told that the batch was written, or that it was not; the
@@ -161,16 +168,35 @@ impl Store {
 
     fn write(&mut self, batch: &Batch) -> Result<(), CommitError> {
         let expected = self.sequence() + batch.count();
-        let batch = to_rocksdb(&self.tables, batch)?;
-        self.tables
-            .db()
-            .write_opt(batch, &self.write_options)
-            .map_err(CommitError::Write)?;
+        loop {
+            let batch = to_rocksdb(&self.tables, batch)?;
+            match self.tables.db().write_opt(batch, &self.write_options) {
+                Ok(()) => break,
+                // Held back before a byte was written, so it was not tried and may be tried again.
+                Err(error) if error.kind() == ErrorKind::Incomplete => self.wait_for_flush()?,
+                Err(error) => return Err(CommitError::Write(error)),
+            }
+        }
         let found = self.tables.sequence();
         if found != expected {
             return Err(CommitError::Sequence { found, expected });
         }
         Ok(self.acked.advance(found)?)
+    }
+
+    /// Waits a moment for flushes to make room. RocksDB left to itself would wait for as long as a
+    /// disk is full, and nobody would get an answer.
+    fn wait_for_flush(&self) -> Result<(), CommitError> {
+        self.look_for_background_errors()?;
+        thread::sleep(STALL_POLL);
+        Ok(())
+    }
+
+    fn look_for_background_errors(&self) -> Result<(), CommitError> {
+        match self.tables.background_errors() {
+            0 => Ok(()),
+            errors => Err(CommitError::Background { errors }),
+        }
     }
 
     /// To be called about once a second: records how long the live log and manifest are, so that
@@ -187,10 +213,7 @@ impl Store {
     }
 
     fn look(&mut self) -> Result<Tick, CommitError> {
-        let errors = self.tables.background_errors();
-        if errors > 0 {
-            return Err(CommitError::Background { errors });
-        }
+        self.look_for_background_errors()?;
         let live = files::live(&self.db_dir)?;
         let group_due = live.wal.number != self.recorded.wal.number;
         self.record(live)?;
