@@ -8,11 +8,17 @@
 use std::path::{Path, PathBuf};
 
 use crate::harness::{
-    Dice, PATIENCE, Setup, SmallDisk, Tracer, can_trace, eventually, rounds, seed, skipped, store_files,
+    Dice, PATIENCE, Setup, SmallDisk, Tracer, can_trace, eventually, rounds, seed, skipped,
+    store_files,
 };
 use crate::traffic::{self, Control, Mix};
 
-const MIX: Mix = Mix { connections: 16, seed: 10, users: 20_000, big_batches: 10 };
+const MIX: Mix = Mix {
+    connections: 16,
+    seed: 10,
+    users: 20_000,
+    big_batches: 10,
+};
 
 /// Which calls fail, on which files, and when.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +36,9 @@ const ALL: &[&str] = &["log", "sst", "MANIFEST", "ACKED", "dbtmp", "dir"];
 impl Fault {
     fn arguments(&self, data: &Path, report: &Path) -> Vec<String> {
         let Self { calls, files, nth } = self;
-        let mut arguments: Vec<String> = ["-f", "-qq", "--seccomp-bpf", "-o"].map(str::to_owned).into();
+        let mut arguments: Vec<String> = ["-f", "-qq", "--seccomp-bpf", "-o"]
+            .map(str::to_owned)
+            .into();
         arguments.push(report.to_str().unwrap().to_owned());
         arguments.push(format!("--trace={calls}"));
         arguments.push(format!("--inject={calls}:error=EIO:when={nth}"));
@@ -49,7 +57,9 @@ struct Home {
 
 impl Home {
     fn new() -> Self {
-        Self { disk: SmallDisk::new(400).map_err(|_| tempfile::tempdir().unwrap()) }
+        Self {
+            disk: SmallDisk::new(400).map_err(|_| tempfile::tempdir().unwrap()),
+        }
     }
 
     fn path(&self) -> PathBuf {
@@ -97,7 +107,11 @@ fn fault_from_the_start(fault: Fault) -> usize {
     let control = Control::new();
     let mut history = crate::checker::History::default();
     let load = |setup: &Setup, more: u64, seed: u64| {
-        let mix = Mix { seed, big_batches: 2, ..MIX };
+        let mix = Mix {
+            seed,
+            big_batches: 2,
+            ..MIX
+        };
         traffic::during(setup.address(), mix, &control, || control.wait_for(more)).0
     };
     let counts_already = fault.nth % 2 == 0;
@@ -144,7 +158,10 @@ fn fault_from_the_start(fault: Fault) -> usize {
 }
 
 fn injected(report: &Path) -> usize {
-    std::fs::read_to_string(report).unwrap().matches("(INJECTED)").count()
+    std::fs::read_to_string(report)
+        .unwrap()
+        .matches("(INJECTED)")
+        .count()
 }
 
 fn run(what: &str, faults: Vec<Fault>, one: fn(Fault) -> usize) {
@@ -154,11 +171,18 @@ fn run(what: &str, faults: Vec<Fault>, one: fn(Fault) -> usize) {
     let mut reached = 0;
     for fault in &faults {
         let failed = one(*fault);
-        println!("{} of {:?}, number {}: {failed} failed", fault.calls, fault.files, fault.nth);
+        println!(
+            "{} of {:?}, number {}: {failed} failed",
+            fault.calls, fault.files, fault.nth
+        );
         reached += usize::from(failed > 0);
     }
     // A number beyond what a run does shows nothing; most must be reached.
-    assert!(reached * 3 >= faults.len() * 2, "only {reached} of {} faults happened", faults.len());
+    assert!(
+        reached * 3 >= faults.len() * 2,
+        "only {reached} of {} faults happened",
+        faults.len()
+    );
 }
 
 /// The numbers to fail: up to COUNTERD_SOAK_ROUNDS and `most`, else the few of an ordinary run.
@@ -169,8 +193,14 @@ fn numbers(ordinary: &[u32], most: u32) -> Vec<u32> {
     }
 }
 
-fn each(calls: &'static str, files: &'static [&'static str], numbers: Vec<u32>) -> impl Iterator<Item = Fault> {
-    numbers.into_iter().map(move |nth| Fault { calls, files, nth })
+fn each(
+    calls: &'static str,
+    files: &'static [&'static str],
+    numbers: Vec<u32>,
+) -> impl Iterator<Item = Fault> {
+    numbers
+        .into_iter()
+        .map(move |nth| Fault { calls, files, nth })
 }
 
 #[test]
@@ -179,7 +209,11 @@ fn eio_of_a_write_under_load_loses_and_doubles_nothing() {
     faults.extend(each(WRITES, &["ACKED"], numbers(&[1], 10)));
     faults.extend(each(WRITES, &["MANIFEST"], numbers(&[1], 10)));
     faults.extend(each(WRITES, &["sst"], numbers(&[1], 15)));
-    run("eio_of_a_write_under_load_loses_and_doubles_nothing", faults, fault_under_load);
+    run(
+        "eio_of_a_write_under_load_loses_and_doubles_nothing",
+        faults,
+        fault_under_load,
+    );
 }
 
 #[test]
@@ -188,14 +222,22 @@ fn eio_of_a_sync_under_load_loses_and_doubles_nothing() {
     faults.extend(each(SYNCS, &["ACKED"], numbers(&[1], 3)));
     faults.extend(each(SYNCS, &["MANIFEST"], numbers(&[1], 5)));
     faults.extend(each(SYNCS, &["sst"], numbers(&[1], 7)));
-    run("eio_of_a_sync_under_load_loses_and_doubles_nothing", faults, fault_under_load);
+    run(
+        "eio_of_a_sync_under_load_loses_and_doubles_nothing",
+        faults,
+        fault_under_load,
+    );
 }
 
 #[test]
 fn eio_while_opening_leaves_a_store_that_opens() {
     let mut faults: Vec<Fault> = each(WRITES, ALL, numbers(&[9, 14], 50)).collect();
     faults.extend(each(SYNCS, ALL, numbers(&[3, 6], 30)));
-    run("eio_while_opening_leaves_a_store_that_opens", faults, fault_from_the_start);
+    run(
+        "eio_while_opening_leaves_a_store_that_opens",
+        faults,
+        fault_from_the_start,
+    );
 }
 
 #[test]
@@ -204,10 +246,17 @@ fn a_full_disk_refuses_writes_and_comes_back_by_itself() {
     let mut dice = Dice::new(seed);
     let disk = match SmallDisk::new(200) {
         Ok(disk) => disk,
-        Err(reason) => return skipped("a_full_disk_refuses_writes_and_comes_back_by_itself", &reason),
+        Err(reason) => {
+            return skipped(
+                "a_full_disk_refuses_writes_and_comes_back_by_itself",
+                &reason,
+            );
+        }
     };
     let home = tempfile::tempdir().unwrap();
-    let setup = Setup::new(home.path()).data_dir(&disk.path().join("data")).set("storage.min_free", "8MiB");
+    let setup = Setup::new(home.path())
+        .data_dir(&disk.path().join("data"))
+        .set("storage.min_free", "8MiB");
     let server = setup.start();
     traffic::define(&mut server.admin());
     let control = Control::new();

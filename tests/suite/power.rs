@@ -5,14 +5,17 @@
 //! The control turns fdatasync into nothing and must lose data, else the test would show nothing.
 
 use crate::checker::{Answer, History, Moment};
-use crate::harness::{
-    Dice, Server, Setup, SmallDisk, Tracer, can_trace, rounds, seed, skipped,
-};
+use crate::harness::{Dice, Server, Setup, SmallDisk, Tracer, can_trace, rounds, seed, skipped};
 use crate::traffic::{self, Control, Mix};
 
 /// Groups of more than 64 KiB in the log, so that records of several blocks are torn.
 fn mix(seed: u64) -> Mix {
-    Mix { connections: 32, seed, users: 20_000, big_batches: 25 }
+    Mix {
+        connections: 32,
+        seed,
+        users: 20_000,
+        big_batches: 25,
+    }
 }
 
 /// From just before the power went until the server was dead.
@@ -35,13 +38,22 @@ fn cut_power(disk: &mut SmallDisk, server: Server, control: &Control) -> Cut {
 
 /// What was answered during a cut is unknown, and what was read during it is not looked at.
 fn forget_answers_during(history: &mut History, cuts: &[Cut]) {
-    let during = |begun: Moment, ended: Moment| cuts.iter().any(|cut| begun < cut.ended && ended > cut.begun);
-    for one in history.intents.iter_mut().flat_map(|intent| &mut intent.tries) {
+    let during = |begun: Moment, ended: Moment| {
+        cuts.iter()
+            .any(|cut| begun < cut.ended && ended > cut.begun)
+    };
+    for one in history
+        .intents
+        .iter_mut()
+        .flat_map(|intent| &mut intent.tries)
+    {
         if matches!(one.answer, Answer::Counted(_)) && during(one.begun, one.ended) {
             one.answer = Answer::Unknown;
         }
     }
-    history.readings.retain(|reading| !during(reading.begun, reading.ended));
+    history
+        .readings
+        .retain(|reading| !during(reading.begun, reading.ended));
 }
 
 #[test]
@@ -63,7 +75,10 @@ fn power_cuts_lose_nothing_that_was_acknowledged() {
         for round in 1..=rounds(2) {
             control.wait_for(2000 + dice.below(30_000));
             cuts.push(cut_power(&mut disk, server, &control));
-            println!("power cut {round} after {} operations", control.acknowledged());
+            println!(
+                "power cut {round} after {} operations",
+                control.acknowledged()
+            );
             server = setup.start();
         }
         control.wait_for(2000);
@@ -88,7 +103,14 @@ fn the_control_without_sync_does_lose_data_in_a_power_cut() {
     }
     let server = setup.start();
     traffic::define(&mut server.admin());
-    let without_sync = ["-f", "-qq", "-o", "/dev/null", "--trace=fdatasync", "--inject=fdatasync:retval=0"];
+    let without_sync = [
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "--trace=fdatasync",
+        "--inject=fdatasync:retval=0",
+    ];
     let tracer = Tracer::attach(&server, &without_sync.map(str::to_owned));
     let control = Control::new();
     let (mut history, (cut, server)) = traffic::during(setup.address(), mix(3), &control, || {
@@ -99,6 +121,13 @@ fn the_control_without_sync_does_lose_data_in_a_power_cut() {
     });
     forget_answers_during(&mut history, &[cut]);
     let violations = traffic::violations(&mut server.client(), &history);
-    println!("{} violations, such as {:?}", violations.len(), violations.first());
-    assert!(!violations.is_empty(), "nothing was lost without fdatasync: the cut is not one");
+    println!(
+        "{} violations, such as {:?}",
+        violations.len(),
+        violations.first()
+    );
+    assert!(
+        !violations.is_empty(),
+        "nothing was lost without fdatasync: the cut is not one"
+    );
 }

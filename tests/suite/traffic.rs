@@ -72,7 +72,9 @@ impl Control {
     /// Waits until so many more operations are acknowledged.
     pub fn wait_for(&self, more: u64) {
         let goal = self.acknowledged() + more;
-        eventually("operations are acknowledged", PATIENCE, || (self.acknowledged() >= goal).then_some(()));
+        eventually("operations are acknowledged", PATIENCE, || {
+            (self.acknowledged() >= goal).then_some(())
+        });
     }
 
     /// Waits until so many more tries are refused.
@@ -174,7 +176,11 @@ impl Counting<'_> {
                 4 => vec![step(GAUGE, -amount)],
                 5 | 6 => vec![self.someone()],
                 7 => {
-                    let delta = if self.dice.below(2) == 0 { amount } else { -amount };
+                    let delta = if self.dice.below(2) == 0 {
+                        amount
+                    } else {
+                        -amount
+                    };
                     vec![step(TWIN_A, delta), step(TWIN_B, delta)]
                 }
                 8 => vec![step(SUM, 1), self.someone(), step(GAUGE, -1), step(SUM, 2)],
@@ -182,19 +188,43 @@ impl Counting<'_> {
             }
         };
         let keyed = self.dice.below(2) == 0;
-        let key = keyed.then(|| format!("{:x}-{}-{}", self.mix.seed, self.number, self.history.intents.len()));
-        self.pursue(Intent { steps, key, tries: Vec::new() });
+        let key = keyed.then(|| {
+            format!(
+                "{:x}-{}-{}",
+                self.mix.seed,
+                self.number,
+                self.history.intents.len()
+            )
+        });
+        self.pursue(Intent {
+            steps,
+            key,
+            tries: Vec::new(),
+        });
     }
 
     fn someone(&mut self) -> Step {
         let user = format!("user-{}", self.dice.below(self.mix.users));
-        Step { counter: USERS.to_owned(), delta: 1, user: Some(user) }
+        Step {
+            counter: USERS.to_owned(),
+            delta: 1,
+            user: Some(user),
+        }
     }
 
     fn many_new_users(&mut self) -> Vec<Step> {
         let mut one = || {
-            let user = format!("{:016x}-{:016x}-{:-<80}", self.dice.next(), self.dice.next(), self.number);
-            Step { counter: USERS.to_owned(), delta: 1, user: Some(user) }
+            let user = format!(
+                "{:016x}-{:016x}-{:-<80}",
+                self.dice.next(),
+                self.dice.next(),
+                self.number
+            );
+            Step {
+                counter: USERS.to_owned(),
+                delta: 1,
+                user: Some(user),
+            }
         };
         (0..200).map(|_| one()).collect()
     }
@@ -216,7 +246,10 @@ impl Counting<'_> {
                 continue;
             }
             let one = self.attempt(&path, key.as_deref(), &body);
-            let (done, unknown) = (matches!(one.answer, Answer::Counted(_)), one.answer == Answer::Unknown);
+            let (done, unknown) = (
+                matches!(one.answer, Answer::Counted(_)),
+                one.answer == Answer::Unknown,
+            );
             intent.tries.push(one);
             if done {
                 self.control.count(intent.steps.len() as u64);
@@ -226,7 +259,11 @@ impl Counting<'_> {
             if key.is_none() && unknown || self.control.is_over() {
                 break;
             }
-            assert!(Instant::now() < given_up, "still no outcome: {:?}", intent.tries.last());
+            assert!(
+                Instant::now() < given_up,
+                "still no outcome: {:?}",
+                intent.tries.last()
+            );
             wait_a_little();
         }
         if !intent.tries.is_empty() {
@@ -236,8 +273,13 @@ impl Counting<'_> {
 
     fn attempt(&mut self, path: &str, key: Option<&str>, body: &Value) -> Try {
         let begun = self.control.now();
-        let headers: Vec<(&str, &str)> = key.map(|key| ("idempotency-key", key)).into_iter().collect();
-        let answer = self.client.request("POST", path, &headers, body.to_string().as_bytes());
+        let headers: Vec<(&str, &str)> = key
+            .map(|key| ("idempotency-key", key))
+            .into_iter()
+            .collect();
+        let answer = self
+            .client
+            .request("POST", path, &headers, body.to_string().as_bytes());
         let ended = self.control.now();
         let answer = match answer {
             Err(_) => Answer::Unknown,
@@ -246,19 +288,32 @@ impl Counting<'_> {
                 code if code == "outcome_unknown" => Answer::Unknown,
                 code => {
                     // What a failing or ending server says; anything else is a mistake of the load.
-                    let expected = ["read_only", "overloaded", "closing", "shutting_down", "starting"];
+                    let expected = [
+                        "read_only",
+                        "overloaded",
+                        "closing",
+                        "shutting_down",
+                        "starting",
+                    ];
                     assert!(expected.contains(&code.as_str()), "{}", response.text());
                     Answer::Refused(code)
                 }
             },
         };
-        Try { begun, ended, answer }
+        Try {
+            begun,
+            ended,
+            answer,
+        }
     }
 
     fn read(&mut self) {
         let begun = self.control.now();
         let names = ALL.join(",");
-        let Ok(response) = self.client.request("GET", &format!("/api/v1/counters?names={names}"), &[], b"") else {
+        let Ok(response) =
+            self.client
+                .request("GET", &format!("/api/v1/counters?names={names}"), &[], b"")
+        else {
             return wait_a_little();
         };
         if response.status == 503 {
@@ -267,8 +322,17 @@ impl Counting<'_> {
         let ended = self.control.now();
         let body = response.ok();
         let counters = body["counters"].as_array().unwrap();
-        let value_of = |name: &str| counters.iter().find(|one| one["name"] == name).map(|one| &one["value"]);
-        assert_eq!(value_of(TWIN_A), value_of(TWIN_B), "counters moved together were read apart");
+        let value_of = |name: &str| {
+            counters
+                .iter()
+                .find(|one| one["name"] == name)
+                .map(|one| &one["value"])
+        };
+        assert_eq!(
+            value_of(TWIN_A),
+            value_of(TWIN_B),
+            "counters moved together were read apart"
+        );
         for one in counters {
             self.history.readings.push(Reading {
                 counter: one["name"].as_str().unwrap().to_owned(),
@@ -288,18 +352,31 @@ fn wait_a_little() {
 }
 
 pub fn step(counter: &str, delta: i64) -> Step {
-    Step { counter: counter.to_owned(), delta, user: None }
+    Step {
+        counter: counter.to_owned(),
+        delta,
+        user: None,
+    }
 }
 
 /// Path and body of what the steps ask for.
 pub fn request(steps: &[Step]) -> (String, Value) {
-    let verb = |step: &Step| if step.delta > 0 { "increment" } else { "decrement" };
+    let verb = |step: &Step| {
+        if step.delta > 0 {
+            "increment"
+        } else {
+            "decrement"
+        }
+    };
     let body = |step: &Step| match &step.user {
         Some(user) => json!({"value": step.delta.abs(), "user_id": user}),
         None => json!({"value": step.delta.abs()}),
     };
     if let [one] = steps {
-        return (format!("/api/v1/counter/{}/{}", one.counter, verb(one)), body(one));
+        return (
+            format!("/api/v1/counter/{}/{}", one.counter, verb(one)),
+            body(one),
+        );
     }
     let operations: Vec<Value> = steps
         .iter()
@@ -310,7 +387,10 @@ pub fn request(steps: &[Step]) -> (String, Value) {
             operation
         })
         .collect();
-    ("/api/v1/batch".to_owned(), json!({"operations": operations}))
+    (
+        "/api/v1/batch".to_owned(),
+        json!({"operations": operations}),
+    )
 }
 
 /// The parts of a 200 to [`request`].
@@ -332,7 +412,11 @@ pub fn parts(body: &Value) -> Vec<Done> {
 /// whole history is that of an exact counter.
 pub fn verify(client: &mut Client, control: &Control, mut history: History) {
     let mut users = BTreeSet::new();
-    for intent in history.intents.iter().filter(|intent| intent.acknowledged().is_some()) {
+    for intent in history
+        .intents
+        .iter()
+        .filter(|intent| intent.acknowledged().is_some())
+    {
         users.extend(intent.steps.iter().filter_map(|step| step.user.clone()));
     }
     let keyed = |intent: &&mut Intent| intent.key.is_some() && intent.acknowledged().is_some();
@@ -341,18 +425,41 @@ pub fn verify(client: &mut Client, control: &Control, mut history: History) {
         let begun = control.now();
         let answer = client.post_keyed(&path, intent.key.as_deref().unwrap(), &body);
         let done = Answer::Counted(parts(&answer.ok()));
-        assert_eq!(answer.header("idempotency-replayed"), Some("true"), "{intent:?}");
-        intent.tries.push(Try { begun, ended: control.now(), answer: done });
+        assert_eq!(
+            answer.header("idempotency-replayed"),
+            Some("true"),
+            "{intent:?}"
+        );
+        intent.tries.push(Try {
+            begun,
+            ended: control.now(),
+            answer: done,
+        });
     }
     let users: Vec<String> = users.into_iter().collect();
     for users in users.chunks(500) {
-        let one = |user: &String| Step { counter: USERS.to_owned(), delta: 1, user: Some(user.clone()) };
+        let one = |user: &String| Step {
+            counter: USERS.to_owned(),
+            delta: 1,
+            user: Some(user.clone()),
+        };
         let steps: Vec<Step> = users.iter().map(one).collect();
         let (begun, (path, body)) = (control.now(), request(&steps));
         let done = parts(&client.post(&path, &body).ok());
-        assert!(done.iter().all(|part| !part.counted), "a user already counted was counted again");
-        let tries = vec![Try { begun, ended: control.now(), answer: Answer::Counted(done) }];
-        history.intents.push(Intent { steps, key: None, tries });
+        assert!(
+            done.iter().all(|part| !part.counted),
+            "a user already counted was counted again"
+        );
+        let tries = vec![Try {
+            begun,
+            ended: control.now(),
+            answer: Answer::Counted(done),
+        }];
+        history.intents.push(Intent {
+            steps,
+            key: None,
+            tries,
+        });
     }
     claim_exact(client, &history);
 }
@@ -361,7 +468,10 @@ pub fn verify(client: &mut Client, control: &Control, mut history: History) {
 #[track_caller]
 fn claim_exact(client: &mut Client, history: &History) {
     let found = violations(client, history);
-    assert_eq!(found.iter().take(10).collect::<Vec<_>>(), Vec::<&Violation>::new());
+    assert_eq!(
+        found.iter().take(10).collect::<Vec<_>>(),
+        Vec::<&Violation>::new()
+    );
 }
 
 /// What is wrong with the history, with the values that are there now.
@@ -370,6 +480,9 @@ pub fn violations(client: &mut Client, history: &History) -> Vec<Violation> {
     for name in ALL {
         finals.insert((name.to_owned(), None), client.value(name));
     }
-    assert_eq!(finals[&(TWIN_A.to_owned(), None)], finals[&(TWIN_B.to_owned(), None)]);
+    assert_eq!(
+        finals[&(TWIN_A.to_owned(), None)],
+        finals[&(TWIN_B.to_owned(), None)]
+    );
     history.check(&finals)
 }
