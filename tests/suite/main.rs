@@ -14,6 +14,7 @@ mod cli;
 mod concurrent;
 mod crash;
 mod damage;
+mod docs;
 mod faults;
 mod harness;
 mod logs;
