@@ -14,7 +14,8 @@ use super::{Failure, print};
 use crate::calendar::{Calendar, tzdb_version};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Source, Warning};
-use crate::storage::lock;
+use crate::serve;
+use crate::storage::{self, DataDirLock, OpenError, lock};
 
 /// What one look found.
 struct Finding {
@@ -125,7 +126,7 @@ fn data_directory(config: &Config) -> Vec<Finding> {
     }
     let mut findings = vec![found];
     if dir.exists() {
-        findings.push(store(dir));
+        findings.push(store(config, dir));
     }
     findings.push(free_space(config, dir));
     findings
@@ -168,17 +169,28 @@ fn existing(path: &Path) -> Option<&Path> {
         .find(|path| path.symlink_metadata().is_ok())
 }
 
-/// Whether there is a store, and who has it open.
-fn store(dir: &Path) -> Finding {
+/// Whether there is a store, and who has it open; with nobody, whether it would open.
+fn store(config: &Config, dir: &Path) -> Finding {
     const WHAT: &str = "store";
     let exists = dir.join("store").exists();
     match holder(&dir.join(lock::FILE_NAME)) {
         Ok(Holder::Process(pid)) => ok(WHAT, format!("in use by process {pid}")),
         Ok(Holder::Unknown) => ok(WHAT, "in use by a process that cannot be seen".to_owned()),
-        Ok(Holder::Nobody) if exists => ok(WHAT, "not in use".to_owned()),
+        Ok(Holder::Nobody) if exists => match would_open(config, dir) {
+            Ok(()) => ok(
+                WHAT,
+                "not in use; it holds all that was acknowledged".to_owned(),
+            ),
+            Err(error) => fault(WHAT, error.to_string()),
+        },
         Ok(Holder::Nobody) => ok(WHAT, "none yet; the first start makes it".to_owned()),
         Err(error) => fault(WHAT, format!("its lock cannot be looked at: {error}")),
     }
+}
+
+fn would_open(config: &Config, dir: &Path) -> Result<(), OpenError> {
+    let lock = DataDirLock::take(dir)?;
+    storage::open::look(&lock, &serve::storage_options(config))
 }
 
 enum Holder {

@@ -2,9 +2,10 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use assert_cmd::Command;
-use counterd::storage::DataDirLock;
+use counterd::storage::{DataDirLock, Reader, StorageOptions, Store};
 
 const SECRET: &str = "correct-horse-battery-staple";
 
@@ -235,7 +236,14 @@ fn check_says_who_has_the_store_open() {
     ));
     drop(held);
     said("ok     store           none yet; the first start makes it\n");
-    std::fs::create_dir(data_dir.join("store")).unwrap();
-    said("ok     store           not in use\n");
-    DataDirLock::take(&data_dir).unwrap();
+    let lock = DataDirLock::take(&data_dir).unwrap();
+    let options = StorageOptions {
+        data_dir,
+        memory: 16 << 20,
+        reserve: None,
+    };
+    drop(Store::open(&lock, &options, &Arc::default(), &Reader::default(), 1).unwrap());
+    drop(lock);
+    said("ok     store           not in use; it holds all that was acknowledged\n");
+    DataDirLock::take(&options.data_dir).unwrap();
 }

@@ -6,10 +6,10 @@
 //! n-th write of the thread that opens, of the writer and of a flush.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 
 use crate::harness::{
-    Dice, PATIENCE, Server, Setup, SmallDisk, eventually, rounds, seed, skipped, store_files,
+    Dice, PATIENCE, Setup, SmallDisk, Tracer, can_trace, eventually, rounds, seed, skipped,
+    store_files,
 };
 use crate::traffic::{self, Control, Mix};
 
@@ -46,61 +46,6 @@ impl Fault {
             arguments.push(format!("--trace-path={}", file.display()));
         }
         arguments
-    }
-}
-
-/// strace on a server that runs already.
-struct Tracer(Child);
-
-impl Tracer {
-    fn attach(server: &Server, arguments: &[String]) -> Self {
-        let mut command = Command::new("strace");
-        let without_bpf = arguments
-            .iter()
-            .filter(|argument| *argument != "--seccomp-bpf");
-        command
-            .args(without_bpf)
-            .arg("-p")
-            .arg(server.pid().to_string());
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let tasks = format!("/proc/{}/task", server.pid());
-        eventually("strace traces every thread", PATIENCE, || {
-            let mut threads = std::fs::read_dir(&tasks).ok()?;
-            let traced = |task: PathBuf| {
-                let status = std::fs::read_to_string(task.join("status")).unwrap_or_default();
-                !status.contains("TracerPid:\t0\n")
-            };
-            threads
-                .all(|task| task.is_ok_and(|task| traced(task.path())))
-                .then_some(())
-        });
-        Self(child)
-    }
-}
-
-impl Drop for Tracer {
-    fn drop(&mut self) {
-        // An error says that it has ended with what it traced.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn can_trace() -> Result<(), String> {
-    let probe = Command::new("strace")
-        .args(["-qq", "-o", "/dev/null", "true"])
-        .output();
-    match probe {
-        Err(error) => Err(format!("strace: {error}")),
-        Ok(done) if !done.status.success() => {
-            Err(String::from_utf8_lossy(&done.stderr).trim().to_owned())
-        }
-        Ok(_) => Ok(()),
     }
 }
 

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::checker::{Account, Answer, Done, History, Intent, Moment, Reading, Step, Try};
+use crate::checker::{
+    Account, Answer, Done, History, Intent, Moment, Reading, Step, Try, Violation,
+};
 use crate::harness::{Client, Dice, PATIENCE, at_once, eventually};
 
 /// Moved up and down, below 0 too.
@@ -464,7 +466,16 @@ pub fn verify(client: &mut Client, control: &Control, mut history: History) {
 
 /// Claims that the history is that of an exact counter, with the values that are there now.
 #[track_caller]
-pub fn claim_exact(client: &mut Client, history: &History) {
+fn claim_exact(client: &mut Client, history: &History) {
+    let found = violations(client, history);
+    assert_eq!(
+        found.iter().take(10).collect::<Vec<_>>(),
+        Vec::<&Violation>::new()
+    );
+}
+
+/// What is wrong with the history, with the values that are there now.
+pub fn violations(client: &mut Client, history: &History) -> Vec<Violation> {
     let mut finals: BTreeMap<Account, i64> = BTreeMap::new();
     for name in ALL {
         finals.insert((name.to_owned(), None), client.value(name));
@@ -473,9 +484,5 @@ pub fn claim_exact(client: &mut Client, history: &History) {
         finals[&(TWIN_A.to_owned(), None)],
         finals[&(TWIN_B.to_owned(), None)]
     );
-    let violations = history.check(&finals);
-    assert_eq!(
-        violations.iter().take(10).collect::<Vec<_>>(),
-        Vec::<&crate::checker::Violation>::new()
-    );
+    history.check(&finals)
 }

@@ -6,6 +6,7 @@
 mod client;
 mod disk;
 mod server;
+mod tracer;
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 pub use client::{Client, Response};
 pub use disk::{SmallDisk, store_files};
 pub use server::{ADMIN, Server, Setup, counterd};
+pub use tracer::{Tracer, can_trace};
 
 /// Long enough for a slow machine under load; a test that meets it has failed.
 pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,0 +1,133 @@
+//! Power cuts: on a small ext4 of the test's own the shutdown ioctl throws away everything that was not
+//! synced. What was acknowledged before the cut is there afterwards; what was answered during it
+//! proves nothing and is taken for unknown.
+//!
+//! The control turns fdatasync into nothing and must lose data, else the test would show nothing.
+
+use crate::checker::{Answer, History, Moment};
+use crate::harness::{Dice, Server, Setup, SmallDisk, Tracer, can_trace, rounds, seed, skipped};
+use crate::traffic::{self, Control, Mix};
+
+/// Groups of more than 64 KiB in the log, so that records of several blocks are torn.
+fn mix(seed: u64) -> Mix {
+    Mix {
+        connections: 32,
+        seed,
+        users: 20_000,
+        big_batches: 25,
+    }
+}
+
+/// From just before the power went until the server was dead.
+#[derive(Clone, Copy)]
+struct Cut {
+    begun: Moment,
+    ended: Moment,
+}
+
+/// Throws away the power, then kills the server, which would not end by itself.
+fn cut_power(disk: &mut SmallDisk, server: Server, control: &Control) -> Cut {
+    let begun = control.now();
+    disk.cut_power();
+    server.kill9();
+    let ended = control.now();
+    disk.unmount().unwrap();
+    disk.mount().unwrap();
+    Cut { begun, ended }
+}
+
+/// What was answered during a cut is unknown, and what was read during it is not looked at.
+fn forget_answers_during(history: &mut History, cuts: &[Cut]) {
+    let during = |begun: Moment, ended: Moment| {
+        cuts.iter()
+            .any(|cut| begun < cut.ended && ended > cut.begun)
+    };
+    for one in history
+        .intents
+        .iter_mut()
+        .flat_map(|intent| &mut intent.tries)
+    {
+        if matches!(one.answer, Answer::Counted(_)) && during(one.begun, one.ended) {
+            one.answer = Answer::Unknown;
+        }
+    }
+    history
+        .readings
+        .retain(|reading| !during(reading.begun, reading.ended));
+}
+
+#[test]
+fn power_cuts_lose_nothing_that_was_acknowledged() {
+    let seed = seed("power");
+    let mut dice = Dice::new(seed);
+    let mut disk = match SmallDisk::new(300) {
+        Ok(disk) => disk,
+        Err(reason) => return skipped("power_cuts_lose_nothing_that_was_acknowledged", &reason),
+    };
+    let home = tempfile::tempdir().unwrap();
+    let setup = Setup::new(home.path()).data_dir(&disk.path().join("data"));
+    let server = setup.start();
+    traffic::define(&mut server.admin());
+    let control = Control::new();
+    let mut cuts = Vec::new();
+    let (mut history, server) = traffic::during(setup.address(), mix(seed), &control, || {
+        let mut server = server;
+        for round in 1..=rounds(2) {
+            control.wait_for(2000 + dice.below(30_000));
+            cuts.push(cut_power(&mut disk, server, &control));
+            println!(
+                "power cut {round} after {} operations",
+                control.acknowledged()
+            );
+            server = setup.start();
+        }
+        control.wait_for(2000);
+        server
+    });
+    forget_answers_during(&mut history, &cuts);
+    traffic::verify(&mut server.client(), &control, history);
+    server.stop();
+}
+
+#[test]
+fn the_control_without_sync_does_lose_data_in_a_power_cut() {
+    let what = "the_control_without_sync_does_lose_data_in_a_power_cut";
+    let mut disk = match SmallDisk::new(300) {
+        Ok(disk) => disk,
+        Err(reason) => return skipped(what, &reason),
+    };
+    let home = tempfile::tempdir().unwrap();
+    let setup = Setup::new(home.path()).data_dir(&disk.path().join("data"));
+    if let Err(reason) = can_trace() {
+        return skipped(what, &reason);
+    }
+    let server = setup.start();
+    traffic::define(&mut server.admin());
+    let without_sync = [
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "--trace=fdatasync",
+        "--inject=fdatasync:retval=0",
+    ];
+    let tracer = Tracer::attach(&server, &without_sync.map(str::to_owned));
+    let control = Control::new();
+    let (mut history, (cut, server)) = traffic::during(setup.address(), mix(3), &control, || {
+        control.wait_for(20_000);
+        let cut = cut_power(&mut disk, server, &control);
+        drop(tracer);
+        (cut, setup.start())
+    });
+    forget_answers_during(&mut history, &[cut]);
+    let violations = traffic::violations(&mut server.client(), &history);
+    println!(
+        "{} violations, such as {:?}",
+        violations.len(),
+        violations.first()
+    );
+    assert!(
+        !violations.is_empty(),
+        "nothing was lost without fdatasync: the cut is not one"
+    );
+}
