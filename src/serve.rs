@@ -115,10 +115,9 @@ pub fn writer_options(
     calendar: Calendar,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<WriterOptions> {
-    let zone_is_written = !matches!(
-        config.source("calendar.timezone"),
-        None | Some(Source::Default)
-    );
+    let zone_is_written = config
+        .source("calendar.timezone")
+        .is_some_and(Source::is_written);
     Ok(WriterOptions {
         storage: storage_options(config),
         clock,

@@ -6,6 +6,8 @@ use std::path::Path;
 use assert_cmd::Command;
 use counterd::storage::DataDirLock;
 
+use super::harness::Setup;
+
 const SECRET: &str = "correct-horse-battery-staple";
 
 /// What one run of the program did.
@@ -238,4 +240,26 @@ fn check_says_who_has_the_store_open() {
     std::fs::create_dir(data_dir.join("store")).unwrap();
     said("ok     store           not in use\n");
     DataDirLock::take(&data_dir).unwrap();
+}
+
+#[test]
+fn a_store_is_refused_under_another_zone_that_nobody_wrote() {
+    let home = tempfile::tempdir().unwrap();
+    let berlin = Setup::new(home.path()).set("calendar.timezone", "Europe/Berlin");
+    berlin.start().stop();
+    // A command that opens the store as `serve` does, and ends.
+    let opened = |setup: &Setup, zone_is_written: bool| {
+        let mut command = setup.command("repair");
+        if !zone_is_written {
+            // The machine's zone, which is UTC there.
+            command.env_remove("COUNTERD_CALENDAR__TIMEZONE");
+        }
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, told) = opened(&berlin, false);
+    assert_eq!(code, Some(78), "{told}");
+    assert!(told.contains("Europe/Berlin") && told.contains("UTC"), "{told}");
+    // Written down, another zone is what somebody wants.
+    assert_eq!(opened(&Setup::new(home.path()), true), (Some(0), String::new()));
 }
