@@ -22,7 +22,7 @@ use crate::calendar::Calendar;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, MinFree, Source, Warning};
 use crate::control::{ControlSocket, Desk};
-use crate::http::{HttpOptions, HttpServer, Shared, Tokens};
+use crate::http::{Bound, HttpOptions, HttpServer, Shared, Tokens};
 use crate::metrics::Metrics;
 use crate::storage::StorageOptions;
 use crate::writer::{Running, StartError, WriterOptions};
@@ -85,14 +85,15 @@ pub fn run(config: &Config, warnings: &[Warning]) -> Result<(), ServeError> {
     };
     let (access_log, access_thread) =
         AccessLog::start(&access, output).context("the request log")?;
-    // The socket is bound first: a port in use is told before the store is touched.
+    // A port in use is told before the store is touched.
+    let bound = Bound::to(config.server.listen).map_err(anyhow::Error::new)?;
     let running = Running::start(writer_options(config, clock, calendar, &metrics)?)?;
     probe::attach(&metrics, &running);
     let control = ControlSocket::listen(&config.storage.data_dir, Desk::new(&running))
         .context("the control socket in storage.data_dir")?;
     let shared = Shared::new(&running, Arc::clone(&metrics), access_log);
-    let http = HttpServer::start(http_options(config)?, shared);
-    let http = http.with_context(|| format!("cannot listen on {}", config.server.listen))?;
+    let http = HttpServer::start(bound, http_options(config)?, shared);
+    let http = http.map_err(anyhow::Error::new)?;
     say_ready(config, &http);
     let ended = wait_for_end(&http, config.server.drain_timeout);
     control.end();
@@ -208,7 +209,6 @@ fn log_output(
 fn http_options(config: &Config) -> anyhow::Result<HttpOptions> {
     let server = &config.server;
     Ok(HttpOptions {
-        listen: server.listen,
         workers: u16::try_from(server.workers).context("server.workers")?,
         max_connections: server.max_connections,
         max_body: server.max_body,

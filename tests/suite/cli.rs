@@ -255,11 +255,54 @@ fn a_store_is_refused_under_another_zone_that_nobody_wrote() {
             command.env_remove("COUNTERD_CALENDAR__TIMEZONE");
         }
         let output = command.output().unwrap();
-        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
     };
     let (code, told) = opened(&berlin, false);
     assert_eq!(code, Some(78), "{told}");
-    assert!(told.contains("Europe/Berlin") && told.contains("UTC"), "{told}");
+    assert!(
+        told.contains("Europe/Berlin") && told.contains("UTC"),
+        "{told}"
+    );
     // Written down, another zone is what somebody wants.
-    assert_eq!(opened(&Setup::new(home.path()), true), (Some(0), String::new()));
+    assert_eq!(
+        opened(&Setup::new(home.path()), true),
+        (Some(0), String::new())
+    );
+}
+
+#[test]
+fn an_address_in_use_is_told_once_and_before_a_store_is_made() {
+    let home = Home::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let ran = home.run(&["serve", "--listen", &address], &[]);
+    assert_eq!(ran.code, 1);
+    let told =
+        format!("counterd: cannot listen on {address}: Address already in use (os error 98)\n");
+    assert_eq!(ran.err, told);
+    assert!(!home.path().join("data").exists());
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_told_once() {
+    let home = Home::new();
+    home.write("file", "");
+    let ran = home.run(
+        &[
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--data-dir",
+            "file/data",
+        ],
+        &[],
+    );
+    assert_eq!(ran.code, 1);
+    assert_eq!(
+        ran.err,
+        "counterd: cannot create file/data: Not a directory (os error 20)\n"
+    );
 }
