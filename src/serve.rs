@@ -7,6 +7,7 @@
 
 mod probe;
 
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -66,7 +67,8 @@ pub fn run(config: &Config, warnings: &[Warning]) -> Result<(), ServeError> {
     let format = log_format(config);
     let events = EventLogOptions {
         format,
-        level: log_level(config).to_owned(),
+        // What administrators did is told at any level.
+        level: format!("{},audit=info", log_level(config)),
         queue_lines: config.log.queue,
     };
     let _events = init_events(&events, &output).context("the event log")?;
@@ -227,18 +229,37 @@ fn http_options(config: &Config) -> anyhow::Result<HttpOptions> {
     })
 }
 
-/// Says where it listens, to people on standard error and to systemd when asked for.
+/// Says where it listens: in the log, to systemd when asked for, and to whoever started it in a
+/// terminal, where the log is not seen there.
 fn say_ready(config: &Config, http: &HttpServer) {
     let addr = http.addr();
     let data_dir = std::path::absolute(&config.storage.data_dir);
     let data_dir = data_dir.as_deref().unwrap_or(Path::new("?")).display();
+    let zone = &config.calendar.timezone;
+    let log_is_elsewhere = config.log.dir.is_some() || config.log.level < config::LogLevel::Info;
     if config.open_to_the_network() {
         tracing::warn!(
-            %addr, %data_dir,
+            %addr, %data_dir, zone,
             "ready, and open to the network: anyone who reaches this address may write; set auth.write_token"
         );
     } else {
-        tracing::info!(%addr, %data_dir, zone = config.calendar.timezone, "ready");
+        tracing::info!(%addr, %data_dir, zone, "ready");
+    }
+    if log_is_elsewhere {
+        let logs = match &config.log.dir {
+            Some(dir) => format!(", logs in {}", dir.display()),
+            None => String::new(),
+        };
+        let warning = if config.open_to_the_network() {
+            "; anyone who reaches this address may write: set auth.write_token"
+        } else {
+            ""
+        };
+        // Where nobody listens there is nobody to tell.
+        let _ = writeln!(
+            std::io::stderr(),
+            "counterd: ready on http://{addr}, data in {data_dir}{logs}{warning}"
+        );
     }
     notify(&[sd_notify::NotifyState::Ready]);
 }
