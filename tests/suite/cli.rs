@@ -237,9 +237,46 @@ fn check_says_who_has_the_store_open() {
     ));
     drop(held);
     said("ok     store           none yet; the first start makes it\n");
-    std::fs::create_dir(data_dir.join("store")).unwrap();
-    said("ok     store           not in use\n");
     DataDirLock::take(&data_dir).unwrap();
+}
+
+#[test]
+fn check_looks_into_a_store_that_nobody_has_open_and_leaves_it_as_it_was() {
+    let home = tempfile::tempdir().unwrap();
+    let setup = Setup::new(home.path());
+    setup.start().stop();
+    let check = || {
+        let output = setup.command("check").output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+        )
+    };
+    let everything = || {
+        let mut files: Vec<_> = std::fs::read_dir(setup.data().join("store/db"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+            .collect();
+        files.sort();
+        files
+    };
+    let before = everything();
+    let (code, told) = check();
+    assert_eq!(code, Some(0), "{told}");
+    assert!(
+        told.contains("ok     store           not in use, and sound: epoch "),
+        "{told}"
+    );
+    assert!(before == everything(), "check changed the store");
+
+    std::fs::remove_file(setup.data().join("store/ACKED")).unwrap();
+    let (code, told) = check();
+    assert_eq!(code, Some(3), "{told}");
+    assert!(
+        told.contains("FAULT  store") && told.contains("ACKED is missing"),
+        "{told}"
+    );
 }
 
 #[test]
