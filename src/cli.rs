@@ -234,7 +234,7 @@ pub struct RecoverArgs {
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// It failed at run time.
-    #[error("{0:#}")]
+    #[error("{}", whole(.0))]
     RunTime(#[from] anyhow::Error),
     /// The command line makes no sense, or asks for help.
     #[error(transparent)]
@@ -248,6 +248,21 @@ pub enum Failure {
     /// The configuration contradicts what is stored.
     #[error("{0}")]
     Contradiction(String),
+}
+
+/// The error with its causes, but for one that its effect's text ends with already.
+fn whole(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.ends_with(&cause) {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&cause);
+    }
+    text
 }
 
 impl From<io::Error> for Failure {

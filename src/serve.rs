@@ -7,6 +7,7 @@
 
 mod probe;
 
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ use crate::calendar::Calendar;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, MinFree, Source, Warning};
 use crate::control::{ControlSocket, Desk};
-use crate::http::{HttpOptions, HttpServer, Shared, Tokens};
+use crate::http::{Bound, HttpOptions, HttpServer, Shared, Tokens};
 use crate::metrics::Metrics;
 use crate::storage::StorageOptions;
 use crate::writer::{Running, StartError, WriterOptions};
@@ -66,7 +67,8 @@ pub fn run(config: &Config, warnings: &[Warning]) -> Result<(), ServeError> {
     let format = log_format(config);
     let events = EventLogOptions {
         format,
-        level: log_level(config).to_owned(),
+        // What administrators did is told at any level.
+        level: format!("{},audit=info", log_level(config)),
         queue_lines: config.log.queue,
     };
     let _events = init_events(&events, &output).context("the event log")?;
@@ -85,14 +87,15 @@ pub fn run(config: &Config, warnings: &[Warning]) -> Result<(), ServeError> {
     };
     let (access_log, access_thread) =
         AccessLog::start(&access, output).context("the request log")?;
-    // The socket is bound first: a port in use is told before the store is touched.
+    // A port in use is told before the store is touched.
+    let bound = Bound::to(config.server.listen).map_err(anyhow::Error::new)?;
     let running = Running::start(writer_options(config, clock, calendar, &metrics)?)?;
     probe::attach(&metrics, &running);
     let control = ControlSocket::listen(&config.storage.data_dir, Desk::new(&running))
         .context("the control socket in storage.data_dir")?;
     let shared = Shared::new(&running, Arc::clone(&metrics), access_log);
-    let http = HttpServer::start(http_options(config)?, shared);
-    let http = http.with_context(|| format!("cannot listen on {}", config.server.listen))?;
+    let http = HttpServer::start(bound, http_options(config)?, shared);
+    let http = http.map_err(anyhow::Error::new)?;
     say_ready(config, &http);
     let ended = wait_for_end(&http, config.server.drain_timeout);
     control.end();
@@ -115,10 +118,9 @@ pub fn writer_options(
     calendar: Calendar,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<WriterOptions> {
-    let zone_is_written = !matches!(
-        config.source("calendar.timezone"),
-        None | Some(Source::Default)
-    );
+    let zone_is_written = config
+        .source("calendar.timezone")
+        .is_some_and(Source::is_written);
     Ok(WriterOptions {
         storage: storage_options(config),
         clock,
@@ -209,7 +211,6 @@ fn log_output(
 fn http_options(config: &Config) -> anyhow::Result<HttpOptions> {
     let server = &config.server;
     Ok(HttpOptions {
-        listen: server.listen,
         workers: u16::try_from(server.workers).context("server.workers")?,
         max_connections: server.max_connections,
         max_body: server.max_body,
@@ -228,18 +229,37 @@ fn http_options(config: &Config) -> anyhow::Result<HttpOptions> {
     })
 }
 
-/// Says where it listens, to people on standard error and to systemd when asked for.
+/// Says where it listens: in the log, to systemd when asked for, and to whoever started it in a
+/// terminal, where the log is not seen there.
 fn say_ready(config: &Config, http: &HttpServer) {
     let addr = http.addr();
     let data_dir = std::path::absolute(&config.storage.data_dir);
     let data_dir = data_dir.as_deref().unwrap_or(Path::new("?")).display();
+    let zone = &config.calendar.timezone;
+    let log_is_elsewhere = config.log.dir.is_some() || config.log.level < config::LogLevel::Info;
     if config.open_to_the_network() {
         tracing::warn!(
-            %addr, %data_dir,
+            %addr, %data_dir, zone,
             "ready, and open to the network: anyone who reaches this address may write; set auth.write_token"
         );
     } else {
-        tracing::info!(%addr, %data_dir, zone = config.calendar.timezone, "ready");
+        tracing::info!(%addr, %data_dir, zone, "ready");
+    }
+    if log_is_elsewhere {
+        let logs = match &config.log.dir {
+            Some(dir) => format!(", logs in {}", dir.display()),
+            None => String::new(),
+        };
+        let warning = if config.open_to_the_network() {
+            "; anyone who reaches this address may write: set auth.write_token"
+        } else {
+            ""
+        };
+        // Where nobody listens there is nobody to tell.
+        let _ = writeln!(
+            std::io::stderr(),
+            "counterd: ready on http://{addr}, data in {data_dir}{logs}{warning}"
+        );
     }
     notify(&[sd_notify::NotifyState::Ready]);
 }

@@ -14,8 +14,8 @@ use super::{Failure, print};
 use crate::calendar::{Calendar, tzdb_version};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Source, Warning};
-use crate::serve;
-use crate::storage::{self, DataDirLock, OpenError, lock};
+use crate::serve::storage_options;
+use crate::storage::{DataDirLock, Sound, lock, verify};
 
 /// What one look found.
 struct Finding {
@@ -169,28 +169,29 @@ fn existing(path: &Path) -> Option<&Path> {
         .find(|path| path.symlink_metadata().is_ok())
 }
 
-/// Whether there is a store, and who has it open; with nobody, whether it would open.
+/// Whether there is a store, who has it open, and if nobody has, whether it would open.
 fn store(config: &Config, dir: &Path) -> Finding {
     const WHAT: &str = "store";
-    let exists = dir.join("store").exists();
     match holder(&dir.join(lock::FILE_NAME)) {
         Ok(Holder::Process(pid)) => ok(WHAT, format!("in use by process {pid}")),
         Ok(Holder::Unknown) => ok(WHAT, "in use by a process that cannot be seen".to_owned()),
-        Ok(Holder::Nobody) if exists => match would_open(config, dir) {
-            Ok(()) => ok(
-                WHAT,
-                "not in use; it holds all that was acknowledged".to_owned(),
-            ),
-            Err(error) => fault(WHAT, error.to_string()),
-        },
+        Ok(Holder::Nobody) if dir.join("store").exists() => sound(config, dir),
         Ok(Holder::Nobody) => ok(WHAT, "none yet; the first start makes it".to_owned()),
         Err(error) => fault(WHAT, format!("its lock cannot be looked at: {error}")),
     }
 }
 
-fn would_open(config: &Config, dir: &Path) -> Result<(), OpenError> {
-    let lock = DataDirLock::take(dir)?;
-    storage::open::look(&lock, &serve::storage_options(config))
+/// Looks into a store that is not in use.
+fn sound(config: &Config, dir: &Path) -> Finding {
+    const WHAT: &str = "store";
+    let found = DataDirLock::take(dir).and_then(|lock| verify(&lock, &storage_options(config)));
+    match found {
+        Ok(Sound { epoch, sequence }) => ok(
+            WHAT,
+            format!("not in use, and sound: epoch {epoch}, acknowledged up to {sequence}"),
+        ),
+        Err(error) => fault(WHAT, error.to_string()),
+    }
 }
 
 enum Holder {

@@ -189,8 +189,8 @@ pub enum LogFormat {
     Json,
 }
 
-/// The least severe events that are logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The least severe events that are logged. A higher one logs more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
     /// What failed.
     Error,

@@ -17,7 +17,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use rustix::net::SocketFlags;
+use rustix::net::sockopt::set_socket_reuseaddr;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
@@ -47,10 +48,15 @@ const BUFFER_BYTES: usize = 256 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     /// The address is in use, not ours, or not allowed.
-    #[error("cannot listen: {0}")]
-    Listen(#[source] io::Error),
+    #[error("cannot listen on {addr}")]
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// No thread or runtime could be made.
-    #[error("cannot start a thread: {0}")]
+    #[error("cannot start a thread")]
     Thread(#[source] io::Error),
 }
 
@@ -80,14 +86,51 @@ enum Message {
     End,
 }
 
+/// An address that is ours, before anyone can connect: an address in use is told before a store is
+/// opened, and a client is refused rather than kept waiting while one is.
+pub struct Bound {
+    socket: OwnedFd,
+    addr: SocketAddr,
+}
+
+impl Bound {
+    /// Takes the address.
+    ///
+    /// # Errors
+    /// When it is in use, not this machine's, or not allowed.
+    pub fn to(addr: SocketAddr) -> Result<Self, HttpError> {
+        let bound = || {
+            let family = match addr {
+                SocketAddr::V4(_) => AddressFamily::INET,
+                SocketAddr::V6(_) => AddressFamily::INET6,
+            };
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+            // Else the address could not be taken again for a while after a server ended.
+            set_socket_reuseaddr(&socket, true)?;
+            bind(&socket, &addr)?;
+            Ok::<_, io::Error>(socket)
+        };
+        match bound() {
+            Ok(socket) => Ok(Self { socket, addr }),
+            Err(source) => Err(HttpError::Listen { addr, source }),
+        }
+    }
+}
+
 impl HttpServer {
     /// Listens and serves.
     ///
     /// # Errors
     /// When the address cannot be listened on or a thread cannot be started.
-    pub fn start(options: HttpOptions, shared: Shared) -> Result<Self, HttpError> {
-        let listener = listen(options.listen).map_err(HttpError::Listen)?;
-        let addr = listener.local_addr().map_err(HttpError::Listen)?;
+    pub fn start(bound: Bound, options: HttpOptions, shared: Shared) -> Result<Self, HttpError> {
+        let wanted = bound.addr;
+        let failed = |source| HttpError::Listen {
+            addr: wanted,
+            source,
+        };
+        let listener = listen(bound).map_err(failed)?;
+        let addr = listener.local_addr().map_err(failed)?;
         let control = Arc::new(Control {
             draining: AtomicBool::new(false),
             drain: Notify::new(),
@@ -196,12 +239,10 @@ impl Drop for HttpServer {
     }
 }
 
-fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
-    let listener = TcpListener::bind(addr)?;
-    listener.set_nonblocking(true)?;
+fn listen(Bound { socket, .. }: Bound) -> io::Result<TcpListener> {
     // The standard library's backlog is too short for a thousand clients at once.
-    rustix::net::listen(&listener, BACKLOG)?;
-    Ok(listener)
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(TcpListener::from(socket))
 }
 
 fn runtime() -> io::Result<tokio::runtime::Runtime> {

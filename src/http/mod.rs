@@ -40,13 +40,11 @@ use crate::metrics::Metrics;
 use crate::writer::{Intake, Mode, Running, Table};
 
 pub use error::Code;
-pub use listen::{HttpError, HttpServer};
+pub use listen::{Bound, HttpError, HttpServer};
 
 /// How requests are taken in.
 #[derive(Clone, Debug)]
 pub struct HttpOptions {
-    /// Where to listen; port 0 takes any free one.
-    pub listen: SocketAddr,
     /// Threads that serve requests, each with a port of the intake.
     pub workers: u16,
     /// Most connections at once; one more is answered 503 and closed.

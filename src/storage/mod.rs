@@ -10,7 +10,8 @@
 //! - `acked`: the small file beside RocksDB's directory that says how far it was acknowledged.
 //! - `files`: which log and manifest are live, read from the directory itself.
 //! - `lock`: one process at a time in a data directory.
-//! - `create`, `open`, `recover`: a new store, the checked opening, the way past damage.
+//! - `create`, `open`, `verify`, `recover`: a new store, the checked opening, the same check alone, the
+//!   way past damage.
 //! - `batch`, `tables`, `store`: one group's writes, reading, the live handle.
 //! - `reserve`: space put aside so that a full disk can be opened and mended.
 //! - `error`: why a store did not open, why a commit failed.
@@ -34,6 +35,7 @@ pub mod schema;
 pub mod store;
 pub mod tables;
 pub mod value;
+pub mod verify;
 
 pub use batch::Batch;
 pub use error::{CommitError, OpenError, ReadError};
@@ -42,6 +44,7 @@ pub use open::{Expectation, Landed, StorageOptions};
 pub use schema::Family;
 pub use store::{Store, Tick};
 pub use tables::{Reader, Tables};
+pub use verify::{Sound, verify};
 
 #[cfg(test)]
 mod tests;

@@ -96,8 +96,8 @@ impl Paths {
 #[derive(Debug)]
 pub(super) struct Checked {
     turn: u64,
-    mark: Mark,
-    sequence: u64,
+    pub(super) mark: Mark,
+    pub(super) sequence: u64,
 }
 
 /// Opens the store in the directory that `lock` holds, or makes one where there is none; its epoch

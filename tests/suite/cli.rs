@@ -2,10 +2,11 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::Arc;
 
 use assert_cmd::Command;
-use counterd::storage::{DataDirLock, Reader, StorageOptions, Store};
+use counterd::storage::DataDirLock;
+
+use super::harness::Setup;
 
 const SECRET: &str = "correct-horse-battery-staple";
 
@@ -236,14 +237,109 @@ fn check_says_who_has_the_store_open() {
     ));
     drop(held);
     said("ok     store           none yet; the first start makes it\n");
-    let lock = DataDirLock::take(&data_dir).unwrap();
-    let options = StorageOptions {
-        data_dir,
-        memory: 16 << 20,
-        reserve: None,
+    DataDirLock::take(&data_dir).unwrap();
+}
+
+#[test]
+fn check_looks_into_a_store_that_nobody_has_open_and_leaves_it_as_it_was() {
+    let home = tempfile::tempdir().unwrap();
+    let setup = Setup::new(home.path());
+    setup.start().stop();
+    let check = || {
+        let output = setup.command("check").output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+        )
     };
-    drop(Store::open(&lock, &options, &Arc::default(), &Reader::default(), 1).unwrap());
-    drop(lock);
-    said("ok     store           not in use; it holds all that was acknowledged\n");
-    DataDirLock::take(&options.data_dir).unwrap();
+    let everything = || {
+        let mut files: Vec<_> = std::fs::read_dir(setup.data().join("store/db"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+            .collect();
+        files.sort();
+        files
+    };
+    let before = everything();
+    let (code, told) = check();
+    assert_eq!(code, Some(0), "{told}");
+    assert!(
+        told.contains("ok     store           not in use, and sound: epoch "),
+        "{told}"
+    );
+    assert!(before == everything(), "check changed the store");
+
+    std::fs::remove_file(setup.data().join("store/ACKED")).unwrap();
+    let (code, told) = check();
+    assert_eq!(code, Some(3), "{told}");
+    assert!(
+        told.contains("FAULT  store") && told.contains("ACKED is missing"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_store_is_refused_under_another_zone_that_nobody_wrote() {
+    let home = tempfile::tempdir().unwrap();
+    let berlin = Setup::new(home.path()).set("calendar.timezone", "Europe/Berlin");
+    berlin.start().stop();
+    // A command that opens the store as `serve` does, and ends.
+    let opened = |setup: &Setup, zone_is_written: bool| {
+        let mut command = setup.command("repair");
+        if !zone_is_written {
+            // The machine's zone, which is UTC there.
+            command.env_remove("COUNTERD_CALENDAR__TIMEZONE");
+        }
+        let output = command.output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let (code, told) = opened(&berlin, false);
+    assert_eq!(code, Some(78), "{told}");
+    assert!(
+        told.contains("Europe/Berlin") && told.contains("UTC"),
+        "{told}"
+    );
+    // Written down, another zone is what somebody wants.
+    assert_eq!(
+        opened(&Setup::new(home.path()), true),
+        (Some(0), String::new())
+    );
+}
+
+#[test]
+fn an_address_in_use_is_told_once_and_before_a_store_is_made() {
+    let home = Home::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let ran = home.run(&["serve", "--listen", &address], &[]);
+    assert_eq!(ran.code, 1);
+    let told =
+        format!("counterd: cannot listen on {address}: Address already in use (os error 98)\n");
+    assert_eq!(ran.err, told);
+    assert!(!home.path().join("data").exists());
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_told_once() {
+    let home = Home::new();
+    home.write("file", "");
+    let ran = home.run(
+        &[
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--data-dir",
+            "file/data",
+        ],
+        &[],
+    );
+    assert_eq!(ran.code, 1);
+    assert_eq!(
+        ran.err,
+        "counterd: cannot create file/data: Not a directory (os error 20)\n"
+    );
 }

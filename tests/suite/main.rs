@@ -13,7 +13,6 @@ mod checker;
 mod cli;
 mod concurrent;
 mod crash;
-mod curl_lines;
 mod damage;
 mod docs;
 mod documented;
