@@ -125,21 +125,6 @@ pub(super) fn open(
     finish(lock, &paths, schema, checked, &reserve, reader, created)
 }
 
-/// Whether the store in the directory that `lock` holds would open, changing nothing on disk; where
-/// there is none there is nothing against it.
-///
-/// # Errors
-/// As opening it would fail.
-pub fn look(lock: &DataDirLock, options: &StorageOptions) -> Result<(), OpenError> {
-    let paths = Paths::new(lock.data_dir());
-    if !is_there(&paths)? {
-        return Ok(());
-    }
-    let reserve = Reserve::new(lock.data_dir(), options.reserve)?;
-    let schema = Schema::new(options.memory, wal_limit(reserve.bytes()), Arc::default());
-    check(&paths, &schema).map(drop)
-}
-
 /// Opens a store again after a failed write, if it holds what `expectation` says.
 pub(super) fn reopen(
     lock: &DataDirLock,

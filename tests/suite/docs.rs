@@ -127,7 +127,7 @@ fn of_shell(block: &[(usize, &str)]) -> Vec<Example> {
 fn shape(text: &str) -> String {
     let mut out = String::new();
     let mut word = String::new();
-    let mut finish = |word: &mut String, out: &mut String| {
+    let finish = |word: &mut String, out: &mut String| {
         out.push_str(shape_of(word).unwrap_or(word));
         word.clear();
     };
