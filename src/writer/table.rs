@@ -63,7 +63,8 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// The value in `day`: 0 for a daily counter that has not changed in it.
+    /// The value in `day`: 0 for a daily counter that has not changed in it. The day is to be looked
+    /// up after the reading was taken: the reading is then of no later day.
     pub fn value_on(&self, day: Day) -> i64 {
         match self.definition.reset {
             Reset::Never => self.value,

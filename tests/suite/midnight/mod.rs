@@ -138,10 +138,11 @@ fn midnight_under_load_puts_each_operation_in_the_period_it_names() {
     // A reader sees the new period and 0 from midnight on, whether or not anybody counts.
     let reader = |history: &mut History| {
         let begun = now();
-        let day = running.day.look().day;
         let Some(reading) = running.table.read("sum") else {
             return;
         };
+        // After the reading: no value is of a later day than the one seen then.
+        let day = running.day.look().day;
         let ended = now();
         let (value, revision) = (
             reading.value_on(day),
