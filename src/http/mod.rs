@@ -28,7 +28,6 @@ mod wire;
 mod worker;
 mod write;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
