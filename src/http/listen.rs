@@ -1,7 +1,6 @@
 //! Taking connections in: one thread accepts and deals the sockets round to the runtimes, each of
 //! which serves on a thread of its own until it is told to drain or to end.
 
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -423,10 +422,7 @@ fn take_in(
     let _ = stream.set_nodelay(true);
     let socket = Socket::new(stream, Arc::clone(&connection), Arc::clone(worker));
     let (worker, own) = (Arc::clone(worker), Arc::clone(&connection));
-    let service = service_fn(move |request| {
-        let (worker, connection) = (Arc::clone(&worker), Arc::clone(&own));
-        async move { Ok::<_, Infallible>(router::answer(&worker, &connection, request).await) }
-    });
+    let service = service_fn(move |request| router::answer(&worker, &own, request));
     let mut http = http.serve_connection(TokioIo::new(socket), service);
     tokio::spawn(async move {
         let _place = place;

@@ -3,6 +3,7 @@
 //! An increment or decrement is known by hand, ahead of the router, which would cost it a tenth of
 //! its speed. The same handlers stand in the router too, for spellings that only it understands.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::extract::rejection::PathRejection;
@@ -41,70 +42,85 @@ pub(super) struct Call {
 #[derive(Clone)]
 struct Seen(Route, Notes);
 
-/// Answers one request.
-pub(super) async fn answer(
+/// Answers one request. Everything that the future needs is put where it stays: the future is moved
+/// when it begins, and each copy of its parts would make it larger.
+pub(super) fn answer(
     worker: &Arc<Worker>,
     connection: &Arc<Connection>,
     request: Request<Incoming>,
-) -> Response<ReplyBody> {
+) -> impl Future<Output = Result<Response<ReplyBody>, Infallible>> + Send + use<> {
     connection.request_begins();
-    let friends = &worker.options.cors_origins;
-    let headers = request.headers();
+    let (mut parts, mut body) = request.into_parts();
     let call = Call {
         worker: Arc::clone(worker),
         connection: Arc::clone(connection),
-        request_id: worker.ids.of(headers),
-        from: auth::origin(headers, request.uri(), friends),
-    };
-    let origin = if call.from == From::Friend {
-        headers.get(ORIGIN).cloned()
-    } else {
-        None
+        request_id: worker.ids.of(&parts.headers),
+        from: auth::origin(&parts.headers, &parts.uri, &worker.options.cors_origins),
     };
     let mut flight = InFlight::begin(
         worker,
         connection.peer,
-        request.method().clone(),
+        parts.method.clone(),
         call.request_id.clone(),
     );
-    let mut response = respond(&call, request, &mut flight).await;
-    if !friends.is_empty() {
-        auth::let_read(&mut response, call.from, origin.as_ref());
+    async move {
+        let friends = !call.worker.options.cors_origins.is_empty();
+        let origin = match call.from {
+            From::Friend => parts.headers.get(ORIGIN).cloned(),
+            From::Home | From::Stranger => None,
+        };
+        let mut response =
+            if let Err(problem) = head::check(&parts, call.worker.options.max_headers) {
+                refuse(&call, problem, &parts.headers, &mut body).await
+            } else if let Some((direction, name)) =
+                head::increment_or_decrement(&parts.method, parts.uri.path())
+            {
+                flight.route = route_of(direction);
+                let (headers, notes) = (&mut parts.headers, &mut flight.notes);
+                let done = write::change(&call, direction, name, headers, &mut body, notes).await;
+                let response = match done {
+                    Ok(response) => response,
+                    Err(problem) => {
+                        notes.refused_unless_noted(problem.code);
+                        refuse(&call, problem, &parts.headers, &mut body).await
+                    }
+                };
+                if call.worker.ticks.is_draining() {
+                    call.connection.measure(head::sent_length(
+                        &parts.method,
+                        &parts.uri,
+                        &parts.headers,
+                    ));
+                }
+                response
+            } else {
+                // In memory of its own, so that the future of the common calls stays small: each future is
+                // moved when it begins.
+                Box::pin(routed(&call, Request::from_parts(parts, body), &mut flight)).await
+            };
+        if friends {
+            auth::let_read(&mut response, call.from, origin.as_ref());
+        }
+        flight.end(
+            response.status().as_u16(),
+            response.body().size_hint().exact().unwrap_or(0),
+        );
+        call.connection.request_ends();
+        Ok(response)
     }
-    flight.end(
-        response.status().as_u16(),
-        response.body().size_hint().exact().unwrap_or(0),
-    );
-    connection.request_ends();
-    response
 }
 
-async fn respond(
+async fn routed(
     call: &Call,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     flight: &mut InFlight,
 ) -> Response<ReplyBody> {
-    let (mut parts, mut body) = request.into_parts();
-    if let Err(problem) = head::check(&parts, call.worker.options.max_headers) {
-        return refuse(call, problem, &parts.headers, &mut body).await;
-    }
-    if let Some((direction, name)) = head::increment_or_decrement(&parts.method, parts.uri.path()) {
-        flight.route = route_of(direction);
-        let (headers, notes) = (&mut parts.headers, &mut flight.notes);
-        let response = match write::change(call, direction, name, headers, &mut body, notes).await {
-            Ok(response) => response,
-            Err(problem) => {
-                notes.refused_unless_noted(problem.code);
-                refuse(call, problem, &parts.headers, &mut body).await
-            }
-        };
-        if call.worker.ticks.is_draining() {
-            call.connection.measure(head::sent_length(&parts));
-        }
-        return response;
-    }
-    let length = head::sent_length(&parts);
-    let response = routed(call, Request::from_parts(parts, body)).await;
+    let length = head::sent_length(request.method(), request.uri(), request.headers());
+    request.extensions_mut().insert(call.clone());
+    let response = match call.worker.router.clone().call(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    };
     if let Some(Seen(route, notes)) = response.extensions().get() {
         flight.route = *route;
         flight.notes = notes.clone();
@@ -133,14 +149,6 @@ where
     let goes_on = problem.close || body::discard(body, headers, &call.connection).await;
     let problem = if goes_on { problem } else { problem.closing() };
     problem.into_response(&call.request_id)
-}
-
-async fn routed(call: &Call, mut request: Request<Incoming>) -> RoutedResponse {
-    request.extensions_mut().insert(call.clone());
-    match call.worker.router.clone().call(request).await {
-        Ok(response) => response,
-        Err(never) => match never {},
-    }
 }
 
 /// The name in the path, decoded.
