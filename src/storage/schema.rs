@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use rocksdb::statistics::StatsLevel;
 use rocksdb::{
-    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType,
-    DBRecoveryMode, DEFAULT_COLUMN_FAMILY_NAME, Options, WriteBufferManager,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode,
+    DEFAULT_COLUMN_FAMILY_NAME, Options, WriteBufferManager,
 };
 
 use super::expiry::{self, Horizons};
@@ -288,10 +288,9 @@ impl Schema {
         options.set_memtable_prefix_bloom_ratio(0.05);
         options.set_memtable_whole_key_filtering(true);
         let mut table = self.table(4 * KIB);
+        // One filter a file: partitions of it made looking up an absent key 2 to 3 times as dear,
+        // at 2 as at 10 million keys.
         table.set_hybrid_ribbon_filter(10.0, 1);
-        table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
-        table.set_partition_filters(true);
-        table.set_pin_top_level_index_and_filter(true);
         options.set_block_based_table_factory(&table);
         options
     }

@@ -47,6 +47,7 @@ pub struct Store {
     created: bool,
     reserve_freed: bool,
     synced_sequence: u64,
+    waits: u64,
     _lock: DataDirLock,
 }
 
@@ -115,6 +116,7 @@ impl Store {
             created,
             reserve_freed,
             synced_sequence: sequence,
+            waits: 0,
             _lock: lock,
         }
     }
@@ -143,6 +145,11 @@ impl Store {
     /// Whether an earlier failure ended this handle.
     pub fn is_poisoned(&self) -> bool {
         self.poisoned
+    }
+
+    /// Milliseconds, about, that commits waited for flushes since the store was opened.
+    pub fn waited_ms(&self) -> u64 {
+        self.waits
     }
 
     /// What the store holds, the last commit included.
@@ -186,8 +193,9 @@ impl Store {
 
     /// Waits a moment for flushes to make room. RocksDB left to itself would wait for as long as a
     /// disk is full, and nobody would get an answer.
-    fn wait_for_flush(&self) -> Result<(), CommitError> {
+    fn wait_for_flush(&mut self) -> Result<(), CommitError> {
         self.look_for_background_errors()?;
+        self.waits += 1;
         thread::sleep(STALL_POLL);
         Ok(())
     }

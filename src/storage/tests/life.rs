@@ -306,6 +306,23 @@ fn the_logs_stay_within_their_limit() {
 }
 
 #[test]
+fn a_commit_waits_for_flushes_that_do_not_keep_up() {
+    let (_dir, mut store) = new_store();
+    let mut batch = Batch::new();
+    // Two memtables of one MiB: the third group must wait for a flush of the first.
+    while store.waited_ms() == 0 {
+        batch.clear();
+        let group = store.sequence().to_be_bytes();
+        batch.put(Family::Meta, &group, &vec![7; MIB as usize]);
+        store.commit(&batch).unwrap();
+        assert!(store.sequence() < 1000, "no commit ever waited");
+    }
+    assert!(!store.is_poisoned());
+    let last = (store.sequence() - 1).to_be_bytes();
+    assert!(store.tables().get(Family::Meta, &last).unwrap().is_some());
+}
+
+#[test]
 fn a_reserve_is_left_alone_while_there_is_room() {
     let (dir, store) = new_store();
     drop(store);
