@@ -114,7 +114,7 @@ fn fault_from_the_start(fault: Fault) -> usize {
         };
         traffic::during(setup.address(), mix, &control, || control.wait_for(more)).0
     };
-    let counts_already = fault.nth % 2 == 0;
+    let counts_already = fault.nth.is_multiple_of(2);
     if counts_already {
         let server = setup.start();
         traffic::define(&mut server.admin());

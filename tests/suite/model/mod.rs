@@ -5,6 +5,8 @@
 
 mod naive;
 mod pair;
+mod record;
+mod stored;
 
 use std::fmt::Debug;
 
