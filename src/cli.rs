@@ -105,8 +105,8 @@ Works through the running server, or on the data directory when none runs.")]
 Examples:
   counterd recover --data-dir /var/lib/counterd
 
-The server must be off. Make a copy of the data directory first: what is given up is printed, and
-gone. A new epoch begins, so that copies elsewhere know. If a backup is newer, restore that instead.")]
+The server must be off. What is given up is printed; the damaged store is kept beside the recovered
+one. A new epoch begins, so that copies elsewhere know. If a backup is newer, restore that instead.")]
     Recover(RecoverArgs),
 
     /// Print the version of the program and of its time zone data

@@ -72,7 +72,7 @@ pub(super) fn check_headers(headers: &HeaderMap, limit: usize) -> Result<(), Pro
     {
         return Err(Problem::new(
             Code::UnsupportedMediaType,
-            "the body must be JSON in UTF-8: send `Content-Type: application/json`",
+            "the body must be JSON in UTF-8: send `Content-Type: application/json` (curl: `--json`)",
         ));
     }
     let encoded = |encoding: &HeaderValue| !encoding.as_bytes().eq_ignore_ascii_case(b"identity");
