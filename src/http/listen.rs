@@ -264,6 +264,7 @@ async fn accept(
     let listener = AsyncFd::new(listener)?;
     let ids = RequestIds::new();
     let mut turn = runtimes.iter().cycle();
+    let mut starved = false;
     loop {
         let draining = tokio::select! {
             biased;
@@ -279,6 +280,9 @@ async fn accept(
                 SocketFlags::NONBLOCK | SocketFlags::CLOEXEC,
             ) {
                 Ok((socket, peer)) => {
+                    if std::mem::take(&mut starved) {
+                        tracing::info!("connections are accepted again");
+                    }
                     let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
                     let (Some(peer), Some(runtime)) = (peer, turn.next()) else {
                         continue;
@@ -296,7 +300,9 @@ async fn accept(
                 // The client has left already, or a signal came.
                 Err(rustix::io::Errno::CONNABORTED | rustix::io::Errno::INTR) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted; trying again soon");
+                    if !std::mem::replace(&mut starved, true) {
+                        tracing::warn!(%error, "no connection can be accepted; trying on");
+                    }
                     tokio::time::sleep(BREATHER).await;
                     if control.draining.load(Ordering::Acquire) {
                         return Ok(());
