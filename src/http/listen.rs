@@ -69,7 +69,7 @@ pub struct HttpServer {
 
 /// What the threads share.
 struct Control {
-    draining: AtomicBool,
+    draining: Arc<AtomicBool>,
     drain: Notify,
     /// Connections that were accepted and have not ended.
     open: AtomicUsize,
@@ -131,7 +131,7 @@ impl HttpServer {
         let listener = listen(bound).map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
         let control = Arc::new(Control {
-            draining: AtomicBool::new(false),
+            draining: Arc::default(),
             drain: Notify::new(),
             open: AtomicUsize::new(0),
             serving: AtomicUsize::new(0),
@@ -150,6 +150,7 @@ impl HttpServer {
                 shared.clone(),
                 Arc::clone(&options),
                 router.clone(),
+                Arc::clone(&server.control.draining),
             ));
             let control = Arc::clone(&server.control);
             let runtime = runtime().map_err(HttpError::Thread)?;
