@@ -69,7 +69,7 @@ pub struct HttpServer {
 
 /// What the threads share.
 struct Control {
-    draining: AtomicBool,
+    draining: Arc<AtomicBool>,
     drain: Notify,
     /// Connections that were accepted and have not ended.
     open: AtomicUsize,
@@ -131,7 +131,7 @@ impl HttpServer {
         let listener = listen(bound).map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
         let control = Arc::new(Control {
-            draining: AtomicBool::new(false),
+            draining: Arc::default(),
             drain: Notify::new(),
             open: AtomicUsize::new(0),
             serving: AtomicUsize::new(0),
@@ -150,6 +150,7 @@ impl HttpServer {
                 shared.clone(),
                 Arc::clone(&options),
                 router.clone(),
+                Arc::clone(&server.control.draining),
             ));
             let control = Arc::clone(&server.control);
             let runtime = runtime().map_err(HttpError::Thread)?;
@@ -264,6 +265,7 @@ async fn accept(
     let listener = AsyncFd::new(listener)?;
     let ids = RequestIds::new();
     let mut turn = runtimes.iter().cycle();
+    let mut starved = false;
     loop {
         let draining = tokio::select! {
             biased;
@@ -279,6 +281,9 @@ async fn accept(
                 SocketFlags::NONBLOCK | SocketFlags::CLOEXEC,
             ) {
                 Ok((socket, peer)) => {
+                    if std::mem::take(&mut starved) {
+                        tracing::info!("connections are accepted again");
+                    }
                     let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
                     let (Some(peer), Some(runtime)) = (peer, turn.next()) else {
                         continue;
@@ -296,7 +301,9 @@ async fn accept(
                 // The client has left already, or a signal came.
                 Err(rustix::io::Errno::CONNABORTED | rustix::io::Errno::INTR) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted; trying again soon");
+                    if !std::mem::replace(&mut starved, true) {
+                        tracing::warn!(%error, "no connection can be accepted; trying on");
+                    }
                     tokio::time::sleep(BREATHER).await;
                     if control.draining.load(Ordering::Acquire) {
                         return Ok(());

@@ -105,3 +105,6 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,7 +45,7 @@ pub(super) async fn readyz<B>(
     };
     let state = call.worker.shared.mode.state();
     let problem = match state {
-        _ if call.worker.ticks.is_draining() => Some(Problem::new(
+        _ if call.worker.is_ending() => Some(Problem::new(
             Code::ShuttingDown,
             "the server is ending; send requests elsewhere",
         )),
@@ -90,7 +90,7 @@ fn verbose(call: &Call, state: ModeState) -> Members {
         .with("cause", cause)
         .with("since", since)
         .with("remedy", remedy)
-        .with("draining", call.worker.ticks.is_draining())
+        .with("draining", call.worker.is_ending())
         .with("day", look.day.to_string())
         .with("epoch", shared.table.epoch())
         .with("revision", shared.table.revision())

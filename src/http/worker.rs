@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -34,6 +34,8 @@ pub(super) struct Worker {
     pub(super) days: DayMemo,
     /// Something ended that a drain waits for.
     pub(super) ended: Notify,
+    /// The server was told to end, whether or not this runtime drains yet.
+    ending: Arc<AtomicBool>,
     limits: PhaseLimits,
     observer: Mutex<Observer>,
     connections: Mutex<HashMap<u64, Arc<Connection>>>,
@@ -47,7 +49,12 @@ struct Observer {
 }
 
 impl Worker {
-    pub(super) fn new(shared: Shared, options: Arc<HttpOptions>, router: Router) -> Self {
+    pub(super) fn new(
+        shared: Shared,
+        options: Arc<HttpOptions>,
+        router: Router,
+        ending: Arc<AtomicBool>,
+    ) -> Self {
         let ticks = |limit: Duration| u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
         Self {
             limits: PhaseLimits {
@@ -65,10 +72,16 @@ impl Worker {
             ticks: Arc::default(),
             days: DayMemo::default(),
             ended: Notify::new(),
+            ending,
             shared,
             options,
             router,
         }
+    }
+
+    /// Whether the server was told to end.
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
     }
 
     /// Takes a connection in.

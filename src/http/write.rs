@@ -113,10 +113,14 @@ where
     if let Some(cause) = call.worker.shared.mode.refuses() {
         return Err(Problem::read_only(cause));
     }
-    let names: Vec<_> = batch
+    let count = batch.operations.len();
+    // Only an operation with a user can be a duplicate; most batches have none.
+    let of_users: Vec<_> = batch
         .operations
         .iter()
-        .map(|operation| operation.counter.clone())
+        .enumerate()
+        .filter(|(_, operation)| operation.user_id.is_some())
+        .map(|(index, operation)| (index, operation.counter.clone()))
         .collect();
     let command = Command::Batch(batch.operations.into());
     let request = Request {
@@ -128,15 +132,17 @@ where
         .await
         .map_err(Problem::from)
         .inspect_err(|problem| {
-            notes.refused(problem.code, names.len());
+            notes.refused(problem.code, count);
         })?;
     let Outcome::Batch(results) = answer.outcome else {
         return Err(Failure::OutcomeUnknown.into());
     };
     notes.accepted(&results, answer.replayed, |index| {
-        names
-            .get(index)
-            .is_some_and(|name| is_unique(&call.worker.shared.table, name))
+        let place = of_users.binary_search_by_key(&index, |(index, _)| *index);
+        place
+            .ok()
+            .and_then(|place| of_users.get(place))
+            .is_some_and(|(_, name)| is_unique(&call.worker.shared.table, name))
     });
     let mut reply = Answer::new(&call.request_id, 64 + results.len() * ANSWER_BYTES);
     reply
