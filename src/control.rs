@@ -35,6 +35,9 @@ const MAX_LINE: u64 = 1 << 20;
 /// How long the other side may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long to wait after a connection that could not be taken.
+const BREATHER: Duration = Duration::from_millis(100);
+
 /// How many bytes of a corrupt record are shown.
 const SHOWN_BYTES: usize = 256;
 
@@ -331,8 +334,16 @@ impl ControlSocket {
                     if ending.load(Ordering::SeqCst) {
                         break;
                     }
-                    let served = stream.and_then(|stream| serve(&stream, &desk));
-                    if let Err(error) = served {
+                    let stream = match stream {
+                        Ok(stream) => stream,
+                        Err(error) => {
+                            // Out of descriptors, most likely: asking again at once would fail alike.
+                            tracing::warn!(%error, "a command could not reach the control socket");
+                            std::thread::sleep(BREATHER);
+                            continue;
+                        }
+                    };
+                    if let Err(error) = serve(&stream, &desk) {
                         tracing::warn!(%error, "a command on the control socket was not answered");
                     }
                 }

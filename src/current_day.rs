@@ -156,6 +156,17 @@ impl CurrentDay {
         self.look_closer(true)
     }
 
+    /// Sees to it that the current day is not before `day`: a store was opened that was counted into
+    /// it.
+    pub fn at_least(&self, day: Day) {
+        let _change = self.change.lock();
+        let before = self.state();
+        if day > before.day {
+            self.settle(day, self.clock.wall_ms(), before.fault);
+            report_behind(before.behind, self.state());
+        }
+    }
+
     /// How long until the clock reaches the start of the current day, in milliseconds; 0 unless the
     /// clock was set back or the zone changed. Meanwhile counting goes on in the current day.
     pub fn behind_ms(&self) -> i64 {

@@ -5,6 +5,7 @@
 //! The order of the end: `/readyz` says 503 and no connection is taken any more; requests in flight
 //! are answered; the writer writes what it was given and closes the store; the logs are written.
 
+mod files;
 mod probe;
 
 use std::io::Write as _;
@@ -212,7 +213,7 @@ fn http_options(config: &Config) -> anyhow::Result<HttpOptions> {
     let server = &config.server;
     Ok(HttpOptions {
         workers: u16::try_from(server.workers).context("server.workers")?,
-        max_connections: server.max_connections,
+        max_connections: files::room_for_connections(server.max_connections),
         max_body: server.max_body,
         max_batch_body: server.max_batch_body,
         max_header_bytes: server.max_header_bytes,
@@ -272,14 +273,20 @@ fn notify(states: &[sd_notify::NotifyState<'_>]) {
 }
 
 /// Waits for the first signal, then until requests in flight are answered or the time is over. A
-/// second signal ends the process at once: everything acknowledged is on disk already.
+/// second signal ends the process at once, also in what follows: everything acknowledged is on disk
+/// already.
 fn wait_for_end(http: &HttpServer, drain_timeout: Duration) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    let (mut terminate, mut interrupt) = {
+        let _entered = runtime.enter();
+        (
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+        )
+    };
     runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
         let name = next(&mut terminate, &mut interrupt).await;
         tracing::info!(
             signal = name,
@@ -290,22 +297,36 @@ fn wait_for_end(http: &HttpServer, drain_timeout: Duration) -> anyhow::Result<()
         let deadline = Instant::now() + drain_timeout;
         loop {
             tokio::select! {
-                signal = next(&mut terminate, &mut interrupt) => {
-                    tracing::warn!(signal, "ending at once; what was acknowledged is on disk");
-                    std::process::exit(1);
-                }
+                signal = next(&mut terminate, &mut interrupt) => end_at_once(signal),
                 () = tokio::time::sleep(Duration::from_millis(10)) => {}
             }
             if http.is_drained() {
                 tracing::info!("all requests are answered");
-                return Ok(());
+                return;
             }
             if Instant::now() >= deadline {
                 tracing::warn!("server.drain_timeout is over; what is unfinished is cut off");
-                return Ok(());
+                return;
             }
         }
-    })
+    });
+    // What follows may wait for a disk, or for a command on the control socket.
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    signal = next(&mut terminate, &mut interrupt) => end_at_once(signal),
+                    () = tokio::time::sleep(drain_timeout) => end_at_once("server.drain_timeout"),
+                }
+            });
+        })?;
+    Ok(())
+}
+
+fn end_at_once(why: &str) {
+    tracing::warn!(why, "ending at once; what was acknowledged is on disk");
+    std::process::exit(1);
 }
 
 async fn next(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {

@@ -231,7 +231,8 @@ fn value(call: &Call, reading: &Reading, look: Look) -> Result<i64, Problem> {
             let last_day = call.worker.shared.day.calendar().day_of(at);
             let held = match reading.definition.reset {
                 Reset::Never => true,
-                Reset::Daily => reading.period == Some(last_day),
+                // A value of a later day was counted before that time: the calendar was behind.
+                Reset::Daily => reading.period.is_some_and(|of| of >= last_day),
             };
             Err(error::expired(if held { reading.value } else { 0 }, at))
         }

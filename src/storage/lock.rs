@@ -13,6 +13,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::error::{FileError, OpenError};
+use super::files::sync_dir;
 
 /// The lock file's name in the data directory.
 pub const FILE_NAME: &str = "lock";
@@ -31,11 +32,7 @@ impl DataDirLock {
     /// [`OpenError::Locked`] when another process holds it, [`OpenError::File`] when the directory
     /// or the file cannot be made.
     pub fn take(data_dir: &Path) -> Result<Self, OpenError> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(data_dir)
-            .map_err(FileError::new("create", data_dir))?;
+        make_durable(data_dir)?;
         let path = data_dir.join(FILE_NAME);
         let file = OpenOptions::new()
             .write(true)
@@ -58,6 +55,27 @@ impl DataDirLock {
     pub fn data_dir(&self) -> &Path {
         &self.data_dir
     }
+}
+
+/// Makes the directory where there is none. A name is durable once the directory that it stands in
+/// is synced: without that a power cut could take the directory with all that was acknowledged.
+fn make_durable(data_dir: &Path) -> Result<(), FileError> {
+    let missing: Vec<&Path> = data_dir
+        .ancestors()
+        .take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists())
+        .collect();
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data_dir)
+        .map_err(FileError::new("create", data_dir))?;
+    for dir in missing {
+        match dir.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent)?,
+            Some(_) | None => sync_dir(Path::new("."))?,
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

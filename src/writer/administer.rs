@@ -81,11 +81,15 @@ impl<L: Lookups> Fold<'_, L> {
             .into());
         }
         let (day, now) = (self.group.day, self.group.now);
+        let goes_on = self.state(index)?.day.is_some_and(|(of, _)| of == day);
         let (revision, state) = self.change(index)?;
         state.life = Life::Live;
         state.redefined = true;
         state.generation = revision;
-        state.day = Some((day, DayRecord::begin(value, now, revision)));
+        match &mut state.day {
+            Some((_, record)) if goes_on => record.start_generation(revision),
+            begun => *begun = Some((day, DayRecord::begin(value, now, revision))),
+        }
         self.set_value(index, value)?;
         self.ledger.corrupt = self.ledger.corrupt.saturating_sub(1);
         if let Some(at) = definition.expires_at {
@@ -129,11 +133,8 @@ impl<L: Lookups> Fold<'_, L> {
             if let Some(index) = self.ledger.find(&counter) {
                 self.record_expiry(index)?;
             }
-            if quota && self.ledger.live >= self.rules.max_counters {
-                return Err(Refusal::TooManyCounters {
-                    max: self.rules.max_counters,
-                }
-                .into());
+            if quota {
+                self.room_for_one()?;
             }
             let index = self.start(counter, definition, request_id)?;
             let revision = self.state(index)?.revision;

@@ -311,15 +311,23 @@ impl<'a, L: Lookups> Fold<'a, L> {
         if operation.direction == Direction::Decrement || !self.rules.auto_create {
             return Err(Refusal::UnknownCounter.into());
         }
-        if self.ledger.live >= self.rules.max_counters {
-            return Err(Refusal::TooManyCounters {
-                max: self.rules.max_counters,
-            }
-            .into());
-        }
+        self.room_for_one()?;
         let definition = Definition::default();
         judge_move(&definition, 0, operation.direction, operation.amount)?;
         self.start(operation.counter.clone(), definition, request_id)
+    }
+
+    /// Whether the quota leaves room. Counters whose time is over take none, recorded or not.
+    pub(super) fn room_for_one(&self) -> Result<(), Stop> {
+        let (live, max) = (self.ledger.live, self.rules.max_counters);
+        let over = || {
+            let over = self.ledger.expiries.range(..=(self.group.now, Index::MAX));
+            over.count() as u64
+        };
+        if live >= max && live.saturating_sub(over()) >= max {
+            return Err(Refusal::TooManyCounters { max }.into());
+        }
+        Ok(())
     }
 
     /// Begins a change: a revision, the group's time, the period and the day's record.

@@ -123,9 +123,10 @@ impl EntryState {
         }
     }
 
-    /// The value that the counter has when its time is over.
+    /// The value that the counter has when its time is over on that day. A value of a later day was
+    /// counted before that time all the same: the calendar was behind.
     pub(super) fn final_value(&self, expires_on: Day) -> i64 {
-        self.value_on(expires_on)
+        self.value_on(self.period.map_or(expires_on, |of| of.max(expires_on)))
     }
 
     /// Whether its users are kept apart from any day.
@@ -243,6 +244,20 @@ impl Ledger {
             }
             ControlFlow::Continue(())
         })
+    }
+
+    /// Marks the counters that the configuration names. One that cannot be read is what the
+    /// configuration says, once it is repaired.
+    pub(super) fn configure(&mut self, configured: &[(CounterName, Definition)]) {
+        for (name, definition) in configured {
+            let index = self.add(name.clone());
+            if let Some(entry) = self.entry_mut(index) {
+                entry.configured = true;
+                if entry.state.life == Life::Corrupt {
+                    entry.state.definition = Arc::new(definition.clone());
+                }
+            }
+        }
     }
 
     /// Derives what is not stored: counts and the two calendars of coming and going.

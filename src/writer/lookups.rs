@@ -88,12 +88,13 @@ impl Memory {
         }
     }
 
-    /// Forgets all: the store was reopened.
-    pub(super) fn restart(&mut self) {
+    /// Forgets all: the store was reopened, and may hold anything of this day and bucket.
+    pub(super) fn restart(&mut self, day: i32, bucket: Bucket) {
         self.recent.clear();
-        self.users
-            .restart(keys::day_prefix(self.day).to_vec(), None);
-        self.keys.restart(oldest_good(self.bucket), None);
+        self.users.restart(keys::day_prefix(day).to_vec(), None);
+        self.keys.restart(oldest_good(bucket), None);
+        self.day = day;
+        self.bucket = bucket;
     }
 
     /// Takes in some more of what is on disk; says whether there is still more.

@@ -188,14 +188,17 @@ impl Intake {
 
     /// Puts a request on the queue and blocks until it is answered: for threads without a runtime.
     pub fn call(&self, request: Request) -> Reply {
-        if self.is_closed() {
-            return Err(Failure::Closing);
-        }
         let (sender, receiver) = mpsc::sync_channel(1);
-        self.side_door.lock().push(Submission {
-            request,
-            reply_to: ReplyTo::Thread(sender),
-        });
+        {
+            let mut waiting = self.side_door.lock();
+            if self.is_closed() {
+                return Err(Failure::Closing);
+            }
+            waiting.push(Submission {
+                request,
+                reply_to: ReplyTo::Thread(sender),
+            });
+        }
         self.doorbell.ring();
         receiver.recv().unwrap_or(Err(Failure::Closing))
     }
@@ -210,7 +213,11 @@ impl Intake {
 
     /// Takes no more requests; the writer ends when it has answered those it has.
     pub fn close(&self) {
-        self.closed.store(true, Ordering::SeqCst);
+        {
+            // So that nothing comes in by the side door once the writer has looked there last.
+            let _waiting = self.side_door.lock();
+            self.closed.store(true, Ordering::SeqCst);
+        }
         self.doorbell.ring();
     }
 

@@ -96,26 +96,23 @@ impl Writer {
         )?;
         let stored = stored_state(&store)?;
         let mut ledger = Ledger::load(store.tables(), stored.as_ref())?;
-        for (name, _) in &self.configured {
-            let index = ledger.add(name.clone());
-            if let Some(entry) = ledger.entry_mut(index) {
-                entry.configured = true;
-            }
-        }
+        ledger.configure(&self.configured);
         self.verify(&ledger, landed)?;
         self.stored_day = stored.map(|state| state.highest_day);
         self.ledger = ledger;
         self.store = Some(store);
-        self.memory.restart();
+        self.settled = false;
+        self.upkeep.prune_from.clear();
+        if let (Landed::NewEpoch, Some(stored)) = (landed, stored) {
+            // Another history may have lasted longer.
+            self.store_time.before = self.store_time.before.max(stored.store_time);
+            self.days.at_least(stored.highest_day);
+        }
+        let bucket = self.store_time.bucket(self.clock.boot_ms());
+        self.memory.restart(self.days.look().day.days(), bucket);
         match landed {
             Landed::Absent => {}
-            Landed::Present => self.publish_all(),
-            Landed::NewEpoch => {
-                // Another history may have lasted longer.
-                let stored = stored.map_or(0, |state| state.store_time);
-                self.store_time.before = self.store_time.before.max(stored);
-                self.publish_all();
-            }
+            Landed::Present | Landed::NewEpoch => self.publish_all(),
         }
         Ok(())
     }

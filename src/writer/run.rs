@@ -19,7 +19,7 @@ use crate::storage::{Batch, CommitError, Family, ReadError, Reader, StorageOptio
 
 use super::fold::Fold;
 use super::group::{Group, Rules};
-use super::ledger::{self, Index, Ledger, Life};
+use super::ledger::{self, Entry, Index, Ledger, Life};
 use super::lookups::{Memory, StoreLookups};
 use super::options::StartError;
 use super::queue::{Intake, Reply, ReplyTo, Submission};
@@ -50,6 +50,8 @@ pub(super) struct Writer {
     pub(super) metrics: Arc<Metrics>,
     pub(super) rules: Rules,
     pub(super) configured: Vec<(CounterName, Definition)>,
+    /// Whether the counters of the configuration are in the store that is open.
+    pub(super) settled: bool,
     /// None while the store is being reopened.
     pub(super) store: Option<Store>,
     pub(super) failed: Option<Failed>,
@@ -74,7 +76,9 @@ impl Writer {
     /// The whole ledger becomes what readers see.
     pub(super) fn publish_all(&mut self) {
         self.last_group += 1;
-        self.table.retain(|name| self.ledger.find(name).is_some());
+        let there = |entry: &Entry| entry.state.life != Life::Absent;
+        let find = |name: &CounterName| self.ledger.entry(self.ledger.find(name)?);
+        self.table.retain(|name| find(name).is_some_and(there));
         for entry in self.ledger.iter() {
             self.table.stage(self.last_group, entry.reading());
         }
@@ -106,9 +110,11 @@ impl Writer {
             let any = self.intake.take(&mut submissions);
             // Before the look, so that what is done now is done by a time that is no older.
             let due = self.upkeep.is_due(self.clock.boot_ms());
-            let look = self.look();
+            let mut look = self.look();
             if self.store.is_none() {
                 self.try_reopen(look);
+                // What was opened may have been counted into a later day.
+                look = self.look();
             }
             if due {
                 self.tick(look);
@@ -174,6 +180,8 @@ impl Writer {
             Ok(tick) => {
                 if self.mode.refuses().is_none() {
                     self.maintain(look, tick.group_due);
+                    // Else it would wait for as long as requests never cease.
+                    self.prune_users(look);
                 } else if tick.group_due {
                     self.upkeep.group_due = true;
                 }
@@ -205,6 +213,7 @@ impl Writer {
         if forced || !group.is_empty(&self.ledger) {
             self.write(group);
         }
+        self.settled = self.store.is_some();
         if new_horizon && self.store.is_some() {
             self.drop_buckets(bucket.saturating_sub(1));
         }
@@ -295,6 +304,10 @@ impl Writer {
             && !bug("read_only_enqueues")
         {
             return self.refuse(submissions, cause);
+        }
+        if !self.settled {
+            // Else a first increment would make something else of a name of the configuration.
+            self.maintain(look, false);
         }
         let mut group = self.new_group(look);
         let mut replies = std::mem::take(&mut self.replies);

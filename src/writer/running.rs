@@ -161,6 +161,7 @@ impl Writer {
                 gone_for_ms,
             },
             configured,
+            settled: false,
             store: Some(store),
             failed: None,
             ledger,
@@ -183,10 +184,9 @@ impl Writer {
     /// the configuration in.
     pub(super) fn begin(&mut self) -> Result<(), StartError> {
         let look = self.look();
+        self.ledger.configure(&self.configured);
         for (name, definition) in &self.configured {
-            let index = self.ledger.add(name.clone());
-            if let Some(entry) = self.ledger.entry_mut(index) {
-                entry.configured = true;
+            if let Some(entry) = self.ledger.find(name).and_then(|i| self.ledger.entry(i)) {
                 let stored = &entry.state.definition;
                 // One whose time was over while nothing ran is gone, though not yet recorded.
                 let over = !look.clock_fault && stored.expired_at(look.wall_ms);

@@ -558,3 +558,5 @@ fn a_corrupt_operand_or_value_disables_that_counter_alone_until_it_is_repaired()
         assert_eq!((bench.value("games"), bench.value("online")), (42, 2));
     }
 }
+
+mod edges;

@@ -26,7 +26,7 @@ pub(super) struct Upkeep {
     /// A group must be committed even if nothing changed.
     pub(super) group_due: bool,
     /// Where the deletion of users goes on: what lies before is deleted.
-    prune_from: Vec<u8>,
+    pub(super) prune_from: Vec<u8>,
 }
 
 impl Upkeep {
@@ -144,6 +144,8 @@ fn wants_definition<L: Lookups>(
     let over = definition.expired_at(fold.group.now);
     match entry.state.life {
         Life::Absent => true,
+        // One that is over is not changed any more, but recorded.
+        Life::Live if over && entry.state.definition.expired_at(fold.group.now) => false,
         Life::Live => *entry.state.definition != *definition,
         // Once its time is over it stays gone for as long as the configuration names it.
         Life::Gone(_) => !over,
