@@ -201,8 +201,6 @@ closed_set! {
     FilterDecision {
         /// Its time had passed: dropped.
         Dropped = "dropped",
-        /// Still due.
-        Kept = "kept",
         /// It could not be decoded, and was kept for that.
         Undecodable = "undecodable",
     }

@@ -107,6 +107,11 @@ fn whole_store(tables: &Tables, samples: &mut Vec<StoreSample>) {
         family: None,
         value,
     }));
+    samples.extend(tables.wal_bytes().map(|value| StoreSample {
+        figure: StoreFigure::Wal,
+        family: None,
+        value,
+    }));
 }
 
 fn one_family(tables: &Tables, family: Family, samples: &mut Vec<StoreSample>) {

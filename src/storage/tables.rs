@@ -13,6 +13,7 @@ use rocksdb::{
 };
 
 use super::error::ReadError;
+use super::files;
 use super::schema::{Family, Schema};
 
 /// An open database: reads, and the figures that RocksDB keeps of itself.
@@ -135,6 +136,12 @@ impl Tables {
     /// Bytes in the block cache, what memtables are charged to it included.
     pub fn cache_bytes(&self) -> u64 {
         self.cache.get_usage() as u64
+    }
+
+    /// Bytes of the logs on disk; none when the directory cannot be read.
+    pub fn wal_bytes(&self) -> Option<u64> {
+        let wals = files::wals(self.db.path()).ok()?;
+        Some(wals.iter().map(|wal| wal.size).sum())
     }
 
     /// Bytes in memtables.
