@@ -14,7 +14,6 @@ pub mod control;
 pub mod counter;
 pub mod current_day;
 pub mod http;
-pub mod lifecycle;
 pub mod metrics;
 mod seeded;
 pub mod serve;
