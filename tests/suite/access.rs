@@ -296,10 +296,14 @@ fn audit_lines_are_written_at_any_level_of_the_log() {
     client.post("/api/v1/counter/c/reset", &json!({})).ok();
     server.stop();
     let output = std::fs::read_to_string(home.path().join("output")).unwrap();
-    let (audit, other): (Vec<&str>, Vec<&str>) =
-        output.lines().partition(|line| line.contains("INFO audit: "));
+    let (audit, other): (Vec<&str>, Vec<&str>) = output
+        .lines()
+        .partition(|line| line.contains("INFO audit: "));
     assert_eq!(audit.len(), 1, "{output}");
     // Whoever started it is told all the same where it listens.
     assert_eq!(other.len(), 1, "{output}");
-    assert!(other[0].starts_with("counterd: ready on http://127.0.0.1:"), "{output}");
+    assert!(
+        other[0].starts_with("counterd: ready on http://127.0.0.1:"),
+        "{output}"
+    );
 }

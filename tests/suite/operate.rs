@@ -15,7 +15,12 @@ use crate::harness::Setup;
 fn said(setup: &Setup, name: &str, arguments: &[&str]) -> String {
     let ran = setup.command(name).args(arguments).output().unwrap();
     let text = String::from_utf8_lossy(&ran.stdout).into_owned();
-    assert_eq!(ran.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&ran.stderr));
+    assert_eq!(
+        ran.status.code(),
+        Some(0),
+        "{text}{}",
+        String::from_utf8_lossy(&ran.stderr)
+    );
     text
 }
 
@@ -35,17 +40,30 @@ fn in_mode_read_only_reads_are_served_and_no_write_is_counted() {
     let refused = client.post(path, &json!({}));
     refused.refused(503, "read_only");
     assert!(refused.header("retry-after").is_some());
-    client.post_keyed(path, "k", &json!({"value": 2})).refused(503, "read_only");
-    client.post("/api/v1/counter/c/reset", &json!({})).refused(503, "read_only");
-    client.put("/api/v1/counter/new", &json!({})).refused(503, "read_only");
-    client.post("/api/v1/counter/new/increment", &json!({})).refused(503, "read_only");
+    client
+        .post_keyed(path, "k", &json!({"value": 2}))
+        .refused(503, "read_only");
+    client
+        .post("/api/v1/counter/c/reset", &json!({}))
+        .refused(503, "read_only");
+    client
+        .put("/api/v1/counter/new", &json!({}))
+        .refused(503, "read_only");
+    client
+        .post("/api/v1/counter/new/increment", &json!({}))
+        .refused(503, "read_only");
     // Syntax is judged before the mode.
-    client.post(path, &json!({"value": 0})).refused(400, "invalid_value");
+    client
+        .post(path, &json!({"value": 0}))
+        .refused(400, "invalid_value");
     assert_eq!(client.value("c"), 3);
     assert_eq!(client.get("/readyz").status, 200);
     assert_eq!(client.get("/readyz?writes").status, 503);
     let verbose = client.get("/readyz?verbose").json();
-    assert_eq!((&verbose["mode"], &verbose["cause"]), (&json!("read_only"), &json!("operator")));
+    assert_eq!(
+        (&verbose["mode"], &verbose["cause"]),
+        (&json!("read_only"), &json!("operator"))
+    );
 
     said(&setup, "mode", &["normal"]);
     assert_eq!(client.get("/readyz?writes").status, 200);
@@ -53,7 +71,9 @@ fn in_mode_read_only_reads_are_served_and_no_write_is_counted() {
     let again = client.post_keyed(path, "k", &json!({"value": 2}));
     assert_eq!(again.header("idempotency-replayed"), Some("true"));
     assert_eq!(again.ok(), kept);
-    client.get("/api/v1/counter/new").refused(404, "unknown_counter");
+    client
+        .get("/api/v1/counter/new")
+        .refused(404, "unknown_counter");
     server.stop();
 }
 
@@ -101,20 +121,40 @@ fn a_damaged_counter_is_refused_alone_and_repair_sets_it_right() {
     let server = setup.start();
     let mut client = server.admin();
     for name in ["a", "b"] {
-        client.get(&format!("/api/v1/counter/{name}")).refused(500, "corrupt_record");
+        client
+            .get(&format!("/api/v1/counter/{name}"))
+            .refused(500, "corrupt_record");
         let path = format!("/api/v1/counter/{name}/increment");
-        client.post(&path, &json!({})).refused(500, "corrupt_record");
+        client
+            .post(&path, &json!({}))
+            .refused(500, "corrupt_record");
     }
-    assert_eq!(client.post("/api/v1/counter/c/increment", &json!({})).ok()["current_value"], 8);
+    assert_eq!(
+        client.post("/api/v1/counter/c/increment", &json!({})).ok()["current_value"],
+        8
+    );
     let listed = said(&setup, "repair", &[]);
     assert!(listed.contains('a') && listed.contains('b'), "{listed}");
-    said(&setup, "repair", &["a", "--value", "7", "--reason", "from the lobby"]);
-    assert_eq!(client.post("/api/v1/counter/a/increment", &json!({})).ok()["current_value"], 8);
-    client.get("/api/v1/counter/b").refused(500, "corrupt_record");
+    said(
+        &setup,
+        "repair",
+        &["a", "--value", "7", "--reason", "from the lobby"],
+    );
+    assert_eq!(
+        client.post("/api/v1/counter/a/increment", &json!({})).ok()["current_value"],
+        8
+    );
+    client
+        .get("/api/v1/counter/b")
+        .refused(500, "corrupt_record");
     server.stop();
 
     // Without a server it works on the store itself.
-    said(&setup, "repair", &["b", "--value", "-0", "--reason", "counted anew"]);
+    said(
+        &setup,
+        "repair",
+        &["b", "--value", "-0", "--reason", "counted anew"],
+    );
     let server = setup.start();
     let values = ["a", "b", "c"].map(|name| server.client().value(name));
     assert_eq!(values, [8, 0, 8]);

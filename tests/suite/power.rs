@@ -149,7 +149,15 @@ fn every_acknowledgement_follows_a_sync_of_its_own() {
     let path = "/api/v1/counter/traced/increment";
     client.post(path, &json!({})).ok();
     let report = tempfile::NamedTempFile::new().unwrap();
-    let trace = ["-f", "-qq", "-y", "-s", "64", "--trace=fdatasync,sendto,sendmsg,write,writev", "-o"];
+    let trace = [
+        "-f",
+        "-qq",
+        "-y",
+        "-s",
+        "64",
+        "--trace=fdatasync,sendto,sendmsg,write,writev",
+        "-o",
+    ];
     let mut arguments = trace.map(str::to_owned).to_vec();
     arguments.push(report.path().to_str().unwrap().to_owned());
     let tracer = Tracer::attach(&server, &arguments);
