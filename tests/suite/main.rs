@@ -21,6 +21,7 @@ mod harness;
 mod logs;
 mod midnight;
 mod model;
+mod operate;
 mod power;
 mod shutdown;
 mod tidy;

@@ -4,6 +4,8 @@
 //!
 //! The control turns fdatasync into nothing and must lose data, else the test would show nothing.
 
+use serde_json::json;
+
 use crate::checker::{Answer, History, Moment};
 use crate::harness::{Dice, Server, Setup, SmallDisk, Tracer, can_trace, rounds, seed, skipped};
 use crate::traffic::{self, Control, Mix};
@@ -130,4 +132,55 @@ fn the_control_without_sync_does_lose_data_in_a_power_cut() {
         !violations.is_empty(),
         "nothing was lost without fdatasync: the cut is not one"
     );
+}
+
+/// What can be shown without a power cut: each answer to a change leaves after an fdatasync of the log
+/// that ended after the request came.
+#[test]
+fn every_acknowledgement_follows_a_sync_of_its_own() {
+    let what = "every_acknowledgement_follows_a_sync_of_its_own";
+    if let Err(reason) = can_trace() {
+        return skipped(what, &reason);
+    }
+    const REQUESTS: usize = 50;
+    let home = tempfile::tempdir().unwrap();
+    let server = Setup::new(home.path()).start();
+    let mut client = server.client();
+    let path = "/api/v1/counter/traced/increment";
+    client.post(path, &json!({})).ok();
+    let report = tempfile::NamedTempFile::new().unwrap();
+    let trace = [
+        "-f",
+        "-qq",
+        "-y",
+        "-s",
+        "64",
+        "--trace=fdatasync,sendto,sendmsg,write,writev",
+        "-o",
+    ];
+    let mut arguments = trace.map(str::to_owned).to_vec();
+    arguments.push(report.path().to_str().unwrap().to_owned());
+    let tracer = Tracer::attach(&server, &arguments);
+    for _ in 0..REQUESTS {
+        client.post(path, &json!({})).ok();
+    }
+    // Ends with the server, so that the report is whole.
+    server.stop();
+    drop(tracer);
+    let report = std::fs::read_to_string(report.path()).unwrap();
+    let (mut answers, mut synced, mut under_way) = (0, false, false);
+    for line in report.lines() {
+        if line.contains("fdatasync(") && line.contains(".log>") {
+            under_way = line.ends_with("<unfinished ...>");
+            synced |= !under_way && line.ends_with("= 0");
+        } else if line.contains("fdatasync resumed>") && under_way {
+            under_way = false;
+            synced |= line.ends_with("= 0");
+        } else if line.contains("HTTP/1.1 200 OK") {
+            answers += 1;
+            assert!(synced, "answer {answers} without a sync before it: {line}");
+            synced = false;
+        }
+    }
+    assert_eq!(answers, REQUESTS, "answers in the trace");
 }

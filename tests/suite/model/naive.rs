@@ -43,6 +43,10 @@ pub struct Model {
     /// Wall minus boot clock at the last accepted look; none before the first.
     accepted: Option<i64>,
     pub clock_fault: bool,
+    /// How far forward of that it may be: further right after a start.
+    jump_forward: i64,
+    /// Whether the counters of the configuration were put since the start.
+    settled: bool,
     pub today: Option<Day>,
     pub revision: u64,
     pub counters: BTreeMap<CounterName, Counter>,
@@ -115,6 +119,8 @@ impl Model {
         self.stored_time = self.last_commit.map_or(0, |(_, store_time)| store_time);
         self.opened_at = self.boot;
         self.upkeep_at = self.boot + 1000;
+        self.settled = false;
+        self.jump_forward = if self.clock_fault { MAX_AWAY } else { MAX_JUMP };
         if !self.clock_fault {
             self.today = Some(day_of(self.wall).max(self.today.unwrap_or(Day::MIN)));
             self.upkeep();
@@ -125,7 +131,8 @@ impl Model {
     /// The writer looks at the clock, and does what is due.
     pub fn look(&mut self) {
         let offset = self.wall - self.boot;
-        self.clock_fault = (offset - self.accepted.unwrap()).abs() > MAX_JUMP;
+        let moved = offset - self.accepted.unwrap();
+        self.clock_fault = moved < -MAX_JUMP || moved > self.jump_forward;
         if !self.clock_fault {
             self.accept();
         }
@@ -139,15 +146,21 @@ impl Model {
 
     pub fn accept(&mut self) {
         self.clock_fault = false;
+        self.jump_forward = MAX_JUMP;
         self.accepted = Some(self.wall - self.boot);
         self.today = Some(self.today().max(day_of(self.wall)));
     }
 
     fn upkeep(&mut self) {
+        self.settled = true;
         for (name, definition) in self.configured.clone() {
             let wanted = match self.counters.get(&name) {
                 None => true,
                 Some(counter) if counter.gone.is_some() => !definition.expired_at(self.wall),
+                // One that is over is recorded, not changed.
+                Some(counter) if counter.definition.expired_at(self.wall) => {
+                    counter.definition != definition && !definition.expired_at(self.wall)
+                }
                 Some(counter) => counter.definition != definition,
             };
             if wanted {
@@ -184,6 +197,10 @@ impl Model {
     pub fn ask(&mut self, request: &Request) -> Result<Answer, Failure> {
         if self.clock_fault {
             return Err(Failure::ReadOnly(Cause::Clock));
+        }
+        if !self.settled {
+            // The counters of the configuration come before any request.
+            self.upkeep();
         }
         if let Some(key) = &request.key
             && let Some((fingerprint, outcome, bucket)) = self.kept.get(&*key.key)
@@ -535,7 +552,7 @@ impl Model {
 
     fn end_of_time(&self, counter: &Counter) -> (i64, i64) {
         let at = counter.definition.expires_at.unwrap();
-        let then = counter.period.is_none_or(|period| period == day_of(at));
+        let then = counter.period.is_none_or(|period| period >= day_of(at));
         (at, if then { counter.value } else { 0 })
     }
 
@@ -562,7 +579,7 @@ impl Model {
         let live = self
             .counters
             .values()
-            .filter(|counter| counter.gone.is_none())
+            .filter(|counter| counter.gone.is_none() && !counter.definition.expired_at(self.wall))
             .count();
         if live >= MAX_COUNTERS {
             Err(Refusal::TooManyCounters {
