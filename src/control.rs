@@ -7,6 +7,7 @@
 //! Kept out: what the commands mean (`writer`), and what is printed (`cli`).
 
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::Shutdown;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -15,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rustix::fs::{Mode as FileMode, OFlags, open};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
 use serde::{Deserialize, Serialize};
@@ -303,8 +305,12 @@ fn explain(counter: &CounterName, failure: &Failure) -> String {
 pub struct ControlSocket {
     dir: std::path::PathBuf,
     ending: Arc<AtomicBool>,
+    asking: Asking,
     thread: JoinHandle<()>,
 }
+
+/// The connection whose ask is being read or answered.
+type Asking = Arc<Mutex<Option<UnixStream>>>;
 
 impl ControlSocket {
     /// Listens in `data_dir`, whose lock the caller's store holds: a socket found there is left over
@@ -327,15 +333,14 @@ impl ControlSocket {
         listen(&socket, 16)?;
         let listener = UnixListener::from(socket);
         let ending = Arc::new(AtomicBool::new(false));
+        let asking = Asking::default();
         let thread = {
-            let ending = Arc::clone(&ending);
+            let (ending, asking) = (Arc::clone(&ending), Arc::clone(&asking));
             std::thread::Builder::new().name("control".to_owned()).spawn(move || {
                 for stream in listener.incoming() {
-                    if ending.load(Ordering::SeqCst) {
-                        break;
-                    }
                     let stream = match stream {
                         Ok(stream) => stream,
+                        Err(_) if ending.load(Ordering::SeqCst) => break,
                         Err(error) => {
                             // Out of descriptors, most likely: asking again at once would fail alike.
                             tracing::warn!(%error, "a command could not reach the control socket");
@@ -343,7 +348,19 @@ impl ControlSocket {
                             continue;
                         }
                     };
-                    if let Err(error) = serve(&stream, &desk) {
+                    let served = stream.try_clone().and_then(|known| {
+                        *asking.lock() = Some(known);
+                        // Looked at after the connection is known: either it is seen or it ends here.
+                        if ending.load(Ordering::SeqCst) {
+                            return Ok(());
+                        }
+                        serve(&stream, &desk)
+                    });
+                    *asking.lock() = None;
+                    if ending.load(Ordering::SeqCst) {
+                        break;
+                    }
+                    if let Err(error) = served {
                         tracing::warn!(%error, "a command on the control socket was not answered");
                     }
                 }
@@ -352,13 +369,19 @@ impl ControlSocket {
         Ok(Self {
             dir: data_dir.to_owned(),
             ending,
+            asking,
             thread,
         })
     }
 
-    /// Ends it and removes the socket.
+    /// Ends it and removes the socket. An ask that was read is answered, one that was not read whole
+    /// is no longer waited for.
     pub fn end(self) {
         self.ending.store(true, Ordering::SeqCst);
+        if let Some(stream) = &*self.asking.lock() {
+            // One that has gone meanwhile is waited for no longer either.
+            let _ = stream.shutdown(Shutdown::Read);
+        }
         // Wakes the thread from its accept; where that fails the thread ends with the process.
         if connect(&self.dir).is_ok() && self.thread.join().is_err() {
             tracing::error!("the control socket's thread panicked");

@@ -95,17 +95,22 @@ pub fn run(config: &Config, warnings: &[Warning]) -> Result<(), ServeError> {
     let control = ControlSocket::listen(&config.storage.data_dir, Desk::new(&running))
         .context("the control socket in storage.data_dir")?;
     let shared = Shared::new(&running, Arc::clone(&metrics), access_log);
+    // Before anyone can connect: from then on an end is an orderly one.
+    let mut signals = Signals::listen().context("the signals")?;
     let http = HttpServer::start(bound, http_options(config)?, shared);
     let http = http.map_err(anyhow::Error::new)?;
     say_ready(config, &http);
-    let ended = wait_for_end(&http, config.server.drain_timeout);
+    signals.wait_for_end(&http, config.server.drain_timeout);
+    let heeded = signals.heed_the_next(config.server.drain_timeout);
     control.end();
     running.stop();
+    // What was cut off has lines in the request log too.
+    http.end();
     if !access_thread.finish(LOG_PATIENCE) {
         tracing::warn!("the request log could not be written in time; its last lines are lost");
     }
     tracing::info!("the store is closed");
-    Ok(ended?)
+    Ok(heeded.context("the signals")?)
 }
 
 /// What the writer is started with under this configuration; also for commands that do their work
@@ -272,56 +277,86 @@ fn notify(states: &[sd_notify::NotifyState<'_>]) {
     }
 }
 
-/// Waits for the first signal, then until requests in flight are answered or the time is over. A
-/// second signal ends the process at once, also in what follows: everything acknowledged is on disk
-/// already.
-fn wait_for_end(http: &HttpServer, drain_timeout: Duration) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let (mut terminate, mut interrupt) = {
-        let _entered = runtime.enter();
-        (
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::interrupt())?,
-        )
-    };
-    runtime.block_on(async {
-        let name = next(&mut terminate, &mut interrupt).await;
-        tracing::info!(
-            signal = name,
-            "ending: no new connections; requests in flight are answered"
-        );
-        notify(&[sd_notify::NotifyState::Stopping]);
-        http.begin_drain();
-        let deadline = Instant::now() + drain_timeout;
-        loop {
-            tokio::select! {
-                signal = next(&mut terminate, &mut interrupt) => end_at_once(signal),
-                () = tokio::time::sleep(Duration::from_millis(10)) => {}
+/// The signals that end the server, and what waits for them.
+struct Signals {
+    runtime: tokio::runtime::Runtime,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Takes the signals from now on.
+    fn listen() -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let (terminate, interrupt) = {
+            let _inside = runtime.enter();
+            (
+                signal(SignalKind::terminate())?,
+                signal(SignalKind::interrupt())?,
+            )
+        };
+        Ok(Self {
+            runtime,
+            terminate,
+            interrupt,
+        })
+    }
+
+    /// Waits for the first signal, then until requests in flight are answered or the time is over. A
+    /// second signal ends the process at once: everything acknowledged is on disk already.
+    fn wait_for_end(&mut self, http: &HttpServer, drain_timeout: Duration) {
+        let Self {
+            runtime,
+            terminate,
+            interrupt,
+        } = self;
+        runtime.block_on(async {
+            let name = next(terminate, interrupt).await;
+            tracing::info!(
+                signal = name,
+                "ending: no new connections; requests in flight are answered"
+            );
+            notify(&[sd_notify::NotifyState::Stopping]);
+            http.begin_drain();
+            let deadline = Instant::now() + drain_timeout;
+            loop {
+                tokio::select! {
+                    signal = next(terminate, interrupt) => end_at_once(signal),
+                    () = tokio::time::sleep(Duration::from_millis(10)) => {}
+                }
+                if http.is_drained() {
+                    tracing::info!("all requests are answered");
+                    return;
+                }
+                if Instant::now() >= deadline {
+                    tracing::warn!("server.drain_timeout is over; what is unfinished is cut off");
+                    return;
+                }
             }
-            if http.is_drained() {
-                tracing::info!("all requests are answered");
-                return;
-            }
-            if Instant::now() >= deadline {
-                tracing::warn!("server.drain_timeout is over; what is unfinished is cut off");
-                return;
-            }
-        }
-    });
-    // What follows may wait for a disk, or for a command on the control socket.
-    std::thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
+        });
+    }
+
+    /// What follows may wait for a disk: the next signal ends that at once, and so does
+    /// `patience`.
+    fn heed_the_next(self, patience: Duration) -> std::io::Result<()> {
+        let Self {
+            runtime,
+            mut terminate,
+            mut interrupt,
+        } = self;
+        let heed = move || {
             runtime.block_on(async {
                 tokio::select! {
                     signal = next(&mut terminate, &mut interrupt) => end_at_once(signal),
-                    () = tokio::time::sleep(drain_timeout) => end_at_once("server.drain_timeout"),
+                    () = tokio::time::sleep(patience) => end_at_once("server.drain_timeout"),
                 }
             });
-        })?;
-    Ok(())
+        };
+        let thread = std::thread::Builder::new().name("signals".to_owned());
+        thread.spawn(heed).map(drop)
+    }
 }
 
 fn end_at_once(why: &str) {

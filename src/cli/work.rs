@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use chrono::{DateTime, SecondsFormat, Utc};
+use clap::CommandFactory;
 
-use super::{Failure, ModeArgs, RecoverArgs, RepairArgs, WantedMode, print, tell};
+use super::{Cli, Failure, ModeArgs, RecoverArgs, RepairArgs, WantedMode, print, tell};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::control::{self, Ask, Desk, Told};
@@ -31,6 +32,11 @@ pub(super) fn mode(args: &ModeArgs) -> Result<(), Failure> {
     let (config, warnings) = args.config.load()?;
     tell(&warnings);
     let read_only = args.mode.map(|mode| mode == WantedMode::ReadOnly);
+    if args.accept_clock && read_only == Some(true) {
+        let text = "--accept-clock goes with `normal`";
+        let kind = clap::error::ErrorKind::ArgumentConflict;
+        return Err(Failure::Usage(Cli::command().error(kind, text)));
+    }
     let ask = Ask::Mode {
         read_only,
         accept_clock: args.accept_clock,
@@ -148,6 +154,10 @@ pub(super) fn recover_store(args: &RecoverArgs) -> Result<(), Failure> {
     let (config, warnings) = args.config.load()?;
     tell(&warnings);
     let data_dir: &Path = &config.storage.data_dir;
+    // Taking the lock would make the directory.
+    if !data_dir.exists() {
+        return Err(anyhow!("there is no store in {}", data_dir.display()).into());
+    }
     let lock = DataDirLock::take(data_dir).map_err(anyhow::Error::new)?;
     let options = serve::storage_options(&config);
     let report =

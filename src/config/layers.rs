@@ -103,7 +103,10 @@ impl Layers {
             } else if is_not_yet(&name) {
                 report.mistake(at, not_yet(&name));
             } else {
-                let near = nearest(&name, KEYS.iter().map(|key| key.name));
+                let near = match value.get_ref() {
+                    DeValue::Table(_) => nearest(&name, KEYS.iter().map(Key::section)),
+                    _ => nearest(&name, KEYS.iter().map(|key| key.name)),
+                };
                 report.mistake(at, unknown("key", &name, near));
             }
         }

@@ -38,11 +38,26 @@ where
     let parsed = seed
         .deserialize(&mut json)
         .and_then(|value| json.end().map(|()| value));
-    parsed.map_err(|error| trouble.0.take().unwrap_or_else(|| not_json(&error)))
+    parsed.map_err(|error| match (error.classify(), trouble.0.take()) {
+        (serde_json::error::Category::Data, Some(problem)) => problem,
+        // What is not JSON is that before it is anything else.
+        (_, None | Some(_)) => not_json(&error),
+    })
 }
 
 /// Says where the JSON ends to be JSON; never what is written there, which may be a secret.
 fn not_json(error: &serde_json::Error) -> Problem {
+    // The parser takes a number beyond every float for a mistake of syntax.
+    if error.to_string().starts_with("number out of range") {
+        return Problem::new(
+            Code::InvalidValue,
+            format!(
+                "the number at line {}, column {} is out of range",
+                error.line(),
+                error.column()
+            ),
+        );
+    }
     let detail = match error.classify() {
         serde_json::error::Category::Data => {
             return Problem::new(
@@ -80,6 +95,13 @@ impl Trouble {
             Code::InvalidJson,
             format!("the field `{field}` is there twice"),
         )
+    }
+
+    /// Says what is wrong, unless that is known more precisely.
+    fn otherwise(&self, code: Code, detail: &'static str) {
+        let known = self.0.take();
+        self.0
+            .set(Some(known.unwrap_or_else(|| Problem::new(code, detail))));
     }
 
     /// Says in which operation of a batch it happened.

@@ -22,7 +22,7 @@ fn unknown_keys_say_where_and_what_was_meant() {
         ),
         (
             "[srever]\nlisten = \"127.0.0.1:1\"",
-            "counterd.toml:1: unknown key srever",
+            "counterd.toml:1: unknown key srever; did you mean server?",
         ),
         (
             "[counters]\ndata_dir = \"x\"",

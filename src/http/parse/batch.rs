@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -89,7 +89,11 @@ impl<'de> Visitor<'de> for BatchBody<'_> {
             if batch.is_some() {
                 return Err(self.0.twice("operations"));
             }
-            batch = Some(map.next_value_seed(Operations(self.0))?);
+            let operations = map.next_value_seed(Operations(self.0)).inspect_err(|_| {
+                let detail = "`operations` must be an array of objects";
+                self.0.otherwise(Code::InvalidJson, detail);
+            })?;
+            batch = Some(operations);
         }
         Ok(batch.unwrap_or(Batch {
             operations: Vec::new(),
@@ -104,7 +108,7 @@ impl<'de> DeserializeSeed<'de> for Operations<'_> {
     type Value = Batch<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Batch<'de>, D::Error> {
-        json.deserialize_seq(self)
+        json.deserialize_any(self)
     }
 }
 
@@ -113,6 +117,13 @@ impl<'de> Visitor<'de> for Operations<'_> {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an array of operations")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Batch<'de>, E> {
+        Ok(Batch {
+            operations: Vec::new(),
+            metadata: Vec::new(),
+        })
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Batch<'de>, A::Error> {
@@ -136,9 +147,11 @@ impl<'de> Visitor<'de> for Operations<'_> {
                     trouble.raise(Code::InvalidBatch, "a batch has at most 1000 operations")
                 );
             }
-            let Some(parsed) = list
-                .next_element_seed(fields)
-                .inspect_err(|_| trouble.locate(index))?
+            let Some(parsed) = list.next_element_seed(fields).inspect_err(|_| {
+                let detail = "it must be an object with `op` and `name`";
+                trouble.otherwise(Code::InvalidJson, detail);
+                trouble.locate(index);
+            })?
             else {
                 return Ok(batch);
             };

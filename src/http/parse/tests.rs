@@ -208,6 +208,40 @@ fn a_batch_has_one_to_a_thousand_operations() {
 }
 
 #[test]
+fn operations_of_another_type_are_told_so_and_what_is_not_json_is_not_json() {
+    for (operations, code, detail) in [
+        ("null}", Code::InvalidBatch, "send `operations`"),
+        ("{}}", Code::InvalidJson, "`operations` must"),
+        (r#""x"}"#, Code::InvalidJson, "`operations` must"),
+        (
+            "[1]}",
+            Code::InvalidJson,
+            "operation 0: it must be an object",
+        ),
+        (r#"[{"op":"up"#, Code::InvalidJson, "the body ends"),
+        ("[01]}", Code::InvalidJson, "the body is not JSON"),
+    ] {
+        let body = format!(r#"{{"operations":{operations}"#);
+        let problem = batch(body.as_bytes()).unwrap_err();
+        assert_eq!(problem.code, code, "{body}");
+        assert!(
+            problem.detail.starts_with(detail),
+            "{body}: {}",
+            problem.detail
+        );
+    }
+}
+
+#[test]
+fn a_number_beyond_every_float_is_json_but_no_value() {
+    for number in ["1e400", "-1e400", &"9".repeat(400)] {
+        let body = format!(r#"{{"value":{number}}}"#);
+        let problem = change(body.as_bytes()).unwrap_err();
+        assert_eq!(problem.code, Code::InvalidValue, "{number}");
+    }
+}
+
+#[test]
 fn a_mistake_in_a_batch_says_where() {
     for (operation, code, detail) in [
         (
@@ -240,6 +274,8 @@ fn a_mistake_in_a_batch_says_where() {
             Code::UnknownField,
             r#"operation 1: unknown field "nam"; did"#,
         ),
+        ("1", Code::InvalidJson, "operation 1: it must be an object"),
+        ("[]", Code::InvalidJson, "operation 1: it must be an object"),
         (
             r#"{"op":"increment","op":"increment"}"#,
             Code::InvalidJson,
