@@ -361,7 +361,7 @@ fn a_client_that_dribbles_is_cut_off_in_time() {
             if writer.write_all(&[*byte]).is_err() || begun.elapsed() > PATIENCE {
                 break;
             }
-            // paces: the client is slow on purpose
+            // polls: a slow client, until it is cut off
             std::thread::sleep(Duration::from_millis(20));
         }
         begun.elapsed()
