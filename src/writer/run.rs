@@ -119,6 +119,7 @@ impl Writer {
             if due {
                 self.tick(look);
             }
+            self.settle(look);
             if any {
                 self.group(&mut submissions, look);
                 self.fill_memory(FILLED_WHEN_BUSY);
@@ -187,6 +188,14 @@ impl Writer {
                 }
             }
             Err(error) => self.fail(&error, None),
+        }
+    }
+
+    /// Brings the counters of the configuration in before any request: else a first increment would
+    /// make something else of their names.
+    fn settle(&mut self, look: Look) {
+        if !self.settled && self.store.is_some() && self.mode.refuses().is_none() {
+            self.maintain(look, false);
         }
     }
 
@@ -305,10 +314,7 @@ impl Writer {
         {
             return self.refuse(submissions, cause);
         }
-        if !self.settled {
-            // Else a first increment would make something else of a name of the configuration.
-            self.maintain(look, false);
-        }
+        self.settle(look);
         let mut group = self.new_group(look);
         let mut replies = std::mem::take(&mut self.replies);
         let worked = self.with_fold(&mut group, |fold, _, _| -> Result<(), ReadError> {
