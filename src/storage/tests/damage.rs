@@ -80,8 +80,11 @@ fn killed(dir: TempDir, store: Store, ends: Vec<u64>) -> Killed {
     killed
 }
 
+/// Does something to a file.
+type Damage = Box<dyn Fn(&Path)>;
+
 /// Ways of damaging a log below what was acknowledged; `end` is where a record in it ends.
-pub fn damages(end: u64) -> Vec<(&'static str, Box<dyn Fn(&Path)>)> {
+pub fn damages(end: u64) -> Vec<(&'static str, Damage)> {
     vec![
         ("removed", Box::new(|log| fs::remove_file(log).unwrap())),
         ("emptied", Box::new(|log| cut(log, 0))),
@@ -195,7 +198,7 @@ fn a_torn_tail_above_what_was_acknowledged_opens_without_a_flag() {
     let log = files::live(&db_dir(image.path())).unwrap().wal;
     let bytes = log.size - end;
     let path = |image: &TempDir| files::wal_path(&db_dir(image.path()), log.number);
-    let mut torn: Vec<Box<dyn Fn(&Path)>> = Vec::new();
+    let mut torn: Vec<Damage> = Vec::new();
     for part in 1..20 {
         let at = end + bytes * part / 20;
         torn.push(Box::new(move |log| cut(log, at)));
