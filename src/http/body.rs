@@ -14,8 +14,9 @@ use super::connection::Connection;
 use super::error::{Code, Problem};
 
 /// Of a body that nobody wants, this many bytes are read and dropped, so that the client sees the
-/// answer instead of a reset connection.
-const MAX_DISCARD: usize = 256 * 1024;
+/// answer instead of a reset connection: many times the longest batch, which is what a batch that is
+/// too long has. The time for a body bounds it too.
+const MAX_DISCARD: usize = 16 * 1024 * 1024;
 
 /// The body of an answer.
 pub(super) enum ReplyBody {
