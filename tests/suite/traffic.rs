@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::checker::{
     Account, Answer, Done, History, Intent, Moment, Reading, Step, Try, Violation,
 };
-use crate::harness::{Client, Dice, PATIENCE, at_once, eventually};
+use crate::harness::{Client, Dice, PATIENCE, Response, at_once, eventually};
 
 /// Moved up and down, below 0 too.
 pub const GAUGE: &str = "t.gauge";
@@ -423,7 +423,8 @@ pub fn verify(client: &mut Client, control: &Control, mut history: History) {
     for intent in history.intents.iter_mut().rev().filter(keyed).take(2000) {
         let (path, body) = request(&intent.steps);
         let begun = control.now();
-        let answer = client.post_keyed(&path, intent.key.as_deref().unwrap(), &body);
+        let key = intent.key.as_deref().unwrap();
+        let answer = once_served(|| client.post_keyed(&path, key, &body));
         let done = Answer::Counted(parts(&answer.ok()));
         assert_eq!(
             answer.header("idempotency-replayed"),
@@ -445,7 +446,7 @@ pub fn verify(client: &mut Client, control: &Control, mut history: History) {
         };
         let steps: Vec<Step> = users.iter().map(one).collect();
         let (begun, (path, body)) = (control.now(), request(&steps));
-        let done = parts(&client.post(&path, &body).ok());
+        let done = parts(&once_served(|| client.post(&path, &body)).ok());
         assert!(
             done.iter().all(|part| !part.counted),
             "a user already counted was counted again"
@@ -462,6 +463,15 @@ pub fn verify(client: &mut Client, control: &Control, mut history: History) {
         });
     }
     claim_exact(client, &history);
+}
+
+/// The answer once writes are served: a fault may strike late, when a table is flushed.
+fn once_served(mut ask: impl FnMut() -> Response) -> Response {
+    eventually("writes are served", PATIENCE, || {
+        let answer = ask();
+        let refused = answer.status == 503 && answer.code() == "read_only";
+        (!refused).then_some(answer)
+    })
 }
 
 /// Claims that the history is that of an exact counter, with the values that are there now.
