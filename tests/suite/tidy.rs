@@ -108,8 +108,7 @@ const RULES: &[Rule] = &[
     Rule {
         name: "sleep in a test",
         instead: "a manual clock, or wait for a condition with a deadline; the one loop that polls for \
-                  a condition says so with a comment `// polls: …` above its sleep, a client that is \
-                  slow on purpose with `// paces: …`",
+                  a condition says so with a comment `// polls: …` above its sleep",
         find: |file| {
             let all: Vec<&str> = file.text.lines().collect();
             lines(file, |at, line| {
@@ -125,7 +124,6 @@ const RULES: &[Rule] = &[
                         .iter()
                         .any(|s| line.contains(s))
                     && !above.contains("// polls:")
-                    && !above.contains("// paces:")
             })
         },
         sample: (
