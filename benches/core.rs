@@ -53,7 +53,10 @@ fn pure(criterion: &mut Criterion) {
     });
     let record = DayRecord::begin(5, 1_795_521_600_000, 7);
     group.bench_function("day record, there and back", |b| {
-        b.iter(|| value::decode_day_record(&value::encode_day_record(black_box(&record))));
+        b.iter(|| {
+            let bytes = value::encode_day_record(black_box(&record), Kind::Sum, Reset::Daily);
+            value::decode_day_record(&bytes)
+        });
     });
     let definition = Definition::default();
     group.bench_function("bounds of one operation", |b| {
@@ -92,6 +95,7 @@ fn table(criterion: &mut Criterion) {
         configured: Vec::new(),
         recent_users: 1000,
         min_free: Some(0),
+        followed_counters: 1000,
         runtimes: 1,
         queue: 100_000,
         metrics: Arc::default(),

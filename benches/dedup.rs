@@ -43,6 +43,7 @@ fn start(dir: &std::path::Path) -> Running {
         configured: vec![(CounterName::parse("dau").unwrap(), unique)],
         recent_users: 1_000_000,
         min_free: Some(0),
+        followed_counters: 1000,
         runtimes: 1,
         queue: 100_000,
         metrics: Arc::default(),

@@ -4,6 +4,7 @@
 //! done elsewhere: here are only arguments, the configuration, and text for people.
 
 mod check;
+mod export;
 mod work;
 
 use std::ffi::OsString;
@@ -13,6 +14,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::calendar::tzdb_version;
+pub use export::{ExportArgs, ExportTarget, HistoryArgs};
+
 use crate::config::{Config, ConfigErrors, Override, Shown, Warning};
 use crate::counter::CounterName;
 
@@ -79,6 +82,27 @@ Examples:
 
 Exit code 3 says that a check found a fault, 78 that the configuration itself is wrong.")]
     Check(ConfigArgs),
+
+    /// Export closed days to a file, or to PostgreSQL
+    #[command(after_help = "\
+Examples:
+  counterd export --date yesterday --to csv --output yesterday.csv
+  counterd export --from 2026-11-01 --to 2026-11-30 --to jsonl --output november.jsonl
+  counterd export --date 2026-11-24 --counter daily_active_users --users --to csv
+  counterd export --date today --include-open --to jsonl
+
+Works through the running server, or on the data directory when none runs. A file is written whole or
+not at all. Exit code 1 when there is no record of the days.")]
+    Export(ExportArgs),
+
+    /// Print the days of a counter
+    #[command(after_help = "\
+Examples:
+  counterd history daily_active_users
+  counterd history total_games_played --from 2026-11-01 --to 2026-11-30
+
+The newest day comes first. Days that have not ended, or were not closed yet, say so.")]
+    History(HistoryArgs),
 
     /// Show the mode of the server, or change it
     #[command(after_help = "\
@@ -288,6 +312,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure>
             let (config, warnings) = args.load()?;
             check::run(&args.file(), &config, &warnings)
         }
+        Command::Export(args) => export::export(&args),
+        Command::History(args) => export::history(&args),
         Command::Mode(args) => work::mode(&args),
         Command::Repair(args) => work::repair(args),
         Command::Recover(args) => work::recover_store(&args),

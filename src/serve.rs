@@ -25,6 +25,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, MinFree, Source, Warning};
 use crate::control::{ControlSocket, Desk};
 use crate::http::{Bound, HttpOptions, HttpServer, Shared, Tokens};
+use crate::lifecycle::{Archivist, ArchivistOptions, Retention};
 use crate::metrics::Metrics;
 use crate::storage::StorageOptions;
 use crate::writer::{Running, StartError, WriterOptions};
@@ -92,6 +93,8 @@ pub fn run(config: &Config, warnings: &[Warning]) -> Result<(), ServeError> {
     let bound = Bound::to(config.server.listen).map_err(anyhow::Error::new)?;
     let running = Running::start(writer_options(config, clock, calendar, &metrics)?)?;
     probe::attach(&metrics, &running);
+    let archivist = Archivist::new(&running, archivist_options(config, &metrics));
+    let archivist = archivist.start().context("the archivist's thread")?;
     let control = ControlSocket::listen(&config.storage.data_dir, Desk::new(&running))
         .context("the control socket in storage.data_dir")?;
     let shared = Shared::new(&running, Arc::clone(&metrics), access_log);
@@ -103,6 +106,7 @@ pub fn run(config: &Config, warnings: &[Warning]) -> Result<(), ServeError> {
     signals.wait_for_end(&http, config.server.drain_timeout);
     let heeded = signals.heed_the_next(config.server.drain_timeout);
     control.end();
+    archivist.end();
     running.stop();
     // What was cut off has lines in the request log too.
     http.end();
@@ -147,10 +151,26 @@ pub fn writer_options(
             MinFree::Auto => None,
             MinFree::Bytes(bytes) => Some(bytes),
         },
+        followed_counters: config.samples.max_counters,
         runtimes: u16::try_from(config.server.workers).context("server.workers")?,
         queue: config.writer.queue,
         metrics: Arc::clone(metrics),
     })
+}
+
+/// What the archivist is started with under this configuration.
+pub fn archivist_options(config: &Config, metrics: &Arc<Metrics>) -> ArchivistOptions {
+    let sample_days = config.samples.retention.as_secs().div_ceil(24 * 60 * 60);
+    ArchivistOptions {
+        retention: Retention {
+            history_days: config.calendar.retention_days,
+            user_days: config.calendar.user_retention_days,
+            max_unexported_days: config.calendar.max_unexported_days,
+            sample_days: u32::try_from(sample_days).unwrap_or(u32::MAX),
+            exports: config.postgres.url.is_some(),
+        },
+        metrics: Arc::clone(metrics),
+    }
 }
 
 /// How the store is opened under this configuration.
@@ -227,6 +247,7 @@ fn http_options(config: &Config) -> anyhow::Result<HttpOptions> {
         body_timeout: server.body_timeout,
         idle_timeout: server.idle_timeout,
         cors_origins: server.cors_origins.clone(),
+        series_range: config.samples.retention,
         tokens: Tokens {
             admin: config.auth.admin_token.clone(),
             write: config.auth.write_token.clone(),

@@ -11,7 +11,8 @@ use clap::CommandFactory;
 use super::{Cli, Failure, ModeArgs, RecoverArgs, RepairArgs, WantedMode, print, tell};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::control::{self, Ask, Desk, Told};
+use crate::control::{self, Ask, Desk, Tell, Told};
+use crate::lifecycle::Archivist;
 use crate::metrics::Metrics;
 use crate::serve::{self, ServeError};
 use crate::storage::DataDirLock;
@@ -41,7 +42,8 @@ pub(super) fn mode(args: &ModeArgs) -> Result<(), Failure> {
         read_only,
         accept_clock: args.accept_clock,
     };
-    let told = control::ask(&config.storage.data_dir, &ask).context("the control socket")?;
+    let told = control::ask(&config.storage.data_dir, &ask, &mut |_| Ok(()));
+    let told = told.context("the control socket")?;
     let told = told.ok_or_else(|| {
         anyhow!(
             "no server has {} open; start one with `counterd serve`",
@@ -50,9 +52,7 @@ pub(super) fn mode(args: &ModeArgs) -> Result<(), Failure> {
     })?;
     match told {
         Told::Mode { causes, since } => print(&mode_text(&causes, since)),
-        Told::Corrupt { .. } | Told::Repaired { .. } | Told::Refused { .. } => {
-            Err(unexpected(told))
-        }
+        other => Err(unexpected(other)),
     }
 }
 
@@ -93,10 +93,7 @@ pub(super) fn repair(args: RepairArgs) -> Result<(), Failure> {
         },
         (Some(_), None) | (None, Some(_)) | (None, None) => Ask::Corrupt,
     };
-    let told = match control::ask(&config.storage.data_dir, &ask).context("the control socket")? {
-        Some(told) => told,
-        None => on_the_store(&config, ask)?,
-    };
+    let told = carry_out(&config, ask, &mut |_| Ok(()))?;
     match told {
         Told::Corrupt { counters } if counters.is_empty() => print("no counter is corrupt\n"),
         Told::Corrupt { counters } => {
@@ -118,34 +115,41 @@ pub(super) fn repair(args: RepairArgs) -> Result<(), Failure> {
         Told::Repaired { value, revision } => print(&format!(
             "repaired: the value is {value}, revision {revision}\n"
         )),
-        Told::Mode { .. } | Told::Refused { .. } => Err(unexpected(told)),
+        other => Err(unexpected(other)),
+    }
+}
+
+/// Has the server do it that has the store open, or does it without one.
+pub(super) fn carry_out(config: &Config, ask: Ask, tell: Tell<'_>) -> Result<Told, Failure> {
+    match control::ask(&config.storage.data_dir, &ask, tell).context("the control socket")? {
+        Some(told) => Ok(told),
+        None => on_the_store(config, ask, tell),
     }
 }
 
 /// Does what the server would, without one.
-fn on_the_store(config: &Config, ask: Ask) -> Result<Told, Failure> {
+fn on_the_store(config: &Config, ask: Ask, tell: Tell<'_>) -> Result<Told, Failure> {
     if !config.storage.data_dir.join("store").exists() {
         let dir = config.storage.data_dir.display();
         return Err(anyhow!("there is no store in {dir}").into());
     }
-    let options = serve::writer_options(
-        config,
-        Arc::new(SystemClock),
-        serve::calendar(config)?,
-        &Arc::new(Metrics::new()),
-    )?;
+    let metrics = Arc::new(Metrics::new());
+    let calendar = serve::calendar(config)?;
+    let options = serve::writer_options(config, Arc::new(SystemClock), calendar, &metrics)?;
     let running = Running::start(options).map_err(ServeError::from)?;
-    let told = Desk::new(&running).answer(ask);
+    // Days that ended while nothing ran are closed first, as a server would.
+    let options = serve::archivist_options(config, &metrics);
+    let caught_up = Archivist::new(&running, options).catch_up();
+    let told = Desk::new(&running).answer(ask, tell);
     running.stop();
-    Ok(told)
+    caught_up.context("closing the days that are over")?;
+    Ok(told.context("the answer could not be passed on")?)
 }
 
-fn unexpected(told: Told) -> Failure {
+pub(super) fn unexpected(told: Told) -> Failure {
     match told {
         Told::Refused { reason } => anyhow!(reason).into(),
-        other @ (Told::Mode { .. } | Told::Corrupt { .. } | Told::Repaired { .. }) => {
-            anyhow!("the server answered something else: {other:?}").into()
-        }
+        other => anyhow!("the server answered something else: {other:?}").into(),
     }
 }
 

@@ -82,17 +82,7 @@ pub fn find(name: &str) -> Option<&'static Key> {
 
 /// What later versions will know, so that a configuration written for them is not half obeyed:
 /// whole sections, or single keys.
-pub(super) const NOT_YET: &[&str] = &[
-    "postgres",
-    "redis",
-    "degraded",
-    "alerts",
-    "limits",
-    "samples",
-    "calendar.retention_days",
-    "calendar.user_retention_days",
-    "calendar.max_unexported_days",
-];
+pub(super) const NOT_YET: &[&str] = &["redis", "degraded", "alerts", "limits"];
 
 /// Whether later versions will know this key, or keys of this section.
 pub(super) fn is_not_yet(name: &str) -> bool {
@@ -197,6 +187,29 @@ pub const KEYS: &[Key] = &[
         "calendar.max_away",
         Shape::Span(HOUR, DAY.saturating_mul(36_500)),
         "\"90d\"",
+    ),
+    key("calendar.retention_days", Shape::Count(7, 36_500), "90"),
+    key("calendar.user_retention_days", Shape::Count(1, 36_500), "7"),
+    key(
+        "calendar.max_unexported_days",
+        Shape::Count(7, 36_500),
+        "30",
+    ),
+    key(
+        "samples.retention",
+        Shape::Span(DAY, DAY.saturating_mul(3650)),
+        "\"14d\"",
+    ),
+    key("samples.max_counters", Shape::Count(0, 100_000), "1000"),
+    without_default("postgres.url", Shape::Secret),
+    without_default("postgres.url_file", Shape::Path),
+    key("postgres.interval", Shape::Span(TENTH, HOUR), "\"10s\""),
+    key("postgres.timeout", Shape::Span(SECOND, HOUR), "\"60s\""),
+    key("postgres.export_users", Shape::Switch, "true"),
+    key(
+        "postgres.unique_users_inline",
+        Shape::Count(0, 1_000_000),
+        "100000",
     ),
     without_default("auth.admin_token", Shape::Secret),
     without_default("auth.admin_token_file", Shape::Path),

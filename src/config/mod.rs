@@ -39,6 +39,10 @@ pub struct Config {
     pub counters: CountersConfig,
     /// `calendar.*`
     pub calendar: CalendarConfig,
+    /// `samples.*`
+    pub samples: SamplesConfig,
+    /// `postgres.*`
+    pub postgres: PostgresConfig,
     /// `auth.*`
     pub auth: AuthConfig,
     /// `log.*`
@@ -148,6 +152,36 @@ pub struct CalendarConfig {
     pub max_clock_jump: Duration,
     /// Longest time after the last commit at which a start believes the wall clock.
     pub max_away: Duration,
+    /// Days for which closed days are kept.
+    pub retention_days: u32,
+    /// Days after its close for which the user ids of a day are kept.
+    pub user_retention_days: u32,
+    /// Days for which a day waits to be exported, at most.
+    pub max_unexported_days: u32,
+}
+
+/// What `series` is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SamplesConfig {
+    /// How long the values at the ends of minutes are kept; whole days.
+    pub retention: Duration,
+    /// Most counters that are followed.
+    pub max_counters: usize,
+}
+
+/// Where history and reports go.
+#[derive(Debug, Clone)]
+pub struct PostgresConfig {
+    /// The connection URL; nothing is exported without one. It holds a password.
+    pub url: Option<SecretString>,
+    /// How often changed values are exported.
+    pub interval: Duration,
+    /// How long one statement may take.
+    pub timeout: Duration,
+    /// Whether user ids are exported.
+    pub export_users: bool,
+    /// Up to so many user ids of a day go into its row.
+    pub unique_users_inline: u64,
 }
 
 /// Who may do what. An unset token: `admin` calls are refused, the others are open.

@@ -15,7 +15,8 @@ use super::mistakes::{ConfigErrors, Report, Source, Warning};
 use super::values::{self, Raw, Value};
 use super::{
     AccessLog, AuthConfig, CalendarConfig, Config, CountersConfig, Engine, LogConfig, LogFormat,
-    LogLevel, MinFree, ServerConfig, StorageConfig, WriterConfig, counters,
+    LogLevel, MinFree, PostgresConfig, SamplesConfig, ServerConfig, StorageConfig, WriterConfig,
+    counters,
 };
 use crate::calendar::{DayStart, MachineZone, machine_zone};
 
@@ -59,6 +60,17 @@ pub(super) fn load(
             recent_users: resolver.size("counters.recent_users"),
         },
         calendar: resolver.calendar(zone),
+        samples: SamplesConfig {
+            retention: resolver.span("samples.retention"),
+            max_counters: resolver.size("samples.max_counters"),
+        },
+        postgres: PostgresConfig {
+            url: resolver.secret("postgres.url", "postgres.url_file"),
+            interval: resolver.span("postgres.interval"),
+            timeout: resolver.span("postgres.timeout"),
+            export_users: resolver.switch("postgres.export_users"),
+            unique_users_inline: resolver.number("postgres.unique_users_inline"),
+        },
         auth: resolver.auth(),
         log: resolver.log(),
         defined_counters: defined,
@@ -118,6 +130,10 @@ impl Resolver {
 
     fn size(&mut self, name: &'static str) -> usize {
         usize::try_from(self.number(name)).unwrap_or(usize::MAX)
+    }
+
+    fn days(&mut self, name: &'static str) -> u32 {
+        u32::try_from(self.number(name)).unwrap_or(u32::MAX)
     }
 
     fn switch(&mut self, name: &'static str) -> bool {
@@ -237,6 +253,9 @@ impl Resolver {
             day_start,
             max_clock_jump: self.span("calendar.max_clock_jump"),
             max_away: self.span("calendar.max_away"),
+            retention_days: self.days("calendar.retention_days"),
+            user_retention_days: self.days("calendar.user_retention_days"),
+            max_unexported_days: self.days("calendar.max_unexported_days"),
         }
     }
 
@@ -282,9 +301,22 @@ impl Resolver {
         }
     }
 
-    /// A token from its key or from the file that its `_file` key names: from the higher layer of
-    /// the two.
     fn token(&mut self, key: &'static str, file_key: &'static str) -> Option<SecretString> {
+        let token = self.secret(key, file_key);
+        if token
+            .as_ref()
+            .is_some_and(|token| token.expose_secret().len() < SHORT_TOKEN)
+        {
+            let text = format!("{key} is short; use at least {SHORT_TOKEN} characters");
+            let place = self.place(key);
+            self.report.warn(place, text);
+        }
+        token
+    }
+
+    /// A secret from its key or from the file that its `_file` key names: from the higher layer of
+    /// the two.
+    fn secret(&mut self, key: &'static str, file_key: &'static str) -> Option<SecretString> {
         let written = self.value(key);
         let file = self.path(file_key);
         let (rank, file_rank) = (self.rank(key), self.rank(file_key));
@@ -299,7 +331,7 @@ impl Resolver {
             (None, Some(_)) => true,
             (Some(_) | None, None) => false,
         };
-        let token = match (from_file, file, written) {
+        match (from_file, file, written) {
             (true, Some(path), _) => {
                 let source = self.place(file_key);
                 let token = read_token(&path).map_err(|error| {
@@ -312,16 +344,7 @@ impl Resolver {
             (_, _, Some(Value::Secret(token))) => Some(token),
             (_, _, Some(_)) => self.misread(key, None),
             (_, _, None) => None,
-        };
-        if token
-            .as_ref()
-            .is_some_and(|token| token.expose_secret().len() < SHORT_TOKEN)
-        {
-            let text = format!("{key} is short; use at least {SHORT_TOKEN} characters");
-            let place = self.place(key);
-            self.report.warn(place, text);
         }
-        token
     }
 
     fn judge_together(&mut self, config: &Config) {

@@ -9,7 +9,8 @@ use secrecy::SecretString;
 use super::values::{Bytes, Span};
 use super::{
     AccessLog, AuthConfig, CalendarConfig, Config, CounterEntry, CountersConfig, Engine, LogConfig,
-    LogFormat, LogLevel, MinFree, ServerConfig, Source, StorageConfig, WriterConfig,
+    LogFormat, LogLevel, MinFree, PostgresConfig, SamplesConfig, ServerConfig, Source,
+    StorageConfig, WriterConfig,
 };
 use crate::counter::Definition;
 
@@ -37,6 +38,8 @@ impl Config {
             storage,
             counters,
             calendar,
+            samples,
+            postgres,
             auth,
             log,
             defined_counters: _,
@@ -47,6 +50,8 @@ impl Config {
         values.extend(storage_values(storage));
         values.extend(counters_values(counters));
         values.extend(calendar_values(calendar));
+        values.extend(samples_values(samples));
+        values.extend(postgres_values(postgres));
         values.extend(auth_values(auth));
         values.extend(log_values(log));
         values
@@ -138,12 +143,55 @@ fn calendar_values(calendar: &CalendarConfig) -> Values {
         day_start,
         max_clock_jump,
         max_away,
+        retention_days,
+        user_retention_days,
+        max_unexported_days,
     } = calendar;
     vec![
         ("calendar.timezone", quoted(timezone)),
         ("calendar.day_start", quoted(day_start)),
         ("calendar.max_clock_jump", quoted(&Span(*max_clock_jump))),
         ("calendar.max_away", quoted(&Span(*max_away))),
+        ("calendar.retention_days", retention_days.to_string()),
+        (
+            "calendar.user_retention_days",
+            user_retention_days.to_string(),
+        ),
+        (
+            "calendar.max_unexported_days",
+            max_unexported_days.to_string(),
+        ),
+    ]
+}
+
+fn samples_values(samples: &SamplesConfig) -> Values {
+    let SamplesConfig {
+        retention,
+        max_counters,
+    } = samples;
+    vec![
+        ("samples.retention", quoted(&Span(*retention))),
+        ("samples.max_counters", max_counters.to_string()),
+    ]
+}
+
+fn postgres_values(postgres: &PostgresConfig) -> Values {
+    let PostgresConfig {
+        url,
+        interval,
+        timeout,
+        export_users,
+        unique_users_inline,
+    } = postgres;
+    vec![
+        ("postgres.url", secret(url)),
+        ("postgres.interval", quoted(&Span(*interval))),
+        ("postgres.timeout", quoted(&Span(*timeout))),
+        ("postgres.export_users", export_users.to_string()),
+        (
+            "postgres.unique_users_inline",
+            unique_users_inline.to_string(),
+        ),
     ]
 }
 

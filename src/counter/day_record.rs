@@ -1,6 +1,6 @@
 //! What is kept of a counter's local day, kept up to date with every change.
 
-use super::{Generation, Millis};
+use super::{Generation, Kind, Millis, Reset};
 
 /// How many events of a day are kept whole; further ones are counted.
 pub const MAX_EVENTS: u32 = 100;
@@ -121,6 +121,25 @@ pub struct Event {
     pub reason: Option<String>,
     /// Which request asked for it.
     pub request_id: Option<String>,
+}
+
+/// A counter's finished day, as history keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClosedDay {
+    /// What kind of counter it was at the end of the day.
+    pub kind: Kind,
+    /// How that counter resets.
+    pub reset: Reset,
+    /// The first instant of the day.
+    pub starts_at: Millis,
+    /// The first instant after it.
+    pub ends_at: Millis,
+    /// For how long of the day the server was away, in milliseconds.
+    pub away_ms: i64,
+    /// What happened in it.
+    pub record: DayRecord,
+    /// The first [`MAX_EVENTS`] events, in order.
+    pub events: Vec<Event>,
 }
 
 #[cfg(test)]

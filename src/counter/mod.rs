@@ -9,7 +9,7 @@ mod identity;
 mod operation;
 mod outcome;
 
-pub use day_record::{DayRecord, Event, EventKind, Extreme, MAX_EVENTS};
+pub use day_record::{ClosedDay, DayRecord, Event, EventKind, Extreme, MAX_EVENTS};
 pub use definition::{
     DEFAULT_MAX, Definition, DefinitionFault, Kind, MAX_DESCRIPTION, OnBound, Reset,
 };

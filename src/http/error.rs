@@ -137,6 +137,8 @@ codes! {
         "Nothing was counted: retry after a short, growing, random pause.";
     OutcomeUnknown = "outcome_unknown", SERVICE_UNAVAILABLE, "Whether it was counted is not known",
         "With an Idempotency-Key retry until 2xx or a 4xx about the counter; without one do not retry what must not count twice.";
+    StoreReopening = "store_reopening", SERVICE_UNAVAILABLE, "The store is being reopened",
+        "Values are served meanwhile; ask for history and series again after `Retry-After` seconds.";
     TooManyConnections = "too_many_connections", SERVICE_UNAVAILABLE, "There are too many connections",
         "Nothing was read: close idle connections and retry after a pause.";
     ShuttingDown = "shutting_down", SERVICE_UNAVAILABLE, "The server is ending",

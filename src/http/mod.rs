@@ -20,6 +20,7 @@ mod listen;
 mod notes;
 mod page;
 mod parse;
+mod past;
 mod read;
 mod request_id;
 mod router;
@@ -36,6 +37,8 @@ use secrecy::SecretString;
 use crate::access_log::AccessLog;
 use crate::current_day::CurrentDay;
 use crate::metrics::Metrics;
+use crate::storage::Reader;
+use crate::storage::expiry::Horizons;
 use crate::writer::{Intake, Mode, Running, Table};
 
 pub use error::Code;
@@ -65,6 +68,8 @@ pub struct HttpOptions {
     pub idle_timeout: Duration,
     /// The origins, besides the server's own, whose pages may call, such as `https://game.example`.
     pub cors_origins: Vec<String>,
+    /// `samples.retention`: how far back a series goes.
+    pub series_range: Duration,
     /// Who may do what.
     pub tokens: Tokens,
 }
@@ -88,6 +93,8 @@ pub struct Shared {
     pub(self) table: Arc<Table>,
     pub(self) mode: Arc<Mode>,
     pub(self) day: Arc<CurrentDay>,
+    pub(self) reader: Reader,
+    pub(self) horizons: Arc<Horizons>,
     pub(self) metrics: Arc<Metrics>,
     pub(self) log: AccessLog,
 }
@@ -100,6 +107,8 @@ impl Shared {
             table: Arc::clone(&writer.table),
             mode: Arc::clone(&writer.mode),
             day: Arc::clone(&writer.day),
+            reader: writer.reader.clone(),
+            horizons: Arc::clone(&writer.horizons),
             metrics,
             log,
         }

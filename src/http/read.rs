@@ -172,7 +172,7 @@ pub(super) async fn list<B>(
     Ok(no_store(reply.finish(HeaderMap::new())))
 }
 
-fn check(call: &Call, parts: &Parts) -> Result<(), Problem> {
+pub(super) fn check(call: &Call, parts: &Parts) -> Result<(), Problem> {
     call.worker
         .options
         .tokens
@@ -180,7 +180,7 @@ fn check(call: &Call, parts: &Parts) -> Result<(), Problem> {
 }
 
 /// The values of these parameters, each at most once, and no others.
-fn query<const N: usize>(
+pub(super) fn query<const N: usize>(
     parts: &Parts,
     known: [&'static str; N],
 ) -> Result<[Option<String>; N], Problem> {
@@ -218,7 +218,7 @@ fn query<const N: usize>(
 }
 
 /// What a counter counts at the moment of `look`, or why it does not.
-fn value(call: &Call, reading: &Reading, look: Look) -> Result<i64, Problem> {
+pub(super) fn value(call: &Call, reading: &Reading, look: Look) -> Result<i64, Problem> {
     match reading.presence {
         Presence::Live => {}
         Presence::Deleted { final_value, at } => return Err(error::deleted(final_value, at)),

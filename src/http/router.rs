@@ -25,7 +25,7 @@ use super::connection::Connection;
 use super::error::{Code, Problem};
 use super::notes::Notes;
 use super::worker::{InFlight, Worker};
-use super::{admin, head, page, read, write};
+use super::{admin, head, page, past, read, write};
 use crate::counter::{Direction, RequestId};
 use crate::metrics::Route;
 
@@ -210,6 +210,14 @@ pub(super) fn router() -> Router {
             "/api/v1/counters/all",
             get(nameless!(Route::List, read::list)),
         )
+        .route(
+            "/api/v1/counter/{name}/history",
+            get(named!(Route::History, past::history)),
+        )
+        .route(
+            "/api/v1/counter/{name}/series",
+            get(named!(Route::Series, past::series)),
+        )
         .route("/api/v1/batch", post(nameless!(Route::Batch, write::batch)))
         .route("/livez", get(nameless!(Route::Livez, page::livez)))
         .route("/readyz", get(nameless!(Route::Readyz, page::readyz)))
@@ -300,6 +308,8 @@ fn route_at(path: &str) -> Route {
         "/api/v1/counter/{name}/adjust" => Route::Adjust,
         "/api/v1/counters" => Route::ReadMany,
         "/api/v1/counters/all" => Route::List,
+        "/api/v1/counter/{name}/history" => Route::History,
+        "/api/v1/counter/{name}/series" => Route::Series,
         "/api/v1/batch" => Route::Batch,
         "/livez" => Route::Livez,
         "/readyz" => Route::Readyz,

@@ -91,6 +91,7 @@ fn writer_options(dir: &Path, clock: &Arc<ManualClock>, metrics: &Arc<Metrics>) 
         ],
         recent_users: 100,
         min_free: Some(1 << 20),
+        followed_counters: 1000,
         runtimes: 2,
         queue: 10_000,
         metrics: Arc::clone(metrics),
@@ -122,6 +123,7 @@ impl Bench {
             body_timeout: PATIENCE,
             idle_timeout: PATIENCE,
             cors_origins: vec!["https://game.example".to_owned()],
+            series_range: Duration::from_secs(14 * 24 * 3600),
             tokens: Tokens {
                 admin: Some("the-admin".to_owned().into()),
                 ..Tokens::default()

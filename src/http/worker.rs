@@ -282,6 +282,8 @@ fn is_api(route: Route) -> bool {
         | Route::Read
         | Route::ReadMany
         | Route::List
+        | Route::History
+        | Route::Series
         | Route::Batch
         | Route::Reset
         | Route::Adjust

@@ -54,6 +54,10 @@ closed_set! {
         ReadMany = "read_many",
         /// `GET /api/v1/counters/all`
         List = "list",
+        /// `GET /api/v1/counter/{name}/history`
+        History = "history",
+        /// `GET /api/v1/counter/{name}/series`
+        Series = "series",
         /// `POST /api/v1/batch`
         Batch = "batch",
         /// `POST /api/v1/counter/{name}/reset`

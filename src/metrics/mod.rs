@@ -9,6 +9,7 @@
 //! asked; counter names, user ids and whatever else strangers choose, which never become a label.
 
 mod labels;
+mod past;
 mod process;
 mod shard;
 mod state;
@@ -23,6 +24,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 pub use labels::{FilterDecision, LogKind, OperationResult, ReadOnlyCause, Route, Status};
+pub use past::PastMetrics;
 pub use shard::{LATENCY_BOUNDS_US, Shard};
 pub use state::{CommitMetrics, FloatGauge, LogMetrics, StateMetrics};
 pub use store::{StoreFigure, StoreProbe, StoreSample};
@@ -44,6 +46,8 @@ pub struct Metrics {
     pub state: StateMetrics,
     /// What the logs lost.
     pub log: LogMetrics,
+    /// The archivist's.
+    pub past: PastMetrics,
 }
 
 impl Metrics {
@@ -61,6 +65,7 @@ impl Metrics {
         let commits = CommitMetrics::register(&mut registry);
         let state = StateMetrics::register(&mut registry);
         let log = LogMetrics::register(&mut registry);
+        let past = PastMetrics::register(&mut registry);
         registry.register_collector(Box::new(shards.clone()));
         registry.register_collector(Box::new(store.clone()));
         registry.register_collector(Box::new(process::Process));
@@ -72,6 +77,7 @@ impl Metrics {
             commits,
             state,
             log,
+            past,
         }
     }
 

@@ -8,16 +8,67 @@ use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use rocksdb::CompactionDecision;
 
+use super::batch::Batch;
+use super::error::ReadError;
 use super::keys::{self, Bucket};
+use super::schema::Family;
+use super::tables::Tables;
 use crate::seeded::bug;
+
+/// Families whose records end with a local day. Their bounds stand in `meta`, one record each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Daily {
+    /// [`Family::Days`]: until the day is in history.
+    Days,
+    /// [`Family::Dedup`].
+    Dedup,
+    /// [`Family::Samples`].
+    Samples,
+    /// [`Family::History`].
+    History,
+}
+
+impl Daily {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Days, Self::Dedup, Self::Samples, Self::History];
+
+    /// The family.
+    pub const fn family(self) -> Family {
+        match self {
+            Self::Days => Family::Days,
+            Self::Dedup => Family::Dedup,
+            Self::Samples => Family::Samples,
+            Self::History => Family::History,
+        }
+    }
+
+    const fn key(self) -> &'static [u8] {
+        match self {
+            Self::Days => b"horizon|days",
+            Self::Dedup => b"horizon|dedup",
+            Self::Samples => b"horizon|samples",
+            Self::History => b"horizon|history",
+        }
+    }
+
+    /// The day of a record's key; none if it cannot be read.
+    fn day_in(self, key: &[u8]) -> Option<i32> {
+        match self {
+            Self::Days | Self::Dedup | Self::Samples => keys::leading_day(key),
+            Self::History => keys::trailing_day(key),
+        }
+    }
+}
+
+/// Key in `meta` of the bucket below which idempotency records may go.
+const IDEMPOTENCY_KEY: &[u8] = b"horizon|idempotency";
 
 /// The bounds below which a record may be dropped, each stored in `meta` before it is published
 /// here, and what the filters did. All start at the minimum: nothing is dropped.
 #[derive(Debug)]
 pub struct Horizons {
     idempotency: AtomicU32,
-    days: AtomicI32,
-    dedup: AtomicI32,
+    daily: [AtomicI32; Daily::ALL.len()],
     /// Records dropped by a filter.
     pub dropped: AtomicU64,
     /// Records kept because their key could not be read.
@@ -28,8 +79,7 @@ impl Default for Horizons {
     fn default() -> Self {
         Self {
             idempotency: AtomicU32::new(Bucket::MIN),
-            days: AtomicI32::new(i32::MIN),
-            dedup: AtomicI32::new(i32::MIN),
+            daily: [const { AtomicI32::new(i32::MIN) }; Daily::ALL.len()],
             dropped: AtomicU64::new(0),
             undecodable: AtomicU64::new(0),
         }
@@ -37,14 +87,72 @@ impl Default for Horizons {
 }
 
 impl Horizons {
+    /// Forgets all bounds: before another handle is opened, whose store may be an older one.
+    pub fn forget(&self) {
+        self.idempotency.store(Bucket::MIN, Ordering::Release);
+        for bound in &self.daily {
+            bound.store(i32::MIN, Ordering::Release);
+        }
+    }
+
+    /// Publishes what is stored. A record that cannot be read publishes nothing.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn load(&self, tables: &Tables) -> Result<(), ReadError> {
+        if let Some(bytes) = tables.get(Family::Meta, IDEMPOTENCY_KEY)?
+            && let Ok(bytes) = <[u8; 4]>::try_from(&bytes[..])
+        {
+            self.publish_idempotency(Bucket::from_be_bytes(bytes));
+        }
+        for daily in Daily::ALL {
+            if let Some(bytes) = tables.get(Family::Meta, daily.key())?
+                && let Ok(bytes) = <[u8; 4]>::try_from(&bytes[..])
+            {
+                self.publish(daily, i32::from_be_bytes(bytes));
+            }
+        }
+        Ok(())
+    }
+
     /// Buckets of idempotency records below this may go.
     pub fn idempotency(&self) -> Bucket {
         self.idempotency.load(Ordering::Acquire)
     }
 
+    /// Adds the horizon of idempotency records to a batch.
+    pub fn put_idempotency(batch: &mut Batch, bucket: Bucket) {
+        batch.put(Family::Meta, IDEMPOTENCY_KEY, &bucket.to_be_bytes());
+    }
+
     /// Publishes the horizon of idempotency records. It must be on disk before.
     pub fn publish_idempotency(&self, bucket: Bucket) {
         self.idempotency.fetch_max(bucket, Ordering::AcqRel);
+    }
+
+    /// Records of days below this may go.
+    pub fn day(&self, daily: Daily) -> i32 {
+        self.bound(daily).load(Ordering::Acquire)
+    }
+
+    /// Adds the horizon of a family to a batch.
+    pub fn put(batch: &mut Batch, daily: Daily, day: i32) {
+        batch.put(Family::Meta, daily.key(), &day.to_be_bytes());
+    }
+
+    /// Publishes the horizon of a family. It must be on disk before.
+    pub fn publish(&self, daily: Daily, day: i32) {
+        self.bound(daily).fetch_max(day, Ordering::AcqRel);
+    }
+
+    fn bound(&self, daily: Daily) -> &AtomicI32 {
+        let [days, dedup, samples, history] = &self.daily;
+        match daily {
+            Daily::Days => days,
+            Daily::Dedup => dedup,
+            Daily::Samples => samples,
+            Daily::History => history,
+        }
     }
 
     fn judge(&self, expired: Option<bool>) -> CompactionDecision {
@@ -74,25 +182,16 @@ pub fn idempotency_filter(
     }
 }
 
-/// The filter of the family `days`.
-pub fn days_filter(
+/// The filter of a family whose records end with a day.
+pub fn daily_filter(
     horizons: &Arc<Horizons>,
+    daily: Daily,
 ) -> impl FnMut(u32, &[u8], &[u8]) -> CompactionDecision + Send + use<> {
     let horizons = Arc::clone(horizons);
     move |_level, key, _value| {
-        let bound = horizons.days.load(Ordering::Acquire);
-        horizons.judge(keys::leading_day(key).map(|day| day < bound))
-    }
-}
-
-/// The filter of the family `dedup`.
-pub fn dedup_filter(
-    horizons: &Arc<Horizons>,
-) -> impl FnMut(u32, &[u8], &[u8]) -> CompactionDecision + Send + use<> {
-    let horizons = Arc::clone(horizons);
-    move |_level, key, _value| {
-        let bound = horizons.dedup.load(Ordering::Acquire);
-        horizons.judge(keys::leading_day(key).map(|day| day < bound))
+        let late = i32::from(bug("horizon_off_by_one"));
+        let bound = horizons.day(daily).saturating_add(late);
+        horizons.judge(daily.day_in(key).map(|day| day < bound))
     }
 }
 
@@ -112,16 +211,25 @@ mod tests {
             b"\0\0\0\0k",
             b""
         )));
-        assert!(!removed(&days_filter(&horizons)(
-            0,
-            &keys::day_prefix(i32::MIN),
-            b""
-        )));
-        assert!(!removed(&dedup_filter(&horizons)(
-            0,
-            &keys::day_prefix(-1),
-            b""
-        )));
+        for daily in Daily::ALL {
+            let day = keys::day_prefix(i32::MIN);
+            assert!(!removed(&daily_filter(&horizons, daily)(0, &day, b"")));
+        }
+    }
+
+    #[test]
+    fn a_day_below_the_horizon_goes_and_the_horizon_itself_stays() {
+        for daily in Daily::ALL {
+            let horizons = Arc::new(Horizons::default());
+            horizons.publish(daily, 100);
+            let mut filter = daily_filter(&horizons, daily);
+            let mut gone = |day: i32| removed(&filter(0, &keys::day_prefix(day), b""));
+            assert_eq!(
+                (gone(99), gone(100), gone(101)),
+                (true, false, false),
+                "{daily:?}"
+            );
+        }
     }
 
     #[test]

@@ -7,6 +7,10 @@
 //!                         day | len(name) u8 | name | index u8  its events, in order
 //! dedup                   day | generation u64 | user id
 //! idempotency             bucket u32 | key
+//! history                 len(name) u8 | name | day            a closed day
+//! samples                 day | len(name) u8 | name | minute u32
+//!                         day | 0 u8 | minute u32              the server was there
+//! meta                    "away|" | day                        how long it was not
 //! ```
 //! A day is `i32 ^ 0x8000_0000` in four bytes, so that days before 1970 sort before those after.
 
@@ -24,6 +28,10 @@ const MAX_NAME: usize = CounterName::MAX_LEN;
 
 fn sortable(day: i32) -> [u8; 4] {
     (day.cast_unsigned() ^ 0x8000_0000).to_be_bytes()
+}
+
+fn unsortable(bytes: [u8; 4]) -> i32 {
+    (u32::from_be_bytes(bytes) ^ 0x8000_0000).cast_signed()
 }
 
 /// Key of a counter in `definitions` and `counters`.
@@ -54,15 +62,14 @@ pub fn event(day: Day, name: &CounterName, index: u8) -> Vec<u8> {
     key
 }
 
-/// The prefix of all records of a day in `days` and `dedup`.
+/// The prefix of all records of a day in `days`, `dedup` and `samples`.
 pub fn day_prefix(day: i32) -> [u8; 4] {
     sortable(day)
 }
 
-/// The day that a key of `days` or `dedup` begins with; none if it is too short.
+/// The day that a key of `days`, `dedup` or `samples` begins with; none if it is too short.
 pub fn leading_day(key: &[u8]) -> Option<i32> {
-    let bytes: [u8; 4] = key.get(..4)?.try_into().ok()?;
-    Some((u32::from_be_bytes(bytes) ^ 0x8000_0000).cast_signed())
+    key.first_chunk().copied().map(unsortable)
 }
 
 /// The counter and event index (none for the record itself) of a key of `days`.
@@ -100,6 +107,52 @@ pub fn idempotency_into(key: &mut Vec<u8>, bucket: Bucket, client_key: &str) {
     key.clear();
     key.extend_from_slice(&bucket.to_be_bytes());
     key.extend_from_slice(client_key.as_bytes());
+}
+
+/// Key of a counter's closed day in `history`.
+pub fn history(name: &CounterName, day: Day) -> Vec<u8> {
+    let mut key = counter(name);
+    key.extend_from_slice(&sortable(day.days()));
+    key
+}
+
+/// The counter and the day in a key of `history`; none if it is not one.
+pub fn history_entry(key: &[u8]) -> Option<(CounterName, Day)> {
+    let (name, rest) = split_name(key)?;
+    let day: [u8; 4] = rest.try_into().ok()?;
+    Some((name, Day::from_days(unsortable(day)).ok()?))
+}
+
+/// The day in a key of `history`; none if it is too short.
+pub fn trailing_day(key: &[u8]) -> Option<i32> {
+    key.last_chunk().copied().map(unsortable)
+}
+
+/// Key of the value that a counter had at the end of a minute (minutes since 1970).
+pub fn sample(day: Day, name: &CounterName, minute: u32) -> Vec<u8> {
+    let mut key = day_record(day, name);
+    key.extend_from_slice(&minute.to_be_bytes());
+    key
+}
+
+/// Key of the record that the server was there in a minute (minutes since 1970).
+pub fn presence(day: Day, minute: u32) -> [u8; 9] {
+    let [a, b, c, d] = sortable(day.days());
+    let [e, f, g, h] = minute.to_be_bytes();
+    [a, b, c, d, 0, e, f, g, h]
+}
+
+/// The minute in a key of `samples`; none if it is too short.
+pub fn trailing_minute(key: &[u8]) -> Option<u32> {
+    key.last_chunk().copied().map(u32::from_be_bytes)
+}
+
+/// The prefix in `meta` of how long the server was away in a day.
+pub const AWAY_PREFIX: &[u8] = b"away|";
+
+/// Key in `meta` of how long the server was away in a day.
+pub fn away(day: Day) -> Vec<u8> {
+    [AWAY_PREFIX, &sortable(day.days())].concat()
 }
 
 /// The bucket that a key of `idempotency` begins with; none if it is too short.
@@ -149,6 +202,14 @@ mod tests {
         assert_eq!(key, b"\x80\x00\x51\x2d\x00\x00\x00\x00\x00\x00\x01\x02u1");
         dedup_into(&mut key, NEVER, 1, "");
         assert_eq!(key, b"\xff\xff\xff\xff\x00\x00\x00\x00\x00\x00\x00\x01");
+        let day = Day::from_days(20781).unwrap();
+        assert_eq!(history(&name("ab"), day), b"\x02ab\x80\x00\x51\x2d");
+        assert_eq!(
+            sample(day, &name("ab"), 258),
+            b"\x80\x00\x51\x2d\x02ab\x00\x00\x01\x02"
+        );
+        assert_eq!(presence(day, 258), *b"\x80\x00\x51\x2d\x00\x00\x00\x01\x02");
+        assert_eq!(away(day), b"away|\x80\x00\x51\x2d");
         idempotency_into(&mut key, 3, "k-1");
         assert_eq!(key, b"\x00\x00\x00\x03k-1");
     }
@@ -166,6 +227,12 @@ mod tests {
         assert_eq!(leading_day(&day_prefix(-5)), Some(-5));
         assert!(day_prefix(-5) < day_prefix(0) && day_prefix(0) < day_prefix(NEVER));
         assert_eq!(dedup_generation(&dedup_prefix(4, 99)), Some(99));
+        let day = Day::from_days(20781).unwrap();
+        let key = history(&name("ab"), day);
+        assert_eq!(history_entry(&key), Some((name("ab"), day)));
+        assert_eq!(history_entry(&key[..key.len() - 1]), None);
+        assert_eq!(trailing_day(&key), Some(20781));
+        assert_eq!(trailing_minute(&presence(day, 7)), Some(7));
         assert_eq!(leading_bucket(b"\x00\x00\x01\x00k"), Some(256));
         assert_eq!(leading_bucket(b"\x00"), None);
     }

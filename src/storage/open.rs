@@ -111,6 +111,8 @@ pub(super) fn open(
 ) -> Result<Store, OpenError> {
     let paths = Paths::new(lock.data_dir());
     let reserve = Reserve::new(lock.data_dir(), options.reserve)?;
+    // Compactions may begin while the store opens: they drop nothing by another handle's bounds.
+    horizons.forget();
     let schema = Schema::new(
         options.memory,
         wal_limit(reserve.bytes()),
@@ -135,6 +137,7 @@ pub(super) fn reopen(
 ) -> Result<(Store, Landed), OpenError> {
     let paths = Paths::new(lock.data_dir());
     let reserve = Reserve::new(lock.data_dir(), options.reserve)?;
+    horizons.forget();
     let schema = Schema::new(
         options.memory,
         wal_limit(reserve.bytes()),
@@ -419,6 +422,13 @@ fn finish(
             detail: format!("read up to {sequence}, but opened for writing up to {opened}"),
         });
     }
+    schema
+        .horizons()
+        .load(&tables)
+        .map_err(|error| OpenError::Failed {
+            dir: paths.db.clone(),
+            detail: error.to_string(),
+        })?;
     let live = files::live(&paths.db)?;
     files::sync_file(&files::manifest_path(&paths.db, live.manifest.number))?;
     let mut acked = Acked::resume(&paths.acked, turn, mark)?;

@@ -366,7 +366,7 @@ impl Tally {
                 self.highest_day = self.highest_day.max(day);
                 value::decode_day_record(value)
                     .ok()
-                    .map(|record| record.generation)
+                    .map(|(record, _)| record.generation)
             }
             Family::Dedup => keys::dedup_generation(key),
             Family::Idempotency => {
@@ -375,11 +375,10 @@ impl Tally {
                     .ok()
                     .map(|kept| revision_of(&kept.outcome))
             }
-            Family::Meta
-            | Family::Definitions
-            | Family::History
-            | Family::Samples
-            | Family::Windows => None,
+            Family::History => value::decode_closed_day(value)
+                .ok()
+                .map(|day| day.record.generation),
+            Family::Meta | Family::Definitions | Family::Samples | Family::Windows => None,
         };
         self.revision = self.revision.max(revision.unwrap_or(0));
     }

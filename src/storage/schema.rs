@@ -14,7 +14,7 @@ use rocksdb::{
     DEFAULT_COLUMN_FAMILY_NAME, Options, WriteBufferManager,
 };
 
-use super::expiry::{self, Horizons};
+use super::expiry::{self, Daily, Horizons};
 use super::merge;
 
 /// Version of families, keys and values. A store of another version is refused.
@@ -37,8 +37,8 @@ const DAY_SECONDS: u64 = 24 * 60 * 60;
 
 /// A column family: one kind of record.
 ///
-/// `history`, `samples` and `windows` hold nothing yet. They are made with the store all the same,
-/// so that a later version fills them without another format.
+/// `windows` holds nothing yet. It is made with the store all the same, so that a later version fills
+/// it without another format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Family {
     /// Versions, epoch, zone, last revision, highest day, store time, horizons.
@@ -148,6 +148,11 @@ impl Schema {
         }
     }
 
+    /// The bounds that the compaction filters go by.
+    pub fn horizons(&self) -> &Horizons {
+        &self.horizons
+    }
+
     /// The cache that blocks, filters, indexes and memtables are charged to.
     pub fn cache(&self) -> &Cache {
         &self.cache
@@ -234,13 +239,19 @@ impl Schema {
             }
             Family::Days => {
                 let mut options = self.plain(4 * MIB);
-                options.set_compaction_filter("days", expiry::days_filter(&self.horizons));
+                options.set_compaction_filter(
+                    "days",
+                    expiry::daily_filter(&self.horizons, Daily::Days),
+                );
                 options.set_periodic_compaction_seconds(7 * DAY_SECONDS);
                 options
             }
             Family::Dedup => {
                 let mut options = self.looked_up();
-                options.set_compaction_filter("dedup", expiry::dedup_filter(&self.horizons));
+                options.set_compaction_filter(
+                    "dedup",
+                    expiry::daily_filter(&self.horizons, Daily::Dedup),
+                );
                 options
             }
             Family::Idempotency => {
@@ -257,9 +268,23 @@ impl Schema {
                 let mut table = self.table(16 * KIB);
                 table.set_bloom_filter(10.0, false);
                 options.set_block_based_table_factory(&table);
+                options.set_compaction_filter(
+                    "history",
+                    expiry::daily_filter(&self.horizons, Daily::History),
+                );
+                options.set_periodic_compaction_seconds(7 * DAY_SECONDS);
                 options
             }
-            Family::Samples | Family::Windows => self.plain(4 * MIB),
+            Family::Samples => {
+                let mut options = self.plain(4 * MIB);
+                options.set_compaction_filter(
+                    "samples",
+                    expiry::daily_filter(&self.horizons, Daily::Samples),
+                );
+                options.set_periodic_compaction_seconds(7 * DAY_SECONDS);
+                options
+            }
+            Family::Windows => self.plain(4 * MIB),
         }
     }
 

@@ -320,6 +320,14 @@ impl Drop for Store {
 }
 
 impl Tables {
+    /// Moves history, and all that belongs with it, from the log into tables.
+    ///
+    /// # Errors
+    /// When RocksDB cannot write them; the writer finds that out by itself, too.
+    pub fn flush_history(&self) -> Result<(), ReadError> {
+        Ok(self.flush()?)
+    }
+
     pub(super) fn flush(&self) -> Result<(), rocksdb::Error> {
         let handles: Vec<_> = Family::ALL
             .into_iter()

@@ -10,9 +10,7 @@ use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::{Decode, Encode};
 
 use crate::calendar::Day;
-use crate::counter::{
-    Applied, DayRecord, Definition, Event, EventKind, Extreme, Gone, Kind, OnBound, Outcome, Reset,
-};
+use crate::counter::{Applied, Definition, Gone, Kind, OnBound, Outcome, Reset};
 
 /// No record may ask for more memory than this when it is read, in bytes.
 const MAX_RECORD: usize = 1024 * 1024;
@@ -119,42 +117,6 @@ struct CounterV1 {
 }
 
 #[derive(Encode, Decode)]
-struct DayRecordV1 {
-    opening: i64,
-    last: i64,
-    peak: i64,
-    peak_at: i64,
-    low: i64,
-    low_at: i64,
-    increments: u128,
-    decrements: u128,
-    operations: u64,
-    generation: u64,
-    generations: u32,
-    events: u32,
-}
-
-#[derive(Encode, Decode)]
-enum EventKindV1 {
-    Creation,
-    Reset,
-    Adjust,
-    Delete,
-    Expiry,
-    Repair,
-}
-
-#[derive(Encode, Decode)]
-struct EventV1 {
-    kind: EventKindV1,
-    at: i64,
-    before: i64,
-    after: i64,
-    reason: Option<String>,
-    request_id: Option<String>,
-}
-
-#[derive(Encode, Decode)]
 struct AppliedV1 {
     current_value: i64,
     counted: bool,
@@ -232,92 +194,6 @@ pub fn decode_counter(bytes: &[u8]) -> Result<(Definition, Option<Gone>), Undeco
     Ok((definition, gone))
 }
 
-/// Bytes of a day record.
-pub fn encode_day_record(record: &DayRecord) -> Vec<u8> {
-    encode(DayRecordV1 {
-        opening: record.opening,
-        last: record.last,
-        peak: record.peak.value,
-        peak_at: record.peak.at,
-        low: record.low.value,
-        low_at: record.low.at,
-        increments: record.increments,
-        decrements: record.decrements,
-        operations: record.operations,
-        generation: record.generation,
-        generations: record.generations,
-        events: record.events,
-    })
-}
-
-/// Reads a day record.
-///
-/// # Errors
-/// When it is not one.
-pub fn decode_day_record(bytes: &[u8]) -> Result<DayRecord, Undecodable> {
-    let stored: DayRecordV1 = decode(bytes)?;
-    Ok(DayRecord {
-        opening: stored.opening,
-        last: stored.last,
-        peak: Extreme {
-            value: stored.peak,
-            at: stored.peak_at,
-        },
-        low: Extreme {
-            value: stored.low,
-            at: stored.low_at,
-        },
-        increments: stored.increments,
-        decrements: stored.decrements,
-        operations: stored.operations,
-        generation: stored.generation,
-        generations: stored.generations,
-        events: stored.events,
-    })
-}
-
-/// Bytes of an event of a day record.
-pub fn encode_event(event: &Event) -> Vec<u8> {
-    encode(EventV1 {
-        kind: match event.kind {
-            EventKind::Creation => EventKindV1::Creation,
-            EventKind::Reset => EventKindV1::Reset,
-            EventKind::Adjust => EventKindV1::Adjust,
-            EventKind::Delete => EventKindV1::Delete,
-            EventKind::Expiry => EventKindV1::Expiry,
-            EventKind::Repair => EventKindV1::Repair,
-        },
-        at: event.at,
-        before: event.before,
-        after: event.after,
-        reason: event.reason.clone(),
-        request_id: event.request_id.clone(),
-    })
-}
-
-/// Reads an event of a day record.
-///
-/// # Errors
-/// When it is not one.
-pub fn decode_event(bytes: &[u8]) -> Result<Event, Undecodable> {
-    let stored: EventV1 = decode(bytes)?;
-    Ok(Event {
-        kind: match stored.kind {
-            EventKindV1::Creation => EventKind::Creation,
-            EventKindV1::Reset => EventKind::Reset,
-            EventKindV1::Adjust => EventKind::Adjust,
-            EventKindV1::Delete => EventKind::Delete,
-            EventKindV1::Expiry => EventKind::Expiry,
-            EventKindV1::Repair => EventKind::Repair,
-        },
-        at: stored.at,
-        before: stored.before,
-        after: stored.after,
-        reason: stored.reason,
-        request_id: stored.request_id,
-    })
-}
-
 /// Bytes of what is kept under an idempotency key.
 pub fn encode_kept(fingerprint: u128, outcome: &Outcome) -> Vec<u8> {
     encode(KeptV1 {
@@ -342,7 +218,11 @@ pub fn decode_kept(bytes: &[u8]) -> Result<Kept, Undecodable> {
 }
 
 fn encode(record: impl Encode) -> Vec<u8> {
-    let mut bytes = vec![VERSION];
+    encode_as(VERSION, record)
+}
+
+fn encode_as(version: u8, record: impl Encode) -> Vec<u8> {
+    let mut bytes = vec![version];
     // Writing into a Vec fails for no record of this file: none has a custom encoder.
     let written = bincode::encode_into_std_write(record, &mut bytes, CONFIG);
     debug_assert!(written.is_ok());
@@ -350,9 +230,14 @@ fn encode(record: impl Encode) -> Vec<u8> {
 }
 
 fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, Undecodable> {
-    let (&VERSION, rest) = bytes.split_first().ok_or(Undecodable)? else {
+    decode_as(VERSION, bytes)
+}
+
+fn decode_as<T: Decode<()>>(version: u8, bytes: &[u8]) -> Result<T, Undecodable> {
+    let (&found, rest) = bytes.split_first().ok_or(Undecodable)?;
+    if found != version {
         return Err(Undecodable);
-    };
+    }
     let (record, consumed) = bincode::decode_from_slice(rest, CONFIG).map_err(|_| Undecodable)?;
     if consumed == rest.len() {
         Ok(record)
@@ -361,14 +246,30 @@ fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, Undecodable> {
     }
 }
 
+impl From<Kind> for KindV1 {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Gauge => Self::Gauge,
+            Kind::Sum => Self::Sum,
+            Kind::Unique => Self::Unique,
+        }
+    }
+}
+
+impl From<KindV1> for Kind {
+    fn from(stored: KindV1) -> Self {
+        match stored {
+            KindV1::Gauge => Self::Gauge,
+            KindV1::Sum => Self::Sum,
+            KindV1::Unique => Self::Unique,
+        }
+    }
+}
+
 impl From<&Definition> for DefinitionV1 {
     fn from(definition: &Definition) -> Self {
         Self {
-            kind: match definition.kind {
-                Kind::Gauge => KindV1::Gauge,
-                Kind::Sum => KindV1::Sum,
-                Kind::Unique => KindV1::Unique,
-            },
+            kind: definition.kind.into(),
             daily: definition.reset == Reset::Daily,
             min: definition.min,
             max: definition.max,
@@ -382,11 +283,7 @@ impl From<&Definition> for DefinitionV1 {
 impl From<DefinitionV1> for Definition {
     fn from(stored: DefinitionV1) -> Self {
         Self {
-            kind: match stored.kind {
-                KindV1::Gauge => Kind::Gauge,
-                KindV1::Sum => Kind::Sum,
-                KindV1::Unique => Kind::Unique,
-            },
+            kind: stored.kind.into(),
             reset: if stored.daily {
                 Reset::Daily
             } else {
@@ -518,6 +415,13 @@ fn period(days: Option<i32>) -> Result<Option<Day>, Undecodable> {
         .transpose()
         .map_err(|_| Undecodable)
 }
+
+mod day;
+
+pub use day::{
+    decode_closed_day, decode_day_record, decode_event, decode_sample, encode_closed_day,
+    encode_day_record, encode_event, encode_sample, keep_unreadable_day,
+};
 
 #[cfg(test)]
 mod tests;

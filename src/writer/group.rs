@@ -10,6 +10,7 @@ use crate::storage::ReadError;
 use crate::storage::keys::Bucket;
 
 use super::ledger::{Index, Ledger};
+use super::minutes::MinuteRecords;
 
 /// What is on disk and not in the ledger.
 pub(super) trait Lookups {
@@ -73,6 +74,8 @@ pub(super) struct Group {
     pub(super) ended: Vec<Generation>,
     /// Names to take out once the group is on disk.
     pub(super) forgotten: Vec<Index>,
+    /// What the minute that ended leaves.
+    pub(super) minutes: MinuteRecords,
     /// Increments and decrements that counted.
     pub(super) counted: u64,
     /// Batches so far.
@@ -101,6 +104,7 @@ impl Group {
             events: Vec::new(),
             ended: Vec::new(),
             forgotten: Vec::new(),
+            minutes: MinuteRecords::default(),
             counted: 0,
             batches: 0,
         }
@@ -109,6 +113,7 @@ impl Group {
     /// Whether it changes nothing, so that nothing has to be written.
     pub(super) fn is_empty(&self, ledger: &Ledger) -> bool {
         self.kept.is_empty()
+            && self.minutes.is_empty()
             && self.forgotten.is_empty()
             && !self
                 .touched

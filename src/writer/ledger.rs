@@ -46,6 +46,8 @@ pub(super) struct Entry {
     pub(super) configured: bool,
     /// The group that last touched it.
     pub(super) touched: u64,
+    /// The revision of its last sample in `series`; none while it is not followed there.
+    pub(super) sampled: Option<Revision>,
     /// The batch that last journaled it.
     pub(super) journaled: u64,
     pub(super) state: EntryState,
@@ -235,7 +237,7 @@ impl Ledger {
                 && let Some(entry) = self.entries.get_mut(index as usize)
             {
                 match value::decode_day_record(bytes) {
-                    Ok(record) => entry.state.day = Some((day, record)),
+                    Ok((record, _)) => entry.state.day = Some((day, record)),
                     Err(_) => {
                         tracing::error!(counter = %entry.name, %day, "the day record cannot be read: `counterd repair`");
                         entry.state.life = Life::Corrupt;
@@ -311,6 +313,7 @@ impl Ledger {
             name: name.clone(),
             configured: false,
             touched: 0,
+            sampled: None,
             journaled: 0,
             state: EntryState::absent(),
         };
@@ -338,6 +341,11 @@ impl Ledger {
             entry.state = EntryState::absent();
             self.free.push(index);
         }
+    }
+
+    /// The places of all counters, also of those that went.
+    pub(super) fn indices(&self) -> impl Iterator<Item = Index> + use<> {
+        0..self.entries.len() as Index
     }
 
     /// All counters that are there, live or not.

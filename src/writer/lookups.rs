@@ -192,7 +192,7 @@ impl Lookups for StoreLookups<'_> {
             .tables
             .get(Family::Days, &keys::day_record(day, counter))?;
         let record = bytes
-            .map(|bytes| value::decode_day_record(&bytes))
+            .map(|bytes| value::decode_day_record(&bytes).map(|(record, _)| record))
             .transpose();
         Ok(record.unwrap_or_else(|_| {
             tracing::error!(%counter, %day, "the day record cannot be read; it begins anew");

@@ -5,11 +5,14 @@
 //! Kept out: HTTP, configuration files, and the layout of what is stored (`storage`).
 
 mod administer;
+mod away;
+mod chore;
 mod filter;
 mod fold;
 mod group;
 mod ledger;
 mod lookups;
+mod minutes;
 mod mode;
 mod options;
 mod queue;
@@ -21,6 +24,8 @@ mod space;
 mod table;
 mod upkeep;
 
+pub use away::away_ms;
+pub use chore::Chore;
 pub use mode::{Cause, Mode, ModeState};
 pub use options::{StartError, WriterOptions};
 pub use queue::{Intake, Ticket};

@@ -34,6 +34,8 @@ pub struct WriterOptions {
     pub recent_users: usize,
     /// `storage.min_free`, in bytes; none: as the file system suggests.
     pub min_free: Option<u64>,
+    /// `samples.max_counters`: how many counters `series` follows at most.
+    pub followed_counters: usize,
     /// How many runtimes submit.
     pub runtimes: u16,
     /// `writer.queue`: operations that may be under way.

@@ -23,6 +23,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::chore::{Chore, WaitingChore};
 use super::{Answer, Failure, Request};
 
 /// What the writer sends back.
@@ -46,6 +47,8 @@ pub(super) enum ReplyTo {
 pub struct Intake {
     ports: Box<[Arc<Port>]>,
     side_door: Mutex<Vec<Submission>>,
+    chore: Mutex<Option<WaitingChore>>,
+    chore_turn: Mutex<()>,
     doorbell: Doorbell,
     closed: AtomicBool,
     /// Operations that one port may have under way.
@@ -147,6 +150,8 @@ impl Intake {
         Arc::new(Self {
             ports: (0..count).map(|_| port()).collect(),
             side_door: Mutex::default(),
+            chore: Mutex::default(),
+            chore_turn: Mutex::default(),
             doorbell: Doorbell::default(),
             closed: AtomicBool::new(false),
             capacity: (capacity / count).max(1),
@@ -203,6 +208,33 @@ impl Intake {
         receiver.recv().unwrap_or(Err(Failure::Closing))
     }
 
+    /// Hands the writer a batch and blocks until it is on disk. One at a time: others wait for their
+    /// turn.
+    ///
+    /// # Errors
+    /// When it was not written; [`Failure::OutcomeUnknown`] when that is not known.
+    pub fn carry_out(&self, chore: Chore) -> Result<(), Failure> {
+        let _turn = self.chore_turn.lock();
+        let (done, outcome) = mpsc::sync_channel(1);
+        {
+            let mut place = self.chore.lock();
+            if self.is_closed() {
+                return Err(Failure::Closing);
+            }
+            *place = Some(WaitingChore { chore, done });
+        }
+        self.doorbell.ring();
+        outcome.recv().unwrap_or(Err(Failure::Closing))
+    }
+
+    pub(super) fn has_chore(&self) -> bool {
+        self.chore.lock().is_some()
+    }
+
+    pub(super) fn take_chore(&self) -> Option<WaitingChore> {
+        self.chore.lock().take()
+    }
+
     /// Operations under way: in the queue or in the writer's hands.
     pub fn depth(&self) -> usize {
         self.ports
@@ -215,7 +247,7 @@ impl Intake {
     pub fn close(&self) {
         {
             // So that nothing comes in by the side door once the writer has looked there last.
-            let _waiting = self.side_door.lock();
+            let _waiting = (self.side_door.lock(), self.chore.lock());
             self.closed.store(true, Ordering::SeqCst);
         }
         self.doorbell.ring();
@@ -251,6 +283,7 @@ impl Intake {
         self.doorbell.sleep_unless(timeout, || {
             self.is_closed()
                 || !self.side_door.lock().is_empty()
+                || self.chore.lock().is_some()
                 || self.ports.iter().any(|port| !port.inbox.lock().is_empty())
         });
     }

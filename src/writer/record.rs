@@ -1,5 +1,7 @@
 //! What a group writes: the counters it changed, users, keys, events, and the meta record.
 
+use crate::counter::Definition;
+use crate::storage::expiry::Horizons;
 use crate::storage::keys::{self, Bucket};
 use crate::storage::merge::Operand;
 use crate::storage::value::{self, State};
@@ -17,9 +19,6 @@ const BUCKET_MS: i64 = 24 * 3_600_000;
 
 /// The key in `meta` of the zone in force.
 pub(super) const ZONE_KEY: &[u8] = b"zone";
-
-/// The key in `meta` of the horizon of idempotency records.
-pub(super) const IDEMPOTENCY_HORIZON_KEY: &[u8] = b"horizon|idempotency";
 
 /// Time during which the store was open, summed over its life.
 pub(super) struct StoreTime {
@@ -85,16 +84,13 @@ impl Writer {
                 batch.delete(Family::Counters, &key);
             }
         }
+        group.minutes.put(batch, ledger, group.day);
         if !self.zone_stored {
             batch.put(Family::Meta, ZONE_KEY, self.zone.as_bytes());
         }
         let horizon = bucket.saturating_sub(1);
         if horizon > self.horizons.idempotency() {
-            batch.put(
-                Family::Meta,
-                IDEMPOTENCY_HORIZON_KEY,
-                &horizon.to_be_bytes(),
-            );
+            Horizons::put_idempotency(batch, horizon);
         }
         let state = State {
             revision: ledger.revision,
@@ -136,7 +132,12 @@ fn put_counter(batch: &mut Batch, entry: &mut ledger::Entry) {
     }
     if let Some((day, record)) = &state.day {
         let key = keys::day_record(*day, &entry.name);
-        batch.put(Family::Days, &key, &value::encode_day_record(record));
+        let Definition { kind, reset, .. } = *state.definition;
+        batch.put(
+            Family::Days,
+            &key,
+            &value::encode_day_record(record, kind, reset),
+        );
     }
     state.delta = 0;
     state.dirty = false;

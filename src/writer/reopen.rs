@@ -100,6 +100,8 @@ impl Writer {
         self.verify(&ledger, landed)?;
         self.stored_day = stored.map(|state| state.highest_day);
         self.ledger = ledger;
+        self.minutes
+            .restart(&mut self.ledger, stored.map(|state| state.wall_ms));
         self.store = Some(store);
         self.settled = false;
         self.upkeep.prune_from.clear();
@@ -112,7 +114,11 @@ impl Writer {
         self.memory.restart(self.days.look().day.days(), bucket);
         match landed {
             Landed::Absent => {}
-            Landed::Present | Landed::NewEpoch => self.publish_all(),
+            Landed::Present | Landed::NewEpoch => {
+                // The group in flight has noted it.
+                self.away = None;
+                self.publish_all();
+            }
         }
         Ok(())
     }

@@ -17,10 +17,12 @@ use crate::storage::keys::Bucket;
 use crate::storage::value::State;
 use crate::storage::{Batch, CommitError, Family, ReadError, Reader, StorageOptions, Store};
 
+use super::away::Away;
 use super::fold::Fold;
 use super::group::{Group, Rules};
 use super::ledger::{self, Entry, Index, Ledger, Life};
 use super::lookups::{Memory, StoreLookups};
+use super::minutes::Minutes;
 use super::options::StartError;
 use super::queue::{Intake, Reply, ReplyTo, Submission};
 use super::record::StoreTime;
@@ -59,6 +61,9 @@ pub(super) struct Writer {
     pub(super) memory: Memory,
     pub(super) space: SpaceWatch,
     pub(super) upkeep: Upkeep,
+    pub(super) minutes: Minutes,
+    /// The absence before this start, until it is noted.
+    pub(super) away: Option<Away>,
     /// The last group that was begun. A group that came to nothing keeps its number: what it touched
     /// carries it.
     pub(super) last_group: u64,
@@ -120,10 +125,11 @@ impl Writer {
                 self.tick(look);
             }
             self.settle(look);
+            self.carry_out_chore(look);
             if any {
                 self.group(&mut submissions, look);
                 self.fill_memory(FILLED_WHEN_BUSY);
-            } else if closing {
+            } else if closing && !self.intake.has_chore() {
                 break;
             } else if !self.prune_users(look) && !self.fill_memory(FILLED_WHEN_IDLE) {
                 self.intake.wait(self.idle_time());
@@ -152,7 +158,12 @@ impl Writer {
             .map_or(IDLE, |failed| failed.wait(Instant::now()).min(IDLE))
     }
 
-    fn end(self) {
+    fn end(mut self) {
+        // Says until when the server was there.
+        let look = self.look();
+        if self.store.is_some() && self.mode.refuses().is_none() {
+            self.maintain(look, true);
+        }
         if let Some(store) = self.store
             && let Err(error) = store.close()
         {
@@ -267,18 +278,22 @@ impl Writer {
         self.store.is_some()
     }
 
-    fn new_group(&mut self, look: Look) -> Group {
+    pub(super) fn new_group(&mut self, look: Look) -> Group {
         if self.day_start.0 != Some(look.day) {
             self.day_start = (Some(look.day), self.days.calendar().start_of(look.day));
         }
         self.last_group += 1;
-        Group::new(
+        let mut group = Group::new(
             self.last_group,
             look.wall_ms,
             look.day,
             self.day_start.1,
             self.store_time.bucket(self.clock.boot_ms()),
-        )
+        );
+        group.minutes = self
+            .minutes
+            .passed(&mut self.ledger, self.stored_day, look.wall_ms);
+        group
     }
 
     fn with_fold<T>(
@@ -377,7 +392,13 @@ impl Writer {
     }
 
     /// Adds the group to the batch, writes and syncs it, publishes it, then answers.
-    fn write_batch(&mut self, mut group: Group) {
+    pub(super) fn write_batch(&mut self, mut group: Group) {
+        if let Err(error) = self.note_absence(&group) {
+            // Nothing of the group was written, and nothing of it will be.
+            self.fail(&error, None);
+            self.replace_replies(&Failure::ReadOnly(Cause::StoreFailed));
+            return self.answer();
+        }
         let changed = self.fill(&mut group);
         if bug("ack_before_sync") {
             self.answer();
@@ -398,7 +419,11 @@ impl Writer {
             .synced(operations, started.elapsed(), group.now);
         self.stored_day = Some(group.day);
         self.zone_stored = true;
+        self.away = None;
         self.publish(&group, &changed);
+        for &index in &changed {
+            self.minutes.follow(&mut self.ledger, index);
+        }
         for (day, generation, user) in &group.users {
             self.memory.counted(*day, *generation, user);
         }
@@ -408,6 +433,14 @@ impl Writer {
         self.ledger.ended.extend(&group.ended);
         self.forget(&group);
         self.answer();
+    }
+
+    fn note_absence(&mut self, group: &Group) -> Result<(), ReadError> {
+        let (Some(away), Some(store)) = (&self.away, &self.store) else {
+            return Ok(());
+        };
+        let now = (group.day, group.now, self.clock.boot_ms());
+        away.put(&mut self.batch, store.tables(), self.days.calendar(), now)
     }
 
     fn commit(&mut self) -> Result<(), CommitError> {
@@ -450,6 +483,7 @@ impl Writer {
         for &index in &group.forgotten {
             if let Some(entry) = self.ledger.entry(index) {
                 self.table.forget(&entry.name);
+                self.minutes.leave(index);
                 self.ledger.remove(index);
             }
         }
@@ -459,6 +493,7 @@ impl Writer {
                 .entry(index)
                 .is_some_and(|entry| entry.state.life == Life::Absent)
             {
+                self.minutes.leave(index);
                 self.ledger.remove(index);
             }
         }

@@ -6,16 +6,17 @@ use std::thread::JoinHandle;
 
 use crate::current_day::{self, CurrentDay};
 use crate::storage::expiry::Horizons;
-use crate::storage::keys::Bucket;
 use crate::storage::{Batch, DataDirLock, Family, Reader, Store};
 
 use super::Mode;
+use super::away::Away;
 use super::group::Rules;
 use super::ledger::{Ledger, Life};
 use super::lookups::Memory;
+use super::minutes::Minutes;
 use super::options::{StartError, WriterOptions};
 use super::queue::Intake;
-use super::record::{IDEMPOTENCY_HORIZON_KEY, StoreTime, ZONE_KEY};
+use super::record::{StoreTime, ZONE_KEY};
 use super::run::{Writer, stored_state};
 use super::space::SpaceWatch;
 use super::table::Table;
@@ -103,6 +104,7 @@ impl Writer {
             configured,
             recent_users,
             min_free,
+            followed_counters,
             runtimes: _,
             queue: _,
             metrics,
@@ -124,11 +126,6 @@ impl Writer {
                 stored: stored.clone(),
                 found: zone,
             });
-        }
-        if let Some(bytes) = tables.get(Family::Meta, IDEMPOTENCY_HORIZON_KEY)?
-            && let Ok(bytes) = <[u8; 4]>::try_from(&bytes[..])
-        {
-            horizons.publish_idempotency(Bucket::from_be_bytes(bytes));
         }
         let ledger = Ledger::load(tables, stored.as_ref())?;
         let days = CurrentDay::new(current_day::Options {
@@ -168,6 +165,12 @@ impl Writer {
             memory,
             space,
             upkeep: Upkeep::new(clock.boot_ms()),
+            minutes: Minutes::new(followed_counters),
+            away: stored.map(|state| Away {
+                day: state.highest_day,
+                since: state.wall_ms,
+                back_at_boot: clock.boot_ms(),
+            }),
             last_group: 0,
             stored_day: stored.map(|state| state.highest_day),
             zone_stored: stored_zone.as_ref() == Some(&zone),
@@ -185,6 +188,8 @@ impl Writer {
     pub(super) fn begin(&mut self) -> Result<(), StartError> {
         let look = self.look();
         self.ledger.configure(&self.configured);
+        let last_commit = self.away.map(|away| away.since);
+        self.minutes.restart(&mut self.ledger, last_commit);
         for (name, definition) in &self.configured {
             if let Some(entry) = self.ledger.find(name).and_then(|i| self.ledger.entry(i)) {
                 let stored = &entry.state.definition;

@@ -67,6 +67,7 @@ fn options(dir: &Path, clock: &Arc<ManualClock>) -> WriterOptions {
         configured: vec![(name("dau"), unique), (name("games"), sum)],
         recent_users: 100,
         min_free: Some(1 << 20),
+        followed_counters: 1000,
         runtimes: 1,
         queue: 1000,
         metrics: Arc::default(),
@@ -483,6 +484,7 @@ fn the_period_of_an_answer_is_the_one_it_was_counted_in() {
             let bytes = tables.get(crate::storage::Family::Days, &key)?.unwrap();
             Ok(crate::storage::value::decode_day_record(&bytes)
                 .unwrap()
+                .0
                 .operations)
         });
         assert_eq!(read.unwrap(), count, "{day}");

@@ -14,6 +14,7 @@ mod cli;
 mod concurrent;
 mod crash;
 mod damage;
+mod days;
 mod docs;
 mod documented;
 mod faults;

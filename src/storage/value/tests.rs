@@ -1,6 +1,7 @@
 //! The bytes on disk, pinned.
 
 use super::*;
+use crate::counter::{ClosedDay, DayRecord, Event, EventKind};
 
 fn day() -> Day {
     Day::from_days(20781).unwrap()
@@ -61,10 +62,54 @@ fn a_day_record_is_these_bytes() {
     let mut record = DayRecord::begin(1, 10, 7);
     record.count(2, 3, 11);
     record.events = 4;
-    let bytes: &[u8] = b"\x01\x02\x06\x06\x16\x02\x14\x02\x00\x01\x07\x01\x04";
-    assert_eq!(encode_day_record(&record), bytes);
-    assert_eq!(decode_day_record(bytes), Ok(record));
+    // version 2; the record; unique; daily.
+    let bytes: &[u8] = b"\x02\x02\x06\x06\x16\x02\x14\x02\x00\x01\x07\x01\x04\x02\x01";
+    let nature = (Kind::Unique, Reset::Daily);
+    assert_eq!(encode_day_record(&record, nature.0, nature.1), bytes);
+    assert_eq!(decode_day_record(bytes), Ok((record, Some(nature))));
+    // Version 1 did not say of what it was.
+    let first: &[u8] = b"\x01\x02\x06\x06\x16\x02\x14\x02\x00\x01\x07\x01\x04";
+    assert_eq!(decode_day_record(first), Ok((record, None)));
     assert_eq!(decode_day_record(b"\x01\x02"), Err(Undecodable));
+}
+
+#[test]
+fn a_closed_day_is_these_bytes() {
+    let closed = ClosedDay {
+        kind: Kind::Sum,
+        reset: Reset::Never,
+        starts_at: 1,
+        ends_at: 2,
+        away_ms: 3,
+        record: DayRecord::begin(1, 10, 7),
+        events: vec![Event {
+            kind: EventKind::Delete,
+            at: 1,
+            before: 2,
+            after: 0,
+            reason: None,
+            request_id: None,
+        }],
+    };
+    // version; sum; never; begin, end, away; the record; one event.
+    let bytes: &[u8] = b"\x01\x01\x00\x02\x04\x06\
+        \x02\x02\x02\x14\x02\x14\x00\x00\x00\x07\x01\x00\
+        \x01\x03\x02\x04\x00\x00\x00";
+    assert_eq!(encode_closed_day(&closed), bytes);
+    assert_eq!(decode_closed_day(bytes), Ok(closed));
+    assert_eq!(decode_closed_day(&bytes[..9]), Err(Undecodable));
+    let kept = keep_unreadable_day(b"\x09?");
+    assert_eq!(kept, b"\xff\x09?");
+    assert_eq!(decode_closed_day(&kept), Err(Undecodable));
+}
+
+#[test]
+fn the_value_at_the_end_of_a_minute_is_these_bytes() {
+    let bytes = [1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe];
+    assert_eq!(encode_sample(-2), bytes);
+    assert_eq!(decode_sample(&bytes), Ok(-2));
+    assert_eq!(decode_sample(&bytes[..8]), Err(Undecodable));
+    assert_eq!(decode_sample(&[2; 9]), Err(Undecodable));
 }
 
 #[test]

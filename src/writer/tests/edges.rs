@@ -49,7 +49,7 @@ impl Bench {
         let key = keys::day_record(self.running.day.look().day, &name(counter));
         let read = self.running.reader.with(|tables| {
             let bytes = tables.get(Family::Days, &key)?;
-            Ok(bytes.map(|bytes| value::decode_day_record(&bytes).unwrap()))
+            Ok(bytes.map(|bytes| value::decode_day_record(&bytes).unwrap().0))
         });
         read.unwrap()
     }

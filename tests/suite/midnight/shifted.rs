@@ -15,13 +15,13 @@ use crate::harness::{Dice, PATIENCE, Setup, at_once, counterd, eventually, skipp
 use crate::traffic::{Control, parts, request};
 
 /// Moves the wall clock of the processes that were set up with it.
-struct ShiftedClock {
+pub struct ShiftedClock {
     shift: File,
 }
 
 impl ShiftedClock {
     /// Gives `setup` a wall clock of its own; none, and why, where that cannot be done.
-    fn for_server(setup: Setup, home: &Path) -> Result<(Setup, Self), String> {
+    pub fn for_server(setup: Setup, home: &Path) -> Result<(Setup, Self), String> {
         if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
             return Err("the preload is for x86-64 Linux".to_owned());
         }
@@ -61,7 +61,7 @@ impl ShiftedClock {
     }
 
     /// From now on the wall clock goes on from there, in milliseconds since 1970.
-    fn set(&self, wall_ms: i64) {
+    pub fn set(&self, wall_ms: i64) {
         let real = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap();

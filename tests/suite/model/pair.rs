@@ -200,6 +200,7 @@ impl Pair {
             configured,
             recent_users: 4,
             min_free: Some(1 << 20),
+            followed_counters: 1000,
             runtimes: 1,
             queue: 1000,
             metrics: Arc::default(),

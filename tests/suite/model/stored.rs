@@ -89,7 +89,7 @@ impl Pair {
             let day = Day::from_days(keys::leading_day(&key).unwrap()).unwrap();
             match keys::day_entry(&key).unwrap() {
                 (name, None) => {
-                    records.insert((day, name), value::decode_day_record(&bytes).unwrap());
+                    records.insert((day, name), value::decode_day_record(&bytes).unwrap().0);
                 }
                 (name, Some(index)) => {
                     let of_day = events.entry((day, name)).or_default();

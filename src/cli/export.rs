@@ -1,0 +1,390 @@
+//! `export` and `history`: the past, to files and to people.
+
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use clap::{Args, CommandFactory, ValueEnum, ValueHint};
+use comfy_table::{CellAlignment, Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::work::{carry_out, unexpected};
+use super::{Cli, ConfigArgs, Failure, print, tell as warn};
+use crate::control::{Ask, Told};
+use crate::counter::CounterName;
+use crate::export::files::{Content, Form};
+
+/// Where an export goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportTarget {
+    /// Comma-separated values with a header
+    Csv,
+    /// One JSON object a line
+    Jsonl,
+}
+
+/// What `--to` takes: the last day, or a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum To {
+    /// The last of several days.
+    Day(String),
+    /// Where to.
+    Target(ExportTarget),
+}
+
+impl std::str::FromStr for To {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let target = ExportTarget::from_str(text, false).map(Self::Target);
+        Ok(target.unwrap_or_else(|_| Self::Day(text.to_owned())))
+    }
+}
+
+/// Arguments of `export`.
+#[derive(Debug, Clone, Args)]
+pub struct ExportArgs {
+    /// One day: YYYY-MM-DD, `yesterday` or `today`
+    #[arg(
+        long,
+        value_name = "DAY",
+        required_unless_present = "from",
+        conflicts_with = "from"
+    )]
+    pub date: Option<String>,
+
+    /// The first of several days
+    #[arg(long, value_name = "DAY")]
+    pub from: Option<String>,
+
+    /// The last of them [default: yesterday], or the target: `csv` or `jsonl`; or one of each
+    #[arg(long, value_name = "DAY|TARGET")]
+    pub to: Vec<To>,
+
+    /// The file to write; `-` is standard output
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+
+    /// This counter alone
+    #[arg(long, value_name = "NAME", value_parser = CounterName::parse)]
+    pub counter: Option<CounterName>,
+
+    /// A row for each user id counted in the days, in place of one for each day
+    #[arg(long)]
+    pub users: bool,
+
+    /// Days that have not ended too, with what they have so far
+    #[arg(long)]
+    pub include_open: bool,
+
+    /// Say what was done as a JSON object
+    #[arg(long)]
+    pub json: bool,
+
+    /// Where the data directory is.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+impl ExportArgs {
+    /// The first day, the last one, and the target.
+    fn resolve(&self) -> Result<(String, String, Option<ExportTarget>), Failure> {
+        let (mut last, mut target) = (None, None);
+        for to in &self.to {
+            let taken = match to {
+                To::Day(day) => last.replace(day.clone()).is_some(),
+                To::Target(to) => target.replace(*to).is_some(),
+            };
+            if taken {
+                return Err(usage("--to is there twice for the same thing"));
+            }
+        }
+        match (&self.date, &self.from, last) {
+            (Some(_), _, Some(last)) => Err(usage(&format!(
+                "--date is one day; with --to {last:?} say --from"
+            ))),
+            (Some(day), _, None) => Ok((day.clone(), day.clone(), target)),
+            (None, from, last) => Ok((
+                from.clone().unwrap_or_default(),
+                last.unwrap_or_else(|| "yesterday".to_owned()),
+                target,
+            )),
+        }
+    }
+}
+
+fn usage(text: &str) -> Failure {
+    Failure::Usage(Cli::command().error(clap::error::ErrorKind::ArgumentConflict, text))
+}
+
+/// Arguments of `history`.
+#[derive(Debug, Clone, Args)]
+pub struct HistoryArgs {
+    /// The counter
+    #[arg(value_parser = CounterName::parse)]
+    pub name: CounterName,
+
+    /// The first day [default: the oldest that is kept]
+    #[arg(
+        long,
+        value_name = "DAY",
+        default_value = "0001-01-01",
+        hide_default_value = true
+    )]
+    pub from: String,
+
+    /// The last day
+    #[arg(long, value_name = "DAY", default_value = "today")]
+    pub to: String,
+
+    /// Where the data directory is.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// How often a plain line says how far it is, where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// Exports days.
+pub(super) fn export(args: &ExportArgs) -> Result<(), Failure> {
+    let (config, warnings) = args.config.load()?;
+    warn(&warnings);
+    let (from, to, target) = args.resolve()?;
+    let form = match target {
+        Some(ExportTarget::Jsonl) => Form::Jsonl,
+        Some(ExportTarget::Csv) | None => Form::Csv,
+    };
+    let ask = Ask::Export {
+        from,
+        to,
+        counter: args.counter.as_ref().map(ToString::to_string),
+        include_open: args.include_open,
+        form,
+        content: if args.users {
+            Content::Users
+        } else {
+            Content::Days
+        },
+    };
+    let mut output = Output::begin(args.output.as_deref())?;
+    let mut progress = Progress::begin();
+    let told = carry_out(&config, ask, &mut |part| {
+        match part {
+            Told::Text { text } => output.write(&text)?,
+            Told::Progress { what, done, total } => progress.at(&what, done, total),
+            _ => {}
+        }
+        Ok(())
+    });
+    progress.end();
+    match told? {
+        Told::Exported { days, users } => {
+            let place = output.finish()?;
+            let summary = if args.json {
+                serde_json::json!({"days": days, "users": users, "output": place}).to_string()
+            } else {
+                let users = if args.users {
+                    format!(", {users} users")
+                } else {
+                    String::new()
+                };
+                format!("exported {days} records{users} to {place}")
+            };
+            // The rows themselves may be on standard output.
+            let _ = writeln!(io::stderr(), "{summary}");
+            Ok(())
+        }
+        other => Err(unexpected(other)),
+    }
+}
+
+/// Where the text goes: whole or not at all, unless it is standard output.
+enum Output {
+    Stdout,
+    File {
+        file: BufWriter<File>,
+        unfinished: PathBuf,
+        path: PathBuf,
+    },
+}
+
+impl Output {
+    fn begin(path: Option<&Path>) -> anyhow::Result<Self> {
+        let Some(path) = path.filter(|path| *path != Path::new("-")) else {
+            return Ok(Self::Stdout);
+        };
+        let mut name = path
+            .file_name()
+            .ok_or_else(|| anyhow!("{} is no file", path.display()))?
+            .to_owned();
+        name.push(format!(".{}.unfinished", std::process::id()));
+        let unfinished = path.with_file_name(name);
+        let file = File::create_new(&unfinished)
+            .with_context(|| format!("cannot write {}", unfinished.display()))?;
+        Ok(Self::File {
+            file: BufWriter::new(file),
+            unfinished,
+            path: path.to_owned(),
+        })
+    }
+
+    fn write(&mut self, text: &str) -> io::Result<()> {
+        match self {
+            Self::Stdout => io::stdout().write_all(text.as_bytes()),
+            Self::File { file, .. } => file.write_all(text.as_bytes()),
+        }
+    }
+
+    /// Gives the file its name; says where the text is.
+    fn finish(mut self) -> anyhow::Result<String> {
+        match &mut self {
+            Self::Stdout => {
+                io::stdout()
+                    .flush()
+                    .context("cannot write standard output")?;
+                Ok("standard output".to_owned())
+            }
+            Self::File {
+                file,
+                unfinished,
+                path,
+            } => {
+                file.flush()
+                    .and_then(|()| file.get_ref().sync_all())
+                    .and_then(|()| std::fs::rename(&*unfinished, &*path))
+                    .with_context(|| format!("cannot write {}", path.display()))?;
+                Ok(path.display().to_string())
+            }
+        }
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        // Under that name it is there only when it was not finished.
+        if let Self::File { unfinished, .. } = self {
+            let _ = std::fs::remove_file(unfinished);
+        }
+    }
+}
+
+/// How far long work has got: a bar on a terminal, now and then a line elsewhere.
+pub(super) struct Progress {
+    bar: Option<ProgressBar>,
+    begun: Instant,
+    said: Instant,
+}
+
+impl Progress {
+    pub(super) fn begin() -> Self {
+        let bar = io::stderr().is_terminal().then(ProgressBar::new_spinner);
+        Self {
+            bar,
+            begun: Instant::now(),
+            said: Instant::now(),
+        }
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "a rate for people")]
+    pub(super) fn at(&mut self, what: &str, done: u64, total: Option<u64>) {
+        match &self.bar {
+            Some(bar) => {
+                let template = if total.is_some() {
+                    "{bar:30} {human_pos}/{human_len} {msg}, {per_sec}, {eta} left"
+                } else {
+                    "{spinner} {human_pos} {msg}, {per_sec}, {elapsed}"
+                };
+                if let (Some(total), None) = (total, bar.length()) {
+                    bar.set_length(total);
+                }
+                if let Ok(style) = ProgressStyle::with_template(template) {
+                    bar.set_style(style);
+                }
+                bar.set_message(what.to_owned());
+                bar.set_position(done);
+            }
+            None if self.said.elapsed() >= LINE_EVERY => {
+                self.said = Instant::now();
+                let rate = done as f64 / self.begun.elapsed().as_secs_f64().max(0.001);
+                let of = total.map_or(String::new(), |total| format!(" of {total}"));
+                let _ = writeln!(io::stderr(), "{done}{of} {what}, {rate:.0} a second");
+            }
+            None => {}
+        }
+    }
+
+    pub(super) fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Prints the days of a counter as a table.
+pub(super) fn history(args: &HistoryArgs) -> Result<(), Failure> {
+    let (config, warnings) = args.config.load()?;
+    warn(&warnings);
+    let ask = Ask::Export {
+        from: args.from.clone(),
+        to: args.to.clone(),
+        counter: Some(args.name.to_string()),
+        include_open: true,
+        form: Form::Jsonl,
+        content: Content::Days,
+    };
+    let mut lines = String::new();
+    let told = carry_out(&config, ask, &mut |part| {
+        if let Told::Text { text } = part {
+            lines.push_str(&text);
+        }
+        Ok(())
+    })?;
+    match told {
+        Told::Exported { .. } => {}
+        other => return Err(unexpected(other)),
+    }
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header([
+        "date",
+        "final",
+        "peak",
+        "low",
+        "up",
+        "down",
+        "operations",
+        "away",
+        "",
+    ]);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    for line in lines.lines().rev() {
+        let day: serde_json::Value =
+            serde_json::from_str(line).context("the server answered something else")?;
+        let cell = |field: &str| match &day[field] {
+            serde_json::Value::String(text) => text.clone(),
+            serde_json::Value::Null => "?".to_owned(),
+            other => other.to_string(),
+        };
+        let away = day["away_seconds"].as_u64().unwrap_or(0);
+        table.add_row([
+            cell("date"),
+            cell("final_value"),
+            cell("peak"),
+            cell("low"),
+            cell("increments"),
+            cell("decrements"),
+            cell("operations"),
+            humantime::format_duration(Duration::from_secs(away)).to_string(),
+            if day["closed"] == true {
+                ""
+            } else {
+                "not closed"
+            }
+            .to_owned(),
+        ]);
+    }
+    print(&format!("{}\n", table.trim_fmt()))
+}

@@ -1,0 +1,286 @@
+//! What is asked on the control socket, done on a running writer.
+
+use std::io;
+use std::sync::Arc;
+
+use super::{Ask, CorruptCounter, StandingCause, Tell, Told};
+use crate::calendar::Day;
+use crate::counter::{CounterName, Outcome, RequestId};
+use crate::current_day::CurrentDay;
+use crate::export::Selection;
+use crate::export::files::{self, Content, FileError, Form, Source, Written};
+use crate::lifecycle::kept_range;
+use crate::storage::expiry::Horizons;
+use crate::storage::{Family, Reader, keys};
+use crate::writer::{
+    Cause, Command, Failure, Intake, Mode, ModeState, Presence, Request, Running, Table,
+};
+
+/// How many bytes of a corrupt record are shown.
+const SHOWN_BYTES: usize = 256;
+
+/// Where asks are answered: what of a running writer they need.
+#[derive(Clone)]
+pub struct Desk {
+    intake: Arc<Intake>,
+    table: Arc<Table>,
+    mode: Arc<Mode>,
+    day: Arc<CurrentDay>,
+    reader: Reader,
+    horizons: Arc<Horizons>,
+}
+
+impl Desk {
+    /// For that writer.
+    pub fn new(running: &Running) -> Self {
+        Self {
+            intake: Arc::clone(&running.intake),
+            table: Arc::clone(&running.table),
+            mode: Arc::clone(&running.mode),
+            day: Arc::clone(&running.day),
+            reader: running.reader.clone(),
+            horizons: Arc::clone(&running.horizons),
+        }
+    }
+
+    /// Does what is asked; `tell` takes the parts of the answer that come before its end.
+    ///
+    /// # Errors
+    /// When `tell` does not take a part.
+    pub fn answer(&self, ask: Ask, tell: Tell<'_>) -> io::Result<Told> {
+        Ok(match ask {
+            Ask::Mode {
+                read_only,
+                accept_clock,
+            } => self.mode(read_only, accept_clock),
+            Ask::Corrupt => Told::Corrupt {
+                counters: self.corrupt(),
+            },
+            Ask::Repair {
+                name,
+                value,
+                reason,
+            } => match CounterName::parse(&name) {
+                Ok(counter) => self.repair(counter, value, reason),
+                Err(fault) => refused(fault),
+            },
+            Ask::Export {
+                from,
+                to,
+                counter,
+                include_open,
+                form,
+                content,
+            } => {
+                let counter = match counter.as_deref().map(CounterName::parse).transpose() {
+                    Ok(counter) => counter,
+                    Err(fault) => return Ok(refused(fault)),
+                };
+                let today = self.day.look().day;
+                match Selection::new(&from, &to, today, counter, include_open) {
+                    Ok(selection) => return self.export(selection, form, content, tell),
+                    Err(fault) => refused(fault),
+                }
+            }
+        })
+    }
+
+    fn export(
+        &self,
+        selection: Selection,
+        form: Form,
+        content: Content,
+        tell: Tell<'_>,
+    ) -> io::Result<Told> {
+        let source = Source {
+            reader: &self.reader,
+            calendar: self.day.calendar(),
+            horizons: &self.horizons,
+        };
+        let span = (selection.from, selection.to);
+        let mut put = |text: String, Written { days, users }| {
+            tell(Told::Text { text })?;
+            let done = match content {
+                Content::Days => days,
+                Content::Users => users,
+            };
+            tell(Told::Progress {
+                what: "rows".to_owned(),
+                done,
+                total: None,
+            })
+        };
+        match files::write(&source, selection, form, content, &mut put) {
+            Ok(Written { days: 0, .. }) => Ok(self.nothing_kept(span)),
+            Ok(Written { days, users }) => Ok(Told::Exported { days, users }),
+            Err(FileError::Write(error)) => Err(error),
+            Err(error @ FileError::Read(_)) => Ok(refused(error)),
+        }
+    }
+
+    /// Says which days there are, in place of those that there are not.
+    fn nothing_kept(&self, (from, to): (Day, Day)) -> Told {
+        let asked = if from == to {
+            format!("of {from}")
+        } else {
+            format!("from {from} to {to}")
+        };
+        match self
+            .reader
+            .with(|tables| kept_range(tables, &self.horizons))
+        {
+            Ok(Some((first, last))) => refused(format!(
+                "there are no records {asked}; closed days are kept from {first} to {last}"
+            )),
+            Ok(None) => refused(format!(
+                "there are no records {asked}; no day is closed yet (the first closes at the next {})",
+                "boundary of the local day"
+            )),
+            Err(error) => refused(error),
+        }
+    }
+
+    fn mode(&self, read_only: Option<bool>, accept_clock: bool) -> Told {
+        if accept_clock {
+            let look = self.day.accept();
+            self.mode.clear(Cause::Clock);
+            tracing::info!(target: "audit", action = "accept_clock", day = %look.day, "the operator accepted the clock");
+        }
+        match read_only {
+            Some(true) => {
+                let look = self.day.look();
+                self.mode.raise(Cause::Operator, look.wall_ms);
+                tracing::info!(target: "audit", action = "mode", after = "read_only", "the operator changed the mode");
+            }
+            Some(false) => {
+                self.mode.clear(Cause::Operator);
+                tracing::info!(target: "audit", action = "mode", after = "normal", "the operator changed the mode");
+            }
+            None => {}
+        }
+        self.intake.nudge();
+        let standing = Cause::ALL
+            .into_iter()
+            .filter(|&cause| self.mode.stands(cause));
+        let causes = standing.map(|cause| StandingCause {
+            cause: cause.as_str().to_owned(),
+            remedy: cause.remedy().to_owned(),
+        });
+        Told::Mode {
+            causes: causes.collect(),
+            since: match self.mode.state() {
+                ModeState::Normal => None,
+                ModeState::ReadOnly { since, .. } => Some(since),
+            },
+        }
+    }
+
+    fn corrupt(&self) -> Vec<CorruptCounter> {
+        let mut counters = Vec::new();
+        let mut cursor: Option<String> = None;
+        loop {
+            let (page, more) = self.table.list("", cursor.as_deref(), 1000);
+            cursor = page.last().map(|reading| reading.name.to_string());
+            for reading in page
+                .iter()
+                .filter(|reading| reading.presence == Presence::Corrupt)
+            {
+                counters.push(CorruptCounter {
+                    name: reading.name.to_string(),
+                    value: self.stored(Family::Counters, &reading.name),
+                    definition: self.stored(Family::Definitions, &reading.name),
+                });
+            }
+            if !more || cursor.is_none() {
+                return counters;
+            }
+        }
+    }
+
+    fn stored(&self, family: Family, name: &CounterName) -> Option<String> {
+        let key = keys::counter(name);
+        let read = self.reader.with(|tables| {
+            let bytes = tables.get(family, &key)?;
+            Ok(bytes.map(|bytes| {
+                bytes
+                    .iter()
+                    .take(SHOWN_BYTES)
+                    .map(|byte| format!("{byte:02x}"))
+                    .collect()
+            }))
+        });
+        read.ok().flatten()
+    }
+
+    fn repair(&self, counter: CounterName, value: i64, reason: Option<String>) -> Told {
+        let command = Command::Repair {
+            counter: counter.clone(),
+            value,
+            reason: reason.clone().map(String::into_boxed_str),
+        };
+        let request_id = RequestId::Given("repair".into());
+        let asked = self.intake.call(Request {
+            command,
+            key: None,
+            request_id,
+        });
+        match asked.map(|answer| answer.outcome) {
+            Ok(Outcome::Set {
+                current_value,
+                revision,
+                ..
+            }) => {
+                tracing::info!(
+                    target: "audit",
+                    action = "repair",
+                    counter = %counter,
+                    after = current_value,
+                    reason = reason.as_deref().unwrap_or(""),
+                    "the operator repaired a counter"
+                );
+                Told::Repaired {
+                    value: current_value,
+                    revision,
+                }
+            }
+            Ok(other) => Told::Refused {
+                reason: format!("unexpected outcome {other:?}"),
+            },
+            Err(failure) => Told::Refused {
+                reason: explain(&counter, &failure),
+            },
+        }
+    }
+}
+
+fn refused(why: impl std::fmt::Display) -> Told {
+    Told::Refused {
+        reason: why.to_string(),
+    }
+}
+
+fn explain(counter: &CounterName, failure: &Failure) -> String {
+    use crate::counter::Refusal;
+    match failure {
+        Failure::Refused(Refusal::NotCorrupt) => {
+            format!("{counter} is not corrupt; to correct its value, use the adjust call")
+        }
+        Failure::Refused(Refusal::UnknownCounter) => format!("there is no counter {counter}"),
+        Failure::Refused(
+            Refusal::BelowMinimum { minimum: bound, .. }
+            | Refusal::AboveMaximum { maximum: bound, .. },
+        ) => format!("the value is outside the bounds of {counter}: {bound}"),
+        Failure::ReadOnly(cause) => {
+            format!(
+                "writes are refused (cause {}): {}",
+                cause.as_str(),
+                cause.remedy()
+            )
+        }
+        Failure::Refused(other) => format!("{counter}: {other:?}"),
+        Failure::OutcomeUnknown => "the write failed; look again once the store is open".to_owned(),
+        Failure::Overloaded | Failure::Closing | Failure::KeyReused | Failure::KeyCorrupt => {
+            "the server is ending or busy; try again".to_owned()
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! What is exported: the days of counters, and the users of a day, in pages.
+
+use std::ops::ControlFlow;
+
+use crate::calendar::{Calendar, Day};
+use crate::counter::{CounterName, Kind, Reset};
+use crate::lifecycle::{self, PastDay, closed_through, kept_from};
+use crate::storage::expiry::Horizons;
+use crate::storage::{Family, ReadError, Reader, Tables, keys};
+
+/// Counters looked at in one page, and rows after which it is full.
+const COUNTERS_AT_ONCE: usize = 256;
+const ROWS_AT_ONCE: usize = 256;
+
+/// Users read in one page.
+const USERS_AT_ONCE: usize = 5000;
+
+/// Which days of which counters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selection {
+    /// The first day.
+    pub from: Day,
+    /// The last day, included.
+    pub to: Day,
+    /// One counter alone.
+    pub counter: Option<CounterName>,
+    /// Whether days that are not closed are taken too.
+    pub include_open: bool,
+}
+
+/// Why nothing can be selected.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SelectionFault {
+    /// Not a day.
+    #[error("{0:?} is not a day: want YYYY-MM-DD, `yesterday` or `today`")]
+    NotADay(String),
+    /// The wrong way round.
+    #[error("the first day, {from}, is after the last, {to}")]
+    Backwards {
+        /// The first.
+        from: Day,
+        /// The last.
+        to: Day,
+    },
+    /// The day has not ended.
+    #[error("{day} has not ended yet; {advice}")]
+    Open {
+        /// The day.
+        day: Day,
+        /// What to do.
+        advice: &'static str,
+    },
+}
+
+impl Selection {
+    /// Reads days as people write them, on the day that is counted now.
+    ///
+    /// # Errors
+    /// When they are no days, or not yet over.
+    pub fn new(
+        from: &str,
+        to: &str,
+        today: Day,
+        counter: Option<CounterName>,
+        include_open: bool,
+    ) -> Result<Self, SelectionFault> {
+        let day = |text: &str| match text {
+            "yesterday" => Ok(today.previous()),
+            "today" => Ok(today),
+            _ => text
+                .parse()
+                .map_err(|_| SelectionFault::NotADay(text.to_owned())),
+        };
+        let (from, to) = (day(from)?, day(to)?);
+        if from > to {
+            return Err(SelectionFault::Backwards { from, to });
+        }
+        if to >= today && !include_open {
+            return Err(SelectionFault::Open {
+                day: to,
+                advice: "`--include-open` exports what it has so far, to a file",
+            });
+        }
+        Ok(Self {
+            from,
+            to,
+            counter,
+            include_open,
+        })
+    }
+}
+
+/// A day of a counter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The counter.
+    pub name: CounterName,
+    /// Its day.
+    pub past: PastDay,
+}
+
+impl Row {
+    /// The users of the day as they lie in the store: of its last generation, so that they agree with
+    /// the final value. None for a counter whose users belong to no day.
+    pub fn users(&self) -> Option<UserPages> {
+        let content = self.past.content.as_ref()?;
+        let of_the_day = content.kind == Kind::Unique && content.reset == Reset::Daily;
+        of_the_day.then(|| UserPages {
+            prefix: keys::dedup_prefix(self.past.day.days(), content.record.generation),
+            next: None,
+            done: false,
+        })
+    }
+}
+
+/// The rows of a selection, page by page, in the order of counters, then days.
+pub struct RowPages {
+    selection: Selection,
+    /// The counter after which it goes on, as its key.
+    after: Option<Vec<u8>>,
+    done: bool,
+}
+
+impl RowPages {
+    /// From the first row on.
+    pub fn new(selection: Selection) -> Self {
+        Self {
+            selection,
+            after: None,
+            done: false,
+        }
+    }
+
+    /// The next page; none after the last.
+    ///
+    /// # Errors
+    /// When the store cannot be read; asking again goes on where it was.
+    pub fn next(
+        &mut self,
+        reader: &Reader,
+        calendar: &Calendar,
+        horizons: &Horizons,
+    ) -> Result<Option<Vec<Row>>, ReadError> {
+        if self.done {
+            return Ok(None);
+        }
+        let (rows, last) = reader.with(|tables| {
+            let kept = kept_from(horizons);
+            match &self.selection.counter {
+                Some(name) => Ok((self.days(tables, calendar, kept, name)?, None)),
+                None => self.page(tables, calendar, kept),
+            }
+        })?;
+        self.done = last.is_none();
+        self.after = last;
+        Ok(Some(rows))
+    }
+
+    fn page(
+        &self,
+        tables: &Tables,
+        calendar: &Calendar,
+        kept: Day,
+    ) -> Result<(Vec<Row>, Option<Vec<u8>>), ReadError> {
+        let mut rows = Vec::new();
+        let mut after = self.after.clone();
+        for _ in 0..COUNTERS_AT_ONCE {
+            let Some(name) = self.next_name(tables, after.as_deref())? else {
+                return Ok((rows, None));
+            };
+            after = Some(keys::counter(&name));
+            rows.extend(self.days(tables, calendar, kept, &name)?);
+            if rows.len() >= ROWS_AT_ONCE {
+                break;
+            }
+        }
+        Ok((rows, after))
+    }
+
+    /// The next counter of which there is any day.
+    fn next_name(
+        &self,
+        tables: &Tables,
+        after: Option<&[u8]>,
+    ) -> Result<Option<CounterName>, ReadError> {
+        // Above every day of that counter.
+        let start = after.map_or_else(Vec::new, |key| [key, &[u8::MAX; 5]].concat());
+        let closed = first_name(tables, Family::History, &start, |key| {
+            keys::history_entry(key).map(|(name, _)| name)
+        })?;
+        if !self.selection.include_open {
+            return Ok(closed);
+        }
+        // A counter may have no day but an open one.
+        let live = first_name(tables, Family::Definitions, &start, keys::counter_name)?;
+        Ok(match (closed, live) {
+            (Some(a), Some(b)) => Some(if keys::counter(&a) <= keys::counter(&b) {
+                a
+            } else {
+                b
+            }),
+            (one, other) => one.or(other),
+        })
+    }
+
+    fn days(
+        &self,
+        tables: &Tables,
+        calendar: &Calendar,
+        kept: Day,
+        name: &CounterName,
+    ) -> Result<Vec<Row>, ReadError> {
+        let Selection { from, to, .. } = self.selection;
+        let to = match closed_through(tables)? {
+            _ if self.selection.include_open => to,
+            Some(closed) => to.min(closed),
+            None => return Ok(Vec::new()),
+        };
+        let mut days = lifecycle::days_of(tables, calendar, name, from.max(kept), to)?;
+        days.reverse();
+        let row = |past| Row {
+            name: name.clone(),
+            past,
+        };
+        Ok(days.into_iter().map(row).collect())
+    }
+}
+
+fn first_name(
+    tables: &Tables,
+    family: Family,
+    start: &[u8],
+    name: impl Fn(&[u8]) -> Option<CounterName>,
+) -> Result<Option<CounterName>, ReadError> {
+    let mut found = None;
+    tables.scan(family, start, None, |key, _| {
+        found = name(key);
+        if found.is_some() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    })?;
+    Ok(found)
+}
+
+/// The users of a day, page by page, in the order of their ids.
+pub struct UserPages {
+    prefix: Vec<u8>,
+    next: Option<Vec<u8>>,
+    done: bool,
+}
+
+impl UserPages {
+    /// The next users; none after the last.
+    ///
+    /// # Errors
+    /// When the store cannot be read; asking again goes on where it was.
+    pub fn next(&mut self, reader: &Reader) -> Result<Option<Vec<String>>, ReadError> {
+        if self.done {
+            return Ok(None);
+        }
+        let Self { prefix, next, .. } = &*self;
+        let (users, more) = reader.with(|tables| {
+            let mut users = Vec::new();
+            let mut more = None;
+            let start = next.as_deref().unwrap_or(prefix);
+            tables.scan(Family::Dedup, start, None, |key, _| {
+                let Some(user) = key.strip_prefix(&prefix[..]) else {
+                    return ControlFlow::Break(());
+                };
+                if users.len() == USERS_AT_ONCE {
+                    more = Some(key.to_vec());
+                    return ControlFlow::Break(());
+                }
+                users.push(String::from_utf8_lossy(user).into_owned());
+                ControlFlow::Continue(())
+            })?;
+            Ok((users, more))
+        })?;
+        self.done = more.is_none();
+        self.next = more;
+        Ok(Some(users))
+    }
+}

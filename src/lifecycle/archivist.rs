@@ -1,0 +1,235 @@
+//! The archivist: a thread that closes days and moves horizons, one small step after another.
+//!
+//! Every step can be cut off anywhere, by a crash or a failing disk, and is begun again. The order is
+//! what keeps the past: first a day's records are in history and synced, then history is in tables,
+//! then the horizon moves past the day, and only then may anything of it be dropped.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::close;
+use super::progress::{self, ExportCursor};
+use super::retention::{Retention, Standing};
+use crate::calendar::Day;
+use crate::current_day::CurrentDay;
+use crate::metrics::Metrics;
+use crate::seeded::bug;
+use crate::storage::expiry::{Daily, Horizons};
+use crate::storage::value::State;
+use crate::storage::{Batch, Family, ReadError, Reader, Tables};
+use crate::writer::{Chore, Failure, Intake, Mode, Running};
+
+/// How often it looks whether there is something to do.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// What the archivist is started with.
+pub struct ArchivistOptions {
+    /// How long what is kept.
+    pub retention: Retention,
+    /// Where it is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Why a step was not done. It is tried again later.
+#[derive(Debug, thiserror::Error)]
+pub enum Stop {
+    /// The store cannot be read now.
+    #[error("cannot read the store: {0}")]
+    Read(#[from] ReadError),
+    /// The writer did not write it.
+    #[error("the writer did not write it: {0:?}")]
+    Write(Failure),
+}
+
+/// Closes days and moves horizons.
+pub struct Archivist {
+    intake: Arc<Intake>,
+    mode: Arc<Mode>,
+    day: Arc<CurrentDay>,
+    reader: Reader,
+    horizons: Arc<Horizons>,
+    options: ArchivistOptions,
+    /// Where the close of a day goes on.
+    resume: Option<(Day, Vec<u8>)>,
+}
+
+/// A running archivist.
+pub struct ArchivistThread {
+    ending: Arc<(Mutex<bool>, Condvar)>,
+    thread: JoinHandle<()>,
+}
+
+impl Archivist {
+    /// For that writer.
+    pub fn new(running: &Running, options: ArchivistOptions) -> Self {
+        Self {
+            intake: Arc::clone(&running.intake),
+            mode: Arc::clone(&running.mode),
+            day: Arc::clone(&running.day),
+            reader: running.reader.clone(),
+            horizons: Arc::clone(&running.horizons),
+            options,
+            resume: None,
+        }
+    }
+
+    /// Works on a thread of its own until told to end.
+    ///
+    /// # Errors
+    /// When there is no thread to be had.
+    pub fn start(mut self) -> std::io::Result<ArchivistThread> {
+        let ending = Arc::new((Mutex::new(false), Condvar::new()));
+        let told = Arc::clone(&ending);
+        let thread = std::thread::Builder::new().name("archivist".to_owned());
+        let thread = thread.spawn(move || {
+            let mut last_error = String::new();
+            loop {
+                let more = match self.step() {
+                    Ok(more) => {
+                        last_error.clear();
+                        more
+                    }
+                    Err(stop) => {
+                        let error = stop.to_string();
+                        if error != last_error {
+                            tracing::warn!(%error, "the archivist is held up; it tries again");
+                            last_error = error;
+                        }
+                        false
+                    }
+                };
+                let (ended, bell) = &*told;
+                let mut ended = ended.lock();
+                if !*ended && !more {
+                    bell.wait_for(&mut ended, EVERY);
+                }
+                if *ended {
+                    return;
+                }
+            }
+        })?;
+        Ok(ArchivistThread { ending, thread })
+    }
+
+    /// Does everything that can be done now: for commands that work on a store without a server.
+    ///
+    /// # Errors
+    /// When a step was not done.
+    pub fn catch_up(&mut self) -> Result<(), Stop> {
+        while self.step()? {}
+        Ok(())
+    }
+
+    /// Does the next small step; says whether there is more to do at once.
+    ///
+    /// # Errors
+    /// When it was not done; nothing is lost, and the next step tries again.
+    pub fn step(&mut self) -> Result<bool, Stop> {
+        if self.mode.refuses().is_some() {
+            return Ok(false);
+        }
+        let (today, closed) = self
+            .reader
+            .with(|tables| Ok((today(tables)?, progress::closed_through(tables)?)))?;
+        // Before the first group of a store there is nothing to close.
+        let Some(today) = today else { return Ok(false) };
+        let over = today.previous();
+        if closed.is_none_or(|closed| closed < over) {
+            self.close_some(closed, over)?;
+            return Ok(true);
+        }
+        let metrics = &self.options.metrics.past;
+        metrics.closed_through(over.days());
+        let archived = self.horizons.day(Daily::Days);
+        if archived < today.days() {
+            self.reader.with(Tables::flush_history)?;
+        }
+        self.move_horizons(today, over)
+    }
+
+    /// Closes a part of the first day that is over and not closed.
+    fn close_some(&mut self, closed: Option<Day>, over: Day) -> Result<(), Stop> {
+        if bug("deletes_before_durable") {
+            self.write(Batch::new(), vec![(Daily::Days, over.next())])?;
+        }
+        let calendar = self.day.calendar();
+        let resume = self.resume.take();
+        let (day, page) = self.reader.with(|tables| {
+            let (day, from) = match resume {
+                Some((day, from)) if closed.is_none_or(|closed| closed < day) => (day, Some(from)),
+                Some(_) | None => match close::next_day(tables, closed)? {
+                    Some(day) if day <= over => (day, None),
+                    // In the days between nothing changed.
+                    Some(_) | None => return Ok((over, None)),
+                },
+            };
+            Ok((
+                day,
+                Some(close::page(tables, calendar, day, from.as_deref())?),
+            ))
+        })?;
+        let Some(page) = page else {
+            let mut batch = Batch::new();
+            progress::put_closed_through(&mut batch, over);
+            return self.write(batch, Vec::new());
+        };
+        let last = page.next.is_none();
+        self.write(page.batch, Vec::new())?;
+        self.options.metrics.past.closed_records(page.records);
+        self.resume = page.next.map(|next| (day, next));
+        if last {
+            tracing::info!(%day, "the day is closed");
+        }
+        Ok(())
+    }
+
+    /// Moves the horizons to where they may be; says whether one moved.
+    fn move_horizons(&mut self, today: Day, closed: Day) -> Result<bool, Stop> {
+        let cursor = self.reader.with(ExportCursor::read)?;
+        let standing = Standing {
+            today,
+            closed,
+            exported: cursor.and_then(|cursor| cursor.through),
+        };
+        let retention = &self.options.retention;
+        let moved: Vec<_> = retention
+            .horizons(&standing)
+            .into_iter()
+            .filter(|&(daily, day)| day.days() > self.horizons.day(daily))
+            .collect();
+        if moved.is_empty() {
+            return Ok(false);
+        }
+        self.write(Batch::new(), moved)?;
+        Ok(true)
+    }
+
+    fn write(&self, batch: Batch, horizons: Vec<(Daily, Day)>) -> Result<(), Stop> {
+        self.intake
+            .carry_out(Chore { batch, horizons })
+            .map_err(Stop::Write)
+    }
+}
+
+impl ArchivistThread {
+    /// Ends it after the step it is at. To be called before the writer is stopped.
+    pub fn end(self) {
+        let (ended, bell) = &*self.ending;
+        *ended.lock() = true;
+        bell.notify_all();
+        if self.thread.join().is_err() {
+            tracing::error!("the archivist's thread panicked");
+        }
+    }
+}
+
+/// The highest day that is on disk: what lies below it does not change any more.
+fn today(tables: &Tables) -> Result<Option<Day>, ReadError> {
+    let bytes = tables.get(Family::Meta, State::KEY)?;
+    Ok(bytes
+        .and_then(|bytes| State::decode(&bytes).ok())
+        .map(|state| state.highest_day))
+}

@@ -1,0 +1,25 @@
+//! What becomes of days that are over: the archivist moves their records into history, keeps the
+//! horizons below which compaction may drop what is no longer needed, and reads the past back.
+//!
+//! It works beside the writer and never in its way: it reads on a thread of its own, and hands the
+//! writer finished batches, one at a time ([`crate::writer::Chore`]).
+//!
+//! Kept out: counting, exports, HTTP.
+
+mod archivist;
+mod close;
+mod history;
+mod progress;
+mod retention;
+mod series;
+mod view;
+
+pub use archivist::{Archivist, ArchivistOptions, Stop};
+pub use history::{PastDay, days_of, kept_from, kept_range};
+pub use progress::{ExportCursor, closed_through};
+pub use retention::Retention;
+pub use series::{Point, SeriesRequest, Values, series};
+pub use view::DayView;
+
+#[cfg(test)]
+mod tests;

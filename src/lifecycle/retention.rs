@@ -1,0 +1,118 @@
+//! Up to where records may go. Pure arithmetic: days in, horizons out.
+
+use crate::calendar::Day;
+use crate::storage::expiry::Daily;
+
+/// How long what is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// `calendar.retention_days`: closed days.
+    pub history_days: u32,
+    /// `calendar.user_retention_days`: user ids of closed days.
+    pub user_days: u32,
+    /// `calendar.max_unexported_days`: how long a day waits to be exported, at most.
+    pub max_unexported_days: u32,
+    /// `samples.retention`: values at the ends of minutes.
+    pub sample_days: u32,
+    /// Whether days are exported at all (`postgres.url` is set).
+    pub exports: bool,
+}
+
+/// Where the store stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// The highest day that was counted in.
+    pub(super) today: Day,
+    /// All days up to this one are in history, and that is in tables.
+    pub(super) closed: Day,
+    /// All days up to this one are exported.
+    pub(super) exported: Option<Day>,
+}
+
+impl Retention {
+    /// The first day whose records stay, in each family.
+    pub(super) fn horizons(&self, standing: &Standing) -> [(Daily, Day); Daily::ALL.len()] {
+        let archived = standing.closed.next();
+        let before = |days: u32| Day::clamped(i64::from(standing.today.days()) - i64::from(days));
+        let wanted = self.wanted_for_export(standing);
+        Daily::ALL.map(|daily| {
+            let day = match daily {
+                Daily::Days => archived,
+                Daily::Dedup => before(self.user_days).min(archived).min(wanted),
+                Daily::Samples => before(self.sample_days),
+                Daily::History => before(self.history_days).min(archived).min(wanted),
+            };
+            (daily, day)
+        })
+    }
+
+    /// The first day that waits to be exported and is not given up.
+    fn wanted_for_export(&self, standing: &Standing) -> Day {
+        if !self.exports {
+            return Day::MAX;
+        }
+        let given_up = i64::from(standing.today.days()) - i64::from(self.max_unexported_days);
+        let first = standing.exported.map_or(Day::MIN, Day::next);
+        first.max(Day::clamped(given_up))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn day(days: i32) -> Day {
+        Day::from_days(days).unwrap()
+    }
+
+    fn horizons(retention: Retention, closed: i32, exported: Option<i32>) -> [i32; 4] {
+        let standing = Standing {
+            today: day(20_000),
+            closed: day(closed),
+            exported: exported.map(day),
+        };
+        retention.horizons(&standing).map(|(_, day)| day.days())
+    }
+
+    const RETENTION: Retention = Retention {
+        history_days: 90,
+        user_days: 7,
+        max_unexported_days: 30,
+        sample_days: 14,
+        exports: false,
+    };
+
+    #[test]
+    fn each_family_keeps_its_days() {
+        assert_eq!(
+            horizons(RETENTION, 19_999, None),
+            [20_000, 19_993, 19_986, 19_910]
+        );
+    }
+
+    #[test]
+    fn no_horizon_passes_a_day_that_is_not_archived() {
+        assert_eq!(
+            horizons(RETENTION, 19_900, None),
+            [19_901, 19_901, 19_986, 19_901]
+        );
+    }
+
+    #[test]
+    fn what_waits_for_export_stays_until_it_is_given_up() {
+        let exporting = Retention {
+            exports: true,
+            ..RETENTION
+        };
+        let dedup = |exported| horizons(exporting, 19_999, exported)[1];
+        assert_eq!(dedup(Some(19_999)), 19_993);
+        assert_eq!(dedup(Some(19_980)), 19_981);
+        assert_eq!(dedup(Some(19_950)), 19_970);
+        assert_eq!(dedup(None), 19_970);
+        let short = Retention {
+            history_days: 7,
+            ..exporting
+        };
+        assert_eq!(horizons(short, 19_999, Some(19_985))[3], 19_986);
+    }
+}

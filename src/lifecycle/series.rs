@@ -1,0 +1,306 @@
+//! The series of a counter: what its value was in each span of the last hours or days, made of the
+//! values at the ends of minutes. A span in which the server was away has no values; one in which
+//! nothing changed has the value that was in force.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use crate::calendar::{Calendar, Day};
+use crate::counter::{CounterName, EventKind, Millis, Reset};
+use crate::storage::expiry::{Daily, Horizons};
+use crate::storage::{Family, ReadError, Tables, keys, value};
+
+use super::history;
+
+const MINUTE_MS: i64 = 60_000;
+
+/// A change is in the samples at the latest so long after it was made.
+const SETTLED_MS: i64 = 2 * MINUTE_MS;
+
+/// What is asked, and what the counter is now.
+#[derive(Clone, Debug)]
+pub struct SeriesRequest {
+    /// The counter.
+    pub name: CounterName,
+    /// How it resets.
+    pub reset: Reset,
+    /// Its value now.
+    pub value: i64,
+    /// When it changed last.
+    pub changed_at: Millis,
+    /// Now: the last span is the one that it lies in.
+    pub now: Millis,
+    /// The day that is counted now.
+    pub today: Day,
+    /// How far back.
+    pub range_ms: i64,
+    /// The length of a span; a whole number of minutes. Spans begin at its multiples since 1970.
+    pub step_ms: i64,
+}
+
+/// A span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Point {
+    /// Where it begins.
+    pub at: Millis,
+    /// The values in it; none when the server was away, or nothing is known of that time.
+    pub values: Option<Values>,
+}
+
+/// The values of a span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Values {
+    /// At its end.
+    pub last: i64,
+    /// The lowest at its begin and at the ends of its minutes.
+    pub min: i64,
+    /// The highest, likewise.
+    pub max: i64,
+}
+
+/// The spans of the range, oldest first; none of them has values when the counter is not followed.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn series(
+    tables: &Tables,
+    calendar: &Calendar,
+    horizons: &Horizons,
+    request: &SeriesRequest,
+) -> Result<(Vec<Point>, bool), ReadError> {
+    let step = request.step_ms.max(MINUTE_MS);
+    let first = (request.now - request.range_ms).div_euclid(step) * step;
+    let last = request.now.div_euclid(step) * step;
+    let kept_from = Day::clamped(i64::from(horizons.day(Daily::Samples)));
+    let changes = Changes::read(tables, calendar, request, first, kept_from)?;
+    let present = presence(tables, calendar, first, kept_from)?;
+    let settled = request.changed_at < request.now - SETTLED_MS;
+    let sampled = changes
+        .last_sample
+        .is_some_and(|at| at + MINUTE_MS > request.changed_at);
+    if settled && request.changed_at >= first && !sampled {
+        let points = spans(first, last, step).map(|at| Point { at, values: None });
+        return Ok((points.collect(), false));
+    }
+    let mut value = changes.before;
+    let mut changes = changes.within.into_iter().peekable();
+    let mut points = Vec::new();
+    for at in spans(first, last, step) {
+        let end = at + step;
+        let mut seen: Option<Values> = value.map(Values::of);
+        while let Some((_, next)) = changes.next_if(|&(when, _)| when < end) {
+            value = next;
+            if let Some(next) = next {
+                seen = Some(seen.map_or(Values::of(next), |seen| seen.then(next)));
+            }
+        }
+        if at == last {
+            seen = Some(seen.map_or(Values::of(request.value), |seen| seen.then(request.value)));
+        }
+        let there = at == last || present.range(at..end).next().is_some();
+        points.push(Point {
+            at,
+            values: seen.filter(|_| there && (value.is_some() || at == last)),
+        });
+    }
+    Ok((points, true))
+}
+
+impl Values {
+    fn of(value: i64) -> Self {
+        Self {
+            last: value,
+            min: value,
+            max: value,
+        }
+    }
+
+    fn then(self, value: i64) -> Self {
+        Self {
+            last: value,
+            min: self.min.min(value),
+            max: self.max.max(value),
+        }
+    }
+}
+
+fn spans(first: Millis, last: Millis, step: i64) -> impl Iterator<Item = Millis> {
+    (0..=(last - first).div_euclid(step).max(0)).map(move |number| first + number * step)
+}
+
+/// Changes of the value, as far as they are known.
+struct Changes {
+    /// The value before the range; none when there was none, or it is not known.
+    before: Option<i64>,
+    /// What it became, by the begin of the minute at whose end it was that.
+    within: Vec<(Millis, Option<i64>)>,
+    /// The begin of the minute of the last sample.
+    last_sample: Option<Millis>,
+}
+
+impl Changes {
+    fn read(
+        tables: &Tables,
+        calendar: &Calendar,
+        request: &SeriesRequest,
+        first: Millis,
+        kept_from: Day,
+    ) -> Result<Self, ReadError> {
+        let first_day = calendar.day_of(first).max(kept_from).min(request.today);
+        let mut changes = Self {
+            before: None,
+            within: Vec::new(),
+            last_sample: None,
+        };
+        let mut earliest: Option<(Millis, Day)> = None;
+        let mut day = first_day;
+        loop {
+            if request.reset == Reset::Daily && calendar.start_of(day) >= first {
+                changes.within.push((calendar.start_of(day), Some(0)));
+            }
+            samples(tables, &request.name, day, |at, value| {
+                earliest.get_or_insert((at, day));
+                changes.last_sample = changes.last_sample.max(Some(at));
+                if at < first {
+                    changes.before = Some(value);
+                } else {
+                    changes.within.push((at, Some(value)));
+                }
+            })?;
+            if day >= request.today {
+                break;
+            }
+            day = day.next();
+        }
+        changes.within.sort_by_key(|&(at, _)| at);
+        if changes.before.is_none() {
+            changes.before = earlier(tables, calendar, request, first_day, kept_from)?;
+        }
+        changes.forget_before_creation(tables, calendar, request, earliest, first)?;
+        Ok(changes)
+    }
+
+    /// Before a counter came to be it had no value.
+    fn forget_before_creation(
+        &mut self,
+        tables: &Tables,
+        calendar: &Calendar,
+        request: &SeriesRequest,
+        earliest: Option<(Millis, Day)>,
+        first: Millis,
+    ) -> Result<(), ReadError> {
+        let Some((at, day)) = earliest else {
+            return Ok(());
+        };
+        let found = history::days_of(tables, calendar, &request.name, day, day)?;
+        let Some(content) = found.into_iter().find_map(|past| past.content) else {
+            return Ok(());
+        };
+        let created = content
+            .events
+            .first()
+            .filter(|event| event.kind == EventKind::Creation && content.record.opening == 0)
+            .map(|event| event.at);
+        match created {
+            Some(created) if created >= first => {
+                self.before = None;
+                let minute = created.div_euclid(MINUTE_MS) * MINUTE_MS;
+                self.within.retain(|&(at, _)| at >= minute);
+            }
+            // The day began with it, and it is older than its first sample.
+            None if self.before.is_none() && at >= first && request.reset == Reset::Never => {
+                self.before = Some(content.record.opening);
+            }
+            Some(_) | None => {}
+        }
+        Ok(())
+    }
+}
+
+/// The value in force before the first day of the range.
+fn earlier(
+    tables: &Tables,
+    calendar: &Calendar,
+    request: &SeriesRequest,
+    first_day: Day,
+    kept_from: Day,
+) -> Result<Option<i64>, ReadError> {
+    // A daily counter that has no sample in a day before the range began it with 0.
+    if request.reset == Reset::Daily {
+        return Ok(Some(0));
+    }
+    let mut oldest = None;
+    tables.scan(
+        Family::Samples,
+        &keys::day_prefix(kept_from.days()),
+        None,
+        |key, _| {
+            oldest = keys::leading_day(key).and_then(|day| Day::from_days(day).ok());
+            ControlFlow::Break(())
+        },
+    )?;
+    let mut day = first_day;
+    while oldest.is_some_and(|oldest| day > oldest) {
+        day = day.previous();
+        let mut last = None;
+        samples(tables, &request.name, day, |_, value| last = Some(value))?;
+        if last.is_some() {
+            return Ok(last);
+        }
+    }
+    // It did not change for as long as samples are kept, unless it did within the range.
+    let unchanged = request.changed_at < calendar.start_of(first_day);
+    Ok(unchanged.then_some(request.value))
+}
+
+/// The samples of a counter in a day, in order: the begin of the minute, the value at its end.
+fn samples(
+    tables: &Tables,
+    name: &CounterName,
+    day: Day,
+    mut visit: impl FnMut(Millis, i64),
+) -> Result<(), ReadError> {
+    let (start, end) = (
+        keys::sample(day, name, 0),
+        keys::sample(day, name, u32::MAX),
+    );
+    tables.scan(Family::Samples, &start, Some(&end), |key, bytes| {
+        if let (Some(minute), Ok(value)) = (keys::trailing_minute(key), value::decode_sample(bytes))
+        {
+            visit(i64::from(minute) * MINUTE_MS, value);
+        }
+        ControlFlow::Continue(())
+    })
+}
+
+/// The begins of the minutes from `first` on in which the server was there.
+fn presence(
+    tables: &Tables,
+    calendar: &Calendar,
+    first: Millis,
+    kept_from: Day,
+) -> Result<BTreeSet<Millis>, ReadError> {
+    let mut minutes = BTreeSet::new();
+    // Days whose calendar was behind hold minutes of other days, so that all from there on are read.
+    let mut day = calendar.day_of(first).max(kept_from);
+    loop {
+        let start = keys::presence(day, 0);
+        let end = keys::presence(day, u32::MAX);
+        tables.scan(Family::Samples, &start, Some(&end), |key, _| {
+            if let Some(minute) = keys::trailing_minute(key) {
+                minutes.insert(i64::from(minute) * MINUTE_MS);
+            }
+            ControlFlow::Continue(())
+        })?;
+        let after = keys::day_prefix(day.next().days());
+        let mut next = None;
+        tables.scan(Family::Samples, &after, None, |key, _| {
+            next = keys::leading_day(key).and_then(|day| Day::from_days(day).ok());
+            ControlFlow::Break(())
+        })?;
+        match next {
+            Some(next) if next > day => day = next,
+            Some(_) | None => return Ok(minutes),
+        }
+    }
+}

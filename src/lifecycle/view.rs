@@ -1,0 +1,189 @@
+//! A day as people and programs see it, in JSON: the same words in answers, files and databases.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serialize;
+
+use super::history::PastDay;
+use crate::counter::{ClosedDay, CounterName, Event, EventKind, Millis};
+
+/// A day of a counter. Times are UTC, in milliseconds.
+#[derive(Debug, Serialize)]
+pub struct DayView {
+    date: String,
+    closed: bool,
+    #[serde(flatten)]
+    content: Option<ContentView>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    corrupt: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct ContentView {
+    kind: &'static str,
+    reset: &'static str,
+    starts_at: String,
+    ends_at: String,
+    away_seconds: i64,
+    opening: i64,
+    final_value: i64,
+    peak: i64,
+    peak_at: String,
+    low: i64,
+    low_at: String,
+    increments: u128,
+    decrements: u128,
+    operations: u64,
+    generations: u32,
+    events_total: u32,
+    events: Vec<EventView>,
+}
+
+#[derive(Debug, Serialize)]
+struct EventView {
+    kind: &'static str,
+    at: String,
+    before: i64,
+    after: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
+}
+
+impl From<PastDay> for DayView {
+    fn from(past: PastDay) -> Self {
+        let PastDay {
+            day,
+            closed,
+            content,
+        } = past;
+        Self {
+            date: day.to_string(),
+            closed,
+            corrupt: content.is_none(),
+            content: content.map(ContentView::from),
+        }
+    }
+}
+
+impl DayView {
+    /// The cells of a row in a file, in the order: date, counter, closed, kind, reset, final value,
+    /// opening, peak, low (each with its time), increments, decrements, operations, generations,
+    /// events, seconds away, begin, end.
+    pub fn cells(&self, counter: &CounterName) -> Vec<String> {
+        let mut cells = vec![
+            self.date.clone(),
+            counter.to_string(),
+            self.closed.to_string(),
+        ];
+        match &self.content {
+            None => {
+                cells.push("corrupt".to_owned());
+                cells.resize(19, String::new());
+            }
+            Some(content) => cells.extend(content.cells()),
+        }
+        cells
+    }
+}
+
+impl ContentView {
+    fn cells(&self) -> [String; 16] {
+        let Self {
+            kind,
+            reset,
+            starts_at,
+            ends_at,
+            away_seconds,
+            opening,
+            final_value,
+            peak,
+            peak_at,
+            low,
+            low_at,
+            increments,
+            decrements,
+            operations,
+            generations,
+            events_total,
+            events: _,
+        } = self;
+        [
+            (*kind).to_owned(),
+            (*reset).to_owned(),
+            final_value.to_string(),
+            opening.to_string(),
+            peak.to_string(),
+            peak_at.clone(),
+            low.to_string(),
+            low_at.clone(),
+            increments.to_string(),
+            decrements.to_string(),
+            operations.to_string(),
+            generations.to_string(),
+            events_total.to_string(),
+            away_seconds.to_string(),
+            starts_at.clone(),
+            ends_at.clone(),
+        ]
+    }
+}
+
+impl From<ClosedDay> for ContentView {
+    fn from(day: ClosedDay) -> Self {
+        let ClosedDay {
+            kind,
+            reset,
+            starts_at,
+            ends_at,
+            away_ms,
+            record,
+            events,
+        } = day;
+        Self {
+            kind: kind.as_str(),
+            reset: reset.as_str(),
+            starts_at: timestamp(starts_at),
+            ends_at: timestamp(ends_at),
+            away_seconds: away_ms.div_euclid(1000),
+            opening: record.opening,
+            final_value: record.last,
+            peak: record.peak.value,
+            peak_at: timestamp(record.peak.at),
+            low: record.low.value,
+            low_at: timestamp(record.low.at),
+            increments: record.increments,
+            decrements: record.decrements,
+            operations: record.operations,
+            generations: record.generations,
+            events_total: record.events,
+            events: events.into_iter().map(EventView::from).collect(),
+        }
+    }
+}
+
+impl From<Event> for EventView {
+    fn from(event: Event) -> Self {
+        Self {
+            kind: match event.kind {
+                EventKind::Creation => "creation",
+                EventKind::Reset => "reset",
+                EventKind::Adjust => "adjust",
+                EventKind::Delete => "delete",
+                EventKind::Expiry => "expiry",
+                EventKind::Repair => "repair",
+            },
+            at: timestamp(event.at),
+            before: event.before,
+            after: event.after,
+            reason: event.reason,
+            request_id: event.request_id,
+        }
+    }
+}
+
+fn timestamp(at: Millis) -> String {
+    DateTime::<Utc>::from_timestamp_millis(at)
+        .unwrap_or_default()
+        .to_rfc3339_opts(SecondsFormat::Millis, true)
+}

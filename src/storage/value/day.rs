@@ -1,0 +1,247 @@
+//! Days on disk: the record of a day that is being counted, its events, the closed day that history
+//! keeps, and the values at the ends of minutes.
+
+use bincode::{Decode, Encode};
+
+use super::{KindV1, Undecodable, VERSION, decode, decode_as, encode, encode_as};
+use crate::counter::{ClosedDay, DayRecord, Event, EventKind, Extreme, Kind, Reset};
+
+/// The version of day records, which name the kind of counter since the second.
+const DAY_RECORD_VERSION: u8 = 2;
+
+#[derive(Encode, Decode)]
+struct DayRecordV1 {
+    opening: i64,
+    last: i64,
+    peak: i64,
+    peak_at: i64,
+    low: i64,
+    low_at: i64,
+    increments: u128,
+    decrements: u128,
+    operations: u64,
+    generation: u64,
+    generations: u32,
+    events: u32,
+}
+
+#[derive(Encode, Decode)]
+struct DayRecordV2 {
+    record: DayRecordV1,
+    kind: KindV1,
+    daily: bool,
+}
+
+#[derive(Encode, Decode)]
+enum EventKindV1 {
+    Creation,
+    Reset,
+    Adjust,
+    Delete,
+    Expiry,
+    Repair,
+}
+
+#[derive(Encode, Decode)]
+struct EventV1 {
+    kind: EventKindV1,
+    at: i64,
+    before: i64,
+    after: i64,
+    reason: Option<String>,
+    request_id: Option<String>,
+}
+
+#[derive(Encode, Decode)]
+struct ClosedDayV1 {
+    kind: KindV1,
+    daily: bool,
+    starts_at: i64,
+    ends_at: i64,
+    away_ms: i64,
+    record: DayRecordV1,
+    events: Vec<EventV1>,
+}
+
+/// Bytes of the day record of a counter of that kind and reset.
+pub fn encode_day_record(record: &DayRecord, kind: Kind, reset: Reset) -> Vec<u8> {
+    encode_as(
+        DAY_RECORD_VERSION,
+        DayRecordV2 {
+            record: record.into(),
+            kind: kind.into(),
+            daily: reset == Reset::Daily,
+        },
+    )
+}
+
+/// Reads a day record, and what kind of counter it is of and how that resets. Version 1 did not say;
+/// the counter's definition does, as long as there is one.
+///
+/// # Errors
+/// When it is not one.
+pub fn decode_day_record(bytes: &[u8]) -> Result<(DayRecord, Option<(Kind, Reset)>), Undecodable> {
+    if bytes.first() == Some(&VERSION) {
+        return Ok((decode::<DayRecordV1>(bytes)?.into(), None));
+    }
+    let stored: DayRecordV2 = decode_as(DAY_RECORD_VERSION, bytes)?;
+    Ok((
+        stored.record.into(),
+        Some((stored.kind.into(), reset(stored.daily))),
+    ))
+}
+
+/// Bytes of an event of a day record.
+pub fn encode_event(event: &Event) -> Vec<u8> {
+    encode(EventV1::from(event))
+}
+
+/// Reads an event of a day record.
+///
+/// # Errors
+/// When it is not one.
+pub fn decode_event(bytes: &[u8]) -> Result<Event, Undecodable> {
+    Ok(decode::<EventV1>(bytes)?.into())
+}
+
+/// Bytes of a closed day.
+pub fn encode_closed_day(day: &ClosedDay) -> Vec<u8> {
+    encode(ClosedDayV1 {
+        kind: day.kind.into(),
+        daily: day.reset == Reset::Daily,
+        starts_at: day.starts_at,
+        ends_at: day.ends_at,
+        away_ms: day.away_ms,
+        record: (&day.record).into(),
+        events: day.events.iter().map(EventV1::from).collect(),
+    })
+}
+
+/// The version of what history keeps of a day record that cannot be read: its bytes follow.
+const UNREADABLE: u8 = 255;
+
+/// Bytes of a closed day whose record cannot be read: they are kept, and read as no closed day.
+pub fn keep_unreadable_day(record: &[u8]) -> Vec<u8> {
+    [&[UNREADABLE], record].concat()
+}
+
+/// Reads a closed day.
+///
+/// # Errors
+/// When it is not one.
+pub fn decode_closed_day(bytes: &[u8]) -> Result<ClosedDay, Undecodable> {
+    let stored: ClosedDayV1 = decode(bytes)?;
+    Ok(ClosedDay {
+        kind: stored.kind.into(),
+        reset: reset(stored.daily),
+        starts_at: stored.starts_at,
+        ends_at: stored.ends_at,
+        away_ms: stored.away_ms,
+        record: stored.record.into(),
+        events: stored.events.into_iter().map(Event::from).collect(),
+    })
+}
+
+/// Bytes of the value at the end of a minute.
+pub fn encode_sample(value: i64) -> [u8; 9] {
+    let [a, b, c, d, e, f, g, h] = value.to_be_bytes();
+    [VERSION, a, b, c, d, e, f, g, h]
+}
+
+/// Reads the value at the end of a minute.
+///
+/// # Errors
+/// When it is not one.
+pub fn decode_sample(bytes: &[u8]) -> Result<i64, Undecodable> {
+    match bytes {
+        [VERSION, value @ ..] => value.try_into().map(i64::from_be_bytes),
+        _ => return Err(Undecodable),
+    }
+    .map_err(|_| Undecodable)
+}
+
+fn reset(daily: bool) -> Reset {
+    if daily { Reset::Daily } else { Reset::Never }
+}
+
+impl From<&DayRecord> for DayRecordV1 {
+    fn from(record: &DayRecord) -> Self {
+        Self {
+            opening: record.opening,
+            last: record.last,
+            peak: record.peak.value,
+            peak_at: record.peak.at,
+            low: record.low.value,
+            low_at: record.low.at,
+            increments: record.increments,
+            decrements: record.decrements,
+            operations: record.operations,
+            generation: record.generation,
+            generations: record.generations,
+            events: record.events,
+        }
+    }
+}
+
+impl From<DayRecordV1> for DayRecord {
+    fn from(stored: DayRecordV1) -> Self {
+        Self {
+            opening: stored.opening,
+            last: stored.last,
+            peak: Extreme {
+                value: stored.peak,
+                at: stored.peak_at,
+            },
+            low: Extreme {
+                value: stored.low,
+                at: stored.low_at,
+            },
+            increments: stored.increments,
+            decrements: stored.decrements,
+            operations: stored.operations,
+            generation: stored.generation,
+            generations: stored.generations,
+            events: stored.events,
+        }
+    }
+}
+
+impl From<&Event> for EventV1 {
+    fn from(event: &Event) -> Self {
+        Self {
+            kind: match event.kind {
+                EventKind::Creation => EventKindV1::Creation,
+                EventKind::Reset => EventKindV1::Reset,
+                EventKind::Adjust => EventKindV1::Adjust,
+                EventKind::Delete => EventKindV1::Delete,
+                EventKind::Expiry => EventKindV1::Expiry,
+                EventKind::Repair => EventKindV1::Repair,
+            },
+            at: event.at,
+            before: event.before,
+            after: event.after,
+            reason: event.reason.clone(),
+            request_id: event.request_id.clone(),
+        }
+    }
+}
+
+impl From<EventV1> for Event {
+    fn from(stored: EventV1) -> Self {
+        Self {
+            kind: match stored.kind {
+                EventKindV1::Creation => EventKind::Creation,
+                EventKindV1::Reset => EventKind::Reset,
+                EventKindV1::Adjust => EventKind::Adjust,
+                EventKindV1::Delete => EventKind::Delete,
+                EventKindV1::Expiry => EventKind::Expiry,
+                EventKindV1::Repair => EventKind::Repair,
+            },
+            at: stored.at,
+            before: stored.before,
+            after: stored.after,
+            reason: stored.reason,
+            request_id: stored.request_id,
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! How long the server was away: the time between the last group before a start and that start,
+//! noted for the two days that it can have been away from: the one that was counted in last and the
+//! one that is counted in now. In days between them nothing was counted.
+
+use crate::calendar::{Calendar, Day};
+use crate::counter::Millis;
+use crate::storage::{Batch, Family, ReadError, Tables, keys};
+
+/// An absence that is not noted yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Away {
+    /// The day counted in before it.
+    pub(super) day: Day,
+    /// The time of the last group before it.
+    pub(super) since: Millis,
+    /// The boot clock when the server was back.
+    pub(super) back_at_boot: Millis,
+}
+
+impl Away {
+    /// Adds what the absence takes of its days to a batch, for a group of that time.
+    pub(super) fn put(
+        &self,
+        batch: &mut Batch,
+        tables: &Tables,
+        calendar: &Calendar,
+        (today, now, boot_ms): (Day, Millis, Millis),
+    ) -> Result<(), ReadError> {
+        // By the clock that the group trusts, which may not be the one that the start had.
+        let back = now.saturating_sub(boot_ms.saturating_sub(self.back_at_boot));
+        let days = [Some(self.day), Some(today).filter(|&day| day != self.day)];
+        for day in days.into_iter().flatten() {
+            let from = self.since.max(calendar.start_of(day));
+            let until = back.min(calendar.end_of(day));
+            if until <= from {
+                continue;
+            }
+            let key = keys::away(day);
+            let before = tables.get(Family::Meta, &key)?;
+            let before = before.map_or(0, |bytes| decode(&bytes));
+            let sum = before.saturating_add(until.saturating_sub(from));
+            batch.put(Family::Meta, &key, &sum.to_be_bytes());
+        }
+        Ok(())
+    }
+}
+
+fn decode(bytes: &[u8]) -> i64 {
+    bytes.try_into().map_or(0, i64::from_be_bytes)
+}
+
+/// For how long of `day` the server was away so far, in milliseconds.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn away_ms(tables: &Tables, day: Day) -> Result<i64, ReadError> {
+    let bytes = tables.get(Family::Meta, &keys::away(day))?;
+    Ok(bytes.map_or(0, |bytes| decode(&bytes)))
+}

@@ -1,0 +1,208 @@
+//! The minutes: once a minute a record that the server was there, and the value of each followed
+//! counter that changed in the minute before. What `series` is made of.
+//!
+//! They go into the first group of the new minute, before anything of that group is worked out, so
+//! that a value is exactly the one at the end of its minute.
+
+use std::cmp::Reverse;
+
+use crate::calendar::Day;
+use crate::counter::Millis;
+use crate::storage::value::encode_sample;
+use crate::storage::{Batch, Family, keys};
+
+use super::ledger::{Index, Ledger, Life};
+
+const MINUTE_MS: i64 = 60_000;
+
+/// Which counters are followed, and up to which minute.
+pub(super) struct Minutes {
+    followed: Vec<Index>,
+    max: usize,
+    minute: u32,
+}
+
+/// What a group writes of the minutes.
+#[derive(Default)]
+pub(super) struct MinuteRecords {
+    pub(super) samples: Vec<(Index, Day, u32, i64)>,
+    pub(super) present: Option<u32>,
+}
+
+fn minute_of(wall_ms: Millis) -> u32 {
+    u32::try_from(wall_ms.div_euclid(MINUTE_MS).max(0)).unwrap_or(u32::MAX)
+}
+
+impl Minutes {
+    /// Follows at most `max` counters.
+    pub(super) fn new(max: usize) -> Self {
+        Self {
+            followed: Vec::new(),
+            max,
+            minute: 0,
+        }
+    }
+
+    /// Chooses anew, after the ledger was loaded: the counters of the configuration first, then
+    /// those that changed last. `last_commit` is the time of the last group on disk: what changed in
+    /// that minute has no sample yet.
+    pub(super) fn restart(&mut self, ledger: &mut Ledger, last_commit: Option<Millis>) {
+        self.minute = last_commit.map_or(0, minute_of);
+        let mut wanted: Vec<_> = ledger
+            .indices()
+            .filter_map(|index| Some((index, ledger.entry(index)?)))
+            .filter(|(_, entry)| entry.configured || entry.state.life == Life::Live)
+            .map(|(index, entry)| {
+                (
+                    !entry.configured,
+                    Reverse(entry.state.changed_at),
+                    entry.name.clone(),
+                    index,
+                )
+            })
+            .collect();
+        wanted.sort();
+        self.followed = wanted
+            .iter()
+            .take(self.max)
+            .map(|&(_, _, _, index)| index)
+            .collect();
+        let begun = i64::from(self.minute) * MINUTE_MS;
+        for &index in &self.followed {
+            if let Some(entry) = ledger.entry_mut(index) {
+                let state = &entry.state;
+                entry.sampled = Some(if state.changed_at >= begun {
+                    0
+                } else {
+                    state.revision
+                });
+            }
+        }
+    }
+
+    /// Follows a counter that changed, if there is room for one more.
+    pub(super) fn follow(&mut self, ledger: &mut Ledger, index: Index) {
+        if self.followed.len() < self.max
+            && let Some(entry) = ledger.entry_mut(index)
+            && entry.sampled.is_none()
+        {
+            entry.sampled = Some(0);
+            self.followed.push(index);
+        }
+    }
+
+    /// Stops following a counter whose place in the ledger is given up.
+    pub(super) fn leave(&mut self, index: Index) {
+        self.followed.retain(|&followed| followed != index);
+    }
+
+    /// What is to be written in a group of time `now`, if it is the first of its minute. Values are
+    /// of the day counted in so far.
+    pub(super) fn passed(
+        &mut self,
+        ledger: &mut Ledger,
+        day: Option<Day>,
+        now: Millis,
+    ) -> MinuteRecords {
+        let minute = minute_of(now);
+        if minute == self.minute {
+            return MinuteRecords::default();
+        }
+        let ended = std::mem::replace(&mut self.minute, minute);
+        let mut samples = Vec::new();
+        for &index in &self.followed {
+            let (Some(day), Some(entry)) = (day, ledger.entry_mut(index)) else {
+                continue;
+            };
+            let revision = entry.state.revision;
+            if entry.sampled != Some(revision) && entry.state.life == Life::Live {
+                entry.sampled = Some(revision);
+                samples.push((index, day, ended, entry.state.value_on(day)));
+            }
+        }
+        MinuteRecords {
+            samples,
+            present: Some(minute),
+        }
+    }
+}
+
+impl MinuteRecords {
+    pub(super) fn is_empty(&self) -> bool {
+        self.present.is_none()
+    }
+
+    /// Adds them to the batch of a group of that day.
+    pub(super) fn put(&self, batch: &mut Batch, ledger: &Ledger, today: Day) {
+        for &(index, day, minute, value) in &self.samples {
+            if let Some(name) = ledger.entry(index).map(|entry| &entry.name) {
+                batch.put(
+                    Family::Samples,
+                    &keys::sample(day, name, minute),
+                    &encode_sample(value),
+                );
+            }
+        }
+        if let Some(minute) = self.present {
+            batch.put(Family::Samples, &keys::presence(today, minute), &[]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counter::CounterName;
+
+    fn ledger(names: &[&str]) -> Ledger {
+        let mut ledger = Ledger::default();
+        for name in names {
+            let index = ledger.add(CounterName::parse(name).unwrap());
+            let entry = ledger.entry_mut(index).unwrap();
+            entry.state.life = Life::Live;
+        }
+        ledger
+    }
+
+    fn change(ledger: &mut Ledger, index: Index, value: i64, at: Millis) {
+        let state = &mut ledger.entry_mut(index).unwrap().state;
+        state.value = value;
+        state.revision += 1;
+        state.changed_at = at;
+    }
+
+    const DAY: Day = Day::MIN;
+
+    #[test]
+    fn a_minute_in_which_nothing_changed_leaves_only_that_the_server_was_there() {
+        let mut ledger = ledger(&["a", "b"]);
+        let mut minutes = Minutes::new(10);
+        minutes.restart(&mut ledger, Some(0));
+        change(&mut ledger, 0, 7, 59_999);
+        assert!(minutes.passed(&mut ledger, Some(DAY), 59_999).is_empty());
+        let first = minutes.passed(&mut ledger, Some(DAY), 60_000);
+        assert_eq!(first.present, Some(1));
+        assert_eq!(first.samples, [(0, DAY, 0, 7), (1, DAY, 0, 0)]);
+        let second = minutes.passed(&mut ledger, Some(DAY), 120_000);
+        assert_eq!((second.present, second.samples.len()), (Some(2), 0));
+        change(&mut ledger, 1, 3, 121_000);
+        let third = minutes.passed(&mut ledger, Some(DAY), 400_000);
+        assert_eq!(third.samples, [(1, DAY, 2, 3)]);
+    }
+
+    #[test]
+    fn no_more_are_followed_than_the_limit_and_the_configured_come_first() {
+        let mut ledger = ledger(&["a", "b", "c"]);
+        change(&mut ledger, 0, 1, 90_000);
+        change(&mut ledger, 1, 1, 80_000);
+        ledger.entry_mut(2).unwrap().configured = true;
+        let mut minutes = Minutes::new(2);
+        minutes.restart(&mut ledger, Some(60_000));
+        assert_eq!(minutes.followed, [2, 0]);
+        minutes.follow(&mut ledger, 1);
+        assert_eq!(minutes.followed, [2, 0]);
+        minutes.leave(2);
+        minutes.follow(&mut ledger, 1);
+        assert_eq!(minutes.followed, [0, 1]);
+    }
+}

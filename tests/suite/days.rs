@@ -1,0 +1,302 @@
+//! Days with the real binary: closed at midnight under a moved wall clock, read back over HTTP and by
+//! the commands, exact whatever kills the server around midnight.
+
+use std::process::Output;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::checker::{Answer, Done, History, Intent, Step, Try};
+use crate::harness::{Client, Dice, PATIENCE, Setup, at_once, eventually, skipped};
+use crate::midnight::{ShiftedClock, claim_days_only_advance, closing_values, storage};
+use crate::traffic::Control;
+
+const MINUTE: i64 = 60_000;
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+
+/// 2026-11-25T00:00:00Z.
+const MIDNIGHT: i64 = 1_795_564_800_000;
+
+fn run(setup: &Setup, name: &str, arguments: &[&str]) -> Output {
+    setup.command(name).args(arguments).output().unwrap()
+}
+
+#[track_caller]
+fn prints(setup: &Setup, name: &str, arguments: &[&str]) -> String {
+    let ran = run(setup, name, arguments);
+    let errors = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "{name} {arguments:?}: {errors}");
+    String::from_utf8(ran.stdout).unwrap()
+}
+
+/// Waits until the newest day but today's is closed.
+fn wait_closed(client: &mut Client, counter: &str, date: &str) -> Value {
+    let path = format!("/api/v1/counter/{counter}/history");
+    eventually("the day is closed", PATIENCE, || {
+        let days = client.get(&path).ok()["days"].clone();
+        let day = days
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|day| day["date"] == date)?;
+        (day["closed"] == true).then(|| day.clone())
+    })
+}
+
+#[test]
+fn a_day_is_closed_at_midnight_and_read_back_by_calls_commands_and_files() {
+    let home = tempfile::tempdir().unwrap();
+    let (setup, clock) = match ShiftedClock::for_server(Setup::new(home.path()), home.path()) {
+        Ok(done) => done,
+        Err(reason) => {
+            return skipped(
+                "a_day_is_closed_at_midnight_and_read_back_by_calls_commands_and_files",
+                &reason,
+            );
+        }
+    };
+    clock.set(MIDNIGHT - 2 * HOUR);
+    let server = setup.start();
+    let mut client = server.client();
+    for user in ["u1", "=2+3", "u,3"] {
+        let path = "/api/v1/counter/daily_active_users/increment";
+        client.post(path, &json!({"user_id": user})).ok();
+    }
+    client
+        .post(
+            "/api/v1/counter/total_games_played/increment",
+            &json!({"value": 5}),
+        )
+        .ok();
+    clock.set(MIDNIGHT + MINUTE);
+    let day = wait_closed(&mut client, "total_games_played", "2026-11-24");
+    assert_eq!(
+        (&day["final_value"], &day["operations"], &day["ends_at"]),
+        (&json!(5), &json!(1), &json!("2026-11-25T00:00:00.000Z"))
+    );
+    wait_closed(&mut client, "daily_active_users", "2026-11-24");
+    let series = client
+        .get("/api/v1/counter/total_games_played/series?range=3h&step=1h")
+        .ok();
+    let points = series["points"].as_array().unwrap().clone();
+    let last: Vec<&Value> = points.iter().map(|point| &point["last"]).collect();
+    assert_eq!(
+        last,
+        [&Value::Null, &json!(5), &Value::Null, &json!(0)],
+        "{series}"
+    );
+
+    claim_files(&setup, home.path());
+    server.stop();
+    claim_files(&setup, home.path());
+}
+
+/// What the commands print and write of the closed day; with a server and without.
+fn claim_files(setup: &Setup, home: &std::path::Path) {
+    let table = prints(setup, "history", &["daily_active_users"]);
+    let line = table
+        .lines()
+        .find(|line| line.contains("2026-11-24"))
+        .unwrap();
+    assert_eq!(line.split_whitespace().nth(1), Some("3"), "{table}");
+
+    let csv = prints(setup, "export", &["--date", "2026-11-24", "--to", "csv"]);
+    let games: Vec<&str> = csv
+        .lines()
+        .find(|line| line.contains("total_games_played"))
+        .unwrap()
+        .split(',')
+        .collect();
+    assert_eq!(
+        games[..6],
+        [
+            "2026-11-24",
+            "total_games_played",
+            "true",
+            "sum",
+            "daily",
+            "5"
+        ]
+    );
+
+    let file = home.join("users.csv");
+    let path = file.to_str().unwrap();
+    let arguments = [
+        "--date",
+        "2026-11-24",
+        "--users",
+        "--to",
+        "csv",
+        "--output",
+        path,
+    ];
+    for _ in 0..2 {
+        prints(setup, "export", &arguments);
+        let users = std::fs::read_to_string(&file).unwrap();
+        assert_eq!(
+            users,
+            "date,counter,user_id\r\n\
+             2026-11-24,daily_active_users,'=2+3\r\n\
+             2026-11-24,daily_active_users,\"u,3\"\r\n\
+             2026-11-24,daily_active_users,u1\r\n"
+        );
+    }
+    let lines = prints(
+        setup,
+        "export",
+        &[
+            "--from",
+            "2026-11-24",
+            "--to",
+            "2026-11-24",
+            "--to",
+            "jsonl",
+        ],
+    );
+    let days: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(days.len(), 3, "{lines}");
+    assert!(
+        days.iter()
+            .all(|day| day["closed"] == true && day["date"] == "2026-11-24")
+    );
+
+    let nothing = run(
+        setup,
+        "export",
+        &["--date", "2020-01-01", "--to", "csv", "--output", path],
+    );
+    assert_eq!(nothing.status.code(), Some(1));
+    let says = String::from_utf8_lossy(&nothing.stderr).into_owned();
+    assert!(
+        says.contains("kept from 2026-11-24 to 2026-11-24"),
+        "{says}"
+    );
+    assert!(
+        std::fs::read_to_string(&file).unwrap().contains("u1"),
+        "the old file stays"
+    );
+    let open = run(setup, "export", &["--date", "9999-01-01", "--to", "csv"]);
+    assert_eq!(open.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&open.stderr).contains("--include-open"));
+    let left: Vec<_> = std::fs::read_dir(home)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.contains("unfinished"))
+        .collect();
+    assert_eq!(left, Vec::<String>::new());
+}
+
+#[test]
+fn killed_around_midnight_every_day_comes_out_exact() {
+    let home = tempfile::tempdir().unwrap();
+    let (setup, clock) = match ShiftedClock::for_server(Setup::new(home.path()), home.path()) {
+        Ok(done) => done,
+        Err(reason) => {
+            return skipped("killed_around_midnight_every_day_comes_out_exact", &reason);
+        }
+    };
+    let rounds = crate::harness::rounds(6);
+    let mut dice = Dice::new(crate::harness::seed(
+        "killed_around_midnight_every_day_comes_out_exact",
+    ));
+    clock.set(MIDNIGHT - 300);
+    let mut server = setup.start();
+    let control = Control::new();
+    let histories = std::thread::scope(|scope| {
+        let load = scope.spawn(|| at_once(8, |number| count_with_keys(&setup, number, &control)));
+        for round in 1..=rounds {
+            control.wait_for(100);
+            // Over midnight, and dead somewhere in the close of the day.
+            clock.set(MIDNIGHT + DAY * (i64::try_from(round).unwrap() - 1) - 5);
+            let wait = Duration::from_millis(dice.below(1500));
+            // polls: the moment of the kill is what is varied, not waited for.
+            std::thread::sleep(wait);
+            server.kill9();
+            clock.set(MIDNIGHT + DAY * i64::try_from(round).unwrap() - 2000);
+            server = setup.start();
+        }
+        control.wait_for(100);
+        control.stop();
+        load.join().unwrap()
+    });
+    let mut client = server.client();
+    let closed = Value::from("2026-11-24");
+    wait_closed(&mut client, "total_games_played", closed.as_str().unwrap());
+    server.stop();
+    let mut history = History::default();
+    history
+        .intents
+        .extend(histories.into_iter().flat_map(|one| one.intents));
+    let data = home.path().join("data");
+    let mut finals = closing_values(&data, storage(&data));
+    finals.retain(|(name, _), value| name != "online_players" && *value != 0);
+    claim_days_only_advance(&history);
+    assert_eq!(history.check(&finals), []);
+}
+
+/// Counts with keys, so that what a kill left open is known in the end.
+fn count_with_keys(setup: &Setup, number: usize, control: &Control) -> History {
+    let mut client = Client::new(setup.address());
+    let mut dice = Dice::new(number as u64 + 1);
+    let mut history = History::default();
+    let mut serial = 0;
+    while !control.is_over() {
+        serial += 1;
+        let user = (dice.below(2) == 0).then(|| format!("user-{}", dice.below(300)));
+        let counter = if user.is_some() {
+            "daily_active_users"
+        } else {
+            "total_games_played"
+        };
+        let key = format!("k-{number}-{serial}");
+        let mut tries = Vec::new();
+        let body = match &user {
+            Some(user) => json!({"user_id": user}),
+            None => json!({}),
+        };
+        let path = format!("/api/v1/counter/{counter}/increment");
+        eventually("it is counted", 2 * PATIENCE, || {
+            let begun = control.now();
+            let headers = [("idempotency-key", key.as_str())];
+            let answer = client.request("POST", &path, &headers, body.to_string().as_bytes());
+            let counted = answer.ok().filter(|answer| answer.status == 200);
+            let answer = match &counted {
+                Some(answer) => Answer::Counted(vec![done(&answer.json())]),
+                None => {
+                    client = Client::new(setup.address());
+                    Answer::Unknown
+                }
+            };
+            tries.push(Try {
+                begun,
+                ended: control.now(),
+                answer,
+            });
+            counted.map(drop)
+        });
+        history.intents.push(Intent {
+            steps: vec![Step {
+                counter: counter.to_owned(),
+                delta: 1,
+                user,
+            }],
+            key: Some(key),
+            tries,
+        });
+        control.count(1);
+    }
+    history
+}
+
+fn done(answer: &Value) -> Done {
+    Done {
+        current_value: answer["current_value"].as_i64().unwrap(),
+        counted: answer["counted"].as_bool().unwrap(),
+        revision: answer["revision"].as_u64().unwrap(),
+        period: answer["period"].as_str().map(ToOwned::to_owned),
+    }
+}
