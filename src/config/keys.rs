@@ -204,7 +204,7 @@ pub const KEYS: &[Key] = &[
     without_default("postgres.url", Shape::Secret),
     without_default("postgres.url_file", Shape::Path),
     key("postgres.interval", Shape::Span(TENTH, HOUR), "\"10s\""),
-    key("postgres.timeout", Shape::Span(SECOND, HOUR), "\"60s\""),
+    key("postgres.timeout", Shape::Span(SECOND, HOUR), "\"1m\""),
     key("postgres.export_users", Shape::Switch, "true"),
     key(
         "postgres.unique_users_inline",

@@ -182,7 +182,7 @@ mod tests {
         assert!(minutes.passed(&mut ledger, Some(DAY), 59_999).is_empty());
         let first = minutes.passed(&mut ledger, Some(DAY), 60_000);
         assert_eq!(first.present, Some(1));
-        assert_eq!(first.samples, [(0, DAY, 0, 7), (1, DAY, 0, 0)]);
+        assert_eq!(first.samples, [(0, DAY, 0, 7)]);
         let second = minutes.passed(&mut ledger, Some(DAY), 120_000);
         assert_eq!((second.present, second.samples.len()), (Some(2), 0));
         change(&mut ledger, 1, 3, 121_000);

@@ -162,7 +162,8 @@ impl Writer {
         // Says until when the server was there.
         let look = self.look();
         if self.store.is_some() && self.mode.refuses().is_none() {
-            self.maintain(look, true);
+            let group = self.new_group(look);
+            self.write(group);
         }
         if let Some(store) = self.store
             && let Err(error) = store.close()

@@ -206,7 +206,7 @@ fn killed_around_midnight_every_day_comes_out_exact() {
     clock.set(MIDNIGHT - 300);
     let mut server = setup.start();
     let control = Control::new();
-    let histories = std::thread::scope(|scope| {
+    let (histories, server) = std::thread::scope(|scope| {
         let load = scope.spawn(|| at_once(8, |number| count_with_keys(&setup, number, &control)));
         for round in 1..=rounds {
             control.wait_for(100);
@@ -221,7 +221,7 @@ fn killed_around_midnight_every_day_comes_out_exact() {
         }
         control.wait_for(100);
         control.stop();
-        load.join().unwrap()
+        (load.join().unwrap(), server)
     });
     let mut client = server.client();
     let closed = Value::from("2026-11-24");

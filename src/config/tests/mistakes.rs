@@ -68,21 +68,10 @@ fn unknown_variables_with_two_underscores_are_mistakes_and_others_a_warning() {
 #[test]
 fn what_is_not_built_yet_is_refused_in_every_layer() {
     for (text, name) in [
-        ("postgres.url = \"x\"", "postgres"),
         ("[redis]\nmirror = true", "redis"),
         ("[degraded]\nstart = false", "degraded"),
         ("[alerts]\nwebhook = \"x\"", "alerts"),
         ("[limits]\nper_ip = 1", "limits"),
-        ("[samples]\nx = 1", "samples"),
-        ("calendar.retention_days = 90", "calendar.retention_days"),
-        (
-            "calendar.user_retention_days = 7",
-            "calendar.user_retention_days",
-        ),
-        (
-            "calendar.max_unexported_days = 7",
-            "calendar.max_unexported_days",
-        ),
     ] {
         assert_eq!(
             file(text).mistakes(),
@@ -90,8 +79,8 @@ fn what_is_not_built_yet_is_refused_in_every_layer() {
         );
     }
     assert_eq!(
-        environment("COUNTERD_POSTGRES__URL", SECRET).mistakes(),
-        "COUNTERD_POSTGRES__URL: COUNTERD_POSTGRES__URL is not in this version; remove it"
+        environment("COUNTERD_REDIS__URL", SECRET).mistakes(),
+        "COUNTERD_REDIS__URL: COUNTERD_REDIS__URL is not in this version; remove it"
     );
     assert_eq!(
         flag("--set", "redis.mirror", "true").mistakes(),
@@ -257,9 +246,8 @@ fn wrong_types_and_ranges_say_what_is_wanted() {
 
 #[test]
 fn all_mistakes_of_all_layers_are_told_at_once() {
-    let mut written = file(
-        "[server]\nworkers = 0\nlisten = 5\nzzz = 1\n[[counter]]\nkind = \"pie\"\n[postgres]\n",
-    );
+    let mut written =
+        file("[server]\nworkers = 0\nlisten = 5\nzzz = 1\n[[counter]]\nkind = \"pie\"\n[redis]\n");
     written.environment.push(("COUNTERD_LOG__LEVEL", "loud"));
     written
         .flags

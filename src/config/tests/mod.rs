@@ -231,7 +231,7 @@ fn printed_values_read_back_as_themselves() {
     let text: String = config
         .entries()
         .iter()
-        .filter(|entry| !entry.key.starts_with("auth."))
+        .filter(|entry| !entry.key.starts_with("auth.") && entry.key != "postgres.url")
         .map(|entry| format!("{} = {}\n", entry.key, entry.value))
         .collect();
     let (again, _) = file(&text).load().unwrap();
@@ -299,7 +299,7 @@ fn printing_is_aligned_and_names_every_source() {
     let line = |key: &str| printed.lines().find(|line| line.starts_with(key)).unwrap();
     assert_eq!(
         line("server.listen"),
-        "server.listen           = \"127.0.0.1:9\"  # --listen"
+        "server.listen                = \"127.0.0.1:9\"  # --listen"
     );
     assert!(line("log.format ").ends_with("# COUNTERD_LOG__FORMAT"));
     assert!(line("calendar.timezone").ends_with("counterd.toml:2"));

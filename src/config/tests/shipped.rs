@@ -62,10 +62,10 @@ fn the_shipped_file_lists_every_key_with_its_default() {
 
 #[test]
 fn the_shipped_file_is_valid_with_every_key_uncommented() {
-    // A token and its file exclude each other, and the files are not there.
+    // A secret and its file exclude each other, and the files are not there.
     let text: String = uncommented()
         .lines()
-        .filter(|line| !line.contains("_token_file = "))
+        .filter(|line| !line.contains("_file = "))
         .fold(String::new(), |text, line| text + line + "\n");
     file(&text).load().unwrap();
 }
