@@ -16,11 +16,23 @@ use super::retention::{Retention, Standing};
 use crate::calendar::Day;
 use crate::current_day::CurrentDay;
 use crate::metrics::Metrics;
-use crate::seeded::bug;
+use crate::seeded::{bug, ends_here};
 use crate::storage::expiry::{Daily, Horizons};
 use crate::storage::value::State;
 use crate::storage::{Batch, Family, ReadError, Reader, Tables};
 use crate::writer::{Chore, Failure, Intake, Mode, Running};
+
+/// The seeded ends of the process: one before and one after each step of a close.
+#[cfg(feature = "mutants")]
+pub const ENDS: [&str; 7] = [
+    "ends_before_page",
+    "ends_after_page",
+    "ends_after_day",
+    "ends_before_flush",
+    "ends_after_flush",
+    "ends_before_horizon",
+    "ends_after_horizon",
+];
 
 /// How often it looks whether there is something to do.
 const EVERY: Duration = Duration::from_secs(1);
@@ -145,7 +157,9 @@ impl Archivist {
         metrics.closed_through(over.days());
         let archived = self.horizons.day(Daily::Days);
         if archived < today.days() {
+            ends_here("ends_before_flush");
             self.reader.with(Tables::flush_history)?;
+            ends_here("ends_after_flush");
         }
         self.move_horizons(today, over)
     }
@@ -177,7 +191,13 @@ impl Archivist {
             return self.write(batch, Vec::new());
         };
         let last = page.next.is_none();
+        ends_here("ends_before_page");
         self.write(page.batch, Vec::new())?;
+        ends_here(if last {
+            "ends_after_day"
+        } else {
+            "ends_after_page"
+        });
         self.options.metrics.past.closed_records(page.records);
         self.resume = page.next.map(|next| (day, next));
         if last {
@@ -203,7 +223,9 @@ impl Archivist {
         if moved.is_empty() {
             return Ok(false);
         }
+        ends_here("ends_before_horizon");
         self.write(Batch::new(), moved)?;
+        ends_here("ends_after_horizon");
         Ok(true)
     }
 

@@ -14,7 +14,9 @@ mod retention;
 mod series;
 mod view;
 
-pub use archivist::{Archivist, ArchivistOptions, Stop};
+#[cfg(feature = "mutants")]
+pub use archivist::ENDS;
+pub use archivist::{Archivist, ArchivistOptions, ArchivistThread, Stop};
 pub use history::{PastDay, days_of, kept_from, kept_range};
 pub use progress::{ExportCursor, closed_through};
 pub use retention::Retention;

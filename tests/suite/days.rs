@@ -238,6 +238,146 @@ fn killed_around_midnight_every_day_comes_out_exact() {
     assert_eq!(history.check(&finals), []);
 }
 
+#[test]
+fn a_clock_set_back_over_midnight_counts_on_in_the_day_it_had_reached() {
+    let test = "a_clock_set_back_over_midnight_counts_on_in_the_day_it_had_reached";
+    let home = tempfile::tempdir().unwrap();
+    let (setup, clock) = match ShiftedClock::for_server(Setup::new(home.path()), home.path()) {
+        Ok(done) => done,
+        Err(reason) => return skipped(test, &reason),
+    };
+    clock.set(MIDNIGHT - HOUR);
+    let server = setup.start();
+    let mut client = server.client();
+    let count = |client: &mut Client, key: &str| {
+        let path = "/api/v1/counter/total_games_played/increment";
+        let answer = client.request("POST", path, &[("idempotency-key", key)], b"{}");
+        answer.unwrap().ok()
+    };
+    count(&mut client, "before");
+    clock.set(MIDNIGHT + HOUR);
+    assert_eq!(count(&mut client, "after")["period"], "2026-11-25");
+    wait_closed(&mut client, "total_games_played", "2026-11-24");
+
+    clock.set(MIDNIGHT - HOUR);
+    let answer = count(&mut client, "again");
+    assert_eq!(
+        (&answer["period"], &answer["current_value"]),
+        (&json!("2026-11-25"), &json!(2)),
+        "nothing is counted in a closed day"
+    );
+    for (key, period, value) in [("before", "2026-11-24", 1), ("after", "2026-11-25", 1)] {
+        let again = count(&mut client, key);
+        assert_eq!(
+            (&again["period"], &again["current_value"]),
+            (&json!(period), &json!(value))
+        );
+    }
+    let page = client.get("/metrics").text();
+    let behind: f64 = page
+        .lines()
+        .find_map(|line| line.strip_prefix("counterd_clock_behind_seconds "))
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!((3590.0..=3600.0).contains(&behind), "{behind}");
+    assert!(server.output().contains("ERROR"), "{}", server.output());
+
+    // Forward by three days: refused until somebody says that it is right.
+    clock.set(MIDNIGHT + 2 * HOUR + 3 * DAY);
+    let path = "/api/v1/counter/total_games_played/increment";
+    let refused = client
+        .request("POST", path, &[("idempotency-key", "jump")], b"{}")
+        .unwrap();
+    refused.refused(503, "read_only");
+    assert!(
+        client
+            .get("/metrics")
+            .text()
+            .contains("counterd_clock_jumps_total 1")
+    );
+    let days = client
+        .get("/api/v1/counter/total_games_played/history")
+        .ok();
+    assert_eq!(
+        days["days"][0]["date"], "2026-11-25",
+        "no day is closed by a clock that jumped"
+    );
+    assert_eq!(days["days"][0]["closed"], false);
+    prints(&setup, "mode", &["normal", "--accept-clock"]);
+    let counted = count(&mut client, "jump");
+    assert_eq!(
+        (&counted["period"], &counted["current_value"]),
+        (&json!("2026-11-28"), &json!(1))
+    );
+    assert_eq!(count(&mut client, "jump")["current_value"], 1);
+    let day = wait_closed(&mut client, "total_games_played", "2026-11-25");
+    assert_eq!(day["final_value"], 2);
+    let all = client
+        .get("/api/v1/counter/total_games_played/history")
+        .ok();
+    let dates: Vec<&Value> = all["days"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|day| &day["date"])
+        .collect();
+    assert_eq!(
+        dates,
+        ["2026-11-28", "2026-11-25", "2026-11-24"],
+        "no day is invented"
+    );
+    server.stop();
+}
+
+/// Dies at each step of a close; the seeded ends are only in the build of script/mutants.
+#[cfg(feature = "mutants")]
+#[test]
+fn killed_at_each_step_of_a_close_the_day_comes_out_exact() {
+    for step in counterd::lifecycle::ENDS {
+        let home = tempfile::tempdir().unwrap();
+        let setup = Setup::new(home.path());
+        let (setup, clock) = ShiftedClock::for_server(setup, home.path()).unwrap();
+        clock.set(MIDNIGHT - HOUR);
+        let server = setup.start();
+        let mut client = server.client();
+        for number in 0..600 {
+            client
+                .post(&format!("/api/v1/counter/c{number}/increment"), &json!({}))
+                .ok();
+        }
+        client
+            .post(
+                "/api/v1/counter/daily_active_users/increment",
+                &json!({"user_id": "u1"}),
+            )
+            .ok();
+        server.stop();
+        clock.set(MIDNIGHT + HOUR);
+        let mut dying = setup.clone().env("COUNTERD_MUTANT", step).spawn();
+        let status = dying.wait_exit(PATIENCE);
+        assert!(!status.success(), "{step}: it did not die");
+        drop(dying);
+        let server = setup.start();
+        let mut client = server.client();
+        for counter in ["c0", "c599", "daily_active_users"] {
+            let day = wait_closed(&mut client, counter, "2026-11-24");
+            assert_eq!(
+                (&day["final_value"], &day["operations"]),
+                (&json!(1), &json!(1)),
+                "{step}"
+            );
+        }
+        let value = client.get("/api/v1/counter/c0").ok()["value"].clone();
+        assert_eq!(value, 1, "{step}");
+        server.stop();
+        let data = home.path().join("data");
+        let finals = closing_values(&data, storage(&data));
+        let counted = finals.iter().filter(|(_, value)| **value == 1).count();
+        assert_eq!(counted, 601, "{step}");
+    }
+}
+
 /// Counts with keys, so that what a kill left open is known in the end.
 fn count_with_keys(setup: &Setup, number: usize, control: &Control) -> History {
     let mut client = Client::new(setup.address());
