@@ -12,7 +12,7 @@ use std::sync::Arc;
 use counterd::calendar::{Calendar, Day};
 use counterd::clock::SystemClock;
 use counterd::counter::{
-    CounterName, DayRecord, Definition, Direction, Operation, RequestId, judge_move,
+    CounterName, DayRecord, Definition, Direction, Kind, Operation, RequestId, Reset, judge_move,
 };
 use counterd::storage::expiry::Horizons;
 use counterd::storage::merge::{self, CounterValue, Operand};

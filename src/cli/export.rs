@@ -363,12 +363,15 @@ pub(super) fn history(args: &HistoryArgs) -> Result<(), Failure> {
     for line in lines.lines().rev() {
         let day: serde_json::Value =
             serde_json::from_str(line).context("the server answered something else")?;
-        let cell = |field: &str| match &day[field] {
+        let cell = |field: &str| match day.get(field).unwrap_or(&serde_json::Value::Null) {
             serde_json::Value::String(text) => text.clone(),
             serde_json::Value::Null => "?".to_owned(),
             other => other.to_string(),
         };
-        let away = day["away_seconds"].as_u64().unwrap_or(0);
+        let away = day
+            .get("away_seconds")
+            .and_then(serde_json::Value::as_u64)
+            .unwrap_or(0);
         table.add_row([
             cell("date"),
             cell("final_value"),
@@ -378,7 +381,7 @@ pub(super) fn history(args: &HistoryArgs) -> Result<(), Failure> {
             cell("decrements"),
             cell("operations"),
             humantime::format_duration(Duration::from_secs(away)).to_string(),
-            if day["closed"] == true {
+            if day.get("closed") == Some(&serde_json::Value::Bool(true)) {
                 ""
             } else {
                 "not closed"

@@ -121,12 +121,10 @@ impl ControlSocket {
 }
 
 fn take_in(listener: &UnixListener, clients: &Arc<Clients>, desk: &Desk) {
-    let mut number = 0;
-    for stream in listener.incoming() {
+    for (number, stream) in (0..).zip(listener.incoming()) {
         if clients.ending.load(Ordering::SeqCst) {
             return;
         }
-        number += 1;
         if let Err(error) = stream.and_then(|stream| begin(stream, number, clients, desk)) {
             // Out of descriptors or threads, most likely: trying again at once would fail alike.
             tracing::warn!(%error, "a command could not reach the control socket");

@@ -35,10 +35,13 @@ pub(super) fn next_day(tables: &Tables, closed: Option<Day>) -> Result<Option<Da
     Ok(found)
 }
 
+/// A record, and what it is of, if it says so.
+type Recorded = (DayRecord, Option<(Kind, Reset)>);
+
 /// A record whose events are still being collected.
 struct Open {
     name: CounterName,
-    record: Result<(DayRecord, Option<(Kind, Reset)>), Vec<u8>>,
+    record: Result<Recorded, Vec<u8>>,
     events: Vec<Event>,
 }
 

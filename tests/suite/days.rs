@@ -211,12 +211,12 @@ fn killed_around_midnight_every_day_comes_out_exact() {
         for round in 1..=rounds {
             control.wait_for(100);
             // Over midnight, and dead somewhere in the close of the day.
-            clock.set(MIDNIGHT + DAY * (i64::try_from(round).unwrap() - 1) - 5);
+            clock.set(MIDNIGHT + DAY * (i64::from(round) - 1) - 5);
             let wait = Duration::from_millis(dice.below(1500));
             // polls: the moment of the kill is what is varied, not waited for.
             std::thread::sleep(wait);
             server.kill9();
-            clock.set(MIDNIGHT + DAY * i64::try_from(round).unwrap() - 2000);
+            clock.set(MIDNIGHT + DAY * i64::from(round) - 2000);
             server = setup.start();
         }
         control.wait_for(100);
