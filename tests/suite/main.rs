@@ -27,3 +27,4 @@ mod power;
 mod shutdown;
 mod tidy;
 mod traffic;
+mod year;
