@@ -18,6 +18,7 @@ use crate::current_day::CurrentDay;
 use crate::metrics::Metrics;
 use crate::seeded::{bug, ends_here};
 use crate::storage::expiry::{Daily, Horizons};
+use crate::storage::schema::META_EPOCH;
 use crate::storage::value::State;
 use crate::storage::{Batch, Family, ReadError, Reader, Tables};
 use crate::writer::{Chore, Failure, Intake, Mode, Running};
@@ -65,7 +66,14 @@ pub struct Archivist {
     horizons: Arc<Horizons>,
     options: ArchivistOptions,
     /// Where the close of a day goes on.
-    resume: Option<(Day, Vec<u8>)>,
+    resume: Option<Resume>,
+}
+
+/// Where the close of a day goes on, in the history that the store was on.
+struct Resume {
+    epoch: Vec<u8>,
+    day: Day,
+    from: Vec<u8>,
 }
 
 /// A running archivist.
@@ -171,19 +179,23 @@ impl Archivist {
         }
         let calendar = self.day.calendar();
         let resume = self.resume.take();
-        let (day, page) = self.reader.with(|tables| {
+        let (epoch, day, page) = self.reader.with(|tables| {
+            let epoch = tables.get(Family::Meta, META_EPOCH)?;
+            let epoch = epoch.map_or_else(Vec::new, |bytes| bytes.to_vec());
+            // Another store may have taken the place of the one whose day was begun.
+            let resume = resume.filter(|resume| {
+                resume.epoch == epoch && closed.is_none_or(|closed| closed < resume.day)
+            });
             let (day, from) = match resume {
-                Some((day, from)) if closed.is_none_or(|closed| closed < day) => (day, Some(from)),
-                Some(_) | None => match close::next_day(tables, closed)? {
+                Some(resume) => (resume.day, Some(resume.from)),
+                None => match close::next_day(tables, closed)? {
                     Some(day) if day <= over => (day, None),
                     // In the days between nothing changed.
-                    Some(_) | None => return Ok((over, None)),
+                    Some(_) | None => return Ok((epoch, over, None)),
                 },
             };
-            Ok((
-                day,
-                Some(close::page(tables, calendar, day, from.as_deref())?),
-            ))
+            let page = close::page(tables, calendar, day, from.as_deref())?;
+            Ok((epoch, day, Some(page)))
         })?;
         let Some(page) = page else {
             let mut batch = Batch::new();
@@ -199,7 +211,7 @@ impl Archivist {
             "ends_after_page"
         });
         self.options.metrics.past.closed_records(page.records);
-        self.resume = page.next.map(|next| (day, next));
+        self.resume = page.next.map(|from| Resume { epoch, day, from });
         if last {
             tracing::info!(%day, "the day is closed");
         }

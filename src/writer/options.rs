@@ -88,7 +88,8 @@ pub enum StartError {
     /// A counter of the configuration is live with another kind or reset.
     #[error(
         "[[counter]] {name} is a {} that resets {} in the configuration, but a {} that resets {} in \
-         the store, and these do not change; give it another name, or delete the old one first",
+         the store, and these do not change; give it another name, or (unless it is a built-in one) \
+         start once without it, delete the counter, and define it anew",
         wanted.0.as_str(), wanted.1.as_str(), stored.0.as_str(), stored.1.as_str()
     )]
     DefinitionConflict {

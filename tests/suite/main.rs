@@ -27,4 +27,3 @@ mod power;
 mod shutdown;
 mod tidy;
 mod traffic;
-mod year;
