@@ -125,10 +125,7 @@ impl Desk {
         } else {
             format!("from {from} to {to}")
         };
-        match self
-            .reader
-            .with(|tables| kept_range(tables, &self.horizons))
-        {
+        match kept_range(&self.reader, &self.horizons) {
             Ok(Some((first, last))) => refused(format!(
                 "there are no records {asked}; closed days are kept from {first} to {last}"
             )),

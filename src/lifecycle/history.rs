@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use crate::calendar::{Calendar, Day};
 use crate::counter::{ClosedDay, CounterName, Event, Kind, Reset};
 use crate::storage::expiry::{Daily, Horizons};
-use crate::storage::{Family, ReadError, Tables, keys, value};
+use crate::storage::{Family, ReadError, Reader, Tables, keys, value};
 use crate::writer::away_ms;
 
 use super::progress;
@@ -154,22 +154,37 @@ pub(super) fn open_day(
     }))
 }
 
-/// The first and the last closed day of which there is any record; none when there is none.
+/// Records looked at while the store is held.
+const RECORDS_AT_ONCE: usize = 20_000;
+
+/// The first and the last closed day of which there is any record; none when there is none. Looks at
+/// all of history.
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn kept_range(tables: &Tables, horizons: &Horizons) -> Result<Option<(Day, Day)>, ReadError> {
+pub fn kept_range(reader: &Reader, horizons: &Horizons) -> Result<Option<(Day, Day)>, ReadError> {
     let first_kept = kept_from(horizons);
     let mut range: Option<(Day, Day)> = None;
-    tables.scan(Family::History, &[], None, |key, _| {
-        if let Some((_, day)) = keys::history_entry(key)
-            && day >= first_kept
-        {
-            let (first, last) = range.get_or_insert((day, day));
-            *first = day.min(*first);
-            *last = day.max(*last);
-        }
-        ControlFlow::Continue(())
-    })?;
+    let mut next = Some(Vec::new());
+    while let Some(start) = next.take() {
+        reader.with(|tables| {
+            let mut seen = 0;
+            tables.scan(Family::History, &start, None, |key, _| {
+                if seen == RECORDS_AT_ONCE {
+                    next = Some(key.to_vec());
+                    return ControlFlow::Break(());
+                }
+                seen += 1;
+                if let Some((_, day)) = keys::history_entry(key)
+                    && day >= first_kept
+                {
+                    let (first, last) = range.get_or_insert((day, day));
+                    *first = day.min(*first);
+                    *last = day.max(*last);
+                }
+                ControlFlow::Continue(())
+            })
+        })?;
+    }
     Ok(range)
 }
