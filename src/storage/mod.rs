@@ -12,6 +12,7 @@
 //! - `lock`: one process at a time in a data directory.
 //! - `create`, `open`, `verify`, `recover`: a new store, the checked opening, the same check alone, the
 //!   way past damage.
+//! - `backup`: whole copies elsewhere, and the way back from them.
 //! - `batch`, `tables`, `store`: one group's writes, reading, the live handle.
 //! - `reserve`: space put aside so that a full disk can be opened and mended.
 //! - `error`: why a store did not open, why a commit failed.
@@ -20,6 +21,7 @@
 //! passed in), and retries: a failed write or sync is never tried again on the same handle.
 
 pub mod acked;
+pub mod backup;
 pub mod batch;
 pub mod create;
 pub mod error;
