@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use rocksdb::DB;
 
-use super::backup;
 use super::acked::{self, Acked, Mark, Reading};
+use super::backup;
 use super::create;
 use super::error::{FileError, OpenError, ReadError};
 use super::expiry::Horizons;

@@ -7,9 +7,10 @@ use std::path::Path;
 use rocksdb::properties;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::{BackupError, Pace};
+use super::BackupError;
 use crate::storage::error::ReadError;
 use crate::storage::open;
+use crate::storage::pace::Pace;
 use crate::storage::schema::{Family, META_ZONE, Schema};
 use crate::storage::tables::Tables;
 use crate::storage::value::State;

@@ -3,15 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::BackupError;
 use super::checkpoint::Checkpoint;
 use super::contents::{Contents, unreadable};
 use super::manifest::{LAYOUT, Manifest, hex};
 use super::pool::{self, Pool, make_dir};
-use super::{BackupError, Pace, Watch};
 use crate::counter::Millis;
 use crate::storage::create::remove;
 use crate::storage::error::FileError;
 use crate::storage::open::StorageOptions;
+use crate::storage::pace::{Pace, Watch};
 use crate::storage::reserve::wal_limit;
 use crate::storage::schema::Schema;
 use crate::storage::tables::Reader;
@@ -55,7 +56,10 @@ pub fn make(
     let pool = Pool::for_writing(&options.dir)?;
     let mut pace = Pace::new(watch);
     let before = pool::list(&options.dir)?;
-    let backup = before.last().map_or(0, |newest| newest.id).saturating_add(1);
+    let backup = before
+        .last()
+        .map_or(0, |newest| newest.id)
+        .saturating_add(1);
     let checkpoint = Checkpoint::take(reader, &storage.data_dir)?;
     let schema = reading_schema();
     let contents = Contents::of(checkpoint.dir(), &schema, "records read", &mut pace)?;
@@ -122,7 +126,7 @@ fn copy_new(
     for source in files {
         let mut progress = |bytes| {
             done += bytes;
-            pace.at("bytes backed up", done, total)
+            Ok(pace.at("bytes backed up", done, total)?)
         };
         let (file, new) = pool.add(&source, &mut progress)?;
         if new {
@@ -157,13 +161,17 @@ pub(super) fn take_out(
     link: bool,
     pace: &mut Pace<'_>,
 ) -> Result<(), BackupError> {
-    let what = if link { "bytes verified" } else { "bytes restored" };
+    let what = if link {
+        "bytes verified"
+    } else {
+        "bytes restored"
+    };
     let total = manifest.bytes();
     let mut done = 0;
     for file in &manifest.files {
         let mut progress = |bytes| {
             done += bytes;
-            pace.at(what, done, total)
+            Ok(pace.at(what, done, total)?)
         };
         pool.take_out(file, dir, link, &mut progress)?;
     }

@@ -53,6 +53,51 @@ pub struct Manifest {
     pub files: Vec<StoredFile>,
 }
 
+/// A backup in brief.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Its number.
+    pub backup: u32,
+    /// When it was begun, milliseconds since 1970.
+    pub made_at_ms: Millis,
+    /// Whether it was opened and read through after it was written.
+    pub verified: bool,
+    /// The store's epoch.
+    pub epoch: u64,
+    /// The revision of the last change in it.
+    pub revision: u64,
+    /// The highest day that was counted in.
+    pub highest_day: Option<Day>,
+    /// The zone that days were counted in.
+    pub zone: Option<String>,
+    /// Records in all families.
+    pub rows: u64,
+    /// Its files.
+    pub files: u64,
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// Bytes that were written for it.
+    pub new_bytes: u64,
+}
+
+impl From<&Manifest> for Summary {
+    fn from(manifest: &Manifest) -> Self {
+        Self {
+            backup: manifest.backup,
+            made_at_ms: manifest.made_at_ms,
+            verified: manifest.verified,
+            epoch: manifest.epoch,
+            revision: manifest.revision,
+            highest_day: manifest.highest_day,
+            zone: manifest.zone.clone(),
+            rows: manifest.rows.values().sum(),
+            files: manifest.files.len() as u64,
+            bytes: manifest.bytes(),
+            new_bytes: manifest.new_bytes,
+        }
+    }
+}
+
 /// A file of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -106,7 +151,11 @@ impl Manifest {
         let state = found.state;
         let expected = [
             ("format", u64::from(self.format), u64::from(found.format)),
-            ("merge operator", u64::from(self.merge), u64::from(found.merge)),
+            (
+                "merge operator",
+                u64::from(self.merge),
+                u64::from(found.merge),
+            ),
             ("epoch", self.epoch, found.epoch),
             (
                 "revision",
@@ -152,10 +201,13 @@ impl Manifest {
             .and_then(|text| text.rsplit_once(HASH_FIELD))
             .ok_or_else(|| damaged("does not end in its hash"))?;
         if hash != hex(xxh3_128(body.as_bytes())) {
-            return Err(damaged("does not have the content that it was written with"));
+            return Err(damaged(
+                "does not have the content that it was written with",
+            ));
         }
         let whole = format!("{body}{BODY_END}");
-        let no_manifest = |error: serde_json::Error| Unreadable::Damaged(format!("is no manifest: {error}"));
+        let no_manifest =
+            |error: serde_json::Error| Unreadable::Damaged(format!("is no manifest: {error}"));
         let Layout { layout } = serde_json::from_str(&whole).map_err(no_manifest)?;
         if layout != LAYOUT {
             return Err(Unreadable::Layout(layout));

@@ -28,35 +28,17 @@ mod manifest;
 mod pool;
 mod restore;
 
-use std::io;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use super::error::{FileError, OpenError, ReadError};
+use super::pace::Ended;
 
 pub(super) use checkpoint::remove_leftover;
 pub use contents::FamilyRows;
 pub use make::{BackupOptions, Made, make};
-pub use manifest::Manifest;
+pub use manifest::{Manifest, Summary};
 pub use pool::{Listed, list};
 pub use restore::{Restore, Restored, restore};
-
-/// How often it is said how far the work has got, and found out that nobody wants it any more.
-const SAY_EVERY: Duration = Duration::from_millis(100);
-
-/// How far the work has got.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Step {
-    /// What is being done, for people.
-    pub what: &'static str,
-    /// Done so far.
-    pub done: u64,
-    /// Of so many.
-    pub total: u64,
-}
-
-/// Is told how far the work has got, some times a second. An error ends the work.
-pub type Watch<'a> = &'a mut dyn FnMut(Step) -> io::Result<()>;
 
 /// Why there is no backup, or nothing was restored.
 #[derive(Debug, thiserror::Error)]
@@ -132,8 +114,8 @@ pub enum BackupError {
     #[error(transparent)]
     File(#[from] FileError),
     /// Whoever asked does not want it any more.
-    #[error("ended before it was done: {0}")]
-    Ended(io::Error),
+    #[error(transparent)]
+    Ended(#[from] Ended),
 }
 
 fn there(known: &[u32]) -> String {
@@ -149,27 +131,6 @@ fn remedy(path: &std::path::Path) -> &'static str {
         "restore another backup, or delete that file and back up again"
     } else {
         "restore another backup, or delete that file and back up again, which writes it anew"
-    }
-}
-
-/// Says now and then how far the work has got.
-struct Pace<'a> {
-    watch: Watch<'a>,
-    said: Option<Instant>,
-}
-
-impl<'a> Pace<'a> {
-    fn new(watch: Watch<'a>) -> Self {
-        Self { watch, said: None }
-    }
-
-    fn at(&mut self, what: &'static str, done: u64, total: u64) -> Result<(), BackupError> {
-        if self.said.is_some_and(|said| said.elapsed() < SAY_EVERY) {
-            return Ok(());
-        }
-        self.said = Some(Instant::now());
-        let total = total.max(done);
-        (self.watch)(Step { what, done, total }).map_err(BackupError::Ended)
     }
 }
 

@@ -17,8 +17,8 @@ use rustix::fs::{Advice, FlockOperation, fadvise, flock};
 use rustix::io::Errno;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::manifest::{LAYOUT, Manifest, StoredFile, Unreadable, hex};
 use super::BackupError;
+use super::manifest::{LAYOUT, Manifest, StoredFile, Unreadable, hex};
 use crate::storage::create::remove;
 use crate::storage::error::FileError;
 use crate::storage::files::sync_dir;
@@ -149,7 +149,10 @@ impl Pool {
         if fs::symlink_metadata(&path).is_ok_and(|there| there.len() == size) {
             return Ok((file, false));
         }
-        let unfinished = self.dir.join(FILES).join(format!("{}{TEMPORARY}", file.name));
+        let unfinished = self
+            .dir
+            .join(FILES)
+            .join(format!("{}{TEMPORARY}", file.name));
         copy(source, &unfinished, &file, &mut |_| Ok(()))?;
         fs::rename(&unfinished, &path).map_err(FileError::new("rename", &unfinished))?;
         Ok((file, true))
@@ -183,7 +186,10 @@ impl Pool {
         let path = self.manifest_path(manifest.backup);
         let unfinished = path.with_extension("json.tmp");
         let write = || FileError::new("write", &unfinished);
-        let text = manifest.encode().map_err(io::Error::from).map_err(write())?;
+        let text = manifest
+            .encode()
+            .map_err(io::Error::from)
+            .map_err(write())?;
         let mut file = writable(&unfinished).map_err(write())?;
         file.write_all(text.as_bytes())
             .and_then(|()| file.sync_all())
@@ -318,7 +324,10 @@ fn same(path: &Path, expected: &StoredFile, size: u64, hash: u128) -> Result<(),
     let what = if expected.size == size {
         "does not have the content that it was written with".to_owned()
     } else {
-        format!("is {size} bytes long, but was written with {}", expected.size)
+        format!(
+            "is {size} bytes long, but was written with {}",
+            expected.size
+        )
     };
     Err(BackupError::Damaged {
         path: path.to_owned(),

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use rocksdb::DB;
 
+use super::BackupError;
 use super::make::{compare, reading_schema, take_out};
 use super::manifest::Manifest;
 use super::pool::{self, Pool, make_dir};
-use super::{BackupError, Pace, Watch};
 use crate::counter::Millis;
 use crate::storage::acked::{self, Reading};
 use crate::storage::batch::Batch;
@@ -17,6 +17,7 @@ use crate::storage::error::{FileError, OpenError};
 use crate::storage::files::sync_dir;
 use crate::storage::lock::DataDirLock;
 use crate::storage::open::{self, Paths};
+use crate::storage::pace::{Pace, Watch};
 use crate::storage::recover::{swap, sync_all};
 use crate::storage::schema::{FORMAT_VERSION, LogReading, MERGE_VERSION, Schema};
 use crate::storage::tables::Tables;

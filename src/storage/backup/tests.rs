@@ -2,11 +2,13 @@
 //! can change unseen, and a way back as a new epoch.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::*;
+use crate::storage::pace::Watch;
 use crate::storage::tests::{MIB, NOW_MS, numbers, open, options, overwrite, put, tree};
 use crate::storage::{DataDirLock, Reader, Store};
 
@@ -42,7 +44,13 @@ impl Home {
             keep,
             verify: true,
         };
-        make(&self.reader, &options(&self.data), &wanted, NOW_MS + 5, watch)
+        make(
+            &self.reader,
+            &options(&self.data),
+            &wanted,
+            NOW_MS + 5,
+            watch,
+        )
     }
 
     fn back_up(&self) -> Manifest {
@@ -101,7 +109,11 @@ fn a_backup_of_a_store_that_is_written_to_is_one_state_of_it() {
     let store = open(&home.elsewhere()).unwrap();
     let found = numbers(&store);
     let count = u32::try_from(found.len()).unwrap();
-    assert_eq!(found, (0..count).collect::<Vec<_>>(), "groups are whole and in order");
+    assert_eq!(
+        found,
+        (0..count).collect::<Vec<_>>(),
+        "groups are whole and in order"
+    );
     assert!((low..=high).contains(&count), "{low} {count} {high}");
     assert_eq!(restored.manifest.rows["days"], u64::from(count));
     assert_eq!(store.epoch(), restored.epoch);
@@ -147,19 +159,28 @@ fn a_flipped_byte_anywhere_is_found_and_nothing_is_changed() {
         for at in places {
             overwrite(&path, at as u64, &[bytes[at] ^ 0x10]);
             let error = home.restore_to(&home.data, true).unwrap_err();
-            assert!(matches!(error, BackupError::Damaged { .. }), "{path:?} {at}: {error}");
+            assert!(
+                matches!(error, BackupError::Damaged { .. }),
+                "{path:?} {at}: {error}"
+            );
             assert!(error.to_string().contains("nothing was changed"), "{error}");
             overwrite(&path, at as u64, &bytes[at..=at]);
         }
         fs::rename(&path, path.with_extension("away")).unwrap();
         let error = home.restore_to(&home.data, true).unwrap_err();
         assert!(
-            matches!(error, BackupError::Damaged { .. } | BackupError::None { .. }),
+            matches!(
+                error,
+                BackupError::Damaged { .. } | BackupError::None { .. }
+            ),
             "{path:?}: {error}"
         );
         fs::rename(path.with_extension("away"), &path).unwrap();
     }
-    assert!(tree(&home.data) == before, "a refused restore changed something");
+    assert!(
+        tree(&home.data) == before,
+        "a refused restore changed something"
+    );
     home.restore_to(&home.data, true).unwrap();
 }
 
@@ -178,7 +199,10 @@ fn a_damaged_file_that_the_next_backup_shares_is_found_by_its_verification() {
         .unwrap();
     overwrite(table, 1000, b"#");
     let error = home.back_up_with(None, &mut |_| Ok(())).unwrap_err();
-    assert!(error.to_string().contains(table.to_str().unwrap()), "{error}");
+    assert!(
+        error.to_string().contains(table.to_str().unwrap()),
+        "{error}"
+    );
     fs::remove_file(table).unwrap();
     assert_eq!(home.back_up().backup, 2, "what failed is no backup");
     drop(store);
@@ -209,17 +233,27 @@ fn a_backup_that_was_cut_off_leaves_none_and_no_remains() {
     let made = home.back_up_with(Some(1), &mut |_| Ok(())).unwrap();
     assert_eq!((made.manifest.backup, made.removed), (2, vec![1]));
     assert_eq!(ids(), [2]);
-    let wanted: Vec<_> = made.manifest.files.iter().map(|file| file.pool_name()).collect();
+    let wanted: Vec<_> = made
+        .manifest
+        .files
+        .iter()
+        .map(|file| file.pool_name())
+        .collect();
     let there: Vec<_> = fs::read_dir(home.backups.join("files"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     assert_eq!(there.len(), wanted.len(), "{there:?}");
-    assert!(!home.backups.join("verify.tmp").exists() && !home.data.join("checkpoint.tmp").exists());
+    assert!(
+        !home.backups.join("verify.tmp").exists() && !home.data.join("checkpoint.tmp").exists()
+    );
     drop(store);
     fs::create_dir(home.data.join("checkpoint")).unwrap();
     drop(home.open());
-    assert!(!home.data.join("checkpoint").exists(), "a start clears it away");
+    assert!(
+        !home.data.join("checkpoint").exists(),
+        "a start clears it away"
+    );
 }
 
 #[test]
@@ -230,7 +264,10 @@ fn a_restored_store_is_of_a_greater_epoch_than_any_before() {
     put(&mut store, 2, 10);
     drop(store);
     let refused = home.restore_to(&home.data, false).unwrap_err();
-    assert!(matches!(refused, BackupError::StoreThere { .. }), "{refused}");
+    assert!(
+        matches!(refused, BackupError::StoreThere { .. }),
+        "{refused}"
+    );
     assert!(numbers(&open(&home.data).unwrap()).contains(&2));
     let first = home.restore_to(&home.data, true).unwrap();
     assert_eq!(first.epoch, (NOW_MS + 9) as u64);
@@ -251,22 +288,38 @@ fn a_restored_store_is_of_a_greater_epoch_than_any_before() {
 fn a_backup_is_not_made_where_it_would_be_lost_nor_two_at_once() {
     let (home, _store) = Home::new();
     let mut inside = Vec::new();
-    for dir in [home.data.join("backups"), home.data.clone(), home.data.join("../data/x/y")] {
+    for dir in [
+        home.data.join("backups"),
+        home.data.clone(),
+        home.data.join("../data/x/y"),
+    ] {
         let wanted = BackupOptions {
             dir,
             keep: None,
             verify: true,
         };
-        let made = make(&home.reader, &options(&home.data), &wanted, NOW_MS, &mut |_| Ok(()));
+        let made = make(
+            &home.reader,
+            &options(&home.data),
+            &wanted,
+            NOW_MS,
+            &mut |_| Ok(()),
+        );
         inside.push(matches!(made, Err(BackupError::InsideDataDir { .. })));
     }
     assert_eq!(inside, [true; 3]);
     assert!(!home.data.join("backups").exists());
     let held = pool::Pool::for_writing(&home.backups).unwrap();
     let second = home.back_up_with(None, &mut |_| Ok(()));
-    assert!(matches!(second, Err(BackupError::Busy { .. })), "{second:?}");
+    assert!(
+        matches!(second, Err(BackupError::Busy { .. })),
+        "{second:?}"
+    );
     let restored = home.restore_to(&home.elsewhere(), false);
-    assert!(matches!(restored, Err(BackupError::Busy { .. })), "{restored:?}");
+    assert!(
+        matches!(restored, Err(BackupError::Busy { .. })),
+        "{restored:?}"
+    );
     drop(held);
     home.back_up();
 }
