@@ -28,7 +28,7 @@ pub struct Ended(pub io::Error);
 /// Tells a watch now and then.
 pub struct Pace<'a> {
     watch: Watch<'a>,
-    told: Option<Instant>,
+    told: Option<(&'static str, Instant)>,
 }
 
 impl<'a> Pace<'a> {
@@ -37,15 +37,16 @@ impl<'a> Pace<'a> {
         Self { watch, told: None }
     }
 
-    /// To be called often.
+    /// To be called often; other work than before is told at once.
     ///
     /// # Errors
     /// When the work is to end.
     pub fn at(&mut self, what: &'static str, done: u64, total: u64) -> Result<(), Ended> {
-        if self.told.is_some_and(|told| told.elapsed() < TELL_EVERY) {
+        let lately = |(last, told): (&str, Instant)| last == what && told.elapsed() < TELL_EVERY;
+        if self.told.is_some_and(lately) {
             return Ok(());
         }
-        self.told = Some(Instant::now());
+        self.told = Some((what, Instant::now()));
         let total = total.max(done);
         (self.watch)(Step { what, done, total }).map_err(Ended)
     }

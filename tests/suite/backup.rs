@@ -118,7 +118,7 @@ fn a_backup_under_load_restored_elsewhere_is_the_state_at_one_revision() {
         let begun = control.now();
         let made = json_of(&setup, "backup", &[&dir]);
         let ended = control.now();
-        control.wait_for(500);
+        control.wait_for(4000);
         (made, begun, ended)
     });
     let live = server.client().get("/api/v1/counter/t.sum").ok();

@@ -222,7 +222,9 @@ fn the_entry_point_runs_as_its_user_is_healthy_and_ends_well_as_process_1() {
         .env("COUNTERD_AUTH__ADMIN_TOKEN_FILE", admin)
         .env("COUNTERD_POSTGRES__URL_FILE", url)
         .env("COUNTERD_CALENDAR__TIMEZONE", "UTC")
-        .stdin(Stdio::null());
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     let mut server = Ends(command.spawn().unwrap());
     eventually("the health check is content", PATIENCE, || {
         assert!(server.0.try_wait().unwrap().is_none(), "it ended");
@@ -295,8 +297,9 @@ fn the_health_check_says_whether_writes_are_served() {
         setup
             .command("mode")
             .arg("read_only")
-            .status()
+            .output()
             .unwrap()
+            .status
             .success()
     );
     assert_eq!(health(&[]).0, Some(0));

@@ -69,6 +69,7 @@ fn read_through(
 ) -> Result<(FamilyRows, u128), BackupError> {
     let estimate = |family| tables.property(family, properties::ESTIMATE_NUM_KEYS);
     let total = Family::ALL.into_iter().map(estimate).sum();
+    pace.at(what, 0, total)?;
     let mut hash = Xxh3::new();
     let mut rows = FamilyRows::new();
     let mut done = 0;

@@ -222,10 +222,21 @@ fn a_backup_that_was_cut_off_leaves_none_and_no_remains() {
     };
     assert_eq!(ids(), [1]);
     put(&mut store, 500, 30_000);
-    let cut = home.back_up_with(Some(1), &mut |_| Err(io::Error::other("enough")));
-    assert!(matches!(cut, Err(BackupError::Ended(_))), "{cut:?}");
-    assert_eq!(ids(), [1], "the old one stays, and there is no new one");
-    assert!(!home.data.join("checkpoint").exists());
+    let steps = [
+        "records read",
+        "bytes backed up",
+        "bytes verified",
+        "records verified",
+    ];
+    for step in steps {
+        let cut = home.back_up_with(Some(1), &mut |at| {
+            let enough = io::Error::other("enough");
+            if at.what == step { Err(enough) } else { Ok(()) }
+        });
+        assert!(matches!(cut, Err(BackupError::Ended(_))), "{step}: {cut:?}");
+        assert_eq!(ids(), [1], "the old one stays, and there is no new one");
+        assert!(!home.data.join("checkpoint").exists());
+    }
     // As if killed in the middle: remains of every kind.
     fs::create_dir_all(home.backups.join("verify.tmp")).unwrap();
     fs::write(home.backups.join("files/000099.sst.tmp"), "x").unwrap();
