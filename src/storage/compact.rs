@@ -14,6 +14,10 @@ use super::pace::{Ended, Pace, Watch};
 use super::schema::Family;
 use super::tables::{Reader, Tables};
 
+/// A compaction that RocksDB had begun on its own before a horizon moved keeps what lay below it: then
+/// another pass is needed, but not for ever.
+const MOST_PASSES: usize = 3;
+
 /// What a compaction of one family gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Compacted {
@@ -97,25 +101,18 @@ pub fn compact(
     let mut pace = Pace::new(watch);
     // What is in memory only is dropped by no compaction.
     reader.with(Tables::flush_history)?;
-    let mut steps = Vec::new();
     let mut before = Vec::new();
     for expiring in Expiring::ALL {
-        let (bytes, ranges) = reader.with(|tables| {
-            let bytes = table_bytes(tables, expiring.family());
-            Ok((bytes, ranges(tables, horizons, expiring)?))
-        })?;
-        before.push((expiring.family(), bytes));
-        steps.extend(ranges.into_iter().map(|range| (expiring, range)));
+        let family = expiring.family();
+        before.push((
+            family,
+            reader.with(|tables| Ok(table_bytes(tables, family)))?,
+        ));
     }
-    let total = steps.len() as u64;
-    for (done, (expiring, (start, end))) in steps.into_iter().enumerate() {
-        pace.at("tables compacted", done as u64, total)?;
-        reader.with(|tables| {
-            if has_expired(tables, horizons, expiring, &start, &end)? {
-                compact_range(tables, expiring.family(), &start, &end)?;
-            }
-            Ok(())
-        })?;
+    for _ in 0..MOST_PASSES {
+        if !one_pass(reader, horizons, &mut pace)? {
+            break;
+        }
     }
     let after = |(family, before)| {
         reader.with(|tables| {
@@ -129,6 +126,32 @@ pub fn compact(
     };
     let compacted: Result<Vec<_>, ReadError> = before.into_iter().map(after).collect();
     Ok(compacted?)
+}
+
+/// Compacts every range with something to drop in it; says whether there was one.
+fn one_pass(
+    reader: &Reader,
+    horizons: &Horizons,
+    pace: &mut Pace<'_>,
+) -> Result<bool, CompactError> {
+    let mut steps = Vec::new();
+    for expiring in Expiring::ALL {
+        let ranges = reader.with(|tables| ranges(tables, horizons, expiring))?;
+        steps.extend(ranges.into_iter().map(|range| (expiring, range)));
+    }
+    let total = steps.len() as u64;
+    let mut any = false;
+    for (done, (expiring, (start, end))) in steps.into_iter().enumerate() {
+        pace.at("tables compacted", done as u64, total)?;
+        any |= reader.with(|tables| {
+            let some = has_expired(tables, horizons, expiring, &start, &end)?;
+            if some {
+                compact_range(tables, expiring.family(), &start, &end)?;
+            }
+            Ok(some)
+        })?;
+    }
+    Ok(any)
 }
 
 fn table_bytes(tables: &Tables, family: Family) -> u64 {
@@ -197,7 +220,7 @@ fn compact_range(
 ) -> Result<(), ReadError> {
     let mut options = CompactOptions::default();
     options.set_exclusive_manual_compaction(false);
-    options.set_bottommost_level_compaction(BottommostLevelCompaction::ForceOptimized);
+    options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
     let handle = tables.handle(family)?;
     tables
         .db()
