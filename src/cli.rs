@@ -3,8 +3,10 @@
 //! Commands return a [`Failure`]; which exit code that is, `main` alone decides. The work itself is
 //! done elsewhere: here are only arguments, the configuration, and text for people.
 
+mod backup;
 mod check;
 mod export;
+mod health;
 mod work;
 
 use std::ffi::OsString;
@@ -14,7 +16,9 @@ use std::path::{Path, PathBuf};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::calendar::tzdb_version;
+pub use backup::{BackupArgs, CompactArgs, InspectArgs, RestoreArgs};
 pub use export::{ExportArgs, ExportTarget, HistoryArgs};
+pub use health::HealthArgs;
 
 use crate::config::{Config, ConfigErrors, Override, Shown, Warning};
 use crate::counter::CounterName;
@@ -132,6 +136,59 @@ Examples:
 The server must be off. What is given up is printed; the damaged store is kept beside the recovered
 one. A new epoch begins, so that copies elsewhere know. If a backup is newer, restore that instead.")]
     Recover(RecoverArgs),
+
+    /// Back up the store, also while a server uses it, and verify the backup
+    #[command(after_help = "\
+Examples:
+  counterd backup /backups/counterd
+  counterd backup /backups/counterd --keep 14 --json
+  counterd backup /backups/counterd --list
+  counterd backup /backups/counterd --no-verify
+
+A server that runs goes on counting, and writes the backup as its own user. What an earlier backup in
+the directory has is not written again. One directory is for the backups of one store.")]
+    Backup(BackupArgs),
+
+    /// Make a backup the store, as a new epoch
+    #[command(after_help = "\
+Examples:
+  counterd restore /backups/counterd --data-dir /var/lib/counterd
+  counterd restore /backups/counterd --backup 12
+  counterd restore /backups/counterd --replace
+
+The server must be off; run it as the server's user. Every byte and record is checked before anything
+is changed. What was counted after the backup is not in it.")]
+    Restore(RestoreArgs),
+
+    /// Print what a data directory holds
+    #[command(after_help = "\
+Examples:
+  counterd inspect
+  counterd inspect --data-dir /var/lib/counterd --json
+  counterd inspect --count
+
+Asks the running server, or looks at the data directory when none runs, and changes nothing.")]
+    Inspect(InspectArgs),
+
+    /// Drop now what has expired, and give its space back
+    #[command(after_help = "\
+Examples:
+  counterd compact
+  counterd compact --data-dir /var/lib/counterd --json
+
+Works through the running server, or on the data directory when none runs. What has expired goes by
+itself in the course of some days; this is for a disk that needs the space now.")]
+    Compact(CompactArgs),
+
+    /// Ask the server whether it is ready: exit code 0 if it is, 1 if not
+    #[command(after_help = "\
+Examples:
+  counterd health
+  counterd health --writes
+  counterd health --listen 127.0.0.1:8080
+
+Asks /readyz at server.listen, over the loopback where that is all interfaces.")]
+    Health(HealthArgs),
 
     /// Print the version of the program and of its time zone data
     #[command(after_help = "\
@@ -317,6 +374,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure>
         Command::Mode(args) => work::mode(&args),
         Command::Repair(args) => work::repair(args),
         Command::Recover(args) => work::recover_store(&args),
+        Command::Backup(args) => backup::backup(&args),
+        Command::Restore(args) => backup::restore(&args),
+        Command::Inspect(args) => backup::inspect(&args),
+        Command::Compact(args) => backup::compact(&args),
+        Command::Health(args) => health::health(&args),
         Command::Version => print(&format!(
             "counterd {}\ntime zone data {}\n",
             env!("CARGO_PKG_VERSION"),

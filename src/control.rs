@@ -11,11 +11,14 @@ mod desk;
 mod socket;
 
 use std::io;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::counter::Millis;
 use crate::export::files::{Content, Form};
+use crate::inspect::Inspection;
+use crate::storage::backup::Summary;
 
 pub use desk::Desk;
 pub use socket::{ControlSocket, FILE_NAME, ask};
@@ -57,6 +60,22 @@ pub enum Ask {
         /// What it holds.
         content: Content,
     },
+    /// A backup of the store.
+    Backup {
+        /// Where backups are; absolute.
+        dir: PathBuf,
+        /// How many stay; all if none.
+        keep: Option<u32>,
+        /// Whether it is read through once it is written.
+        verify: bool,
+    },
+    /// What the store holds.
+    Inspect {
+        /// Whether every record is counted.
+        count: bool,
+    },
+    /// Drops what has expired.
+    Compact,
 }
 
 impl Ask {
@@ -64,7 +83,9 @@ impl Ask {
     pub fn takes_long(&self) -> bool {
         match self {
             Self::Mode { .. } | Self::Corrupt | Self::Repair { .. } => false,
-            Self::Export { .. } => true,
+            Self::Export { .. } | Self::Backup { .. } | Self::Inspect { .. } | Self::Compact => {
+                true
+            }
         }
     }
 }
@@ -99,6 +120,23 @@ pub enum Told {
         /// Users in it.
         users: u64,
     },
+    /// A backup was made.
+    BackedUp {
+        /// The backup.
+        summary: Summary,
+        /// Older ones that were removed for it.
+        removed: Vec<u32>,
+    },
+    /// What the store holds.
+    Inspected {
+        /// All of it.
+        inspection: Box<Inspection>,
+    },
+    /// What has expired was dropped.
+    Compacted {
+        /// What that gave.
+        families: Vec<Compaction>,
+    },
     /// It was not done.
     Refused {
         /// Why, and what to do.
@@ -129,6 +167,9 @@ impl Told {
             | Self::Corrupt { .. }
             | Self::Repaired { .. }
             | Self::Exported { .. }
+            | Self::BackedUp { .. }
+            | Self::Inspected { .. }
+            | Self::Compacted { .. }
             | Self::Refused { .. } => false,
         }
     }
@@ -144,6 +185,17 @@ pub struct StandingCause {
     pub cause: String,
     /// What ends it.
     pub remedy: String,
+}
+
+/// What a compaction gave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compaction {
+    /// The family.
+    pub family: String,
+    /// Bytes of its tables before.
+    pub before: u64,
+    /// Bytes of its tables after.
+    pub after: u64,
 }
 
 /// A counter that cannot be read.

@@ -15,6 +15,7 @@ pub mod counter;
 pub mod current_day;
 pub mod export;
 pub mod http;
+pub mod inspect;
 pub mod lifecycle;
 pub mod metrics;
 mod seeded;

@@ -273,6 +273,7 @@ impl Drop for Output {
 /// How far long work has got: a bar on a terminal, now and then a line elsewhere.
 pub(super) struct Progress {
     bar: Option<ProgressBar>,
+    what: String,
     begun: Instant,
     said: Instant,
 }
@@ -282,6 +283,7 @@ impl Progress {
         let bar = io::stderr().is_terminal().then(ProgressBar::new_spinner);
         Self {
             bar,
+            what: String::new(),
             begun: Instant::now(),
             said: Instant::now(),
         }
@@ -289,6 +291,14 @@ impl Progress {
 
     #[allow(clippy::cast_precision_loss, reason = "a rate for people")]
     pub(super) fn at(&mut self, what: &str, done: u64, total: Option<u64>) {
+        if self.what != what {
+            // Another piece of work, of a rate of its own.
+            what.clone_into(&mut self.what);
+            self.begun = Instant::now();
+            if let Some(bar) = &self.bar {
+                bar.reset();
+            }
+        }
         match &self.bar {
             Some(bar) => {
                 let template = if total.is_some() {
@@ -296,7 +306,7 @@ impl Progress {
                 } else {
                     "{spinner} {human_pos} {msg}, {per_sec}, {elapsed}"
                 };
-                if let (Some(total), None) = (total, bar.length()) {
+                if let Some(total) = total {
                     bar.set_length(total);
                 }
                 if let Ok(style) = ProgressStyle::with_template(template) {

@@ -1,7 +1,11 @@
 //! What is asked on the control socket, done on a running writer.
 
+mod upkeep;
+
 use std::io;
 use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::{Ask, CorruptCounter, StandingCause, Tell, Told};
 use crate::calendar::Day;
@@ -11,7 +15,7 @@ use crate::export::Selection;
 use crate::export::files::{self, Content, FileError, Form, Source, Written};
 use crate::lifecycle::kept_range;
 use crate::storage::expiry::Horizons;
-use crate::storage::{Family, Reader, keys};
+use crate::storage::{Family, Reader, StorageOptions, keys};
 use crate::writer::{
     Cause, Command, Failure, Intake, Mode, ModeState, Presence, Request, Running, Table,
 };
@@ -28,6 +32,9 @@ pub struct Desk {
     day: Arc<CurrentDay>,
     reader: Reader,
     horizons: Arc<Horizons>,
+    storage: StorageOptions,
+    /// Held while a backup is made.
+    backups: Arc<Mutex<()>>,
 }
 
 impl Desk {
@@ -40,6 +47,8 @@ impl Desk {
             day: Arc::clone(&running.day),
             reader: running.reader.clone(),
             horizons: Arc::clone(&running.horizons),
+            storage: running.storage.clone(),
+            backups: Arc::default(),
         }
     }
 
@@ -82,6 +91,9 @@ impl Desk {
                     Err(fault) => refused(fault),
                 }
             }
+            Ask::Backup { dir, keep, verify } => return self.back_up(dir, keep, verify, tell),
+            Ask::Inspect { count } => return self.inspect(count, tell),
+            Ask::Compact => return self.compact(tell),
         })
     }
 

@@ -28,6 +28,8 @@ pub enum StoreFigure {
     Wal,
     /// Bytes of the table files of one column family.
     Tables,
+    /// Bytes of one column family that have expired and wait for compaction.
+    Expired,
     /// Background errors since the store was opened.
     BackgroundErrors,
     /// Estimated keys of one column family.
@@ -36,7 +38,7 @@ pub enum StoreFigure {
 
 impl StoreFigure {
     /// Every figure, in the order of the page.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::BlockCache,
         Self::Memtables,
         Self::TableReaders,
@@ -45,6 +47,7 @@ impl StoreFigure {
         Self::RunningFlushes,
         Self::Wal,
         Self::Tables,
+        Self::Expired,
         Self::BackgroundErrors,
         Self::EstimatedKeys,
     ];
@@ -82,6 +85,11 @@ impl StoreFigure {
                 "store_tables",
                 Some(Unit::Bytes),
                 "RocksDB: table files on disk, by column family.",
+            ),
+            Self::Expired => (
+                "store_expired",
+                Some(Unit::Bytes),
+                "RocksDB: what has expired and waits for compaction, about, by column family.",
             ),
             Self::BackgroundErrors => (
                 "store_background_errors",

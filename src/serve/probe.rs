@@ -6,14 +6,16 @@ use std::sync::atomic::Ordering;
 use rocksdb::properties;
 
 use crate::metrics::{FilterDecision, Metrics, ReadOnlyCause, StoreFigure, StoreSample};
+use crate::storage::compact::expired_bytes;
+use crate::storage::expiry::Horizons;
 use crate::storage::{Family, Reader, Tables};
 use crate::writer::{Cause, Running};
 
 /// Lets the metrics ask that writer.
 pub(super) fn attach(metrics: &Metrics, running: &Running) {
-    let reader = running.reader.clone();
+    let (reader, horizons) = (running.reader.clone(), Arc::clone(&running.horizons));
     metrics.set_store_probe(Box::new(move |samples: &mut Vec<StoreSample>| {
-        store_figures(&reader, samples);
+        store_figures(&reader, &horizons, samples);
     }));
     let (intake, table) = (Arc::clone(&running.intake), Arc::clone(&running.table));
     let (mode, day) = (Arc::clone(&running.mode), Arc::clone(&running.day));
@@ -61,11 +63,18 @@ fn label(cause: Cause) -> ReadOnlyCause {
 }
 
 /// RocksDB's figures; none while the store is being reopened.
-fn store_figures(reader: &Reader, samples: &mut Vec<StoreSample>) {
+fn store_figures(reader: &Reader, horizons: &Horizons, samples: &mut Vec<StoreSample>) {
     let read = reader.with(|tables| {
         whole_store(tables, samples);
         for family in Family::ALL {
             one_family(tables, family, samples);
+            samples.extend(
+                expired_bytes(tables, horizons, family).map(|value| StoreSample {
+                    figure: StoreFigure::Expired,
+                    family: Some(family.name()),
+                    value,
+                }),
+            );
         }
         Ok(())
     });

@@ -52,7 +52,7 @@ impl Daily {
     }
 
     /// The day of a record's key; none if it cannot be read.
-    fn day_in(self, key: &[u8]) -> Option<i32> {
+    pub(super) fn day_in(self, key: &[u8]) -> Option<i32> {
         match self {
             Self::Days | Self::Dedup | Self::Samples => keys::leading_day(key),
             Self::History => keys::trailing_day(key),

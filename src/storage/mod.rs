@@ -12,7 +12,10 @@
 //! - `lock`: one process at a time in a data directory.
 //! - `create`, `open`, `verify`, `recover`: a new store, the checked opening, the same check alone, the
 //!   way past damage.
+//! - `backup`: whole copies elsewhere, and the way back from them.
 //! - `batch`, `tables`, `store`: one group's writes, reading, the live handle.
+//! - `compact`: making compaction drop now what has expired.
+//! - `pace`: how long work tells how far it has got.
 //! - `reserve`: space put aside so that a full disk can be opened and mended.
 //! - `error`: why a store did not open, why a commit failed.
 //!
@@ -20,7 +23,9 @@
 //! passed in), and retries: a failed write or sync is never tried again on the same handle.
 
 pub mod acked;
+pub mod backup;
 pub mod batch;
+pub mod compact;
 pub mod create;
 pub mod error;
 pub mod expiry;
@@ -29,6 +34,7 @@ pub mod keys;
 pub mod lock;
 pub mod merge;
 pub mod open;
+pub mod pace;
 pub mod recover;
 pub mod reserve;
 pub mod schema;
@@ -44,7 +50,7 @@ pub use open::{Expectation, Landed, StorageOptions};
 pub use schema::Family;
 pub use store::{Store, Tick};
 pub use tables::{Reader, Tables};
-pub use verify::{Sound, verify};
+pub use verify::{Sound, look, verify};
 
 #[cfg(test)]
 mod tests;

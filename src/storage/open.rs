@@ -16,6 +16,7 @@ use std::sync::Arc;
 use rocksdb::DB;
 
 use super::acked::{self, Acked, Mark, Reading};
+use super::backup;
 use super::create;
 use super::error::{FileError, OpenError, ReadError};
 use super::expiry::Horizons;
@@ -405,6 +406,7 @@ fn finish(
     if paths.building.exists() {
         create::remove(&paths.building)?;
     }
+    backup::remove_leftover(&paths.data_dir)?;
     let tables = match for_writing(paths, &schema) {
         // Space that was freed a moment ago is not always there at once.
         Err(OpenError::Failed { .. }) if reserve_freed => for_writing(paths, &schema),

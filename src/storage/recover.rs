@@ -435,7 +435,7 @@ fn begin_epoch(
     write_and_flush(tables, &batch)
 }
 
-fn sync_all(dir: &Path) -> Result<(), FileError> {
+pub(super) fn sync_all(dir: &Path) -> Result<(), FileError> {
     for entry in fs::read_dir(dir).map_err(FileError::new("list", dir))? {
         let entry = entry.map_err(FileError::new("list", dir))?;
         files::sync_file(&entry.path())?;
@@ -454,7 +454,7 @@ fn make_room(paths: &Paths, reserve: &Reserve) -> Result<(), FileError> {
 }
 
 /// Puts the recovered copy in the store's place and gives the damaged store its own name.
-fn swap(paths: &Paths, working: &Paths, epoch: u64) -> Result<PathBuf, FileError> {
+pub(super) fn swap(paths: &Paths, working: &Paths, epoch: u64) -> Result<PathBuf, FileError> {
     let kept = paths.data_dir.join(format!("store.before-{epoch}"));
     // The name that is to be kept comes first: whenever this ends, neither store is under a name
     // that a later recovery clears away.

@@ -30,6 +30,9 @@ pub const META_VERSIONS: &[u8] = b"store.versions";
 /// Key in [`Family::Meta`] of the epoch, 8 bytes, big-endian.
 pub const META_EPOCH: &[u8] = b"store.epoch";
 
+/// Key in [`Family::Meta`] of the zone that days are counted in.
+pub const META_ZONE: &[u8] = b"zone";
+
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 const LEVEL_ZERO_STOP: i32 = 36;

@@ -92,6 +92,7 @@ impl Tables {
     ) -> Result<(), ReadError> {
         let mut options = ReadOptions::default();
         options.fill_cache(false);
+        options.set_verify_checksums(true);
         if let Some(end) = end {
             options.set_iterate_upper_bound(end);
         }

@@ -5,10 +5,12 @@
 use std::sync::Arc;
 
 use super::error::OpenError;
+use super::expiry::Horizons;
 use super::lock::DataDirLock;
 use super::open::{self, Paths, StorageOptions};
 use super::reserve::{Reserve, wal_limit};
 use super::schema::Schema;
+use super::tables::Reader;
 
 /// What a sound store says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +19,30 @@ pub struct Sound {
     pub epoch: u64,
     /// RocksDB's sequence number that an opening would give.
     pub sequence: u64,
+}
+
+/// Calls `read` with a reader of the store in the directory that `lock` holds, and the horizons in it,
+/// once it was judged as an opening would; nothing is changed on disk.
+///
+/// # Errors
+/// What an opening would be refused with.
+pub fn look<T>(
+    lock: &DataDirLock,
+    options: &StorageOptions,
+    read: impl FnOnce(&Reader, &Horizons) -> T,
+) -> Result<T, OpenError> {
+    let paths = Paths::new(lock.data_dir());
+    let reserve = Reserve::new(lock.data_dir(), options.reserve)?;
+    let schema = Schema::new(options.memory, wal_limit(reserve.bytes()), Arc::default());
+    open::check(&paths, &schema)?;
+    let tables = Arc::new(open::read_only(&paths.db, &schema)?);
+    let horizons = schema.horizons();
+    horizons
+        .load(&tables)
+        .map_err(|error| OpenError::from_read(&paths.db, error))?;
+    let reader = Reader::default();
+    reader.attach(&tables);
+    Ok(read(&reader, horizons))
 }
 
 /// Judges the store in the directory that `lock` holds as an opening would, and changes nothing on

@@ -4,6 +4,7 @@ use crate::counter::Definition;
 use crate::storage::expiry::Horizons;
 use crate::storage::keys::{self, Bucket};
 use crate::storage::merge::Operand;
+use crate::storage::schema::META_ZONE;
 use crate::storage::value::{self, State};
 use crate::storage::{Batch, Family};
 
@@ -16,9 +17,6 @@ const MAX_MERGES: u16 = 256;
 
 /// A span of store time in which idempotency records share a bucket.
 const BUCKET_MS: i64 = 24 * 3_600_000;
-
-/// The key in `meta` of the zone in force.
-pub(super) const ZONE_KEY: &[u8] = b"zone";
 
 /// Time during which the store was open, summed over its life.
 pub(super) struct StoreTime {
@@ -86,7 +84,7 @@ impl Writer {
         }
         group.minutes.put(batch, ledger, group.day);
         if !self.zone_stored {
-            batch.put(Family::Meta, ZONE_KEY, self.zone.as_bytes());
+            batch.put(Family::Meta, META_ZONE, self.zone.as_bytes());
         }
         let horizon = bucket.saturating_sub(1);
         if horizon > self.horizons.idempotency() {

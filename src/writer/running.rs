@@ -6,7 +6,8 @@ use std::thread::JoinHandle;
 
 use crate::current_day::{self, CurrentDay};
 use crate::storage::expiry::Horizons;
-use crate::storage::{Batch, DataDirLock, Family, Reader, Store};
+use crate::storage::schema::META_ZONE;
+use crate::storage::{Batch, DataDirLock, Family, Reader, StorageOptions, Store};
 
 use super::Mode;
 use super::away::Away;
@@ -16,7 +17,7 @@ use super::lookups::Memory;
 use super::minutes::Minutes;
 use super::options::{StartError, WriterOptions};
 use super::queue::Intake;
-use super::record::{StoreTime, ZONE_KEY};
+use super::record::StoreTime;
 use super::run::{Writer, stored_state};
 use super::space::SpaceWatch;
 use super::table::Table;
@@ -36,6 +37,8 @@ pub struct Running {
     pub reader: Reader,
     /// What compaction may drop, and what it did.
     pub horizons: Arc<Horizons>,
+    /// Where the store is, and how it is opened.
+    pub storage: StorageOptions,
     thread: JoinHandle<()>,
 }
 
@@ -48,6 +51,7 @@ impl Running {
     pub fn start(options: WriterOptions) -> Result<Self, StartError> {
         let (runtimes, queue) = (options.runtimes, options.queue);
         let intake = Intake::new(runtimes, queue);
+        let storage = options.storage.clone();
         let mut writer = Writer::open(options, Arc::clone(&intake))?;
         writer.begin()?;
         let table = Arc::clone(&writer.table);
@@ -71,6 +75,7 @@ impl Running {
             day,
             reader,
             horizons,
+            storage,
             thread,
         })
     }
@@ -116,7 +121,7 @@ impl Writer {
         let tables = store.tables();
         let stored = stored_state(&store)?;
         let zone = calendar.zone_name().to_owned();
-        let stored_zone = tables.get(Family::Meta, ZONE_KEY)?;
+        let stored_zone = tables.get(Family::Meta, META_ZONE)?;
         let stored_zone = stored_zone.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         if let Some(stored) = &stored_zone
             && *stored != zone

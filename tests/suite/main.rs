@@ -8,10 +8,12 @@
 )]
 
 mod access;
+mod backup;
 mod bad_input;
 mod checker;
 mod cli;
 mod concurrent;
+mod containers;
 mod crash;
 mod damage;
 mod days;

@@ -2,6 +2,7 @@
 //!
 //! A crashed store is made by copying the directory of a live one, which is what a kill leaves.
 
+mod compacting;
 mod damage;
 mod hazard;
 mod life;

@@ -1,0 +1,435 @@
+//! `backup`, `restore`, `inspect` and `compact`: what the commands take, and what they print.
+
+use std::fmt::Write as _;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use bytesize::ByteSize;
+use chrono::{DateTime, SecondsFormat, Utc};
+use clap::{Args, ValueHint};
+use comfy_table::{CellAlignment, Table, presets};
+use serde_json::json;
+
+use super::export::Progress;
+use super::work::{carry_out, unexpected};
+use super::{ConfigArgs, Failure, print, tell as warn};
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::control::{self, Ask, Compaction, Told};
+use crate::inspect::{Inspection, inspect as look_into};
+use crate::serve::storage_options;
+use crate::storage::backup::{self, Listed, Restore, Restored, Summary};
+use crate::storage::pace::Step;
+use crate::storage::{DataDirLock, look};
+
+/// Arguments of `backup`.
+#[derive(Debug, Clone, Args)]
+pub struct BackupArgs {
+    /// The directory of backups, outside the data directory; made where there is none
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub dir: PathBuf,
+
+    /// Keep the newest so many and remove older ones [default: all are kept]
+    #[arg(long, value_name = "NUMBER")]
+    pub keep: Option<NonZeroU32>,
+
+    /// Do not open and read the backup through once it is written
+    #[arg(long)]
+    pub no_verify: bool,
+
+    /// Only list the backups that are there
+    #[arg(long, conflicts_with_all = ["keep", "no_verify"])]
+    pub list: bool,
+
+    /// Say what was done as a JSON object
+    #[arg(long)]
+    pub json: bool,
+
+    /// Where the data directory is.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// Arguments of `restore`.
+#[derive(Debug, Clone, Args)]
+pub struct RestoreArgs {
+    /// The directory of backups
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub dir: PathBuf,
+
+    /// Which backup, by its number [default: the newest]
+    #[arg(long, value_name = "NUMBER")]
+    pub backup: Option<u32>,
+
+    /// Set a store that is there aside; it is kept as store.before-EPOCH
+    #[arg(long)]
+    pub replace: bool,
+
+    /// Say what was done as a JSON object
+    #[arg(long)]
+    pub json: bool,
+
+    /// Where the data directory is.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// Arguments of `inspect`.
+#[derive(Debug, Clone, Args)]
+pub struct InspectArgs {
+    /// Count the records of every family, which reads all of the store
+    #[arg(long)]
+    pub count: bool,
+
+    /// Print a JSON object
+    #[arg(long)]
+    pub json: bool,
+
+    /// Where the data directory is.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// Arguments of `compact`.
+#[derive(Debug, Clone, Args)]
+pub struct CompactArgs {
+    /// Say what was done as a JSON object
+    #[arg(long)]
+    pub json: bool,
+
+    /// Where the data directory is.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// Has a backup made, or lists those that are there.
+pub(super) fn backup(args: &BackupArgs) -> Result<(), Failure> {
+    let (config, warnings) = args.config.load()?;
+    warn(&warnings);
+    if args.list {
+        return list(&args.dir, args.json);
+    }
+    // The server has a working directory of its own.
+    let dir = std::path::absolute(&args.dir)
+        .with_context(|| format!("cannot find {}", args.dir.display()))?;
+    let ask = Ask::Backup {
+        dir: dir.clone(),
+        keep: args.keep.map(NonZeroU32::get),
+        verify: !args.no_verify,
+    };
+    match with_progress(&config, ask)? {
+        Told::BackedUp { summary, removed } if args.json => print(&format!(
+            "{}\n",
+            json!({"backup": summary, "removed": removed})
+        )),
+        Told::BackedUp { summary, removed } => {
+            let verified = if summary.verified {
+                "verified: it was opened and every record read"
+            } else {
+                "NOT verified, as --no-verify says"
+            };
+            let mut text = format!(
+                "backup {} in {}: revision {}, {} records, {} in {} files, of which {} are new; {verified}\n",
+                summary.backup,
+                dir.display(),
+                summary.revision,
+                summary.rows,
+                size(summary.bytes),
+                summary.files,
+                size(summary.new_bytes),
+            );
+            for id in removed {
+                let _ = writeln!(text, "backup {id} was removed");
+            }
+            print(&text)
+        }
+        other => Err(unexpected(other)),
+    }
+}
+
+fn list(dir: &Path, json: bool) -> Result<(), Failure> {
+    let listed = backup::list(dir).map_err(anyhow::Error::new)?;
+    if json {
+        let lines: Vec<_> = listed
+            .iter()
+            .map(|Listed { id, manifest }| match manifest {
+                Ok(manifest) => json!(Summary::from(manifest)),
+                Err(error) => json!({"backup": id, "error": error.to_string()}),
+            })
+            .collect();
+        return print(&format!("{}\n", json!({ "backups": lines })));
+    }
+    if listed.is_empty() {
+        return print(&format!("there are no backups in {}\n", dir.display()));
+    }
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header([
+        "backup",
+        "made at",
+        "revision",
+        "up to day",
+        "records",
+        "size",
+        "new",
+        "",
+    ]);
+    for at in [0, 2, 4, 5, 6] {
+        if let Some(column) = table.column_mut(at) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    for Listed { id, manifest } in listed {
+        match manifest {
+            Ok(manifest) => {
+                let summary = Summary::from(&manifest);
+                table.add_row([
+                    id.to_string(),
+                    instant(summary.made_at_ms),
+                    summary.revision.to_string(),
+                    summary
+                        .highest_day
+                        .map_or(String::new(), |day| day.to_string()),
+                    summary.rows.to_string(),
+                    size(summary.bytes),
+                    size(summary.new_bytes),
+                    if summary.verified { "" } else { "not verified" }.to_owned(),
+                ]);
+            }
+            Err(error) => {
+                table.add_row([id.to_string(), error.to_string()]);
+            }
+        }
+    }
+    print(&format!("{}\n", table.trim_fmt()))
+}
+
+/// Makes a backup the store.
+pub(super) fn restore(args: &RestoreArgs) -> Result<(), Failure> {
+    let (config, warnings) = args.config.load()?;
+    warn(&warnings);
+    let wanted = Restore {
+        dir: args.dir.clone(),
+        backup: args.backup,
+        replace: args.replace,
+    };
+    let data_dir = &config.storage.data_dir;
+    let mut progress = Progress::begin();
+    let restored = backup::restore(
+        data_dir,
+        &wanted,
+        SystemClock.wall_ms(),
+        &mut |Step { what, done, total }| {
+            progress.at(what, done, Some(total));
+            Ok(())
+        },
+    );
+    progress.end();
+    let restored = restored.map_err(anyhow::Error::new)?;
+    let summary = Summary::from(&restored.manifest);
+    let Restored { epoch, kept, .. } = &restored;
+    if args.json {
+        let told = json!({"restored": summary, "epoch": epoch, "kept": kept});
+        return print(&format!("{told}\n"));
+    }
+    let mut text = format!(
+        "restored:  backup {} of {}, every byte and record checked\n\
+         holds:     revision {}, {} records, up to day {}\n\
+         epoch:     {epoch} (was {})\n",
+        summary.backup,
+        instant(summary.made_at_ms),
+        summary.revision,
+        summary.rows,
+        summary
+            .highest_day
+            .map_or("none".to_owned(), |day| day.to_string()),
+        summary.epoch,
+    );
+    if let Some(kept) = kept {
+        let _ = writeln!(text, "replaced:  kept in {}", kept.display());
+    }
+    print(&text)
+}
+
+/// Prints what a data directory holds.
+pub(super) fn inspect(args: &InspectArgs) -> Result<(), Failure> {
+    let (config, warnings) = args.config.load()?;
+    warn(&warnings);
+    let mut progress = Progress::begin();
+    let ask = Ask::Inspect { count: args.count };
+    let told = control::ask(&config.storage.data_dir, &ask, &mut |part| {
+        if let Told::Progress { what, done, total } = part {
+            progress.at(&what, done, total);
+        }
+        Ok(())
+    });
+    let inspection = match told.context("the control socket")? {
+        Some(Told::Inspected { inspection }) => *inspection,
+        Some(other) => return Err(unexpected(other)),
+        None => of_a_store_not_in_use(&config, args.count, &mut progress)?,
+    };
+    progress.end();
+    if args.json {
+        let text = serde_json::to_string_pretty(&inspection).map_err(anyhow::Error::new)?;
+        return print(&format!("{text}\n"));
+    }
+    print(&inspection_text(&inspection))
+}
+
+/// Opens the store to look at it, and changes nothing.
+fn of_a_store_not_in_use(
+    config: &Config,
+    count: bool,
+    progress: &mut Progress,
+) -> Result<Inspection, Failure> {
+    let data_dir = &config.storage.data_dir;
+    if !data_dir.join("store").exists() {
+        return Err(anyhow!("there is no store in {}", data_dir.display()).into());
+    }
+    let lock = DataDirLock::take(data_dir).map_err(anyhow::Error::new)?;
+    let found = look(&lock, &storage_options(config), |reader, horizons| {
+        look_into(
+            reader,
+            horizons,
+            count,
+            &mut |Step { what, done, total }| {
+                progress.at(what, done, Some(total));
+                Ok(())
+            },
+        )
+    });
+    let found = found.map_err(anyhow::Error::new)?;
+    Ok(found.map_err(anyhow::Error::new)?)
+}
+
+fn inspection_text(found: &Inspection) -> String {
+    let day =
+        |day: Option<crate::calendar::Day>| day.map_or("none".to_owned(), |day| day.to_string());
+    let store_time = Duration::from_secs(u64::try_from(found.store_time_ms).unwrap_or(0) / 1000);
+    let mut text = String::new();
+    let mut line = |what: &str, value: String| {
+        let _ = writeln!(text, "{what:<16} {value}");
+    };
+    line(
+        "versions",
+        format!("format {}, merge operator {}", found.format, found.merge),
+    );
+    line("epoch", found.epoch.to_string());
+    line("revision", found.revision.to_string());
+    line(
+        "last commit",
+        found.committed_at_ms.map_or("none".to_owned(), instant),
+    );
+    line(
+        "store time",
+        humantime::format_duration(store_time).to_string(),
+    );
+    line(
+        "zone",
+        found.zone.clone().unwrap_or_else(|| "none".to_owned()),
+    );
+    line("highest day", day(found.highest_day));
+    line("closed through", day(found.closed_through));
+    let history = found.history.map_or("none".to_owned(), |(first, last)| {
+        format!("{first} to {last}")
+    });
+    line("history", history);
+    let export = found.export.as_ref().map_or("none".to_owned(), |export| {
+        format!(
+            "through {} in database {}",
+            day(export.through),
+            export.database
+        )
+    });
+    line("exported", export);
+    for (family, first) in &found.kept_from {
+        line("kept from", format!("{first} in {family}"));
+    }
+    for group in &found.counters {
+        line(
+            "counters",
+            format!("{} {} {}", group.count, group.life, group.kind),
+        );
+    }
+    if found.unreadable_definitions > 0 {
+        let text = format!("{}; see `counterd repair`", found.unreadable_definitions);
+        line("unreadable", text);
+    }
+    line("logs", size(found.log_bytes));
+    let mut table = Table::new();
+    let rows = if found.counted {
+        "records"
+    } else {
+        "records, about"
+    };
+    table
+        .load_preset(presets::NOTHING)
+        .set_header(["family", rows, "on disk", "expired, about"]);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    for family in &found.families {
+        table.add_row([
+            family.family.clone(),
+            family.rows.to_string(),
+            size(family.bytes),
+            family.expired_bytes.map_or(String::new(), size),
+        ]);
+    }
+    let _ = write!(text, "\n{}\n", table.trim_fmt());
+    text
+}
+
+/// Has dropped what expired.
+pub(super) fn compact(args: &CompactArgs) -> Result<(), Failure> {
+    let (config, warnings) = args.config.load()?;
+    warn(&warnings);
+    let families = match with_progress(&config, Ask::Compact)? {
+        Told::Compacted { families } => families,
+        other => return Err(unexpected(other)),
+    };
+    let freed = |one: &Compaction| one.before.saturating_sub(one.after);
+    let all: u64 = families.iter().map(freed).sum();
+    if args.json {
+        return print(&format!(
+            "{}\n",
+            json!({"freed_bytes": all, "families": families})
+        ));
+    }
+    let mut text = String::new();
+    for one in &families {
+        let _ = writeln!(
+            text,
+            "{:<12} {:>10} freed, {:>10} left",
+            one.family,
+            size(freed(one)),
+            size(one.after)
+        );
+    }
+    let _ = writeln!(text, "{:<12} {:>10} freed", "all", size(all));
+    print(&text)
+}
+
+fn with_progress(config: &Config, ask: Ask) -> Result<Told, Failure> {
+    let mut progress = Progress::begin();
+    let told = carry_out(config, ask, &mut |part| {
+        if let Told::Progress { what, done, total } = part {
+            progress.at(&what, done, total);
+        }
+        Ok(())
+    });
+    progress.end();
+    told
+}
+
+fn size(bytes: u64) -> String {
+    ByteSize(bytes).display().iec().to_string()
+}
+
+fn instant(ms: i64) -> String {
+    DateTime::<Utc>::from_timestamp_millis(ms).map_or_else(
+        || ms.to_string(),
+        |at| at.to_rfc3339_opts(SecondsFormat::Secs, true),
+    )
+}

@@ -1,0 +1,104 @@
+//! Backups, looks into the store and compactions, for whoever asks.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::super::{Compaction, Tell, Told};
+use super::{Desk, refused};
+use crate::inspect::{InspectError, inspect};
+use crate::storage::backup::{self, BackupError, BackupOptions, Made};
+use crate::storage::compact::{CompactError, compact};
+use crate::storage::pace::{Ended, Step};
+
+/// How far work that nobody waits for stands back: a thread's niceness.
+const STANDING_BACK: i32 = 10;
+
+/// Passes on how far the work has got.
+fn pass_on(tell: Tell<'_>) -> impl FnMut(Step) -> io::Result<()> {
+    |Step { what, done, total }| {
+        tell(Told::Progress {
+            what: what.to_owned(),
+            done,
+            total: Some(total),
+        })
+    }
+}
+
+/// Lets the threads that serve go first.
+fn stand_back() {
+    // On Linux this is the thread that calls, not the process. Where it is refused it is only slower
+    // for others.
+    let _ = rustix::process::setpriority_process(None, STANDING_BACK);
+}
+
+impl Desk {
+    pub(super) fn back_up(
+        &self,
+        dir: PathBuf,
+        keep: Option<u32>,
+        verify: bool,
+        tell: Tell<'_>,
+    ) -> io::Result<Told> {
+        let Some(_only) = self.backups.try_lock() else {
+            return Ok(refused(
+                "a backup of this store is being made already; try again when it is done",
+            ));
+        };
+        stand_back();
+        let options = BackupOptions { dir, keep, verify };
+        let now_ms = self.day.look().wall_ms;
+        let made = backup::make(
+            &self.reader,
+            &self.storage,
+            &options,
+            now_ms,
+            &mut pass_on(tell),
+        );
+        match made {
+            Ok(Made { manifest, removed }) => {
+                tracing::info!(
+                    target: "audit",
+                    action = "backup",
+                    dir = %options.dir.display(),
+                    backup = manifest.backup,
+                    revision = manifest.revision,
+                    "a backup was made"
+                );
+                Ok(Told::BackedUp {
+                    summary: (&manifest).into(),
+                    removed,
+                })
+            }
+            Err(BackupError::Ended(Ended(error))) => Err(error),
+            Err(error) => Ok(refused(error)),
+        }
+    }
+
+    pub(super) fn inspect(&self, count: bool, tell: Tell<'_>) -> io::Result<Told> {
+        match inspect(&self.reader, &self.horizons, count, &mut pass_on(tell)) {
+            Ok(inspection) => Ok(Told::Inspected {
+                inspection: Box::new(inspection),
+            }),
+            Err(InspectError::Ended(Ended(error))) => Err(error),
+            Err(error) => Ok(refused(error)),
+        }
+    }
+
+    pub(super) fn compact(&self, tell: Tell<'_>) -> io::Result<Told> {
+        stand_back();
+        match compact(&self.reader, &self.horizons, &mut pass_on(tell)) {
+            Ok(families) => Ok(Told::Compacted {
+                families: families
+                    .into_iter()
+                    .map(|one| Compaction {
+                        family: one.family.name().to_owned(),
+                        before: one.before,
+                        after: one.after,
+                    })
+                    .collect(),
+            }),
+            Err(CompactError::Ended(Ended(error))) => Err(error),
+            Err(error) => Ok(refused(error)),
+        }
+    }
+}

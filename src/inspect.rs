@@ -1,0 +1,259 @@
+//! What a data directory holds, told from an open store: for `counterd inspect`.
+//!
+//! It reads in pages, so that a server's store is never held open for long, and changes nothing.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use rocksdb::properties;
+use serde::{Deserialize, Serialize};
+
+use crate::calendar::Day;
+use crate::counter::Millis;
+use crate::lifecycle::{ExportCursor, closed_through};
+use crate::storage::compact::expired_bytes;
+use crate::storage::expiry::{Daily, Horizons};
+use crate::storage::pace::{Ended, Pace, Watch};
+use crate::storage::schema::{META_EPOCH, META_VERSIONS, META_ZONE};
+use crate::storage::value::{self, State};
+use crate::storage::{Family, ReadError, Reader, Tables, keys};
+
+/// Records read at a time.
+const PAGE: usize = 20_000;
+
+/// What a data directory holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inspection {
+    /// Version of families, keys and values.
+    pub format: u32,
+    /// Version of the merge operator.
+    pub merge: u32,
+    /// Which history the store is on: milliseconds since 1970 at its start.
+    pub epoch: u64,
+    /// The zone that days are counted in; none before the first change.
+    pub zone: Option<String>,
+    /// The revision of the last change.
+    pub revision: u64,
+    /// The highest day that was counted in; none in a store that never counted.
+    pub highest_day: Option<Day>,
+    /// When the last group was committed, milliseconds since 1970.
+    pub committed_at_ms: Option<Millis>,
+    /// Time during which the store was open, summed over its life, in milliseconds.
+    pub store_time_ms: i64,
+    /// The last day that is closed.
+    pub closed_through: Option<Day>,
+    /// The first and the last day in history.
+    pub history: Option<(Day, Day)>,
+    /// How far the export to a database has got.
+    pub export: Option<Exported>,
+    /// The first day that is kept, in each family whose records end with a day; a family is absent
+    /// while nothing of it may go.
+    pub kept_from: BTreeMap<String, Day>,
+    /// The first span of 24 hours of store time whose idempotency keys are kept.
+    pub idempotency_kept_from: u32,
+    /// Counters, by kind and what became of them.
+    pub counters: Vec<CounterGroup>,
+    /// Definitions that cannot be read.
+    pub unreadable_definitions: u64,
+    /// Bytes of the logs on disk.
+    pub log_bytes: u64,
+    /// Whether records were counted one by one; else RocksDB estimates them.
+    pub counted: bool,
+    /// Each family.
+    pub families: Vec<FamilyView>,
+}
+
+/// How far the export to a database has got.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exported {
+    /// The database's identity, in hexadecimal.
+    pub database: String,
+    /// The last day that is there.
+    pub through: Option<Day>,
+}
+
+/// Counters of one kind that had one fate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CounterGroup {
+    /// `gauge`, `sum` or `unique`.
+    pub kind: String,
+    /// `live`, `expired` or `deleted`.
+    pub life: String,
+    /// How many.
+    pub count: u64,
+}
+
+/// What is in one family.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FamilyView {
+    /// Its name.
+    pub family: String,
+    /// Records.
+    pub rows: u64,
+    /// Bytes of its tables.
+    pub bytes: u64,
+    /// Bytes, about, of what has expired and waits for compaction; none where nothing tells.
+    pub expired_bytes: Option<u64>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum InspectError {
+    /// The store cannot be read now.
+    #[error("cannot read the store: {0}")]
+    Read(#[from] ReadError),
+    /// Whoever asked does not want it any more.
+    #[error(transparent)]
+    Ended(#[from] Ended),
+}
+
+/// Looks at a store; with `count` every record is counted, else most families are estimated.
+///
+/// # Errors
+/// When it cannot be read, or `watch` ends it.
+pub fn inspect(
+    reader: &Reader,
+    horizons: &Horizons,
+    count: bool,
+    watch: Watch<'_>,
+) -> Result<Inspection, InspectError> {
+    let mut pace = Pace::new(watch);
+    let mut inspection = reader.with(|tables| at_a_glance(tables, horizons, count))?;
+    definitions(reader, &mut inspection, &mut pace)?;
+    if count {
+        for family in &mut inspection.families {
+            let Some(which) = Family::ALL
+                .into_iter()
+                .find(|one| one.name() == family.family)
+            else {
+                continue;
+            };
+            family.rows = each(reader, which, &mut pace, &mut |_, _| {})?;
+        }
+    }
+    let kept_from = horizons.day(Daily::History);
+    each(reader, Family::History, &mut pace, &mut |key, _| {
+        let day = keys::history_entry(key).map(|(_, day)| day);
+        // What has expired is as good as gone.
+        if let Some(day) = day.filter(|day| day.days() >= kept_from) {
+            let (first, last) = inspection.history.get_or_insert((day, day));
+            *first = day.min(*first);
+            *last = day.max(*last);
+        }
+    })?;
+    Ok(inspection)
+}
+
+fn at_a_glance(
+    tables: &Tables,
+    horizons: &Horizons,
+    counted: bool,
+) -> Result<Inspection, ReadError> {
+    let number = |key: &[u8]| -> Result<u64, ReadError> {
+        let bytes = tables.get(Family::Meta, key)?;
+        let bytes: Option<[u8; 8]> = bytes.and_then(|bytes| bytes[..].try_into().ok());
+        Ok(bytes.map_or(0, u64::from_be_bytes))
+    };
+    let versions = number(META_VERSIONS)?;
+    let zone = tables.get(Family::Meta, META_ZONE)?;
+    let state = tables.get(Family::Meta, State::KEY)?;
+    let state = state.and_then(|bytes| State::decode(&bytes).ok());
+    let export = ExportCursor::read(tables)?.map(|cursor| Exported {
+        database: format!("{:032x}", cursor.database),
+        through: cursor.through,
+    });
+    let kept_from = Daily::ALL.into_iter().filter_map(|daily| {
+        let day = Day::from_days(horizons.day(daily)).ok()?;
+        Some((daily.family().name().to_owned(), day))
+    });
+    let family = |family: Family| FamilyView {
+        family: family.name().to_owned(),
+        rows: tables.property(family, properties::ESTIMATE_NUM_KEYS),
+        bytes: tables.property(family, properties::LIVE_SST_FILES_SIZE),
+        expired_bytes: expired_bytes(tables, horizons, family),
+    };
+    Ok(Inspection {
+        format: (versions >> 32) as u32,
+        merge: versions as u32,
+        epoch: number(META_EPOCH)?,
+        zone: zone.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+        revision: state.map_or(0, |state| state.revision),
+        highest_day: state.map(|state| state.highest_day),
+        committed_at_ms: state.map(|state| state.wall_ms),
+        store_time_ms: state.map_or(0, |state| state.store_time),
+        closed_through: closed_through(tables)?,
+        history: None,
+        export,
+        kept_from: kept_from.collect(),
+        idempotency_kept_from: horizons.idempotency(),
+        counters: Vec::new(),
+        unreadable_definitions: 0,
+        log_bytes: tables.wal_bytes().unwrap_or(0),
+        counted,
+        families: Family::ALL.map(family).into(),
+    })
+}
+
+fn definitions(
+    reader: &Reader,
+    inspection: &mut Inspection,
+    pace: &mut Pace<'_>,
+) -> Result<(), InspectError> {
+    let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    let mut unreadable = 0;
+    each(reader, Family::Definitions, pace, &mut |_, bytes| {
+        let Ok((definition, gone)) = value::decode_counter(bytes) else {
+            unreadable += 1;
+            return;
+        };
+        let life = match gone {
+            None => "live",
+            Some(gone) if gone.expired => "expired",
+            Some(_) => "deleted",
+        };
+        *counts.entry((definition.kind.as_str(), life)).or_default() += 1;
+    })?;
+    inspection.unreadable_definitions = unreadable;
+    inspection.counters = counts
+        .into_iter()
+        .map(|((kind, life), count)| CounterGroup {
+            kind: kind.to_owned(),
+            life: life.to_owned(),
+            count,
+        })
+        .collect();
+    Ok(())
+}
+
+/// Visits every record of a family, page by page; gives how many there are.
+fn each(
+    reader: &Reader,
+    family: Family,
+    pace: &mut Pace<'_>,
+    visit: &mut dyn FnMut(&[u8], &[u8]),
+) -> Result<u64, InspectError> {
+    let mut rows = 0;
+    let mut start = Vec::new();
+    loop {
+        let estimate = reader.with(|tables| {
+            let mut left = PAGE;
+            let mut next = None;
+            tables.scan(family, &start, None, |key, value| {
+                if left == 0 {
+                    next = Some(key.to_vec());
+                    return ControlFlow::Break(());
+                }
+                left -= 1;
+                rows += 1;
+                visit(key, value);
+                ControlFlow::Continue(())
+            })?;
+            start = next.unwrap_or_default();
+            Ok(tables.property(family, properties::ESTIMATE_NUM_KEYS))
+        })?;
+        if start.is_empty() {
+            return Ok(rows);
+        }
+        pace.at("records read", rows, estimate)?;
+    }
+}

@@ -1,0 +1,197 @@
+//! Making a backup: freeze, read, copy what is new, verify, and only then publish it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::BackupError;
+use super::checkpoint::Checkpoint;
+use super::contents::{Contents, unreadable};
+use super::manifest::{LAYOUT, Manifest, hex};
+use super::pool::{self, Pool, make_dir};
+use crate::counter::Millis;
+use crate::storage::create::remove;
+use crate::storage::error::FileError;
+use crate::storage::open::StorageOptions;
+use crate::storage::pace::{Pace, Watch};
+use crate::storage::reserve::wal_limit;
+use crate::storage::schema::Schema;
+use crate::storage::tables::Reader;
+
+/// What reading a copy may take for RocksDB's cache, in bytes: it is read once, from end to end.
+const READING_MEMORY: u64 = 16 * 1024 * 1024;
+
+/// How a backup is made.
+#[derive(Debug, Clone)]
+pub struct BackupOptions {
+    /// The directory of backups; made where it is not there.
+    pub dir: PathBuf,
+    /// How many backups stay; none: all.
+    pub keep: Option<u32>,
+    /// Whether it is opened and read through once it is written.
+    pub verify: bool,
+}
+
+/// What was made.
+#[derive(Debug)]
+pub struct Made {
+    /// The backup.
+    pub manifest: Manifest,
+    /// Older backups that were removed.
+    pub removed: Vec<u32>,
+}
+
+/// Backs up the store that `reader` reads, in its data directory. The live store is held for a
+/// moment only, whatever the backup takes.
+///
+/// # Errors
+/// When there is no new backup; those that were there stay, unless only their removal failed.
+pub fn make(
+    reader: &Reader,
+    storage: &StorageOptions,
+    options: &BackupOptions,
+    now_ms: Millis,
+    watch: Watch<'_>,
+) -> Result<Made, BackupError> {
+    keep_out(&options.dir, &storage.data_dir)?;
+    let pool = Pool::for_writing(&options.dir)?;
+    let mut pace = Pace::new(watch);
+    let before = pool::list(&options.dir)?;
+    let backup = before
+        .last()
+        .map_or(0, |newest| newest.id)
+        .saturating_add(1);
+    let checkpoint = Checkpoint::take(reader, &storage.data_dir)?;
+    let schema = reading_schema();
+    let contents = Contents::of(checkpoint.dir(), &schema, "records read", &mut pace)?;
+    let mut manifest = Manifest {
+        layout: LAYOUT,
+        backup,
+        counterd: env!("CARGO_PKG_VERSION").to_owned(),
+        made_at_ms: now_ms,
+        verified: false,
+        format: contents.format,
+        merge: contents.merge,
+        epoch: contents.epoch,
+        revision: contents.state.map_or(0, |state| state.revision),
+        highest_day: contents.state.map(|state| state.highest_day),
+        zone: contents.zone,
+        committed_at_ms: contents.state.map(|state| state.wall_ms),
+        rows: contents.rows,
+        rows_xxh3_128: hex(contents.hash),
+        new_bytes: 0,
+        files: Vec::new(),
+    };
+    copy_new(&checkpoint, &pool, &mut manifest, &mut pace)?;
+    if options.verify {
+        verify(&pool, &manifest, &schema, &mut pace)?;
+        manifest.verified = true;
+    }
+    pool.publish(&manifest)?;
+    let removed = pool.prune(options.keep)?;
+    Ok(Made { manifest, removed })
+}
+
+pub(super) fn reading_schema() -> Schema {
+    Schema::new(READING_MEMORY, wal_limit(0), Arc::default())
+}
+
+/// A backup inside of what it is to outlive is none.
+fn keep_out(dir: &Path, data_dir: &Path) -> Result<(), BackupError> {
+    // Of a directory that is to be made, what is there of its path tells where it will be.
+    let there = dir.ancestors().find(|path| path.exists());
+    let there = there.unwrap_or(Path::new("."));
+    let there = there
+        .canonicalize()
+        .map_err(FileError::new("look at", there))?;
+    let data_dir = data_dir
+        .canonicalize()
+        .map_err(FileError::new("look at", data_dir))?;
+    if there.starts_with(&data_dir) {
+        let dir = dir.to_owned();
+        return Err(BackupError::InsideDataDir { dir, data_dir });
+    }
+    Ok(())
+}
+
+fn copy_new(
+    checkpoint: &Checkpoint,
+    pool: &Pool,
+    manifest: &mut Manifest,
+    pace: &mut Pace<'_>,
+) -> Result<(), BackupError> {
+    let files = checkpoint.files()?;
+    let size = |path: &PathBuf| path.metadata().map_or(0, |there| there.len());
+    let total = files.iter().map(size).sum();
+    let mut done = 0;
+    for source in files {
+        let mut progress = |bytes| {
+            done += bytes;
+            Ok(pace.at("bytes backed up", done, total)?)
+        };
+        let (file, new) = pool.add(&source, &mut progress)?;
+        if new {
+            manifest.new_bytes += file.size;
+        }
+        manifest.files.push(file);
+    }
+    Ok(pool.sync()?)
+}
+
+/// Restores the backup beside the others and claims that it holds what its manifest says.
+fn verify(
+    pool: &Pool,
+    manifest: &Manifest,
+    schema: &Schema,
+    pace: &mut Pace<'_>,
+) -> Result<(), BackupError> {
+    let dir = pool.verify_dir();
+    make_dir(&dir, false)?;
+    let outcome = take_out(pool, manifest, &dir, true, pace)
+        .and_then(|()| compare(manifest, &dir, schema, pace));
+    let removed = remove(&dir);
+    outcome?;
+    Ok(removed?)
+}
+
+/// Puts all files of a backup into a directory, checking every byte.
+pub(super) fn take_out(
+    pool: &Pool,
+    manifest: &Manifest,
+    dir: &Path,
+    link: bool,
+    pace: &mut Pace<'_>,
+) -> Result<(), BackupError> {
+    let what = if link {
+        "bytes verified"
+    } else {
+        "bytes restored"
+    };
+    let total = manifest.bytes();
+    let mut done = 0;
+    for file in &manifest.files {
+        let mut progress = |bytes| {
+            done += bytes;
+            Ok(pace.at(what, done, total)?)
+        };
+        pool.take_out(file, dir, link, &mut progress)?;
+    }
+    Ok(())
+}
+
+/// Reads a restored database through and claims that it is the one that was backed up.
+pub(super) fn compare(
+    manifest: &Manifest,
+    db_dir: &Path,
+    schema: &Schema,
+    pace: &mut Pace<'_>,
+) -> Result<(), BackupError> {
+    let found = Contents::of(db_dir, schema, "records verified", pace)
+        .map_err(|error| unreadable(db_dir, error))?;
+    match manifest.differs(&found) {
+        None => Ok(()),
+        Some(what) => Err(BackupError::Damaged {
+            path: db_dir.to_owned(),
+            what: format!("is not what was backed up: {what}"),
+        }),
+    }
+}

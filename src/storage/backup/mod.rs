@@ -1,0 +1,138 @@
+//! Backups: whole copies of the store in a directory elsewhere, taken while it is being written to.
+//!
+//! A checkpoint freezes the store's files by hard links, in a moment; from then on the live store is
+//! not involved any more. Its files are copied under the hash of their content, so that the next
+//! backup writes only those that are new, and a manifest lists them, with what the store holds. The
+//! manifest is written last, once the copy was opened and read through: a backup that was cut off
+//! has none.
+//!
+//! Every byte of a backup is covered by a hash: files by the one in their name, which the manifest
+//! repeats, the manifest by the one in its last line.
+//!
+//! RocksDB's own backup engine is not used: as bound here it reports no progress and cannot be
+//! stopped, it writes to a directory that is only to be looked at or restored from, it leaves its
+//! own list of files without a checksum, and it needs the checkpoint open for writing.
+//!
+//! - `checkpoint`: the frozen files.
+//! - `contents`: what a store holds, in numbers and one hash.
+//! - `manifest`: the record of one backup.
+//! - `pool`: the directory of backups: files by content, manifests, what no one needs any more.
+//! - `make`, `restore`: the two ways.
+//!
+//! Kept out: who asks, and any clock.
+
+mod checkpoint;
+mod contents;
+mod make;
+mod manifest;
+mod pool;
+mod restore;
+
+use std::path::PathBuf;
+
+use super::error::{FileError, OpenError, ReadError};
+use super::pace::Ended;
+
+pub(super) use checkpoint::remove_leftover;
+pub use contents::FamilyRows;
+pub use make::{BackupOptions, Made, make};
+pub use manifest::{Manifest, Summary};
+pub use pool::{Listed, list};
+pub use restore::{Restore, Restored, restore};
+
+/// Why there is no backup, or nothing was restored.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// Backups in the data directory would be lost with it.
+    #[error(
+        "{} lies in the data directory {}: a backup there is lost with the store; choose a directory \
+         elsewhere, best on another disk",
+        dir.display(), data_dir.display()
+    )]
+    InsideDataDir {
+        /// Where the backup was to be.
+        dir: PathBuf,
+        /// The data directory.
+        data_dir: PathBuf,
+    },
+    /// Another one is at work there.
+    #[error("another backup or restore is at work in {}; try again when it is done", dir.display())]
+    Busy {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// There is no such backup.
+    #[error("{} holds no backup{}{}", dir.display(), match wanted { Some(id) => format!(" {id}"), None => String::new() }, there(known))]
+    None {
+        /// The directory.
+        dir: PathBuf,
+        /// Which was asked for; none: the newest.
+        wanted: Option<u32>,
+        /// Those that are there.
+        known: Vec<u32>,
+    },
+    /// Something of a backup is not as it was written.
+    #[error("the backup is damaged: {} {what}; nothing was changed: {}", path.display(), remedy(path))]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Written by another version of the program.
+    #[error(
+        "{} has {what} version {found}, this counterd knows {known}; use the version of counterd that \
+         wrote it",
+        path.display()
+    )]
+    Unsupported {
+        /// The manifest.
+        path: PathBuf,
+        /// Which version.
+        what: &'static str,
+        /// The version found.
+        found: u32,
+        /// The version this program reads.
+        known: u32,
+    },
+    /// A restore does not overwrite a store unasked.
+    #[error(
+        "there is a store in {} already; nothing was changed: with --replace it is set aside and kept",
+        data_dir.display()
+    )]
+    StoreThere {
+        /// The data directory.
+        data_dir: PathBuf,
+    },
+    /// The store cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The copy does not open.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A file operation failed.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Whoever asked does not want it any more.
+    #[error(transparent)]
+    Ended(#[from] Ended),
+}
+
+fn there(known: &[u32]) -> String {
+    if known.is_empty() {
+        return String::new();
+    }
+    let known: Vec<_> = known.iter().map(u32::to_string).collect();
+    format!("; there are {}", known.join(", "))
+}
+
+fn remedy(path: &std::path::Path) -> &'static str {
+    if path.extension().is_some_and(|end| end == "json") {
+        "restore another backup, or delete that file and back up again"
+    } else {
+        "restore another backup, or delete that file and back up again, which writes it anew"
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+//! Restoring: the backup becomes the store, as a new epoch, once every byte of it was checked.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rocksdb::DB;
+
+use super::BackupError;
+use super::make::{compare, reading_schema, take_out};
+use super::manifest::Manifest;
+use super::pool::{self, Pool, make_dir};
+use crate::counter::Millis;
+use crate::storage::acked::{self, Reading};
+use crate::storage::batch::Batch;
+use crate::storage::create::{remove, seal, stamp, write_and_flush};
+use crate::storage::error::{FileError, OpenError};
+use crate::storage::files::sync_dir;
+use crate::storage::lock::DataDirLock;
+use crate::storage::open::{self, Paths};
+use crate::storage::pace::{Pace, Watch};
+use crate::storage::recover::{swap, sync_all};
+use crate::storage::schema::{FORMAT_VERSION, LogReading, MERGE_VERSION, Schema};
+use crate::storage::tables::Tables;
+
+/// Where the store is built; a start that finds it in place of a store refuses to begin empty.
+const WORKING: &str = "store.restoring";
+
+/// What is restored.
+#[derive(Debug, Clone)]
+pub struct Restore {
+    /// The directory of backups.
+    pub dir: PathBuf,
+    /// Which; none: the newest.
+    pub backup: Option<u32>,
+    /// Whether a store that is there is set aside.
+    pub replace: bool,
+}
+
+/// What was restored.
+#[derive(Debug)]
+pub struct Restored {
+    /// The backup.
+    pub manifest: Manifest,
+    /// The epoch from now on.
+    pub epoch: u64,
+    /// Where the store is kept that was there before.
+    pub kept: Option<PathBuf>,
+}
+
+/// The backup that is meant.
+///
+/// # Errors
+/// When there is none, or its manifest is damaged or another version's.
+fn choose(wanted: &Restore) -> Result<Manifest, BackupError> {
+    let mut listed = pool::list(&wanted.dir)?;
+    let known = listed.iter().map(|listed| listed.id).collect();
+    let at = match wanted.backup {
+        Some(id) => listed.iter().position(|listed| listed.id == id),
+        None => listed.len().checked_sub(1),
+    };
+    let Some(at) = at else {
+        return Err(BackupError::None {
+            dir: wanted.dir.clone(),
+            wanted: wanted.backup,
+            known,
+        });
+    };
+    let listed = listed.swap_remove(at);
+    let manifest = listed.manifest?;
+    for (what, found, known) in [
+        ("format", manifest.format, FORMAT_VERSION),
+        ("merge operator", manifest.merge, MERGE_VERSION),
+    ] {
+        if found != known {
+            return Err(BackupError::Unsupported {
+                path: wanted.dir.join(format!("backup-{}.json", listed.id)),
+                what,
+                found,
+                known,
+            });
+        }
+    }
+    Ok(manifest)
+}
+
+/// Restores a backup to a data directory that no server has open. `now_ms` is milliseconds since
+/// 1970; the new epoch is that, or one more than any before.
+///
+/// # Errors
+/// When it was not restored; what was there is as it was.
+pub fn restore(
+    data_dir: &Path,
+    wanted: &Restore,
+    now_ms: Millis,
+    watch: Watch<'_>,
+) -> Result<Restored, BackupError> {
+    let pool = Pool::for_reading(&wanted.dir)?;
+    let manifest = choose(wanted)?;
+    let lock = DataDirLock::take(data_dir)?;
+    let paths = Paths::new(lock.data_dir());
+    if paths.store.symlink_metadata().is_ok() && !wanted.replace {
+        return Err(BackupError::StoreThere {
+            data_dir: paths.data_dir,
+        });
+    }
+    let working = Paths::at(paths.data_dir.clone(), paths.data_dir.join(WORKING));
+    remove(&working.store)?;
+    let before = last_epoch(&paths)?;
+    let epoch = u64::try_from(now_ms)
+        .unwrap_or(0)
+        .max(manifest.epoch.max(before).saturating_add(1));
+    let built = build(&pool, &manifest, &working, epoch, Pace::new(watch));
+    if let Err(error) = built {
+        remove(&working.store)?;
+        return Err(error);
+    }
+    let kept = if paths.store.symlink_metadata().is_ok() {
+        Some(swap(&paths, &working, epoch)?)
+    } else {
+        fs::rename(&working.store, &paths.store)
+            .map_err(FileError::new("rename", &working.store))?;
+        sync_dir(&paths.data_dir)?;
+        None
+    };
+    Ok(Restored {
+        manifest,
+        epoch,
+        kept,
+    })
+}
+
+/// The greatest epoch that anything in the data directory tells of.
+fn last_epoch(paths: &Paths) -> Result<u64, BackupError> {
+    let acked = match acked::read(&paths.acked) {
+        Ok(Reading::Valid { mark, .. }) => mark.epoch,
+        // What cannot be read is to be replaced for that.
+        Ok(Reading::Damaged | Reading::Missing) | Err(_) => 0,
+    };
+    let mut last = acked;
+    let list = || FileError::new("list", &paths.data_dir);
+    for entry in fs::read_dir(&paths.data_dir).map_err(list())? {
+        let name = entry.map_err(list())?.file_name();
+        let epoch = name
+            .to_str()
+            .and_then(|name| name.strip_prefix("store.before-")?.parse().ok());
+        last = last.max(epoch.unwrap_or(0));
+    }
+    Ok(last)
+}
+
+/// Makes a whole store of the backup, which opens by the ordinary rules.
+fn build(
+    pool: &Pool,
+    manifest: &Manifest,
+    working: &Paths,
+    epoch: u64,
+    mut pace: Pace<'_>,
+) -> Result<(), BackupError> {
+    make_dir(&working.store, false)?;
+    make_dir(&working.db, false)?;
+    take_out(pool, manifest, &working.db, false, &mut pace)?;
+    let schema = reading_schema();
+    compare(manifest, &working.db, &schema, &mut pace)?;
+    let sequence = begin_epoch(working, &schema, epoch)?;
+    seal(working, epoch, sequence)?;
+    sync_all(&working.db)?;
+    open::check(working, &schema)?;
+    Ok(())
+}
+
+fn begin_epoch(working: &Paths, schema: &Schema, epoch: u64) -> Result<u64, OpenError> {
+    let refused = |error| OpenError::from_rocksdb(&working.db, error);
+    let options = schema
+        .database(LogReading::Checked, false)
+        .map_err(refused)?;
+    let db = DB::open_cf_descriptors(&options, &working.db, schema.families()).map_err(refused)?;
+    let tables = Tables::new(db, options, schema);
+    let mut batch = Batch::new();
+    stamp(&mut batch, epoch);
+    write_and_flush(&tables, &batch).map_err(|error| OpenError::from_read(&working.db, error))?;
+    Ok(tables.sequence())
+}

@@ -1,0 +1,53 @@
+//! How long work tells how far it has got, and learns that nobody wants it any more.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+/// How often it tells.
+const TELL_EVERY: Duration = Duration::from_millis(100);
+
+/// How far the work has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step {
+    /// What is being done, for people.
+    pub what: &'static str,
+    /// Done so far.
+    pub done: u64,
+    /// Of so many, as far as that is known.
+    pub total: u64,
+}
+
+/// Is told how far the work has got, some times a second. An error ends the work.
+pub type Watch<'a> = &'a mut dyn FnMut(Step) -> io::Result<()>;
+
+/// Whoever asked for the work does not want it any more.
+#[derive(Debug, thiserror::Error)]
+#[error("ended before it was done: {0}")]
+pub struct Ended(pub io::Error);
+
+/// Tells a watch now and then.
+pub struct Pace<'a> {
+    watch: Watch<'a>,
+    told: Option<(&'static str, Instant)>,
+}
+
+impl<'a> Pace<'a> {
+    /// For that watch.
+    pub fn new(watch: Watch<'a>) -> Self {
+        Self { watch, told: None }
+    }
+
+    /// To be called often; other work than before is told at once.
+    ///
+    /// # Errors
+    /// When the work is to end.
+    pub fn at(&mut self, what: &'static str, done: u64, total: u64) -> Result<(), Ended> {
+        let lately = |(last, told): (&str, Instant)| last == what && told.elapsed() < TELL_EVERY;
+        if self.told.is_some_and(lately) {
+            return Ok(());
+        }
+        self.told = Some((what, Instant::now()));
+        let total = total.max(done);
+        (self.watch)(Step { what, done, total }).map_err(Ended)
+    }
+}
