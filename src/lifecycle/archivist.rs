@@ -17,6 +17,7 @@ use crate::calendar::Day;
 use crate::current_day::CurrentDay;
 use crate::metrics::Metrics;
 use crate::seeded::{bug, ends_here};
+use crate::storage::compact::compact_ended;
 use crate::storage::expiry::{Daily, Horizons};
 use crate::storage::schema::META_EPOCH;
 use crate::storage::value::State;
@@ -236,8 +237,12 @@ impl Archivist {
             return Ok(false);
         }
         ends_here("ends_before_horizon");
-        self.write(Batch::new(), moved)?;
+        self.write(Batch::new(), moved.clone())?;
         ends_here("ends_after_horizon");
+        // Whole files went with the horizon; what shares a file with days that stay goes now.
+        for (daily, _) in moved {
+            compact_ended(&self.reader, &self.horizons, daily)?;
+        }
         Ok(true)
     }
 

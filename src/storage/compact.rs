@@ -128,6 +128,27 @@ pub fn compact(
     Ok(compacted?)
 }
 
+/// Drops what has expired of one family and lies in tables. Where the day does not come first in the
+/// key it does nothing: there everything would be rewritten for the little that has expired.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn compact_ended(reader: &Reader, horizons: &Horizons, daily: Daily) -> Result<(), ReadError> {
+    let expiring = Expiring::Daily(daily);
+    if expiring.end(horizons).is_none() {
+        return Ok(());
+    }
+    for (start, end) in reader.with(|tables| ranges(tables, horizons, expiring))? {
+        reader.with(|tables| {
+            if has_expired(tables, horizons, expiring, &start, &end)? {
+                compact_range(tables, expiring.family(), &start, &end)?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
 /// Compacts every range with something to drop in it; says whether there was one.
 fn one_pass(
     reader: &Reader,

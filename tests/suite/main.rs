@@ -29,3 +29,4 @@ mod power;
 mod shutdown;
 mod tidy;
 mod traffic;
+mod year;
