@@ -9,8 +9,7 @@ use super::body::ReplyBody;
 use super::error::{self, Code, Problem};
 use super::json::push_text;
 use super::notes::Notes;
-use super::parse;
-use super::read::{check, query, value};
+use super::read::{named, query, value};
 use super::router::Call;
 use super::stamp::rfc3339;
 use super::wire::{Answer, no_store};
@@ -34,10 +33,7 @@ pub(super) async fn history(
     _: &mut AxumBody,
     notes: &mut Notes,
 ) -> Result<Response<ReplyBody>, Problem> {
-    let named = parse::name(name);
-    notes.counter = named.as_ref().ok().cloned();
-    check(call, parts)?;
-    let name = named?;
+    let name = named(call, name, parts, notes)?;
     let [from, to] = query(parts, ["from", "to"])?;
     let shared = &call.worker.shared;
     let known = shared.table.read(name.as_str()).is_some();
@@ -89,10 +85,7 @@ pub(super) async fn series(
     _: &mut AxumBody,
     notes: &mut Notes,
 ) -> Result<Response<ReplyBody>, Problem> {
-    let named = parse::name(name);
-    notes.counter = named.as_ref().ok().cloned();
-    check(call, parts)?;
-    let name = named?;
+    let name = named(call, name, parts, notes)?;
     let [range, step] = query(parts, ["range", "step"])?;
     let range_ms = span("range", range.as_deref())?.unwrap_or(DEFAULT_RANGE_MS);
     let step_ms = span("step", step.as_deref())?.unwrap_or(DEFAULT_STEP_MS);

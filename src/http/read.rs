@@ -30,10 +30,8 @@ pub(super) async fn one<B>(
     _: &mut B,
     notes: &mut Notes,
 ) -> Result<Response<ReplyBody>, Problem> {
-    let named = parse::name(name);
-    notes.counter = named.as_ref().ok().cloned();
-    check(call, parts)?;
-    let reading = call.worker.shared.table.read(named?.as_str());
+    let name = named(call, name, parts, notes)?;
+    let reading = call.worker.shared.table.read(name.as_str());
     // The day is looked up after the values: no value's period is after a day seen later.
     let look = call.worker.shared.day.look();
     let reading = reading.ok_or_else(error::unknown_counter)?;
@@ -172,7 +170,20 @@ pub(super) async fn list<B>(
     Ok(no_store(reply.finish(HeaderMap::new())))
 }
 
-pub(super) fn check(call: &Call, parts: &Parts) -> Result<(), Problem> {
+/// The counter that is asked for, by whoever may read.
+pub(super) fn named(
+    call: &Call,
+    name: &str,
+    parts: &Parts,
+    notes: &mut Notes,
+) -> Result<CounterName, Problem> {
+    let named = parse::name(name);
+    notes.counter = named.as_ref().ok().cloned();
+    check(call, parts)?;
+    named
+}
+
+fn check(call: &Call, parts: &Parts) -> Result<(), Problem> {
     call.worker
         .options
         .tokens
