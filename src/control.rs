@@ -57,14 +57,27 @@ pub enum Ask {
         /// What it holds.
         content: Content,
     },
+    /// The closed days of counters into PostgreSQL.
+    ExportDays {
+        /// The first day, as people write it.
+        from: String,
+        /// The last day.
+        to: String,
+        /// One counter alone.
+        counter: Option<String>,
+        /// Whether rows that were written under another epoch are replaced.
+        replace: bool,
+    },
+    /// The rows of closed days that did not get into PostgreSQL.
+    SetAside,
 }
 
 impl Ask {
     /// Whether the answer may be long in coming.
     pub fn takes_long(&self) -> bool {
         match self {
-            Self::Mode { .. } | Self::Corrupt | Self::Repair { .. } => false,
-            Self::Export { .. } => true,
+            Self::Mode { .. } | Self::Corrupt | Self::Repair { .. } | Self::SetAside => false,
+            Self::Export { .. } | Self::ExportDays { .. } => true,
         }
     }
 }
@@ -99,6 +112,22 @@ pub enum Told {
         /// Users in it.
         users: u64,
     },
+    /// The days are in PostgreSQL, but for those that were set aside.
+    ExportedDays {
+        /// Rows that were new, or made equal.
+        written: u64,
+        /// Rows that were there already.
+        unchanged: u64,
+        /// Rows that were not taken.
+        set_aside: u64,
+        /// Users that were written with them.
+        users: u64,
+    },
+    /// The rows that were set aside, oldest first.
+    SetAside {
+        /// Each with its reason.
+        rows: Vec<RowAside>,
+    },
     /// It was not done.
     Refused {
         /// Why, and what to do.
@@ -129,6 +158,8 @@ impl Told {
             | Self::Corrupt { .. }
             | Self::Repaired { .. }
             | Self::Exported { .. }
+            | Self::ExportedDays { .. }
+            | Self::SetAside { .. }
             | Self::Refused { .. } => false,
         }
     }
@@ -155,4 +186,15 @@ pub struct CorruptCounter {
     pub value: Option<String>,
     /// The first bytes of its definition on disk, likewise.
     pub definition: Option<String>,
+}
+
+/// A row of a closed day that did not get into PostgreSQL.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowAside {
+    /// The day.
+    pub date: String,
+    /// The counter.
+    pub counter: String,
+    /// Why.
+    pub reason: String,
 }
