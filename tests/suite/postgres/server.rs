@@ -1,0 +1,1 @@
+//! The real binary beside a database: commands, pages, logs.
