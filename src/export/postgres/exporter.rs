@@ -35,7 +35,7 @@ pub struct Exporter {
     values: Values,
     /// How far closed days are; none before the database was asked.
     cursor: Option<ExportCursor>,
-    /// An emptied database was refilled, and is still empty: there is nothing for it.
+    /// An emptied database was filled again, and nothing came of it.
     refilled: bool,
     last_values: Option<Instant>,
     /// The last closed day, and the oldest one that was kept then.
@@ -288,6 +288,8 @@ impl Exporter {
         let written = work.finish(&self.days, cursor)?;
         self.cursor = cursor;
         if written.rows() > 0 {
+            // Were it empty now, somebody would have emptied it.
+            self.refilled = written.written + written.unchanged == 0;
             tracing::info!(%day, written = written.written, unchanged = written.unchanged, set_aside = written.set_aside, users = written.users, "the day is exported");
         }
         Ok(())

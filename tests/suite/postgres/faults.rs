@@ -183,8 +183,16 @@ fn a_database_that_takes_no_writes_is_filled_once_it_does() {
         matches!(&error, PostgresError::Refused { code, .. } if code == "25006"),
         "{error}"
     );
-    database.sql("SET default_transaction_read_only = off; ALTER SYSTEM RESET default_transaction_read_only");
-    database.sql("SELECT pg_reload_conf()");
+    let writing = format!(
+        "{}?options=-c%20default_transaction_read_only%3Doff",
+        database.url()
+    );
+    for statement in [
+        "ALTER SYSTEM RESET default_transaction_read_only",
+        "SELECT pg_reload_conf()",
+    ] {
+        database.sql_at(&writing, statement).unwrap();
+    }
     eventually("it is taken again", PATIENCE, || exporter.catch_up().ok());
     claim_equal(&database, &house);
     house.stop();

@@ -1,6 +1,6 @@
 //! A writer on a real store, with an archivist and an exporter that take their steps when told.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +27,6 @@ pub struct House {
     pub running: Running,
     pub clock: Arc<ManualClock>,
     pub metrics: Arc<Metrics>,
-    pub dir: PathBuf,
     pub retention: Retention,
 }
 
@@ -83,7 +82,6 @@ impl House {
             running,
             clock,
             metrics,
-            dir: dir.to_owned(),
             retention: Retention {
                 history_days: 90,
                 user_days: 7,
