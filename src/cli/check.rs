@@ -127,7 +127,8 @@ fn database(config: &Config) -> Option<Finding> {
         Ok(Schema::Current) => ok(WHAT, "reached, and the schema is this version's".to_owned()),
         Ok(Schema::Older) => ok(
             WHAT,
-            "reached; the schema is an older one, and the start of the server brings it up to date".to_owned(),
+            "reached; the schema is an older one, and the start of the server brings it up to date"
+                .to_owned(),
         ),
         Ok(Schema::Absent) => ok(
             WHAT,

@@ -141,7 +141,9 @@ fn on_the_store(config: &Config, ask: Ask, tell: Tell<'_>) -> Result<Told, Failu
     let options = serve::archivist_options(config, &metrics);
     let caught_up = Archivist::new(&running, options).catch_up();
     let postgres = serve::days_to_postgres(config, &running, &metrics);
-    let told = Desk::new(&running).with_postgres(postgres).answer(ask, tell);
+    let told = Desk::new(&running)
+        .with_postgres(postgres)
+        .answer(ask, tell);
     running.stop();
     caught_up.context("closing the days that are over")?;
     Ok(told.context("the answer could not be passed on")?)

@@ -80,12 +80,10 @@ impl Desk {
                 include_open,
                 form,
                 content,
-            } => {
-                match self.selection(&from, &to, counter.as_deref(), include_open) {
-                    Ok(selection) => return self.export(selection, form, content, tell),
-                    Err(told) => told,
-                }
-            }
+            } => match self.selection(&from, &to, counter.as_deref(), include_open) {
+                Ok(selection) => return self.export(selection, form, content, tell),
+                Err(told) => told,
+            },
             Ask::ExportDays {
                 from,
                 to,

@@ -173,12 +173,26 @@ impl Link {
 /// that builds RocksDB built anew.
 fn migrator() -> Migrator {
     let files = [
-        (1, "tables", include_str!("../../../migrations/0001_tables.sql")),
-        (2, "reports", include_str!("../../../migrations/0002_reports.sql")),
+        (
+            1,
+            "tables",
+            include_str!("../../../migrations/0001_tables.sql"),
+        ),
+        (
+            2,
+            "reports",
+            include_str!("../../../migrations/0002_reports.sql"),
+        ),
     ];
     let migrations = files.map(|(version, name, sql)| {
         let kind = MigrationType::Simple;
-        Migration::new(version, Cow::Borrowed(name), kind, sql.into_sql_str(), false)
+        Migration::new(
+            version,
+            Cow::Borrowed(name),
+            kind,
+            sql.into_sql_str(),
+            false,
+        )
     });
     let mut migrator = Migrator::with_migrations(migrations.to_vec());
     // Another program in the same database may have the default one.
@@ -277,7 +291,9 @@ fn decoded(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let Some((&first, after)) = rest.split_first() {
-        let pair = after.get(..2).and_then(|pair| std::str::from_utf8(pair).ok());
+        let pair = after
+            .get(..2)
+            .and_then(|pair| std::str::from_utf8(pair).ok());
         let code = pair.and_then(|pair| u8::from_str_radix(pair, 16).ok());
         match (first, code) {
             (b'%', Some(byte)) => {
@@ -311,10 +327,7 @@ mod tests {
             assert!(!error.contains("hunter2"), "{error}");
         }
         assert_eq!(
-            without_secret(
-                "no p%40ss, no p@ss",
-                "postgres://u:p%40ss@h/d"
-            ),
+            without_secret("no p%40ss, no p@ss", "postgres://u:p%40ss@h/d"),
             "no (the password), no (the password)"
         );
     }

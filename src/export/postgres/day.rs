@@ -153,9 +153,9 @@ pub(super) async fn write(
         .iter()
         .filter(|row| row.place != Place::NoUsers)
         .filter(|row| {
-            written.iter().any(|(name, fate, keeps)| {
-                *name == row.name && *fate == Fate::Written && !keeps
-            })
+            written
+                .iter()
+                .any(|(name, fate, keeps)| *name == row.name && *fate == Fate::Written && !keeps)
         })
         .map(|row| row.name.as_str())
         .collect();
@@ -259,9 +259,8 @@ pub(super) async fn clear_users(
     names: &[&str],
 ) -> Result<(), PostgresError> {
     let (connection, limit) = link.parts();
-    let clear = sqlx::query(
-        "DELETE FROM counter_history_users WHERE date = $1 AND counter_name = ANY($2)",
-    );
+    let clear =
+        sqlx::query("DELETE FROM counter_history_users WHERE date = $1 AND counter_name = ANY($2)");
     let clear = clear.bind(date(day)).bind(names);
     within(limit, clear.execute(connection)).await?;
     Ok(())

@@ -85,10 +85,7 @@ impl Days {
         replace: bool,
         tell: &mut dyn FnMut(DaysWritten) -> std::io::Result<()>,
     ) -> Result<DaysWritten, PostgresError> {
-        let kept = self
-            .reader
-            .with(|tables| kept_range(tables, &self.horizons))?;
-        let Some((first, last)) = kept else {
+        let Some((first, last)) = kept_range(&self.reader, &self.horizons)? else {
             return Ok(DaysWritten::default());
         };
         runtime()?.block_on(async {
@@ -276,10 +273,7 @@ impl DayWork {
                     (fate.unwrap_or(Fate::Unchanged), users.len() as u64)
                 })
             }
-            None => {
-                self.table(days, link, &source, &prepared, known)
-                    .await
-            }
+            None => self.table(days, link, &source, &prepared, known).await,
         };
         let (fate, users) = match done {
             Ok((fate, users)) => (Ok(fate), users),
@@ -409,10 +403,7 @@ impl DayWork {
         for name in &self.taken {
             aside::take_out(&mut batch, self.guard.day, name);
         }
-        let known = days
-            .reader
-            .with(|tables| set_aside(tables, None))?
-            .len() as u64;
+        let known = days.reader.with(|tables| set_aside(tables, None))?.len() as u64;
         let room = aside::MOST.saturating_sub(known);
         for (number, aside) in self.aside.iter().enumerate() {
             if self.aside_before.contains(&aside.counter) || (number as u64) < room {
@@ -430,9 +421,7 @@ impl DayWork {
                 batch,
                 horizons: Vec::new(),
             };
-            days.intake
-                .carry_out(chore)
-                .map_err(PostgresError::Write)?;
+            days.intake.carry_out(chore).map_err(PostgresError::Write)?;
         }
         Ok(self.written)
     }

@@ -118,7 +118,10 @@ impl Exporter {
                     self.link = None;
                     let text = error.to_string();
                     if self.status.is_down(&text) {
-                        tracing::warn!(error = text, "the export to PostgreSQL is held up; it tries again");
+                        tracing::warn!(
+                            error = text,
+                            "the export to PostgreSQL is held up; it tries again"
+                        );
                     }
                     let pause = wait;
                     wait = (wait * 2).min(LONGEST_WAIT);
@@ -201,7 +204,9 @@ impl Exporter {
                 return Ok(());
             }
             if known.is_some() {
-                tracing::warn!("the database is another one, or misses days: it is filled from the oldest day that it lacks");
+                tracing::warn!(
+                    "the database is another one, or misses days: it is filled from the oldest day that it lacks"
+                );
             }
             // Before anything is exported: horizons follow it.
             let mut batch = Batch::new();
@@ -255,20 +260,17 @@ impl Exporter {
         let Days {
             reader, horizons, ..
         } = &self.days;
-        let next = reader.with(|tables| {
-            let Some(closed) = closed_through(tables)? else {
-                return Ok(None);
-            };
-            match through {
-                Some(through) if through >= closed => Ok(None),
-                Some(through) => Ok(Some((Some(through.next()), closed))),
-                None => {
-                    let first = kept_range(tables, horizons)?.map(|(first, _)| first);
-                    Ok(Some((first.filter(|&first| first <= closed), closed)))
-                }
+        let Some(closed) = reader.with(closed_through)? else {
+            return Ok(None);
+        };
+        Ok(match through {
+            Some(through) if through >= closed => None,
+            Some(through) => Some((Some(through.next()), closed)),
+            None => {
+                let first = kept_range(reader, horizons)?.map(|(first, _)| first);
+                Some((first.filter(|&first| first <= closed), closed))
             }
-        });
-        Ok(next?)
+        })
     }
 
     async fn closed_day(&mut self, link: &mut Link, day: Day) -> Result<(), PostgresError> {
@@ -311,34 +313,36 @@ impl Exporter {
 
     /// Tells how many days wait, and how many rows are set aside.
     fn tell_days(&mut self) -> Result<(), PostgresError> {
-        let Days {
-            reader, horizons, ..
-        } = &self.days;
-        let (cursor, oldest) = (self.cursor, self.oldest);
-        let (waiting, aside, oldest) = reader.with(|tables| {
-            let closed = closed_through(tables)?;
-            let cursor = match cursor {
-                Some(cursor) => Some(cursor),
-                None => ExportCursor::read(tables)?,
-            };
-            let (from, oldest) = match (cursor.and_then(|cursor| cursor.through), oldest) {
-                (Some(through), _) => (Some(through.next()), None),
-                // Looking for it takes a while.
-                (None, Some((as_of, first))) if Some(as_of) == closed => (Some(first), oldest),
-                (None, _) => {
-                    let first = kept_range(tables, horizons)?.map(|(first, _)| first);
-                    (first, closed.zip(first))
-                }
-            };
-            let waiting = from.zip(closed).map_or(0, |(from, closed)| {
-                i64::from(closed.days()) - i64::from(from.days()) + 1
-            });
-            Ok((waiting, set_aside(tables, None)?.len() as u64, oldest))
+        let reader = &self.days.reader;
+        let (closed, stored, aside) = reader.with(|tables| {
+            let aside = set_aside(tables, None)?.len() as u64;
+            Ok((closed_through(tables)?, ExportCursor::read(tables)?, aside))
         })?;
-        self.oldest = oldest;
+        let from = match self.cursor.or(stored).and_then(|cursor| cursor.through) {
+            Some(through) => Some(through.next()),
+            None => self.oldest(closed)?,
+        };
+        let waiting = from.zip(closed).map_or(0, |(from, closed)| {
+            i64::from(closed.days()) - i64::from(from.days()) + 1
+        });
         self.status.days_wait(u64::try_from(waiting).unwrap_or(0));
         self.status.rows_are_set_aside(aside);
         Ok(())
+    }
+
+    /// The oldest day that is kept. Looking for it takes a while: once for each day that is closed.
+    fn oldest(&mut self, closed: Option<Day>) -> Result<Option<Day>, PostgresError> {
+        if let Some((as_of, first)) = self.oldest
+            && Some(as_of) == closed
+        {
+            return Ok(Some(first));
+        }
+        let Days {
+            reader, horizons, ..
+        } = &self.days;
+        let first = kept_range(reader, horizons)?.map(|(first, _)| first);
+        self.oldest = closed.zip(first);
+        Ok(first)
     }
 
     fn write(&self, batch: Batch) -> Result<(), PostgresError> {

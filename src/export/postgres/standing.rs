@@ -55,10 +55,13 @@ pub(super) async fn look(link: &mut Link, epoch: u64) -> Result<Standing, Postgr
         }
         asked += 1;
         if asked > 1 {
-            return Err(PostgresError::Schema("counterd_database is empty".to_owned()));
+            return Err(PostgresError::Schema(
+                "counterd_database is empty".to_owned(),
+            ));
         }
         // Emptied by somebody: another database from now on.
-        let begin = sqlx::query("INSERT INTO counterd_database DEFAULT VALUES ON CONFLICT DO NOTHING");
+        let begin =
+            sqlx::query("INSERT INTO counterd_database DEFAULT VALUES ON CONFLICT DO NOTHING");
         within(limit, begin.execute(&mut *connection)).await?;
     };
     let theirs = u64::try_from(theirs).unwrap_or(0);

@@ -49,10 +49,7 @@ impl CrowdCount {
 }
 
 /// The users as they lie in the store, without writing them anywhere.
-pub(super) async fn counted(
-    mut users: UserPages,
-    reader: &Reader,
-) -> Result<Crowd, PostgresError> {
+pub(super) async fn counted(mut users: UserPages, reader: &Reader) -> Result<Crowd, PostgresError> {
     let mut crowd = CrowdCount::default();
     while let Some(page) = users.next(reader)? {
         page.iter().for_each(|user| crowd.add(user));
@@ -124,10 +121,7 @@ mod tests {
         let mut piece = Vec::new();
         let day = "2000-01-03".parse().unwrap();
         push_row(&mut piece, &CounterName::parse("ab").unwrap(), day, "u");
-        assert_eq!(
-            piece,
-            b"\0\x03\0\0\0\x02ab\0\0\0\x04\0\0\0\x02\0\0\0\x01u"
-        );
+        assert_eq!(piece, b"\0\x03\0\0\0\x02ab\0\0\0\x04\0\0\0\x02\0\0\0\x01u");
         assert_eq!(HEADER.len(), 19);
     }
 

@@ -97,7 +97,11 @@ fn closed_days_are_the_stores_records_with_the_users_where_they_belong() {
 
     let day = row(&database, "dau", "2026-11-24");
     assert_eq!(day["final"], 3);
-    assert_eq!(day["users"], json!(["\"q\"", "a,b", "ü"]), "in bytes' order");
+    assert_eq!(
+        day["users"],
+        json!(["\"q\"", "a,b", "ü"]),
+        "in bytes' order"
+    );
     assert_eq!(day["metadata"]["users"], "inline");
     assert_eq!(day["metadata"]["generations"], 2);
     assert!(users(&database, "dau", "2026-11-24").is_empty());
@@ -115,7 +119,11 @@ fn closed_days_are_the_stores_records_with_the_users_where_they_belong() {
     assert_eq!(day["metadata"]["users"], "none of a day");
     let day = row(&database, "online", "2026-11-24");
     assert_eq!(
-        (&day["final"], &day["metadata"]["peak"], &day["metadata"]["peak_at"]),
+        (
+            &day["final"],
+            &day["metadata"]["peak"],
+            &day["metadata"]["peak_at"]
+        ),
         (&json!(5), &json!(9), &json!("2026-11-24T12:00:00.000Z"))
     );
     assert_eq!(day["metadata"].get("users"), None);
@@ -125,7 +133,11 @@ fn closed_days_are_the_stores_records_with_the_users_where_they_belong() {
     house.exporter(options(&database)).catch_up().unwrap();
     for day in ["2026-11-24", "2026-11-25"] {
         let done = house.export(options(&database), day, false).unwrap();
-        assert_eq!((done.written, done.set_aside, done.users), (0, 0, 0), "{day}");
+        assert_eq!(
+            (done.written, done.set_aside, done.users),
+            (0, 0, 0),
+            "{day}"
+        );
         assert!(done.unchanged > 0);
     }
     assert_eq!(
@@ -154,7 +166,11 @@ fn users_are_left_out_when_they_are_not_to_be_exported() {
     let mut private = options(&database);
     private.export_users = false;
     let done = house.export(private.clone(), "2026-11-24", false).unwrap();
-    assert_eq!((done.written, done.unchanged), (1, 3), "the row is made equal");
+    assert_eq!(
+        (done.written, done.unchanged),
+        (1, 3),
+        "the row is made equal"
+    );
     assert_eq!(
         database.number("SELECT count(*) FROM counter_history_users"),
         0
@@ -181,7 +197,10 @@ fn a_refused_row_is_set_aside_and_the_rest_of_the_day_goes_on() {
          ALTER TABLE counter_history_users ADD CONSTRAINT no_evil CHECK (user_id <> 'evil')",
     );
     for number in 0..300 {
-        house.up(&format!("c{number}"), if number % 100 == 50 { 7 } else { 1 });
+        house.up(
+            &format!("c{number}"),
+            if number % 100 == 50 { 7 } else { 1 },
+        );
     }
     house.users("dau", ["a", "b", "evil", "z"]);
     house.next_day();
@@ -197,11 +216,15 @@ fn a_refused_row_is_set_aside_and_the_rest_of_the_day_goes_on() {
     let aside = aside(&house);
     assert_eq!(aside.len(), 4);
     assert!(
-        aside.iter().any(|(counter, reason)| counter == "c150" && reason.contains("no_sevens")),
+        aside
+            .iter()
+            .any(|(counter, reason)| counter == "c150" && reason.contains("no_sevens")),
         "{aside:?}"
     );
     assert!(
-        aside.iter().any(|(counter, reason)| counter == "dau" && reason.contains("no_evil")),
+        aside
+            .iter()
+            .any(|(counter, reason)| counter == "dau" && reason.contains("no_evil")),
         "{aside:?}"
     );
     // The next day goes on, and what is mended is taken.
@@ -211,7 +234,9 @@ fn a_refused_row_is_set_aside_and_the_rest_of_the_day_goes_on() {
         "ALTER TABLE counter_history DROP CONSTRAINT no_sevens;
          ALTER TABLE counter_history_users DROP CONSTRAINT no_evil",
     );
-    let done = house.export(options(&database), "2026-11-24", false).unwrap();
+    let done = house
+        .export(options(&database), "2026-11-24", false)
+        .unwrap();
     assert_eq!((done.written, done.unchanged), (4, 300));
     assert!(self::aside(&house).is_empty());
     claim_equal(&database, &house);
@@ -219,10 +244,7 @@ fn a_refused_row_is_set_aside_and_the_rest_of_the_day_goes_on() {
 }
 
 fn aside(house: &House) -> Vec<(String, String)> {
-    let rows = house
-        .running
-        .reader
-        .with(|tables| set_aside(tables, None));
+    let rows = house.running.reader.with(|tables| set_aside(tables, None));
     let rows = rows.unwrap().into_iter();
     rows.map(|aside| (aside.counter.to_string(), aside.reason))
         .collect()
@@ -256,14 +278,20 @@ fn a_row_of_another_epoch_is_set_aside_and_replaced_only_by_hand() {
     assert!(reasons[0].1.contains("--replace"), "{reasons:?}");
     assert_eq!(row(&database, "other", "2026-11-24")["final"], 6);
 
-    let done = second.export(options(&database), "2026-11-24", false).unwrap();
+    let done = second
+        .export(options(&database), "2026-11-24", false)
+        .unwrap();
     assert_eq!((done.written, done.set_aside), (0, 4));
-    let done = second.export(options(&database), "2026-11-24", true).unwrap();
+    let done = second
+        .export(options(&database), "2026-11-24", true)
+        .unwrap();
     assert_eq!((done.written, done.set_aside), (4, 0));
     assert_eq!(row(&database, "games", "2026-11-24")["final"], 6);
     assert_eq!(users(&database, "dau", "2026-11-24"), ["w", "x", "y", "z"]);
     assert!(aside(&second).is_empty());
-    let done = second.export(options(&database), "2026-11-24", false).unwrap();
+    let done = second
+        .export(options(&database), "2026-11-24", false)
+        .unwrap();
     assert_eq!((done.written, done.set_aside, done.unchanged), (0, 0, 5));
     second.stop();
 }
@@ -286,9 +314,7 @@ fn an_emptied_or_another_database_is_filled_again_from_the_oldest_day() {
     }
     claim_equal(&database, &house);
     let all = || {
-        database.sql(
-            "SELECT counter_name, date, final_value FROM counter_history ORDER BY 1, 2",
-        )
+        database.sql("SELECT counter_name, date, final_value FROM counter_history ORDER BY 1, 2")
     };
     let before = all();
     let wipes = [
@@ -346,15 +372,26 @@ fn users_that_the_store_has_no_more_stay_where_they_were_exported() {
         row(&database, "dau", "2026-11-24"),
         users(&database, "dau", "2026-11-25"),
     );
-    assert_eq!((&before.0["users"], before.1.len()), (&json!(["a", "b"]), 4));
-    for (day, replace) in [("2026-11-24", false), ("2026-11-25", false), ("2026-11-25", true)] {
+    assert_eq!(
+        (&before.0["users"], before.1.len()),
+        (&json!(["a", "b"]), 4)
+    );
+    for (day, replace) in [
+        ("2026-11-24", false),
+        ("2026-11-25", false),
+        ("2026-11-25", true),
+    ] {
         let done = house.export(options(&database), day, replace).unwrap();
         assert_eq!(done.written, 0, "{day}");
         assert!(done.unchanged > 0, "{day}");
     }
     database.sql("UPDATE counter_history SET final_value = 99");
-    house.export(options(&database), "2026-11-24", false).unwrap();
-    house.export(options(&database), "2026-11-25", false).unwrap();
+    house
+        .export(options(&database), "2026-11-24", false)
+        .unwrap();
+    house
+        .export(options(&database), "2026-11-25", false)
+        .unwrap();
     let after = (
         row(&database, "dau", "2026-11-24"),
         users(&database, "dau", "2026-11-25"),

@@ -18,9 +18,8 @@ fn thousands(count: u32) -> impl Iterator<Item = String> {
 /// Claims that the users of that day are in the table, each once.
 #[track_caller]
 fn claim_users(database: &Database, date: &str, count: i64) {
-    let of_day = format!(
-        "FROM counter_history_users WHERE counter_name = 'dau' AND date = '{date}'"
-    );
+    let of_day =
+        format!("FROM counter_history_users WHERE counter_name = 'dau' AND date = '{date}'");
     assert_eq!(database.number(&format!("SELECT count(*) {of_day}")), count);
     assert_eq!(
         database.sql(&format!(
@@ -77,9 +76,7 @@ fn a_copy_that_is_cut_off_anywhere_leaves_exact_rows_in_the_end() {
                 database.start();
             }
             "the connection" => {
-                database.sql(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_progress_copy",
-                );
+                database.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_progress_copy");
                 eventually("it is noticed", PATIENCE, || status.report(0).error);
             }
             _ => {}

@@ -9,8 +9,8 @@ use counterd::clock::{Clock, ManualClock};
 use counterd::counter::{
     CounterName, Definition, Direction, Kind, Operation, Outcome, RequestId, Reset, UserId,
 };
-use counterd::export::postgres::{Days, DaysWritten, Exporter, PostgresError, PostgresOptions};
 use counterd::export::Selection;
+use counterd::export::postgres::{Days, DaysWritten, Exporter, PostgresError, PostgresOptions};
 use counterd::lifecycle::{Archivist, ArchivistOptions, Retention};
 use counterd::metrics::Metrics;
 use counterd::writer::{Chore, Command, Request, Running, WriterOptions};

@@ -25,8 +25,7 @@ fn constraints(database: &Database, table: &str) -> String {
 
 #[test]
 fn the_two_tables_are_column_for_column_those_of_the_contract() {
-    let Some(database) =
-        database("the_two_tables_are_column_for_column_those_of_the_contract")
+    let Some(database) = database("the_two_tables_are_column_for_column_those_of_the_contract")
     else {
         return;
     };
@@ -83,7 +82,10 @@ fn several_that_start_at_the_same_moment_make_one_schema() {
     for outcome in outcomes {
         outcome.unwrap();
     }
-    assert_eq!(database.number("SELECT count(*) FROM counterd_migrations"), 2);
+    assert_eq!(
+        database.number("SELECT count(*) FROM counterd_migrations"),
+        2
+    );
     assert_eq!(database.number("SELECT count(*) FROM counterd_database"), 1);
     assert_eq!(
         database.number("SELECT count(*) FROM counters WHERE name LIKE 'of-%'"),
@@ -108,7 +110,10 @@ fn a_schema_of_a_later_version_is_left_alone() {
     house.up("games", 1);
     let mut later = house.exporter(options(&database));
     let error = later.catch_up().unwrap_err().to_string();
-    assert!(error.contains("migration 99") && error.contains("upgrade"), "{error}");
+    assert!(
+        error.contains("migration 99") && error.contains("upgrade"),
+        "{error}"
+    );
     assert_eq!(
         database.number("SELECT current_value FROM counters WHERE name = 'games'"),
         1

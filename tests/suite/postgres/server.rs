@@ -57,7 +57,9 @@ fn metric(client: &mut Client, name: &str) -> f64 {
 #[test]
 fn a_server_exports_a_day_and_the_command_changes_nothing_more() {
     let test = "a_server_exports_a_day_and_the_command_changes_nothing_more";
-    let Some(database) = database(test) else { return };
+    let Some(database) = database(test) else {
+        return;
+    };
     let home = tempfile::tempdir().unwrap();
     let setup = setup(home.path(), &database);
     let (setup, clock) = match ShiftedClock::for_server(setup, home.path()) {
@@ -91,7 +93,9 @@ fn a_server_exports_a_day_and_the_command_changes_nothing_more() {
     });
     caught_up(&mut client);
     assert_eq!(
-        database.sql("SELECT unique_users FROM counter_history WHERE counter_name = 'daily_active_users'"),
+        database.sql(
+            "SELECT unique_users FROM counter_history WHERE counter_name = 'daily_active_users'"
+        ),
         "{a,b,c}"
     );
     assert_eq!(metric(&mut client, "counterd_export_up"), 1.0);
@@ -122,7 +126,10 @@ fn claim_commands(setup: &Setup, database: &Database) {
         (&json!(1), &json!(2), &json!(3))
     );
     // What is for files goes to files.
-    let csv = says(&run(setup, "export", &["--date", "yesterday", "--users"]), 0);
+    let csv = says(
+        &run(setup, "export", &["--date", "yesterday", "--users"]),
+        0,
+    );
     assert!(csv.contains("daily_active_users,a\r\n"), "{csv}");
 
     // Somebody else's row.
@@ -131,7 +138,10 @@ fn claim_commands(setup: &Setup, database: &Database) {
          UPDATE counter_history SET final_value = 77 WHERE counter_name = 'online_players'",
     );
     let told = says(&run(setup, "export", &["--date", "2026-11-24"]), 1);
-    assert!(told.contains("1 set aside") && told.contains("--rejected"), "{told}");
+    assert!(
+        told.contains("1 set aside") && told.contains("--rejected"),
+        "{told}"
+    );
     let rejected = says(&run(setup, "export", &["--rejected"]), 0);
     assert!(
         rejected.contains("2026-11-24") && rejected.contains("online_players"),
@@ -140,7 +150,13 @@ fn claim_commands(setup: &Setup, database: &Database) {
     let rejected: Value =
         serde_json::from_str(&says(&run(setup, "export", &["--rejected", "--json"]), 0)).unwrap();
     assert_eq!(rejected[0]["counter"], "online_players");
-    let arguments = ["--date", "2026-11-24", "--replace", "--counter", "online_players"];
+    let arguments = [
+        "--date",
+        "2026-11-24",
+        "--replace",
+        "--counter",
+        "online_players",
+    ];
     let told = says(&run(setup, "export", &arguments), 0);
     assert!(told.contains("1 rows written"), "{told}");
     let rejected = says(&run(setup, "export", &["--rejected"]), 0);
@@ -149,11 +165,19 @@ fn claim_commands(setup: &Setup, database: &Database) {
     let nothing = says(&run(setup, "export", &["--date", "2020-01-01"]), 1);
     assert!(nothing.contains("kept from 2026-11-24"), "{nothing}");
     says(
-        &run(setup, "export", &["--date", "yesterday", "--to", "csv", "--replace"]),
+        &run(
+            setup,
+            "export",
+            &["--date", "yesterday", "--to", "csv", "--replace"],
+        ),
         2,
     );
     says(
-        &run(setup, "export", &["--date", "yesterday", "--to", "postgres", "--output", "x"]),
+        &run(
+            setup,
+            "export",
+            &["--date", "yesterday", "--to", "postgres", "--output", "x"],
+        ),
         2,
     );
 }
@@ -161,7 +185,9 @@ fn claim_commands(setup: &Setup, database: &Database) {
 #[test]
 fn without_its_database_a_server_serves_and_says_why_and_never_shows_the_password() {
     let test = "without_its_database_a_server_serves_and_says_why_and_never_shows_the_password";
-    let Some(mut database) = database(test) else { return };
+    let Some(mut database) = database(test) else {
+        return;
+    };
     let home = tempfile::tempdir().unwrap();
     let good = setup(home.path(), &database).set("log.level", "trace");
     database.crash();
@@ -179,7 +205,10 @@ fn without_its_database_a_server_serves_and_says_why_and_never_shows_the_passwor
     assert_eq!(metric(&mut client, "counterd_export_up"), 0.0);
     assert!(metric(&mut client, "counterd_export_errors_total") >= 1.0);
     let found = says(&run(&good, "check", &[]), 3);
-    assert!(found.contains("FAULT") && !found.contains(PASSWORD), "{found}");
+    assert!(
+        found.contains("FAULT") && !found.contains(PASSWORD),
+        "{found}"
+    );
     database.start();
     caught_up(&mut client);
     assert_eq!(
@@ -210,10 +239,15 @@ fn without_its_database_a_server_serves_and_says_why_and_never_shows_the_passwor
         server.stop();
     }
     let output = server_output(home.path());
-    assert!(output.contains("held up") && output.contains("goes on"), "{output}");
+    assert!(
+        output.contains("held up") && output.contains("goes on"),
+        "{output}"
+    );
     assert!(!output.contains(PASSWORD), "a log shows the password");
     assert_eq!(
-        output.matches("the export to PostgreSQL is held up").count(),
+        output
+            .matches("the export to PostgreSQL is held up")
+            .count(),
         5,
         "one line for each reason:\n{output}"
     );
@@ -226,7 +260,9 @@ fn server_output(home: &std::path::Path) -> String {
 #[test]
 fn a_role_with_no_more_rights_than_it_needs_is_enough() {
     let test = "a_role_with_no_more_rights_than_it_needs_is_enough";
-    let Some(database) = database(test) else { return };
+    let Some(database) = database(test) else {
+        return;
+    };
     // As docs/postgres.md says it.
     let docs = include_str!("../../../docs/postgres.md");
     let block = |mark: &str| {

@@ -42,7 +42,9 @@ fn copy(from: &Path, to: &Path) {
 #[test]
 fn every_row_ends_equal_to_what_readers_see_and_costs_one_number() {
     let test = "every_row_ends_equal_to_what_readers_see_and_costs_one_number";
-    let Some(database) = database(test) else { return };
+    let Some(database) = database(test) else {
+        return;
+    };
     let home = tempfile::tempdir().unwrap();
     let house = House::open(home.path(), NOON);
     let mut exporter = house.exporter(options(&database));
@@ -85,9 +87,8 @@ fn a_daily_counter_reads_0_after_midnight_and_times_are_utc() {
     let home = tempfile::tempdir().unwrap();
     let house = House::open(home.path(), NOON);
     let mut exporter = house.exporter(options(&database));
-    let row = || {
-        database.sql("SELECT current_value, updated_at FROM counters WHERE name = 'games'")
-    };
+    let row =
+        || database.sql("SELECT current_value, updated_at FROM counters WHERE name = 'games'");
     house.pass(HOUR);
     house.up("games", 5);
     exporter.catch_up().unwrap();
