@@ -191,6 +191,27 @@ impl Database {
         }
     }
 
+    /// What psql shows to people.
+    pub fn shown(&self, statement: &str) -> String {
+        let ran = Command::new(self.bin.join("psql"))
+            .args([
+                "-X",
+                "-q",
+                "-P",
+                "footer=off",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-c",
+            ])
+            .arg(statement)
+            .arg(self.url())
+            .output()
+            .unwrap();
+        let errors = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success(), "{statement}: {errors}");
+        String::from_utf8(ran.stdout).unwrap()
+    }
+
     /// The first column of the first row, as a number.
     #[track_caller]
     pub fn number(&self, statement: &str) -> i64 {

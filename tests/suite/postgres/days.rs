@@ -436,5 +436,27 @@ fn views_give_the_numbers_of_reports() {
         ),
         "2026-12-02|5|2026-12-02 12:00:00|0"
     );
+    claim_docs(&database);
     house.stop();
+}
+
+/// The queries of the docs print what the docs say.
+fn claim_docs(database: &Database) {
+    let docs = include_str!("../../../docs/postgres.md");
+    let (_, reports) = docs.split_once("## Reports").unwrap();
+    let mut seen = 0;
+    for part in reports.split("```sql\n").skip(1) {
+        let (query, rest) = part.split_once("```").unwrap();
+        let (_, rest) = rest.split_once("```text\n").unwrap();
+        let (printed, _) = rest.split_once("```").unwrap();
+        let found: Vec<String> = database
+            .shown(query)
+            .lines()
+            .map(|line| line.trim_end().to_owned())
+            .filter(|line| !line.is_empty())
+            .collect();
+        assert_eq!(found.join("\n"), printed.trim_end(), "{query}");
+        seen += 1;
+    }
+    assert_eq!(seen, 3);
 }

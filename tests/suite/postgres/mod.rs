@@ -10,6 +10,7 @@ mod house;
 mod schema;
 mod server;
 mod values;
+mod volume;
 
 use crate::harness::{Database, skipped};
 
