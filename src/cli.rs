@@ -94,6 +94,8 @@ Examples:
   counterd export --from 2026-11-01 --to 2026-11-30 --to jsonl --output november.jsonl
   counterd export --date 2026-11-24 --counter daily_active_users --users --to csv
   counterd export --date today --include-open --to jsonl
+  counterd export --date yesterday --to postgres
+  counterd export --rejected
 
 Works through the running server, or on the data directory when none runs. A file is written whole or
 not at all. Exit code 1 when there is no record of the days.")]

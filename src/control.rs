@@ -76,16 +76,31 @@ pub enum Ask {
     },
     /// Drops what has expired.
     Compact,
+    /// The closed days of counters into PostgreSQL.
+    ExportDays {
+        /// The first day, as people write it.
+        from: String,
+        /// The last day.
+        to: String,
+        /// One counter alone.
+        counter: Option<String>,
+        /// Whether rows that were written under another epoch are replaced.
+        replace: bool,
+    },
+    /// The rows of closed days that did not get into PostgreSQL.
+    SetAside,
 }
 
 impl Ask {
     /// Whether the answer may be long in coming.
     pub fn takes_long(&self) -> bool {
         match self {
-            Self::Mode { .. } | Self::Corrupt | Self::Repair { .. } => false,
-            Self::Export { .. } | Self::Backup { .. } | Self::Inspect { .. } | Self::Compact => {
-                true
-            }
+            Self::Mode { .. } | Self::Corrupt | Self::Repair { .. } | Self::SetAside => false,
+            Self::Export { .. }
+            | Self::ExportDays { .. }
+            | Self::Backup { .. }
+            | Self::Inspect { .. }
+            | Self::Compact => true,
         }
     }
 }
@@ -137,6 +152,22 @@ pub enum Told {
         /// What that gave.
         families: Vec<Compaction>,
     },
+    /// The days are in PostgreSQL, but for those that were set aside.
+    ExportedDays {
+        /// Rows that were new, or made equal.
+        written: u64,
+        /// Rows that were there already.
+        unchanged: u64,
+        /// Rows that were not taken.
+        set_aside: u64,
+        /// Users that were written with them.
+        users: u64,
+    },
+    /// The rows that were set aside, oldest first.
+    SetAside {
+        /// Each with its reason.
+        rows: Vec<RowAside>,
+    },
     /// It was not done.
     Refused {
         /// Why, and what to do.
@@ -170,6 +201,8 @@ impl Told {
             | Self::BackedUp { .. }
             | Self::Inspected { .. }
             | Self::Compacted { .. }
+            | Self::ExportedDays { .. }
+            | Self::SetAside { .. }
             | Self::Refused { .. } => false,
         }
     }
@@ -207,4 +240,15 @@ pub struct CorruptCounter {
     pub value: Option<String>,
     /// The first bytes of its definition on disk, likewise.
     pub definition: Option<String>,
+}
+
+/// A row of a closed day that did not get into PostgreSQL.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowAside {
+    /// The day.
+    pub date: String,
+    /// The counter.
+    pub counter: String,
+    /// Why.
+    pub reason: String,
 }

@@ -24,6 +24,7 @@ use crate::calendar::Calendar;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, MinFree, Source, Warning};
 use crate::control::{ControlSocket, Desk};
+use crate::export::postgres::{Days, Exporter, PostgresOptions};
 use crate::http::{Bound, HttpOptions, HttpServer, Shared, Tokens};
 use crate::lifecycle::{Archivist, ArchivistOptions, Retention};
 use crate::metrics::Metrics;
@@ -95,9 +96,21 @@ pub fn run(config: &Config, warnings: &[Warning]) -> Result<(), ServeError> {
     probe::attach(&metrics, &running);
     let archivist = Archivist::new(&running, archivist_options(config, &metrics));
     let archivist = archivist.start().context("the archivist's thread")?;
-    let control = ControlSocket::listen(&config.storage.data_dir, Desk::new(&running))
+    let desk = Desk::new(&running).with_postgres(days_to_postgres(config, &running, &metrics));
+    let control = ControlSocket::listen(&config.storage.data_dir, desk)
         .context("the control socket in storage.data_dir")?;
-    let shared = Shared::new(&running, Arc::clone(&metrics), access_log);
+    let mut shared = Shared::new(&running, Arc::clone(&metrics), access_log);
+    let exporter = match postgres_options(config) {
+        Some(options) => {
+            let exporter = Exporter::new(&running, &metrics, options);
+            let exporter = exporter.context("the exporter's runtime")?;
+            let status = exporter.status();
+            probe::attach_export(&metrics, &running, &status);
+            shared = shared.with_export(status);
+            Some(exporter.start().context("the exporter's thread")?)
+        }
+        None => None,
+    };
     // Before anyone can connect: from then on an end is an orderly one.
     let mut signals = Signals::listen().context("the signals")?;
     let http = HttpServer::start(bound, http_options(config)?, shared);
@@ -106,6 +119,9 @@ pub fn run(config: &Config, warnings: &[Warning]) -> Result<(), ServeError> {
     signals.wait_for_end(&http, config.server.drain_timeout);
     let heeded = signals.heed_the_next(config.server.drain_timeout);
     control.end();
+    if let Some(exporter) = exporter {
+        exporter.end();
+    }
     archivist.end();
     running.stop();
     // What was cut off has lines in the request log too.
@@ -171,6 +187,28 @@ pub fn archivist_options(config: &Config, metrics: &Arc<Metrics>) -> ArchivistOp
         },
         metrics: Arc::clone(metrics),
     }
+}
+
+/// How the export to PostgreSQL is done under this configuration; none when there is none.
+pub fn postgres_options(config: &Config) -> Option<PostgresOptions> {
+    let postgres = &config.postgres;
+    Some(PostgresOptions {
+        url: postgres.url.clone()?,
+        interval: postgres.interval,
+        timeout: postgres.timeout,
+        export_users: postgres.export_users,
+        unique_users_inline: postgres.unique_users_inline,
+    })
+}
+
+/// A way for commands to bring days into PostgreSQL; none when none is configured.
+pub fn days_to_postgres(
+    config: &Config,
+    running: &Running,
+    metrics: &Arc<Metrics>,
+) -> Option<Days> {
+    let options = postgres_options(config)?;
+    Some(Days::new(running, Arc::clone(metrics), options))
 }
 
 /// How the store is opened under this configuration.

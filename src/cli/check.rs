@@ -14,7 +14,8 @@ use super::{Failure, print};
 use crate::calendar::{Calendar, tzdb_version};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Source, Warning};
-use crate::serve::storage_options;
+use crate::export::postgres::{self, Schema};
+use crate::serve::{postgres_options, storage_options};
 use crate::storage::{DataDirLock, Sound, lock, verify};
 
 /// What one look found.
@@ -36,6 +37,7 @@ pub(super) fn run(
     if let Some(dir) = &config.log.dir {
         findings.push(directory("log directory", dir));
     }
+    findings.extend(database(config));
     let mut text = String::new();
     for Finding {
         what,
@@ -115,6 +117,25 @@ fn time(config: &Config) -> Vec<Finding> {
             ),
         ),
     ]
+}
+
+/// Whether the database of the export can be reached, and what it holds of the schema.
+fn database(config: &Config) -> Option<Finding> {
+    const WHAT: &str = "PostgreSQL";
+    let options = postgres_options(config)?;
+    Some(match postgres::check(&options) {
+        Ok(Schema::Current) => ok(WHAT, "reached, and the schema is this version's".to_owned()),
+        Ok(Schema::Older) => ok(
+            WHAT,
+            "reached; the schema is an older one, and the start of the server brings it up to date"
+                .to_owned(),
+        ),
+        Ok(Schema::Absent) => ok(
+            WHAT,
+            "reached; it has no schema yet, and the start of the server makes it".to_owned(),
+        ),
+        Err(error) => fault(WHAT, error.to_string()),
+    })
 }
 
 fn data_directory(config: &Config) -> Vec<Finding> {

@@ -12,6 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::work::{carry_out, unexpected};
 use super::{Cli, ConfigArgs, Failure, print, tell as warn};
+use crate::config::Config;
 use crate::control::{Ask, Told};
 use crate::counter::CounterName;
 use crate::export::files::{Content, Form};
@@ -19,6 +20,8 @@ use crate::export::files::{Content, Form};
 /// Where an export goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ExportTarget {
+    /// The database of `postgres.url`
+    Postgres,
     /// Comma-separated values with a header
     Csv,
     /// One JSON object a line
@@ -50,7 +53,7 @@ pub struct ExportArgs {
     #[arg(
         long,
         value_name = "DAY",
-        required_unless_present = "from",
+        required_unless_present_any = ["from", "rejected"],
         conflicts_with = "from"
     )]
     pub date: Option<String>,
@@ -59,7 +62,9 @@ pub struct ExportArgs {
     #[arg(long, value_name = "DAY")]
     pub from: Option<String>,
 
-    /// The last of them [default: yesterday], or the target: `csv` or `jsonl`; or one of each
+    /// The last of them [default: yesterday], or the target: `postgres`, `csv` or `jsonl`; or one of
+    /// each. Without a target: PostgreSQL when it is configured and nothing below asks for a file,
+    /// else CSV
     #[arg(long, value_name = "DAY|TARGET")]
     pub to: Vec<To>,
 
@@ -78,6 +83,17 @@ pub struct ExportArgs {
     /// Days that have not ended too, with what they have so far
     #[arg(long)]
     pub include_open: bool,
+
+    /// To PostgreSQL: take the place of rows that were written under another epoch, or by hand
+    #[arg(long, conflicts_with_all = ["output", "users", "include_open"])]
+    pub replace: bool,
+
+    /// List the rows of closed days that PostgreSQL did not take, and why
+    #[arg(
+        long,
+        conflicts_with_all = ["date", "from", "to", "output", "counter", "users", "include_open", "replace"]
+    )]
+    pub rejected: bool,
 
     /// Say what was done as a JSON object
     #[arg(long)]
@@ -151,8 +167,22 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 pub(super) fn export(args: &ExportArgs) -> Result<(), Failure> {
     let (config, warnings) = args.config.load()?;
     warn(&warnings);
+    if args.rejected {
+        return rejected(&config, args.json);
+    }
     let (from, to, target) = args.resolve()?;
+    let of_files = args.output.is_some() || args.users || args.include_open;
     let form = match target {
+        Some(ExportTarget::Postgres) if of_files => {
+            return Err(usage("--output, --users and --include-open are for files"));
+        }
+        Some(ExportTarget::Postgres) => return into_postgres(args, &config, from, to),
+        None if config.postgres.url.is_some() && !of_files => {
+            return into_postgres(args, &config, from, to);
+        }
+        Some(ExportTarget::Csv | ExportTarget::Jsonl) | None if args.replace => {
+            return Err(usage("--replace is for PostgreSQL"));
+        }
         Some(ExportTarget::Jsonl) => Form::Jsonl,
         Some(ExportTarget::Csv) | None => Form::Csv,
     };
@@ -198,6 +228,83 @@ pub(super) fn export(args: &ExportArgs) -> Result<(), Failure> {
         }
         other => Err(unexpected(other)),
     }
+}
+
+/// Exports days into the database.
+fn into_postgres(
+    args: &ExportArgs,
+    config: &Config,
+    from: String,
+    to: String,
+) -> Result<(), Failure> {
+    let ask = Ask::ExportDays {
+        from,
+        to,
+        counter: args.counter.as_ref().map(ToString::to_string),
+        replace: args.replace,
+    };
+    let mut progress = Progress::begin();
+    let told = carry_out(config, ask, &mut |part| {
+        if let Told::Progress { what, done, total } = part {
+            progress.at(&what, done, total);
+        }
+        Ok(())
+    });
+    progress.end();
+    match told? {
+        Told::ExportedDays {
+            written,
+            unchanged,
+            set_aside,
+            users,
+        } => {
+            if args.json {
+                let summary = serde_json::json!({
+                    "written": written,
+                    "unchanged": unchanged,
+                    "set_aside": set_aside,
+                    "users": users,
+                    "output": "PostgreSQL",
+                });
+                print(&format!("{summary}\n"))?;
+            } else {
+                print(&format!(
+                    "PostgreSQL: {written} rows written (with {users} users), {unchanged} unchanged, {set_aside} set aside\n"
+                ))?;
+            }
+            match set_aside {
+                0 => Ok(()),
+                rows => Err(anyhow!(
+                    "{rows} rows were set aside; `counterd export --rejected` says why"
+                )
+                .into()),
+            }
+        }
+        other => Err(unexpected(other)),
+    }
+}
+
+/// Prints the rows that the database did not take.
+fn rejected(config: &Config, json: bool) -> Result<(), Failure> {
+    let rows = match carry_out(config, Ask::SetAside, &mut |_| Ok(()))? {
+        Told::SetAside { rows } => rows,
+        other => return Err(unexpected(other)),
+    };
+    if json {
+        let rows = serde_json::to_string(&rows).context("the rows")?;
+        return print(&format!("{rows}\n"));
+    }
+    if rows.is_empty() {
+        return print("no row is set aside\n");
+    }
+    let mut table = Table::new();
+    table
+        .load_preset(presets::NOTHING)
+        .set_header(["date", "counter", "reason"]);
+    for row in rows {
+        table.add_row([row.date, row.counter, row.reason]);
+    }
+    print(&format!("{}\n", table.trim_fmt()))
 }
 
 /// Where the text goes: whole or not at all, unless it is standard output.

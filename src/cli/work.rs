@@ -140,7 +140,10 @@ fn on_the_store(config: &Config, ask: Ask, tell: Tell<'_>) -> Result<Told, Failu
     // Days that ended while nothing ran are closed first, as a server would.
     let options = serve::archivist_options(config, &metrics);
     let caught_up = Archivist::new(&running, options).catch_up();
-    let told = Desk::new(&running).answer(ask, tell);
+    let postgres = serve::days_to_postgres(config, &running, &metrics);
+    let told = Desk::new(&running)
+        .with_postgres(postgres)
+        .answer(ask, tell);
     running.stop();
     caught_up.context("closing the days that are over")?;
     Ok(told.context("the answer could not be passed on")?)

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Ask, CorruptCounter, StandingCause, Tell, Told};
+use super::{Ask, CorruptCounter, RowAside, StandingCause, Tell, Told};
 use crate::calendar::Day;
 use crate::counter::{CounterName, Outcome, RequestId};
 use crate::current_day::CurrentDay;
 use crate::export::Selection;
 use crate::export::files::{self, Content, FileError, Form, Source, Written};
+use crate::export::postgres::{Days, DaysWritten, PostgresError, set_aside};
 use crate::lifecycle::kept_range;
 use crate::storage::expiry::Horizons;
 use crate::storage::{Family, Reader, StorageOptions, keys};
@@ -35,6 +36,7 @@ pub struct Desk {
     storage: StorageOptions,
     /// Held while a backup is made.
     backups: Arc<Mutex<()>>,
+    postgres: Option<Days>,
 }
 
 impl Desk {
@@ -49,7 +51,14 @@ impl Desk {
             horizons: Arc::clone(&running.horizons),
             storage: running.storage.clone(),
             backups: Arc::default(),
+            postgres: None,
         }
+    }
+
+    /// With a way into PostgreSQL.
+    #[must_use]
+    pub fn with_postgres(self, postgres: Option<Days>) -> Self {
+        Self { postgres, ..self }
     }
 
     /// Does what is asked; `tell` takes the parts of the answer that come before its end.
@@ -80,21 +89,91 @@ impl Desk {
                 include_open,
                 form,
                 content,
-            } => {
-                let counter = match counter.as_deref().map(CounterName::parse).transpose() {
-                    Ok(counter) => counter,
-                    Err(fault) => return Ok(refused(fault)),
-                };
-                let today = self.day.look().day;
-                match Selection::new(&from, &to, today, counter, include_open) {
-                    Ok(selection) => return self.export(selection, form, content, tell),
-                    Err(fault) => refused(fault),
-                }
-            }
+            } => match self.selection(&from, &to, counter.as_deref(), include_open) {
+                Ok(selection) => return self.export(selection, form, content, tell),
+                Err(told) => told,
+            },
+            Ask::ExportDays {
+                from,
+                to,
+                counter,
+                replace,
+            } => match self.selection(&from, &to, counter.as_deref(), false) {
+                Ok(selection) => return self.export_days(&selection, replace, tell),
+                Err(told) => told,
+            },
+            Ask::SetAside => self.set_aside(),
             Ask::Backup { dir, keep, verify } => return self.back_up(dir, keep, verify, tell),
             Ask::Inspect { count } => return self.inspect(count, tell),
             Ask::Compact => return self.compact(tell),
         })
+    }
+
+    fn selection(
+        &self,
+        from: &str,
+        to: &str,
+        counter: Option<&str>,
+        include_open: bool,
+    ) -> Result<Selection, Told> {
+        let counter = counter.map(CounterName::parse).transpose();
+        let counter = counter.map_err(refused)?;
+        let today = self.day.look().day;
+        Selection::new(from, to, today, counter, include_open).map_err(refused)
+    }
+
+    fn export_days(
+        &self,
+        selection: &Selection,
+        replace: bool,
+        tell: Tell<'_>,
+    ) -> io::Result<Told> {
+        let Some(postgres) = &self.postgres else {
+            return Ok(refused(
+                "there is no database to export to: postgres.url is not set where the store is open",
+            ));
+        };
+        let exported = postgres.export(selection, replace, &mut |written| {
+            tell(Told::Progress {
+                what: "rows".to_owned(),
+                done: written.rows(),
+                total: None,
+            })
+        });
+        match exported {
+            Ok(written) if written.rows() == 0 => {
+                Ok(self.nothing_kept((selection.from, selection.to)))
+            }
+            Ok(DaysWritten {
+                written,
+                unchanged,
+                set_aside,
+                users,
+            }) => Ok(Told::ExportedDays {
+                written,
+                unchanged,
+                set_aside,
+                users,
+            }),
+            Err(PostgresError::BrokenOff(error)) => Err(error),
+            Err(error) => Ok(refused(error)),
+        }
+    }
+
+    fn set_aside(&self) -> Told {
+        match self.reader.with(|tables| set_aside(tables, None)) {
+            Ok(rows) => {
+                let rows = rows.into_iter().map(|aside| RowAside {
+                    date: aside.day.to_string(),
+                    counter: aside.counter.to_string(),
+                    reason: aside.reason,
+                });
+                Told::SetAside {
+                    rows: rows.collect(),
+                }
+            }
+            Err(error) => refused(error),
+        }
     }
 
     fn export(

@@ -6,6 +6,7 @@
 //! Kept out: closing days (`lifecycle`), and who asks (`control`, `cli`).
 
 pub mod files;
+pub mod postgres;
 mod rows;
 
 pub use rows::{Row, RowPages, Selection, SelectionFault, UserPages};

@@ -36,6 +36,7 @@ use secrecy::SecretString;
 
 use crate::access_log::AccessLog;
 use crate::current_day::CurrentDay;
+use crate::export::postgres::ExportStatus;
 use crate::metrics::Metrics;
 use crate::storage::Reader;
 use crate::storage::expiry::Horizons;
@@ -97,6 +98,7 @@ pub struct Shared {
     pub(self) horizons: Arc<Horizons>,
     pub(self) metrics: Arc<Metrics>,
     pub(self) log: AccessLog,
+    pub(self) export: Option<Arc<ExportStatus>>,
 }
 
 impl Shared {
@@ -111,6 +113,16 @@ impl Shared {
             horizons: Arc::clone(&writer.horizons),
             metrics,
             log,
+            export: None,
+        }
+    }
+
+    /// Says also how the export to PostgreSQL stands.
+    #[must_use]
+    pub fn with_export(self, status: Arc<ExportStatus>) -> Self {
+        Self {
+            export: Some(status),
+            ..self
         }
     }
 }

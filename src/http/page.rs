@@ -11,6 +11,7 @@ use super::notes::Notes;
 use super::router::Call;
 use super::stamp::rfc3339;
 use super::wire::{self, no_store};
+use crate::export::postgres::ExportReport;
 use crate::metrics;
 use crate::writer::ModeState;
 
@@ -85,6 +86,10 @@ fn verbose(call: &Call, state: ModeState) -> Members {
     let lags = Members::default()
         .with("queued_operations", shared.intake.depth())
         .with("clock_behind_ms", shared.day.behind_ms());
+    let lags = match &shared.export {
+        Some(status) => lags.with_json("postgres", export(&status.report(shared.table.revision()))),
+        None => lags,
+    };
     Members::default()
         .with("mode", mode)
         .with("cause", cause)
@@ -95,6 +100,26 @@ fn verbose(call: &Call, state: ModeState) -> Members {
         .with("epoch", shared.table.epoch())
         .with("revision", shared.table.revision())
         .with_json("lags", lags.to_json())
+}
+
+/// What PostgreSQL does not have yet, and why.
+fn export(report: &ExportReport) -> String {
+    let ExportReport {
+        up,
+        error,
+        revisions,
+        seconds,
+        days_waiting,
+        set_aside,
+    } = report;
+    Members::default()
+        .with("up", *up)
+        .with("error", error.clone())
+        .with("revisions", *revisions)
+        .with("seconds", (seconds * 10.0).round() / 10.0)
+        .with("days", *days_waiting)
+        .with("rows_set_aside", *set_aside)
+        .to_json()
 }
 
 /// `GET /metrics`: OpenMetrics text.

@@ -8,6 +8,7 @@
 //! Kept out: anything of the server's other modules, which tell their figures here and are not
 //! asked; counter names, user ids and whatever else strangers choose, which never become a label.
 
+mod export;
 mod labels;
 mod past;
 mod process;
@@ -23,6 +24,7 @@ use prometheus_client::encoding::text;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+pub use export::ExportMetrics;
 pub use labels::{FilterDecision, LogKind, OperationResult, ReadOnlyCause, Route, Status};
 pub use past::PastMetrics;
 pub use shard::{LATENCY_BOUNDS_US, Shard};
@@ -48,6 +50,8 @@ pub struct Metrics {
     pub log: LogMetrics,
     /// The archivist's.
     pub past: PastMetrics,
+    /// The exporter's.
+    pub export: ExportMetrics,
 }
 
 impl Metrics {
@@ -66,6 +70,7 @@ impl Metrics {
         let state = StateMetrics::register(&mut registry);
         let log = LogMetrics::register(&mut registry);
         let past = PastMetrics::register(&mut registry);
+        let export = ExportMetrics::register(&mut registry);
         registry.register_collector(Box::new(shards.clone()));
         registry.register_collector(Box::new(store.clone()));
         registry.register_collector(Box::new(process::Process));
@@ -78,6 +83,7 @@ impl Metrics {
             state,
             log,
             past,
+            export,
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use rocksdb::properties;
 
+use crate::export::postgres::{ExportReport, ExportStatus};
 use crate::metrics::{FilterDecision, Metrics, ReadOnlyCause, StoreFigure, StoreSample};
 use crate::storage::compact::expired_bytes;
 use crate::storage::expiry::Horizons;
@@ -41,6 +42,28 @@ pub(super) fn attach(metrics: &Metrics, running: &Running) {
             FilterDecision::Undecodable,
             horizons.undecodable.load(Ordering::Relaxed),
         );
+    });
+}
+
+/// Lets the metrics ask how the export stands.
+pub(super) fn attach_export(metrics: &Metrics, running: &Running, status: &Arc<ExportStatus>) {
+    let (table, status) = (Arc::clone(&running.table), Arc::clone(status));
+    metrics.before_scrape(move |metrics| {
+        let ExportReport {
+            up,
+            error: _,
+            revisions,
+            seconds,
+            days_waiting,
+            set_aside,
+        } = status.report(table.revision());
+        let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let export = &metrics.export;
+        export.up.set(i64::from(up));
+        export.lag_revisions.set(gauge(revisions));
+        export.lag.set(seconds);
+        export.days_waiting.set(gauge(days_waiting));
+        export.set_aside.set(gauge(set_aside));
     });
 }
 

@@ -25,6 +25,7 @@ mod logs;
 mod midnight;
 mod model;
 mod operate;
+mod postgres;
 mod power;
 mod shutdown;
 mod tidy;

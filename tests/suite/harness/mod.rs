@@ -4,6 +4,7 @@
 //! Kept out: what any test claims. Nothing here retries a request or hides a failure by itself.
 
 mod client;
+mod database;
 mod disk;
 mod server;
 mod tracer;
@@ -12,6 +13,7 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 pub use client::{Client, Response};
+pub use database::{Database, PASSWORD};
 pub use disk::{SmallDisk, store_files};
 pub use server::{ADMIN, Server, Setup, counterd};
 pub use tracer::{Tracer, can_trace};

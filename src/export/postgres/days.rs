@@ -1,0 +1,472 @@
+//! Closed days, in steps of one transaction each, and what becomes of rows that are not taken.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use super::aside::{self, Aside, set_aside};
+use super::connect::{Link, runtime};
+use super::day::{self, DayRow, Fate, Guard, Place};
+use super::standing::{Turn, begin, look};
+use super::users::{self, Crowd};
+use super::{PostgresError, PostgresOptions};
+use crate::counter::{CounterName, Kind, Reset};
+use crate::current_day::CurrentDay;
+use crate::export::{Row, RowPages, Selection};
+use crate::lifecycle::{DayView, ExportCursor, kept_range};
+use crate::metrics::Metrics;
+use crate::storage::expiry::{Daily, Horizons};
+use crate::storage::{Batch, Reader};
+use crate::writer::{Chore, Intake, Mode, Running, Table};
+
+/// What became of rows of closed days.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DaysWritten {
+    /// Rows that were new, or made equal to the store's.
+    pub written: u64,
+    /// Rows that were there already.
+    pub unchanged: u64,
+    /// Rows that were set aside.
+    pub set_aside: u64,
+    /// Users that were written with them.
+    pub users: u64,
+}
+
+impl DaysWritten {
+    /// Rows looked at.
+    pub fn rows(&self) -> u64 {
+        self.written + self.unchanged + self.set_aside
+    }
+
+    fn add(&mut self, more: Self) {
+        self.written += more.written;
+        self.unchanged += more.unchanged;
+        self.set_aside += more.set_aside;
+        self.users += more.users;
+    }
+}
+
+/// What of a running writer the export of days needs; also for commands.
+#[derive(Clone)]
+pub struct Days {
+    pub(super) intake: Arc<Intake>,
+    pub(super) table: Arc<Table>,
+    pub(super) mode: Arc<Mode>,
+    pub(super) day: Arc<CurrentDay>,
+    pub(super) reader: Reader,
+    pub(super) horizons: Arc<Horizons>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) options: PostgresOptions,
+}
+
+impl Days {
+    /// For that writer.
+    pub fn new(running: &Running, metrics: Arc<Metrics>, options: PostgresOptions) -> Self {
+        Self {
+            intake: Arc::clone(&running.intake),
+            table: Arc::clone(&running.table),
+            mode: Arc::clone(&running.mode),
+            day: Arc::clone(&running.day),
+            reader: running.reader.clone(),
+            horizons: Arc::clone(&running.horizons),
+            metrics,
+            options,
+        }
+    }
+
+    /// Writes the closed days of a selection; with `replace` also over rows that were written under
+    /// another epoch. `tell` is told how far it is after each step.
+    ///
+    /// # Errors
+    /// When the database or the store cannot go on, or `tell` fails. What was written stays; doing it
+    /// again does the rest.
+    pub fn export(
+        &self,
+        selection: &Selection,
+        replace: bool,
+        tell: &mut dyn FnMut(DaysWritten) -> std::io::Result<()>,
+    ) -> Result<DaysWritten, PostgresError> {
+        let Some((first, last)) = kept_range(&self.reader, &self.horizons)? else {
+            return Ok(DaysWritten::default());
+        };
+        runtime()?.block_on(async {
+            let mut link = Link::open(&self.options).await?;
+            let epoch = self.table.epoch();
+            look(&mut link, epoch).await?;
+            let mut total = DaysWritten::default();
+            let mut day = selection.from.max(first);
+            while day <= selection.to.min(last) {
+                let guard = Guard {
+                    day,
+                    epoch,
+                    replace,
+                };
+                let mut work = DayWork::new(self, guard, selection.counter.clone())?;
+                while work.step(self, &mut link).await? {
+                    let mut so_far = total;
+                    so_far.add(work.written);
+                    tell(so_far)?;
+                }
+                total.add(work.finish(self, None)?);
+                day = day.next();
+            }
+            link.close().await;
+            Ok(total)
+        })
+    }
+}
+
+/// A day on its way into the database.
+pub(super) struct DayWork {
+    guard: Guard,
+    pages: RowPages,
+    /// Rows with users, which go one by one.
+    waiting: VecDeque<Row>,
+    /// Rows of the day that were set aside before.
+    aside_before: BTreeSet<CounterName>,
+    /// Rows that are set aside now.
+    aside: Vec<Aside>,
+    /// Rows that no longer are.
+    taken: Vec<CounterName>,
+    written: DaysWritten,
+}
+
+impl DayWork {
+    /// Begins a day, or one counter of it.
+    pub(super) fn new(
+        days: &Days,
+        guard: Guard,
+        counter: Option<CounterName>,
+    ) -> Result<Self, PostgresError> {
+        let before = days
+            .reader
+            .with(|tables| set_aside(tables, Some(guard.day)))?;
+        Ok(Self {
+            pages: RowPages::new(Selection {
+                from: guard.day,
+                to: guard.day,
+                counter,
+                include_open: false,
+            }),
+            guard,
+            waiting: VecDeque::new(),
+            aside_before: before.into_iter().map(|aside| aside.counter).collect(),
+            aside: Vec::new(),
+            taken: Vec::new(),
+            written: DaysWritten::default(),
+        })
+    }
+
+    /// Does the next transaction; says whether there was one to do.
+    pub(super) async fn step(
+        &mut self,
+        days: &Days,
+        link: &mut Link,
+    ) -> Result<bool, PostgresError> {
+        if let Some(row) = self.waiting.front() {
+            let row = row.clone();
+            self.with_users(days, link, row).await?;
+            self.waiting.pop_front();
+            return Ok(true);
+        }
+        let page = self
+            .pages
+            .next(&days.reader, days.day.calendar(), &days.horizons)?;
+        let Some(page) = page else { return Ok(false) };
+        let mut rows = Vec::new();
+        for row in page {
+            match self.place(days, &row) {
+                // Which of the two is known once they were counted.
+                Place::Inline | Place::Table => self.waiting.push_back(row),
+                place => match prepared(row, place) {
+                    Ok(row) => rows.push(row),
+                    Err(aside) => self.set_aside(aside),
+                },
+            }
+        }
+        self.rows(link, rows).await?;
+        Ok(true)
+    }
+
+    fn place(&self, days: &Days, row: &Row) -> Place {
+        let Some(content) = &row.past.content else {
+            return Place::NoUsers;
+        };
+        match (content.kind, content.reset) {
+            (Kind::Gauge | Kind::Sum, _) => Place::NoUsers,
+            (Kind::Unique, Reset::Never) => Place::OfNoDay,
+            (Kind::Unique, Reset::Daily) if !days.options.export_users => Place::NotExported,
+            (Kind::Unique, Reset::Daily) if self.users_are_gone(days) => Place::NotKept,
+            (Kind::Unique, Reset::Daily) => Place::Table,
+        }
+    }
+
+    fn users_are_gone(&self, days: &Days) -> bool {
+        self.guard.day.days() < days.horizons.day(Daily::Dedup)
+    }
+
+    /// Rows without users of their own, in one transaction. A statement that is refused is done again
+    /// in halves, down to the row that is to blame.
+    async fn rows(&mut self, link: &mut Link, rows: Vec<DayRow>) -> Result<(), PostgresError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        begin(link, Turn::Days, self.guard.epoch).await?;
+        let mut parts = vec![rows];
+        let mut fates = Vec::new();
+        while let Some(mut rows) = parts.pop() {
+            link.run("SAVEPOINT part").await?;
+            match day::write(link, &self.guard, &rows, None).await {
+                Ok(done) => {
+                    link.run("RELEASE SAVEPOINT part").await?;
+                    fates.extend(done.into_iter().map(|(name, fate)| (name, Ok(fate))));
+                }
+                Err(error) if error.is_of_the_row() => {
+                    link.run("ROLLBACK TO SAVEPOINT part").await?;
+                    let second = rows.split_off(rows.len() / 2);
+                    match (rows.is_empty(), second.into_iter()) {
+                        (true, mut single) => {
+                            fates.extend(single.next().map(|row| (row.name, Err(error))));
+                        }
+                        (false, second) => parts.extend([second.collect(), rows]),
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        link.run("COMMIT").await?;
+        for (name, fate) in fates {
+            self.judge(name, fate, 0);
+        }
+        Ok(())
+    }
+
+    /// One row with its users, in a transaction of its own.
+    async fn with_users(
+        &mut self,
+        days: &Days,
+        link: &mut Link,
+        row: Row,
+    ) -> Result<(), PostgresError> {
+        let (name, number) = (row.name.clone(), days.options.unique_users_inline);
+        let inline = in_a_row(&row, &days.reader, number).await?;
+        let place = inline.as_ref().map_or(Place::Table, |_| Place::Inline);
+        let known = match place {
+            Place::Table => self.known(days, link, &row).await?,
+            _ => None,
+        };
+        let source = row.clone();
+        let prepared = match prepared(row, place) {
+            Ok(prepared) => prepared,
+            Err(aside) => {
+                self.set_aside(aside);
+                return Ok(());
+            }
+        };
+        begin(link, Turn::Days, self.guard.epoch).await?;
+        link.run("SAVEPOINT part").await?;
+        let done = match inline {
+            Some(users) => {
+                let rows = std::slice::from_ref(&prepared);
+                let fates = day::write(link, &self.guard, rows, Some(&users)).await;
+                fates.map(|fates| {
+                    let fate = fates.into_iter().next().map(|(_, fate)| fate);
+                    (fate.unwrap_or(Fate::Unchanged), users.len() as u64)
+                })
+            }
+            None => self.table(days, link, &source, &prepared, known).await,
+        };
+        let (fate, users) = match done {
+            Ok((fate, users)) => (Ok(fate), users),
+            Err(error) if error.is_of_the_row() => (Err(error), 0),
+            Err(error) => return Err(error),
+        };
+        if self.users_are_gone(days) {
+            // They may have gone while they were read.
+            link.run("ROLLBACK").await?;
+            return match prepared_again(source) {
+                Ok(row) => self.rows(link, vec![row]).await,
+                Err(aside) => {
+                    self.set_aside(aside);
+                    Ok(())
+                }
+            };
+        }
+        if fate.is_err() {
+            link.run("ROLLBACK TO SAVEPOINT part").await?;
+        }
+        link.run("COMMIT").await?;
+        self.judge(name, fate, users);
+        Ok(())
+    }
+
+    /// The users as the store has them, if the database has some already to compare them with.
+    async fn known(
+        &self,
+        days: &Days,
+        link: &mut Link,
+        row: &Row,
+    ) -> Result<Option<Crowd>, PostgresError> {
+        let there = day::there(link, self.guard.day, &row.name).await?;
+        match row.users().filter(|_| there.row) {
+            Some(users) => users::counted(users, &days.reader).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The row with its users in the table, within the transaction.
+    async fn table(
+        &self,
+        days: &Days,
+        link: &mut Link,
+        source: &Row,
+        row: &DayRow,
+        known: Option<Crowd>,
+    ) -> Result<(Fate, u64), PostgresError> {
+        let Guard {
+            day,
+            epoch,
+            replace,
+        } = self.guard;
+        let there = day::there(link, day, &row.name).await?;
+        let equal = known.filter(|known| {
+            there.row
+                && there.users == known.count
+                && there.digest.as_deref() == Some(&known.digest[..])
+        });
+        if let Some(crowd) = equal {
+            let fate = day::write_with_crowd(link, &self.guard, row, &crowd, false).await?;
+            return Ok((fate, 0));
+        }
+        let ours = there.epoch == Some(super::values::number(epoch));
+        if there.row && !ours && !replace {
+            return Ok((Fate::OfAnother(there.epoch), 0));
+        }
+        let Some(users) = source.users() else {
+            return Ok((Fate::Unchanged, 0));
+        };
+        day::clear_users(link, day, &[row.name.as_str()]).await?;
+        let crowd = users::copy(link, &row.name, day, users, &days.reader).await?;
+        let fate = day::write_with_crowd(link, &self.guard, row, &crowd, true).await?;
+        Ok((fate, crowd.count))
+    }
+
+    fn judge(&mut self, name: CounterName, fate: Result<Fate, PostgresError>, users: u64) {
+        let reason = match fate {
+            Ok(Fate::Written) => {
+                self.written.written += 1;
+                self.written.users += users;
+                self.taken(name);
+                return;
+            }
+            Ok(Fate::Unchanged) => {
+                self.written.unchanged += 1;
+                self.taken(name);
+                return;
+            }
+            Ok(Fate::OfAnother(Some(epoch))) => format!(
+                "there is another row, written under epoch {epoch} (this store's is {}); `counterd export --replace` takes its place",
+                self.guard.epoch
+            ),
+            Ok(Fate::OfAnother(None)) => {
+                "there is another row, not written by counterd; `counterd export --replace` takes its place".to_owned()
+            }
+            Err(error) => error.to_string(),
+        };
+        self.set_aside(Aside {
+            day: self.guard.day,
+            counter: name,
+            reason,
+        });
+    }
+
+    fn taken(&mut self, name: CounterName) {
+        if self.aside_before.remove(&name) {
+            self.taken.push(name);
+        }
+    }
+
+    fn set_aside(&mut self, aside: Aside) {
+        self.written.set_aside += 1;
+        tracing::error!(day = %aside.day, counter = %aside.counter, reason = aside.reason, "a row of a closed day is set aside");
+        if (self.aside.len() as u64) < aside::MOST {
+            self.aside.push(aside);
+        }
+    }
+
+    /// Remembers in the store what was set aside, and with it how far the export is.
+    pub(super) fn finish(
+        self,
+        days: &Days,
+        cursor: Option<ExportCursor>,
+    ) -> Result<DaysWritten, PostgresError> {
+        let mut batch = Batch::new();
+        for name in &self.taken {
+            aside::take_out(&mut batch, self.guard.day, name);
+        }
+        let known = days.reader.with(|tables| set_aside(tables, None))?.len() as u64;
+        let room = aside::MOST.saturating_sub(known);
+        for (number, aside) in self.aside.iter().enumerate() {
+            if self.aside_before.contains(&aside.counter) || (number as u64) < room {
+                aside.put(&mut batch);
+            }
+        }
+        if let Some(cursor) = cursor {
+            cursor.put(&mut batch);
+        }
+        let metrics = &days.metrics.export;
+        metrics.days.inc_by(self.written.written);
+        metrics.users.inc_by(self.written.users);
+        if !batch.is_empty() {
+            let chore = Chore {
+                batch,
+                horizons: Vec::new(),
+            };
+            days.intake.carry_out(chore).map_err(PostgresError::Write)?;
+        }
+        Ok(self.written)
+    }
+}
+
+/// The users of a row, if they are no more than fit into it.
+async fn in_a_row(
+    row: &Row,
+    reader: &Reader,
+    most: u64,
+) -> Result<Option<Vec<String>>, PostgresError> {
+    let mut all = Vec::new();
+    let Some(mut users) = row.users() else {
+        return Ok(Some(all));
+    };
+    while let Some(page) = users.next(reader)? {
+        if all.len() as u64 + page.len() as u64 > most {
+            return Ok(None);
+        }
+        all.extend(page);
+        tokio::task::yield_now().await;
+    }
+    Ok(Some(all))
+}
+
+fn prepared_again(row: Row) -> Result<DayRow, Aside> {
+    prepared(row, Place::NotKept)
+}
+
+/// The row as the database takes it.
+fn prepared(row: Row, place: Place) -> Result<DayRow, Aside> {
+    let (day, counter) = (row.past.day, row.name.clone());
+    let reason = match &row.past.content {
+        None => "the record in the store cannot be read".to_owned(),
+        Some(content) => {
+            let last = content.record.last;
+            match DayRow::new(row.name, last, DayView::from(row.past), place) {
+                Ok(row) => return Ok(row),
+                Err(error) => error.to_string(),
+            }
+        }
+    };
+    Err(Aside {
+        day,
+        counter,
+        reason,
+    })
+}

@@ -1,0 +1,45 @@
+//! The export to PostgreSQL: current values every `postgres.interval`, and closed days, oldest first.
+//!
+//! A thread of its own with one connection reads what readers see and writes what differs. Nothing is
+//! queued: what was not written yet is found again in the store, so an absent or slow database costs
+//! no memory, and counting never waits. Every transaction may be cut off anywhere and done again: a
+//! row is guarded by (epoch, revision, period), or by the epoch alone for a closed day.
+//!
+//! Kept out: what a day is (`lifecycle`), the configuration file, and who asks (`control`, `cli`).
+
+mod aside;
+mod connect;
+mod day;
+mod days;
+mod error;
+mod exporter;
+mod standing;
+mod status;
+mod users;
+mod values;
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+pub use aside::{Aside, set_aside};
+pub use connect::{Schema, check};
+pub use days::{Days, DaysWritten};
+pub use error::PostgresError;
+pub use exporter::{Exporter, ExporterThread};
+pub use status::{ExportReport, ExportStatus};
+
+/// How the export is done.
+#[derive(Clone, Debug)]
+pub struct PostgresOptions {
+    /// The connection URL; it holds a password.
+    pub url: SecretString,
+    /// How often changed values are written.
+    pub interval: Duration,
+    /// How long one statement may take.
+    pub timeout: Duration,
+    /// Whether user ids are written.
+    pub export_users: bool,
+    /// Up to so many user ids of a day go into its row.
+    pub unique_users_inline: u64,
+}

@@ -1,0 +1,136 @@
+//! What the database says of itself: which one it is, how far it has got, and which store wrote it.
+
+use chrono::{Datelike, NaiveDate};
+
+use super::PostgresError;
+use super::connect::{Link, within};
+use super::values::{date, number};
+use crate::calendar::Day;
+
+/// What is written under which advisory lock: two that write the same wait for each other, so that
+/// what a cut connection left behind is over before it is written again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Current values.
+    Values,
+    /// Closed days.
+    Days,
+}
+
+impl Turn {
+    /// The first number is `coun` in ASCII.
+    const fn lock(self) -> &'static str {
+        match self {
+            Self::Values => "BEGIN; SELECT pg_advisory_xact_lock(1668248942, 1)",
+            Self::Days => "BEGIN; SELECT pg_advisory_xact_lock(1668248942, 2)",
+        }
+    }
+}
+
+/// What the database says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// Which database it is.
+    pub(super) identity: u128,
+    /// The last day that is there whole.
+    pub(super) through: Option<Day>,
+    /// Whether there is any current value.
+    pub(super) has_values: bool,
+    /// Whether there is any closed day.
+    pub(super) has_days: bool,
+}
+
+/// Asks, and says that a store of this epoch writes from now on.
+pub(super) async fn look(link: &mut Link, epoch: u64) -> Result<Standing, PostgresError> {
+    const ASK: &str = "
+        SELECT identity::text, epoch, exported_through,
+          EXISTS (SELECT FROM counters), EXISTS (SELECT FROM counter_history)
+        FROM counterd_database";
+    let (connection, limit) = link.parts();
+    let mut asked = 0;
+    let (identity, theirs, through, has_values, has_days) = loop {
+        let ask = sqlx::query_as::<_, (String, i64, Option<NaiveDate>, bool, bool)>(ASK);
+        if let Some(row) = within(limit, ask.fetch_optional(&mut *connection)).await? {
+            break row;
+        }
+        asked += 1;
+        if asked > 1 {
+            return Err(PostgresError::Schema(
+                "counterd_database is empty".to_owned(),
+            ));
+        }
+        // Emptied by somebody: another database from now on.
+        let begin =
+            sqlx::query("INSERT INTO counterd_database DEFAULT VALUES ON CONFLICT DO NOTHING");
+        within(limit, begin.execute(&mut *connection)).await?;
+    };
+    let theirs = u64::try_from(theirs).unwrap_or(0);
+    if theirs > epoch {
+        return Err(PostgresError::LaterEpoch {
+            ours: epoch,
+            theirs,
+        });
+    }
+    if theirs < epoch {
+        let ours = sqlx::query("UPDATE counterd_database SET epoch = $1 WHERE epoch < $1");
+        let ours = ours.bind(number(epoch));
+        within(limit, ours.execute(&mut *connection)).await?;
+    }
+    let identity = u128::from_str_radix(&identity.replace('-', ""), 16)
+        .map_err(|_| PostgresError::Schema("the identity of the database".to_owned()))?;
+    Ok(Standing {
+        identity,
+        through: through.map(day),
+        has_values,
+        has_days,
+    })
+}
+
+/// Begins a transaction in which rows are written by a store of this epoch.
+pub(super) async fn begin(link: &mut Link, turn: Turn, epoch: u64) -> Result<(), PostgresError> {
+    // What is checked at the end would blame a row after all of them were taken.
+    link.run(turn.lock()).await?;
+    link.run("SET CONSTRAINTS ALL IMMEDIATE").await?;
+    let (connection, limit) = link.parts();
+    // Shared: whoever writes a later epoch into it waits for us, and we see it after.
+    let theirs = sqlx::query_scalar::<_, i64>("SELECT epoch FROM counterd_database FOR SHARE");
+    let theirs = within(limit, theirs.fetch_optional(connection)).await?;
+    let Some(theirs) = theirs else {
+        return Err(PostgresError::Lost("the database was emptied".to_owned()));
+    };
+    let theirs = u64::try_from(theirs).unwrap_or(0);
+    if theirs > epoch {
+        return Err(PostgresError::LaterEpoch {
+            ours: epoch,
+            theirs,
+        });
+    }
+    Ok(())
+}
+
+/// Says that everything up to that day is there.
+pub(super) async fn put_through(link: &mut Link, through: Day) -> Result<(), PostgresError> {
+    let (connection, limit) = link.parts();
+    let put = sqlx::query("UPDATE counterd_database SET exported_through = $1");
+    let put = put.bind(date(through));
+    within(limit, put.execute(connection)).await?;
+    Ok(())
+}
+
+fn day(date: NaiveDate) -> Day {
+    let days = i64::from(date.num_days_from_ce()) - 719_163;
+    Day::clamped(days)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_come_back_as_the_same_days() {
+        for text in ["1969-12-31", "2026-11-24", "0001-01-01", "9999-12-31"] {
+            let ours: Day = text.parse().unwrap();
+            assert_eq!(day(date(ours)), ours);
+        }
+    }
+}

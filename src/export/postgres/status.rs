@@ -1,0 +1,116 @@
+//! How the export stands, for `/readyz?verbose` and `/metrics`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+
+use crate::counter::Revision;
+use crate::metrics::Metrics;
+
+/// How the export stands. Shared between the exporter and who asks; reading it waits for no database.
+pub struct ExportStatus {
+    seen: Mutex<Seen>,
+    metrics: Arc<Metrics>,
+}
+
+struct Seen {
+    up: bool,
+    error: Option<String>,
+    /// Everything up to this revision is in the database.
+    revision: Revision,
+    /// When the last complete round began.
+    complete: Instant,
+    days_waiting: u64,
+    set_aside: u64,
+}
+
+/// The standing of the export at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExportReport {
+    /// Whether the last attempt went well.
+    pub up: bool,
+    /// Why it did not.
+    pub error: Option<String>,
+    /// Changes that the database does not have yet.
+    pub revisions: u64,
+    /// For how long the database has not had everything, in seconds; 0 when it has.
+    pub seconds: f64,
+    /// Closed days that are not there yet.
+    pub days_waiting: u64,
+    /// Rows of closed days that were set aside.
+    pub set_aside: u64,
+}
+
+impl ExportStatus {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+        let seen = Seen {
+            up: false,
+            error: None,
+            revision: 0,
+            complete: Instant::now(),
+            days_waiting: 0,
+            set_aside: 0,
+        };
+        Self {
+            seen: Mutex::new(seen),
+            metrics,
+        }
+    }
+
+    /// The metrics in which what was written is counted.
+    pub(super) fn metrics(&self) -> &crate::metrics::ExportMetrics {
+        &self.metrics.export
+    }
+
+    /// All values up to that revision are there, as looked at since `begun`.
+    pub(super) fn values_are_there(&self, revision: Revision, begun: Instant) {
+        let mut seen = self.seen.lock();
+        seen.revision = revision;
+        seen.complete = begun;
+    }
+
+    pub(super) fn days_wait(&self, days: u64) {
+        self.seen.lock().days_waiting = days;
+    }
+
+    pub(super) fn rows_are_set_aside(&self, rows: u64) {
+        self.seen.lock().set_aside = rows;
+    }
+
+    /// A round went well; says whether the one before did not.
+    pub(super) fn is_up(&self) -> bool {
+        let mut seen = self.seen.lock();
+        let was_down = seen.error.take().is_some();
+        seen.up = true;
+        was_down
+    }
+
+    /// A round failed; says whether it failed for another reason before, or not at all.
+    pub(super) fn is_down(&self, error: &str) -> bool {
+        self.metrics.export.errors.inc();
+        let mut seen = self.seen.lock();
+        seen.up = false;
+        let known = seen.error.as_deref() == Some(error);
+        seen.error = Some(error.to_owned());
+        !known
+    }
+
+    /// The standing now, when the store is at `revision`.
+    pub fn report(&self, revision: Revision) -> ExportReport {
+        let seen = self.seen.lock();
+        let revisions = revision.saturating_sub(seen.revision);
+        ExportReport {
+            up: seen.up,
+            error: seen.error.clone(),
+            revisions,
+            seconds: if revisions == 0 && seen.up {
+                0.0
+            } else {
+                seen.complete.elapsed().as_secs_f64()
+            },
+            days_waiting: seen.days_waiting,
+            set_aside: seen.set_aside,
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The users of a day on their way into a table of their own: PostgreSQL's binary COPY, in pieces.
+
+use std::future::Future;
+
+use xxhash_rust::xxh3::Xxh3;
+
+use super::connect::Link;
+use super::{PostgresError, connect};
+use crate::calendar::Day;
+use crate::counter::CounterName;
+use crate::export::UserPages;
+use crate::storage::Reader;
+
+/// 2000-01-01, from which PostgreSQL counts days, in days since 1970.
+const POSTGRES_DAY_0: i32 = 10_957;
+
+/// Signature, flags, length of the header's extension.
+const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+const TRAILER: [u8; 2] = (-1i16).to_be_bytes();
+
+/// Users in their order, told apart by their number and a digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Crowd {
+    /// How many.
+    pub(super) count: u64,
+    /// Of all ids in order.
+    pub(super) digest: [u8; 16],
+}
+
+#[derive(Default)]
+pub(super) struct CrowdCount {
+    count: u64,
+    digest: Xxh3,
+}
+
+impl CrowdCount {
+    pub(super) fn add(&mut self, user: &str) {
+        self.count += 1;
+        self.digest.update(&(user.len() as u64).to_be_bytes());
+        self.digest.update(user.as_bytes());
+    }
+
+    pub(super) fn finish(&self) -> Crowd {
+        Crowd {
+            count: self.count,
+            digest: self.digest.digest128().to_be_bytes(),
+        }
+    }
+}
+
+/// The users as they lie in the store, without writing them anywhere.
+pub(super) async fn counted(mut users: UserPages, reader: &Reader) -> Result<Crowd, PostgresError> {
+    let mut crowd = CrowdCount::default();
+    while let Some(page) = users.next(reader)? {
+        page.iter().for_each(|user| crowd.add(user));
+        // Between pages, so that the end of the server need not wait for the last.
+        tokio::task::yield_now().await;
+    }
+    Ok(crowd.finish())
+}
+
+/// Writes the users into `counter_history_users`, within the caller's transaction. The statement as a
+/// whole may take as long as it needs; each piece has the limit of a statement.
+pub(super) async fn copy(
+    link: &mut Link,
+    name: &CounterName,
+    day: Day,
+    mut users: UserPages,
+    reader: &Reader,
+) -> Result<Crowd, PostgresError> {
+    link.run("SET LOCAL statement_timeout = 0").await?;
+    let (connection, limit) = link.parts();
+    let statement =
+        "COPY counter_history_users (counter_name, date, user_id) FROM STDIN (FORMAT binary)";
+    let mut copy = connect::within(limit, connection.copy_in_raw(statement)).await?;
+    let mut crowd = CrowdCount::default();
+    let mut piece = HEADER.to_vec();
+    while let Some(page) = users.next(reader)? {
+        for user in page {
+            crowd.add(&user);
+            push_row(&mut piece, name, day, &user);
+        }
+        within(limit, copy.send(&piece[..])).await?;
+        piece.clear();
+    }
+    piece.extend_from_slice(&TRAILER);
+    within(limit, copy.send(&piece[..])).await?;
+    within(limit, copy.finish()).await?;
+    link.run("SET LOCAL statement_timeout TO DEFAULT").await?;
+    Ok(crowd.finish())
+}
+
+async fn within<T>(
+    limit: std::time::Duration,
+    step: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<(), PostgresError> {
+    connect::within(limit, step).await.map(drop)
+}
+
+fn push_row(piece: &mut Vec<u8>, name: &CounterName, day: Day, user: &str) {
+    piece.extend_from_slice(&3i16.to_be_bytes());
+    push_field(piece, name.as_str().as_bytes());
+    let days = day.days() - POSTGRES_DAY_0;
+    push_field(piece, &days.to_be_bytes());
+    push_field(piece, user.as_bytes());
+}
+
+fn push_field(piece: &mut Vec<u8>, bytes: &[u8]) {
+    // Names and ids are far shorter than 2 GiB.
+    let length = i32::try_from(bytes.len()).unwrap_or(i32::MAX);
+    piece.extend_from_slice(&length.to_be_bytes());
+    piece.extend_from_slice(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_these_bytes() {
+        let mut piece = Vec::new();
+        let day = "2000-01-03".parse().unwrap();
+        push_row(&mut piece, &CounterName::parse("ab").unwrap(), day, "u");
+        assert_eq!(piece, b"\0\x03\0\0\0\x02ab\0\0\0\x04\0\0\0\x02\0\0\0\x01u");
+        assert_eq!(HEADER.len(), 19);
+    }
+
+    #[test]
+    fn crowds_differ_by_every_id_and_its_bounds() {
+        let crowd = |users: &[&str]| {
+            let mut crowd = CrowdCount::default();
+            users.iter().for_each(|user| crowd.add(user));
+            crowd.finish()
+        };
+        assert_eq!(crowd(&["a", "b"]), crowd(&["a", "b"]));
+        assert_ne!(crowd(&["ab", "c"]), crowd(&["a", "bc"]));
+        assert_ne!(crowd(&["a"]).digest, crowd(&["b"]).digest);
+    }
+}

@@ -1,0 +1,289 @@
+//! Current values: what readers see, into the table `counters`.
+//!
+//! A row is written when its counter changed, or its day ended, since it was written last. What was
+//! written is told by the database itself: each row has the (epoch, revision, period) of its value
+//! beside it, and only a later one replaces it.
+
+use std::time::Instant;
+
+use chrono::{DateTime, NaiveDate, NaiveDateTime};
+
+use super::PostgresError;
+use super::connect::{Link, within};
+use super::standing::{Turn, begin};
+use super::status::ExportStatus;
+use crate::calendar::{Calendar, Day};
+use crate::counter::{Millis, Revision};
+use crate::current_day::CurrentDay;
+use crate::seeded::bug;
+use crate::writer::{Presence, Reading, Table};
+
+/// Counters looked at in one page of the table.
+const COUNTERS_AT_ONCE: usize = 1000;
+
+/// Rows in one statement.
+const ROWS_AT_ONCE: usize = 2000;
+
+/// Known rows are updated and only new ones inserted: an upsert would take a number of the column
+/// `id` each time. A row is left alone when what it holds is as late.
+const WRITE: &str = "
+WITH new AS (
+  SELECT * FROM UNNEST($1::text[], $2::bigint[], $3::timestamp[], $4::bigint[], $5::date[])
+    AS n(name, value, at, revision, period)
+), old AS (
+  SELECT n.*, c.id, g.counter_name AS guard, g.epoch,
+    g.counter_name IS NULL
+      OR (g.epoch, g.revision, COALESCE(g.period, '-infinity'))
+       < ($6, n.revision, COALESCE(n.period, '-infinity')) AS later,
+    (g.epoch, g.revision, COALESCE(g.period, '-infinity'))
+      = ($6, n.revision, COALESCE(n.period, '-infinity')) AS same
+  FROM new n
+  LEFT JOIN counters c ON c.name = n.name
+  LEFT JOIN counterd_counters g ON g.counter_name = n.name
+), updated AS (
+  UPDATE counters c SET current_value = o.value, updated_at = o.at
+  FROM old o WHERE c.id = o.id AND o.later RETURNING 1
+), inserted AS (
+  INSERT INTO counters (name, current_value, created_at, updated_at)
+  SELECT o.name, o.value, now() AT TIME ZONE 'UTC', o.at
+  FROM old o WHERE o.id IS NULL AND (o.later OR o.same) ORDER BY o.name RETURNING 1
+), moved AS (
+  UPDATE counterd_counters g SET epoch = $6, revision = o.revision, period = o.period
+  FROM old o WHERE g.counter_name = o.guard AND o.later
+), begun AS (
+  INSERT INTO counterd_counters (counter_name, epoch, revision, period)
+  SELECT o.name, $6, o.revision, o.period FROM old o WHERE o.guard IS NULL
+)
+SELECT (SELECT count(*) FROM updated) + (SELECT count(*) FROM inserted),
+  COALESCE((SELECT max(o.epoch) FROM old o WHERE o.epoch > $6), 0)";
+
+/// Rows of one statement, column by column.
+#[derive(Clone, Debug, Default)]
+struct Rows {
+    names: Vec<String>,
+    values: Vec<i64>,
+    at: Vec<NaiveDateTime>,
+    revisions: Vec<i64>,
+    periods: Vec<Option<NaiveDate>>,
+}
+
+/// What is known to be in the database.
+#[derive(Default)]
+pub(super) struct Values {
+    /// Everything up to this revision, of this epoch, as of this day.
+    there: Option<(u64, Revision, Day)>,
+    /// Rows that the database refused; told once each.
+    refused: std::collections::BTreeSet<String>,
+}
+
+impl Values {
+    /// Forgets what is there: everything is compared again.
+    pub(super) fn forget(&mut self) {
+        self.there = None;
+    }
+
+    /// Writes what changed since the last time.
+    pub(super) async fn export(
+        &mut self,
+        link: &mut Link,
+        table: &Table,
+        day: &CurrentDay,
+        status: &ExportStatus,
+    ) -> Result<(), PostgresError> {
+        let begun = Instant::now();
+        // Before anything is read: what changes meanwhile is found the next time.
+        let (epoch, revision, today) = (table.epoch(), table.revision(), day.look().day);
+        let there = self.there.filter(|(known, _, _)| *known == epoch);
+        if there != Some((epoch, revision, today)) {
+            let mut rows = Rows::default();
+            let mut cursor: Option<String> = None;
+            loop {
+                let (page, more) = table.list("", cursor.as_deref(), COUNTERS_AT_ONCE);
+                cursor = page.last().map(|reading| reading.name.to_string());
+                let now = day.look().day;
+                for reading in &page {
+                    if changed(reading, now, there) {
+                        rows.push(reading, now, day.calendar());
+                    }
+                    if rows.names.len() >= ROWS_AT_ONCE {
+                        self.write(link, epoch, std::mem::take(&mut rows), status)
+                            .await?;
+                    }
+                }
+                if !more || cursor.is_none() {
+                    break;
+                }
+            }
+            self.write(link, epoch, rows, status).await?;
+            self.there = Some((epoch, revision, today));
+        }
+        status.values_are_there(revision, begun);
+        Ok(())
+    }
+
+    /// Writes the rows; those that the database refuses are left out and told of.
+    async fn write(
+        &mut self,
+        link: &mut Link,
+        epoch: u64,
+        rows: Rows,
+        status: &ExportStatus,
+    ) -> Result<(), PostgresError> {
+        let mut parts = vec![rows];
+        while let Some(rows) = parts.pop() {
+            if rows.names.is_empty() {
+                continue;
+            }
+            match transaction(link, epoch, &rows).await {
+                Ok(written) => {
+                    status.metrics().values.inc_by(written);
+                    for name in &rows.names {
+                        self.refused.remove(name);
+                    }
+                }
+                Err(error) if error.is_of_the_row() => {
+                    link.run("ROLLBACK").await?;
+                    match rows.halves() {
+                        Ok((first, second)) => parts.extend([second, first]),
+                        Err(single) => self.refuse(&single, &error, status),
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, rows: &Rows, error: &PostgresError, status: &ExportStatus) {
+        status.metrics().values_refused.inc();
+        for name in &rows.names {
+            if self.refused.len() < 1000 && self.refused.insert(name.clone()) {
+                tracing::error!(counter = %name, %error, "the current value of a counter is refused");
+            }
+        }
+    }
+}
+
+/// Whether the database may not have it.
+fn changed(reading: &Reading, today: Day, there: Option<(u64, Revision, Day)>) -> bool {
+    let readable = match reading.presence {
+        Presence::Live | Presence::Deleted { .. } | Presence::Expired { .. } => true,
+        Presence::Corrupt => false,
+    };
+    let later = there.is_none_or(|(_, revision, as_of)| {
+        let day_ended = as_of < today && reading.period_on(today).is_some();
+        reading.revision > revision || day_ended && reading.presence == Presence::Live
+    });
+    readable && later
+}
+
+impl Rows {
+    fn push(&mut self, reading: &Reading, today: Day, calendar: &Calendar) {
+        let (value, period, at) = match reading.presence {
+            Presence::Live | Presence::Corrupt => {
+                let period = reading.period_on(today);
+                let start = period.map_or(Millis::MIN, |day| calendar.start_of(day));
+                (
+                    reading.value_on(today),
+                    period,
+                    reading.changed_at.max(start),
+                )
+            }
+            // It stays with what it was at its end.
+            Presence::Deleted { final_value, at } | Presence::Expired { final_value, at } => {
+                (final_value, reading.period, at)
+            }
+        };
+        self.names.push(reading.name.to_string());
+        self.values.push(value);
+        self.at.push(timestamp(at));
+        self.revisions.push(number(reading.revision));
+        self.periods.push(period.map(date));
+    }
+
+    /// The rows in two parts; a single one as it is.
+    fn halves(mut self) -> Result<(Self, Self), Self> {
+        let half = self.names.len() / 2;
+        if half == 0 {
+            return Err(self);
+        }
+        let second = Self {
+            names: self.names.split_off(half),
+            values: self.values.split_off(half),
+            at: self.at.split_off(half),
+            revisions: self.revisions.split_off(half),
+            periods: self.periods.split_off(half),
+        };
+        Ok((self, second))
+    }
+}
+
+async fn transaction(link: &mut Link, epoch: u64, rows: &Rows) -> Result<u64, PostgresError> {
+    begin(link, Turn::Values, epoch).await?;
+    let (connection, limit) = link.parts();
+    let statement = if bug("export_takes_back") {
+        sqlx::AssertSqlSafe(WRITE.replace(" < (", " <> ("))
+    } else {
+        sqlx::AssertSqlSafe(WRITE.to_owned())
+    };
+    let write = sqlx::query_as::<_, (i64, i64)>(statement)
+        .bind(&rows.names)
+        .bind(&rows.values)
+        .bind(&rows.at)
+        .bind(&rows.revisions)
+        .bind(&rows.periods)
+        .bind(number(epoch));
+    let (written, theirs) = within(limit, write.fetch_one(connection)).await?;
+    if theirs > 0 {
+        return Err(PostgresError::LaterEpoch {
+            ours: epoch,
+            theirs: u64::try_from(theirs).unwrap_or(u64::MAX),
+        });
+    }
+    link.run("COMMIT").await?;
+    Ok(u64::try_from(written).unwrap_or(0))
+}
+
+/// A revision or an epoch as the database takes it; neither gets near the limit.
+pub(super) fn number(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A day as the database takes it.
+pub(super) fn date(day: Day) -> NaiveDate {
+    // 1970-01-01 is day 719,163 of the common era.
+    NaiveDate::from_num_days_from_ce_opt(day.days().saturating_add(719_163)).unwrap_or_default()
+}
+
+/// An instant as the database takes it: UTC, without saying so.
+fn timestamp(at: Millis) -> NaiveDateTime {
+    DateTime::from_timestamp_millis(at)
+        .unwrap_or_default()
+        .naive_utc()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_the_same_dates() {
+        for text in ["1970-01-01", "2026-11-24", "0001-01-01", "9999-12-31"] {
+            assert_eq!(date(text.parse().unwrap()).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn halves_lose_no_row() {
+        let rows = Rows {
+            names: vec!["a".into(), "b".into(), "c".into()],
+            values: vec![1, 2, 3],
+            at: vec![NaiveDateTime::default(); 3],
+            revisions: vec![1, 2, 3],
+            periods: vec![None; 3],
+        };
+        let (first, second) = rows.halves().unwrap();
+        assert_eq!((first.names.len(), second.names.len()), (1, 2));
+        assert_eq!((first.values, second.values), (vec![1], vec![2, 3]));
+    }
+}

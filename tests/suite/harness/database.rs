@@ -1,0 +1,259 @@
+//! A real PostgreSQL of the test's own: in a directory and at a port of its own, ended by its pid.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use super::{PATIENCE, eventually, free_port};
+
+/// The password of its superuser, which nothing may print.
+pub const PASSWORD: &str = "a-password-of-tests";
+
+/// A running database server; dropped, it is killed.
+pub struct Database {
+    home: tempfile::TempDir,
+    data: PathBuf,
+    bin: PathBuf,
+    port: u16,
+    child: Option<Child>,
+}
+
+impl Database {
+    /// Makes and starts one; none, and why, where there is no PostgreSQL.
+    pub fn new() -> Result<Self, String> {
+        let home = tempfile::tempdir().unwrap();
+        let data = home.path().join("data");
+        Self::within(home, data)
+    }
+
+    /// Keeps its data elsewhere, such as on a small disk.
+    pub fn within(home: tempfile::TempDir, data: PathBuf) -> Result<Self, String> {
+        let bin = binaries().ok_or("no PostgreSQL is installed")?;
+        let open = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(home.path(), open).unwrap();
+        std::fs::create_dir_all(&data).unwrap();
+        let password = home.path().join("password");
+        std::fs::write(&password, PASSWORD).unwrap();
+        let mut database = Self {
+            home,
+            data,
+            bin,
+            port: free_port(),
+            child: None,
+        };
+        database.give_away(&database.data)?;
+        database.give_away(&password)?;
+        let mut init = database.as_owner("initdb");
+        init.args(["-N", "-E", "UTF8", "--locale=C.UTF-8", "-U", "postgres"])
+            .args(["-A", "scram-sha-256", "--pwfile"])
+            .arg(&password)
+            .arg("-D")
+            .arg(&database.data);
+        let done = init.output().map_err(|error| error.to_string())?;
+        if !done.status.success() {
+            return Err(String::from_utf8_lossy(&done.stderr).into_owned());
+        }
+        database.start();
+        Ok(database)
+    }
+
+    /// Who owns the data: not root, whom PostgreSQL does not serve.
+    fn give_away(&self, path: &Path) -> Result<(), String> {
+        if !is_root() {
+            return Ok(());
+        }
+        let done = Command::new("chown").arg("postgres").arg(path).status();
+        match done {
+            Ok(status) if status.success() => Ok(()),
+            other => Err(format!("chown postgres: {other:?}")),
+        }
+    }
+
+    fn as_owner(&self, program: &str) -> Command {
+        let program = self.bin.join(program);
+        if !is_root() {
+            return Command::new(program);
+        }
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--reuid=postgres", "--regid=postgres", "--clear-groups"])
+            .arg(program);
+        command
+    }
+
+    /// Starts it again after it was stopped or killed.
+    pub fn start(&mut self) {
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.home.path().join("log"))
+            .unwrap();
+        let mut command = self.as_owner("postgres");
+        command
+            .arg("-D")
+            .arg(&self.data)
+            .args(["-p", &self.port.to_string()])
+            .args(["-c", "listen_addresses=127.0.0.1"])
+            .args(["-c", "unix_socket_directories="])
+            .args(["-c", "fsync=off", "-c", "shared_buffers=64MB"])
+            .args(["-c", "max_wal_size=256MB", "-c", "timezone=Asia/Tokyo"])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
+        self.child = Some(command.spawn().unwrap());
+        eventually("PostgreSQL is ready", PATIENCE, || {
+            self.try_sql("SELECT 1").ok()
+        });
+    }
+
+    /// Kills it as a crash would: SIGQUIT is its immediate shutdown, all processes at once.
+    pub fn crash(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            signal(child.id(), libc::SIGQUIT);
+            child.wait().unwrap();
+        }
+    }
+
+    /// Stops all its processes where they are.
+    pub fn pause(&self) {
+        for pid in self.processes() {
+            signal(pid, libc::SIGSTOP);
+        }
+    }
+
+    /// Lets them go on.
+    pub fn resume(&self) {
+        for pid in self.processes() {
+            signal(pid, libc::SIGCONT);
+        }
+    }
+
+    /// The server and the processes that serve its connections.
+    fn processes(&self) -> Vec<u32> {
+        let Some(server) = self.child.as_ref().map(Child::id) else {
+            return Vec::new();
+        };
+        let mut found = vec![server];
+        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+            let Some(pid) = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok())
+            else {
+                continue;
+            };
+            let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+            let parent = stat
+                .rsplit_once(')')
+                .and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
+            if parent == Some(server) {
+                found.push(pid);
+            }
+        }
+        found
+    }
+
+    /// The URL of a database of it.
+    pub fn url(&self) -> String {
+        self.url_as("postgres", PASSWORD, "postgres")
+    }
+
+    pub fn url_as(&self, user: &str, password: &str, database: &str) -> String {
+        format!(
+            "postgres://{user}:{password}@127.0.0.1:{}/{database}",
+            self.port
+        )
+    }
+
+    /// What a statement prints: a line a row, `|` between columns.
+    #[track_caller]
+    pub fn sql(&self, statement: &str) -> String {
+        self.try_sql(statement)
+            .unwrap_or_else(|error| panic!("{statement}: {error}"))
+    }
+
+    pub fn try_sql(&self, statement: &str) -> Result<String, String> {
+        self.sql_at(&self.url(), statement)
+    }
+
+    pub fn sql_at(&self, url: &str, statement: &str) -> Result<String, String> {
+        let ran = Command::new(self.bin.join("psql"))
+            .args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-c"])
+            .arg(statement)
+            .arg(url)
+            .env("PGCONNECT_TIMEOUT", "5")
+            .output()
+            .unwrap();
+        if ran.status.success() {
+            Ok(String::from_utf8(ran.stdout).unwrap().trim_end().to_owned())
+        } else {
+            Err(String::from_utf8_lossy(&ran.stderr).into_owned())
+        }
+    }
+
+    /// What psql shows to people.
+    pub fn shown(&self, statement: &str) -> String {
+        let ran = Command::new(self.bin.join("psql"))
+            .args([
+                "-X",
+                "-q",
+                "-P",
+                "footer=off",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-c",
+            ])
+            .arg(statement)
+            .arg(self.url())
+            .output()
+            .unwrap();
+        let errors = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success(), "{statement}: {errors}");
+        String::from_utf8(ran.stdout).unwrap()
+    }
+
+    /// The first column of the first row, as a number.
+    #[track_caller]
+    pub fn number(&self, statement: &str) -> i64 {
+        let text = self.sql(statement);
+        text.parse()
+            .unwrap_or_else(|_| panic!("{statement}: {text:?}"))
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        self.resume();
+        self.crash();
+        if std::thread::panicking() {
+            let log = std::fs::read(self.home.path().join("log")).unwrap_or_default();
+            let log = String::from_utf8_lossy(&log).into_owned();
+            let from = log.len().saturating_sub(3000);
+            eprintln!("PostgreSQL's log:\n{}", log.get(from..).unwrap_or(&log));
+        }
+    }
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn signal(pid: u32, signal: i32) {
+    // SAFETY: kill(2) takes no pointer; the process is ours, or it is gone, which is no harm.
+    unsafe { libc::kill(i32::try_from(pid).unwrap(), signal) };
+}
+
+/// The directory of the newest PostgreSQL from 15 on.
+fn binaries() -> Option<PathBuf> {
+    let mut versions: Vec<(u32, PathBuf)> = std::fs::read_dir("/usr/lib/postgresql")
+        .ok()?
+        .flatten()
+        .filter_map(|entry| {
+            let version = entry.file_name().to_str()?.parse().ok()?;
+            let bin = entry.path().join("bin");
+            (version >= 15 && bin.join("initdb").exists()).then_some((version, bin))
+        })
+        .collect();
+    versions.sort();
+    versions.pop().map(|(_, bin)| bin)
+}

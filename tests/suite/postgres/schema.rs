@@ -1,0 +1,128 @@
+//! The tables, and two that make them at once.
+
+use crate::harness::{Database, at_once};
+
+use super::database;
+use super::house::{House, NOON, options};
+
+/// Name, type, whether it may be NULL, default, of each column, as the catalogue tells them.
+fn columns(database: &Database, table: &str) -> String {
+    database.sql(&format!(
+        "SELECT a.attname, format_type(a.atttypid, a.atttypmod), NOT a.attnotnull,
+           COALESCE(pg_get_expr(d.adbin, d.adrelid), '')
+         FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+         WHERE a.attrelid = '{table}'::regclass AND a.attnum > 0 AND NOT a.attisdropped
+         ORDER BY a.attnum"
+    ))
+}
+
+fn constraints(database: &Database, table: &str) -> String {
+    database.sql(&format!(
+        "SELECT pg_get_constraintdef(oid) FROM pg_constraint
+         WHERE conrelid = '{table}'::regclass ORDER BY contype, 1"
+    ))
+}
+
+#[test]
+fn the_two_tables_are_column_for_column_those_of_the_contract() {
+    let Some(database) = database("the_two_tables_are_column_for_column_those_of_the_contract")
+    else {
+        return;
+    };
+    let home = tempfile::tempdir().unwrap();
+    let house = House::open(home.path(), NOON);
+    house.exporter(options(&database)).catch_up().unwrap();
+    assert_eq!(
+        columns(&database, "counters"),
+        "id|integer|f|nextval('counters_id_seq'::regclass)\n\
+         name|character varying(100)|f|\n\
+         current_value|bigint|t|0\n\
+         created_at|timestamp without time zone|t|now()\n\
+         updated_at|timestamp without time zone|t|now()"
+    );
+    assert_eq!(
+        constraints(&database, "counters"),
+        "PRIMARY KEY (id)\nUNIQUE (name)"
+    );
+    assert_eq!(
+        columns(&database, "counter_history"),
+        "id|integer|f|nextval('counter_history_id_seq'::regclass)\n\
+         counter_name|character varying(100)|f|\n\
+         date|date|f|\n\
+         final_value|bigint|f|\n\
+         unique_users|text[]|t|\n\
+         metadata|jsonb|t|\n\
+         created_at|timestamp without time zone|t|now()"
+    );
+    assert_eq!(
+        constraints(&database, "counter_history"),
+        "PRIMARY KEY (id)\nUNIQUE (counter_name, date)"
+    );
+    assert_eq!(
+        constraints(&database, "counter_history_users"),
+        "PRIMARY KEY (counter_name, date, user_id)"
+    );
+    house.stop();
+}
+
+#[test]
+fn several_that_start_at_the_same_moment_make_one_schema() {
+    let Some(database) = database("several_that_start_at_the_same_moment_make_one_schema") else {
+        return;
+    };
+    let homes: Vec<_> = (0..4).map(|_| tempfile::tempdir().unwrap()).collect();
+    let outcomes = at_once(homes.len(), |number| {
+        let house = House::open(homes[number].path(), NOON);
+        let name = format!("of-{number}");
+        house.up(&name, 1);
+        let done = house.exporter(options(&database)).catch_up();
+        house.stop();
+        done.map_err(|error| error.to_string())
+    });
+    for outcome in outcomes {
+        outcome.unwrap();
+    }
+    assert_eq!(
+        database.number("SELECT count(*) FROM counterd_migrations"),
+        2
+    );
+    assert_eq!(database.number("SELECT count(*) FROM counterd_database"), 1);
+    assert_eq!(
+        database.number("SELECT count(*) FROM counters WHERE name LIKE 'of-%'"),
+        4
+    );
+}
+
+#[test]
+fn a_schema_of_a_later_version_is_left_alone() {
+    let Some(database) = database("a_schema_of_a_later_version_is_left_alone") else {
+        return;
+    };
+    let home = tempfile::tempdir().unwrap();
+    let house = House::open(home.path(), NOON);
+    house.up("games", 1);
+    let mut exporter = house.exporter(options(&database));
+    exporter.catch_up().unwrap();
+    database.sql(
+        "INSERT INTO counterd_migrations (version, description, success, checksum, execution_time)
+         VALUES (99, 'later', true, '', 0)",
+    );
+    house.up("games", 1);
+    let mut later = house.exporter(options(&database));
+    let error = later.catch_up().unwrap_err().to_string();
+    assert!(
+        error.contains("migration 99") && error.contains("upgrade"),
+        "{error}"
+    );
+    assert_eq!(
+        database.number("SELECT current_value FROM counters WHERE name = 'games'"),
+        1
+    );
+    database.sql("DELETE FROM counterd_migrations WHERE version = 99");
+    later.catch_up().unwrap();
+    assert_eq!(
+        database.number("SELECT current_value FROM counters WHERE name = 'games'"),
+        2
+    );
+    house.stop();
+}
