@@ -163,10 +163,15 @@ pub enum Told {
         /// Users that were written with them.
         users: u64,
     },
-    /// The rows that were set aside, oldest first.
+    /// A part of the answer: rows that were set aside, oldest first. More follows.
     SetAside {
         /// Each with its reason.
         rows: Vec<RowAside>,
+    },
+    /// Everything was told.
+    Listed {
+        /// How many rows.
+        rows: u64,
     },
     /// It was not done.
     Refused {
@@ -193,7 +198,7 @@ impl Told {
     /// Whether more follows.
     pub fn is_part(&self) -> bool {
         match self {
-            Self::Progress { .. } | Self::Text { .. } => true,
+            Self::Progress { .. } | Self::Text { .. } | Self::SetAside { .. } => true,
             Self::Mode { .. }
             | Self::Corrupt { .. }
             | Self::Repaired { .. }
@@ -202,7 +207,7 @@ impl Told {
             | Self::Inspected { .. }
             | Self::Compacted { .. }
             | Self::ExportedDays { .. }
-            | Self::SetAside { .. }
+            | Self::Listed { .. }
             | Self::Refused { .. } => false,
         }
     }

@@ -286,10 +286,17 @@ fn into_postgres(
 
 /// Prints the rows that the database did not take.
 fn rejected(config: &Config, json: bool) -> Result<(), Failure> {
-    let rows = match carry_out(config, Ask::SetAside, &mut |_| Ok(()))? {
-        Told::SetAside { rows } => rows,
+    let mut rows = Vec::new();
+    let told = carry_out(config, Ask::SetAside, &mut |part| {
+        if let Told::SetAside { rows: some } = part {
+            rows.extend(some);
+        }
+        Ok(())
+    })?;
+    match told {
+        Told::Listed { .. } => {}
         other => return Err(unexpected(other)),
-    };
+    }
     if json {
         let rows = serde_json::to_string(&rows).context("the rows")?;
         return print(&format!("{rows}\n"));

@@ -24,6 +24,9 @@ use crate::writer::{
 /// How many bytes of a corrupt record are shown.
 const SHOWN_BYTES: usize = 256;
 
+/// How many rows are told in one line, which has its limit.
+const ROWS_TOLD_AT_ONCE: usize = 100;
+
 /// Where asks are answered: what of a running writer they need.
 #[derive(Clone)]
 pub struct Desk {
@@ -102,7 +105,7 @@ impl Desk {
                 Ok(selection) => return self.export_days(&selection, replace, tell),
                 Err(told) => told,
             },
-            Ask::SetAside => self.set_aside(),
+            Ask::SetAside => return self.set_aside(tell),
             Ask::Backup { dir, keep, verify } => return self.back_up(dir, keep, verify, tell),
             Ask::Inspect { count } => return self.inspect(count, tell),
             Ask::Compact => return self.compact(tell),
@@ -133,11 +136,11 @@ impl Desk {
                 "there is no database to export to: postgres.url is not set where the store is open",
             ));
         };
-        let exported = postgres.export(selection, replace, &mut |written| {
+        let exported = postgres.export(selection, replace, &mut |done, total| {
             tell(Told::Progress {
-                what: "rows".to_owned(),
-                done: written.rows(),
-                total: None,
+                what: "rows and users".to_owned(),
+                done,
+                total: Some(total),
             })
         });
         match exported {
@@ -160,20 +163,24 @@ impl Desk {
         }
     }
 
-    fn set_aside(&self) -> Told {
-        match self.reader.with(|tables| set_aside(tables, None)) {
-            Ok(rows) => {
-                let rows = rows.into_iter().map(|aside| RowAside {
-                    date: aside.day.to_string(),
-                    counter: aside.counter.to_string(),
-                    reason: aside.reason,
-                });
-                Told::SetAside {
-                    rows: rows.collect(),
-                }
-            }
-            Err(error) => refused(error),
+    fn set_aside(&self, tell: Tell<'_>) -> io::Result<Told> {
+        let rows = match self.reader.with(|tables| set_aside(tables, None)) {
+            Ok(rows) => rows,
+            Err(error) => return Ok(refused(error)),
+        };
+        for some in rows.chunks(ROWS_TOLD_AT_ONCE) {
+            let some = some.iter().map(|aside| RowAside {
+                date: aside.day.to_string(),
+                counter: aside.counter.to_string(),
+                reason: aside.reason.clone(),
+            });
+            tell(Told::SetAside {
+                rows: some.collect(),
+            })?;
         }
+        Ok(Told::Listed {
+            rows: rows.len() as u64,
+        })
     }
 
     fn export(

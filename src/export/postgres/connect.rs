@@ -48,7 +48,7 @@ const MIGRATIONS_TABLE: &str = "counterd_migrations";
 /// A connection to a database with our schema.
 pub(super) struct Link {
     connection: PgConnection,
-    limit: Duration,
+    timeout: Duration,
 }
 
 /// What a database holds of our schema.
@@ -86,7 +86,7 @@ impl Link {
         };
         let mut link = Self {
             connection,
-            limit: options.timeout + GRACE,
+            timeout: options.timeout,
         };
         let timeout = options.timeout.as_millis();
         let idle = (options.timeout + 2 * GRACE).as_millis();
@@ -103,13 +103,21 @@ impl Link {
     /// Runs statements of ours that hold no data.
     pub(super) async fn run(&mut self, sql: &str) -> Result<(), PostgresError> {
         let statements = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
-        within(self.limit, statements.execute(&mut self.connection)).await?;
+        let (connection, limit) = self.parts();
+        within(limit, statements.execute(connection)).await?;
         Ok(())
+    }
+
+    /// Lets statements take as long as they need, or not any more, until the end of the transaction.
+    pub(super) async fn be_patient(&mut self, patient: bool) -> Result<(), PostgresError> {
+        let timeout = if patient { 0 } else { self.timeout.as_millis() };
+        self.run(&format!("SET LOCAL statement_timeout = {timeout}"))
+            .await
     }
 
     /// The connection for one statement, and how long that may take.
     pub(super) fn parts(&mut self) -> (&mut PgConnection, Duration) {
-        (&mut self.connection, self.limit)
+        (&mut self.connection, self.timeout + GRACE)
     }
 
     /// Ends the connection in good manners, as far as that takes no time.

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::aside::{self, Aside, set_aside};
 use super::connect::{Link, runtime};
 use super::day::{self, DayRow, Fate, Guard, Place};
 use super::standing::{Turn, begin, look};
-use super::users::{self, Crowd};
+use super::users::{self, Crowd, Progress};
 use super::{PostgresError, PostgresOptions};
+use crate::calendar::Day;
 use crate::counter::{CounterName, Kind, Reset};
 use crate::current_day::CurrentDay;
 use crate::export::{Row, RowPages, Selection};
@@ -17,6 +19,9 @@ use crate::metrics::Metrics;
 use crate::storage::expiry::{Daily, Horizons};
 use crate::storage::{Batch, Reader};
 use crate::writer::{Chore, Intake, Mode, Running, Table};
+
+/// How often it is told how far work is, and looked whether anybody wants it still.
+const TELL_EVERY: Duration = Duration::from_millis(200);
 
 /// What became of rows of closed days.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,7 +79,8 @@ impl Days {
     }
 
     /// Writes the closed days of a selection; with `replace` also over rows that were written under
-    /// another epoch. `tell` is told how far it is after each step.
+    /// another epoch. `tell` is told now and then how many rows and users were looked at, and how many
+    /// there are; an error of it ends the work at once.
     ///
     /// # Errors
     /// When the database or the store cannot go on, or `tell` fails. What was written stays; doing it
@@ -83,35 +89,94 @@ impl Days {
         &self,
         selection: &Selection,
         replace: bool,
-        tell: &mut dyn FnMut(DaysWritten) -> std::io::Result<()>,
+        tell: &mut dyn FnMut(u64, u64) -> std::io::Result<()>,
     ) -> Result<DaysWritten, PostgresError> {
         let Some((first, last)) = kept_range(&self.reader, &self.horizons)? else {
             return Ok(DaysWritten::default());
         };
-        runtime()?.block_on(async {
-            let mut link = Link::open(&self.options).await?;
-            let epoch = self.table.epoch();
-            look(&mut link, epoch).await?;
-            let mut total = DaysWritten::default();
-            let mut day = selection.from.max(first);
-            while day <= selection.to.min(last) {
-                let guard = Guard {
-                    day,
-                    epoch,
-                    replace,
-                };
-                let mut work = DayWork::new(self, guard, selection.counter.clone())?;
-                while work.step(self, &mut link).await? {
-                    let mut so_far = total;
-                    so_far.add(work.written);
-                    tell(so_far)?;
+        let selection = Selection {
+            from: selection.from.max(first),
+            to: selection.to.min(last),
+            ..selection.clone()
+        };
+        let total = self.size(&selection)?;
+        let runtime = runtime()?;
+        let progress = Progress::default();
+        let done = runtime.block_on(async {
+            let mut work = std::pin::pin!(self.export_all(&selection, replace, &progress));
+            loop {
+                tokio::select! {
+                    done = &mut work => return done,
+                    () = tokio::time::sleep(TELL_EVERY) => {
+                        tell(progress.get().min(total), total)?;
+                    }
                 }
-                total.add(work.finish(self, None)?);
-                day = day.next();
             }
-            link.close().await;
-            Ok(total)
-        })
+        });
+        // A look-up of a name that hangs is not waited for.
+        runtime.shutdown_background();
+        done
+    }
+
+    async fn export_all(
+        &self,
+        selection: &Selection,
+        replace: bool,
+        progress: &Progress,
+    ) -> Result<DaysWritten, PostgresError> {
+        let mut link = Link::open(&self.options).await?;
+        let epoch = self.table.epoch();
+        look(&mut link, epoch).await?;
+        let mut total = DaysWritten::default();
+        let mut day = selection.from;
+        while day <= selection.to {
+            let guard = Guard {
+                day,
+                epoch,
+                replace,
+            };
+            let counter = selection.counter.clone();
+            let mut work = DayWork::new(self, guard, counter, progress.clone())?;
+            while work.step(self, &mut link).await? {}
+            total.add(work.finish(self, None)?);
+            day = day.next();
+        }
+        link.close().await;
+        Ok(total)
+    }
+
+    /// How many rows and users there are to be looked at.
+    fn size(&self, selection: &Selection) -> Result<u64, PostgresError> {
+        let mut pages = RowPages::new(selection.clone());
+        let mut size = 0;
+        while let Some(rows) = pages.next(&self.reader, self.day.calendar(), &self.horizons)? {
+            for row in rows {
+                let users = match (self.place(&row), &row.past.content) {
+                    (Place::Inline | Place::Table, Some(content)) => content.record.last,
+                    _ => 0,
+                };
+                size += 1 + u64::try_from(users).unwrap_or(0);
+            }
+        }
+        Ok(size)
+    }
+
+    /// Where the users of a row are, as far as that is known before they are counted.
+    fn place(&self, row: &Row) -> Place {
+        let Some(content) = &row.past.content else {
+            return Place::NoUsers;
+        };
+        match (content.kind, content.reset) {
+            (Kind::Gauge | Kind::Sum, _) => Place::NoUsers,
+            (Kind::Unique, Reset::Never) => Place::OfNoDay,
+            (Kind::Unique, Reset::Daily) if !self.options.export_users => Place::NotExported,
+            (Kind::Unique, Reset::Daily) if self.users_are_gone(row.past.day) => Place::NotKept,
+            (Kind::Unique, Reset::Daily) => Place::Table,
+        }
+    }
+
+    fn users_are_gone(&self, day: Day) -> bool {
+        day.days() < self.horizons.day(Daily::Dedup)
     }
 }
 
@@ -128,6 +193,7 @@ pub(super) struct DayWork {
     /// Rows that no longer are.
     taken: Vec<CounterName>,
     written: DaysWritten,
+    progress: Progress,
 }
 
 impl DayWork {
@@ -136,6 +202,7 @@ impl DayWork {
         days: &Days,
         guard: Guard,
         counter: Option<CounterName>,
+        progress: Progress,
     ) -> Result<Self, PostgresError> {
         let before = days
             .reader
@@ -153,6 +220,7 @@ impl DayWork {
             aside: Vec::new(),
             taken: Vec::new(),
             written: DaysWritten::default(),
+            progress,
         })
     }
 
@@ -172,9 +240,10 @@ impl DayWork {
             .pages
             .next(&days.reader, days.day.calendar(), &days.horizons)?;
         let Some(page) = page else { return Ok(false) };
+        self.progress.add(page.len());
         let mut rows = Vec::new();
         for row in page {
-            match self.place(days, &row) {
+            match days.place(&row) {
                 // Which of the two is known once they were counted.
                 Place::Inline | Place::Table => self.waiting.push_back(row),
                 place => match prepared(row, place) {
@@ -185,23 +254,6 @@ impl DayWork {
         }
         self.rows(link, rows).await?;
         Ok(true)
-    }
-
-    fn place(&self, days: &Days, row: &Row) -> Place {
-        let Some(content) = &row.past.content else {
-            return Place::NoUsers;
-        };
-        match (content.kind, content.reset) {
-            (Kind::Gauge | Kind::Sum, _) => Place::NoUsers,
-            (Kind::Unique, Reset::Never) => Place::OfNoDay,
-            (Kind::Unique, Reset::Daily) if !days.options.export_users => Place::NotExported,
-            (Kind::Unique, Reset::Daily) if self.users_are_gone(days) => Place::NotKept,
-            (Kind::Unique, Reset::Daily) => Place::Table,
-        }
-    }
-
-    fn users_are_gone(&self, days: &Days) -> bool {
-        self.guard.day.days() < days.horizons.day(Daily::Dedup)
     }
 
     /// Rows without users of their own, in one transaction. A statement that is refused is done again
@@ -270,6 +322,7 @@ impl DayWork {
                 let fates = day::write(link, &self.guard, rows, Some(&users)).await;
                 fates.map(|fates| {
                     let fate = fates.into_iter().next().map(|(_, fate)| fate);
+                    self.progress.add(users.len());
                     (fate.unwrap_or(Fate::Unchanged), users.len() as u64)
                 })
             }
@@ -280,7 +333,7 @@ impl DayWork {
             Err(error) if error.is_of_the_row() => (Err(error), 0),
             Err(error) => return Err(error),
         };
-        if self.users_are_gone(days) {
+        if days.users_are_gone(self.guard.day) {
             // They may have gone while they were read.
             link.run("ROLLBACK").await?;
             return match prepared_again(source) {
@@ -308,7 +361,9 @@ impl DayWork {
     ) -> Result<Option<Crowd>, PostgresError> {
         let there = day::there(link, self.guard.day, &row.name).await?;
         match row.users().filter(|_| there.row) {
-            Some(users) => users::counted(users, &days.reader).await.map(Some),
+            Some(users) => users::counted(users, &days.reader, &self.progress)
+                .await
+                .map(Some),
             None => Ok(None),
         }
     }
@@ -345,7 +400,7 @@ impl DayWork {
             return Ok((Fate::Unchanged, 0));
         };
         day::clear_users(link, day, &[row.name.as_str()]).await?;
-        let crowd = users::copy(link, &row.name, day, users, &days.reader).await?;
+        let crowd = users::copy(link, &row.name, day, users, &days.reader, &self.progress).await?;
         let fate = day::write_with_crowd(link, &self.guard, row, &crowd, true).await?;
         Ok((fate, crowd.count))
     }

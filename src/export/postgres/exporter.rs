@@ -14,6 +14,7 @@ use super::day::Guard;
 use super::days::{DayWork, Days};
 use super::standing::{Turn, begin, look, put_through};
 use super::status::ExportStatus;
+use super::users::Progress;
 use super::values::Values;
 use super::{PostgresError, PostgresOptions};
 use crate::calendar::Day;
@@ -93,6 +94,12 @@ impl Exporter {
                 let error = "the exporter's thread panicked; it works again after a restart";
                 status.is_down(error);
                 tracing::error!(error);
+            }
+            let runtime = Arc::clone(&self.runtime);
+            drop(self);
+            // A look-up of a name that hangs is not waited for.
+            if let Some(runtime) = Arc::into_inner(runtime) {
+                runtime.shutdown_background();
             }
         })?;
         Ok(ExporterThread { end, thread })
@@ -279,7 +286,7 @@ impl Exporter {
             epoch: self.days.table.epoch(),
             replace: false,
         };
-        let mut work = DayWork::new(&self.days, guard, None)?;
+        let mut work = DayWork::new(&self.days, guard, None, Progress::default())?;
         while work.step(&self.days, link).await? {
             if self.values_are_due() {
                 self.values(link).await?;

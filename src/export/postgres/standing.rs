@@ -21,8 +21,8 @@ impl Turn {
     /// The first number is `coun` in ASCII.
     const fn lock(self) -> &'static str {
         match self {
-            Self::Values => "BEGIN; SELECT pg_advisory_xact_lock(1668248942, 1)",
-            Self::Days => "BEGIN; SELECT pg_advisory_xact_lock(1668248942, 2)",
+            Self::Values => "SELECT pg_advisory_xact_lock(1668248942, 1)",
+            Self::Days => "SELECT pg_advisory_xact_lock(1668248942, 2)",
         }
     }
 }
@@ -89,8 +89,9 @@ pub(super) async fn look(link: &mut Link, epoch: u64) -> Result<Standing, Postgr
 /// Begins a transaction in which rows are written by a store of this epoch.
 pub(super) async fn begin(link: &mut Link, turn: Turn, epoch: u64) -> Result<(), PostgresError> {
     // What is checked at the end would blame a row after all of them were taken.
-    link.run(turn.lock()).await?;
-    link.run("SET CONSTRAINTS ALL IMMEDIATE").await?;
+    let lock = turn.lock();
+    link.run(&format!("BEGIN; SET CONSTRAINTS ALL IMMEDIATE; {lock}"))
+        .await?;
     let (connection, limit) = link.parts();
     // Shared: whoever writes a later epoch into it waits for us, and we see it after.
     let theirs = sqlx::query_scalar::<_, i64>("SELECT epoch FROM counterd_database FOR SHARE");

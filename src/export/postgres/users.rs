@@ -1,6 +1,8 @@
 //! The users of a day on their way into a table of their own: PostgreSQL's binary COPY, in pieces.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use xxhash_rust::xxh3::Xxh3;
 
@@ -17,6 +19,20 @@ const POSTGRES_DAY_0: i32 = 10_957;
 /// Signature, flags, length of the header's extension.
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const TRAILER: [u8; 2] = (-1i16).to_be_bytes();
+
+/// How far work has got, for somebody who looks at it from elsewhere: rows and users looked at.
+#[derive(Clone, Default)]
+pub(super) struct Progress(Arc<AtomicU64>);
+
+impl Progress {
+    pub(super) fn add(&self, more: usize) {
+        self.0.fetch_add(more as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 /// Users in their order, told apart by their number and a digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,10 +65,15 @@ impl CrowdCount {
 }
 
 /// The users as they lie in the store, without writing them anywhere.
-pub(super) async fn counted(mut users: UserPages, reader: &Reader) -> Result<Crowd, PostgresError> {
+pub(super) async fn counted(
+    mut users: UserPages,
+    reader: &Reader,
+    progress: &Progress,
+) -> Result<Crowd, PostgresError> {
     let mut crowd = CrowdCount::default();
     while let Some(page) = users.next(reader)? {
         page.iter().for_each(|user| crowd.add(user));
+        progress.add(page.len());
         // Between pages, so that the end of the server need not wait for the last.
         tokio::task::yield_now().await;
     }
@@ -67,8 +88,9 @@ pub(super) async fn copy(
     day: Day,
     mut users: UserPages,
     reader: &Reader,
+    progress: &Progress,
 ) -> Result<Crowd, PostgresError> {
-    link.run("SET LOCAL statement_timeout = 0").await?;
+    link.be_patient(true).await?;
     let (connection, limit) = link.parts();
     let statement =
         "COPY counter_history_users (counter_name, date, user_id) FROM STDIN (FORMAT binary)";
@@ -76,6 +98,7 @@ pub(super) async fn copy(
     let mut crowd = CrowdCount::default();
     let mut piece = HEADER.to_vec();
     while let Some(page) = users.next(reader)? {
+        progress.add(page.len());
         for user in page {
             crowd.add(&user);
             push_row(&mut piece, name, day, &user);
@@ -86,7 +109,7 @@ pub(super) async fn copy(
     piece.extend_from_slice(&TRAILER);
     within(limit, copy.send(&piece[..])).await?;
     within(limit, copy.finish()).await?;
-    link.run("SET LOCAL statement_timeout TO DEFAULT").await?;
+    link.be_patient(false).await?;
     Ok(crowd.finish())
 }
 

@@ -7,6 +7,7 @@
 use std::time::Instant;
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime};
+use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 use super::PostgresError;
 use super::connect::{Link, within};
@@ -222,9 +223,9 @@ async fn transaction(link: &mut Link, epoch: u64, rows: &Rows) -> Result<u64, Po
     begin(link, Turn::Values, epoch).await?;
     let (connection, limit) = link.parts();
     let statement = if bug("export_takes_back") {
-        sqlx::AssertSqlSafe(WRITE.replace(" < (", " <> ("))
+        AssertSqlSafe(WRITE.replace(" < (", " <> (")).into_sql_str()
     } else {
-        sqlx::AssertSqlSafe(WRITE.to_owned())
+        WRITE.into_sql_str()
     };
     let write = sqlx::query_as::<_, (i64, i64)>(statement)
         .bind(&rows.names)

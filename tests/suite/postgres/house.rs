@@ -114,7 +114,7 @@ impl House {
             include_open: false,
         };
         let days = self.days(options);
-        days.export(&selection, replace, &mut |_| Ok(()))
+        days.export(&selection, replace, &mut |_, _| Ok(()))
     }
 
     fn ask(&self, command: Command) -> Outcome {

@@ -9,6 +9,7 @@ mod faults;
 mod house;
 mod schema;
 mod server;
+mod soak;
 mod values;
 mod volume;
 

@@ -1,6 +1,7 @@
 //! The real binary beside a database: commands, pages, logs.
 
 use std::process::Output;
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 
@@ -8,6 +9,7 @@ use crate::harness::{Client, Database, PASSWORD, PATIENCE, Server, Setup, eventu
 use crate::midnight::ShiftedClock;
 
 use super::database;
+use super::house::{DAY, House, options};
 
 const HOUR: i64 = 3_600_000;
 
@@ -313,5 +315,94 @@ fn a_role_with_no_more_rights_than_it_needs_is_enough() {
             .is_err(),
         "personal data is not for reports"
     );
+    server.stop();
+}
+
+#[test]
+fn a_server_ends_at_once_though_its_database_is_stopped() {
+    let test = "a_server_ends_at_once_though_its_database_is_stopped";
+    let Some(database) = database(test) else {
+        return;
+    };
+    let home = tempfile::tempdir().unwrap();
+    let setup = setup(home.path(), &database).set("postgres.timeout", "1h");
+    let (setup, clock) = match ShiftedClock::for_server(setup, home.path()) {
+        Ok(done) => done,
+        Err(reason) => return skipped(test, &reason),
+    };
+    clock.set(MIDNIGHT - HOUR);
+    let server = setup.start();
+    let mut client = server.client();
+    client
+        .post("/api/v1/counter/total_games_played/increment", &json!({}))
+        .ok();
+    clock.set(MIDNIGHT + HOUR);
+    eventually("the day is there", PATIENCE, || {
+        let rows = database
+            .try_sql("SELECT count(*) FROM counter_history")
+            .ok()?;
+        (rows == "3").then_some(())
+    });
+    database.pause();
+    client
+        .post("/api/v1/counter/total_games_played/increment", &json!({}))
+        .ok();
+    let mut export = setup
+        .command("export")
+        .args(["--date", "yesterday"])
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    eventually("a command works", PATIENCE, || {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+        threads
+            .flatten()
+            .any(|task| {
+                std::fs::read_to_string(task.path().join("comm"))
+                    .is_ok_and(|name| name.trim() == "command")
+            })
+            .then_some(())
+    });
+    let begun = Instant::now();
+    server.stop();
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert_eq!(export.wait().unwrap().code(), Some(1), "it is told");
+    database.resume();
+}
+
+#[test]
+fn however_many_rows_are_set_aside_they_are_listed() {
+    let test = "however_many_rows_are_set_aside_they_are_listed";
+    let Some(database) = database(test) else {
+        return;
+    };
+    let home = tempfile::tempdir().unwrap();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let yesterday = i64::try_from(now.unwrap().as_millis()).unwrap() - DAY;
+    let house = House::open(&home.path().join("data"), yesterday);
+    let mut exporter = house.exporter(options(&database));
+    exporter.catch_up().unwrap();
+    database.sql(
+        "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS
+           $$BEGIN RAISE EXCEPTION '%', repeat('no ', 200); END$$;
+         CREATE TRIGGER no BEFORE INSERT ON counter_history FOR EACH ROW EXECUTE FUNCTION no()",
+    );
+    for number in 0..2600 {
+        house.up(&format!("c{number}"), 1);
+    }
+    house.next_day();
+    exporter.catch_up().unwrap();
+    drop(exporter);
+    house.stop();
+    let setup = setup(home.path(), &database);
+    let rejected = says(&run(&setup, "export", &["--rejected", "--json"]), 0);
+    assert!(rejected.len() > 1 << 20, "more than one line takes");
+    let rejected: Value = serde_json::from_str(&rejected).unwrap();
+    assert_eq!(rejected.as_array().unwrap().len(), 2604);
+    let server = setup.start();
+    let rejected = says(&run(&setup, "export", &["--rejected", "--json"]), 0);
+    let rejected: Value = serde_json::from_str(&rejected).unwrap();
+    assert_eq!(rejected.as_array().unwrap().len(), 2604);
     server.stop();
 }

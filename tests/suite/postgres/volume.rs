@@ -27,7 +27,7 @@ fn users() -> u64 {
 }
 
 #[test]
-#[ignore = "takes minutes: script/soak runs it"]
+#[ignore = "takes a minute: script/soak postgres runs it"]
 fn a_day_of_millions_of_users_is_copied_in_little_memory() {
     let test = "a_day_of_millions_of_users_is_copied_in_little_memory";
     let Some(database) = database(test) else {
