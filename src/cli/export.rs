@@ -1,7 +1,9 @@
 //! `export` and `history`: the past, to files and to people.
 
 use std::fs::File;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -317,6 +319,8 @@ fn rejected(config: &Config, json: bool) -> Result<(), Failure> {
 /// Where the text goes: whole or not at all, unless it is standard output.
 enum Output {
     Stdout,
+    /// What is no regular file (a device, a pipe) is written to as it is.
+    Direct(File),
     File {
         file: BufWriter<File>,
         unfinished: PathBuf,
@@ -329,24 +333,39 @@ impl Output {
         let Some(path) = path.filter(|path| *path != Path::new("-")) else {
             return Ok(Self::Stdout);
         };
+        let cannot = || format!("cannot write {}", path.display());
+        // A link stays one: what it leads to is written.
+        let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        if path.metadata().is_ok_and(|there| !there.is_file()) {
+            let file = File::options().write(true).open(path);
+            return Ok(Self::Direct(file.with_context(cannot)?));
+        }
         let mut name = path
             .file_name()
             .ok_or_else(|| anyhow!("{} is no file", path.display()))?
             .to_owned();
-        name.push(format!(".{}.unfinished", std::process::id()));
+        // No other run, a killed one in another container included, has this name.
+        let serial = RandomState::new().hash_one(std::process::id());
+        name.push(format!(".{serial:016x}.unfinished"));
         let unfinished = path.with_file_name(name);
-        let file = File::create_new(&unfinished)
+        // For its owner alone: it may hold user ids.
+        let file = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&unfinished)
             .with_context(|| format!("cannot write {}", unfinished.display()))?;
         Ok(Self::File {
             file: BufWriter::new(file),
             unfinished,
-            path: path.to_owned(),
+            path: path.clone(),
         })
     }
 
     fn write(&mut self, text: &str) -> io::Result<()> {
         match self {
             Self::Stdout => io::stdout().write_all(text.as_bytes()),
+            Self::Direct(file) => file.write_all(text.as_bytes()),
             Self::File { file, .. } => file.write_all(text.as_bytes()),
         }
     }
@@ -360,6 +379,7 @@ impl Output {
                     .context("cannot write standard output")?;
                 Ok("standard output".to_owned())
             }
+            Self::Direct(_) => Ok("the device or pipe".to_owned()),
             Self::File {
                 file,
                 unfinished,

@@ -14,7 +14,7 @@ use crate::current_day::CurrentDay;
 use crate::export::Selection;
 use crate::export::files::{self, Content, FileError, Form, Source, Written};
 use crate::export::postgres::{Days, DaysWritten, PostgresError, set_aside};
-use crate::lifecycle::kept_range;
+use crate::lifecycle::{closed_through, kept_range};
 use crate::storage::expiry::Horizons;
 use crate::storage::{Family, Reader, StorageOptions, keys};
 use crate::writer::{
@@ -122,7 +122,17 @@ impl Desk {
         let counter = counter.map(CounterName::parse).transpose();
         let counter = counter.map_err(refused)?;
         let today = self.day.look().day;
-        Selection::new(from, to, today, counter, include_open).map_err(refused)
+        let selection = Selection::new(from, to, today, counter, include_open).map_err(refused)?;
+        // A file without a day that was asked for would look like one of a day without records.
+        let closed = self.reader.with(closed_through).map_err(refused)?;
+        if !include_open && closed.is_none_or(|closed| closed < selection.to) {
+            return Err(refused(format!(
+                "{} is over, but not closed yet: try again in a moment (while writes are refused, \
+                 no day is closed: `counterd mode`)",
+                selection.to
+            )));
+        }
+        Ok(selection)
     }
 
     fn export_days(
@@ -209,10 +219,13 @@ impl Desk {
             })
         };
         match files::write(&source, selection, form, content, &mut put) {
+            Ok(Written { days: 0, .. }) if content == Content::Users => Ok(refused(
+                "there is no record of a counter that counts the users of a day (unique, daily)",
+            )),
             Ok(Written { days: 0, .. }) => Ok(self.nothing_kept(span)),
             Ok(Written { days, users }) => Ok(Told::Exported { days, users }),
             Err(FileError::Write(error)) => Err(error),
-            Err(error @ FileError::Read(_)) => Ok(refused(error)),
+            Err(error @ (FileError::Read(_) | FileError::UsersGone { .. })) => Ok(refused(error)),
         }
     }
 

@@ -5,9 +5,9 @@ use std::io;
 use serde::{Deserialize, Serialize};
 
 use super::rows::{Row, RowPages, Selection};
-use crate::calendar::Calendar;
+use crate::calendar::{Calendar, Day};
 use crate::lifecycle::DayView;
-use crate::storage::expiry::Horizons;
+use crate::storage::expiry::{Daily, Horizons};
 use crate::storage::{ReadError, Reader};
 
 /// The form of a file.
@@ -49,6 +49,15 @@ pub enum FileError {
     /// The store cannot be read now.
     #[error("cannot read the store: {0}")]
     Read(#[from] ReadError),
+    /// The user ids of a day are no longer kept.
+    #[error(
+        "the user ids of {day} are no longer kept (calendar.user_retention_days); its record is: \
+         leave out --users"
+    )]
+    UsersGone {
+        /// The day.
+        day: Day,
+    },
     /// What was written was not taken.
     #[error("cannot write: {0}")]
     Write(#[from] io::Error),
@@ -86,6 +95,11 @@ pub fn write(
                     let Some(mut users) = row.users() else {
                         continue;
                     };
+                    let day = row.past.day;
+                    let kept_from = || source.horizons.day(Daily::Dedup);
+                    if day.days() < kept_from() {
+                        return Err(FileError::UsersGone { day });
+                    }
                     while let Some(page) = users.next(source.reader)? {
                         written.users += page.len() as u64;
                         for user in page {
@@ -94,6 +108,10 @@ pub fn write(
                                 put(std::mem::take(&mut text), written)?;
                             }
                         }
+                    }
+                    // The horizon may have passed the day while it was read.
+                    if day.days() < kept_from() {
+                        return Err(FileError::UsersGone { day });
                     }
                 }
             }
@@ -132,7 +150,7 @@ const DAY_COLUMNS: [&str; 19] = [
 fn header(form: Form, content: Content) -> String {
     match (form, content) {
         (Form::Csv, Content::Days) => DAY_COLUMNS.join(",") + "\r\n",
-        (Form::Csv, Content::Users) => "date,counter,user_id\r\n".to_owned(),
+        (Form::Csv, Content::Users) => "date,counter,closed,user_id\r\n".to_owned(),
         (Form::Jsonl, Content::Days | Content::Users) => String::new(),
     }
 }
@@ -148,6 +166,7 @@ struct DayLine<'a> {
 struct UserLine<'a> {
     counter: &'a str,
     date: String,
+    closed: bool,
     user_id: &'a str,
 }
 
@@ -175,11 +194,14 @@ fn push_user(text: &mut String, form: Form, row: &Row, user: &str) -> io::Result
             &UserLine {
                 counter: row.name.as_str(),
                 date,
+                closed: row.past.closed,
                 user_id: user,
             },
         ),
         Form::Csv => {
-            push_csv(text, &[date.as_str(), row.name.as_str(), &harmless(user)]);
+            let closed = if row.past.closed { "true" } else { "false" };
+            let cells = [date.as_str(), row.name.as_str(), closed, &harmless(user)];
+            push_csv(text, &cells);
             Ok(())
         }
     }
@@ -210,7 +232,10 @@ fn push_csv(text: &mut String, cells: &[impl AsRef<str>]) {
 /// A text that no spreadsheet takes for a formula
 /// ([CSV injection](https://owasp.org/www-community/attacks/CSV_Injection)).
 fn harmless(text: &str) -> std::borrow::Cow<'_, str> {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r', '\'']) {
+    let formula =
+        |text: &str| text.starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠', '\t', '\r']);
+    // Some split cells at a semicolon, whatever the file says.
+    if formula(text) || text.starts_with('\'') || text.split(';').any(formula) {
         format!("'{text}").into()
     } else {
         text.into()

@@ -100,6 +100,14 @@ pub struct Row {
 }
 
 impl Row {
+    /// Whether its users belong to its days.
+    pub fn counts_users(&self) -> bool {
+        self.past
+            .content
+            .as_ref()
+            .is_some_and(|day| day.kind == Kind::Unique && day.reset == Reset::Daily)
+    }
+
     /// The users of the day as they lie in the store: of its last generation, so that they agree with
     /// the final value. None for a counter whose users belong to no day.
     pub fn users(&self) -> Option<UserPages> {

@@ -221,12 +221,29 @@ impl Archivist {
 
     /// Moves the horizons to where they may be; says whether one moved.
     fn move_horizons(&mut self, today: Day, closed: Day) -> Result<bool, Stop> {
-        let cursor = self.reader.with(ExportCursor::read)?;
-        let standing = Standing {
+        let mut noted = Batch::new();
+        let mut standing = Standing {
             today,
             closed,
-            exported: cursor.and_then(|cursor| cursor.through),
+            exported: None,
+            waited_ms: 0,
         };
+        if self.options.retention.exports {
+            let (exported, since, now) = self.reader.with(|tables| {
+                let exported = ExportCursor::read(tables)?.and_then(|cursor| cursor.through);
+                let since = progress::waits_since(tables, exported)?;
+                Ok((
+                    exported,
+                    since,
+                    stored(tables)?.map_or(0, |state| state.store_time),
+                ))
+            })?;
+            standing.exported = exported;
+            match since {
+                Some(since) => standing.waited_ms = now.saturating_sub(since),
+                None => progress::put_waits_since(&mut noted, exported, now),
+            }
+        }
         let retention = &self.options.retention;
         let moved: Vec<_> = retention
             .horizons(&standing)
@@ -234,16 +251,37 @@ impl Archivist {
             .filter(|&(daily, day)| day.days() > self.horizons.day(daily))
             .collect();
         if moved.is_empty() {
+            if !noted.is_empty() {
+                self.write(noted, Vec::new())?;
+            }
             return Ok(false);
         }
+        self.tell_given_up(&standing, &moved);
         ends_here("ends_before_horizon");
-        self.write(Batch::new(), moved.clone())?;
+        self.write(noted, moved.clone())?;
         ends_here("ends_after_horizon");
         // Whole files went with the horizon; what shares a file with days that stay goes now.
         for (daily, _) in moved {
             compact_ended(&self.reader, &self.horizons, daily)?;
         }
         Ok(true)
+    }
+
+    /// Tells of days that go though they were not exported.
+    fn tell_given_up(&self, standing: &Standing, moved: &[(Daily, Day)]) {
+        let first = standing.first_unexported();
+        for &(daily, horizon) in moved {
+            let asks = matches!(daily, Daily::Dedup | Daily::History);
+            if self.options.retention.exports && asks && horizon > first {
+                tracing::error!(
+                    family = daily.family().name(),
+                    exported = standing.exported.map(tracing::field::display),
+                    before = %horizon,
+                    "days that could not be exported for calendar.max_unexported_days are given up"
+                );
+                self.options.metrics.past.given_up();
+            }
+        }
     }
 
     fn write(&self, batch: Batch, horizons: Vec<(Daily, Day)>) -> Result<(), Stop> {
@@ -267,8 +305,11 @@ impl ArchivistThread {
 
 /// The highest day that is on disk: what lies below it does not change any more.
 fn today(tables: &Tables) -> Result<Option<Day>, ReadError> {
+    Ok(stored(tables)?.map(|state| state.highest_day))
+}
+
+/// Where the store stands.
+fn stored(tables: &Tables) -> Result<Option<State>, ReadError> {
     let bytes = tables.get(Family::Meta, State::KEY)?;
-    Ok(bytes
-        .and_then(|bytes| State::decode(&bytes).ok())
-        .map(|state| state.highest_day))
+    Ok(bytes.and_then(|bytes| State::decode(&bytes).ok()))
 }

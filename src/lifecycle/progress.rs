@@ -78,6 +78,31 @@ impl ExportCursor {
     }
 }
 
+/// Since when the next day waits to be exported.
+const WAITS_KEY: &[u8] = b"export|waits";
+
+/// Since when (in store time, milliseconds) the day after `exported` waits to be exported; none when
+/// that was not noted yet.
+pub(super) fn waits_since(
+    tables: &Tables,
+    exported: Option<Day>,
+) -> Result<Option<i64>, ReadError> {
+    let bytes = tables.get(Family::Meta, WAITS_KEY)?;
+    Ok(bytes.and_then(|bytes| {
+        let (day, since) = bytes.strip_prefix(&[VERSION])?.split_first_chunk()?;
+        let same = i32::from_be_bytes(*day) == exported.map_or(i32::MIN, Day::days);
+        let since = since.try_into().map(i64::from_be_bytes).ok()?;
+        same.then_some(since)
+    }))
+}
+
+/// Adds to a batch that the day after `exported` waits since then.
+pub(super) fn put_waits_since(batch: &mut Batch, exported: Option<Day>, since: i64) {
+    let day = exported.map_or(i32::MIN, Day::days);
+    let bytes = [&[VERSION][..], &day.to_be_bytes(), &since.to_be_bytes()].concat();
+    batch.put(Family::Meta, WAITS_KEY, &bytes);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

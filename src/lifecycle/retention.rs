@@ -27,6 +27,17 @@ pub(super) struct Standing {
     pub(super) closed: Day,
     /// All days up to this one are exported.
     pub(super) exported: Option<Day>,
+    /// For how long the next one has waited for it while the store was open, in milliseconds.
+    pub(super) waited_ms: i64,
+}
+
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+impl Standing {
+    /// The first day that is not exported.
+    pub(super) fn first_unexported(&self) -> Day {
+        self.exported.map_or(Day::MIN, Day::next)
+    }
 }
 
 impl Retention {
@@ -51,8 +62,12 @@ impl Retention {
         if !self.exports {
             return Day::MAX;
         }
+        let first = standing.first_unexported();
+        // Nights switched off do not count: the database could not have been asked.
+        if standing.waited_ms < i64::from(self.max_unexported_days) * DAY_MS {
+            return first;
+        }
         let given_up = i64::from(standing.today.days()) - i64::from(self.max_unexported_days);
-        let first = standing.exported.map_or(Day::MIN, Day::next);
         first.max(Day::clamped(given_up))
     }
 }
@@ -66,10 +81,20 @@ mod tests {
     }
 
     fn horizons(retention: Retention, closed: i32, exported: Option<i32>) -> [i32; 4] {
+        horizons_after(retention, closed, exported, 30)
+    }
+
+    fn horizons_after(
+        retention: Retention,
+        closed: i32,
+        exported: Option<i32>,
+        waited: i32,
+    ) -> [i32; 4] {
         let standing = Standing {
             today: day(20_000),
             closed: day(closed),
             exported: exported.map(day),
+            waited_ms: i64::from(waited) * DAY_MS,
         };
         retention.horizons(&standing).map(|(_, day)| day.days())
     }
@@ -109,6 +134,12 @@ mod tests {
         assert_eq!(dedup(Some(19_980)), 19_981);
         assert_eq!(dedup(Some(19_950)), 19_970);
         assert_eq!(dedup(None), 19_970);
+        let waited = |days| horizons_after(exporting, 19_999, Some(19_950), days)[1];
+        assert_eq!(
+            (waited(29), waited(30)),
+            (19_951, 19_970),
+            "an absence gives nothing up"
+        );
         let short = Retention {
             history_days: 7,
             ..exporting

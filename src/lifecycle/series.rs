@@ -75,10 +75,11 @@ pub fn series(
     let changes = Changes::read(tables, calendar, request, first, kept_from)?;
     let present = presence(tables, calendar, first, kept_from)?;
     let settled = request.changed_at < request.now - SETTLED_MS;
-    let sampled = changes
-        .last_sample
-        .is_some_and(|at| at + MINUTE_MS > request.changed_at);
-    if settled && request.changed_at >= first && !sampled {
+    let minute = request.changed_at.div_euclid(MINUTE_MS) * MINUTE_MS;
+    let sampled = changes.last_sample.is_some_and(|at| at >= minute);
+    // Where the next minute was noted, the value at the end of this one was too, if it is followed.
+    let noted = present.range(minute + MINUTE_MS..).next().is_some();
+    if settled && noted && request.changed_at >= first && !sampled {
         let points = spans(first, last, step).map(|at| Point { at, values: None });
         return Ok((points.collect(), false));
     }
@@ -162,9 +163,9 @@ impl Changes {
                 earliest.get_or_insert((at, day));
                 changes.last_sample = changes.last_sample.max(Some(at));
                 if at < first {
-                    changes.before = Some(value);
+                    changes.before = value;
                 } else {
-                    changes.within.push((at, Some(value)));
+                    changes.within.push((at, value));
                 }
             })?;
             if day >= request.today {
@@ -189,9 +190,8 @@ impl Changes {
         earliest: Option<(Millis, Day)>,
         first: Millis,
     ) -> Result<(), ReadError> {
-        let Some((at, day)) = earliest else {
-            return Ok(());
-        };
+        // Without a sample it may have come to be a moment ago.
+        let (at, day) = earliest.unwrap_or((request.now, request.today));
         let found = history::days_of(tables, calendar, &request.name, day, day)?;
         let Some(content) = found.into_iter().find_map(|past| past.content) else {
             return Ok(());
@@ -208,7 +208,11 @@ impl Changes {
                 self.within.retain(|&(at, _)| at >= minute);
             }
             // The day began with it, and it is older than its first sample.
-            None if self.before.is_none() && at >= first && request.reset == Reset::Never => {
+            None if self.before.is_none()
+                && earliest.is_some()
+                && at >= first
+                && request.reset == Reset::Never =>
+            {
                 self.before = Some(content.record.opening);
             }
             Some(_) | None => {}
@@ -244,7 +248,7 @@ fn earlier(
         day = day.previous();
         let mut last = None;
         samples(tables, &request.name, day, |_, value| last = Some(value))?;
-        if last.is_some() {
+        if let Some(last) = last {
             return Ok(last);
         }
     }
@@ -258,7 +262,7 @@ fn samples(
     tables: &Tables,
     name: &CounterName,
     day: Day,
-    mut visit: impl FnMut(Millis, i64),
+    mut visit: impl FnMut(Millis, Option<i64>),
 ) -> Result<(), ReadError> {
     let (start, end) = (
         keys::sample(day, name, 0),

@@ -451,3 +451,82 @@ fn a_daily_counter_falls_to_0_at_midnight_in_its_series() {
     );
     house.running.stop();
 }
+
+#[test]
+fn a_series_has_no_value_before_a_creation_and_after_a_deletion() {
+    let house = House::new();
+    house.pass(5 * MINUTE);
+    house.up("event", None);
+    house.up("event", None);
+    house.pass(MINUTE);
+    house.ask(Command::Delete {
+        counter: name("event"),
+    });
+    house.pass(MINUTE);
+    house.pass(MINUTE);
+    let daily = Definition {
+        reset: Reset::Daily,
+        ..Definition::default()
+    };
+    let request = Request {
+        command: Command::Define {
+            counter: name("event"),
+            definition: Box::new(daily),
+        },
+        key: None,
+        request_id: RequestId::Made(1),
+    };
+    house.running.intake.call(request).unwrap();
+    house.up("event", None);
+    house.pass(MINUTE);
+    assert_eq!(
+        points(&house, "event", 5 * MINUTE, MINUTE),
+        [
+            None,
+            Some((2, 2, 2)),
+            None,
+            None,
+            Some((1, 1, 1)),
+            Some((1, 1, 1))
+        ]
+    );
+    house.running.stop();
+}
+
+#[test]
+fn a_daily_counter_made_a_moment_ago_has_no_earlier_values() {
+    let house = House::new();
+    house.pass(5 * MINUTE);
+    let request = Request {
+        command: Command::Define {
+            counter: name("rounds"),
+            definition: Box::new(Definition {
+                reset: Reset::Daily,
+                ..Definition::default()
+            }),
+        },
+        key: None,
+        request_id: RequestId::Made(1),
+    };
+    house.running.intake.call(request).unwrap();
+    assert_eq!(
+        points(&house, "rounds", 2 * MINUTE, MINUTE),
+        [None, None, Some((0, 0, 0))]
+    );
+    house.running.stop();
+}
+
+#[test]
+fn a_followed_counter_stays_one_while_nothing_can_be_written() {
+    let house = House::new();
+    house.pass(MINUTE);
+    house.up("online", None);
+    house.running.mode.raise(crate::writer::Cause::Operator, 0);
+    house.clock.advance(5 * MINUTE);
+    assert_eq!(
+        points(&house, "online", MINUTE, MINUTE),
+        [None, Some((1, 1, 1))]
+    );
+    house.running.mode.clear(crate::writer::Cause::Operator);
+    house.running.stop();
+}

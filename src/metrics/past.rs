@@ -9,6 +9,7 @@ use prometheus_client::registry::Registry;
 pub struct PastMetrics {
     closed_day: Gauge,
     closed_records: Counter,
+    given_up: Counter,
 }
 
 impl PastMetrics {
@@ -16,6 +17,7 @@ impl PastMetrics {
         let metrics = Self {
             closed_day: Gauge::default(),
             closed_records: Counter::default(),
+            given_up: Counter::default(),
         };
         registry.register(
             "closed_day",
@@ -27,7 +29,17 @@ impl PastMetrics {
             "Day records that were moved into history",
             metrics.closed_records.clone(),
         );
+        registry.register(
+            "unexported_days_given_up",
+            "Times that days were let go which could not be exported for calendar.max_unexported_days",
+            metrics.given_up.clone(),
+        );
         metrics
+    }
+
+    /// Days that were not exported go.
+    pub fn given_up(&self) {
+        self.given_up.inc();
     }
 
     /// All days up to this one are closed.

@@ -25,7 +25,7 @@ pub(super) struct Minutes {
 /// What a group writes of the minutes.
 #[derive(Default)]
 pub(super) struct MinuteRecords {
-    pub(super) samples: Vec<(Index, Day, u32, i64)>,
+    pub(super) samples: Vec<(Index, Day, u32, Option<i64>)>,
     pub(super) present: Option<u32>,
 }
 
@@ -115,10 +115,16 @@ impl Minutes {
                 continue;
             };
             let revision = entry.state.revision;
-            if entry.sampled != Some(revision) && entry.state.life == Life::Live {
-                entry.sampled = Some(revision);
-                samples.push((index, day, ended, entry.state.value_on(day)));
+            if entry.sampled == Some(revision) {
+                continue;
             }
+            let value = match entry.state.life {
+                Life::Live => Some(entry.state.value_on(day)),
+                Life::Gone(_) => None,
+                Life::Absent | Life::Corrupt => continue,
+            };
+            entry.sampled = Some(revision);
+            samples.push((index, day, ended, value));
         }
         MinuteRecords {
             samples,
@@ -182,12 +188,12 @@ mod tests {
         assert!(minutes.passed(&mut ledger, Some(DAY), 59_999).is_empty());
         let first = minutes.passed(&mut ledger, Some(DAY), 60_000);
         assert_eq!(first.present, Some(1));
-        assert_eq!(first.samples, [(0, DAY, 0, 7)]);
+        assert_eq!(first.samples, [(0, DAY, 0, Some(7))]);
         let second = minutes.passed(&mut ledger, Some(DAY), 120_000);
         assert_eq!((second.present, second.samples.len()), (Some(2), 0));
         change(&mut ledger, 1, 3, 121_000);
         let third = minutes.passed(&mut ledger, Some(DAY), 400_000);
-        assert_eq!(third.samples, [(1, DAY, 2, 3)]);
+        assert_eq!(third.samples, [(1, DAY, 2, Some(3))]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::current_day::Look;
 use crate::storage::{DataDirLock, Expectation, Landed, Store};
 
 use super::Cause;
+use super::away::Away;
 use super::ledger::{Ledger, Life};
 use super::options::StartError;
 use super::run::{Writer, stored_state};
@@ -114,9 +115,18 @@ impl Writer {
         self.memory.restart(self.days.look().day.days(), bucket);
         match landed {
             Landed::Absent => {}
-            Landed::Present | Landed::NewEpoch => {
+            Landed::Present => {
                 // The group in flight has noted it.
                 self.away = None;
+                self.publish_all();
+            }
+            Landed::NewEpoch => {
+                // Nothing was counted in this history since its last group.
+                self.away = stored.map(|state| Away {
+                    day: state.highest_day,
+                    since: state.wall_ms,
+                    back_at_boot: self.clock.boot_ms(),
+                });
                 self.publish_all();
             }
         }

@@ -136,10 +136,10 @@ fn claim_files(setup: &Setup, home: &std::path::Path) {
         let users = std::fs::read_to_string(&file).unwrap();
         assert_eq!(
             users,
-            "date,counter,user_id\r\n\
-             2026-11-24,daily_active_users,'=2+3\r\n\
-             2026-11-24,daily_active_users,\"u,3\"\r\n\
-             2026-11-24,daily_active_users,u1\r\n"
+            "date,counter,closed,user_id\r\n\
+             2026-11-24,daily_active_users,true,'=2+3\r\n\
+             2026-11-24,daily_active_users,true,\"u,3\"\r\n\
+             2026-11-24,daily_active_users,true,u1\r\n"
         );
     }
     let lines = prints(

@@ -99,17 +99,18 @@ pub(super) struct Guard {
 /// have in common: $5 date, $6 epoch, $7 replace, $8 users in the row, $9 digest of users in the
 /// table, $10 whether those were just copied.
 ///
-/// Users that the store no longer has are kept where they are in a row of the same epoch.
+/// Users that the store no longer has are kept where they are, in a row of the same epoch or of the
+/// same final value.
 const WRITE: &str = "
 WITH new AS (
   SELECT n.name, n.final_value, n.metadata::jsonb AS metadata, n.not_kept
   FROM UNNEST($1::text[], $2::bigint[], $3::text[], $4::boolean[])
     AS n(name, final_value, metadata, not_kept)
 ), old AS (
-  SELECT n.*, h.id, g.epoch, COALESCE(n.not_kept AND g.epoch = $6, FALSE) AS keeps,
+  SELECT n.*, h.id, g.epoch, COALESCE(n.not_kept AND (g.epoch = $6 OR h.final_value = n.final_value), FALSE) AS keeps,
     h.metadata -> 'users' AS users_before,
     h.id IS NOT NULL AND h.final_value = n.final_value AND NOT $10 AND CASE
-      WHEN n.not_kept AND g.epoch = $6
+      WHEN n.not_kept
         THEN h.metadata - 'users' IS NOT DISTINCT FROM n.metadata - 'users'
       ELSE h.metadata IS NOT DISTINCT FROM n.metadata
         AND h.unique_users IS NOT DISTINCT FROM $8::text[]
@@ -135,7 +136,7 @@ WITH new AS (
   INSERT INTO counterd_days AS g (counter_name, date, epoch, users_digest)
   SELECT o.name, $5, $6, $9 FROM judged o WHERE NOT o.anothers AND (NOT o.same OR $7)
   ON CONFLICT (counter_name, date) DO UPDATE SET epoch = EXCLUDED.epoch, users_digest =
-    CASE WHEN g.epoch = EXCLUDED.epoch AND (SELECT bool_or(o.keeps) FROM judged o WHERE o.name = g.counter_name)
+    CASE WHEN (SELECT bool_or(o.keeps) FROM judged o WHERE o.name = g.counter_name)
       THEN g.users_digest ELSE EXCLUDED.users_digest END
 )
 SELECT o.name, o.same, o.anothers, o.epoch, o.keeps FROM judged o";
@@ -252,16 +253,21 @@ pub(super) async fn there(
     })
 }
 
+/// How long the removal of a day's users may take.
+const LONG_PATIENCE: std::time::Duration = std::time::Duration::from_secs(3600);
+
 /// Takes the users of these counters out of the table.
 pub(super) async fn clear_users(
     link: &mut Link,
     day: Day,
     names: &[&str],
 ) -> Result<(), PostgresError> {
-    let (connection, limit) = link.parts();
+    // Many millions of rows may take longer than a statement should.
+    link.be_patient(true).await?;
+    let (connection, _) = link.parts();
     let clear =
         sqlx::query("DELETE FROM counter_history_users WHERE date = $1 AND counter_name = ANY($2)");
     let clear = clear.bind(date(day)).bind(names);
-    within(limit, clear.execute(connection)).await?;
-    Ok(())
+    within(LONG_PATIENCE, clear.execute(connection)).await?;
+    link.be_patient(false).await
 }

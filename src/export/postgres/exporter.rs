@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
-use super::aside::set_aside;
+use super::aside::{set_aside, take_out};
 use super::connect::{Link, runtime};
 use super::day::Guard;
 use super::days::{DayWork, Days};
@@ -21,6 +21,7 @@ use crate::calendar::Day;
 use crate::lifecycle::{ExportCursor, closed_through, kept_range};
 use crate::metrics::Metrics;
 use crate::storage::Batch;
+use crate::storage::expiry::Daily;
 use crate::writer::{Chore, Running};
 
 /// The first and the longest wait after a failure; each is twice the one before.
@@ -197,8 +198,17 @@ impl Exporter {
         through = through.min(standing.through);
         if standing.has_days {
             self.refilled = false;
-        } else if through.is_some() && !self.refilled {
-            through = None;
+        } else if let Some(done) = through
+            && !self.refilled
+        {
+            // An empty table is as it should be where no day was to be put.
+            let Days {
+                reader, horizons, ..
+            } = &self.days;
+            let kept = kept_range(reader, horizons)?;
+            if kept.is_some_and(|(first, _)| first <= done) {
+                through = None;
+            }
             self.refilled = true;
         }
         let cursor = ExportCursor {
@@ -242,7 +252,16 @@ impl Exporter {
         if self.cursor.is_none() || self.days.mode.refuses().is_some() {
             return Ok(());
         }
+        self.forget_set_aside()?;
         while let Some((day, to)) = self.next_days()? {
+            // Between two days it may have been emptied, or have become another.
+            self.stand(link).await?;
+            if self.cursor.is_none() {
+                return Ok(());
+            }
+            if self.next_days()? != Some((day, to)) {
+                continue;
+            }
             if let Some(day) = day {
                 self.closed_day(link, day).await?;
             } else {
@@ -258,6 +277,20 @@ impl Exporter {
             self.tell_days()?;
         }
         Ok(())
+    }
+
+    /// Forgets rows of days that are no longer kept: they cannot be exported any more.
+    fn forget_set_aside(&self) -> Result<(), PostgresError> {
+        let kept_from = self.days.horizons.day(Daily::History);
+        let aside = self.days.reader.with(|tables| set_aside(tables, None))?;
+        let mut batch = Batch::new();
+        for row in aside.iter().filter(|row| row.day.days() < kept_from) {
+            take_out(&mut batch, row.day, &row.counter);
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.write(batch)
     }
 
     /// The next day that is closed and not there; none, and up to where, when there is no record of

@@ -90,8 +90,10 @@ pub(super) async fn look(link: &mut Link, epoch: u64) -> Result<Standing, Postgr
 pub(super) async fn begin(link: &mut Link, turn: Turn, epoch: u64) -> Result<(), PostgresError> {
     // What is checked at the end would blame a row after all of them were taken.
     let lock = turn.lock();
-    link.run(&format!("BEGIN; SET CONSTRAINTS ALL IMMEDIATE; {lock}"))
-        .await?;
+    link.run(&format!(
+        "BEGIN ISOLATION LEVEL READ COMMITTED; SET CONSTRAINTS ALL IMMEDIATE; {lock}"
+    ))
+    .await?;
     let (connection, limit) = link.parts();
     // Shared: whoever writes a later epoch into it waits for us, and we see it after.
     let theirs = sqlx::query_scalar::<_, i64>("SELECT epoch FROM counterd_database FOR SHARE");

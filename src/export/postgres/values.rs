@@ -95,6 +95,16 @@ impl Values {
         // Before anything is read: what changes meanwhile is found the next time.
         let (epoch, revision, today) = (table.epoch(), table.revision(), day.look().day);
         let there = self.there.filter(|(known, _, _)| *known == epoch);
+        // What was refused may be taken by now.
+        let mut again = Rows::default();
+        for name in &self.refused {
+            if let Some(reading) = table.read(name)
+                && reading.presence != Presence::Corrupt
+            {
+                again.push(&reading, today, day.calendar());
+            }
+        }
+        self.write(link, epoch, again, status).await?;
         if there != Some((epoch, revision, today)) {
             let mut rows = Rows::default();
             let mut cursor: Option<String> = None;

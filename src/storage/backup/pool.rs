@@ -234,17 +234,34 @@ impl Pool {
         let dir = self.dir.join(FILES);
         for entry in fs::read_dir(&dir).map_err(FileError::new("list", &dir))? {
             let entry = entry.map_err(FileError::new("list", &dir))?;
-            let known = entry
-                .file_name()
+            let name = entry.file_name();
+            // Somebody else's file stays: the directory may be used for other things too.
+            let spare = name
                 .to_str()
-                .is_some_and(|name| wanted.contains(name));
-            if !known {
+                .is_some_and(|name| is_ours(name) && !wanted.contains(name));
+            if spare {
                 let path = entry.path();
                 fs::remove_file(&path).map_err(FileError::new("remove", &path))?;
             }
         }
         sync_dir(&dir)
     }
+}
+
+/// Whether a file in the pool has a name that only the pool gives: `NAME.HASH`, or the name of a file
+/// of RocksDB's that was being copied.
+fn is_ours(name: &str) -> bool {
+    if let Some(name) = name.strip_suffix(TEMPORARY) {
+        let numbered = |name: &str| name.bytes().all(|byte| byte.is_ascii_digit());
+        return name == "CURRENT"
+            || name.strip_prefix("MANIFEST-").is_some_and(numbered)
+            || name.strip_prefix("OPTIONS-").is_some_and(numbered)
+            || name.strip_suffix(".sst").is_some_and(numbered)
+            || name.strip_suffix(".log").is_some_and(numbered);
+    }
+    name.rsplit_once('.').is_some_and(|(_, hash)| {
+        hash.len() == 32 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
 }
 
 /// Makes a directory for its owner alone.

@@ -340,3 +340,21 @@ fn a_backup_is_not_made_where_it_would_be_lost_nor_two_at_once() {
     drop(held);
     home.back_up();
 }
+
+#[test]
+fn files_of_others_stay_where_backups_are_made() {
+    let (home, mut store) = Home::new();
+    put(&mut store, 1, 1000);
+    let others = home.backups.join("files");
+    fs::create_dir_all(&others).unwrap();
+    for name in ["thesis.odt", "thesis.odt.tmp", "notes", "a.0123"] {
+        fs::write(others.join(name), b"x").unwrap();
+    }
+    let spare = format!("000009.sst.{}", "0".repeat(32));
+    fs::write(others.join(&spare), b"x").unwrap();
+    home.back_up();
+    for name in ["thesis.odt", "thesis.odt.tmp", "notes", "a.0123"] {
+        assert!(others.join(name).exists(), "{name} is gone");
+    }
+    assert!(!others.join(&spare).exists(), "what no backup needs goes");
+}

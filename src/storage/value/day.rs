@@ -142,22 +142,28 @@ pub fn decode_closed_day(bytes: &[u8]) -> Result<ClosedDay, Undecodable> {
     })
 }
 
-/// Bytes of the value at the end of a minute.
-pub fn encode_sample(value: i64) -> [u8; 9] {
-    let [a, b, c, d, e, f, g, h] = value.to_be_bytes();
-    [VERSION, a, b, c, d, e, f, g, h]
+/// Bytes of the value at the end of a minute; none when the counter had gone by then.
+pub fn encode_sample(value: Option<i64>) -> Vec<u8> {
+    let mut bytes = vec![VERSION];
+    if let Some(value) = value {
+        bytes.extend_from_slice(&value.to_be_bytes());
+    }
+    bytes
 }
 
 /// Reads the value at the end of a minute.
 ///
 /// # Errors
 /// When it is not one.
-pub fn decode_sample(bytes: &[u8]) -> Result<i64, Undecodable> {
+pub fn decode_sample(bytes: &[u8]) -> Result<Option<i64>, Undecodable> {
     match bytes {
-        [VERSION, value @ ..] => value.try_into().map(i64::from_be_bytes),
-        _ => return Err(Undecodable),
+        [VERSION] => Ok(None),
+        [VERSION, value @ ..] => value
+            .try_into()
+            .map(|value| Some(i64::from_be_bytes(value)))
+            .map_err(|_| Undecodable),
+        _ => Err(Undecodable),
     }
-    .map_err(|_| Undecodable)
 }
 
 fn reset(daily: bool) -> Reset {

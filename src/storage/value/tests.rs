@@ -106,8 +106,10 @@ fn a_closed_day_is_these_bytes() {
 #[test]
 fn the_value_at_the_end_of_a_minute_is_these_bytes() {
     let bytes = [1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe];
-    assert_eq!(encode_sample(-2), bytes);
-    assert_eq!(decode_sample(&bytes), Ok(-2));
+    assert_eq!(encode_sample(Some(-2)), bytes);
+    assert_eq!(decode_sample(&bytes), Ok(Some(-2)));
+    assert_eq!(encode_sample(None), [1]);
+    assert_eq!(decode_sample(&[1]), Ok(None));
     assert_eq!(decode_sample(&bytes[..8]), Err(Undecodable));
     assert_eq!(decode_sample(&[2; 9]), Err(Undecodable));
 }

@@ -132,7 +132,7 @@ fn claim_commands(setup: &Setup, database: &Database) {
         &run(setup, "export", &["--date", "yesterday", "--users"]),
         0,
     );
-    assert!(csv.contains("daily_active_users,a\r\n"), "{csv}");
+    assert!(csv.contains("daily_active_users,true,a\r\n"), "{csv}");
 
     // Somebody else's row.
     database.sql(
