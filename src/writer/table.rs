@@ -206,8 +206,9 @@ impl Table {
 
     /// Makes everything staged for `group` visible at once.
     pub(super) fn publish(&self, group: GroupNumber, revision: Revision) {
-        self.revision.store(revision, Ordering::Release);
         self.published.store(group, Ordering::Release);
+        // After it: who reads the revision first and then the counters has all changes up to it.
+        self.revision.store(revision, Ordering::Release);
     }
 
     pub(super) fn set_epoch(&self, epoch: u64) {
