@@ -183,6 +183,7 @@ fn another_value(key: &Key) -> Option<(String, String)> {
             .filter(|w| **w != "redis")
             .and_then(|w| both(w)),
         Shape::Path | Shape::PathOrNone => both("/somewhere/else"),
+        Shape::KeyPrefix => both("game:"),
         Shape::Zone => both("Europe/Berlin"),
         Shape::TimeOfDay => both("04:30"),
         Shape::Origins => Some((
