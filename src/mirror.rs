@@ -15,6 +15,7 @@ mod follower;
 mod link;
 mod script;
 mod status;
+mod users;
 
 use std::time::Duration;
 

@@ -144,7 +144,7 @@ fn mirrored(config: &Config) -> Option<Finding> {
     const WHAT: &str = "Redis";
     let options = mirror_options(config)?;
     Some(match mirror::check(&options) {
-        Ok(()) => ok(WHAT, "reached, and the mirror may write there".to_owned()),
+        Ok(()) => ok(WHAT, "reached; the mirror's scripts are loaded".to_owned()),
         Err(error) => fault(WHAT, error.to_string()),
     })
 }

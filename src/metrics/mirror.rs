@@ -11,6 +11,8 @@ use super::FloatGauge;
 pub struct MirrorMetrics {
     /// Values that were written.
     pub values: Counter,
+    /// Users that were added to sets.
+    pub users: Counter,
     /// How often everything was written.
     pub refills: Counter,
     /// Rounds that failed.
@@ -27,6 +29,7 @@ impl MirrorMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             values: Counter::default(),
+            users: Counter::default(),
             refills: Counter::default(),
             errors: Counter::default(),
             up: Gauge::default(),
@@ -37,6 +40,11 @@ impl MirrorMetrics {
             "mirror_values",
             "Values of counters that were written to Redis, deletions among them",
             metrics.values.clone(),
+        );
+        registry.register(
+            "mirror_users",
+            "User ids that were added to sets in Redis",
+            metrics.users.clone(),
         );
         registry.register(
             "mirror_refills",

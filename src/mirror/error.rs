@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use crate::storage::ReadError;
-
 /// Why the mirror is held up.
 #[derive(Debug, thiserror::Error)]
 pub enum MirrorError {
@@ -37,9 +35,6 @@ pub enum MirrorError {
         "another counterd mirrors to the same keys; give each a redis.prefix or a database of its own"
     )]
     Rival,
-    /// The store cannot be read now.
-    #[error("cannot read the store: {0}")]
-    Read(#[from] ReadError),
     /// There is no runtime to be had.
     #[error("cannot work: {0}")]
     Runtime(#[from] std::io::Error),

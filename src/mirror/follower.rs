@@ -11,13 +11,15 @@ use tokio::sync::oneshot;
 
 use super::entry::{Entry, changed, instant};
 use super::link::{Link, Written, runtime};
-use super::script::{Complete, Keys, Place, call};
+use super::script::{Complete, Keys, Place, add_users, call};
 use super::status::MirrorStatus;
+use super::users::{USERS_IN_A_CALL, Users};
 use super::{MirrorError, MirrorOptions};
 use crate::calendar::Day;
-use crate::counter::{CounterName, Revision};
+use crate::counter::{CounterName, Millis, Revision};
 use crate::current_day::CurrentDay;
 use crate::metrics::Metrics;
+use crate::storage::Reader;
 use crate::writer::{Running, Table};
 
 /// The first and the longest wait after a failure; each is twice the one before.
@@ -36,6 +38,9 @@ const CALLS_AT_ONCE: usize = 8;
 /// So often in a row the keys are taken back from another mirror at full speed.
 const PATIENCE_WITH_RIVALS: u32 = 3;
 
+/// How long a set of users is kept after its day.
+const USERS_KEPT_MS: Millis = 24 * 60 * 60 * 1000;
+
 /// How often the marker says as of when Redis has everything, while nothing changes.
 const AS_OF_AT_LEAST: Duration = Duration::from_secs(1);
 
@@ -45,6 +50,8 @@ pub struct Mirror {
     keys: Keys,
     table: Arc<Table>,
     day: Arc<CurrentDay>,
+    reader: Reader,
+    users: Users,
     status: Arc<MirrorStatus>,
     runtime: Arc<Runtime>,
     link: Option<Link>,
@@ -74,6 +81,13 @@ pub struct MirrorThread {
     thread: JoinHandle<()>,
 }
 
+/// What calls are of.
+#[derive(Clone, Copy)]
+enum Of {
+    Values,
+    Users,
+}
+
 /// Redis lost what was written, or another mirror took over; the id that is there now.
 struct Loss(String);
 
@@ -92,6 +106,8 @@ impl Mirror {
             options,
             table: Arc::clone(&running.table),
             day: Arc::clone(&running.day),
+            reader: running.reader.clone(),
+            users: Users::default(),
             status: Arc::new(MirrorStatus::new(Arc::clone(metrics))),
             runtime: Arc::new(runtime()?),
             link: None,
@@ -257,6 +273,7 @@ impl Mirror {
     /// Takes the marker over: everything is written again.
     async fn claim(&mut self, link: &mut Link, epoch: u64) -> Result<(), MirrorError> {
         self.there = None;
+        self.users.forget();
         let id = format!("{:016x}", RandomState::new().hash_one(epoch));
         link.claim(&self.keys, &id, epoch).await?;
         self.status.metrics().refills.inc();
@@ -305,12 +322,12 @@ impl Mirror {
                 calls.push(call);
             }
             if calls.len() >= CALLS_AT_ONCE
-                && let Err(loss) = self.send(link, &mut calls).await?
+                && let Err(loss) = self.send(link, &mut calls, Of::Values).await?
             {
                 return Ok(Err(loss));
             }
         }
-        if let Err(loss) = self.send(link, &mut calls).await? {
+        if let Err(loss) = self.send(link, &mut calls, Of::Values).await? {
             return Ok(Err(loss));
         }
         if there.is_none()
@@ -328,7 +345,7 @@ impl Mirror {
             .is_none_or(|said| said.elapsed() >= AS_OF_AT_LEAST);
         let says = !names.is_empty() || there != Some((revision, look.day)) || stale;
         calls.extend(self.call(link, says.then_some(&complete), &[]));
-        if let Err(loss) = self.send(link, &mut calls).await? {
+        if let Err(loss) = self.send(link, &mut calls, Of::Values).await? {
             return Ok(Err(loss));
         }
         if says {
@@ -336,6 +353,29 @@ impl Mirror {
         }
         self.there = Some((revision, look.day));
         self.status.is_there(revision, begun);
+        if self.options.users {
+            return self.add_users(link).await;
+        }
+        Ok(Ok(()))
+    }
+
+    /// Adds users of the current day to their sets, as many as a round has time for.
+    async fn add_users(&mut self, link: &mut Link) -> Result<Result<(), Loss>, MirrorError> {
+        let today = self.day.look().day;
+        let expires_at = self.day.end_of(today).saturating_add(USERS_KEPT_MS);
+        for page in self.users.pages(&self.table, &self.reader, today) {
+            let mut calls = Vec::new();
+            for users in page.users.chunks(USERS_IN_A_CALL) {
+                if let Some(place) = self.place(true) {
+                    let sha = link.users_sha();
+                    calls.push(add_users(sha, &self.keys, &place, &page, users, expires_at));
+                }
+            }
+            if let Err(loss) = self.send(link, &mut calls, Of::Users).await? {
+                return Ok(Err(loss));
+            }
+            self.users.are_there(&page);
+        }
         Ok(Ok(()))
     }
 
@@ -372,7 +412,7 @@ impl Mirror {
             for entries in gone.chunks(COUNTERS_IN_A_CALL) {
                 calls.extend(self.call(link, None, entries));
             }
-            if let Err(loss) = self.send(link, &mut calls).await? {
+            if let Err(loss) = self.send(link, &mut calls, Of::Values).await? {
                 return Ok(Err(loss));
             }
             if next == 0 {
@@ -389,24 +429,27 @@ impl Mirror {
         complete: Option<&Complete>,
         entries: &[Entry],
     ) -> Option<redis::Cmd> {
+        let place = self.place(complete.is_some() || !entries.is_empty())?;
+        Some(call(link.sha(), &self.keys, &place, complete, entries))
+    }
+
+    fn place(&mut self, takes_a_number: bool) -> Option<Place> {
         let sequence = self.sequence.as_mut()?;
         let before = sequence.sent;
-        if complete.is_some() || !entries.is_empty() {
-            sequence.sent += 1;
-        }
-        let place = Place {
+        sequence.sent += u64::from(takes_a_number);
+        Some(Place {
             id: sequence.id.clone(),
             before,
             number: sequence.sent,
             epoch: sequence.epoch,
-        };
-        Some(call(link.sha(), &self.keys, &place, complete, entries))
+        })
     }
 
     async fn send(
         &mut self,
         link: &mut Link,
         calls: &mut Vec<redis::Cmd>,
+        of: Of,
     ) -> Result<Result<(), Loss>, MirrorError> {
         if calls.is_empty() {
             return Ok(Ok(()));
@@ -423,7 +466,10 @@ impl Mirror {
                 Written::Lost(id) => return Ok(Err(Loss(id))),
             }
         }
-        self.status.metrics().values.inc_by(written);
+        match of {
+            Of::Values => self.status.metrics().values.inc_by(written),
+            Of::Users => self.status.metrics().users.inc_by(written),
+        };
         if let Some(sequence) = &mut self.sequence {
             sequence.answered = sequence.sent;
             if theirs > sequence.epoch {

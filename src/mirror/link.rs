@@ -17,6 +17,7 @@ pub(super) struct Link {
     secrets: Vec<String>,
     claim: String,
     write: String,
+    users: String,
 }
 
 /// What the marker says.
@@ -58,9 +59,11 @@ impl Link {
             secrets,
             claim: String::new(),
             write: String::new(),
+            users: String::new(),
         };
         link.claim = link.load(script::CLAIM).await?;
         link.write = link.load(&script::write()).await?;
+        link.users = link.load(script::USERS).await?;
         Ok(link)
     }
 
@@ -103,7 +106,12 @@ impl Link {
         &self.write
     }
 
-    /// Sends calls of the script that writes at once, and says what became of each.
+    /// The script that adds users, as it is called.
+    pub(super) fn users_sha(&self) -> &str {
+        &self.users
+    }
+
+    /// Sends calls of the scripts that write at once, and says what became of each.
     pub(super) async fn write(&mut self, calls: &[Cmd]) -> Result<Vec<Written>, MirrorError> {
         let mut pipeline = Pipeline::with_capacity(calls.len());
         for call in calls {
@@ -154,10 +162,10 @@ impl Link {
     }
 }
 
-/// Connects, sees whether the scripts may run, and changes nothing.
+/// Connects, loads the scripts, and changes no key.
 ///
 /// # Errors
-/// When there is no connection, or the user may not do what the mirror does.
+/// When there is no connection, or the user may not load scripts.
 pub fn check(options: &MirrorOptions) -> Result<(), MirrorError> {
     let runtime = runtime()?;
     runtime.block_on(async {

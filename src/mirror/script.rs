@@ -5,15 +5,21 @@
 //! says otherwise, because Redis lost something, was restored, or another mirror took over, nothing of
 //! the call is written.
 
+use crate::calendar::Day;
+use crate::counter::Millis;
 use crate::seeded::bug;
 
 use super::entry::Entry;
+use super::users::Page;
 
 /// Takes the marker over for a new sequence.
 pub(super) const CLAIM: &str = include_str!("claim.lua");
 
 /// Writes counters, and how far the mirror is.
 const WRITE: &str = include_str!("write.lua");
+
+/// Adds users of a day.
+pub(super) const USERS: &str = include_str!("users.lua");
 
 /// The script that writes.
 pub(super) fn write() -> String {
@@ -50,6 +56,10 @@ impl Keys {
 
     pub(super) fn value(&self, name: &str) -> String {
         format!("{}counter:{name}", self.prefix)
+    }
+
+    pub(super) fn users(&self, name: &str, day: Day) -> String {
+        format!("{}counter:{name}:users:{day}", self.prefix)
     }
 
     pub(super) fn meta(&self, name: &str) -> String {
@@ -118,6 +128,29 @@ pub(super) fn call(
             .arg(period)
             .arg(last_updated)
             .arg(*kind);
+    }
+    command
+}
+
+/// One call of the script that adds users: some of those of the page.
+pub(super) fn add_users(
+    sha: &str,
+    keys: &Keys,
+    place: &Place,
+    page: &Page,
+    users: &[Vec<u8>],
+    expires_at: Millis,
+) -> redis::Cmd {
+    let name = page.name.as_str();
+    let mut command = redis::cmd("EVALSHA");
+    command.arg(sha).arg(3);
+    command.arg(keys.marker()).arg(keys.meta(name));
+    command.arg(keys.users(name, page.day));
+    command.arg(&place.id).arg(place.before).arg(place.number);
+    command.arg(format!("{}:{}", place.epoch, page.generation));
+    command.arg(expires_at);
+    for user in users {
+        command.arg(user.as_slice());
     }
     command
 }

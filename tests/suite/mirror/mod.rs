@@ -4,6 +4,7 @@
 mod faults;
 mod script;
 mod server;
+mod users;
 mod values;
 
 use std::collections::BTreeMap;

@@ -25,10 +25,11 @@ fn every_key_ends_equal_to_what_readers_see() {
         }
         house.users("dau", [format!("u{}", dice.below(30))]);
         house.up("games", 1);
-        let number = dice.below(50);
-        match dice.below(4) {
-            0 => house.delete(&format!("c{number}")),
-            1 => house.reset(&format!("c{number}")),
+        // A deleted name is refused for days: each has its own.
+        house.up(&format!("event{round}"), 1);
+        match dice.below(3) {
+            0 => house.delete(&format!("event{round}")),
+            1 => house.reset("games"),
             _ => {}
         }
         if round % 10 == 9 {
