@@ -39,3 +39,17 @@ pub enum MirrorError {
     #[error("cannot work: {0}")]
     Runtime(#[from] std::io::Error),
 }
+
+impl MirrorError {
+    /// Whether Redis is not there, and may be the next moment; otherwise somebody has to do something.
+    pub(super) fn is_away(&self) -> bool {
+        match self {
+            Self::Connect(_) | Self::Lost(_) | Self::Late(_) => true,
+            Self::Url(_)
+            | Self::Refused(_)
+            | Self::LaterEpoch { .. }
+            | Self::Rival
+            | Self::Runtime(_) => false,
+        }
+    }
+}

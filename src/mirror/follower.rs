@@ -26,6 +26,10 @@ use crate::writer::{Running, Table};
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
+/// The longest wait for a Redis that is away: trying costs next to nothing, and once it is back it is to
+/// have everything within a second.
+const LONGEST_WAIT_WHILE_AWAY: Duration = Duration::from_millis(500);
+
 /// How long the last round before the end may take.
 const LAST_ROUND: Duration = Duration::from_secs(1);
 
@@ -167,9 +171,14 @@ impl Mirror {
                     // Of many counters in little time: half of it is left to others.
                     self.options.interval.max(begun.elapsed())
                 }
-                Err(_) => {
-                    let pause = wait;
-                    wait = (wait * 2).min(LONGEST_WAIT);
+                Err(error) => {
+                    let longest = if error.is_away() {
+                        LONGEST_WAIT_WHILE_AWAY
+                    } else {
+                        LONGEST_WAIT
+                    };
+                    let pause = wait.min(longest);
+                    wait = (wait * 2).min(longest);
                     pause
                 }
             };

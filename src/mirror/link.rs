@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError};
+use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind};
 use secrecy::ExposeSecret;
 
 use super::script::{self, Keys};
@@ -50,6 +50,9 @@ impl Link {
         let connection = match tokio::time::timeout(options.timeout, connecting).await {
             Err(_) => return Err(MirrorError::Late(options.timeout)),
             Ok(Err(error)) if error.is_timeout() => return Err(MirrorError::Late(options.timeout)),
+            Ok(Err(error)) if error.kind() == ErrorKind::AuthenticationFailed => {
+                return Err(MirrorError::Refused(without(&secrets, &error)));
+            }
             Ok(Err(error)) => return Err(MirrorError::Connect(without(&secrets, &error))),
             Ok(Ok(connection)) => connection,
         };
@@ -156,6 +159,8 @@ impl Link {
             return MirrorError::Late(self.timeout);
         }
         match error.kind() {
+            // It has begun, and reads what it saved.
+            ErrorKind::Server(ServerErrorKind::BusyLoading) => MirrorError::Lost(text),
             ErrorKind::Server(_) | ErrorKind::Extension => MirrorError::Refused(text),
             _ => MirrorError::Lost(text),
         }
