@@ -18,6 +18,7 @@ pub mod http;
 pub mod inspect;
 pub mod lifecycle;
 pub mod metrics;
+pub mod mirror;
 mod seeded;
 pub mod serve;
 pub mod storage;

@@ -28,6 +28,7 @@ use crate::export::postgres::{Days, Exporter, PostgresOptions};
 use crate::http::{Bound, HttpOptions, HttpServer, Shared, Tokens};
 use crate::lifecycle::{Archivist, ArchivistOptions, Retention};
 use crate::metrics::Metrics;
+use crate::mirror::{Mirror, MirrorOptions};
 use crate::storage::StorageOptions;
 use crate::writer::{Running, StartError, WriterOptions};
 
@@ -111,6 +112,17 @@ pub fn run(config: &Config, warnings: &[Warning]) -> Result<(), ServeError> {
         }
         None => None,
     };
+    let mirror = match mirror_options(config) {
+        Some(options) => {
+            let mirror = Mirror::new(&running, &metrics, options);
+            let mirror = mirror.context("the mirror's runtime")?;
+            let status = mirror.status();
+            probe::attach_mirror(&metrics, &running, &status);
+            shared = shared.with_mirror(status);
+            Some(mirror.start().context("the mirror's thread")?)
+        }
+        None => None,
+    };
     // Before anyone can connect: from then on an end is an orderly one.
     let mut signals = Signals::listen().context("the signals")?;
     let http = HttpServer::start(bound, http_options(config)?, shared);
@@ -121,6 +133,9 @@ pub fn run(config: &Config, warnings: &[Warning]) -> Result<(), ServeError> {
     control.end();
     if let Some(exporter) = exporter {
         exporter.end();
+    }
+    if let Some(mirror) = mirror {
+        mirror.end();
     }
     archivist.end();
     running.stop();
@@ -198,6 +213,21 @@ pub fn postgres_options(config: &Config) -> Option<PostgresOptions> {
         timeout: postgres.timeout,
         export_users: postgres.export_users,
         unique_users_inline: postgres.unique_users_inline,
+    })
+}
+
+/// How values are mirrored to Redis under this configuration; none when they are not.
+pub fn mirror_options(config: &Config) -> Option<MirrorOptions> {
+    let redis = &config.redis;
+    if !redis.mirror {
+        return None;
+    }
+    Some(MirrorOptions {
+        url: redis.url.clone()?,
+        users: redis.users,
+        interval: redis.interval,
+        timeout: redis.timeout,
+        prefix: redis.prefix.clone(),
     })
 }
 

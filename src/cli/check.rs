@@ -15,7 +15,8 @@ use crate::calendar::{Calendar, tzdb_version};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Source, Warning};
 use crate::export::postgres::{self, Schema};
-use crate::serve::{postgres_options, storage_options};
+use crate::mirror;
+use crate::serve::{mirror_options, postgres_options, storage_options};
 use crate::storage::{DataDirLock, Sound, lock, verify};
 
 /// What one look found.
@@ -38,6 +39,7 @@ pub(super) fn run(
         findings.push(directory("log directory", dir));
     }
     findings.extend(database(config));
+    findings.extend(mirrored(config));
     let mut text = String::new();
     for Finding {
         what,
@@ -134,6 +136,15 @@ fn database(config: &Config) -> Option<Finding> {
             WHAT,
             "reached; it has no schema yet, and the start of the server makes it".to_owned(),
         ),
+        Err(error) => fault(WHAT, error.to_string()),
+    })
+}
+
+fn mirrored(config: &Config) -> Option<Finding> {
+    const WHAT: &str = "Redis";
+    let options = mirror_options(config)?;
+    Some(match mirror::check(&options) {
+        Ok(()) => ok(WHAT, "reached; the mirror's scripts are loaded".to_owned()),
         Err(error) => fault(WHAT, error.to_string()),
     })
 }

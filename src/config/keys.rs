@@ -34,6 +34,8 @@ pub enum Shape {
     Path,
     /// A path, or empty for none.
     PathOrNone,
+    /// What keys elsewhere begin with; may be empty.
+    KeyPrefix,
     /// An IANA time zone name.
     Zone,
     /// `HH:MM`.
@@ -82,7 +84,7 @@ pub fn find(name: &str) -> Option<&'static Key> {
 
 /// What later versions will know, so that a configuration written for them is not half obeyed:
 /// whole sections, or single keys.
-pub(super) const NOT_YET: &[&str] = &["redis", "degraded", "alerts", "limits"];
+pub(super) const NOT_YET: &[&str] = &["degraded", "alerts", "limits"];
 
 /// Whether later versions will know this key, or keys of this section.
 pub(super) fn is_not_yet(name: &str) -> bool {
@@ -211,6 +213,13 @@ pub const KEYS: &[Key] = &[
         Shape::Count(0, 1_000_000),
         "100000",
     ),
+    without_default("redis.url", Shape::Secret),
+    without_default("redis.url_file", Shape::Path),
+    key("redis.mirror", Shape::Switch, "false"),
+    key("redis.users", Shape::Switch, "false"),
+    key("redis.interval", Shape::Span(TENTH, HOUR), "\"200ms\""),
+    key("redis.timeout", Shape::Span(TENTH, HOUR), "\"5s\""),
+    key("redis.prefix", Shape::KeyPrefix, "\"\""),
     without_default("auth.admin_token", Shape::Secret),
     without_default("auth.admin_token_file", Shape::Path),
     without_default("auth.write_token", Shape::Secret),

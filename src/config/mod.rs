@@ -43,6 +43,8 @@ pub struct Config {
     pub samples: SamplesConfig,
     /// `postgres.*`
     pub postgres: PostgresConfig,
+    /// `redis.*`
+    pub redis: RedisConfig,
     /// `auth.*`
     pub auth: AuthConfig,
     /// `log.*`
@@ -182,6 +184,23 @@ pub struct PostgresConfig {
     pub export_users: bool,
     /// Up to so many user ids of a day go into its row.
     pub unique_users_inline: u64,
+}
+
+/// Where current values are mirrored.
+#[derive(Debug, Clone)]
+pub struct RedisConfig {
+    /// The connection URL. It may hold a password.
+    pub url: Option<SecretString>,
+    /// Whether current values are mirrored there.
+    pub mirror: bool,
+    /// Whether the user ids of the current day are mirrored.
+    pub users: bool,
+    /// How often changed values are written, at most.
+    pub interval: Duration,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// What every key begins with.
+    pub prefix: String,
 }
 
 /// Who may do what. An unset token: `admin` calls are refused, the others are open.

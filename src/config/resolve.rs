@@ -15,8 +15,8 @@ use super::mistakes::{ConfigErrors, Report, Source, Warning};
 use super::values::{self, Raw, Value};
 use super::{
     AccessLog, AuthConfig, CalendarConfig, Config, CountersConfig, Engine, LogConfig, LogFormat,
-    LogLevel, MinFree, PostgresConfig, SamplesConfig, ServerConfig, StorageConfig, WriterConfig,
-    counters,
+    LogLevel, MinFree, PostgresConfig, RedisConfig, SamplesConfig, ServerConfig, StorageConfig,
+    WriterConfig, counters,
 };
 use crate::calendar::{DayStart, MachineZone, machine_zone};
 
@@ -71,6 +71,7 @@ pub(super) fn load(
             export_users: resolver.switch("postgres.export_users"),
             unique_users_inline: resolver.number("postgres.unique_users_inline"),
         },
+        redis: resolver.redis(),
         auth: resolver.auth(),
         log: resolver.log(),
         defined_counters: defined,
@@ -259,6 +260,20 @@ impl Resolver {
         }
     }
 
+    fn redis(&mut self) -> RedisConfig {
+        RedisConfig {
+            url: self.secret("redis.url", "redis.url_file"),
+            mirror: self.switch("redis.mirror"),
+            users: self.switch("redis.users"),
+            interval: self.span("redis.interval"),
+            timeout: self.span("redis.timeout"),
+            prefix: match self.value("redis.prefix") {
+                Some(Value::Prefix(prefix)) => prefix,
+                _ => self.misread("redis.prefix", String::new()),
+            },
+        }
+    }
+
     fn auth(&mut self) -> AuthConfig {
         AuthConfig {
             admin_token: self.token("auth.admin_token", "auth.admin_token_file"),
@@ -356,6 +371,13 @@ impl Resolver {
         if max_batch_body < max_body {
             let place = self.place("server.max_batch_body");
             let text = "server.max_batch_body is below server.max_body";
+            self.report.mistake(place, text);
+        }
+        // A file that cannot be read is a mistake already.
+        let redis_is_set = config.redis.url.is_some() || self.rank("redis.url_file") > 0;
+        if config.redis.mirror && !redis_is_set {
+            let place = self.place("redis.mirror");
+            let text = "redis.mirror is true, and redis.url is not set: set redis.url or redis.url_file too";
             self.report.mistake(place, text);
         }
         let AuthConfig {

@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use super::values::{Bytes, Span};
 use super::{
     AccessLog, AuthConfig, CalendarConfig, Config, CounterEntry, CountersConfig, Engine, LogConfig,
-    LogFormat, LogLevel, MinFree, PostgresConfig, SamplesConfig, ServerConfig, Source,
+    LogFormat, LogLevel, MinFree, PostgresConfig, RedisConfig, SamplesConfig, ServerConfig, Source,
     StorageConfig, WriterConfig,
 };
 use crate::counter::Definition;
@@ -40,6 +40,7 @@ impl Config {
             calendar,
             samples,
             postgres,
+            redis,
             auth,
             log,
             defined_counters: _,
@@ -52,6 +53,7 @@ impl Config {
         values.extend(calendar_values(calendar));
         values.extend(samples_values(samples));
         values.extend(postgres_values(postgres));
+        values.extend(redis_values(redis));
         values.extend(auth_values(auth));
         values.extend(log_values(log));
         values
@@ -192,6 +194,25 @@ fn postgres_values(postgres: &PostgresConfig) -> Values {
             "postgres.unique_users_inline",
             unique_users_inline.to_string(),
         ),
+    ]
+}
+
+fn redis_values(redis: &RedisConfig) -> Values {
+    let RedisConfig {
+        url,
+        mirror,
+        users,
+        interval,
+        timeout,
+        prefix,
+    } = redis;
+    vec![
+        ("redis.url", secret(url)),
+        ("redis.mirror", mirror.to_string()),
+        ("redis.users", users.to_string()),
+        ("redis.interval", quoted(&Span(*interval))),
+        ("redis.timeout", quoted(&Span(*timeout))),
+        ("redis.prefix", quoted(prefix)),
     ]
 }
 

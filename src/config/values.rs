@@ -35,6 +35,7 @@ pub(super) enum Value {
     Auto,
     Span(Duration),
     Word(&'static str),
+    Prefix(String),
     Path(PathBuf),
     None,
     Zone(String),
@@ -61,6 +62,7 @@ pub(super) fn read(shape: Shape, raw: Raw) -> Result<Value, String> {
         | Shape::Word(_)
         | Shape::Path
         | Shape::PathOrNone
+        | Shape::KeyPrefix
         | Shape::Zone
         | Shape::TimeOfDay => match raw {
             Raw::Text(text) | Raw::Untyped(text) => read_text(shape, &text),
@@ -86,6 +88,14 @@ fn read_text(shape: Shape, text: &str) -> Result<Value, String> {
         Shape::PathOrNone if text.is_empty() => Ok(Value::None),
         Shape::Path if text.is_empty() => refused(),
         Shape::Path | Shape::PathOrNone => Ok(Value::Path(PathBuf::from(text))),
+        Shape::KeyPrefix => {
+            let fits = text.len() <= 100 && text.bytes().all(|byte| byte.is_ascii_graphic());
+            if fits {
+                Ok(Value::Prefix(text.to_owned()))
+            } else {
+                refused()
+            }
+        }
         Shape::Zone => match Calendar::new(text, DayStart::default()) {
             Ok(calendar) => Ok(Value::Zone(calendar.zone_name().to_owned())),
             Err(error) => Err(format!("{text:?}: {error}")),
@@ -238,6 +248,7 @@ pub(super) fn wanted(shape: Shape) -> String {
         }
         Shape::Path => "a path".to_owned(),
         Shape::PathOrNone => "a path, or \"\" for none".to_owned(),
+        Shape::KeyPrefix => "up to 100 visible ASCII characters".to_owned(),
         Shape::Zone => "an IANA time zone such as \"Europe/Berlin\"".to_owned(),
         Shape::TimeOfDay => "a time of day as HH:MM, from \"00:00\" to \"23:59\"".to_owned(),
         Shape::Origins => {

@@ -38,6 +38,7 @@ use crate::access_log::AccessLog;
 use crate::current_day::CurrentDay;
 use crate::export::postgres::ExportStatus;
 use crate::metrics::Metrics;
+use crate::mirror::MirrorStatus;
 use crate::storage::Reader;
 use crate::storage::expiry::Horizons;
 use crate::writer::{Intake, Mode, Running, Table};
@@ -99,6 +100,7 @@ pub struct Shared {
     pub(self) metrics: Arc<Metrics>,
     pub(self) log: AccessLog,
     pub(self) export: Option<Arc<ExportStatus>>,
+    pub(self) mirror: Option<Arc<MirrorStatus>>,
 }
 
 impl Shared {
@@ -114,6 +116,16 @@ impl Shared {
             metrics,
             log,
             export: None,
+            mirror: None,
+        }
+    }
+
+    /// Says also how the mirror in Redis stands.
+    #[must_use]
+    pub fn with_mirror(self, status: Arc<MirrorStatus>) -> Self {
+        Self {
+            mirror: Some(status),
+            ..self
         }
     }
 

@@ -13,6 +13,7 @@ use super::stamp::rfc3339;
 use super::wire::{self, no_store};
 use crate::export::postgres::ExportReport;
 use crate::metrics;
+use crate::mirror::MirrorReport;
 use crate::writer::ModeState;
 
 /// `GET /livez`: 200 while the process works.
@@ -90,6 +91,10 @@ fn verbose(call: &Call, state: ModeState) -> Members {
         Some(status) => lags.with_json("postgres", export(&status.report(shared.table.revision()))),
         None => lags,
     };
+    let lags = match &shared.mirror {
+        Some(status) => lags.with_json("redis", mirror(&status.report(shared.table.revision()))),
+        None => lags,
+    };
     Members::default()
         .with("mode", mode)
         .with("cause", cause)
@@ -119,6 +124,24 @@ fn export(report: &ExportReport) -> String {
         .with("seconds", (seconds * 10.0).round() / 10.0)
         .with("days", *days_waiting)
         .with("rows_set_aside", *set_aside)
+        .to_json()
+}
+
+/// What the mirror in Redis does not have yet, and why.
+fn mirror(report: &MirrorReport) -> String {
+    let MirrorReport {
+        up,
+        error,
+        since,
+        revisions,
+        seconds,
+    } = report;
+    Members::default()
+        .with("up", *up)
+        .with("error", error.clone())
+        .with("since", since.map(rfc3339))
+        .with("revisions", *revisions)
+        .with("seconds", (seconds * 10.0).round() / 10.0)
         .to_json()
 }
 

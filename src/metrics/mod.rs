@@ -10,6 +10,7 @@
 
 mod export;
 mod labels;
+mod mirror;
 mod past;
 mod process;
 mod shard;
@@ -26,6 +27,7 @@ use prometheus_client::registry::Registry;
 
 pub use export::ExportMetrics;
 pub use labels::{FilterDecision, LogKind, OperationResult, ReadOnlyCause, Route, Status};
+pub use mirror::MirrorMetrics;
 pub use past::PastMetrics;
 pub use shard::{LATENCY_BOUNDS_US, Shard};
 pub use state::{CommitMetrics, FloatGauge, LogMetrics, StateMetrics};
@@ -52,6 +54,8 @@ pub struct Metrics {
     pub past: PastMetrics,
     /// The exporter's.
     pub export: ExportMetrics,
+    /// The mirror's.
+    pub mirror: MirrorMetrics,
 }
 
 impl Metrics {
@@ -71,6 +75,7 @@ impl Metrics {
         let log = LogMetrics::register(&mut registry);
         let past = PastMetrics::register(&mut registry);
         let export = ExportMetrics::register(&mut registry);
+        let mirror = MirrorMetrics::register(&mut registry);
         registry.register_collector(Box::new(shards.clone()));
         registry.register_collector(Box::new(store.clone()));
         registry.register_collector(Box::new(process::Process));
@@ -84,6 +89,7 @@ impl Metrics {
             log,
             past,
             export,
+            mirror,
         }
     }
 

@@ -7,6 +7,7 @@ use rocksdb::properties;
 
 use crate::export::postgres::{ExportReport, ExportStatus};
 use crate::metrics::{FilterDecision, Metrics, ReadOnlyCause, StoreFigure, StoreSample};
+use crate::mirror::{MirrorReport, MirrorStatus};
 use crate::storage::compact::expired_bytes;
 use crate::storage::expiry::Horizons;
 use crate::storage::{Family, Reader, Tables};
@@ -64,6 +65,26 @@ pub(super) fn attach_export(metrics: &Metrics, running: &Running, status: &Arc<E
         export.lag.set(seconds);
         export.days_waiting.set(gauge(days_waiting));
         export.set_aside.set(gauge(set_aside));
+    });
+}
+
+/// Lets the metrics ask how the mirror stands.
+pub(super) fn attach_mirror(metrics: &Metrics, running: &Running, status: &Arc<MirrorStatus>) {
+    let (table, status) = (Arc::clone(&running.table), Arc::clone(status));
+    metrics.before_scrape(move |metrics| {
+        let MirrorReport {
+            up,
+            error: _,
+            since: _,
+            revisions,
+            seconds,
+        } = status.report(table.revision());
+        let mirror = &metrics.mirror;
+        mirror.up.set(i64::from(up));
+        mirror
+            .lag_revisions
+            .set(i64::try_from(revisions).unwrap_or(i64::MAX));
+        mirror.lag.set(seconds);
     });
 }
 

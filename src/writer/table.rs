@@ -156,6 +156,25 @@ impl Table {
         (self.read_many(&page).into_iter().flatten().collect(), more)
     }
 
+    /// The names of the counters that `chosen` says yes to, in no order, gone ones among them. Of those
+    /// that it says no to nothing is copied, so looking for few among many is cheap.
+    pub fn names_where(&self, chosen: impl Fn(&Reading) -> bool) -> Vec<CounterName> {
+        let cells = self.cells.pin();
+        let mut names = Vec::new();
+        for (name, cell) in &cells {
+            let matches = loop {
+                let group = self.published.load(Ordering::Acquire);
+                if let Ok(matches) = cell.is_as_of(group, &chosen) {
+                    break matches;
+                }
+            };
+            if matches {
+                names.push(name.clone());
+            }
+        }
+        names
+    }
+
     /// Revision of the last published change.
     pub fn revision(&self) -> Revision {
         self.revision.load(Ordering::Acquire)
@@ -244,6 +263,22 @@ impl Cell {
     fn put(&self, version: Version) {
         self.previous.store(Some(self.current.load_full()));
         self.current.store(Arc::new(version));
+    }
+
+    fn is_as_of(
+        &self,
+        group: GroupNumber,
+        chosen: &impl Fn(&Reading) -> bool,
+    ) -> Result<bool, Overtaken> {
+        let current = self.current.load();
+        if current.group <= group {
+            return Ok(chosen(&current.reading));
+        }
+        match self.previous.load().as_ref() {
+            None => Ok(false),
+            Some(previous) if previous.group <= group => Ok(chosen(&previous.reading)),
+            Some(_) => Err(Overtaken),
+        }
     }
 
     fn as_of(&self, group: GroupNumber) -> Result<Option<Reading>, Overtaken> {

@@ -369,6 +369,12 @@ fn the_compose_file_is_valid_and_says_what_the_docs_promise() {
         counterd["depends_on"]["postgres"]["condition"],
         "service_healthy"
     );
+    assert_eq!(
+        counterd["depends_on"]["redis"]["condition"],
+        "service_healthy"
+    );
+    let redis = compose["services"]["redis"]["image"].as_str().unwrap();
+    assert!(redis.starts_with("redis:7"), "{redis}");
     let image = postgres["image"].as_str().unwrap();
     let version: u32 = image.strip_prefix("postgres:").unwrap()[..2]
         .parse()
@@ -429,6 +435,58 @@ fn the_compose_file_is_valid_and_says_what_the_docs_promise() {
     }
 }
 
+/// The commands of the compose file, run as they stand there but for the secret's place and the port.
+#[test]
+fn the_redis_of_the_compose_file_starts_with_its_password_and_is_healthy() {
+    let test = "the_redis_of_the_compose_file_starts_with_its_password_and_is_healthy";
+    let there = Command::new("redis-server").arg("--version").output();
+    let Some((_, text)) = validated(&root().join("docker-compose.yml")) else {
+        return skipped(test, "python3 with jsonschema and yaml is not here");
+    };
+    if there.is_err() {
+        return skipped(test, "no redis-server is installed");
+    }
+    let compose: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    let redis = &compose["services"]["redis"];
+    let home = tempfile::tempdir().unwrap();
+    let secret = home.path().join("redis_password");
+    fs::write(&secret, "a-password-of-compose\n").unwrap();
+    let port = free_port().to_string();
+    let here = |command: &Value| {
+        let script = command.as_str().unwrap().replace("$$", "$");
+        script
+            .replace("/run/secrets/redis_password", secret.to_str().unwrap())
+            .replace("port 6379", &format!("port {port}"))
+            .replace("redis-cli", &format!("redis-cli -p {port}"))
+    };
+    assert_eq!(redis["command"][0], "sh");
+    let mut server = Command::new("sh")
+        .arg("-c")
+        .arg(here(&redis["command"][2]))
+        .current_dir(home.path())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let run = |script: &str| {
+        let done = Command::new("sh").arg("-c").arg(script).output().unwrap();
+        (
+            done.status.success(),
+            String::from_utf8_lossy(&done.stdout).into_owned(),
+        )
+    };
+    let healthy = here(&redis["healthcheck"]["test"][1]);
+    let begun = std::time::Instant::now();
+    while !run(&healthy).0 && begun.elapsed() < PATIENCE {
+        std::thread::yield_now();
+    }
+    let healthy = run(&healthy).0;
+    let without = run(&format!("redis-cli -p {port} ping")).1;
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert!(healthy);
+    assert!(without.contains("NOAUTH"), "{without}");
+}
+
 #[test]
 fn the_secrets_that_compose_mounts_are_made_once_and_fit_together() {
     let home = tempfile::tempdir().unwrap();
@@ -459,11 +517,15 @@ fn the_secrets_that_compose_mounts_are_made_once_and_fit_together() {
             "admin_token",
             "postgres_password",
             "postgres_url",
+            "redis_password",
+            "redis_url",
             "write_token"
         ]
     );
     let url = &first["postgres_url"];
     assert!(url.contains(&first["postgres_password"]) && url.contains("@postgres:5432/"));
+    let url = &first["redis_url"];
+    assert!(url.contains(&first["redis_password"]) && url.contains("@redis:6379/"));
     assert!(first["admin_token"].len() >= 32 && first["admin_token"] != first["write_token"]);
     let mode = fs::metadata(&dir).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);

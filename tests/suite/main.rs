@@ -23,6 +23,7 @@ mod faults;
 mod harness;
 mod logs;
 mod midnight;
+mod mirror;
 mod model;
 mod operate;
 mod postgres;

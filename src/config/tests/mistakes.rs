@@ -68,7 +68,6 @@ fn unknown_variables_with_two_underscores_are_mistakes_and_others_a_warning() {
 #[test]
 fn what_is_not_built_yet_is_refused_in_every_layer() {
     for (text, name) in [
-        ("[redis]\nmirror = true", "redis"),
         ("[degraded]\nstart = false", "degraded"),
         ("[alerts]\nwebhook = \"x\"", "alerts"),
         ("[limits]\nper_ip = 1", "limits"),
@@ -79,12 +78,12 @@ fn what_is_not_built_yet_is_refused_in_every_layer() {
         );
     }
     assert_eq!(
-        environment("COUNTERD_REDIS__URL", SECRET).mistakes(),
-        "COUNTERD_REDIS__URL: COUNTERD_REDIS__URL is not in this version; remove it"
+        environment("COUNTERD_ALERTS__WEBHOOK", SECRET).mistakes(),
+        "COUNTERD_ALERTS__WEBHOOK: COUNTERD_ALERTS__WEBHOOK is not in this version; remove it"
     );
     assert_eq!(
-        flag("--set", "redis.mirror", "true").mistakes(),
-        "--set: redis.mirror is not in this version; remove it"
+        flag("--set", "limits.per_ip", "true").mistakes(),
+        "--set: limits.per_ip is not in this version; remove it"
     );
     assert_eq!(
         file("storage.engine = \"redis\"").mistakes(),
@@ -95,6 +94,18 @@ fn what_is_not_built_yet_is_refused_in_every_layer() {
             .mistakes()
             .contains("toml:3: window")
     );
+}
+
+#[test]
+fn a_mirror_needs_to_know_where_to() {
+    assert_eq!(
+        file("redis.mirror = true").mistakes(),
+        "counterd.toml:1: redis.mirror is true, and redis.url is not set: set redis.url or redis.url_file too"
+    );
+    let (config, _) = file("redis.mirror = true\nredis.url = \"redis://a\"")
+        .load()
+        .unwrap();
+    assert!(config.redis.mirror && config.redis.url.is_some());
 }
 
 #[test]
@@ -247,7 +258,7 @@ fn wrong_types_and_ranges_say_what_is_wanted() {
 #[test]
 fn all_mistakes_of_all_layers_are_told_at_once() {
     let mut written =
-        file("[server]\nworkers = 0\nlisten = 5\nzzz = 1\n[[counter]]\nkind = \"pie\"\n[redis]\n");
+        file("[server]\nworkers = 0\nlisten = 5\nzzz = 1\n[[counter]]\nkind = \"pie\"\n[limits]\n");
     written.environment.push(("COUNTERD_LOG__LEVEL", "loud"));
     written
         .flags

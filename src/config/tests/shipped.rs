@@ -96,6 +96,7 @@ fn the_docs_have_a_row_for_every_key_with_limits_default_and_variable() {
             | Shape::Switch
             | Shape::Path
             | Shape::PathOrNone
+            | Shape::KeyPrefix
             | Shape::Zone
             | Shape::TimeOfDay
             | Shape::Origins

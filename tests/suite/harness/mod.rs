@@ -6,6 +6,7 @@
 mod client;
 mod database;
 mod disk;
+mod redis;
 mod server;
 mod tracer;
 
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 pub use client::{Client, Response};
 pub use database::{Database, PASSWORD};
 pub use disk::{SmallDisk, store_files};
+pub use redis::{REDIS_PASSWORD, Redis};
 pub use server::{ADMIN, Server, Setup, counterd};
 pub use tracer::{Tracer, can_trace};
 

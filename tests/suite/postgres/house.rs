@@ -159,6 +159,22 @@ impl House {
         }
     }
 
+    /// Counts each of these once.
+    pub fn create(&self, counters: impl IntoIterator<Item = String>) {
+        let operations: Vec<Operation> = counters
+            .into_iter()
+            .map(|counter| Operation {
+                counter: name(&counter),
+                direction: Direction::Increment,
+                amount: 1,
+                user_id: None,
+            })
+            .collect();
+        for part in operations.chunks(1000) {
+            self.ask(Command::Batch(part.into()));
+        }
+    }
+
     pub fn reset(&self, counter: &str) {
         let counter = name(counter);
         self.ask(Command::Reset { counter });

@@ -6,7 +6,7 @@
 
 mod days;
 mod faults;
-mod house;
+pub mod house;
 mod schema;
 mod server;
 mod soak;

@@ -1,0 +1,42 @@
+//! The mirror in Redis: current values of all counters, for programs that read them there.
+//!
+//! A thread of its own with one connection writes what changed since the last time, at most every
+//! `redis.interval`. Nothing is queued: what Redis does not have yet is found again by revision in what
+//! readers see, so an absent or slow Redis costs no memory, and counting never waits. Values are
+//! absolute, and a script within Redis compares (epoch, revision, period) before it writes: what comes
+//! late, twice or in another order does no harm. A marker among the keys tells a Redis that lost
+//! something, which is then filled anew.
+//!
+//! Kept out: the configuration file, and reading the mirror back.
+
+mod entry;
+mod error;
+mod follower;
+mod link;
+mod script;
+mod status;
+mod users;
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+pub use error::MirrorError;
+pub use follower::{Mirror, MirrorThread};
+pub use link::check;
+pub use status::{MirrorReport, MirrorStatus};
+
+/// How values are mirrored.
+#[derive(Clone, Debug)]
+pub struct MirrorOptions {
+    /// The connection URL; it may hold a password.
+    pub url: SecretString,
+    /// Whether the user ids of the current day are mirrored.
+    pub users: bool,
+    /// How often changed values are written, at most.
+    pub interval: Duration,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// What every key begins with.
+    pub prefix: String,
+}

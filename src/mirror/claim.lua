@@ -1,0 +1,8 @@
+-- Takes the marker over for a new sequence.
+--
+-- Keys: the marker. Arguments: id, epoch. Answer: empty, or the later epoch that is there already.
+local theirs = redis.pcall('HGET', KEYS[1], 'epoch')
+if type(theirs) == 'table' then redis.call('DEL', KEYS[1]) theirs = false end
+if theirs and tonumber(theirs) > tonumber(ARGV[2]) then return theirs end
+redis.call('HSET', KEYS[1], 'id', ARGV[1], 'epoch', ARGV[2], 'sequence', '0', 'complete', '0')
+return ''

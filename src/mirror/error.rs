@@ -1,0 +1,55 @@
+//! Why something did not get into Redis. No error holds the URL or the password in it.
+
+use std::time::Duration;
+
+/// Why the mirror is held up.
+#[derive(Debug, thiserror::Error)]
+pub enum MirrorError {
+    /// `redis.url` cannot be used.
+    #[error("redis.url: {0}")]
+    Url(String),
+    /// There is no connection to be had.
+    #[error("cannot connect to Redis: {0}")]
+    Connect(String),
+    /// Redis said no.
+    #[error("Redis says: {0}")]
+    Refused(String),
+    /// The connection ended, or what came is not what was asked for.
+    #[error("the connection to Redis failed: {0}")]
+    Lost(String),
+    /// No answer in time.
+    #[error("Redis does not answer within {}", humantime::format_duration(*.0))]
+    Late(Duration),
+    /// Redis was written by a store that is ahead of this one.
+    #[error(
+        "Redis holds values of epoch {theirs}, which is later than this store's, {ours}: this is an older store; nothing is mirrored. Mirror from the later store, or give this one a redis.prefix or a database of its own"
+    )]
+    LaterEpoch {
+        /// The store's epoch.
+        ours: u64,
+        /// That of the values in Redis.
+        theirs: u64,
+    },
+    /// Another mirror writes to the same keys.
+    #[error(
+        "another counterd mirrors to the same keys; give each a redis.prefix or a database of its own"
+    )]
+    Rival,
+    /// There is no runtime to be had.
+    #[error("cannot work: {0}")]
+    Runtime(#[from] std::io::Error),
+}
+
+impl MirrorError {
+    /// Whether Redis is not there, and may be the next moment; otherwise somebody has to do something.
+    pub(super) fn is_away(&self) -> bool {
+        match self {
+            Self::Connect(_) | Self::Lost(_) | Self::Late(_) => true,
+            Self::Url(_)
+            | Self::Refused(_)
+            | Self::LaterEpoch { .. }
+            | Self::Rival
+            | Self::Runtime(_) => false,
+        }
+    }
+}

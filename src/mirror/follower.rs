@@ -1,0 +1,505 @@
+//! The mirror: a thread that brings Redis up to date every `redis.interval`.
+
+use std::hash::{BuildHasher, RandomState};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+
+use super::entry::{Entry, changed, instant};
+use super::link::{Link, Written, runtime};
+use super::script::{Complete, Keys, Place, add_users, call};
+use super::status::MirrorStatus;
+use super::users::{USERS_IN_A_CALL, Users};
+use super::{MirrorError, MirrorOptions};
+use crate::calendar::Day;
+use crate::counter::{CounterName, Millis, Revision};
+use crate::current_day::CurrentDay;
+use crate::metrics::Metrics;
+use crate::storage::Reader;
+use crate::writer::{Running, Table};
+
+/// The first and the longest wait after a failure; each is twice the one before.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// The longest wait for a Redis that is away: trying costs next to nothing, and once it is back it is to
+/// have everything within a second.
+const LONGEST_WAIT_WHILE_AWAY: Duration = Duration::from_millis(500);
+
+/// How long the last round before the end may take.
+const LAST_ROUND: Duration = Duration::from_secs(1);
+
+/// Counters in one call: Redis serves nobody else while it runs, some milliseconds.
+const COUNTERS_IN_A_CALL: usize = 250;
+
+/// Calls that are sent before their answers are awaited.
+const CALLS_AT_ONCE: usize = 8;
+
+/// So often in a row the keys are taken back from another mirror at full speed.
+const PATIENCE_WITH_RIVALS: u32 = 3;
+
+/// How long a set of users is kept after its day.
+const USERS_KEPT_MS: Millis = 24 * 60 * 60 * 1000;
+
+/// How often the marker says as of when Redis has everything, while nothing changes.
+const AS_OF_AT_LEAST: Duration = Duration::from_secs(1);
+
+/// Brings Redis up to date.
+pub struct Mirror {
+    options: MirrorOptions,
+    keys: Keys,
+    table: Arc<Table>,
+    day: Arc<CurrentDay>,
+    reader: Reader,
+    users: Users,
+    status: Arc<MirrorStatus>,
+    runtime: Arc<Runtime>,
+    link: Option<Link>,
+    /// Our sequence of calls; none until the marker is taken over.
+    sequence: Option<Sequence>,
+    /// Everything up to this revision is there, as of this day.
+    there: Option<(Revision, Day)>,
+    /// Rounds in a row in which another mirror's id was in the marker.
+    rivalry: u32,
+    /// When the marker last said as of when it is.
+    said: Option<Instant>,
+}
+
+/// The calls of one mirror between two losses.
+#[derive(Clone, Debug)]
+struct Sequence {
+    id: String,
+    epoch: u64,
+    /// The last call that was answered, and the last that was sent.
+    answered: u64,
+    sent: u64,
+}
+
+/// A running mirror.
+pub struct MirrorThread {
+    end: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+/// What calls are of.
+#[derive(Clone, Copy)]
+enum Of {
+    Values,
+    Users,
+}
+
+/// Redis lost what was written, or another mirror took over; the id that is there now.
+struct Loss(String);
+
+impl Mirror {
+    /// For that writer.
+    ///
+    /// # Errors
+    /// When there is no runtime to be had.
+    pub fn new(
+        running: &Running,
+        metrics: &Arc<Metrics>,
+        options: MirrorOptions,
+    ) -> std::io::Result<Self> {
+        Ok(Self {
+            keys: Keys::new(&options.prefix),
+            options,
+            table: Arc::clone(&running.table),
+            day: Arc::clone(&running.day),
+            reader: running.reader.clone(),
+            users: Users::default(),
+            status: Arc::new(MirrorStatus::new(Arc::clone(metrics))),
+            runtime: Arc::new(runtime()?),
+            link: None,
+            sequence: None,
+            there: None,
+            rivalry: 0,
+            said: None,
+        })
+    }
+
+    /// How it stands, for others.
+    pub fn status(&self) -> Arc<MirrorStatus> {
+        Arc::clone(&self.status)
+    }
+
+    /// Works on a thread of its own until told to end.
+    ///
+    /// # Errors
+    /// When there is no thread to be had.
+    pub fn start(mut self) -> std::io::Result<MirrorThread> {
+        let (end, ended) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("mirror".to_owned());
+        let thread = thread.spawn(move || {
+            let work = AssertUnwindSafe(|| {
+                let runtime = Arc::clone(&self.runtime);
+                runtime.block_on(self.run(ended));
+            });
+            if catch_unwind(work).is_err() {
+                let error = "the mirror's thread panicked; it works again after a restart";
+                self.status.is_down(error, self.day.look().wall_ms);
+                tracing::error!(error);
+            }
+            let runtime = Arc::clone(&self.runtime);
+            drop(self);
+            // A look-up of a name that hangs is not waited for.
+            if let Some(runtime) = Arc::into_inner(runtime) {
+                runtime.shutdown_background();
+            }
+        })?;
+        Ok(MirrorThread { end, thread })
+    }
+
+    async fn run(&mut self, mut ended: oneshot::Receiver<()>) {
+        let mut wait = FIRST_WAIT;
+        loop {
+            let begun = Instant::now();
+            // What is cut off here is done again: nothing rests on it.
+            let round = tokio::select! {
+                _ = &mut ended => break,
+                round = self.round() => round,
+            };
+            let pause = match &round {
+                Ok(()) => {
+                    if self.rivalry == 0 {
+                        wait = FIRST_WAIT;
+                    }
+                    // Of many counters in little time: half of it is left to others.
+                    self.options.interval.max(begun.elapsed())
+                }
+                Err(error) => {
+                    let longest = if error.is_away() {
+                        LONGEST_WAIT_WHILE_AWAY
+                    } else {
+                        LONGEST_WAIT
+                    };
+                    let pause = wait.min(longest);
+                    wait = (wait * 2).min(longest);
+                    pause
+                }
+            };
+            if self.tell(&round) {
+                match round {
+                    Ok(()) => tracing::info!("the mirror in Redis goes on"),
+                    Err(error) => tracing::warn!(
+                        error = error.to_string(),
+                        "the mirror in Redis is held up; it tries again"
+                    ),
+                }
+            }
+            tokio::select! {
+                _ = &mut ended => break,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+        if self.link.is_some() {
+            // What the last requests changed. Without it the next start writes that.
+            let _ = tokio::time::timeout(LAST_ROUND, self.round()).await;
+        }
+    }
+
+    /// Brings Redis up to date once, on the caller's thread.
+    ///
+    /// # Errors
+    /// When it could not be done; the next time goes on.
+    pub fn catch_up(&mut self) -> Result<(), MirrorError> {
+        let runtime = Arc::clone(&self.runtime);
+        let round = runtime.block_on(self.round());
+        self.tell(&round);
+        round
+    }
+
+    /// Tells the status; says whether it is another one than before.
+    fn tell(&mut self, round: &Result<(), MirrorError>) -> bool {
+        let now = self.day.look().wall_ms;
+        match round {
+            Ok(()) => self.status.is_up(now),
+            Err(error) => {
+                self.link = None;
+                self.status.is_down(&error.to_string(), now)
+            }
+        }
+    }
+
+    async fn round(&mut self) -> Result<(), MirrorError> {
+        // Out of its place while it works: what is cut off leaves no connection in an unknown state.
+        let mut link = match self.link.take() {
+            Some(link) => link,
+            None => {
+                let mut link = Link::open(&self.options).await?;
+                self.resume(&mut link).await?;
+                link
+            }
+        };
+        let epoch = self.table.epoch();
+        self.sequence.take_if(|sequence| sequence.epoch != epoch);
+        let had = self.sequence.is_some();
+        if !had {
+            self.claim(&mut link, epoch).await?;
+        }
+        match self.write_changes(&mut link).await? {
+            Ok(()) => {
+                if had {
+                    self.rivalry = 0;
+                }
+            }
+            Err(Loss(id)) => {
+                self.lost(&id)?;
+                self.claim(&mut link, epoch).await?;
+                if let Err(Loss(id)) = self.write_changes(&mut link).await? {
+                    self.lost(&id)?;
+                }
+            }
+        }
+        self.link = Some(link);
+        Ok(())
+    }
+
+    /// After a new connection: goes on where the calls that arrived ended, if they are all there.
+    async fn resume(&mut self, link: &mut Link) -> Result<(), MirrorError> {
+        let Some(sequence) = &mut self.sequence else {
+            return Ok(());
+        };
+        let marker = link.marker(&self.keys).await?;
+        let ours = marker.filter(|marker| {
+            let possible = sequence.answered..=sequence.sent;
+            marker.id == sequence.id && possible.contains(&marker.sequence)
+        });
+        match ours {
+            Some(marker) => {
+                sequence.answered = marker.sequence;
+                sequence.sent = marker.sequence;
+            }
+            None => self.sequence = None,
+        }
+        Ok(())
+    }
+
+    /// Takes the marker over: everything is written again.
+    async fn claim(&mut self, link: &mut Link, epoch: u64) -> Result<(), MirrorError> {
+        self.there = None;
+        self.users.forget();
+        let id = format!("{:016x}", RandomState::new().hash_one(epoch));
+        link.claim(&self.keys, &id, epoch).await?;
+        self.status.metrics().refills.inc();
+        self.sequence = Some(Sequence {
+            id,
+            epoch,
+            answered: 0,
+            sent: 0,
+        });
+        Ok(())
+    }
+
+    fn lost(&mut self, id: &str) -> Result<(), MirrorError> {
+        self.sequence = None;
+        if id.is_empty() {
+            self.rivalry = 0;
+        } else {
+            self.rivalry += 1;
+            if self.rivalry > PATIENCE_WITH_RIVALS {
+                return Err(MirrorError::Rival);
+            }
+        }
+        tracing::warn!(
+            "Redis lost what was mirrored to it, or has an older state: it is filled again"
+        );
+        Ok(())
+    }
+
+    /// Writes what changed since the last time, everything after a claim.
+    async fn write_changes(&mut self, link: &mut Link) -> Result<Result<(), Loss>, MirrorError> {
+        let begun = Instant::now();
+        // Before anything is read: what changes meanwhile is found the next time.
+        let revision = self.table.revision();
+        let look = self.day.look();
+        let there = self.there;
+        let names = if there == Some((revision, look.day)) {
+            Vec::new()
+        } else {
+            let (table, day) = (&self.table, look.day);
+            table.names_where(|reading| changed(reading, day, there))
+        };
+        let mut calls = Vec::new();
+        for names in names.chunks(COUNTERS_IN_A_CALL) {
+            let entries = self.entries(names, revision);
+            if let Some(call) = self.call(link, None, &entries) {
+                calls.push(call);
+            }
+            if calls.len() >= CALLS_AT_ONCE
+                && let Err(loss) = self.send(link, &mut calls, Of::Values).await?
+            {
+                return Ok(Err(loss));
+            }
+        }
+        if let Err(loss) = self.send(link, &mut calls, Of::Values).await? {
+            return Ok(Err(loss));
+        }
+        if there.is_none()
+            && let Err(loss) = self.sweep(link, revision).await?
+        {
+            return Ok(Err(loss));
+        }
+        // In every round, so that a loss is seen also when nothing changes.
+        let complete = Complete {
+            revision,
+            as_of: instant(look.wall_ms),
+        };
+        let stale = self
+            .said
+            .is_none_or(|said| said.elapsed() >= AS_OF_AT_LEAST);
+        let says = !names.is_empty() || there != Some((revision, look.day)) || stale;
+        calls.extend(self.call(link, says.then_some(&complete), &[]));
+        if let Err(loss) = self.send(link, &mut calls, Of::Values).await? {
+            return Ok(Err(loss));
+        }
+        if says {
+            self.said = Some(begun);
+        }
+        self.there = Some((revision, look.day));
+        self.status.is_there(revision, begun);
+        if self.options.users {
+            return self.add_users(link).await;
+        }
+        Ok(Ok(()))
+    }
+
+    /// Adds users of the current day to their sets, as many as a round has time for.
+    async fn add_users(&mut self, link: &mut Link) -> Result<Result<(), Loss>, MirrorError> {
+        let today = self.day.look().day;
+        let expires_at = self.day.end_of(today).saturating_add(USERS_KEPT_MS);
+        for page in self.users.pages(&self.table, &self.reader, today) {
+            let mut calls = Vec::new();
+            for users in page.users.chunks(USERS_IN_A_CALL) {
+                if let Some(place) = self.place(true) {
+                    let sha = link.users_sha();
+                    calls.push(add_users(sha, &self.keys, &place, &page, users, expires_at));
+                }
+            }
+            if let Err(loss) = self.send(link, &mut calls, Of::Users).await? {
+                return Ok(Err(loss));
+            }
+            self.users.are_there(&page);
+        }
+        Ok(Ok(()))
+    }
+
+    fn entries(&self, names: &[CounterName], revision: Revision) -> Vec<Entry> {
+        let readings = self.table.read_many(names);
+        let today = self.day.look().day;
+        names
+            .iter()
+            .zip(readings)
+            .filter_map(|(name, reading)| match reading {
+                Some(reading) => Entry::of(&reading, today, self.day.calendar()),
+                None => Some(Entry::gone(name.to_string(), revision)),
+            })
+            .collect()
+    }
+
+    /// Deletes the counters that are in Redis and that nobody knows any more.
+    async fn sweep(
+        &mut self,
+        link: &mut Link,
+        revision: Revision,
+    ) -> Result<Result<(), Loss>, MirrorError> {
+        let mut cursor = 0;
+        loop {
+            let (next, names) = link.names(&self.keys, cursor).await?;
+            let unknown =
+                |name: &String| CounterName::check(name).is_ok() && self.table.read(name).is_none();
+            let gone: Vec<Entry> = names
+                .into_iter()
+                .filter(unknown)
+                .map(|name| Entry::gone(name, revision))
+                .collect();
+            let mut calls = Vec::new();
+            for entries in gone.chunks(COUNTERS_IN_A_CALL) {
+                calls.extend(self.call(link, None, entries));
+            }
+            if let Err(loss) = self.send(link, &mut calls, Of::Values).await? {
+                return Ok(Err(loss));
+            }
+            if next == 0 {
+                return Ok(Ok(()));
+            }
+            cursor = next;
+        }
+    }
+
+    /// The next call of the sequence; one that says and changes nothing takes no number.
+    fn call(
+        &mut self,
+        link: &Link,
+        complete: Option<&Complete>,
+        entries: &[Entry],
+    ) -> Option<redis::Cmd> {
+        let place = self.place(complete.is_some() || !entries.is_empty())?;
+        Some(call(link.sha(), &self.keys, &place, complete, entries))
+    }
+
+    fn place(&mut self, takes_a_number: bool) -> Option<Place> {
+        let sequence = self.sequence.as_mut()?;
+        let before = sequence.sent;
+        sequence.sent += u64::from(takes_a_number);
+        Some(Place {
+            id: sequence.id.clone(),
+            before,
+            number: sequence.sent,
+            epoch: sequence.epoch,
+        })
+    }
+
+    async fn send(
+        &mut self,
+        link: &mut Link,
+        calls: &mut Vec<redis::Cmd>,
+        of: Of,
+    ) -> Result<Result<(), Loss>, MirrorError> {
+        if calls.is_empty() {
+            return Ok(Ok(()));
+        }
+        let answers = link.write(calls).await?;
+        calls.clear();
+        let (mut written, mut theirs) = (0, 0);
+        for answer in answers {
+            match answer {
+                Written::Done(counters, later) => {
+                    written += counters;
+                    theirs = theirs.max(later);
+                }
+                Written::Lost(id) => return Ok(Err(Loss(id))),
+            }
+        }
+        match of {
+            Of::Values => self.status.metrics().values.inc_by(written),
+            Of::Users => self.status.metrics().users.inc_by(written),
+        };
+        if let Some(sequence) = &mut self.sequence {
+            sequence.answered = sequence.sent;
+            if theirs > sequence.epoch {
+                return Err(MirrorError::LaterEpoch {
+                    ours: sequence.epoch,
+                    theirs,
+                });
+            }
+        }
+        Ok(Ok(()))
+    }
+}
+
+impl MirrorThread {
+    /// Ends it; what it was at is done again after the next start. To be called before the writer is
+    /// stopped.
+    pub fn end(self) {
+        // It may have ended by itself, which join tells.
+        let _ = self.end.send(());
+        if self.thread.join().is_err() {
+            tracing::error!("the mirror's thread panicked");
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! A connection to Redis, with a limit on everything it may take.
+
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind};
+use secrecy::ExposeSecret;
+
+use super::script::{self, Keys};
+use super::{MirrorError, MirrorOptions};
+
+/// A connection on which our scripts are loaded.
+pub(super) struct Link {
+    connection: MultiplexedConnection,
+    timeout: Duration,
+    /// What no error may show.
+    secrets: Vec<String>,
+    claim: String,
+    write: String,
+    users: String,
+}
+
+/// What the marker says.
+pub(super) struct Marker {
+    pub(super) id: String,
+    pub(super) sequence: u64,
+}
+
+/// What became of a call that writes.
+pub(super) enum Written {
+    /// So many counters, and the highest later epoch that was met.
+    Done(u64, u64),
+    /// The marker is not ours any more: nothing was written. Its id.
+    Lost(String),
+}
+
+impl Link {
+    /// Connects and loads the scripts.
+    pub(super) async fn open(options: &MirrorOptions) -> Result<Self, MirrorError> {
+        let url = options.url.expose_secret();
+        let client = client(url)?;
+        let settings = client.get_connection_info().redis_settings();
+        let password = settings.password().map(str::to_owned);
+        let mut secrets = vec![url.to_owned()];
+        secrets.extend(password.filter(|password| !password.is_empty()));
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(options.timeout))
+            .set_response_timeout(Some(options.timeout));
+        let connecting = client.get_multiplexed_async_connection_with_config(&config);
+        let connection = match tokio::time::timeout(options.timeout, connecting).await {
+            Err(_) => return Err(MirrorError::Late(options.timeout)),
+            Ok(Err(error)) if error.is_timeout() => return Err(MirrorError::Late(options.timeout)),
+            Ok(Err(error)) if error.kind() == ErrorKind::AuthenticationFailed => {
+                return Err(MirrorError::Refused(without(&secrets, &error)));
+            }
+            Ok(Err(error)) => return Err(MirrorError::Connect(without(&secrets, &error))),
+            Ok(Ok(connection)) => connection,
+        };
+        let mut link = Self {
+            connection,
+            timeout: options.timeout,
+            secrets,
+            claim: String::new(),
+            write: String::new(),
+            users: String::new(),
+        };
+        link.claim = link.load(script::CLAIM).await?;
+        link.write = link.load(&script::write()).await?;
+        link.users = link.load(script::USERS).await?;
+        Ok(link)
+    }
+
+    async fn load(&mut self, script: &str) -> Result<String, MirrorError> {
+        self.ask(redis::cmd("SCRIPT").arg("LOAD").arg(script)).await
+    }
+
+    /// Begins a sequence of that id; the error says so where a later epoch is there.
+    pub(super) async fn claim(
+        &mut self,
+        keys: &Keys,
+        id: &str,
+        epoch: u64,
+    ) -> Result<(), MirrorError> {
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(&self.claim).arg(1).arg(keys.marker());
+        command.arg(id).arg(epoch);
+        let theirs: String = self.ask(&command).await?;
+        match theirs.as_str() {
+            "" => Ok(()),
+            theirs => Err(MirrorError::LaterEpoch {
+                ours: epoch,
+                theirs: theirs.parse().unwrap_or(u64::MAX),
+            }),
+        }
+    }
+
+    /// What the marker says; none when there is none.
+    pub(super) async fn marker(&mut self, keys: &Keys) -> Result<Option<Marker>, MirrorError> {
+        let mut command = redis::cmd("HMGET");
+        command.arg(keys.marker()).arg("id").arg("sequence");
+        let (id, sequence): (Option<String>, Option<u64>) = self.ask(&command).await?;
+        Ok(id
+            .zip(sequence)
+            .map(|(id, sequence)| Marker { id, sequence }))
+    }
+
+    /// The script that writes, as it is called.
+    pub(super) fn sha(&self) -> &str {
+        &self.write
+    }
+
+    /// The script that adds users, as it is called.
+    pub(super) fn users_sha(&self) -> &str {
+        &self.users
+    }
+
+    /// Sends calls of the scripts that write at once, and says what became of each.
+    pub(super) async fn write(&mut self, calls: &[Cmd]) -> Result<Vec<Written>, MirrorError> {
+        let mut pipeline = Pipeline::with_capacity(calls.len());
+        for call in calls {
+            pipeline.add_command(call.clone());
+        }
+        let asked = pipeline.query_async::<Vec<(String, String, u64)>>(&mut self.connection);
+        let answers = match tokio::time::timeout(self.timeout, asked).await {
+            Ok(answers) => answers.map_err(|error| self.error(&error))?,
+            Err(_) => return Err(MirrorError::Late(self.timeout)),
+        };
+        Ok(answers
+            .into_iter()
+            .map(|(verdict, detail, later)| match verdict.as_str() {
+                "ok" => Written::Done(detail.parse().unwrap_or(0), later),
+                _ => Written::Lost(detail),
+            })
+            .collect())
+    }
+
+    /// A page of the names that are there, and the cursor of the next; 0 after the last.
+    pub(super) async fn names(
+        &mut self,
+        keys: &Keys,
+        cursor: u64,
+    ) -> Result<(u64, Vec<String>), MirrorError> {
+        let mut command = redis::cmd("SSCAN");
+        command.arg(keys.names()).arg(cursor);
+        self.ask(command.arg("COUNT").arg(1000)).await
+    }
+
+    async fn ask<T: redis::FromRedisValue>(&mut self, command: &Cmd) -> Result<T, MirrorError> {
+        let asked = command.query_async(&mut self.connection);
+        match tokio::time::timeout(self.timeout, asked).await {
+            Ok(answer) => answer.map_err(|error| self.error(&error)),
+            Err(_) => Err(MirrorError::Late(self.timeout)),
+        }
+    }
+
+    fn error(&self, error: &RedisError) -> MirrorError {
+        let text = without(&self.secrets, error);
+        if error.is_timeout() {
+            return MirrorError::Late(self.timeout);
+        }
+        match error.kind() {
+            // It has begun, and reads what it saved.
+            ErrorKind::Server(ServerErrorKind::BusyLoading) => MirrorError::Lost(text),
+            ErrorKind::Server(_) | ErrorKind::Extension => MirrorError::Refused(text),
+            _ => MirrorError::Lost(text),
+        }
+    }
+}
+
+/// Connects, loads the scripts, and changes no key.
+///
+/// # Errors
+/// When there is no connection, or the user may not load scripts.
+pub fn check(options: &MirrorOptions) -> Result<(), MirrorError> {
+    let runtime = runtime()?;
+    runtime.block_on(async {
+        let mut link = Link::open(options).await?;
+        let keys = Keys::new(&options.prefix);
+        link.marker(&keys).await?;
+        Ok(())
+    })
+}
+
+/// A runtime of one thread, the caller's.
+pub(super) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+}
+
+fn client(url: &str) -> Result<Client, MirrorError> {
+    if !["redis://", "rediss://", "unix://"]
+        .iter()
+        .any(|scheme| url.starts_with(scheme))
+    {
+        let text = "it begins with redis://, rediss:// (TLS) or unix://";
+        return Err(MirrorError::Url(text.to_owned()));
+    }
+    Client::open(url).map_err(|error| MirrorError::Url(without(&[url.to_owned()], &error)))
+}
+
+/// The driver's words without any of the secrets.
+fn without(secrets: &[String], error: &RedisError) -> String {
+    let mut text = error.to_string();
+    for secret in secrets {
+        text = text.replace(secret.as_str(), "(secret)");
+    }
+    text
+}

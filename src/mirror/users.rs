@@ -1,0 +1,132 @@
+//! User ids of the current day, for `redis.users`: a set for each daily counter of users.
+//!
+//! The store has no list of the newest users, so the ids of a day are gone through in pages, again and
+//! again while the counter moves. A set is complete some rounds after its counter rests.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use crate::calendar::Day;
+use crate::counter::{CounterName, Generation, Kind, Reset, Revision};
+use crate::storage::{Family, Reader, keys};
+use crate::writer::{Presence, Reading, Table};
+
+/// Ids in one call.
+pub(super) const USERS_IN_A_CALL: usize = 2_000;
+
+/// Ids looked at in one round, over all counters.
+const USERS_IN_A_ROUND: usize = 20_000;
+
+/// How far the users of each counter are gone through.
+#[derive(Default)]
+pub(super) struct Users {
+    of: BTreeMap<CounterName, Sweep>,
+}
+
+struct Sweep {
+    day: Day,
+    generation: Generation,
+    /// Where it goes on; at the first user otherwise.
+    next: Option<Vec<u8>>,
+    /// The counter's revision when this sweep began.
+    began: Revision,
+    /// All users up to this revision are there.
+    complete: Revision,
+}
+
+/// Some users of a counter.
+pub(super) struct Page {
+    pub(super) name: CounterName,
+    pub(super) day: Day,
+    pub(super) generation: Generation,
+    pub(super) users: Vec<Vec<u8>>,
+    next: Option<Vec<u8>>,
+}
+
+impl Users {
+    /// Begins with the first users of all counters again.
+    pub(super) fn forget(&mut self) {
+        self.of.clear();
+    }
+
+    /// What this round sends, for each counter whose set may lack users.
+    pub(super) fn pages(&mut self, table: &Table, reader: &Reader, today: Day) -> Vec<Page> {
+        let names = table.names_where(|reading| has_users(reading, today));
+        self.of.retain(|_, sweep| sweep.day == today);
+        let mut room = USERS_IN_A_ROUND;
+        let mut pages = Vec::new();
+        for name in names {
+            let Some(reading) = table.read(name.as_str()) else {
+                continue;
+            };
+            let begun = || Sweep {
+                day: today,
+                generation: reading.generation,
+                next: None,
+                began: reading.revision,
+                complete: 0,
+            };
+            let sweep = self.of.entry(name.clone()).or_insert_with(begun);
+            if sweep.generation != reading.generation {
+                *sweep = begun();
+            }
+            if sweep.complete >= reading.revision || room == 0 {
+                continue;
+            }
+            if sweep.next.is_none() {
+                sweep.began = reading.revision;
+            }
+            // While the store is reopened there is nothing to be read: the next round goes on.
+            if let Some(page) = page(&name, sweep, reader, room) {
+                room -= page.users.len().min(room);
+                pages.push(page);
+            }
+        }
+        pages
+    }
+
+    /// The users of that page are there.
+    pub(super) fn are_there(&mut self, page: &Page) {
+        if let Some(sweep) = self.of.get_mut(&page.name) {
+            sweep.next.clone_from(&page.next);
+            if page.next.is_none() {
+                sweep.complete = sweep.began;
+            }
+        }
+    }
+}
+
+fn has_users(reading: &Reading, today: Day) -> bool {
+    reading.definition.kind == Kind::Unique
+        && reading.definition.reset == Reset::Daily
+        && reading.presence == Presence::Live
+        && reading.period == Some(today)
+}
+
+fn page(name: &CounterName, sweep: &Sweep, reader: &Reader, limit: usize) -> Option<Page> {
+    let prefix = keys::dedup_prefix(sweep.day.days(), sweep.generation);
+    let start = sweep.next.as_deref().unwrap_or(&prefix);
+    let read = reader.with(|tables| {
+        let (mut users, mut next) = (Vec::new(), None);
+        tables.scan(Family::Dedup, start, None, |key, _| {
+            let Some(user) = key.strip_prefix(&prefix[..]) else {
+                return ControlFlow::Break(());
+            };
+            if users.len() == limit {
+                next = Some(key.to_vec());
+                return ControlFlow::Break(());
+            }
+            users.push(user.to_vec());
+            ControlFlow::Continue(())
+        })?;
+        Ok((users, next))
+    });
+    let (users, next) = read.ok()?;
+    Some(Page {
+        name: name.clone(),
+        day: sweep.day,
+        generation: sweep.generation,
+        users,
+        next,
+    })
+}

@@ -1,0 +1,51 @@
+-- Writes counters, and how far the mirror is.
+--
+-- Keys: the marker, the set of names, then for each counter its value and its meta. Arguments: id, the
+-- sequence number before and after this call, epoch, and, when a round ends with it, the revision up to
+-- which everything is there and as of when; then for each counter name, value (empty: it is gone),
+-- revision, period, last_updated, type. Answer: `ok` with how many were written and the highest later
+-- epoch that was met, or `lost` with the id that is in the marker.
+local marker = redis.pcall('HMGET', KEYS[1], 'id', 'sequence')
+if marker.err or marker[1] ~= ARGV[1] or marker[2] ~= ARGV[2] then
+  return {'lost', not marker.err and marker[1] or '', '0'}
+end
+local epoch = tonumber(ARGV[4])
+local written, later = 0, 0
+for at = 1, (#KEYS - 2) / 2 do
+  local value_key, meta_key = KEYS[1 + 2 * at], KEYS[2 + 2 * at]
+  local first = 7 + 6 * (at - 1)
+  local name, value, revision, period = ARGV[first], ARGV[first + 1], ARGV[first + 2], ARGV[first + 3]
+  local there = redis.pcall('HMGET', meta_key, 'epoch', 'revision', 'period', 'created_at')
+  if there.err then redis.call('DEL', meta_key) there = {} end
+  local its_epoch, its_revision = tonumber(there[1] or '') or -1, tonumber(there[2] or '') or -1
+  local ours_is_late
+  if its_epoch ~= epoch then
+    ours_is_late = its_epoch > epoch
+    if ours_is_late and its_epoch > later then later = its_epoch end
+  elseif its_revision ~= tonumber(revision) then
+    ours_is_late = its_revision > tonumber(revision)
+  else
+    ours_is_late = value ~= '' and (there[3] or '') > period
+  end
+  if not ours_is_late then
+    written = written + 1
+    if value == '' then
+      redis.call('DEL', value_key, meta_key)
+      if there[3] and there[3] ~= '' then redis.call('DEL', value_key .. ':users:' .. there[3]) end
+      redis.call('SREM', KEYS[2], name)
+    else
+      redis.call('SET', value_key, value)
+      redis.call('HSET', meta_key, 'last_updated', ARGV[first + 4],
+        'created_at', there[4] or ARGV[first + 4], 'type', ARGV[first + 5],
+        'period', period, 'epoch', ARGV[4], 'revision', revision)
+      redis.call('SADD', KEYS[2], name)
+    end
+  end
+end
+if ARGV[2] ~= ARGV[3] then
+  redis.call('HSET', KEYS[1], 'sequence', ARGV[3])
+  if ARGV[5] ~= '' then
+    redis.call('HSET', KEYS[1], 'revision', ARGV[5], 'as_of', ARGV[6], 'complete', '1')
+  end
+end
+return {'ok', tostring(written), string.format('%.0f', later)}

@@ -1,0 +1,157 @@
+//! A real Redis of the test's own: in a directory and at a port of its own, ended by its pid.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use redis::{Client, Cmd, Connection, FromRedisValue, RedisResult};
+
+use super::{PATIENCE, eventually, free_port};
+
+/// The password of its default user, which nothing may print.
+pub const REDIS_PASSWORD: &str = "a-redis-password-of-tests";
+
+/// A running Redis; dropped, it is killed.
+pub struct Redis {
+    home: tempfile::TempDir,
+    port: u16,
+    child: Option<Child>,
+}
+
+impl Redis {
+    /// Starts an empty one; none, and why, where there is no Redis.
+    pub fn new() -> Result<Self, String> {
+        let there = Command::new("redis-server").arg("--version").output();
+        if !there.is_ok_and(|there| there.status.success()) {
+            return Err("no redis-server is installed".to_owned());
+        }
+        let mut redis = Self {
+            home: tempfile::tempdir().unwrap(),
+            port: free_port(),
+            child: None,
+        };
+        redis.start();
+        Ok(redis)
+    }
+
+    /// Starts it again after it was killed, with what was saved last.
+    pub fn start(&mut self) {
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.home.path().join("log"))
+            .unwrap();
+        let child = Command::new("redis-server")
+            .args(["--port", &self.port.to_string()])
+            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .args(["--requirepass", REDIS_PASSWORD, "--dir"])
+            .arg(self.home.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.child = Some(child);
+        eventually("Redis is ready", PATIENCE, || {
+            let mut connection = self.connect().ok()?;
+            redis::cmd("PING").query::<String>(&mut connection).ok()
+        });
+    }
+
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // An error says that it has ended by itself.
+            let _ = child.kill();
+            child.wait().unwrap();
+        }
+    }
+
+    /// Stops it where it is.
+    pub fn pause(&self) {
+        self.signal(libc::SIGSTOP);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.signal(libc::SIGCONT);
+    }
+
+    fn signal(&self, signal: i32) {
+        if let Some(child) = &self.child {
+            let pid = i32::try_from(child.id()).unwrap();
+            // SAFETY: kill(2) takes no pointer; the child is ours and not yet waited for.
+            unsafe { libc::kill(pid, signal) };
+        }
+    }
+
+    /// Writes what it has to its file, from which the next start takes it.
+    pub fn save(&self) {
+        self.ask::<()>(&mut redis::cmd("SAVE"));
+    }
+
+    /// Leaves nothing for the next start.
+    pub fn forget_saved(&self) {
+        // There may be none.
+        let _ = std::fs::remove_file(self.saved());
+    }
+
+    fn saved(&self) -> PathBuf {
+        self.home.path().join("dump.rdb")
+    }
+
+    /// The URL of its database 0.
+    pub fn url(&self) -> String {
+        self.url_as("", REDIS_PASSWORD, 0)
+    }
+
+    pub fn url_as(&self, user: &str, password: &str, database: u8) -> String {
+        format!(
+            "redis://{user}:{password}@127.0.0.1:{}/{database}",
+            self.port
+        )
+    }
+
+    pub fn connect(&self) -> RedisResult<Connection> {
+        self.connect_at(&self.url())
+    }
+
+    pub fn connect_at(&self, url: &str) -> RedisResult<Connection> {
+        let client = Client::open(url)?;
+        let connection = client.get_connection_with_timeout(Duration::from_secs(5))?;
+        connection.set_read_timeout(Some(PATIENCE))?;
+        Ok(connection)
+    }
+
+    /// What a command answers.
+    #[track_caller]
+    pub fn ask<T: FromRedisValue>(&self, command: &mut Cmd) -> T {
+        let mut connection = self.connect().unwrap();
+        command
+            .query(&mut connection)
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// What a command, written with spaces, answers.
+    #[track_caller]
+    pub fn say<T: FromRedisValue>(&self, words: &str) -> T {
+        let mut words = words.split(' ');
+        let mut command = redis::cmd(words.next().unwrap());
+        for word in words {
+            command.arg(word);
+        }
+        self.ask(&mut command)
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.resume();
+        self.kill();
+        if std::thread::panicking() {
+            let log = std::fs::read(self.home.path().join("log")).unwrap_or_default();
+            let log = String::from_utf8_lossy(&log).into_owned();
+            let from = log.len().saturating_sub(2000);
+            eprintln!("Redis's log:\n{}", log.get(from..).unwrap_or(&log));
+        }
+    }
+}

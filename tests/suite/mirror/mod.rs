@@ -1,0 +1,99 @@
+//! The mirror in a real Redis, which each test starts for itself: keys end equal to the store's values,
+//! whatever happens to either side, and a reader never sees a revision go back.
+
+mod faults;
+mod script;
+mod server;
+mod users;
+mod values;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use counterd::mirror::{Mirror, MirrorOptions};
+use counterd::writer::Presence;
+
+use crate::harness::{Redis, skipped};
+use crate::postgres::house::House;
+
+/// A Redis, or the reason why the test is skipped.
+fn redis(test: &str) -> Option<Redis> {
+    match Redis::new() {
+        Ok(redis) => Some(redis),
+        Err(reason) => {
+            skipped(test, &reason);
+            None
+        }
+    }
+}
+
+fn options(redis: &Redis) -> MirrorOptions {
+    MirrorOptions {
+        url: redis.url().into(),
+        users: false,
+        interval: Duration::from_millis(50),
+        timeout: Duration::from_secs(20),
+        prefix: String::new(),
+    }
+}
+
+fn mirror(house: &House, options: MirrorOptions) -> Mirror {
+    Mirror::new(&house.running, &house.metrics, options).unwrap()
+}
+
+/// A counter as a reader of Redis sees it: value, revision, period.
+type Seen = (String, String, String);
+
+/// What is in Redis under that prefix.
+fn seen(redis: &Redis, prefix: &str) -> BTreeMap<String, Seen> {
+    let mut connection = redis.connect().unwrap();
+    let start = format!("{prefix}counter:");
+    let keys: Vec<String> = redis::cmd("KEYS")
+        .arg(format!("{start}*"))
+        .query(&mut connection)
+        .unwrap();
+    let keys: Vec<&String> = keys.iter().filter(|key| !key.contains(":users:")).collect();
+    let mut pipeline = redis::pipe();
+    let names: Vec<&str> = keys
+        .iter()
+        .filter(|key| !key.ends_with(":meta"))
+        .map(|key| key.strip_prefix(&start).unwrap())
+        .collect();
+    assert_eq!(keys.len(), 2 * names.len(), "each value has its meta");
+    for name in &names {
+        pipeline.cmd("GET").arg(format!("{start}{name}"));
+        pipeline
+            .cmd("HMGET")
+            .arg(format!("{start}{name}:meta"))
+            .arg("revision")
+            .arg("period");
+    }
+    let mut found: Vec<redis::Value> = pipeline.query(&mut connection).unwrap();
+    let mut result = BTreeMap::new();
+    for (name, pair) in names.iter().zip(found.chunks_mut(2)) {
+        let value: String = redis::from_redis_value(pair[0].clone()).unwrap();
+        let (revision, period) = redis::from_redis_value(pair[1].clone()).unwrap();
+        result.insert((*name).to_owned(), (value, revision, period));
+    }
+    result
+}
+
+/// The live counters as readers of counterd see them.
+fn expected(house: &House) -> BTreeMap<String, Seen> {
+    let (readings, more) = house.running.table.list("", None, 200_000);
+    assert!(!more);
+    let today = house.today();
+    readings
+        .iter()
+        .filter(|reading| reading.presence == Presence::Live)
+        .map(|reading| {
+            let period = reading.period_on(today);
+            let seen = (
+                reading.value_on(today).to_string(),
+                reading.revision.to_string(),
+                period.map_or_else(String::new, |day| day.to_string()),
+            );
+            (reading.name.to_string(), seen)
+        })
+        .collect()
+}

@@ -1,0 +1,106 @@
+//! The script that writes, alone: whatever order calls come in, what is there is the latest.
+
+use super::redis;
+use crate::harness::{Dice, Redis, seed};
+
+const CLAIM: &str = include_str!("../../../src/mirror/claim.lua");
+const WRITE: &str = include_str!("../../../src/mirror/write.lua");
+
+struct State {
+    epoch: u64,
+    revision: u64,
+    period: &'static str,
+    value: i64,
+}
+
+/// A call for the counter `c`, as number `number` of the sequence `id`.
+fn write(redis: &Redis, id: &str, number: u64, state: &State) -> (String, String, String) {
+    let mut command = redis::cmd("EVAL");
+    command.arg(WRITE).arg(4);
+    command.arg("counterd:mirror").arg("counterd:names");
+    command.arg("counter:c").arg("counter:c:meta");
+    command.arg(id).arg(number).arg(number + 1).arg(state.epoch);
+    command.arg("").arg("");
+    command.arg("c").arg(state.value).arg(state.revision);
+    command
+        .arg(state.period)
+        .arg("2026-11-24T12:00:00.000Z")
+        .arg("sum");
+    redis.ask(&mut command)
+}
+
+fn claim(redis: &Redis, id: &str, epoch: u64) -> String {
+    let mut command = redis::cmd("EVAL");
+    redis.ask(
+        command
+            .arg(CLAIM)
+            .arg(1)
+            .arg("counterd:mirror")
+            .arg(id)
+            .arg(epoch),
+    )
+}
+
+#[test]
+fn the_latest_state_stays_whatever_order_it_comes_in() {
+    let test = "the_latest_state_stays_whatever_order_it_comes_in";
+    let Some(redis) = redis(test) else {
+        return;
+    };
+    let mut states = Vec::new();
+    for epoch in [1_795_521_600_000, 1_795_521_600_001] {
+        for revision in [9, 10, 11, 9_007_199_254_740_990] {
+            for period in ["", "2026-09-30", "2026-10-01"] {
+                let value = i64::MIN + i64::try_from(states.len()).unwrap();
+                states.push(State {
+                    epoch,
+                    revision,
+                    period,
+                    value,
+                });
+            }
+        }
+    }
+    let mut dice = Dice::new(seed(test));
+    for _ in 0..30 {
+        redis.say::<()>("FLUSHALL");
+        assert_eq!(claim(&redis, "one", 1), "");
+        let mut latest = 0;
+        for number in 0..20 {
+            let chosen = usize::try_from(dice.below(states.len() as u64)).unwrap();
+            // The states are in their order.
+            latest = latest.max(chosen);
+            let (verdict, _, _) = write(&redis, "one", number, &states[chosen]);
+            assert_eq!(verdict, "ok");
+            let state = &states[latest];
+            assert_eq!(redis.say::<i64>("GET counter:c"), state.value);
+            assert_eq!(
+                redis.say::<(u64, u64, String)>("HMGET counter:c:meta epoch revision period"),
+                (state.epoch, state.revision, state.period.to_owned())
+            );
+        }
+    }
+}
+
+#[test]
+fn a_call_out_of_its_place_writes_nothing() {
+    let Some(redis) = redis("a_call_out_of_its_place_writes_nothing") else {
+        return;
+    };
+    let state = |revision, value| State {
+        epoch: 5,
+        revision,
+        period: "",
+        value,
+    };
+    let lost = |id: &str| ("lost".to_owned(), id.to_owned(), "0".to_owned());
+    assert_eq!(write(&redis, "one", 0, &state(1, 1)), lost(""));
+    assert_eq!(claim(&redis, "one", 5), "");
+    assert_eq!(write(&redis, "one", 1, &state(1, 1)), lost("one"));
+    assert_eq!(write(&redis, "one", 0, &state(1, 1)).0, "ok");
+    assert_eq!(write(&redis, "one", 0, &state(2, 2)), lost("one"), "twice");
+    assert_eq!(claim(&redis, "two", 5), "");
+    assert_eq!(write(&redis, "one", 1, &state(3, 3)), lost("two"), "late");
+    assert_eq!(claim(&redis, "three", 4), "5", "an older epoch");
+    assert_eq!(redis.say::<i64>("GET counter:c"), 1);
+}

@@ -1,0 +1,144 @@
+//! The real binary with a mirror: its configuration, pages, `check`, and what it prints.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use super::redis;
+use crate::harness::{PATIENCE, REDIS_PASSWORD, Setup, eventually};
+
+/// What docs/redis.md says that the mirror's user needs.
+fn documented_user() -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/redis.md");
+    let docs = std::fs::read_to_string(path).unwrap();
+    let line = docs.lines().find(|line| line.starts_with("ACL SETUSER "));
+    line.expect("docs/redis.md has the user's rules").to_owned()
+}
+
+#[test]
+fn the_documented_user_can_do_what_the_mirror_does() {
+    let test = "the_documented_user_can_do_what_the_mirror_does";
+    let Some(redis) = redis(test) else {
+        return;
+    };
+    let rules = documented_user();
+    redis.say::<()>(&rules);
+    let password = rules.split(" >").nth(1).unwrap().split(' ').next().unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let setup = Setup::new(home.path())
+        .set("redis.mirror", "true")
+        .set("redis.users", "true")
+        .set("redis.url", &redis.url_as("counterd", password, 0));
+    let server = setup.start();
+    let mut client = server.admin();
+    client.post("/api/v1/counter/a/increment", &json!({})).ok();
+    client
+        .post(
+            "/api/v1/counter/daily_active_users/increment",
+            &json!({"user_id": "u1"}),
+        )
+        .ok();
+    eventually("the user is there", PATIENCE, || {
+        let keys: Vec<String> = redis.say("KEYS counter:daily_active_users:users:*");
+        (keys.len() == 1).then_some(())
+    });
+    eventually("it is mirrored", PATIENCE, || {
+        (redis.say::<Option<i64>>("GET counter:a") == Some(1)).then_some(())
+    });
+    client
+        .request("DELETE", "/api/v1/counter/a", &[], b"")
+        .unwrap()
+        .ok();
+    eventually("it is gone", PATIENCE, || {
+        redis
+            .say::<Option<i64>>("GET counter:a")
+            .is_none()
+            .then_some(())
+    });
+    let checked = setup.command("check").output().unwrap();
+    let text = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(
+        text.contains("reached; the mirror's scripts are loaded"),
+        "{text}"
+    );
+    server.stop();
+    // Only what is granted was asked for: the log of what was refused is empty, but for what the
+    // driver tells of itself.
+    let refused: Vec<redis::Value> = redis.say("ACL LOG");
+    let refused: BTreeSet<String> = refused
+        .iter()
+        .map(|entry| format!("{entry:?}"))
+        .filter(|entry| !entry.contains("client|setinfo"))
+        .collect();
+    assert!(refused.is_empty(), "{refused:?}");
+}
+
+#[test]
+fn no_output_shows_the_password() {
+    let Some(mut redis) = redis("no_output_shows_the_password") else {
+        return;
+    };
+    let home = tempfile::tempdir().unwrap();
+    let wrong = "a-wrong-password-of-tests";
+    let setup = Setup::new(home.path())
+        .set("redis.mirror", "true")
+        .set("redis.timeout", "1s");
+    for (password, gone) in [(wrong, false), (REDIS_PASSWORD, true)] {
+        if gone {
+            redis.kill();
+        }
+        let setup = setup
+            .clone()
+            .set("redis.url", &redis.url_as("", password, 0));
+        let server = setup.start();
+        let mut client = server.client();
+        client.post("/api/v1/counter/a/increment", &json!({})).ok();
+        let page = eventually("it is told", PATIENCE, || {
+            let page = client.get("/readyz?verbose").text();
+            let told = if gone {
+                "cannot connect to Redis"
+            } else {
+                "Redis says: "
+            };
+            page.contains(told).then_some(page)
+        });
+        let checked = setup.command("check").output().unwrap();
+        let checked = String::from_utf8_lossy(&checked.stdout).into_owned();
+        assert!(checked.contains("FAULT  Redis"), "{checked}");
+        let metrics = client.get("/metrics").text();
+        assert!(metrics.contains("\ncounterd_mirror_up 0\n"), "{metrics}");
+        let output = server.output();
+        assert!(
+            output.contains("the mirror in Redis is held up"),
+            "{output}"
+        );
+        for shown in [page, checked, metrics, output] {
+            for secret in [wrong, REDIS_PASSWORD] {
+                assert!(!shown.contains(secret), "{shown}");
+            }
+        }
+        server.stop();
+    }
+}
+
+#[test]
+fn a_server_that_ends_leaves_its_last_values() {
+    let Some(redis) = redis("a_server_that_ends_leaves_its_last_values") else {
+        return;
+    };
+    let home = tempfile::tempdir().unwrap();
+    let setup = Setup::new(home.path())
+        .set("redis.mirror", "true")
+        .set("redis.url", &redis.url())
+        .set("redis.interval", "10s");
+    let server = setup.start();
+    let mut client = server.client();
+    eventually("it is up", PATIENCE, || {
+        let page = client.get("/readyz?verbose").json();
+        (page["lags"]["redis"]["up"] == true).then_some(())
+    });
+    client.post("/api/v1/counter/a/increment", &json!({})).ok();
+    server.stop();
+    assert_eq!(redis.say::<i64>("GET counter:a"), 1);
+    assert_eq!(redis.say::<i64>("HGET counterd:mirror complete"), 1);
+}
