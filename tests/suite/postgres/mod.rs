@@ -9,9 +9,7 @@ mod faults;
 pub mod house;
 mod schema;
 mod server;
-mod soak;
 mod values;
-mod volume;
 
 use crate::harness::{Database, skipped};
 
