@@ -83,22 +83,16 @@ fn options(dir: &std::path::Path) -> StorageOptions {
 fn table(criterion: &mut Criterion) {
     let dir = tempfile::tempdir().unwrap();
     let running = Running::start(WriterOptions {
-        storage: options(dir.path()),
-        clock: Arc::new(SystemClock),
-        calendar: Calendar::new("UTC", "00:00".parse().unwrap()).unwrap(),
-        zone_is_written: true,
-        max_clock_jump_ms: 1 << 40,
-        max_away_ms: 1 << 40,
-        auto_create: true,
         max_counters: 200_000,
         gone_for_ms: 1000,
-        configured: Vec::new(),
         recent_users: 1000,
         min_free: Some(0),
-        followed_counters: 1000,
-        runtimes: 1,
         queue: 100_000,
-        metrics: Arc::default(),
+        ..WriterOptions::new(
+            options(dir.path()),
+            Arc::new(SystemClock),
+            Calendar::new("UTC", "00:00".parse().unwrap()).unwrap(),
+        )
     })
     .unwrap();
     let names: Vec<CounterName> = (0..100_000).map(|n| name(&format!("c{n}"))).collect();

@@ -27,26 +27,20 @@ fn start(dir: &std::path::Path) -> Running {
         ..Definition::default()
     };
     Running::start(WriterOptions {
-        storage: StorageOptions {
-            data_dir: dir.to_owned(),
-            memory: 192 << 20,
-            reserve: None,
-        },
-        clock: Arc::new(SystemClock),
-        calendar: Calendar::new("UTC", "00:00".parse().unwrap()).unwrap(),
-        zone_is_written: true,
-        max_clock_jump_ms: 1 << 40,
-        max_away_ms: 1 << 40,
-        auto_create: true,
         max_counters: 1000,
         gone_for_ms: 1000,
         configured: vec![(CounterName::parse("dau").unwrap(), unique)],
-        recent_users: 1_000_000,
         min_free: Some(0),
-        followed_counters: 1000,
-        runtimes: 1,
         queue: 100_000,
-        metrics: Arc::default(),
+        ..WriterOptions::new(
+            StorageOptions {
+                data_dir: dir.to_owned(),
+                memory: 192 << 20,
+                reserve: None,
+            },
+            Arc::new(SystemClock),
+            Calendar::new("UTC", "00:00".parse().unwrap()).unwrap(),
+        )
     })
     .unwrap()
 }

@@ -3,23 +3,19 @@
 //! It reads in pages, so that a server's store is never held open for long, and changes nothing.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 
 use rocksdb::properties;
 use serde::{Deserialize, Serialize};
 
 use crate::calendar::Day;
 use crate::counter::Millis;
-use crate::lifecycle::{ExportCursor, closed_through};
+use crate::lifecycle::{ExportCursor, closed_through, kept_range};
 use crate::storage::compact::expired_bytes;
 use crate::storage::expiry::{Daily, Horizons};
 use crate::storage::pace::{Ended, Pace, Watch};
 use crate::storage::schema::{META_EPOCH, META_VERSIONS, META_ZONE};
-use crate::storage::value::{self, State};
-use crate::storage::{Family, ReadError, Reader, Tables, keys};
-
-/// Records read at a time.
-const PAGE: usize = 20_000;
+use crate::storage::value;
+use crate::storage::{Family, ReadError, Reader, Tables};
 
 /// What a data directory holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,20 +124,16 @@ pub fn inspect(
             else {
                 continue;
             };
-            family.rows = each(reader, which, &mut pace, &mut |_, _| {})?;
+            family.rows = reader.each(which, &mut |_, _| {}, &mut between(&mut pace))?;
         }
     }
-    let kept_from = horizons.day(Daily::History);
-    each(reader, Family::History, &mut pace, &mut |key, _| {
-        let day = keys::history_entry(key).map(|(_, day)| day);
-        // What has expired is as good as gone.
-        if let Some(day) = day.filter(|day| day.days() >= kept_from) {
-            let (first, last) = inspection.history.get_or_insert((day, day));
-            *first = day.min(*first);
-            *last = day.max(*last);
-        }
-    })?;
+    inspection.history = kept_range(reader, horizons, &mut between(&mut pace))?;
     Ok(inspection)
+}
+
+/// Tells how many records were read.
+fn between(pace: &mut Pace<'_>) -> impl FnMut(u64, u64) -> Result<(), InspectError> {
+    |rows, estimate| Ok(pace.at("records read", rows, estimate)?)
 }
 
 fn at_a_glance(
@@ -156,8 +148,7 @@ fn at_a_glance(
     };
     let versions = number(META_VERSIONS)?;
     let zone = tables.get(Family::Meta, META_ZONE)?;
-    let state = tables.get(Family::Meta, State::KEY)?;
-    let state = state.and_then(|bytes| State::decode(&bytes).ok());
+    let state = tables.state()?;
     let export = ExportCursor::read(tables)?.map(|cursor| Exported {
         database: format!("{:032x}", cursor.database),
         through: cursor.through,
@@ -201,7 +192,7 @@ fn definitions(
 ) -> Result<(), InspectError> {
     let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     let mut unreadable = 0;
-    each(reader, Family::Definitions, pace, &mut |_, bytes| {
+    let mut visit = |_: &[u8], bytes: &[u8]| {
         let Ok((definition, gone)) = value::decode_counter(bytes) else {
             unreadable += 1;
             return;
@@ -212,7 +203,8 @@ fn definitions(
             Some(_) => "deleted",
         };
         *counts.entry((definition.kind.as_str(), life)).or_default() += 1;
-    })?;
+    };
+    reader.each(Family::Definitions, &mut visit, &mut between(pace))?;
     inspection.unreadable_definitions = unreadable;
     inspection.counters = counts
         .into_iter()
@@ -223,37 +215,4 @@ fn definitions(
         })
         .collect();
     Ok(())
-}
-
-/// Visits every record of a family, page by page; gives how many there are.
-fn each(
-    reader: &Reader,
-    family: Family,
-    pace: &mut Pace<'_>,
-    visit: &mut dyn FnMut(&[u8], &[u8]),
-) -> Result<u64, InspectError> {
-    let mut rows = 0;
-    let mut start = Vec::new();
-    loop {
-        let estimate = reader.with(|tables| {
-            let mut left = PAGE;
-            let mut next = None;
-            tables.scan(family, &start, None, |key, value| {
-                if left == 0 {
-                    next = Some(key.to_vec());
-                    return ControlFlow::Break(());
-                }
-                left -= 1;
-                rows += 1;
-                visit(key, value);
-                ControlFlow::Continue(())
-            })?;
-            start = next.unwrap_or_default();
-            Ok(tables.property(family, properties::ESTIMATE_NUM_KEYS))
-        })?;
-        if start.is_empty() {
-            return Ok(rows);
-        }
-        pace.at("records read", rows, estimate)?;
-    }
 }

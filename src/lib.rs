@@ -6,6 +6,7 @@
 //! limiter for others. `ARCHITECTURE.md` shows the way of one increment through these modules.
 
 pub mod access_log;
+pub mod background;
 pub mod calendar;
 pub mod cli;
 pub mod clock;

@@ -22,7 +22,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 pub use error::MirrorError;
-pub use follower::{Mirror, MirrorThread};
+pub use follower::Mirror;
 pub use link::check;
 pub use status::{MirrorReport, MirrorStatus};
 

@@ -20,6 +20,7 @@ use crate::access_log::{
     Access, AccessLog, AccessLogOptions, EventLogOptions, FileOptions, LogFormat, LogOutput,
     init_events,
 };
+use crate::background::Background;
 use crate::calendar::Calendar;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, MinFree, Source, Warning};
@@ -101,28 +102,23 @@ pub fn run(config: &Config, warnings: &[Warning]) -> Result<(), ServeError> {
     let control = ControlSocket::listen(&config.storage.data_dir, desk)
         .context("the control socket in storage.data_dir")?;
     let mut shared = Shared::new(&running, Arc::clone(&metrics), access_log);
-    let exporter = match postgres_options(config) {
-        Some(options) => {
-            let exporter = Exporter::new(&running, &metrics, options);
-            let exporter = exporter.context("the exporter's runtime")?;
-            let status = exporter.status();
-            probe::attach_export(&metrics, &running, &status);
-            shared = shared.with_export(status);
-            Some(exporter.start().context("the exporter's thread")?)
-        }
-        None => None,
-    };
-    let mirror = match mirror_options(config) {
-        Some(options) => {
-            let mirror = Mirror::new(&running, &metrics, options);
-            let mirror = mirror.context("the mirror's runtime")?;
-            let status = mirror.status();
-            probe::attach_mirror(&metrics, &running, &status);
-            shared = shared.with_mirror(status);
-            Some(mirror.start().context("the mirror's thread")?)
-        }
-        None => None,
-    };
+    let mut copies = Vec::new();
+    if let Some(options) = postgres_options(config) {
+        let exporter = Exporter::new(&running, &metrics, options);
+        let exporter = exporter.context("the exporter's runtime")?;
+        let status = exporter.status();
+        probe::attach_export(&metrics, &running, &status);
+        shared = shared.with_export(status);
+        copies.push(exporter.start().context("the exporter's thread")?);
+    }
+    if let Some(options) = mirror_options(config) {
+        let mirror = Mirror::new(&running, &metrics, options);
+        let mirror = mirror.context("the mirror's runtime")?;
+        let status = mirror.status();
+        probe::attach_mirror(&metrics, &running, &status);
+        shared = shared.with_mirror(status);
+        copies.push(mirror.start().context("the mirror's thread")?);
+    }
     // Before anyone can connect: from then on an end is an orderly one.
     let mut signals = Signals::listen().context("the signals")?;
     let http = HttpServer::start(bound, http_options(config)?, shared);
@@ -131,12 +127,7 @@ pub fn run(config: &Config, warnings: &[Warning]) -> Result<(), ServeError> {
     signals.wait_for_end(&http, config.server.drain_timeout);
     let heeded = signals.heed_the_next(config.server.drain_timeout);
     control.end();
-    if let Some(exporter) = exporter {
-        exporter.end();
-    }
-    if let Some(mirror) = mirror {
-        mirror.end();
-    }
+    copies.into_iter().for_each(Background::end);
     archivist.end();
     running.stop();
     // What was cut off has lines in the request log too.

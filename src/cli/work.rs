@@ -5,13 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
-use chrono::{DateTime, SecondsFormat, Utc};
 use clap::CommandFactory;
 
 use super::{Cli, Failure, ModeArgs, RecoverArgs, RepairArgs, WantedMode, print, tell};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::control::{self, Ask, Desk, Tell, Told};
+use crate::counter::rfc3339;
 use crate::lifecycle::Archivist;
 use crate::metrics::Metrics;
 use crate::serve::{self, ServeError};
@@ -60,13 +60,8 @@ fn mode_text(causes: &[control::StandingCause], since: Option<i64>) -> String {
     if causes.is_empty() {
         return "normal\n".to_owned();
     }
-    let mut text = match since.and_then(DateTime::<Utc>::from_timestamp_millis) {
-        Some(since) => {
-            format!(
-                "read_only since {}\n",
-                since.to_rfc3339_opts(SecondsFormat::Millis, true)
-            )
-        }
+    let mut text = match since {
+        Some(since) => format!("read_only since {}\n", rfc3339(since)),
         None => "read_only\n".to_owned(),
     };
     for control::StandingCause { cause, remedy } in causes {

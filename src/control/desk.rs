@@ -16,7 +16,7 @@ use crate::export::files::{self, Content, FileError, Form, Source, Written};
 use crate::export::postgres::{Days, DaysWritten, PostgresError, set_aside};
 use crate::lifecycle::{closed_through, kept_range};
 use crate::storage::expiry::Horizons;
-use crate::storage::{Family, Reader, StorageOptions, keys};
+use crate::storage::{Family, ReadError, Reader, StorageOptions, keys};
 use crate::writer::{
     Cause, Command, Failure, Intake, Mode, ModeState, Presence, Request, Running, Table,
 };
@@ -236,7 +236,7 @@ impl Desk {
         } else {
             format!("from {from} to {to}")
         };
-        match kept_range(&self.reader, &self.horizons) {
+        match kept_range::<ReadError>(&self.reader, &self.horizons, &mut |_, _| Ok(())) {
             Ok(Some((first, last))) => refused(format!(
                 "there are no records {asked}; closed days are kept from {first} to {last}"
             )),

@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a command may leave a part of a long answer unread: somebody may be reading it.
 const READING_PATIENCE: Duration = Duration::from_secs(300);
 
-/// How long to wait after a connection that could not be taken.
+/// The longest rest after a connection that could not be taken.
 const BREATHER: Duration = Duration::from_millis(100);
 
 /// The listening socket and its threads.
@@ -106,6 +106,7 @@ impl ControlSocket {
             threads.extend(client.thread.take());
         }
         // Wakes the thread from its accept; where that fails the thread ends with the process.
+        self.thread.thread().unpark();
         if connect(&self.dir).is_ok() {
             threads.push(self.thread);
         }
@@ -126,9 +127,10 @@ fn take_in(listener: &UnixListener, clients: &Arc<Clients>, desk: &Desk) {
             return;
         }
         if let Err(error) = stream.and_then(|stream| begin(stream, number, clients, desk)) {
-            // Out of descriptors or threads, most likely: trying again at once would fail alike.
+            // Out of descriptors or threads, most likely: trying again at once would fail alike. The
+            // end of the socket cuts the rest short.
             tracing::warn!(%error, "a command could not reach the control socket");
-            std::thread::sleep(BREATHER);
+            std::thread::park_timeout(BREATHER);
         }
     }
 }

@@ -269,23 +269,16 @@ impl UserPages {
             return Ok(None);
         }
         let Self { prefix, next, .. } = &*self;
-        let (users, more) = reader.with(|tables| {
-            let mut users = Vec::new();
-            let mut more = None;
-            let start = next.as_deref().unwrap_or(prefix);
-            tables.scan(Family::Dedup, start, None, |key, _| {
-                let Some(user) = key.strip_prefix(&prefix[..]) else {
-                    return ControlFlow::Break(());
-                };
-                if users.len() == USERS_AT_ONCE {
-                    more = Some(key.to_vec());
-                    return ControlFlow::Break(());
-                }
-                users.push(String::from_utf8_lossy(user).into_owned());
-                ControlFlow::Continue(())
-            })?;
-            Ok((users, more))
-        })?;
+        let start = next.as_deref().unwrap_or(prefix);
+        let (tails, more) =
+            reader.with(|tables| tables.tails(Family::Dedup, prefix, start, USERS_AT_ONCE))?;
+        let users = tails
+            .into_iter()
+            .map(|tail| {
+                String::from_utf8(tail)
+                    .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+            })
+            .collect();
         self.done = more.is_none();
         self.next = more;
         Ok(Some(users))

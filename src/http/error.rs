@@ -14,8 +14,7 @@ use serde_json::Value;
 use super::body::ReplyBody;
 use super::json::{Members, push_i64, push_text};
 use super::request_id::{REQUEST_ID, header_value};
-use super::stamp::rfc3339;
-use crate::counter::{Millis, Refusal, RequestId};
+use crate::counter::{Millis, Refusal, RequestId, rfc3339};
 use crate::writer::{Cause, Failure};
 
 macro_rules! codes {

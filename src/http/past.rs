@@ -11,10 +11,9 @@ use super::json::push_text;
 use super::notes::Notes;
 use super::read::{named, query, value};
 use super::router::Call;
-use super::stamp::rfc3339;
 use super::wire::{Answer, no_store};
 use crate::calendar::Day;
-use crate::counter::CounterName;
+use crate::counter::{CounterName, rfc3339};
 use crate::lifecycle::{self, DayView, PastDay, Point, SeriesRequest};
 use crate::storage::{ReadError, Reader, Tables};
 

@@ -1,18 +1,11 @@
 //! Instants and days as the API shows them: RFC 3339 with milliseconds and `Z`, and `YYYY-MM-DD`.
 
-use chrono::{DateTime, SecondsFormat};
+use chrono::DateTime;
 use parking_lot::Mutex;
 
 use crate::calendar::Day;
-use crate::counter::Millis;
+use crate::counter::{Millis, rfc3339};
 use crate::current_day::CurrentDay;
-
-/// An instant as the API shows it, such as `2026-11-24T10:30:00.000Z`.
-pub(super) fn rfc3339(at: Millis) -> String {
-    DateTime::from_timestamp_millis(at)
-        .unwrap_or_default()
-        .to_rfc3339_opts(SecondsFormat::Millis, true)
-}
 
 /// The instant that an RFC 3339 text with an offset names, cut to milliseconds.
 pub(super) fn parse_rfc3339(text: &str) -> Option<Millis> {

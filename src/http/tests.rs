@@ -72,29 +72,25 @@ fn writer_options(dir: &Path, clock: &Arc<ManualClock>, metrics: &Arc<Metrics>) 
     };
     let name = |text| CounterName::parse(text).unwrap();
     WriterOptions {
-        storage: StorageOptions {
-            data_dir: dir.to_owned(),
-            memory: 16 << 20,
-            reserve: Some(24 << 20),
-        },
-        clock: Arc::clone(clock) as Arc<dyn Clock>,
-        calendar: Calendar::new("UTC", "00:00".parse().unwrap()).unwrap(),
-        zone_is_written: true,
-        max_clock_jump_ms: 48 * HOUR,
-        max_away_ms: 90 * 24 * HOUR,
-        auto_create: true,
         max_counters: 1000,
-        gone_for_ms: 7 * 24 * HOUR,
         configured: vec![
             (name("dau"), daily(Kind::Unique)),
             (name("games"), daily(Kind::Sum)),
         ],
         recent_users: 100,
         min_free: Some(1 << 20),
-        followed_counters: 1000,
         runtimes: 2,
         queue: 10_000,
         metrics: Arc::clone(metrics),
+        ..WriterOptions::new(
+            StorageOptions {
+                data_dir: dir.to_owned(),
+                memory: 16 << 20,
+                reserve: Some(24 << 20),
+            },
+            Arc::clone(clock) as Arc<dyn Clock>,
+            Calendar::new("UTC", "00:00".parse().unwrap()).unwrap(),
+        )
     }
 }
 

@@ -7,8 +7,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use super::body::ReplyBody;
 use super::json::{Members, push_i64, push_text, push_u64};
 use super::request_id::{REQUEST_ID, push_request_id};
-use super::stamp::{DayFacts, rfc3339};
-use crate::counter::{Applied, Definition, RequestId, Reset};
+use super::stamp::DayFacts;
+use crate::counter::{Applied, Definition, RequestId, Reset, rfc3339};
 use crate::writer::Reading;
 
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");

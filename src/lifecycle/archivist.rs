@@ -20,7 +20,6 @@ use crate::seeded::{bug, ends_here};
 use crate::storage::compact::compact_ended;
 use crate::storage::expiry::{Daily, Horizons};
 use crate::storage::schema::META_EPOCH;
-use crate::storage::value::State;
 use crate::storage::{Batch, Family, ReadError, Reader, Tables};
 use crate::writer::{Chore, Failure, Intake, Mode, Running};
 
@@ -152,11 +151,13 @@ impl Archivist {
         if self.mode.refuses().is_some() {
             return Ok(false);
         }
-        let (today, closed) = self
+        let (state, closed) = self
             .reader
-            .with(|tables| Ok((today(tables)?, progress::closed_through(tables)?)))?;
+            .with(|tables| Ok((tables.state()?, progress::closed_through(tables)?)))?;
         // Before the first group of a store there is nothing to close.
-        let Some(today) = today else { return Ok(false) };
+        let Some(state) = state else { return Ok(false) };
+        // What lies below the highest day does not change any more.
+        let today = state.highest_day;
         let over = today.previous();
         if closed.is_none_or(|closed| closed < over) {
             self.close_some(closed, over)?;
@@ -235,7 +236,7 @@ impl Archivist {
                 Ok((
                     exported,
                     since,
-                    stored(tables)?.map_or(0, |state| state.store_time),
+                    tables.state()?.map_or(0, |state| state.store_time),
                 ))
             })?;
             standing.exported = exported;
@@ -301,15 +302,4 @@ impl ArchivistThread {
             tracing::error!("the archivist's thread panicked");
         }
     }
-}
-
-/// The highest day that is on disk: what lies below it does not change any more.
-fn today(tables: &Tables) -> Result<Option<Day>, ReadError> {
-    Ok(stored(tables)?.map(|state| state.highest_day))
-}
-
-/// Where the store stands.
-fn stored(tables: &Tables) -> Result<Option<State>, ReadError> {
-    let bytes = tables.get(Family::Meta, State::KEY)?;
-    Ok(bytes.and_then(|bytes| State::decode(&bytes).ok()))
 }

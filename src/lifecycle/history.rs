@@ -154,37 +154,27 @@ pub(super) fn open_day(
     }))
 }
 
-/// Records looked at while the store is held.
-const RECORDS_AT_ONCE: usize = 20_000;
-
 /// The first and the last closed day of which there is any record; none when there is none. Looks at
-/// all of history.
+/// all of history, and tells `between` as [`Reader::each`] does.
 ///
 /// # Errors
-/// When the store cannot be read.
-pub fn kept_range(reader: &Reader, horizons: &Horizons) -> Result<Option<(Day, Day)>, ReadError> {
+/// When the store cannot be read, or `between` says so.
+pub fn kept_range<E: From<ReadError>>(
+    reader: &Reader,
+    horizons: &Horizons,
+    between: &mut dyn FnMut(u64, u64) -> Result<(), E>,
+) -> Result<Option<(Day, Day)>, E> {
     let first_kept = kept_from(horizons);
     let mut range: Option<(Day, Day)> = None;
-    let mut next = Some(Vec::new());
-    while let Some(start) = next.take() {
-        reader.with(|tables| {
-            let mut seen = 0;
-            tables.scan(Family::History, &start, None, |key, _| {
-                if seen == RECORDS_AT_ONCE {
-                    next = Some(key.to_vec());
-                    return ControlFlow::Break(());
-                }
-                seen += 1;
-                if let Some((_, day)) = keys::history_entry(key)
-                    && day >= first_kept
-                {
-                    let (first, last) = range.get_or_insert((day, day));
-                    *first = day.min(*first);
-                    *last = day.max(*last);
-                }
-                ControlFlow::Continue(())
-            })
-        })?;
-    }
+    let mut widen = |key: &[u8], _: &[u8]| {
+        if let Some((_, day)) = keys::history_entry(key)
+            && day >= first_kept
+        {
+            let (first, last) = range.get_or_insert((day, day));
+            *first = day.min(*first);
+            *last = day.max(*last);
+        }
+    };
+    reader.each(Family::History, &mut widen, between)?;
     Ok(range)
 }

@@ -18,6 +18,19 @@ pub struct Retention {
     pub exports: bool,
 }
 
+impl Default for Retention {
+    /// As the configuration has it by default.
+    fn default() -> Self {
+        Self {
+            history_days: 90,
+            user_days: 7,
+            max_unexported_days: 30,
+            sample_days: 14,
+            exports: false,
+        }
+    }
+}
+
 /// Where the store stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Standing {
@@ -99,18 +112,10 @@ mod tests {
         retention.horizons(&standing).map(|(_, day)| day.days())
     }
 
-    const RETENTION: Retention = Retention {
-        history_days: 90,
-        user_days: 7,
-        max_unexported_days: 30,
-        sample_days: 14,
-        exports: false,
-    };
-
     #[test]
     fn each_family_keeps_its_days() {
         assert_eq!(
-            horizons(RETENTION, 19_999, None),
+            horizons(Retention::default(), 19_999, None),
             [20_000, 19_993, 19_986, 19_910]
         );
     }
@@ -118,7 +123,7 @@ mod tests {
     #[test]
     fn no_horizon_passes_a_day_that_is_not_archived() {
         assert_eq!(
-            horizons(RETENTION, 19_900, None),
+            horizons(Retention::default(), 19_900, None),
             [19_901, 19_901, 19_986, 19_901]
         );
     }
@@ -127,7 +132,7 @@ mod tests {
     fn what_waits_for_export_stays_until_it_is_given_up() {
         let exporting = Retention {
             exports: true,
-            ..RETENTION
+            ..Retention::default()
         };
         let dedup = |exported| horizons(exporting, 19_999, exported)[1];
         assert_eq!(dedup(Some(19_999)), 19_993);

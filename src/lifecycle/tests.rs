@@ -41,29 +41,23 @@ fn start(dir: &Path, clock: &Arc<ManualClock>) -> Running {
         ..Definition::default()
     };
     Running::start(WriterOptions {
-        storage: StorageOptions {
-            data_dir: dir.to_owned(),
-            memory: 16 << 20,
-            reserve: Some(24 << 20),
-        },
-        clock: Arc::clone(clock) as Arc<dyn Clock>,
-        calendar: Calendar::new("UTC", "00:00".parse().unwrap()).unwrap(),
-        zone_is_written: true,
-        max_clock_jump_ms: 48 * HOUR,
-        max_away_ms: 90 * DAY,
-        auto_create: true,
         max_counters: 10_000,
-        gone_for_ms: 7 * DAY,
         configured: vec![
             (name("dau"), daily(Kind::Unique)),
             (name("games"), daily(Kind::Sum)),
         ],
         recent_users: 100,
         min_free: Some(1 << 20),
-        followed_counters: 1000,
-        runtimes: 1,
         queue: 1000,
-        metrics: Arc::default(),
+        ..WriterOptions::new(
+            StorageOptions {
+                data_dir: dir.to_owned(),
+                memory: 16 << 20,
+                reserve: Some(24 << 20),
+            },
+            Arc::clone(clock) as Arc<dyn Clock>,
+            Calendar::new("UTC", "00:00".parse().unwrap()).unwrap(),
+        )
     })
     .unwrap()
 }
@@ -98,13 +92,7 @@ impl House {
     }
 
     fn archivist(&self) -> Archivist {
-        let retention = Retention {
-            history_days: 90,
-            user_days: 7,
-            max_unexported_days: 30,
-            sample_days: 14,
-            exports: false,
-        };
+        let retention = Retention::default();
         let metrics = Arc::default();
         Archivist::new(&self.running, ArchivistOptions { retention, metrics })
     }

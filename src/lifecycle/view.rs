@@ -1,10 +1,9 @@
 //! A day as people and programs see it, in JSON: the same words in answers, files and databases.
 
-use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
 use super::history::PastDay;
-use crate::counter::{ClosedDay, CounterName, Event, EventKind, Millis};
+use crate::counter::{ClosedDay, CounterName, Event, EventKind, rfc3339};
 
 /// A day of a counter. Times are UTC, in milliseconds.
 #[derive(Debug, Serialize)]
@@ -143,15 +142,15 @@ impl From<ClosedDay> for ContentView {
         Self {
             kind: kind.as_str(),
             reset: reset.as_str(),
-            starts_at: timestamp(starts_at),
-            ends_at: timestamp(ends_at),
+            starts_at: rfc3339(starts_at),
+            ends_at: rfc3339(ends_at),
             away_seconds: away_ms.div_euclid(1000),
             opening: record.opening,
             final_value: record.last,
             peak: record.peak.value,
-            peak_at: timestamp(record.peak.at),
+            peak_at: rfc3339(record.peak.at),
             low: record.low.value,
-            low_at: timestamp(record.low.at),
+            low_at: rfc3339(record.low.at),
             increments: record.increments,
             decrements: record.decrements,
             operations: record.operations,
@@ -173,17 +172,11 @@ impl From<Event> for EventView {
                 EventKind::Expiry => "expiry",
                 EventKind::Repair => "repair",
             },
-            at: timestamp(event.at),
+            at: rfc3339(event.at),
             before: event.before,
             after: event.after,
             reason: event.reason,
             request_id: event.request_id,
         }
     }
-}
-
-fn timestamp(at: Millis) -> String {
-    DateTime::<Utc>::from_timestamp_millis(at)
-        .unwrap_or_default()
-        .to_rfc3339_opts(SecondsFormat::Millis, true)
 }

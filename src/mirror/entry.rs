@@ -1,9 +1,7 @@
 //! A counter as Redis is told of it.
 
-use chrono::{DateTime, SecondsFormat};
-
 use crate::calendar::{Calendar, Day};
-use crate::counter::{Millis, Reset, Revision};
+use crate::counter::{Revision, rfc3339};
 use crate::writer::{Presence, Reading};
 
 /// What a call says of one counter.
@@ -30,13 +28,12 @@ impl Entry {
             }
             Presence::Live => {
                 let period = reading.period_on(today);
-                let start = period.map_or(Millis::MIN, |day| calendar.start_of(day));
                 Some(Self {
                     name: reading.name.to_string(),
                     value: Some(reading.value_on(today)),
                     revision: reading.revision,
                     period: period.map_or_else(String::new, |day| day.to_string()),
-                    last_updated: instant(reading.changed_at.max(start)),
+                    last_updated: rfc3339(reading.last_updated_on(today, calendar)),
                     kind: reading.definition.kind.as_str(),
                 })
             }
@@ -54,19 +51,4 @@ impl Entry {
             kind: "",
         }
     }
-}
-
-/// Whether Redis may not have it, when it had everything up to that revision as of that day.
-pub(super) fn changed(reading: &Reading, today: Day, there: Option<(Revision, Day)>) -> bool {
-    there.is_none_or(|(revision, as_of)| {
-        let day_ended = as_of < today && reading.definition.reset == Reset::Daily;
-        reading.revision > revision || day_ended && reading.presence == Presence::Live
-    })
-}
-
-/// An instant as the API shows it.
-pub(super) fn instant(at: Millis) -> String {
-    DateTime::from_timestamp_millis(at)
-        .unwrap_or_default()
-        .to_rfc3339_opts(SecondsFormat::Millis, true)
 }

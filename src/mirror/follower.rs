@@ -1,22 +1,21 @@
 //! The mirror: a thread that brings Redis up to date every `redis.interval`.
 
 use std::hash::{BuildHasher, RandomState};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
-use super::entry::{Entry, changed, instant};
-use super::link::{Link, Written, runtime};
+use super::entry::Entry;
+use super::link::{Link, Written};
 use super::script::{Complete, Keys, Place, add_users, call};
 use super::status::MirrorStatus;
 use super::users::{USERS_IN_A_CALL, Users};
 use super::{MirrorError, MirrorOptions};
+use crate::background::{Background, Worker, runtime};
 use crate::calendar::Day;
-use crate::counter::{CounterName, Millis, Revision};
+use crate::counter::{CounterName, Millis, Revision, rfc3339};
 use crate::current_day::CurrentDay;
 use crate::metrics::Metrics;
 use crate::storage::Reader;
@@ -79,12 +78,6 @@ struct Sequence {
     sent: u64,
 }
 
-/// A running mirror.
-pub struct MirrorThread {
-    end: oneshot::Sender<()>,
-    thread: JoinHandle<()>,
-}
-
 /// What calls are of.
 #[derive(Clone, Copy)]
 enum Of {
@@ -131,75 +124,8 @@ impl Mirror {
     ///
     /// # Errors
     /// When there is no thread to be had.
-    pub fn start(mut self) -> std::io::Result<MirrorThread> {
-        let (end, ended) = oneshot::channel();
-        let thread = std::thread::Builder::new().name("mirror".to_owned());
-        let thread = thread.spawn(move || {
-            let work = AssertUnwindSafe(|| {
-                let runtime = Arc::clone(&self.runtime);
-                runtime.block_on(self.run(ended));
-            });
-            if catch_unwind(work).is_err() {
-                let error = "the mirror's thread panicked; it works again after a restart";
-                self.status.is_down(error, self.day.look().wall_ms);
-                tracing::error!(error);
-            }
-            let runtime = Arc::clone(&self.runtime);
-            drop(self);
-            // A look-up of a name that hangs is not waited for.
-            if let Some(runtime) = Arc::into_inner(runtime) {
-                runtime.shutdown_background();
-            }
-        })?;
-        Ok(MirrorThread { end, thread })
-    }
-
-    async fn run(&mut self, mut ended: oneshot::Receiver<()>) {
-        let mut wait = FIRST_WAIT;
-        loop {
-            let begun = Instant::now();
-            // What is cut off here is done again: nothing rests on it.
-            let round = tokio::select! {
-                _ = &mut ended => break,
-                round = self.round() => round,
-            };
-            let pause = match &round {
-                Ok(()) => {
-                    if self.rivalry == 0 {
-                        wait = FIRST_WAIT;
-                    }
-                    // Of many counters in little time: half of it is left to others.
-                    self.options.interval.max(begun.elapsed())
-                }
-                Err(error) => {
-                    let longest = if error.is_away() {
-                        LONGEST_WAIT_WHILE_AWAY
-                    } else {
-                        LONGEST_WAIT
-                    };
-                    let pause = wait.min(longest);
-                    wait = (wait * 2).min(longest);
-                    pause
-                }
-            };
-            if self.tell(&round) {
-                match round {
-                    Ok(()) => tracing::info!("the mirror in Redis goes on"),
-                    Err(error) => tracing::warn!(
-                        error = error.to_string(),
-                        "the mirror in Redis is held up; it tries again"
-                    ),
-                }
-            }
-            tokio::select! {
-                _ = &mut ended => break,
-                () = tokio::time::sleep(pause) => {}
-            }
-        }
-        if self.link.is_some() {
-            // What the last requests changed. Without it the next start writes that.
-            let _ = tokio::time::timeout(LAST_ROUND, self.round()).await;
-        }
+    pub fn start(self) -> std::io::Result<Background> {
+        Background::start("mirror", Arc::clone(&self.runtime), self)
     }
 
     /// Brings Redis up to date once, on the caller's thread.
@@ -322,7 +248,7 @@ impl Mirror {
             Vec::new()
         } else {
             let (table, day) = (&self.table, look.day);
-            table.names_where(|reading| changed(reading, day, there))
+            table.names_where(|reading| reading.is_news(there, day))
         };
         let mut calls = Vec::new();
         for names in names.chunks(COUNTERS_IN_A_CALL) {
@@ -347,7 +273,7 @@ impl Mirror {
         // In every round, so that a loss is seen also when nothing changes.
         let complete = Complete {
             revision,
-            as_of: instant(look.wall_ms),
+            as_of: rfc3339(look.wall_ms),
         };
         let stale = self
             .said
@@ -492,14 +418,56 @@ impl Mirror {
     }
 }
 
-impl MirrorThread {
-    /// Ends it; what it was at is done again after the next start. To be called before the writer is
-    /// stopped.
-    pub fn end(self) {
-        // It may have ended by itself, which join tells.
-        let _ = self.end.send(());
-        if self.thread.join().is_err() {
-            tracing::error!("the mirror's thread panicked");
+impl Worker for Mirror {
+    async fn run(&mut self, mut ended: oneshot::Receiver<()>) {
+        let mut wait = FIRST_WAIT;
+        loop {
+            let begun = Instant::now();
+            // What is cut off here is done again: nothing rests on it.
+            let round = tokio::select! {
+                _ = &mut ended => break,
+                round = self.round() => round,
+            };
+            let pause = match &round {
+                Ok(()) => {
+                    if self.rivalry == 0 {
+                        wait = FIRST_WAIT;
+                    }
+                    // Of many counters in little time: half of it is left to others.
+                    self.options.interval.max(begun.elapsed())
+                }
+                Err(error) => {
+                    let longest = if error.is_away() {
+                        LONGEST_WAIT_WHILE_AWAY
+                    } else {
+                        LONGEST_WAIT
+                    };
+                    let pause = wait.min(longest);
+                    wait = (wait * 2).min(longest);
+                    pause
+                }
+            };
+            if self.tell(&round) {
+                match round {
+                    Ok(()) => tracing::info!("the mirror in Redis goes on"),
+                    Err(error) => tracing::warn!(
+                        error = error.to_string(),
+                        "the mirror in Redis is held up; it tries again"
+                    ),
+                }
+            }
+            tokio::select! {
+                _ = &mut ended => break,
+                () = tokio::time::sleep(pause) => {}
+            }
         }
+        if self.link.is_some() {
+            // What the last requests changed. Without it the next start writes that.
+            let _ = tokio::time::timeout(LAST_ROUND, self.round()).await;
+        }
+    }
+
+    fn is_down(&mut self, error: &str) {
+        self.status.is_down(error, self.day.look().wall_ms);
     }
 }

@@ -8,6 +8,7 @@ use secrecy::ExposeSecret;
 
 use super::script::{self, Keys};
 use super::{MirrorError, MirrorOptions};
+use crate::background::runtime;
 
 /// A connection on which our scripts are loaded.
 pub(super) struct Link {
@@ -179,13 +180,6 @@ pub fn check(options: &MirrorOptions) -> Result<(), MirrorError> {
         link.marker(&keys).await?;
         Ok(())
     })
-}
-
-/// A runtime of one thread, the caller's.
-pub(super) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
 }
 
 fn client(url: &str) -> Result<Client, MirrorError> {

@@ -4,7 +4,6 @@
 //! again while the counter moves. A set is complete some rounds after its counter rests.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 
 use crate::calendar::Day;
 use crate::counter::{CounterName, Generation, Kind, Reset, Revision};
@@ -106,21 +105,7 @@ fn has_users(reading: &Reading, today: Day) -> bool {
 fn page(name: &CounterName, sweep: &Sweep, reader: &Reader, limit: usize) -> Option<Page> {
     let prefix = keys::dedup_prefix(sweep.day.days(), sweep.generation);
     let start = sweep.next.as_deref().unwrap_or(&prefix);
-    let read = reader.with(|tables| {
-        let (mut users, mut next) = (Vec::new(), None);
-        tables.scan(Family::Dedup, start, None, |key, _| {
-            let Some(user) = key.strip_prefix(&prefix[..]) else {
-                return ControlFlow::Break(());
-            };
-            if users.len() == limit {
-                next = Some(key.to_vec());
-                return ControlFlow::Break(());
-            }
-            users.push(user.to_vec());
-            ControlFlow::Continue(())
-        })?;
-        Ok((users, next))
-    });
+    let read = reader.with(|tables| tables.tails(Family::Dedup, &prefix, start, limit));
     let (users, next) = read.ok()?;
     Some(Page {
         name: name.clone(),

@@ -15,6 +15,13 @@ use rocksdb::{
 use super::error::ReadError;
 use super::files;
 use super::schema::{Family, Schema};
+use super::value::State;
+
+/// A page of keys without their prefix, and where the next page begins; none after the last.
+pub type Tails = (Vec<Vec<u8>>, Option<Vec<u8>>);
+
+/// Records that [`Reader::each`] reads while it holds the tables.
+const PAGE: usize = 20_000;
 
 /// An open database: reads, and the figures that RocksDB keeps of itself.
 pub struct Tables {
@@ -107,6 +114,42 @@ impl Tables {
         Ok(records.status()?)
     }
 
+    /// Where the store stands; none in a new one, or when that cannot be read.
+    ///
+    /// # Errors
+    /// When RocksDB cannot read it.
+    pub fn state(&self) -> Result<Option<State>, ReadError> {
+        let bytes = self.get(Family::Meta, State::KEY)?;
+        Ok(bytes.and_then(|bytes| State::decode(&bytes).ok()))
+    }
+
+    /// Up to `limit` keys from `start` on that begin with `prefix`, without it, in order; and where the
+    /// next page begins, none after the last.
+    ///
+    /// # Errors
+    /// When RocksDB cannot read on.
+    pub fn tails(
+        &self,
+        family: Family,
+        prefix: &[u8],
+        start: &[u8],
+        limit: usize,
+    ) -> Result<Tails, ReadError> {
+        let (mut tails, mut next) = (Vec::new(), None);
+        self.scan(family, start, None, |key, _| {
+            let Some(tail) = key.strip_prefix(prefix) else {
+                return ControlFlow::Break(());
+            };
+            if tails.len() == limit {
+                next = Some(key.to_vec());
+                return ControlFlow::Break(());
+            }
+            tails.push(tail.to_vec());
+            ControlFlow::Continue(())
+        })?;
+        Ok((tails, next))
+    }
+
     /// RocksDB's sequence number: the operations written so far.
     pub fn sequence(&self) -> u64 {
         self.db.latest_sequence_number()
@@ -185,6 +228,43 @@ impl Reader {
         match slot.as_ref() {
             Some(tables) => read(tables),
             None => Err(ReadError::Closed),
+        }
+    }
+
+    /// Calls `visit` with every record of a family, holding the tables for [`PAGE`] records at a time;
+    /// `between` is told how many those were so far and of about how many. Gives how many there are.
+    ///
+    /// # Errors
+    /// When the tables cannot be read, or `between` says so.
+    pub fn each<E: From<ReadError>>(
+        &self,
+        family: Family,
+        visit: &mut dyn FnMut(&[u8], &[u8]),
+        between: &mut dyn FnMut(u64, u64) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        let mut rows = 0;
+        let mut start = Vec::new();
+        loop {
+            let estimate = self.with(|tables| {
+                let mut left = PAGE;
+                let mut next = None;
+                tables.scan(family, &start, None, |key, value| {
+                    if left == 0 {
+                        next = Some(key.to_vec());
+                        return ControlFlow::Break(());
+                    }
+                    left -= 1;
+                    rows += 1;
+                    visit(key, value);
+                    ControlFlow::Continue(())
+                })?;
+                start = next.unwrap_or_default();
+                Ok(tables.property(family, properties::ESTIMATE_NUM_KEYS))
+            })?;
+            if start.is_empty() {
+                return Ok(rows);
+            }
+            between(rows, estimate)?;
         }
     }
 

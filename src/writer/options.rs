@@ -44,6 +44,33 @@ pub struct WriterOptions {
     pub metrics: Arc<Metrics>,
 }
 
+const HOUR_MS: i64 = 3_600_000;
+
+impl WriterOptions {
+    /// Everything as the configuration has it by default, with no counters defined, one runtime, and
+    /// a zone that somebody wrote: for tests and benches, which say what they need otherwise.
+    pub fn new(storage: StorageOptions, clock: Arc<dyn Clock>, calendar: Calendar) -> Self {
+        Self {
+            storage,
+            clock,
+            calendar,
+            zone_is_written: true,
+            max_clock_jump_ms: 48 * HOUR_MS,
+            max_away_ms: 90 * 24 * HOUR_MS,
+            auto_create: true,
+            max_counters: 100_000,
+            gone_for_ms: 7 * 24 * HOUR_MS,
+            configured: Vec::new(),
+            recent_users: 1_000_000,
+            min_free: None,
+            followed_counters: 1000,
+            runtimes: 1,
+            queue: 65_536,
+            metrics: Arc::default(),
+        }
+    }
+}
+
 /// Why the writer did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {

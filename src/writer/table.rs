@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use papaya::HashMap;
 
-use crate::calendar::Day;
+use crate::calendar::{Calendar, Day};
 use crate::counter::{CounterName, Definition, Generation, Millis, Reset, Revision};
 
 /// A serial number of commit groups within one run of the server.
@@ -79,6 +79,24 @@ impl Reading {
             Reset::Never => None,
             Reset::Daily => Some(day),
         }
+    }
+
+    /// When what [`Reading::value_on`] says came to be: the latest of creation, last change and start
+    /// of the period.
+    pub fn last_updated_on(&self, day: Day, calendar: &Calendar) -> Millis {
+        let start = self.period_on(day).map(|day| calendar.start_of(day));
+        self.changed_at.max(start.unwrap_or(Millis::MIN))
+    }
+
+    /// Whether a copy elsewhere may lack it that has everything up to a revision, as of a day; none of
+    /// what cannot be read.
+    pub fn is_news(&self, there: Option<(Revision, Day)>, today: Day) -> bool {
+        let day_ended = |as_of| {
+            as_of < today && self.period_on(today).is_some() && self.presence == Presence::Live
+        };
+        let later =
+            there.is_none_or(|(revision, as_of)| self.revision > revision || day_ended(as_of));
+        later && self.presence != Presence::Corrupt
     }
 }
 

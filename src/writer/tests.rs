@@ -51,26 +51,20 @@ fn options(dir: &Path, clock: &Arc<ManualClock>) -> WriterOptions {
         ..Definition::default()
     };
     WriterOptions {
-        storage: StorageOptions {
-            data_dir: dir.to_owned(),
-            memory: 16 << 20,
-            reserve: Some(24 << 20),
-        },
-        clock: Arc::clone(clock) as Arc<dyn crate::clock::Clock>,
-        calendar: Calendar::new("UTC", "00:00".parse().unwrap()).unwrap(),
-        zone_is_written: true,
-        max_clock_jump_ms: 48 * HOUR,
-        max_away_ms: 90 * 24 * HOUR,
-        auto_create: true,
         max_counters: 100,
-        gone_for_ms: 7 * 24 * HOUR,
         configured: vec![(name("dau"), unique), (name("games"), sum)],
         recent_users: 100,
         min_free: Some(1 << 20),
-        followed_counters: 1000,
-        runtimes: 1,
         queue: 1000,
-        metrics: Arc::default(),
+        ..WriterOptions::new(
+            StorageOptions {
+                data_dir: dir.to_owned(),
+                memory: 16 << 20,
+                reserve: Some(24 << 20),
+            },
+            Arc::clone(clock) as Arc<dyn crate::clock::Clock>,
+            Calendar::new("UTC", "00:00".parse().unwrap()).unwrap(),
+        )
     }
 }
 

@@ -2,12 +2,11 @@
 //! the commands, exact whatever kills the server around midnight.
 
 use std::process::Output;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::checker::{Answer, Done, History, Intent, Step, Try};
-use crate::harness::{Client, Dice, PATIENCE, Setup, at_once, eventually, skipped};
+use crate::harness::{Client, Dice, PATIENCE, Setup, at_once, eventually};
 use crate::midnight::{ShiftedClock, claim_days_only_advance, closing_values, storage};
 use crate::traffic::Control;
 
@@ -47,14 +46,12 @@ fn wait_closed(client: &mut Client, counter: &str, date: &str) -> Value {
 #[test]
 fn a_day_is_closed_at_midnight_and_read_back_by_calls_commands_and_files() {
     let home = tempfile::tempdir().unwrap();
-    let (setup, clock) = match ShiftedClock::for_server(Setup::new(home.path()), home.path()) {
-        Ok(done) => done,
-        Err(reason) => {
-            return skipped(
-                "a_day_is_closed_at_midnight_and_read_back_by_calls_commands_and_files",
-                &reason,
-            );
-        }
+    let Some((setup, clock)) = ShiftedClock::for_server(
+        "a_day_is_closed_at_midnight_and_read_back_by_calls_commands_and_files",
+        Setup::new(home.path()),
+        home.path(),
+    ) else {
+        return;
     };
     clock.set(MIDNIGHT - 2 * HOUR);
     let server = setup.start();
@@ -193,11 +190,12 @@ fn claim_files(setup: &Setup, home: &std::path::Path) {
 #[test]
 fn killed_around_midnight_every_day_comes_out_exact() {
     let home = tempfile::tempdir().unwrap();
-    let (setup, clock) = match ShiftedClock::for_server(Setup::new(home.path()), home.path()) {
-        Ok(done) => done,
-        Err(reason) => {
-            return skipped("killed_around_midnight_every_day_comes_out_exact", &reason);
-        }
+    let Some((setup, clock)) = ShiftedClock::for_server(
+        "killed_around_midnight_every_day_comes_out_exact",
+        Setup::new(home.path()),
+        home.path(),
+    ) else {
+        return;
     };
     let rounds = crate::harness::rounds(6);
     let mut dice = Dice::new(crate::harness::seed(
@@ -212,9 +210,7 @@ fn killed_around_midnight_every_day_comes_out_exact() {
             control.wait_for(100);
             // Over midnight, and dead somewhere in the close of the day.
             clock.set(MIDNIGHT + DAY * (i64::from(round) - 1) - 5);
-            let wait = Duration::from_millis(dice.below(1500));
-            // polls: the moment of the kill is what is varied, not waited for.
-            std::thread::sleep(wait);
+            control.wait_for(dice.below(6000));
             server.kill9();
             clock.set(MIDNIGHT + DAY * i64::from(round) - 2000);
             server = setup.start();
@@ -242,9 +238,9 @@ fn killed_around_midnight_every_day_comes_out_exact() {
 fn a_clock_set_back_over_midnight_counts_on_in_the_day_it_had_reached() {
     let test = "a_clock_set_back_over_midnight_counts_on_in_the_day_it_had_reached";
     let home = tempfile::tempdir().unwrap();
-    let (setup, clock) = match ShiftedClock::for_server(Setup::new(home.path()), home.path()) {
-        Ok(done) => done,
-        Err(reason) => return skipped(test, &reason),
+    let Some((setup, clock)) = ShiftedClock::for_server(test, Setup::new(home.path()), home.path())
+    else {
+        return;
     };
     clock.set(MIDNIGHT - HOUR);
     let server = setup.start();
@@ -337,7 +333,7 @@ fn killed_at_each_step_of_a_close_the_day_comes_out_exact() {
     for step in counterd::lifecycle::ENDS {
         let home = tempfile::tempdir().unwrap();
         let setup = Setup::new(home.path());
-        let (setup, clock) = ShiftedClock::for_server(setup, home.path()).unwrap();
+        let (setup, clock) = ShiftedClock::for_server(step, setup, home.path()).unwrap();
         clock.set(MIDNIGHT - HOUR);
         let server = setup.start();
         let mut client = server.client();

@@ -21,6 +21,7 @@ mod docs;
 mod documented;
 mod faults;
 mod harness;
+mod house;
 mod logs;
 mod midnight;
 mod mirror;

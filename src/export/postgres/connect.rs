@@ -12,6 +12,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqlSafeStr};
 
 use super::{PostgresError, PostgresOptions};
+use crate::background::runtime;
 
 /// Longest wait for a connection.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
@@ -220,13 +221,6 @@ pub fn check(options: &PostgresOptions) -> Result<Schema, PostgresError> {
         link.close().await;
         schema
     })
-}
-
-/// A runtime of one thread, the caller's.
-pub(super) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
 }
 
 /// Waits for an answer no longer than `limit`. After an error of this kind the connection is in an

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::aside::{self, Aside, set_aside};
-use super::connect::{Link, runtime};
+use super::connect::Link;
 use super::day::{self, DayRow, Fate, Guard, Place};
 use super::standing::{Turn, begin, look};
 use super::users::{self, Crowd, Progress};
 use super::{PostgresError, PostgresOptions};
+use crate::background::runtime;
 use crate::calendar::Day;
 use crate::counter::{CounterName, Kind, Reset};
 use crate::current_day::CurrentDay;
@@ -17,7 +18,7 @@ use crate::export::{Row, RowPages, Selection};
 use crate::lifecycle::{DayView, ExportCursor, kept_range};
 use crate::metrics::Metrics;
 use crate::storage::expiry::{Daily, Horizons};
-use crate::storage::{Batch, Reader};
+use crate::storage::{Batch, ReadError, Reader};
 use crate::writer::{Chore, Intake, Mode, Running, Table};
 
 /// How often it is told how far work is, and looked whether anybody wants it still.
@@ -91,7 +92,8 @@ impl Days {
         replace: bool,
         tell: &mut dyn FnMut(u64, u64) -> std::io::Result<()>,
     ) -> Result<DaysWritten, PostgresError> {
-        let Some((first, last)) = kept_range(&self.reader, &self.horizons)? else {
+        let kept = kept_range::<ReadError>(&self.reader, &self.horizons, &mut |_, _| Ok(()))?;
+        let Some((first, last)) = kept else {
             return Ok(DaysWritten::default());
         };
         let selection = Selection {

@@ -1,15 +1,13 @@
 //! The exporter: a thread that brings the database up to date every `postgres.interval`.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 use super::aside::{set_aside, take_out};
-use super::connect::{Link, runtime};
+use super::connect::Link;
 use super::day::Guard;
 use super::days::{DayWork, Days};
 use super::standing::{Turn, begin, look, put_through};
@@ -17,11 +15,12 @@ use super::status::ExportStatus;
 use super::users::Progress;
 use super::values::Values;
 use super::{PostgresError, PostgresOptions};
+use crate::background::{Background, Worker, runtime};
 use crate::calendar::Day;
 use crate::lifecycle::{ExportCursor, closed_through, kept_range};
 use crate::metrics::Metrics;
-use crate::storage::Batch;
 use crate::storage::expiry::Daily;
+use crate::storage::{Batch, ReadError};
 use crate::writer::{Chore, Running};
 
 /// The first and the longest wait after a failure; each is twice the one before.
@@ -42,12 +41,6 @@ pub struct Exporter {
     last_values: Option<Instant>,
     /// The last closed day, and the oldest one that was kept then.
     oldest: Option<(Day, Day)>,
-}
-
-/// A running exporter.
-pub struct ExporterThread {
-    end: oneshot::Sender<()>,
-    thread: JoinHandle<()>,
 }
 
 impl Exporter {
@@ -82,68 +75,8 @@ impl Exporter {
     ///
     /// # Errors
     /// When there is no thread to be had.
-    pub fn start(mut self) -> std::io::Result<ExporterThread> {
-        let (end, ended) = oneshot::channel();
-        let thread = std::thread::Builder::new().name("exporter".to_owned());
-        let thread = thread.spawn(move || {
-            let status = self.status();
-            let work = AssertUnwindSafe(|| {
-                let runtime = Arc::clone(&self.runtime);
-                runtime.block_on(self.run(ended));
-            });
-            if catch_unwind(work).is_err() {
-                let error = "the exporter's thread panicked; it works again after a restart";
-                status.is_down(error);
-                tracing::error!(error);
-            }
-            let runtime = Arc::clone(&self.runtime);
-            drop(self);
-            // A look-up of a name that hangs is not waited for.
-            if let Some(runtime) = Arc::into_inner(runtime) {
-                runtime.shutdown_background();
-            }
-        })?;
-        Ok(ExporterThread { end, thread })
-    }
-
-    async fn run(&mut self, mut ended: oneshot::Receiver<()>) {
-        let mut wait = FIRST_WAIT;
-        loop {
-            // What is cut off here is done again: nothing rests on it.
-            let round = tokio::select! {
-                _ = &mut ended => break,
-                round = self.round() => round,
-            };
-            let pause = match round {
-                Ok(()) => {
-                    if self.status.is_up() {
-                        tracing::info!("the export to PostgreSQL goes on");
-                    }
-                    wait = FIRST_WAIT;
-                    self.days.options.interval
-                }
-                Err(error) => {
-                    self.link = None;
-                    let text = error.to_string();
-                    if self.status.is_down(&text) {
-                        tracing::warn!(
-                            error = text,
-                            "the export to PostgreSQL is held up; it tries again"
-                        );
-                    }
-                    let pause = wait;
-                    wait = (wait * 2).min(LONGEST_WAIT);
-                    pause
-                }
-            };
-            tokio::select! {
-                _ = &mut ended => break,
-                () = tokio::time::sleep(pause) => {}
-            }
-        }
-        if let Some(link) = self.link.take() {
-            link.close().await;
-        }
+    pub fn start(self) -> std::io::Result<Background> {
+        Background::start("exporter", Arc::clone(&self.runtime), self)
     }
 
     /// Brings the database up to date once, on the caller's thread.
@@ -205,7 +138,7 @@ impl Exporter {
             let Days {
                 reader, horizons, ..
             } = &self.days;
-            let kept = kept_range(reader, horizons)?;
+            let kept = kept_range::<ReadError>(reader, horizons, &mut |_, _| Ok(()))?;
             if kept.is_some_and(|(first, _)| first <= done) {
                 through = None;
             }
@@ -307,7 +240,8 @@ impl Exporter {
             Some(through) if through >= closed => None,
             Some(through) => Some((Some(through.next()), closed)),
             None => {
-                let first = kept_range(reader, horizons)?.map(|(first, _)| first);
+                let first = kept_range::<ReadError>(reader, horizons, &mut |_, _| Ok(()))?
+                    .map(|(first, _)| first);
                 Some((first.filter(|&first| first <= closed), closed))
             }
         })
@@ -380,7 +314,8 @@ impl Exporter {
         let Days {
             reader, horizons, ..
         } = &self.days;
-        let first = kept_range(reader, horizons)?.map(|(first, _)| first);
+        let first =
+            kept_range::<ReadError>(reader, horizons, &mut |_, _| Ok(()))?.map(|(first, _)| first);
         self.oldest = closed.zip(first);
         Ok(first)
     }
@@ -395,14 +330,48 @@ impl Exporter {
     }
 }
 
-impl ExporterThread {
-    /// Ends it at once; what it was at is done again after the next start. To be called before the
-    /// writer is stopped.
-    pub fn end(self) {
-        // It may have ended by itself, which join tells.
-        let _ = self.end.send(());
-        if self.thread.join().is_err() {
-            tracing::error!("the exporter's thread panicked");
+impl Worker for Exporter {
+    async fn run(&mut self, mut ended: oneshot::Receiver<()>) {
+        let mut wait = FIRST_WAIT;
+        loop {
+            // What is cut off here is done again: nothing rests on it.
+            let round = tokio::select! {
+                _ = &mut ended => break,
+                round = self.round() => round,
+            };
+            let pause = match round {
+                Ok(()) => {
+                    if self.status.is_up() {
+                        tracing::info!("the export to PostgreSQL goes on");
+                    }
+                    wait = FIRST_WAIT;
+                    self.days.options.interval
+                }
+                Err(error) => {
+                    self.link = None;
+                    let text = error.to_string();
+                    if self.status.is_down(&text) {
+                        tracing::warn!(
+                            error = text,
+                            "the export to PostgreSQL is held up; it tries again"
+                        );
+                    }
+                    let pause = wait;
+                    wait = (wait * 2).min(LONGEST_WAIT);
+                    pause
+                }
+            };
+            tokio::select! {
+                _ = &mut ended => break,
+                () = tokio::time::sleep(pause) => {}
+            }
         }
+        if let Some(link) = self.link.take() {
+            link.close().await;
+        }
+    }
+
+    fn is_down(&mut self, error: &str) {
+        self.status.is_down(error);
     }
 }

@@ -26,7 +26,7 @@ pub use aside::{Aside, set_aside};
 pub use connect::{Schema, check};
 pub use days::{Days, DaysWritten};
 pub use error::PostgresError;
-pub use exporter::{Exporter, ExporterThread};
+pub use exporter::Exporter;
 pub use status::{ExportReport, ExportStatus};
 
 /// How the export is done.

@@ -19,9 +19,6 @@ use crate::current_day::CurrentDay;
 use crate::seeded::bug;
 use crate::writer::{Presence, Reading, Table};
 
-/// Counters looked at in one page of the table.
-const COUNTERS_AT_ONCE: usize = 1000;
-
 /// Rows in one statement.
 const ROWS_AT_ONCE: usize = 2000;
 
@@ -98,34 +95,23 @@ impl Values {
         // What was refused may be taken by now.
         let mut again = Rows::default();
         for name in &self.refused {
-            if let Some(reading) = table.read(name)
-                && reading.presence != Presence::Corrupt
-            {
+            if let Some(reading) = table.read(name) {
                 again.push(&reading, today, day.calendar());
             }
         }
         self.write(link, epoch, again, status).await?;
         if there != Some((epoch, revision, today)) {
-            let mut rows = Rows::default();
-            let mut cursor: Option<String> = None;
-            loop {
-                let (page, more) = table.list("", cursor.as_deref(), COUNTERS_AT_ONCE);
-                cursor = page.last().map(|reading| reading.name.to_string());
+            let known = there.map(|(_, revision, as_of)| (revision, as_of));
+            let names = table.names_where(|reading| reading.is_news(known, today));
+            for names in names.chunks(ROWS_AT_ONCE) {
+                let readings = table.read_many(names);
                 let now = day.look().day;
-                for reading in &page {
-                    if changed(reading, now, there) {
-                        rows.push(reading, now, day.calendar());
-                    }
-                    if rows.names.len() >= ROWS_AT_ONCE {
-                        self.write(link, epoch, std::mem::take(&mut rows), status)
-                            .await?;
-                    }
+                let mut rows = Rows::default();
+                for reading in readings.iter().flatten() {
+                    rows.push(reading, now, day.calendar());
                 }
-                if !more || cursor.is_none() {
-                    break;
-                }
+                self.write(link, epoch, rows, status).await?;
             }
-            self.write(link, epoch, rows, status).await?;
             self.there = Some((epoch, revision, today));
         }
         status.values_are_there(revision, begun);
@@ -175,31 +161,16 @@ impl Values {
     }
 }
 
-/// Whether the database may not have it.
-fn changed(reading: &Reading, today: Day, there: Option<(u64, Revision, Day)>) -> bool {
-    let readable = match reading.presence {
-        Presence::Live | Presence::Deleted { .. } | Presence::Expired { .. } => true,
-        Presence::Corrupt => false,
-    };
-    let later = there.is_none_or(|(_, revision, as_of)| {
-        let day_ended = as_of < today && reading.period_on(today).is_some();
-        reading.revision > revision || day_ended && reading.presence == Presence::Live
-    });
-    readable && later
-}
-
 impl Rows {
     fn push(&mut self, reading: &Reading, today: Day, calendar: &Calendar) {
         let (value, period, at) = match reading.presence {
-            Presence::Live | Presence::Corrupt => {
-                let period = reading.period_on(today);
-                let start = period.map_or(Millis::MIN, |day| calendar.start_of(day));
-                (
-                    reading.value_on(today),
-                    period,
-                    reading.changed_at.max(start),
-                )
-            }
+            // What cannot be read is not told.
+            Presence::Corrupt => return,
+            Presence::Live => (
+                reading.value_on(today),
+                reading.period_on(today),
+                reading.last_updated_on(today, calendar),
+            ),
             // It stays with what it was at its end.
             Presence::Deleted { final_value, at } | Presence::Expired { final_value, at } => {
                 (final_value, reading.period, at)

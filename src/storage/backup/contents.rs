@@ -45,8 +45,6 @@ impl Contents {
     ) -> Result<Self, BackupError> {
         let tables = open::read_only(db_dir, schema)?;
         let (format, merge) = open::versions_of(&tables)?;
-        let state = tables.get(Family::Meta, State::KEY)?;
-        let state = state.and_then(|bytes| State::decode(&bytes).ok());
         let zone = tables.get(Family::Meta, META_ZONE)?;
         let zone = zone.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         let (rows, hash) = read_through(&tables, what, pace)?;
@@ -54,7 +52,7 @@ impl Contents {
             format,
             merge,
             epoch: open::epoch_of(&tables)?,
-            state,
+            state: tables.state()?,
             zone,
             rows,
             hash,

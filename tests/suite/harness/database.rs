@@ -226,10 +226,10 @@ impl Drop for Database {
         self.resume();
         self.crash();
         if std::thread::panicking() {
-            let log = std::fs::read(self.home.path().join("log")).unwrap_or_default();
-            let log = String::from_utf8_lossy(&log).into_owned();
-            let from = log.len().saturating_sub(3000);
-            eprintln!("PostgreSQL's log:\n{}", log.get(from..).unwrap_or(&log));
+            eprintln!(
+                "PostgreSQL's log:\n{}",
+                super::tail(&self.home.path().join("log"))
+            );
         }
     }
 }

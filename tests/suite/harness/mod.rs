@@ -28,6 +28,13 @@ pub fn skipped(test: &str, reason: &str) {
     println!("SKIPPED {test}: {reason}");
 }
 
+/// The end of what a process wrote, for when a test fails.
+pub fn tail(path: &std::path::Path) -> String {
+    let text = String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned();
+    let from = text.len().saturating_sub(4000);
+    text.get(from..).unwrap_or(&text).to_owned()
+}
+
 /// Rounds asked for by script/soak, else the few of an ordinary run.
 pub fn rounds(ordinary: u32) -> u32 {
     match std::env::var("COUNTERD_SOAK_ROUNDS") {

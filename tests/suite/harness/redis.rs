@@ -148,10 +148,10 @@ impl Drop for Redis {
         self.resume();
         self.kill();
         if std::thread::panicking() {
-            let log = std::fs::read(self.home.path().join("log")).unwrap_or_default();
-            let log = String::from_utf8_lossy(&log).into_owned();
-            let from = log.len().saturating_sub(2000);
-            eprintln!("Redis's log:\n{}", log.get(from..).unwrap_or(&log));
+            eprintln!(
+                "Redis's log:\n{}",
+                super::tail(&self.home.path().join("log"))
+            );
         }
     }
 }

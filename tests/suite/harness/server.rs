@@ -186,9 +186,7 @@ impl Server {
     }
 
     fn last_output(&self) -> String {
-        let output = self.output();
-        let from = output.len().saturating_sub(4000);
-        output.get(from..).unwrap_or(&output).to_owned()
+        super::tail(&self.setup.output)
     }
 
     /// Waits until it serves reads; panics with its output when it ends instead.

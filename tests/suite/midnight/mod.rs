@@ -45,13 +45,6 @@ fn start(dir: &Path, clock: &Arc<ManualClock>, calendar: &Calendar) -> Running {
     };
     let name = |text: &str| CounterName::parse(text).unwrap();
     let options = WriterOptions {
-        storage: storage(dir),
-        clock: Arc::clone(clock) as Arc<dyn Clock>,
-        calendar: calendar.clone(),
-        zone_is_written: true,
-        max_clock_jump_ms: 48 * 3_600_000,
-        max_away_ms: 90 * 24 * 3_600_000,
-        auto_create: true,
         max_counters: 100,
         gone_for_ms: 3_600_000,
         configured: vec![
@@ -60,10 +53,12 @@ fn start(dir: &Path, clock: &Arc<ManualClock>, calendar: &Calendar) -> Running {
         ],
         recent_users: 1000,
         min_free: Some(1 << 20),
-        followed_counters: 1000,
-        runtimes: 1,
         queue: 1000,
-        metrics: Arc::default(),
+        ..WriterOptions::new(
+            storage(dir),
+            Arc::clone(clock) as Arc<dyn Clock>,
+            calendar.clone(),
+        )
     };
     Running::start(options).unwrap()
 }
@@ -138,13 +133,7 @@ fn nights_under_load(calendar: &Calendar, first: Day, nights: i64) -> usize {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::new(calendar.end_of(first) - 500));
     let running = start(dir.path(), &clock, calendar);
-    let retention = Retention {
-        history_days: 90,
-        user_days: 7,
-        max_unexported_days: 30,
-        sample_days: 14,
-        exports: false,
-    };
+    let retention = Retention::default();
     let metrics = Arc::default();
     let archivist = Archivist::new(&running, ArchivistOptions { retention, metrics });
     let archivist = archivist.start().unwrap();

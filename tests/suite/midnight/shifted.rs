@@ -20,8 +20,14 @@ pub struct ShiftedClock {
 }
 
 impl ShiftedClock {
-    /// Gives `setup` a wall clock of its own; none, and why, where that cannot be done.
-    pub fn for_server(setup: Setup, home: &Path) -> Result<(Setup, Self), String> {
+    /// Gives `setup` a wall clock of its own; where that cannot be done, says that the test is skipped.
+    pub fn for_server(test: &str, setup: Setup, home: &Path) -> Option<(Setup, Self)> {
+        Self::preloaded(setup, home)
+            .map_err(|reason| skipped(test, &reason))
+            .ok()
+    }
+
+    fn preloaded(setup: Setup, home: &Path) -> Result<(Setup, Self), String> {
         if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
             return Err("the preload is for x86-64 Linux".to_owned());
         }
@@ -78,14 +84,12 @@ fn midnight_under_load_with_the_real_binary_loses_nothing() {
         .set("calendar.timezone", "Europe/Berlin")
         .set("log.access", "all")
         .set("log.dir", logs.to_str().unwrap());
-    let (setup, clock) = match ShiftedClock::for_server(setup, home.path()) {
-        Ok(done) => done,
-        Err(reason) => {
-            return skipped(
-                "midnight_under_load_with_the_real_binary_loses_nothing",
-                &reason,
-            );
-        }
+    let Some((setup, clock)) = ShiftedClock::for_server(
+        "midnight_under_load_with_the_real_binary_loses_nothing",
+        setup,
+        home.path(),
+    ) else {
+        return;
     };
     let berlin = Calendar::new("Europe/Berlin", "00:00".parse().unwrap()).unwrap();
     clock.set(super::MIDNIGHT - 60_000);
@@ -170,14 +174,12 @@ fn count_daily(setup: &Setup, number: usize, control: &Control) -> History {
 #[test]
 fn a_clock_jump_refuses_writes_until_it_is_back_or_accepted() {
     let home = tempfile::tempdir().unwrap();
-    let (setup, clock) = match ShiftedClock::for_server(Setup::new(home.path()), home.path()) {
-        Ok(done) => done,
-        Err(reason) => {
-            return skipped(
-                "a_clock_jump_refuses_writes_until_it_is_back_or_accepted",
-                &reason,
-            );
-        }
+    let Some((setup, clock)) = ShiftedClock::for_server(
+        "a_clock_jump_refuses_writes_until_it_is_back_or_accepted",
+        Setup::new(home.path()),
+        home.path(),
+    ) else {
+        return;
     };
     const HOUR: i64 = 3_600_000;
     let noon = super::MIDNIGHT - 11 * HOUR;

@@ -8,7 +8,7 @@ use counterd::mirror::MirrorStatus;
 
 use super::{expected, mirror, options, redis, seen};
 use crate::harness::{Dice, PATIENCE, Redis, eventually, rounds, seed};
-use crate::postgres::house::{House, NOON};
+use crate::house::{House, NOON};
 
 fn wait_equal(redis: &Redis, house: &House, status: &MirrorStatus, what: &str) -> Duration {
     let begun = Instant::now();

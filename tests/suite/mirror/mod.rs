@@ -14,7 +14,7 @@ use counterd::mirror::{Mirror, MirrorOptions};
 use counterd::writer::Presence;
 
 use crate::harness::{Redis, skipped};
-use crate::postgres::house::House;
+use crate::house::House;
 
 /// A Redis, or the reason why the test is skipped.
 fn redis(test: &str) -> Option<Redis> {

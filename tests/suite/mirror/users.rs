@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use super::{expected, mirror, options, redis, seen};
 use crate::harness::{PATIENCE, eventually};
-use crate::postgres::house::House;
+use crate::house::House;
 
 /// Redis expires keys by the machine's clock.
 fn now() -> i64 {

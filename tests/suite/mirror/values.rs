@@ -6,7 +6,7 @@ use counterd::mirror::MirrorError;
 
 use super::{expected, mirror, options, redis, seen};
 use crate::harness::{Dice, seed};
-use crate::postgres::house::{DAY, HOUR, House, NOON};
+use crate::house::{DAY, HOUR, House, NOON};
 
 #[test]
 fn every_key_ends_equal_to_what_readers_see() {

@@ -188,22 +188,19 @@ impl Pair {
 
     fn begin(&self, configured: Vec<(CounterName, Definition)>) -> Result<Running, StartError> {
         Running::start(WriterOptions {
-            storage: self.storage(),
-            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
-            calendar: Calendar::new("UTC", "04:00".parse().unwrap()).unwrap(),
-            zone_is_written: true,
             max_clock_jump_ms: naive::MAX_JUMP,
             max_away_ms: naive::MAX_AWAY,
-            auto_create: true,
             max_counters: naive::MAX_COUNTERS as u64,
             gone_for_ms: GONE_FOR,
             configured,
             recent_users: 4,
             min_free: Some(1 << 20),
-            followed_counters: 1000,
-            runtimes: 1,
             queue: 1000,
-            metrics: Arc::default(),
+            ..WriterOptions::new(
+                self.storage(),
+                Arc::clone(&self.clock) as Arc<dyn Clock>,
+                Calendar::new("UTC", "04:00".parse().unwrap()).unwrap(),
+            )
         })
     }
 

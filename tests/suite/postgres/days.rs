@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use crate::harness::Database;
 
 use super::database;
-use super::house::{DAY, HOUR, House, NOON, options};
+use super::options;
+use crate::house::{DAY, HOUR, House, NOON};
 
 fn row(database: &Database, counter: &str, date: &str) -> Value {
     let text = database.sql(&format!(

@@ -9,7 +9,8 @@ use crate::harness::{Database, PATIENCE, SmallDisk, eventually, skipped};
 
 use super::database;
 use super::days::claim_equal;
-use super::house::{House, NOON, options};
+use super::options;
+use crate::house::{House, NOON};
 
 fn thousands(count: u32) -> impl Iterator<Item = String> {
     (0..count).map(|number| format!("user-{number:08}"))

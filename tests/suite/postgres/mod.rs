@@ -6,10 +6,13 @@
 
 mod days;
 mod faults;
-pub mod house;
 mod schema;
 mod server;
 mod values;
+
+use std::time::Duration;
+
+use counterd::export::postgres::PostgresOptions;
 
 use crate::harness::{Database, skipped};
 
@@ -21,5 +24,15 @@ fn database(test: &str) -> Option<Database> {
             skipped(test, &reason);
             None
         }
+    }
+}
+
+fn options(database: &Database) -> PostgresOptions {
+    PostgresOptions {
+        url: database.url().into(),
+        interval: Duration::from_millis(100),
+        timeout: Duration::from_secs(20),
+        export_users: true,
+        unique_users_inline: 3,
     }
 }

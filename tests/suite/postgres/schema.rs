@@ -3,7 +3,8 @@
 use crate::harness::{Database, at_once};
 
 use super::database;
-use super::house::{House, NOON, options};
+use super::options;
+use crate::house::{House, NOON};
 
 /// Name, type, whether it may be NULL, default, of each column, as the catalogue tells them.
 fn columns(database: &Database, table: &str) -> String {

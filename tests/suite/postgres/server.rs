@@ -5,11 +5,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Database, PASSWORD, PATIENCE, Server, Setup, eventually, skipped};
+use crate::harness::{Client, Database, PASSWORD, PATIENCE, Server, Setup, eventually};
 use crate::midnight::ShiftedClock;
 
 use super::database;
-use super::house::{DAY, House, options};
+use super::options;
+use crate::house::{DAY, House};
 
 const HOUR: i64 = 3_600_000;
 
@@ -64,9 +65,8 @@ fn a_server_exports_a_day_and_the_command_changes_nothing_more() {
     };
     let home = tempfile::tempdir().unwrap();
     let setup = setup(home.path(), &database);
-    let (setup, clock) = match ShiftedClock::for_server(setup, home.path()) {
-        Ok(done) => done,
-        Err(reason) => return skipped(test, &reason),
+    let Some((setup, clock)) = ShiftedClock::for_server(test, setup, home.path()) else {
+        return;
     };
     clock.set(MIDNIGHT - HOUR);
     let found = says(&run(&setup, "check", &[]), 0);
@@ -326,9 +326,8 @@ fn a_server_ends_at_once_though_its_database_is_stopped() {
     };
     let home = tempfile::tempdir().unwrap();
     let setup = setup(home.path(), &database).set("postgres.timeout", "1h");
-    let (setup, clock) = match ShiftedClock::for_server(setup, home.path()) {
-        Ok(done) => done,
-        Err(reason) => return skipped(test, &reason),
+    let Some((setup, clock)) = ShiftedClock::for_server(test, setup, home.path()) else {
+        return;
     };
     clock.set(MIDNIGHT - HOUR);
     let server = setup.start();

@@ -9,7 +9,8 @@ use counterd::export::postgres::PostgresError;
 use crate::harness::{Database, Dice, seed};
 
 use super::database;
-use super::house::{DAY, HOUR, House, NOON, options};
+use super::options;
+use crate::house::{DAY, HOUR, House, NOON};
 
 /// Names and values in the database.
 fn rows(database: &Database) -> BTreeMap<String, i64> {

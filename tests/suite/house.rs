@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use counterd::calendar::{Calendar, Day};
 use counterd::clock::{Clock, ManualClock};
@@ -15,7 +14,6 @@ use counterd::lifecycle::{Archivist, ArchivistOptions, Retention};
 use counterd::metrics::Metrics;
 use counterd::writer::{Chore, Command, Request, Running, WriterOptions};
 
-use crate::harness::Database;
 use crate::midnight::storage;
 
 /// 2026-11-24T12:00:00Z.
@@ -34,16 +32,6 @@ pub fn name(text: &str) -> CounterName {
     CounterName::parse(text).unwrap()
 }
 
-pub fn options(database: &Database) -> PostgresOptions {
-    PostgresOptions {
-        url: database.url().into(),
-        interval: Duration::from_millis(100),
-        timeout: Duration::from_secs(20),
-        export_users: true,
-        unique_users_inline: 3,
-    }
-}
-
 impl House {
     /// A store in `dir`, whose epoch is `at` when it is new.
     pub fn open(dir: &Path, at: i64) -> Self {
@@ -55,15 +43,6 @@ impl House {
             ..Definition::default()
         };
         let running = Running::start(WriterOptions {
-            storage: storage(dir),
-            clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            calendar: Calendar::new("UTC", "00:00".parse().unwrap()).unwrap(),
-            zone_is_written: true,
-            max_clock_jump_ms: 48 * HOUR,
-            max_away_ms: 90 * DAY,
-            auto_create: true,
-            max_counters: 100_000,
-            gone_for_ms: 7 * DAY,
             configured: vec![
                 (name("dau"), definition(Kind::Unique, Reset::Daily)),
                 (name("ever"), definition(Kind::Unique, Reset::Never)),
@@ -73,9 +52,13 @@ impl House {
             recent_users: 1000,
             min_free: Some(1 << 20),
             followed_counters: 10,
-            runtimes: 1,
             queue: 100_000,
             metrics: Arc::clone(&metrics),
+            ..WriterOptions::new(
+                storage(dir),
+                Arc::clone(&clock) as Arc<dyn Clock>,
+                Calendar::new("UTC", "00:00".parse().unwrap()).unwrap(),
+            )
         })
         .unwrap();
         Self {
@@ -83,11 +66,8 @@ impl House {
             clock,
             metrics,
             retention: Retention {
-                history_days: 90,
-                user_days: 7,
-                max_unexported_days: 30,
-                sample_days: 14,
                 exports: true,
+                ..Retention::default()
             },
         }
     }
@@ -127,49 +107,28 @@ impl House {
     }
 
     pub fn up(&self, counter: &str, amount: i64) {
-        self.ask(Command::Apply(Operation {
-            counter: name(counter),
-            direction: Direction::Increment,
-            amount,
-            user_id: None,
-        }));
+        let operation = step(counter, Direction::Increment, amount, None);
+        self.ask(Command::Apply(operation));
     }
 
     pub fn down(&self, counter: &str, amount: i64) {
-        self.ask(Command::Apply(Operation {
-            counter: name(counter),
-            direction: Direction::Decrement,
-            amount,
-            user_id: None,
-        }));
+        let operation = step(counter, Direction::Decrement, amount, None);
+        self.ask(Command::Apply(operation));
     }
 
     pub fn users<T: AsRef<str>>(&self, counter: &str, users: impl IntoIterator<Item = T>) {
-        let operations: Vec<Operation> = users
-            .into_iter()
-            .map(|user| Operation {
-                counter: name(counter),
-                direction: Direction::Increment,
-                amount: 1,
-                user_id: Some(UserId::parse(user.as_ref()).unwrap()),
-            })
-            .collect();
-        for part in operations.chunks(1000) {
-            self.ask(Command::Batch(part.into()));
-        }
+        let count = |user: T| step(counter, Direction::Increment, 1, Some(user.as_ref()));
+        self.batches(users.into_iter().map(count));
     }
 
     /// Counts each of these once.
     pub fn create(&self, counters: impl IntoIterator<Item = String>) {
-        let operations: Vec<Operation> = counters
-            .into_iter()
-            .map(|counter| Operation {
-                counter: name(&counter),
-                direction: Direction::Increment,
-                amount: 1,
-                user_id: None,
-            })
-            .collect();
+        let count = |counter: String| step(&counter, Direction::Increment, 1, None);
+        self.batches(counters.into_iter().map(count));
+    }
+
+    fn batches(&self, operations: impl Iterator<Item = Operation>) {
+        let operations: Vec<Operation> = operations.collect();
         for part in operations.chunks(1000) {
             self.ask(Command::Batch(part.into()));
         }
@@ -211,5 +170,14 @@ impl House {
 
     pub fn stop(self) {
         self.running.stop();
+    }
+}
+
+fn step(counter: &str, direction: Direction, amount: i64, user: Option<&str>) -> Operation {
+    Operation {
+        counter: name(counter),
+        direction,
+        amount,
+        user_id: user.map(|user| UserId::parse(user).unwrap()),
     }
 }

@@ -1,0 +1,74 @@
+//! A thread that works beside the server until it is told to end, on a runtime of its own: the export
+//! to PostgreSQL, the mirror in Redis.
+//!
+//! Kept out: what it does, and how long it waits after a failure.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
+
+/// What works.
+pub trait Worker: Send + 'static {
+    /// Works until `ended`; what is cut off then is begun again after the next start.
+    fn run(&mut self, ended: oneshot::Receiver<()>) -> impl Future<Output = ()>;
+
+    /// It does not work any more, for that reason.
+    fn is_down(&mut self, error: &str);
+}
+
+/// The thread of a worker.
+pub struct Background {
+    name: &'static str,
+    end: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Background {
+    /// Lets `worker` work on a thread of that name.
+    ///
+    /// # Errors
+    /// When there is no thread to be had.
+    pub fn start(
+        name: &'static str,
+        runtime: Arc<Runtime>,
+        mut worker: impl Worker,
+    ) -> std::io::Result<Self> {
+        let (end, ended) = oneshot::channel();
+        let thread = std::thread::Builder::new().name(name.to_owned());
+        let thread = thread.spawn(move || {
+            let work = AssertUnwindSafe(|| runtime.block_on(worker.run(ended)));
+            if catch_unwind(work).is_err() {
+                let error = format!("the thread `{name}` panicked; it works again after a restart");
+                worker.is_down(&error);
+                tracing::error!(error);
+            }
+            drop(worker);
+            // A look-up of a name that hangs is not waited for.
+            if let Some(runtime) = Arc::into_inner(runtime) {
+                runtime.shutdown_background();
+            }
+        })?;
+        Ok(Self { name, end, thread })
+    }
+
+    /// Ends it; what it was at is done again after the next start. To be called before the writer is
+    /// stopped.
+    pub fn end(self) {
+        // It may have ended by itself, which join tells.
+        let _ = self.end.send(());
+        if self.thread.join().is_err() {
+            tracing::error!(thread = self.name, "a thread panicked");
+        }
+    }
+}
+
+/// A runtime of one thread, the caller's.
+///
+/// # Errors
+/// When there are no resources for one.
+pub fn runtime() -> std::io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}
