@@ -10,6 +10,7 @@ use crate::clock::{Clock, ManualClock};
 use crate::counter::{
     CounterName, Definition, Direction, Kind, Operation, Outcome, RequestId, Reset, UserId,
 };
+use crate::metrics::Metrics;
 use crate::storage::expiry::Daily;
 use crate::storage::{Family, StorageOptions, keys};
 use crate::writer::{Command, Request, Running, WriterOptions};
@@ -92,8 +93,11 @@ impl House {
     }
 
     fn archivist(&self) -> Archivist {
-        let retention = Retention::default();
-        let metrics = Arc::default();
+        self.archivist_of(Retention::default(), &Arc::default())
+    }
+
+    fn archivist_of(&self, retention: Retention, metrics: &Arc<Metrics>) -> Archivist {
+        let metrics = Arc::clone(metrics);
         Archivist::new(&self.running, ArchivistOptions { retention, metrics })
     }
 
@@ -516,5 +520,40 @@ fn a_followed_counter_stays_one_while_nothing_can_be_written() {
         [None, Some((1, 1, 1))]
     );
     house.running.mode.clear(crate::writer::Cause::Operator);
+    house.running.stop();
+}
+
+#[test]
+fn what_waits_for_export_is_given_up_after_running_so_long_and_not_after_an_absence() {
+    let retention = Retention {
+        exports: true,
+        ..Retention::default()
+    };
+    let metrics = Arc::new(Metrics::new());
+    let given_up = || {
+        let mut page = String::new();
+        metrics.encode(&mut page).unwrap();
+        page.lines()
+            .find_map(|line| line.strip_prefix("counterd_unexported_days_given_up_total "))
+            .unwrap()
+            .to_owned()
+    };
+    let house = House::new();
+    house.up("dau", Some("u1"));
+    house.archivist_of(retention, &metrics).catch_up().unwrap();
+    let house = house.restart(40 * DAY);
+    let mut archivist = house.archivist_of(retention, &metrics);
+    for passed in 0..30 {
+        archivist.catch_up().unwrap();
+        let horizon = house.running.horizons.day(Daily::Dedup);
+        assert!(horizon <= today().days(), "{horizon} after {passed} days");
+        assert_eq!(given_up(), "0", "after {passed} days");
+        house.pass(DAY);
+    }
+    house.pass(DAY);
+    archivist.catch_up().unwrap();
+    let horizon = house.running.horizons.day(Daily::Dedup);
+    assert_eq!(horizon, house.running.day.look().day.days() - 30);
+    assert_ne!(given_up(), "0");
     house.running.stop();
 }

@@ -1,6 +1,7 @@
 //! Days with the real binary: closed at midnight under a moved wall clock, read back over HTTP and by
 //! the commands, exact whatever kills the server around midnight.
 
+use std::os::unix::fs::FileTypeExt as _;
 use std::process::Output;
 
 use serde_json::{Value, json};
@@ -179,12 +180,89 @@ fn claim_files(setup: &Setup, home: &std::path::Path) {
     let open = run(setup, "export", &["--date", "9999-01-01", "--to", "csv"]);
     assert_eq!(open.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&open.stderr).contains("--include-open"));
+    // What is no file stays what it is.
+    let pipe = home.join("pipe");
+    let _ = std::fs::remove_file(&pipe);
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let from_pipe = {
+        let pipe = pipe.clone();
+        std::thread::spawn(move || std::fs::read_to_string(pipe).unwrap())
+    };
+    let piped = ["--date", "2026-11-24", "--to", "csv", "--output"];
+    prints(
+        setup,
+        "export",
+        &[&piped[..], &[pipe.to_str().unwrap()]].concat(),
+    );
+    assert_eq!(from_pipe.join().unwrap(), csv);
+    assert!(pipe.metadata().unwrap().file_type().is_fifo());
     let left: Vec<_> = std::fs::read_dir(home)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .filter(|name| name.contains("unfinished"))
         .collect();
     assert_eq!(left, Vec::<String>::new());
+}
+
+#[test]
+fn an_export_never_passes_over_what_it_was_asked_for() {
+    let test = "an_export_never_passes_over_what_it_was_asked_for";
+    let home = tempfile::tempdir().unwrap();
+    let setup = Setup::new(home.path());
+    let Some((setup, clock)) = ShiftedClock::for_server(test, setup, home.path()) else {
+        return;
+    };
+    clock.set(MIDNIGHT - HOUR);
+    let server = setup.start();
+    let mut client = server.client();
+    let path = "/api/v1/counter/daily_active_users/increment";
+    client.post(path, &json!({"user_id": "u1"})).ok();
+    let refused = |arguments: &[&str]| {
+        let ran = run(&setup, "export", arguments);
+        assert_eq!(ran.status.code(), Some(1), "{arguments:?}");
+        assert!(ran.stdout.is_empty(), "{arguments:?}");
+        String::from_utf8_lossy(&ran.stderr).into_owned()
+    };
+
+    // Over, but not closed: nothing is closed while writes are refused.
+    prints(&setup, "mode", &["read_only"]);
+    clock.set(MIDNIGHT + HOUR);
+    eventually("the next day begins", PATIENCE, || {
+        let days = client.get("/api/v1/counter/daily_active_users").ok();
+        (days["period"] == "2026-11-25").then_some(())
+    });
+    let says = refused(&["--from", "2026-11-24", "--to", "yesterday", "--to", "csv"]);
+    assert!(says.contains("not closed yet"), "{says}");
+    prints(&setup, "mode", &["normal"]);
+    wait_closed(&mut client, "daily_active_users", "2026-11-24");
+    let users = ["--date", "2026-11-24", "--users", "--to", "csv"];
+    assert!(prints(&setup, "export", &users).contains("true,u1"));
+
+    // Its users are no longer kept; in steps, since a jump of more than two days is not believed.
+    for step in 1..=6 {
+        clock.set(MIDNIGHT + HOUR + step * 40 * HOUR);
+        eventually("the clock is followed", PATIENCE, || {
+            let page = client.get("/metrics").text();
+            let number = |name: &str| {
+                let line = page
+                    .lines()
+                    .find_map(|line| line.strip_prefix(name))
+                    .unwrap();
+                line.trim().parse::<i64>().unwrap()
+            };
+            let closed = number("counterd_closed_day ") + 1 == number("counterd_day ");
+            closed.then_some(())
+        });
+    }
+    let says = eventually("the users' day has passed", PATIENCE, || {
+        let ran = run(&setup, "export", &users);
+        (ran.status.code() == Some(1)).then(|| String::from_utf8_lossy(&ran.stderr).into_owned())
+    });
+    assert!(says.contains("no longer kept"), "{says}");
+    let days = prints(&setup, "export", &["--date", "2026-11-24", "--to", "csv"]);
+    assert!(days.contains("daily_active_users"), "its record is kept");
+    server.stop();
 }
 
 #[test]

@@ -386,6 +386,22 @@ fn users_that_the_store_has_no_more_stay_where_they_were_exported() {
         assert_eq!(done.written, 0, "{day}");
         assert!(done.unchanged > 0, "{day}");
     }
+    // As a restored store finds them: of an earlier epoch, and else the same.
+    database.sql("UPDATE counterd_days SET epoch = epoch - 1");
+    for (day, replace) in [
+        ("2026-11-24", false),
+        ("2026-11-25", false),
+        ("2026-11-24", true),
+        ("2026-11-25", true),
+    ] {
+        let done = house.export(options(&database), day, replace).unwrap();
+        assert_eq!(done.set_aside, 0, "{day}");
+    }
+    let restored = (
+        row(&database, "dau", "2026-11-24"),
+        users(&database, "dau", "2026-11-25"),
+    );
+    assert_eq!(restored, before);
     database.sql("UPDATE counter_history SET final_value = 99");
     house
         .export(options(&database), "2026-11-24", false)
