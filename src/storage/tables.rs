@@ -231,7 +231,7 @@ impl Reader {
         }
     }
 
-    /// Calls `visit` with every record of a family, holding the tables for [`PAGE`] records at a time;
+    /// Calls `visit` with every record of a family, holding the tables for a page of records at a time;
     /// `between` is told how many those were so far and of about how many. Gives how many there are.
     ///
     /// # Errors
