@@ -14,6 +14,7 @@ use rustix::io::Errno;
 
 use super::error::{FileError, OpenError};
 use super::files::sync_dir;
+use super::open::Paths;
 
 /// The lock file's name in the data directory.
 pub const FILE_NAME: &str = "lock";
@@ -33,10 +34,24 @@ impl DataDirLock {
     /// or the file cannot be made.
     pub fn take(data_dir: &Path) -> Result<Self, OpenError> {
         make_durable(data_dir)?;
+        Self::hold(data_dir, true)
+    }
+
+    /// Takes the lock of a data directory that is to be there already. Makes no directory, and the
+    /// lock file only beside a store: one that was renamed or unmounted must find its place free
+    /// when it comes back.
+    ///
+    /// # Errors
+    /// As [`DataDirLock::take`], and where there is no data directory.
+    pub fn take_existing(data_dir: &Path) -> Result<Self, OpenError> {
+        Self::hold(data_dir, Paths::new(data_dir).store.is_dir())
+    }
+
+    fn hold(data_dir: &Path, may_make_file: bool) -> Result<Self, OpenError> {
         let path = data_dir.join(FILE_NAME);
         let file = OpenOptions::new()
             .write(true)
-            .create(true)
+            .create(may_make_file)
             .truncate(false)
             .mode(0o600)
             .open(&path)
@@ -98,6 +113,25 @@ mod tests {
         );
         assert!(text.contains("stop that process"), "{text}");
         drop(clone);
+        DataDirLock::take(&data_dir).unwrap();
+    }
+    #[test]
+    fn the_lock_of_what_is_to_be_there_makes_nothing_where_it_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let data_dir = dir.path().join("data");
+        let error = DataDirLock::take_existing(&data_dir).unwrap_err();
+        assert!(matches!(error, OpenError::File(_)), "{error:?}");
+        assert!(!data_dir.exists());
+        // A mount point whose volume is not there.
+        std::fs::create_dir(&data_dir).unwrap();
+        DataDirLock::take_existing(&data_dir).unwrap_err();
+        assert_eq!(std::fs::read_dir(&data_dir).unwrap().count(), 0);
+        // Of a copy only the store may be there.
+        std::fs::create_dir(data_dir.join("store")).unwrap();
+        let held = DataDirLock::take_existing(&data_dir).unwrap();
+        let error = DataDirLock::take_existing(&data_dir).unwrap_err();
+        assert!(matches!(error, OpenError::Locked { .. }), "{error:?}");
+        drop(held);
         DataDirLock::take(&data_dir).unwrap();
     }
 }

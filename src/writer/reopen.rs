@@ -87,7 +87,7 @@ impl Writer {
     }
 
     fn reopen(&mut self, expectation: &Expectation) -> Result<(), StartError> {
-        let lock = DataDirLock::take(&self.storage.data_dir)?;
+        let lock = DataDirLock::take_existing(&self.storage.data_dir)?;
         let (store, landed) = Store::reopen(
             &lock,
             &self.storage,
