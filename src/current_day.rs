@@ -53,6 +53,7 @@ pub struct CurrentDay {
     calendar: Calendar,
     clock: Arc<dyn Clock>,
     max_clock_jump_ms: i64,
+    max_away_ms: i64,
     /// Day, the instant at which to look closer, and both flags, in one word: no reader sees the day
     /// of one moment with the boundary of another.
     state: AtomicU64,
@@ -80,37 +81,55 @@ impl CurrentDay {
             max_clock_jump_ms,
             max_away_ms,
         } = options;
-        let (wall_ms, boot_ms) = (clock.wall_ms(), clock.boot_ms());
-        let offset = wall_ms.saturating_sub(boot_ms);
-        let (lowest, highest) = match last_commit_ms {
-            // The boot clock may have started anew since the commit, but time has not run backwards.
-            Some(last) => (
-                last.saturating_sub(boot_ms)
-                    .saturating_sub(max_clock_jump_ms),
-                last.saturating_sub(boot_ms).saturating_add(max_away_ms),
-            ),
-            None => (i64::MIN, i64::MAX),
-        };
-        let fault = offset < lowest || offset > highest;
-        let day = match highest_stored {
-            Some(stored) if fault => stored,
-            Some(stored) => stored.max(calendar.day_of(wall_ms)),
-            None => calendar.day_of(wall_ms),
-        };
+        let day = calendar.day_of(clock.wall_ms());
         let current = CurrentDay {
             state: AtomicU64::new(0),
-            vouched_wall: AtomicI64::new(wall_ms),
-            vouched_tick: AtomicI64::new(clock.tick_ms()),
-            lowest: AtomicI64::new(lowest),
-            highest: AtomicI64::new(highest),
+            vouched_wall: AtomicI64::new(0),
+            vouched_tick: AtomicI64::new(0),
+            lowest: AtomicI64::new(i64::MIN),
+            highest: AtomicI64::new(i64::MAX),
             end: AtomicU64::new(0),
             change: Mutex::new(()),
             calendar,
             clock,
             max_clock_jump_ms,
+            max_away_ms,
+        };
+        current.settle(day, 0, false);
+        current.begin(highest_stored, last_commit_ms);
+        current
+    }
+
+    /// Begins anew, as of a store that was opened: the highest day in it, and when it last committed.
+    /// For who served without a store before: no day that was looked up then binds anyone.
+    pub fn begin(&self, highest_stored: Option<Day>, last_commit_ms: Option<i64>) {
+        let _change = self.change.lock();
+        let (wall_ms, boot_ms) = (self.clock.wall_ms(), self.clock.boot_ms());
+        let offset = wall_ms.saturating_sub(boot_ms);
+        let (lowest, highest) = match last_commit_ms {
+            // The boot clock may have started anew since the commit, but time has not run backwards.
+            Some(last) => (
+                last.saturating_sub(boot_ms)
+                    .saturating_sub(self.max_clock_jump_ms),
+                last.saturating_sub(boot_ms)
+                    .saturating_add(self.max_away_ms),
+            ),
+            None => (i64::MIN, i64::MAX),
+        };
+        let fault = offset < lowest || offset > highest;
+        let today = self.calendar.day_of(wall_ms);
+        let day = match highest_stored {
+            Some(stored) if fault => stored,
+            Some(stored) => stored.max(today),
+            None => today,
         };
         if fault {
-            current.settle(day, wall_ms, true);
+            self.vouched_wall.store(wall_ms, Ordering::Relaxed);
+            self.vouched_tick
+                .store(self.clock.tick_ms(), Ordering::Relaxed);
+            self.lowest.store(lowest, Ordering::Relaxed);
+            self.highest.store(highest, Ordering::Relaxed);
+            self.settle(day, wall_ms, true);
             tracing::error!(
                 wall_ms,
                 last_commit_ms,
@@ -118,10 +137,9 @@ impl CurrentDay {
                  accept it with `counterd mode normal --accept-clock`"
             );
         } else {
-            current.take(day, wall_ms, offset);
-            report_behind(false, current.state());
+            self.take(day, wall_ms, offset);
+            report_behind(false, self.state());
         }
-        current
     }
 
     /// The current day and the time, advancing the day if its end has passed.

@@ -15,6 +15,7 @@ pub mod control;
 pub mod counter;
 pub mod current_day;
 pub mod export;
+pub mod fallback;
 pub mod http;
 pub mod inspect;
 pub mod lifecycle;

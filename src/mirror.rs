@@ -7,12 +7,13 @@
 //! late, twice or in another order does no harm. A marker among the keys tells a Redis that lost
 //! something, which is then filled anew.
 //!
-//! Kept out: the configuration file, and reading the mirror back.
+//! Kept out: the configuration file, and who is served from what is read back (`fallback`).
 
 mod entry;
 mod error;
 mod follower;
 mod link;
+mod reader;
 mod script;
 mod status;
 mod users;
@@ -24,6 +25,7 @@ use secrecy::SecretString;
 pub use error::MirrorError;
 pub use follower::Mirror;
 pub use link::check;
+pub use reader::{MirrorReader, Mirrored};
 pub use status::{MirrorReport, MirrorStatus};
 
 /// How values are mirrored.

@@ -6,14 +6,16 @@
 //! are answered; the writer writes what it was given and closes the store; the logs are written.
 
 mod files;
+mod opening;
 mod probe;
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use parking_lot::Mutex;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::access_log::{
@@ -26,12 +28,15 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, MinFree, Source, Warning};
 use crate::control::{ControlSocket, Desk};
 use crate::export::postgres::{Days, Exporter, PostgresOptions};
+use crate::fallback::{Fallback, FallbackOptions};
 use crate::http::{Bound, HttpOptions, HttpServer, Shared, Tokens};
-use crate::lifecycle::{Archivist, ArchivistOptions, Retention};
+use crate::lifecycle::{Archivist, ArchivistOptions, ArchivistThread, Retention};
 use crate::metrics::Metrics;
 use crate::mirror::{Mirror, MirrorOptions};
 use crate::storage::StorageOptions;
-use crate::writer::{Running, StartError, WriterOptions};
+use crate::writer::{Cause, Running, StartError, WriterOptions};
+
+use opening::{First, NotOpen, Opening};
 
 /// Bytes of request lines that may wait for the log thread, for each line that may.
 const LOG_BYTES_A_LINE: usize = 512;
@@ -48,6 +53,15 @@ pub enum ServeError {
     /// Anything else.
     #[error(transparent)]
     RunTime(#[from] anyhow::Error),
+}
+
+impl From<NotOpen> for ServeError {
+    fn from(error: NotOpen) -> Self {
+        match error {
+            NotOpen::Start(error) => error.into(),
+            NotOpen::LostSight { .. } => Self::RunTime(anyhow::Error::new(error)),
+        }
+    }
 }
 
 impl From<StartError> for ServeError {
@@ -94,31 +108,42 @@ pub fn run(config: &Config, warnings: &[Warning]) -> Result<(), ServeError> {
         AccessLog::start(&access, output).context("the request log")?;
     // A port in use is told before the store is touched.
     let bound = Bound::to(config.server.listen).map_err(anyhow::Error::new)?;
-    let running = Running::start(writer_options(config, clock, calendar, &metrics)?)?;
+    let options = writer_options(config, clock, calendar, &metrics)?;
+    let running = Arc::new(Running::new(&options));
     probe::attach(&metrics, &running);
-    let archivist = Archivist::new(&running, archivist_options(config, &metrics));
-    let archivist = archivist.start().context("the archivist's thread")?;
-    let desk = Desk::new(&running).with_postgres(days_to_postgres(config, &running, &metrics));
-    let control = ControlSocket::listen(&config.storage.data_dir, desk)
-        .context("the control socket in storage.data_dir")?;
-    let mut shared = Shared::new(&running, Arc::clone(&metrics), access_log);
-    let mut copies = Vec::new();
-    if let Some(options) = postgres_options(config) {
-        let exporter = Exporter::new(&running, &metrics, options);
-        let exporter = exporter.context("the exporter's runtime")?;
-        let status = exporter.status();
-        probe::attach_export(&metrics, &running, &status);
-        shared = shared.with_export(status);
-        copies.push(exporter.start().context("the exporter's thread")?);
-    }
-    if let Some(options) = mirror_options(config) {
-        let mirror = Mirror::new(&running, &metrics, options);
-        let mirror = mirror.context("the mirror's runtime")?;
-        let status = mirror.status();
-        probe::attach_mirror(&metrics, &running, &status);
-        shared = shared.with_mirror(status);
-        copies.push(mirror.start().context("the mirror's thread")?);
-    }
+    let (beside, shared) = Beside::new(config, &running, &metrics, access_log)?;
+    let copies = config.degraded.start.then(|| fallback_options(config));
+    let opening = Opening {
+        running: Arc::clone(&running),
+        options,
+        copies: copies.clone(),
+    };
+    let service = Arc::new(Mutex::new(None));
+    let mut stand_in = None;
+    let shared = match opening.first()? {
+        First::Open => {
+            *service.lock() = Some(beside.start()?);
+            shared
+        }
+        First::StandIn(retrying) => {
+            running
+                .mode
+                .raise(Cause::NoStore, running.day.look().wall_ms);
+            let (fallback, thread) = Fallback::new(&copies.unwrap_or_default());
+            let thread = thread.start().context("the fallback's thread")?;
+            let opened = Arc::clone(&service);
+            let retrying = retrying.start(move || match beside.start() {
+                Ok(begun) => *opened.lock() = Some(begun),
+                // As at a start: a server whose parts are missing is worse than one that restarts.
+                Err(error) => {
+                    tracing::error!(error = format!("{error:#}"), "ending");
+                    std::process::exit(1);
+                }
+            });
+            stand_in = Some((retrying.context("the thread that opens the store")?, thread));
+            shared.with_fallback(fallback)
+        }
+    };
     // Before anyone can connect: from then on an end is an orderly one.
     let mut signals = Signals::listen().context("the signals")?;
     let http = HttpServer::start(bound, http_options(config)?, shared);
@@ -126,9 +151,12 @@ pub fn run(config: &Config, warnings: &[Warning]) -> Result<(), ServeError> {
     say_ready(config, &http);
     signals.wait_for_end(&http, config.server.drain_timeout);
     let heeded = signals.heed_the_next(config.server.drain_timeout);
-    control.end();
-    copies.into_iter().for_each(Background::end);
-    archivist.end();
+    if let Some((retrying, fallback)) = stand_in {
+        retrying.end();
+        fallback.end();
+    }
+    let service = service.lock().take();
+    service.into_iter().for_each(Service::end);
     running.stop();
     // What was cut off has lines in the request log too.
     http.end();
@@ -137,6 +165,84 @@ pub fn run(config: &Config, warnings: &[Warning]) -> Result<(), ServeError> {
     }
     tracing::info!("the store is closed");
     Ok(heeded.context("the signals")?)
+}
+
+/// What works beside the writer, once there is a store.
+struct Beside {
+    archivist: Archivist,
+    exporter: Option<Exporter>,
+    mirror: Option<Mirror>,
+    desk: Desk,
+    data_dir: PathBuf,
+}
+
+/// The same, at work.
+struct Service {
+    control: ControlSocket,
+    copies: Vec<Background>,
+    archivist: ArchivistThread,
+}
+
+impl Beside {
+    /// And what requests are answered from.
+    fn new(
+        config: &Config,
+        running: &Running,
+        metrics: &Arc<Metrics>,
+        access_log: AccessLog,
+    ) -> anyhow::Result<(Self, Shared)> {
+        let mut shared = Shared::new(running, Arc::clone(metrics), access_log);
+        let mut beside = Self {
+            archivist: Archivist::new(running, archivist_options(config, metrics)),
+            exporter: None,
+            mirror: None,
+            desk: Desk::new(running).with_postgres(days_to_postgres(config, running, metrics)),
+            data_dir: config.storage.data_dir.clone(),
+        };
+        if let Some(options) = postgres_options(config) {
+            let exporter = Exporter::new(running, metrics, options);
+            let exporter = exporter.context("the exporter's runtime")?;
+            let status = exporter.status();
+            probe::attach_export(metrics, running, &status);
+            shared = shared.with_export(status);
+            beside.exporter = Some(exporter);
+        }
+        if let Some(options) = mirror_options(config) {
+            let mirror = Mirror::new(running, metrics, options);
+            let mirror = mirror.context("the mirror's runtime")?;
+            let status = mirror.status();
+            probe::attach_mirror(metrics, running, &status);
+            shared = shared.with_mirror(status);
+            beside.mirror = Some(mirror);
+        }
+        Ok((beside, shared))
+    }
+
+    fn start(self) -> anyhow::Result<Service> {
+        let archivist = self.archivist.start().context("the archivist's thread")?;
+        let control = ControlSocket::listen(&self.data_dir, self.desk)
+            .context("the control socket in storage.data_dir")?;
+        let mut copies = Vec::new();
+        if let Some(exporter) = self.exporter {
+            copies.push(exporter.start().context("the exporter's thread")?);
+        }
+        if let Some(mirror) = self.mirror {
+            copies.push(mirror.start().context("the mirror's thread")?);
+        }
+        Ok(Service {
+            control,
+            copies,
+            archivist,
+        })
+    }
+}
+
+impl Service {
+    fn end(self) {
+        self.control.end();
+        self.copies.into_iter().for_each(Background::end);
+        self.archivist.end();
+    }
 }
 
 /// What the writer is started with under this configuration; also for commands that do their work
@@ -209,10 +315,22 @@ pub fn postgres_options(config: &Config) -> Option<PostgresOptions> {
 
 /// How values are mirrored to Redis under this configuration; none when they are not.
 pub fn mirror_options(config: &Config) -> Option<MirrorOptions> {
-    let redis = &config.redis;
-    if !redis.mirror {
-        return None;
+    config.redis.mirror.then(|| redis_options(config))?
+}
+
+/// Where values are read while there is no store, under this configuration: also out of a mirror that
+/// another server writes.
+fn fallback_options(config: &Config) -> FallbackOptions {
+    FallbackOptions {
+        redis: redis_options(config),
+        postgres: postgres_options(config),
+        timeout: config.degraded.timeout,
+        cache_for: config.degraded.cache_for,
     }
+}
+
+fn redis_options(config: &Config) -> Option<MirrorOptions> {
+    let redis = &config.redis;
     Some(MirrorOptions {
         url: redis.url.clone()?,
         users: redis.users,

@@ -84,7 +84,7 @@ pub fn find(name: &str) -> Option<&'static Key> {
 
 /// What later versions will know, so that a configuration written for them is not half obeyed:
 /// whole sections, or single keys.
-pub(super) const NOT_YET: &[&str] = &["degraded", "alerts", "limits"];
+pub(super) const NOT_YET: &[&str] = &["alerts", "limits"];
 
 /// Whether later versions will know this key, or keys of this section.
 pub(super) fn is_not_yet(name: &str) -> bool {
@@ -220,6 +220,17 @@ pub const KEYS: &[Key] = &[
     key("redis.interval", Shape::Span(TENTH, HOUR), "\"200ms\""),
     key("redis.timeout", Shape::Span(TENTH, HOUR), "\"5s\""),
     key("redis.prefix", Shape::KeyPrefix, "\"\""),
+    key("degraded.start", Shape::Switch, "false"),
+    key(
+        "degraded.timeout",
+        Shape::Span(Duration::from_millis(10), HOUR),
+        "\"200ms\"",
+    ),
+    key(
+        "degraded.cache_for",
+        Shape::Span(Duration::from_millis(10), HOUR),
+        "\"1s\"",
+    ),
     without_default("auth.admin_token", Shape::Secret),
     without_default("auth.admin_token_file", Shape::Path),
     without_default("auth.write_token", Shape::Secret),

@@ -45,6 +45,8 @@ pub struct Config {
     pub postgres: PostgresConfig,
     /// `redis.*`
     pub redis: RedisConfig,
+    /// `degraded.*`
+    pub degraded: DegradedConfig,
     /// `auth.*`
     pub auth: AuthConfig,
     /// `log.*`
@@ -201,6 +203,17 @@ pub struct RedisConfig {
     pub timeout: Duration,
     /// What every key begins with.
     pub prefix: String,
+}
+
+/// What is served while the store cannot be opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DegradedConfig {
+    /// Whether anything is, rather than not starting.
+    pub start: bool,
+    /// How long a copy may take to answer.
+    pub timeout: Duration,
+    /// How long an answer of a copy is good for.
+    pub cache_for: Duration,
 }
 
 /// Who may do what. An unset token: `admin` calls are refused, the others are open.

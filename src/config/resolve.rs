@@ -14,9 +14,9 @@ use super::layers::{Layers, Override};
 use super::mistakes::{ConfigErrors, Report, Source, Warning};
 use super::values::{self, Raw, Value};
 use super::{
-    AccessLog, AuthConfig, CalendarConfig, Config, CountersConfig, Engine, LogConfig, LogFormat,
-    LogLevel, MinFree, PostgresConfig, RedisConfig, SamplesConfig, ServerConfig, StorageConfig,
-    WriterConfig, counters,
+    AccessLog, AuthConfig, CalendarConfig, Config, CountersConfig, DegradedConfig, Engine,
+    LogConfig, LogFormat, LogLevel, MinFree, PostgresConfig, RedisConfig, SamplesConfig,
+    ServerConfig, StorageConfig, WriterConfig, counters,
 };
 use crate::calendar::{DayStart, MachineZone, machine_zone};
 
@@ -72,6 +72,11 @@ pub(super) fn load(
             unique_users_inline: resolver.number("postgres.unique_users_inline"),
         },
         redis: resolver.redis(),
+        degraded: DegradedConfig {
+            start: resolver.switch("degraded.start"),
+            timeout: resolver.span("degraded.timeout"),
+            cache_for: resolver.span("degraded.cache_for"),
+        },
         auth: resolver.auth(),
         log: resolver.log(),
         defined_counters: defined,
@@ -378,6 +383,12 @@ impl Resolver {
         if config.redis.mirror && !redis_is_set {
             let place = self.place("redis.mirror");
             let text = "redis.mirror is true, and redis.url is not set: set redis.url or redis.url_file too";
+            self.report.mistake(place, text);
+        }
+        let postgres_is_set = config.postgres.url.is_some() || self.rank("postgres.url_file") > 0;
+        if config.degraded.start && !redis_is_set && !postgres_is_set {
+            let place = self.place("degraded.start");
+            let text = "degraded.start is true, and neither redis.url nor postgres.url is set: there is no copy to serve";
             self.report.mistake(place, text);
         }
         let AuthConfig {

@@ -8,9 +8,9 @@ use secrecy::SecretString;
 
 use super::values::{Bytes, Span};
 use super::{
-    AccessLog, AuthConfig, CalendarConfig, Config, CounterEntry, CountersConfig, Engine, LogConfig,
-    LogFormat, LogLevel, MinFree, PostgresConfig, RedisConfig, SamplesConfig, ServerConfig, Source,
-    StorageConfig, WriterConfig,
+    AccessLog, AuthConfig, CalendarConfig, Config, CounterEntry, CountersConfig, DegradedConfig,
+    Engine, LogConfig, LogFormat, LogLevel, MinFree, PostgresConfig, RedisConfig, SamplesConfig,
+    ServerConfig, Source, StorageConfig, WriterConfig,
 };
 use crate::counter::Definition;
 
@@ -41,6 +41,7 @@ impl Config {
             samples,
             postgres,
             redis,
+            degraded,
             auth,
             log,
             defined_counters: _,
@@ -54,6 +55,7 @@ impl Config {
         values.extend(samples_values(samples));
         values.extend(postgres_values(postgres));
         values.extend(redis_values(redis));
+        values.extend(degraded_values(degraded));
         values.extend(auth_values(auth));
         values.extend(log_values(log));
         values
@@ -213,6 +215,19 @@ fn redis_values(redis: &RedisConfig) -> Values {
         ("redis.interval", quoted(&Span(*interval))),
         ("redis.timeout", quoted(&Span(*timeout))),
         ("redis.prefix", quoted(prefix)),
+    ]
+}
+
+fn degraded_values(degraded: &DegradedConfig) -> Values {
+    let DegradedConfig {
+        start,
+        timeout,
+        cache_for,
+    } = degraded;
+    vec![
+        ("degraded.start", start.to_string()),
+        ("degraded.timeout", quoted(&Span(*timeout))),
+        ("degraded.cache_for", quoted(&Span(*cache_for))),
     ]
 }
 

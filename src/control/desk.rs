@@ -69,6 +69,11 @@ impl Desk {
     /// # Errors
     /// When `tell` does not take a part.
     pub fn answer(&self, ask: Ask, tell: Tell<'_>) -> io::Result<Told> {
+        if self.mode.stands(Cause::NoStore) && !matches!(ask, Ask::Mode { .. }) {
+            return Ok(refused(
+                "the server has no store open (cause `no_store`): its log says why; put the store right, and it is opened by itself",
+            ));
+        }
         Ok(match ask {
             Ask::Mode {
                 read_only,

@@ -21,6 +21,13 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The kind of that word; none where it is another's.
+    pub fn of_word(word: &str) -> Option<Self> {
+        [Self::Gauge, Self::Sum, Self::Unique]
+            .into_iter()
+            .find(|kind| kind.as_str() == word)
+    }
+
     /// The word used in JSON, configuration and messages.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -3,12 +3,14 @@
 //!
 //! Kept out: clocks, disks, sockets. Whoever calls passes the time and the day in.
 
+mod copied;
 mod day_record;
 mod definition;
 mod identity;
 mod operation;
 mod outcome;
 
+pub use copied::CopiedValue;
 pub use day_record::{ClosedDay, DayRecord, Event, EventKind, Extreme, MAX_EVENTS};
 pub use definition::{
     DEFAULT_MAX, Definition, DefinitionFault, Kind, MAX_DESCRIPTION, OnBound, Reset,
@@ -31,4 +33,10 @@ pub fn rfc3339(at: Millis) -> String {
     chrono::DateTime::from_timestamp_millis(at)
         .unwrap_or_default()
         .to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+}
+
+/// The instant that such a text means; none where it means none.
+pub fn parse_rfc3339(text: &str) -> Option<Millis> {
+    let at = chrono::DateTime::parse_from_rfc3339(text).ok()?;
+    Some(at.timestamp_millis())
 }

@@ -258,9 +258,7 @@ async fn run(
     command: Command,
     key: Option<Box<IdempotencyKey>>,
 ) -> Result<Response<ReplyBody>, Problem> {
-    if let Some(cause) = call.worker.shared.mode.refuses() {
-        return Err(Problem::read_only(cause));
-    }
+    call.worker.shared.check_mode()?;
     let (own, counter) = (call.clone(), counter.clone());
     let work = async move {
         let request = Request {

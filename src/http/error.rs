@@ -136,6 +136,8 @@ codes! {
         "Nothing was counted: retry after a short, growing, random pause.";
     OutcomeUnknown = "outcome_unknown", SERVICE_UNAVAILABLE, "Whether it was counted is not known",
         "With an Idempotency-Key retry until 2xx or a 4xx about the counter; without one do not retry what must not count twice.";
+    UnknownHere = "unknown_here", SERVICE_UNAVAILABLE, "The copy that is served from lacks this",
+        "The store cannot be opened and the copy lacks it: show the last value you had, and ask again after `Retry-After` seconds.";
     StoreReopening = "store_reopening", SERVICE_UNAVAILABLE, "The store is being reopened",
         "Values are served meanwhile; ask for history and series again after `Retry-After` seconds.";
     TooManyConnections = "too_many_connections", SERVICE_UNAVAILABLE, "There are too many connections",
@@ -144,13 +146,14 @@ codes! {
         "Nothing was counted: connect again and retry.";
 }
 
+/// The longest `Retry-After`, in seconds: a service that is back is to be used again.
+const LONGEST_RETRY_AFTER: u64 = 30;
+
 impl Code {
     /// Seconds for `Retry-After`, where waiting helps.
-    fn retry_after(self) -> Option<&'static str> {
+    fn retry_after(self) -> Option<u64> {
         let waiting_helps = self.status() == StatusCode::SERVICE_UNAVAILABLE;
-        // A cause of `read_only` seldom ends at once; the others do.
-        let seconds = if self == Self::ReadOnly { "5" } else { "1" };
-        waiting_helps.then_some(seconds)
+        waiting_helps.then_some(1)
     }
 }
 
@@ -164,6 +167,8 @@ pub(super) struct Problem {
     pub(super) extras: Members,
     /// Whether the rest of the request was left unread, so that the connection cannot go on.
     pub(super) close: bool,
+    /// Seconds for `Retry-After`, where waiting helps.
+    pub(super) retry_after: Option<u64>,
 }
 
 impl Problem {
@@ -173,6 +178,7 @@ impl Problem {
             detail: detail.into(),
             extras: Members::default(),
             close: false,
+            retry_after: code.retry_after(),
         }
     }
 
@@ -192,6 +198,13 @@ impl Problem {
             cause.as_str()
         );
         Self::new(Code::ReadOnly, detail).with("cause", cause.as_str())
+    }
+
+    /// To be tried again after a while that grows with how long it has lasted: a quarter of it.
+    pub(super) fn after_an_outage_of(mut self, lasted_ms: Millis) -> Self {
+        let quarter = u64::try_from(lasted_ms / 4000).unwrap_or(0);
+        self.retry_after = Some(quarter.clamp(1, LONGEST_RETRY_AFTER));
+        self
     }
 
     /// The body of the answer.
@@ -227,8 +240,8 @@ impl Problem {
         );
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(REQUEST_ID, header_value(request_id));
-        if let Some(seconds) = self.code.retry_after() {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static(seconds));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.code == Code::Unauthorized {
             headers.insert(
@@ -247,8 +260,7 @@ impl Problem {
         let body = self.to_json(request_id);
         let status = self.code.status();
         let retry_after = self
-            .code
-            .retry_after()
+            .retry_after
             .map(|s| format!("retry-after: {s}\r\n"))
             .unwrap_or_default();
         let head = format!(

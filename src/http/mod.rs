@@ -24,6 +24,7 @@ mod past;
 mod read;
 mod request_id;
 mod router;
+mod stale;
 mod stamp;
 mod wire;
 mod worker;
@@ -37,11 +38,14 @@ use secrecy::SecretString;
 use crate::access_log::AccessLog;
 use crate::current_day::CurrentDay;
 use crate::export::postgres::ExportStatus;
+use crate::fallback::Fallback;
 use crate::metrics::Metrics;
 use crate::mirror::MirrorStatus;
 use crate::storage::Reader;
 use crate::storage::expiry::Horizons;
-use crate::writer::{Intake, Mode, Running, Table};
+use crate::writer::{Cause, Intake, Mode, ModeState, Running, Table};
+
+use error::Problem;
 
 pub use error::Code;
 pub use listen::{Bound, HttpError, HttpServer};
@@ -101,6 +105,7 @@ pub struct Shared {
     pub(self) log: AccessLog,
     pub(self) export: Option<Arc<ExportStatus>>,
     pub(self) mirror: Option<Arc<MirrorStatus>>,
+    pub(self) fallback: Option<Fallback>,
 }
 
 impl Shared {
@@ -117,7 +122,35 @@ impl Shared {
             log,
             export: None,
             mirror: None,
+            fallback: None,
         }
+    }
+
+    /// Reads there while there is no store.
+    #[must_use]
+    pub fn with_fallback(self, fallback: Fallback) -> Self {
+        Self {
+            fallback: Some(fallback),
+            ..self
+        }
+    }
+
+    /// Whether writes are served.
+    pub(self) fn check_mode(&self) -> Result<(), Problem> {
+        match self.mode.state() {
+            ModeState::Normal => Ok(()),
+            ModeState::ReadOnly { cause, since } => {
+                let lasted = self.day.look().wall_ms.saturating_sub(since);
+                Err(Problem::read_only(cause).after_an_outage_of(lasted))
+            }
+        }
+    }
+
+    /// Where values are read while there is no store; none while there is.
+    pub(self) fn without_store(&self) -> Option<&Fallback> {
+        self.fallback
+            .as_ref()
+            .filter(|_| self.mode.stands(Cause::NoStore))
     }
 
     /// Says also how the mirror in Redis stands.

@@ -105,7 +105,9 @@ fn result_of(code: Code) -> OperationResult {
         | Code::CorruptRecord => OperationResult::RefusedRules,
         Code::IdempotencyKeyReused | Code::CorruptKey => OperationResult::RefusedKey,
         Code::Overloaded | Code::TooManyConnections => OperationResult::RefusedOverload,
-        Code::ReadOnly | Code::StoreReopening | Code::ShuttingDown => OperationResult::RefusedMode,
+        Code::ReadOnly | Code::UnknownHere | Code::StoreReopening | Code::ShuttingDown => {
+            OperationResult::RefusedMode
+        }
         Code::OutcomeUnknown => OperationResult::OutcomeUnknown,
     }
 }

@@ -12,6 +12,7 @@ use super::router::Call;
 use super::wire::{self, no_store};
 use crate::counter::rfc3339;
 use crate::export::postgres::ExportReport;
+use crate::fallback::Standing;
 use crate::metrics;
 use crate::mirror::MirrorReport;
 use crate::writer::ModeState;
@@ -45,17 +46,24 @@ pub(super) async fn readyz<B>(
             key == name && !matches!(value, "0" | "false")
         })
     };
-    let state = call.worker.shared.mode.state();
+    let shared = &call.worker.shared;
+    let state = shared.mode.state();
+    let stand_in = match shared.without_store() {
+        Some(fallback) => Some(fallback.standing().await),
+        None => None,
+    };
     let problem = match state {
         _ if call.worker.is_ending() => Some(Problem::new(
             Code::ShuttingDown,
             "the server is ending; send requests elsewhere",
         )),
-        ModeState::ReadOnly { cause, .. } if asked("writes") => Some(Problem::read_only(cause)),
-        ModeState::ReadOnly { .. } | ModeState::Normal => None,
+        ModeState::ReadOnly { .. } if asked("writes") => shared.check_mode().err(),
+        // Without a store, and without a copy, there is nothing to be read.
+        ModeState::ReadOnly { .. } => stand_in.and_then(Result::err).map(Problem::from),
+        ModeState::Normal => None,
     };
     let details = if asked("verbose") {
-        verbose(call, state)
+        verbose(call, state, stand_in.and_then(Result::ok))
     } else {
         Members::default()
     };
@@ -72,7 +80,7 @@ pub(super) async fn readyz<B>(
 }
 
 /// The mode, its cause, since when, what brings it back, and what lags.
-fn verbose(call: &Call, state: ModeState) -> Members {
+fn verbose(call: &Call, state: ModeState, stand_in: Option<Standing>) -> Members {
     let shared = &call.worker.shared;
     let look = shared.day.look();
     let (mode, cause, since, remedy) = match state {
@@ -95,11 +103,18 @@ fn verbose(call: &Call, state: ModeState) -> Members {
         Some(status) => lags.with_json("redis", mirror(&status.report(shared.table.revision()))),
         None => lags,
     };
-    Members::default()
+    let members = Members::default()
         .with("mode", mode)
         .with("cause", cause)
         .with("since", since)
-        .with("remedy", remedy)
+        .with("remedy", remedy);
+    let members = match stand_in {
+        Some(Standing { source, as_of }) => members
+            .with("source", source.as_str())
+            .with("as_of", as_of.map(rfc3339)),
+        None => members,
+    };
+    members
         .with("draining", call.worker.is_ending())
         .with("day", look.day.to_string())
         .with("epoch", shared.table.epoch())

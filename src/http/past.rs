@@ -11,6 +11,7 @@ use super::json::push_text;
 use super::notes::Notes;
 use super::read::{named, query, value};
 use super::router::Call;
+use super::stale;
 use super::wire::{Answer, no_store};
 use crate::calendar::Day;
 use crate::counter::{CounterName, rfc3339};
@@ -45,6 +46,9 @@ pub(super) async fn history(
             Code::InvalidQuery,
             "`from` is after `to`; days are `YYYY-MM-DD`, both included",
         ));
+    }
+    if let Some(fallback) = shared.without_store() {
+        return stale::history(call, fallback, &name, from, to).await;
     }
     let days = {
         let (name, day) = (name.clone(), std::sync::Arc::clone(&shared.day));
@@ -113,6 +117,9 @@ pub(super) async fn series(
         ));
     }
     let shared = &call.worker.shared;
+    if shared.without_store().is_some() {
+        return Err(stale::not_here());
+    }
     let reading = shared.table.read(name.as_str());
     let look = shared.day.look();
     let reading = reading.ok_or_else(error::unknown_counter)?;

@@ -10,6 +10,7 @@ use super::error::{self, Code, Problem};
 use super::notes::Notes;
 use super::parse;
 use super::router::Call;
+use super::stale;
 use super::wire::{self, Answer, no_store, push_reading};
 use crate::counter::{CounterName, Reset};
 use crate::current_day::Look;
@@ -31,6 +32,9 @@ pub(super) async fn one<B>(
     notes: &mut Notes,
 ) -> Result<Response<ReplyBody>, Problem> {
     let name = named(call, name, parts, notes)?;
+    if let Some(fallback) = call.worker.shared.without_store() {
+        return stale::one(call, fallback, name).await;
+    }
     let reading = call.worker.shared.table.read(name.as_str());
     // The day is looked up after the values: no value's period is after a day seen later.
     let look = call.worker.shared.day.look();
@@ -72,6 +76,9 @@ pub(super) async fn many<B>(
             Code::InvalidQuery,
             "`names` must be 1 to 10 counter names with commas between",
         ));
+    }
+    if let Some(fallback) = call.worker.shared.without_store() {
+        return stale::many(call, fallback, &asked).await;
     }
     let readings = call.worker.shared.table.read_many(&asked);
     let look = call.worker.shared.day.look();
@@ -130,6 +137,9 @@ pub(super) async fn list<B>(
     };
     let prefix = prefix.unwrap_or_default();
     let mut cursor = cursor.filter(|cursor| !cursor.is_empty());
+    if let Some(fallback) = call.worker.shared.without_store() {
+        return stale::list(call, fallback, &prefix, cursor.as_deref(), limit).await;
+    }
     let mut reply = Answer::new(&call.request_id, 4096);
     reply.body().extend_from_slice(b"{\"counters\":[");
     let mut listed = 0;

@@ -52,9 +52,7 @@ where
         amount,
         user_id,
     };
-    if let Some(cause) = call.worker.shared.mode.refuses() {
-        return Err(Problem::read_only(cause));
-    }
+    call.worker.shared.check_mode()?;
     let request = Request {
         command: Command::Apply(operation),
         key,
@@ -110,9 +108,7 @@ where
             .batch(&batch.operations, &batch.metadata)
             .bind(key)
     });
-    if let Some(cause) = call.worker.shared.mode.refuses() {
-        return Err(Problem::read_only(cause));
-    }
+    call.worker.shared.check_mode()?;
     let count = batch.operations.len();
     // Only an operation with a user can be a duplicate; most batches have none.
     let of_users: Vec<_> = batch

@@ -10,12 +10,17 @@ use super::script::{self, Keys};
 use super::{MirrorError, MirrorOptions};
 use crate::background::runtime;
 
-/// A connection on which our scripts are loaded.
-pub(super) struct Link {
+/// A connection, and how long it is waited for.
+pub(super) struct Wire {
     connection: MultiplexedConnection,
     timeout: Duration,
     /// What no error may show.
     secrets: Vec<String>,
+}
+
+/// A connection on which the scripts that write are loaded.
+pub(super) struct Link {
+    wire: Wire,
     claim: String,
     write: String,
     users: String,
@@ -35,8 +40,8 @@ pub(super) enum Written {
     Lost(String),
 }
 
-impl Link {
-    /// Connects and loads the scripts.
+impl Wire {
+    /// Connects.
     pub(super) async fn open(options: &MirrorOptions) -> Result<Self, MirrorError> {
         let url = options.url.expose_secret();
         let client = client(url)?;
@@ -57,22 +62,52 @@ impl Link {
             Ok(Err(error)) => return Err(MirrorError::Connect(without(&secrets, &error))),
             Ok(Ok(connection)) => connection,
         };
-        let mut link = Self {
+        Ok(Self {
             connection,
             timeout: options.timeout,
             secrets,
-            claim: String::new(),
-            write: String::new(),
-            users: String::new(),
-        };
-        link.claim = link.load(script::CLAIM).await?;
-        link.write = link.load(&script::write()).await?;
-        link.users = link.load(script::USERS).await?;
-        Ok(link)
+        })
     }
 
-    async fn load(&mut self, script: &str) -> Result<String, MirrorError> {
+    pub(super) async fn load(&mut self, script: &str) -> Result<String, MirrorError> {
         self.ask(redis::cmd("SCRIPT").arg("LOAD").arg(script)).await
+    }
+
+    pub(super) async fn ask<T: redis::FromRedisValue>(
+        &mut self,
+        command: &Cmd,
+    ) -> Result<T, MirrorError> {
+        let asked = command.query_async(&mut self.connection);
+        match tokio::time::timeout(self.timeout, asked).await {
+            Ok(answer) => answer.map_err(|error| self.error(&error)),
+            Err(_) => Err(MirrorError::Late(self.timeout)),
+        }
+    }
+
+    fn error(&self, error: &RedisError) -> MirrorError {
+        let text = without(&self.secrets, error);
+        if error.is_timeout() {
+            return MirrorError::Late(self.timeout);
+        }
+        match error.kind() {
+            // It has begun, and reads what it saved.
+            ErrorKind::Server(ServerErrorKind::BusyLoading) => MirrorError::Lost(text),
+            ErrorKind::Server(_) | ErrorKind::Extension => MirrorError::Refused(text),
+            _ => MirrorError::Lost(text),
+        }
+    }
+}
+
+impl Link {
+    /// Connects and loads the scripts.
+    pub(super) async fn open(options: &MirrorOptions) -> Result<Self, MirrorError> {
+        let mut wire = Wire::open(options).await?;
+        Ok(Self {
+            claim: wire.load(script::CLAIM).await?,
+            write: wire.load(&script::write()).await?,
+            users: wire.load(script::USERS).await?,
+            wire,
+        })
     }
 
     /// Begins a sequence of that id; the error says so where a later epoch is there.
@@ -83,9 +118,10 @@ impl Link {
         epoch: u64,
     ) -> Result<(), MirrorError> {
         let mut command = redis::cmd("EVALSHA");
-        command.arg(&self.claim).arg(1).arg(keys.marker());
+        command.arg(&self.claim).arg(2);
+        command.arg(keys.marker()).arg(keys.names());
         command.arg(id).arg(epoch);
-        let theirs: String = self.ask(&command).await?;
+        let theirs: String = self.wire.ask(&command).await?;
         match theirs.as_str() {
             "" => Ok(()),
             theirs => Err(MirrorError::LaterEpoch {
@@ -99,7 +135,7 @@ impl Link {
     pub(super) async fn marker(&mut self, keys: &Keys) -> Result<Option<Marker>, MirrorError> {
         let mut command = redis::cmd("HMGET");
         command.arg(keys.marker()).arg("id").arg("sequence");
-        let (id, sequence): (Option<String>, Option<u64>) = self.ask(&command).await?;
+        let (id, sequence): (Option<String>, Option<u64>) = self.wire.ask(&command).await?;
         Ok(id
             .zip(sequence)
             .map(|(id, sequence)| Marker { id, sequence }))
@@ -121,10 +157,11 @@ impl Link {
         for call in calls {
             pipeline.add_command(call.clone());
         }
-        let asked = pipeline.query_async::<Vec<(String, String, u64)>>(&mut self.connection);
-        let answers = match tokio::time::timeout(self.timeout, asked).await {
-            Ok(answers) => answers.map_err(|error| self.error(&error))?,
-            Err(_) => return Err(MirrorError::Late(self.timeout)),
+        let wire = &mut self.wire;
+        let asked = pipeline.query_async::<Vec<(String, String, u64)>>(&mut wire.connection);
+        let answers = match tokio::time::timeout(wire.timeout, asked).await {
+            Ok(answers) => answers.map_err(|error| wire.error(&error))?,
+            Err(_) => return Err(MirrorError::Late(wire.timeout)),
         };
         Ok(answers
             .into_iter()
@@ -141,30 +178,12 @@ impl Link {
         keys: &Keys,
         cursor: u64,
     ) -> Result<(u64, Vec<String>), MirrorError> {
-        let mut command = redis::cmd("SSCAN");
+        let mut command = redis::cmd("ZSCAN");
         command.arg(keys.names()).arg(cursor);
-        self.ask(command.arg("COUNT").arg(1000)).await
-    }
-
-    async fn ask<T: redis::FromRedisValue>(&mut self, command: &Cmd) -> Result<T, MirrorError> {
-        let asked = command.query_async(&mut self.connection);
-        match tokio::time::timeout(self.timeout, asked).await {
-            Ok(answer) => answer.map_err(|error| self.error(&error)),
-            Err(_) => Err(MirrorError::Late(self.timeout)),
-        }
-    }
-
-    fn error(&self, error: &RedisError) -> MirrorError {
-        let text = without(&self.secrets, error);
-        if error.is_timeout() {
-            return MirrorError::Late(self.timeout);
-        }
-        match error.kind() {
-            // It has begun, and reads what it saved.
-            ErrorKind::Server(ServerErrorKind::BusyLoading) => MirrorError::Lost(text),
-            ErrorKind::Server(_) | ErrorKind::Extension => MirrorError::Refused(text),
-            _ => MirrorError::Lost(text),
-        }
+        // Each name with its score.
+        let (next, pairs): (u64, Vec<(String, f64)>) =
+            self.wire.ask(command.arg("COUNT").arg(1000)).await?;
+        Ok((next, pairs.into_iter().map(|(name, _)| name).collect()))
     }
 }
 

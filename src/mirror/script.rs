@@ -6,7 +6,7 @@
 //! the call is written.
 
 use crate::calendar::Day;
-use crate::counter::Millis;
+use crate::counter::{CounterName, Millis};
 use crate::seeded::bug;
 
 use super::entry::Entry;
@@ -20,6 +20,9 @@ const WRITE: &str = include_str!("write.lua");
 
 /// Adds users of a day.
 pub(super) const USERS: &str = include_str!("users.lua");
+
+/// Reads counters.
+pub(super) const READ: &str = include_str!("read.lua");
 
 /// The script that writes.
 pub(super) fn write() -> String {
@@ -128,6 +131,17 @@ pub(super) fn call(
             .arg(period)
             .arg(last_updated)
             .arg(*kind);
+    }
+    command
+}
+
+/// One call of the script that reads.
+pub(super) fn read(sha: &str, keys: &Keys, names: &[CounterName]) -> redis::Cmd {
+    let mut command = redis::cmd("EVALSHA");
+    command.arg(sha).arg(1 + 2 * names.len()).arg(keys.marker());
+    for name in names {
+        let name = name.as_str();
+        command.arg(keys.value(name)).arg(keys.meta(name));
     }
     command
 }

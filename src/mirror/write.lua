@@ -1,6 +1,6 @@
 -- Writes counters, and how far the mirror is.
 --
--- Keys: the marker, the set of names, then for each counter its value and its meta. Arguments: id, the
+-- Keys: the marker, the names, then for each counter its value and its meta. Arguments: id, the
 -- sequence number before and after this call, epoch, and, when a round ends with it, the revision up to
 -- which everything is there and as of when; then for each counter name, value (empty: it is gone),
 -- revision, period, last_updated, type. Answer: `ok` with how many were written and the highest later
@@ -32,13 +32,13 @@ for at = 1, (#KEYS - 2) / 2 do
     if value == '' then
       redis.call('DEL', value_key, meta_key)
       if there[3] and there[3] ~= '' then redis.call('DEL', value_key .. ':users:' .. there[3]) end
-      redis.call('SREM', KEYS[2], name)
+      redis.call('ZREM', KEYS[2], name)
     else
       redis.call('SET', value_key, value)
       redis.call('HSET', meta_key, 'last_updated', ARGV[first + 4],
         'created_at', there[4] or ARGV[first + 4], 'type', ARGV[first + 5],
         'period', period, 'epoch', ARGV[4], 'revision', revision)
-      redis.call('SADD', KEYS[2], name)
+      redis.call('ZADD', KEYS[2], 0, name)
     end
   end
 end

@@ -110,15 +110,11 @@ pub(super) fn open(
     reader: &Reader,
     now_ms: i64,
 ) -> Result<Store, OpenError> {
-    let paths = Paths::new(lock.data_dir());
-    let reserve = Reserve::new(lock.data_dir(), options.reserve)?;
-    // Compactions may begin while the store opens: they drop nothing by another handle's bounds.
-    horizons.forget();
-    let schema = Schema::new(
-        options.memory,
-        wal_limit(reserve.bytes()),
-        Arc::clone(horizons),
-    );
+    let Opening {
+        paths,
+        reserve,
+        schema,
+    } = Opening::new(lock, options, horizons)?;
     let created = !is_there(&paths)?;
     if created {
         let epoch = u64::try_from(now_ms).unwrap_or(0).max(1);
@@ -126,6 +122,59 @@ pub(super) fn open(
     }
     let checked = check(&paths, &schema)?;
     finish(lock, &paths, schema, checked, &reserve, reader, created)
+}
+
+/// Opens the store in the directory that `lock` holds; an error where there is none.
+pub(super) fn open_existing(
+    lock: &DataDirLock,
+    options: &StorageOptions,
+    horizons: &Arc<Horizons>,
+    reader: &Reader,
+) -> Result<Store, OpenError> {
+    let Opening {
+        paths,
+        reserve,
+        schema,
+    } = Opening::new(lock, options, horizons)?;
+    expect_there(&paths)?;
+    let checked = check(&paths, &schema)?;
+    finish(lock, &paths, schema, checked, &reserve, reader, false)
+}
+
+/// What every opening needs.
+struct Opening {
+    paths: Paths,
+    reserve: Reserve,
+    schema: Schema,
+}
+
+impl Opening {
+    fn new(
+        lock: &DataDirLock,
+        options: &StorageOptions,
+        horizons: &Arc<Horizons>,
+    ) -> Result<Self, OpenError> {
+        let reserve = Reserve::new(lock.data_dir(), options.reserve)?;
+        // Compactions may begin while the store opens: they drop nothing by another handle's bounds.
+        horizons.forget();
+        let wal = wal_limit(reserve.bytes());
+        Ok(Self {
+            paths: Paths::new(lock.data_dir()),
+            schema: Schema::new(options.memory, wal, Arc::clone(horizons)),
+            reserve,
+        })
+    }
+}
+
+fn expect_there(paths: &Paths) -> Result<(), OpenError> {
+    if is_there(paths)? {
+        return Ok(());
+    }
+    Err(OpenError::Missing {
+        path: paths.store.clone(),
+        what: "the store, which was there before",
+        recoverable: false,
+    })
 }
 
 /// Opens a store again after a failed write, if it holds what `expectation` says.
@@ -136,21 +185,12 @@ pub(super) fn reopen(
     reader: &Reader,
     expectation: &Expectation,
 ) -> Result<(Store, Landed), OpenError> {
-    let paths = Paths::new(lock.data_dir());
-    let reserve = Reserve::new(lock.data_dir(), options.reserve)?;
-    horizons.forget();
-    let schema = Schema::new(
-        options.memory,
-        wal_limit(reserve.bytes()),
-        Arc::clone(horizons),
-    );
-    if !is_there(&paths)? {
-        return Err(OpenError::Missing {
-            path: paths.store,
-            what: "the store that was open a moment ago",
-            recoverable: false,
-        });
-    }
+    let Opening {
+        paths,
+        reserve,
+        schema,
+    } = Opening::new(lock, options, horizons)?;
+    expect_there(&paths)?;
     let checked = check(&paths, &schema)?;
     let landed = judge(&paths, &checked, expectation)?;
     let store = finish(lock, &paths, schema, checked, &reserve, reader, false)?;

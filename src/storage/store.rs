@@ -69,6 +69,19 @@ impl Store {
         open::open(lock, options, horizons, reader, now_ms)
     }
 
+    /// Opens the store in the locked directory, as [`Store::open`], and makes none.
+    ///
+    /// # Errors
+    /// As [`Store::open`], and [`OpenError::Missing`] where there is no store.
+    pub fn open_existing(
+        lock: &DataDirLock,
+        options: &StorageOptions,
+        horizons: &Arc<Horizons>,
+        reader: &Reader,
+    ) -> Result<Self, OpenError> {
+        open::open_existing(lock, options, horizons, reader)
+    }
+
     /// Opens a store again after a failed commit, once the failed handle was dropped. It must hold
     /// what was published, or that and the batch in flight, or be of a greater epoch; that the
     /// values agree too is the caller's to check.

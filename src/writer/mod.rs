@@ -29,7 +29,7 @@ pub use chore::Chore;
 pub use mode::{Cause, Mode, ModeState};
 pub use options::{StartError, WriterOptions};
 pub use queue::{Intake, Ticket};
-pub use running::Running;
+pub use running::{Absent, Running};
 pub use table::{Presence, Reading, Table};
 
 use crate::counter::{Adjustment, CounterName, Definition, Operation, Outcome, Refusal, RequestId};

@@ -9,6 +9,7 @@ use crate::metrics::Metrics;
 use crate::storage::{CommitError, OpenError, ReadError, StorageOptions};
 
 /// What the writer is started with.
+#[derive(Clone)]
 pub struct WriterOptions {
     /// Where the store is and what it may take.
     pub storage: StorageOptions,

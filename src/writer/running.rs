@@ -4,12 +4,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use parking_lot::Mutex;
+
 use crate::current_day::{self, CurrentDay};
 use crate::storage::expiry::Horizons;
 use crate::storage::schema::META_ZONE;
 use crate::storage::{Batch, DataDirLock, Family, Reader, StorageOptions, Store};
 
-use super::Mode;
 use super::away::Away;
 use super::group::Rules;
 use super::ledger::{Ledger, Life};
@@ -22,8 +23,18 @@ use super::run::{Writer, stored_state};
 use super::space::SpaceWatch;
 use super::table::Table;
 use super::upkeep::Upkeep;
+use super::{Cause, Mode};
 
-/// A running writer and what others share with it.
+/// What to do where there is no store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absent {
+    /// Make a new one.
+    Create,
+    /// That is an error, and nothing is made.
+    Refuse,
+}
+
+/// What others share with the writer, and the writer once there is a store.
 pub struct Running {
     /// Where changes are put.
     pub intake: Arc<Intake>,
@@ -39,7 +50,7 @@ pub struct Running {
     pub horizons: Arc<Horizons>,
     /// Where the store is, and how it is opened.
     pub storage: StorageOptions,
-    thread: JoinHandle<()>,
+    writer: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Running {
@@ -49,16 +60,41 @@ impl Running {
     /// # Errors
     /// When the store cannot be opened or read, or contradicts the configuration.
     pub fn start(options: WriterOptions) -> Result<Self, StartError> {
-        let (runtimes, queue) = (options.runtimes, options.queue);
-        let intake = Intake::new(runtimes, queue);
-        let storage = options.storage.clone();
-        let mut writer = Writer::open(options, Arc::clone(&intake))?;
+        let running = Self::new(&options);
+        running.open(options, Absent::Create)?;
+        Ok(running)
+    }
+
+    /// Everything but the store and the writer: nothing is in the table, and what is put into the
+    /// intake waits.
+    pub fn new(options: &WriterOptions) -> Self {
+        Self {
+            intake: Intake::new(options.runtimes, options.queue),
+            table: Arc::default(),
+            mode: Arc::default(),
+            day: Arc::new(CurrentDay::new(current_day::Options {
+                calendar: options.calendar.clone(),
+                clock: Arc::clone(&options.clock),
+                highest_stored: None,
+                last_commit_ms: None,
+                max_clock_jump_ms: options.max_clock_jump_ms,
+                max_away_ms: options.max_away_ms,
+            })),
+            reader: Reader::default(),
+            horizons: Arc::default(),
+            storage: options.storage.clone(),
+            writer: Mutex::default(),
+        }
+    }
+
+    /// Opens the store and starts the writer, which ends the cause `no_store`. After an error it may
+    /// be tried again; no lock is held then.
+    ///
+    /// # Errors
+    /// As [`Running::start`].
+    pub fn open(&self, options: WriterOptions, absent: Absent) -> Result<(), StartError> {
+        let mut writer = Writer::open(options, self, absent)?;
         writer.begin()?;
-        let table = Arc::clone(&writer.table);
-        let mode = Arc::clone(&writer.mode);
-        let day = Arc::clone(&writer.days);
-        let horizons = Arc::clone(&writer.horizons);
-        let reader = writer.reader.clone();
         let thread = std::thread::Builder::new()
             .name("writer".to_owned())
             .spawn(move || {
@@ -68,16 +104,8 @@ impl Running {
                     std::process::abort();
                 }
             })?;
-        Ok(Self {
-            intake,
-            table,
-            mode,
-            day,
-            reader,
-            horizons,
-            storage,
-            thread,
-        })
+        *self.writer.lock() = Some(thread);
+        Ok(())
     }
 
     /// The store's epoch.
@@ -87,22 +115,24 @@ impl Running {
 
     /// Takes no more requests, waits until those taken are written and answered, and closes the
     /// store.
-    pub fn stop(self) {
+    pub fn stop(&self) {
         self.intake.close();
-        // It ends the process rather than panic.
-        let _ = self.thread.join();
+        if let Some(thread) = self.writer.lock().take() {
+            // It ends the process rather than panic.
+            let _ = thread.join();
+        }
     }
 }
 
 impl Writer {
-    pub(super) fn open(options: WriterOptions, intake: Arc<Intake>) -> Result<Self, StartError> {
+    fn open(options: WriterOptions, running: &Running, absent: Absent) -> Result<Self, StartError> {
         let WriterOptions {
             storage,
             clock,
             calendar,
             zone_is_written,
-            max_clock_jump_ms,
-            max_away_ms,
+            max_clock_jump_ms: _,
+            max_away_ms: _,
             auto_create,
             max_counters,
             gone_for_ms,
@@ -114,10 +144,16 @@ impl Writer {
             queue: _,
             metrics,
         } = options;
-        let horizons = Arc::new(Horizons::default());
-        let reader = Reader::default();
-        let lock = DataDirLock::take(&storage.data_dir)?;
-        let store = Store::open(&lock, &storage, &horizons, &reader, clock.wall_ms())?;
+        let (horizons, reader) = (Arc::clone(&running.horizons), running.reader.clone());
+        let lock = match absent {
+            Absent::Create => DataDirLock::take(&storage.data_dir)?,
+            Absent::Refuse => DataDirLock::take_existing(&storage.data_dir)?,
+        };
+        let now = clock.wall_ms();
+        let store = match absent {
+            Absent::Create => Store::open(&lock, &storage, &horizons, &reader, now)?,
+            Absent::Refuse => Store::open_existing(&lock, &storage, &horizons, &reader)?,
+        };
         let tables = store.tables();
         let stored = stored_state(&store)?;
         let zone = calendar.zone_name().to_owned();
@@ -133,14 +169,11 @@ impl Writer {
             });
         }
         let ledger = Ledger::load(tables, stored.as_ref())?;
-        let days = CurrentDay::new(current_day::Options {
-            calendar,
-            clock: Arc::clone(&clock),
-            highest_stored: stored.map(|state| state.highest_day),
-            last_commit_ms: stored.map(|state| state.wall_ms),
-            max_clock_jump_ms,
-            max_away_ms,
-        });
+        let days = Arc::clone(&running.day);
+        days.begin(
+            stored.map(|state| state.highest_day),
+            stored.map(|state| state.wall_ms),
+        );
         let store_time = StoreTime {
             before: stored.map_or(0, |state| state.store_time),
             boot_at_open: clock.boot_ms(),
@@ -150,10 +183,10 @@ impl Writer {
         let space = SpaceWatch::new(&storage, min_free)?;
         Ok(Self {
             storage,
-            days: Arc::new(days),
-            mode: Arc::default(),
-            table: Arc::default(),
-            intake,
+            days,
+            mode: Arc::clone(&running.mode),
+            table: Arc::clone(&running.table),
+            intake: Arc::clone(&running.intake),
             reader,
             horizons,
             metrics,
@@ -176,7 +209,8 @@ impl Writer {
                 since: state.wall_ms,
                 back_at_boot: clock.boot_ms(),
             }),
-            last_group: 0,
+            // A writer before this one may have got as far as publishing.
+            last_group: running.table.last_group(),
             stored_day: stored.map(|state| state.highest_day),
             zone_stored: stored_zone.as_ref() == Some(&zone),
             zone,
@@ -190,7 +224,7 @@ impl Writer {
 
     /// What happens before the first request: publish what is on disk, and bring the counters of
     /// the configuration in.
-    pub(super) fn begin(&mut self) -> Result<(), StartError> {
+    fn begin(&mut self) -> Result<(), StartError> {
         let look = self.look();
         self.ledger.configure(&self.configured);
         let last_commit = self.away.map(|away| away.since);
@@ -211,6 +245,7 @@ impl Writer {
             }
         }
         self.publish_all();
+        self.mode.clear(Cause::NoStore);
         self.watch_space(look.wall_ms);
         if self.mode.refuses().is_none() {
             self.maintain(look, true);

@@ -203,6 +203,11 @@ impl Table {
         self.epoch.load(Ordering::Acquire)
     }
 
+    /// The last group that was published.
+    pub(super) fn last_group(&self) -> GroupNumber {
+        self.published.load(Ordering::Acquire)
+    }
+
     /// How many names there are, gone ones among them.
     pub fn len(&self) -> usize {
         self.cells.len()

@@ -73,7 +73,7 @@ impl Link {
         Ok(link)
     }
 
-    async fn connect(options: &PostgresOptions) -> Result<Self, PostgresError> {
+    pub(super) async fn connect(options: &PostgresOptions) -> Result<Self, PostgresError> {
         let url = options.url.expose_secret();
         let connect = parse(url)?.disable_statement_logging();
         let patience = CONNECT_PATIENCE.min(options.timeout);
@@ -191,6 +191,11 @@ fn migrator() -> Migrator {
             2,
             "reports",
             include_str!("../../../migrations/0002_reports.sql"),
+        ),
+        (
+            3,
+            "fallback",
+            include_str!("../../../migrations/0003_fallback.sql"),
         ),
     ];
     let migrations = files.map(|(version, name, sql)| {

@@ -13,6 +13,7 @@ mod day;
 mod days;
 mod error;
 mod exporter;
+mod reader;
 mod standing;
 mod status;
 mod users;
@@ -27,6 +28,7 @@ pub use connect::{Schema, check};
 pub use days::{Days, DaysWritten};
 pub use error::PostgresError;
 pub use exporter::Exporter;
+pub use reader::{CopiedDay, Exported, PostgresReader};
 pub use status::{ExportReport, ExportStatus};
 
 /// How the export is done.

@@ -120,7 +120,8 @@ pub(super) async fn put_through(link: &mut Link, through: Day) -> Result<(), Pos
     Ok(())
 }
 
-fn day(date: NaiveDate) -> Day {
+/// A date of the database as a day.
+pub(super) fn day(date: NaiveDate) -> Day {
     let days = i64::from(date.num_days_from_ce()) - 719_163;
     Day::clamped(days)
 }

@@ -26,15 +26,16 @@ const ROWS_AT_ONCE: usize = 2000;
 /// `id` each time. A row is left alone when what it holds is as late.
 const WRITE: &str = "
 WITH new AS (
-  SELECT * FROM UNNEST($1::text[], $2::bigint[], $3::timestamp[], $4::bigint[], $5::date[])
-    AS n(name, value, at, revision, period)
+  SELECT * FROM UNNEST($1::text[], $2::bigint[], $3::timestamp[], $4::bigint[], $5::date[], $7::text[], $8::boolean[])
+    AS n(name, value, at, revision, period, kind, gone)
 ), old AS (
   SELECT n.*, c.id, g.counter_name AS guard, g.epoch,
     g.counter_name IS NULL
       OR (g.epoch, g.revision, COALESCE(g.period, '-infinity'))
        < ($6, n.revision, COALESCE(n.period, '-infinity')) AS later,
     (g.epoch, g.revision, COALESCE(g.period, '-infinity'))
-      = ($6, n.revision, COALESCE(n.period, '-infinity')) AS same
+      = ($6, n.revision, COALESCE(n.period, '-infinity')) AS same,
+    g.kind IS NULL AS kind_missing
   FROM new n
   LEFT JOIN counters c ON c.name = n.name
   LEFT JOIN counterd_counters g ON g.counter_name = n.name
@@ -46,11 +47,12 @@ WITH new AS (
   SELECT o.name, o.value, now() AT TIME ZONE 'UTC', o.at
   FROM old o WHERE o.id IS NULL AND (o.later OR o.same) ORDER BY o.name RETURNING 1
 ), moved AS (
-  UPDATE counterd_counters g SET epoch = $6, revision = o.revision, period = o.period
-  FROM old o WHERE g.counter_name = o.guard AND o.later
+  UPDATE counterd_counters g
+  SET epoch = $6, revision = o.revision, period = o.period, kind = o.kind, gone = o.gone
+  FROM old o WHERE g.counter_name = o.guard AND (o.later OR o.same AND o.kind_missing)
 ), begun AS (
-  INSERT INTO counterd_counters (counter_name, epoch, revision, period)
-  SELECT o.name, $6, o.revision, o.period FROM old o WHERE o.guard IS NULL
+  INSERT INTO counterd_counters (counter_name, epoch, revision, period, kind, gone)
+  SELECT o.name, $6, o.revision, o.period, o.kind, o.gone FROM old o WHERE o.guard IS NULL
 )
 SELECT (SELECT count(*) FROM updated) + (SELECT count(*) FROM inserted),
   COALESCE((SELECT max(o.epoch) FROM old o WHERE o.epoch > $6), 0)";
@@ -63,6 +65,8 @@ struct Rows {
     at: Vec<NaiveDateTime>,
     revisions: Vec<i64>,
     periods: Vec<Option<NaiveDate>>,
+    kinds: Vec<&'static str>,
+    gone: Vec<bool>,
 }
 
 /// What is known to be in the database.
@@ -90,7 +94,8 @@ impl Values {
     ) -> Result<(), PostgresError> {
         let begun = Instant::now();
         // Before anything is read: what changes meanwhile is found the next time.
-        let (epoch, revision, today) = (table.epoch(), table.revision(), day.look().day);
+        let (epoch, revision, look) = (table.epoch(), table.revision(), day.look());
+        let today = look.day;
         let there = self.there.filter(|(known, _, _)| *known == epoch);
         // What was refused may be taken by now.
         let mut again = Rows::default();
@@ -114,6 +119,7 @@ impl Values {
             }
             self.there = Some((epoch, revision, today));
         }
+        put_as_of(link, epoch, look.wall_ms).await?;
         status.values_are_there(revision, begun);
         Ok(())
     }
@@ -181,6 +187,8 @@ impl Rows {
         self.at.push(timestamp(at));
         self.revisions.push(number(reading.revision));
         self.periods.push(period.map(date));
+        self.kinds.push(reading.definition.kind.as_str());
+        self.gone.push(reading.presence != Presence::Live);
     }
 
     /// The rows in two parts; a single one as it is.
@@ -195,6 +203,8 @@ impl Rows {
             at: self.at.split_off(half),
             revisions: self.revisions.split_off(half),
             periods: self.periods.split_off(half),
+            kinds: self.kinds.split_off(half),
+            gone: self.gone.split_off(half),
         };
         Ok((self, second))
     }
@@ -214,7 +224,9 @@ async fn transaction(link: &mut Link, epoch: u64, rows: &Rows) -> Result<u64, Po
         .bind(&rows.at)
         .bind(&rows.revisions)
         .bind(&rows.periods)
-        .bind(number(epoch));
+        .bind(number(epoch))
+        .bind(&rows.kinds)
+        .bind(&rows.gone);
     let (written, theirs) = within(limit, write.fetch_one(connection)).await?;
     if theirs > 0 {
         return Err(PostgresError::LaterEpoch {
@@ -224,6 +236,15 @@ async fn transaction(link: &mut Link, epoch: u64, rows: &Rows) -> Result<u64, Po
     }
     link.run("COMMIT").await?;
     Ok(u64::try_from(written).unwrap_or(0))
+}
+
+/// Says as of when the values are there, for who reads them in place of the store.
+async fn put_as_of(link: &mut Link, epoch: u64, at: Millis) -> Result<(), PostgresError> {
+    let (connection, limit) = link.parts();
+    let put = sqlx::query("UPDATE counterd_database SET values_as_of = $1 WHERE epoch = $2");
+    let put = put.bind(timestamp(at)).bind(number(epoch));
+    within(limit, put.execute(connection)).await?;
+    Ok(())
 }
 
 /// A revision or an epoch as the database takes it; neither gets near the limit.
@@ -263,6 +284,8 @@ mod tests {
             at: vec![NaiveDateTime::default(); 3],
             revisions: vec![1, 2, 3],
             periods: vec![None; 3],
+            kinds: vec!["sum"; 3],
+            gone: vec![false; 3],
         };
         let (first, second) = rows.halves().unwrap();
         assert_eq!((first.names.len(), second.names.len()), (1, 2));

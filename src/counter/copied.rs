@@ -1,0 +1,35 @@
+//! A counter's value as a copy elsewhere has it: the mirror in Redis, the rows in PostgreSQL.
+
+use super::{CounterName, Kind, Millis, Reset, Revision};
+use crate::calendar::Day;
+
+/// A value that may be out of date. What a copy says of itself is not trusted further than its type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopiedValue {
+    /// The counter's name.
+    pub name: CounterName,
+    /// Its value.
+    pub value: i64,
+    /// Its kind, where the copy knows it.
+    pub kind: Option<Kind>,
+    /// The local day that the value belongs to; none for a counter that never resets.
+    pub period: Option<Day>,
+    /// The revision of the counter's last change.
+    pub revision: Revision,
+    /// The epoch of that revision.
+    pub epoch: u64,
+    /// When the value came to be.
+    pub last_updated: Millis,
+    /// The counter had this value then; it may have changed since.
+    pub as_of: Millis,
+}
+
+impl CopiedValue {
+    /// When the counter starts anew.
+    pub fn reset(&self) -> Reset {
+        match self.period {
+            None => Reset::Never,
+            Some(_) => Reset::Daily,
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Reading values and days back, for a server that has no store to read.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use chrono::{NaiveDate, NaiveDateTime};
+
+use super::connect::Link;
+use super::standing::day;
+use super::values::date;
+use super::{PostgresError, PostgresOptions};
+use crate::calendar::Day;
+use crate::counter::{CopiedValue, CounterName, Kind, Millis};
+
+/// Rows of `counters` that are not known to be gone, each with its state. The columns that a later
+/// schema added are read so that an earlier one does too.
+const VALUES: &str = "
+SELECT c.name, c.current_value, c.updated_at, g.epoch, g.revision, g.period, to_jsonb(g) ->> 'kind'
+FROM counters c JOIN counterd_counters g ON g.counter_name = c.name
+WHERE NOT COALESCE((to_jsonb(g) ->> 'gone')::boolean, FALSE) AND ";
+
+/// Most days of one answer.
+const MAX_DAYS: i64 = 4000;
+
+/// Reads rows on one connection, which is opened when it is needed. Changes nothing.
+pub struct PostgresReader {
+    options: PostgresOptions,
+    link: Option<Link>,
+}
+
+/// A closed day as its row says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopiedDay {
+    /// The local day.
+    pub day: Day,
+    /// The counter's value at its end.
+    pub final_value: i64,
+    /// The day record as a JSON object, where the row has one.
+    pub record: Option<String>,
+}
+
+type Row = (
+    String,
+    Option<i64>,
+    Option<NaiveDateTime>,
+    i64,
+    i64,
+    Option<NaiveDate>,
+    Option<String>,
+);
+
+/// What the database had of the counters asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exported {
+    /// It had everything then; none where it does not say.
+    pub as_of: Option<Millis>,
+    /// The values, in the order asked; none of what is not there.
+    pub values: Vec<Option<CopiedValue>>,
+}
+
+impl PostgresReader {
+    /// For that database; each question may take `timeout`, connecting too.
+    pub fn new(options: PostgresOptions, timeout: Duration) -> Self {
+        Self {
+            options: PostgresOptions { timeout, ..options },
+            link: None,
+        }
+    }
+
+    /// The connection is not needed for now.
+    pub async fn rest(&mut self) {
+        if let Some(link) = self.link.take() {
+            link.close().await;
+        }
+    }
+
+    /// Reads counters, in the order asked; none of what is not there.
+    ///
+    /// # Errors
+    /// When the database cannot be asked in time.
+    pub async fn values(&mut self, names: &[CounterName]) -> Result<Exported, PostgresError> {
+        let wanted: Vec<&str> = names.iter().map(CounterName::as_str).collect();
+        let (as_of, rows) = self
+            .ask(async |link| {
+                let as_of = as_of(link).await?;
+                let ask = format!("{VALUES} c.name = ANY($1)");
+                let ask = sqlx::query_as::<_, Row>(sqlx::AssertSqlSafe(ask)).bind(&wanted);
+                Ok((as_of, ask.fetch_all(link.parts().0).await?))
+            })
+            .await?;
+        let found = rows.into_iter().filter_map(|row| copied(row, as_of));
+        let mut found: HashMap<CounterName, CopiedValue> =
+            found.map(|value| (value.name.clone(), value)).collect();
+        let values = names.iter().map(|name| found.remove(name)).collect();
+        Ok(Exported { as_of, values })
+    }
+
+    /// Reads the counters after `cursor` that begin with `prefix`, in the order of names.
+    ///
+    /// # Errors
+    /// When the database cannot be asked in time.
+    pub async fn page(
+        &mut self,
+        prefix: &str,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<CopiedValue>, PostgresError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let (as_of, rows) = self
+            .ask(async |link| {
+                let as_of = as_of(link).await?;
+                let ask = format!(
+                    "{VALUES} starts_with(c.name, $1) AND c.name COLLATE \"C\" > $2
+                     ORDER BY c.name COLLATE \"C\" LIMIT $3"
+                );
+                let ask = sqlx::query_as::<_, Row>(sqlx::AssertSqlSafe(ask));
+                let ask = ask.bind(prefix).bind(cursor.unwrap_or("")).bind(limit);
+                Ok((as_of, ask.fetch_all(link.parts().0).await?))
+            })
+            .await?;
+        let values = rows.into_iter().filter_map(|row| copied(row, as_of));
+        Ok(values.collect())
+    }
+
+    /// Reads closed days of a counter, newest first.
+    ///
+    /// # Errors
+    /// When the database cannot be asked in time.
+    pub async fn days(
+        &mut self,
+        name: &CounterName,
+        from: Day,
+        to: Day,
+    ) -> Result<Vec<CopiedDay>, PostgresError> {
+        const DAYS: &str = "
+            SELECT date, final_value, (metadata - 'users')::text FROM counter_history
+            WHERE counter_name = $1 AND date BETWEEN $2 AND $3 ORDER BY date DESC LIMIT $4";
+        let rows = self
+            .ask(async |link| {
+                let ask = sqlx::query_as::<_, (NaiveDate, i64, Option<String>)>(DAYS);
+                let ask = ask.bind(name.as_str()).bind(date(from)).bind(date(to));
+                Ok(ask.bind(MAX_DAYS).fetch_all(link.parts().0).await?)
+            })
+            .await?;
+        Ok(rows
+            .into_iter()
+            .map(|(date, final_value, record)| CopiedDay {
+                day: day(date),
+                final_value,
+                record: record.filter(|text| text.starts_with('{')),
+            })
+            .collect())
+    }
+
+    /// Whether a store has ever written here.
+    ///
+    /// # Errors
+    /// When the database cannot be asked in time.
+    pub async fn is_written(&mut self) -> Result<bool, PostgresError> {
+        self.ask(async |link| {
+            let there = "SELECT to_regclass('counterd_database') IS NOT NULL";
+            let there = sqlx::query_scalar::<_, bool>(there);
+            if !there.fetch_one(link.parts().0).await? {
+                return Ok(false);
+            }
+            let written = "SELECT EXISTS (SELECT FROM counterd_database WHERE epoch > 0)";
+            let written = sqlx::query_scalar::<_, bool>(written);
+            Ok(written.fetch_one(link.parts().0).await?)
+        })
+        .await
+    }
+
+    /// Asks on the connection there is, or a new one, within the time that both may take.
+    async fn ask<T>(
+        &mut self,
+        question: impl AsyncFnOnce(&mut Link) -> Result<T, PostgresError>,
+    ) -> Result<T, PostgresError> {
+        // Out of its place while it works: what is cut off leaves no connection in an unknown state.
+        let link = self.link.take();
+        let limit = self.options.timeout;
+        let answered = tokio::time::timeout(limit, async {
+            let mut link = match link {
+                Some(link) => link,
+                None => {
+                    let mut link = Link::connect(&self.options).await?;
+                    link.run("SET default_transaction_read_only = on").await?;
+                    link
+                }
+            };
+            let answer = question(&mut link).await?;
+            Ok((answer, link))
+        });
+        match answered.await {
+            Ok(Ok((answer, link))) => {
+                self.link = Some(link);
+                Ok(answer)
+            }
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(PostgresError::Late(limit)),
+        }
+    }
+}
+
+/// As of when the rows have everything, before any of them is read.
+async fn as_of(link: &mut Link) -> Result<Option<Millis>, PostgresError> {
+    const AS_OF: &str =
+        "SELECT (to_jsonb(d) ->> 'values_as_of')::timestamp FROM counterd_database d";
+    let as_of = sqlx::query_scalar::<_, Option<NaiveDateTime>>(AS_OF);
+    let as_of = as_of.fetch_optional(link.parts().0).await?;
+    Ok(as_of.flatten().map(millis))
+}
+
+fn millis(at: NaiveDateTime) -> Millis {
+    at.and_utc().timestamp_millis()
+}
+
+/// The value of a row; none where it says nothing that can be.
+fn copied(row: Row, as_of: Option<Millis>) -> Option<CopiedValue> {
+    let (name, value, updated_at, epoch, revision, period, kind) = row;
+    let last_updated = millis(updated_at?);
+    Some(CopiedValue {
+        name: CounterName::parse(&name).ok()?,
+        value: value?,
+        kind: kind.as_deref().and_then(Kind::of_word),
+        period: period.map(day),
+        revision: u64::try_from(revision).ok()?,
+        epoch: u64::try_from(epoch).ok()?,
+        last_updated,
+        as_of: as_of.unwrap_or(last_updated).max(last_updated),
+    })
+}

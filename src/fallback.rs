@@ -1,0 +1,159 @@
+//! What is served while there is no store: values out of the mirror in Redis, else out of PostgreSQL,
+//! and closed days out of PostgreSQL. All of it may be out of date, and says so.
+//!
+//! One thread asks the copies, one question at a time: names that are asked for while a question is on
+//! its way are gathered for the next, so no name is asked for twice at once, however many readers there
+//! are. An answer is good for `degraded.cache_for`; after that it is kept for when no copy answers. A
+//! copy that failed is let be for as long, and then tried again: an outage of the store does not become
+//! the copies'.
+//!
+//! Kept out: how copies are read (`mirror`, `export`), when the store is tried again (`serve`), and what
+//! the answers look like (`http`).
+
+mod ask;
+mod copies;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+
+pub use ask::{Fallback, FallbackThread};
+pub use copies::{Known, anything_known};
+
+use crate::calendar::Day;
+use crate::counter::{CopiedValue, CounterName, Millis};
+use crate::export::postgres::{CopiedDay, PostgresOptions};
+use crate::mirror::MirrorOptions;
+
+/// Most counters that are remembered, those that no copy has among them; some 20 MB.
+const MOST_REMEMBERED: usize = 100_000;
+
+/// Most questions that wait; one more is refused.
+const MOST_WAITING: usize = 65_536;
+
+/// What is asked, and how long for.
+#[derive(Clone, Debug, Default)]
+pub struct FallbackOptions {
+    /// The mirror, if there is one.
+    pub redis: Option<MirrorOptions>,
+    /// The database, if there is one.
+    pub postgres: Option<PostgresOptions>,
+    /// How long a copy may take to answer, connecting too.
+    pub timeout: Duration,
+    /// How long an answer is good for, and a copy that failed let be.
+    pub cache_for: Duration,
+}
+
+/// Which copy a value is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The mirror in Redis.
+    Redis,
+    /// The rows in PostgreSQL.
+    Postgres,
+}
+
+impl Source {
+    /// The word used in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Redis => "redis",
+            Self::Postgres => "postgres",
+        }
+    }
+}
+
+/// A value, and which copy has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaleValue {
+    /// The value.
+    pub copied: CopiedValue,
+    /// Which copy has it.
+    pub source: Source,
+}
+
+/// What a copy knows of a counter; none where it lacks it.
+pub type Found = Option<Arc<StaleValue>>;
+
+/// No copy can be asked, or too many questions wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("neither Redis nor PostgreSQL can be asked for values now")]
+pub struct NoCopy;
+
+/// The copy that answered last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Which.
+    pub source: Source,
+    /// It had everything then; none where it does not say.
+    pub as_of: Option<Millis>,
+}
+
+/// A question on its way to the thread.
+enum Question {
+    Values {
+        names: Vec<CounterName>,
+        answer: oneshot::Sender<Result<Vec<Found>, NoCopy>>,
+    },
+    Page {
+        page: Page,
+        answer: oneshot::Sender<Result<Vec<Arc<StaleValue>>, NoCopy>>,
+    },
+    Days {
+        days: DaysOf,
+        answer: oneshot::Sender<Result<Vec<CopiedDay>, NoCopy>>,
+    },
+}
+
+/// A page of the list of counters.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Page {
+    prefix: String,
+    cursor: Option<String>,
+    limit: usize,
+}
+
+/// The closed days of a counter.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct DaysOf {
+    name: CounterName,
+    from: Day,
+    to: Day,
+}
+
+/// What was answered, and when.
+#[derive(Default)]
+struct Cache {
+    values: HashMap<CounterName, (Instant, Found)>,
+    /// What the last question came to.
+    standing: Option<(Instant, Result<Standing, NoCopy>)>,
+}
+
+impl Cache {
+    /// What is known of that name and no older than `age`; with none, of any age.
+    fn known(&self, name: &CounterName, age: Option<Duration>) -> Option<Found> {
+        let (at, found) = self.values.get(name)?;
+        let good = age.is_none_or(|age| at.elapsed() <= age);
+        good.then(|| found.clone())
+    }
+
+    fn remember(&mut self, name: &CounterName, found: &Found) {
+        if self.values.len() >= MOST_REMEMBERED && !self.values.contains_key(name) {
+            self.values.clear();
+        }
+        self.values
+            .insert(name.clone(), (Instant::now(), found.clone()));
+    }
+}
+
+/// What readers and the thread share.
+struct Shared {
+    cache: Mutex<Cache>,
+    cache_for: Duration,
+}
+
+/// Where questions are put.
+type Questions = mpsc::Sender<Question>;

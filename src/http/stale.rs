@@ -1,0 +1,184 @@
+//! Reading while there is no store: what the copies have, marked as out of date. Never 0 for what is
+//! not known.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Response};
+
+use super::body::ReplyBody;
+use super::error::{Code, Problem};
+use super::json::{Members, push_text};
+use super::router::Call;
+use super::wire::{Answer, no_store};
+use crate::calendar::Day;
+use crate::counter::{CounterName, rfc3339};
+use crate::fallback::{Fallback, Found, NoCopy, StaleValue};
+use crate::seeded::bug;
+
+impl From<NoCopy> for Problem {
+    fn from(_: NoCopy) -> Self {
+        Self::new(
+            Code::UnknownHere,
+            "the store cannot be opened, and neither Redis nor PostgreSQL can be asked for values now; retry later",
+        )
+    }
+}
+
+/// One counter.
+pub(super) async fn one(
+    call: &Call,
+    fallback: &Fallback,
+    name: CounterName,
+) -> Result<Response<ReplyBody>, Problem> {
+    let found = fallback.values(std::slice::from_ref(&name)).await?;
+    let Some(value) = found.into_iter().next().flatten() else {
+        if bug("unknown_as_zero") {
+            let zero = Members::default()
+                .with("name", name.as_str())
+                .with("value", 0);
+            return Ok(no_store(super::wire::answer(&call.request_id, &zero)));
+        }
+        return Err(unknown_here());
+    };
+    let mut reply = Answer::new(&call.request_id, 384);
+    reply
+        .body()
+        .extend(members(call, &value).to_json().into_bytes());
+    Ok(no_store(reply.finish(HeaderMap::new())))
+}
+
+/// Several counters, in the order asked. Those that the copy lacks are named: whether they exist is not
+/// known here.
+pub(super) async fn many(
+    call: &Call,
+    fallback: &Fallback,
+    names: &[CounterName],
+) -> Result<Response<ReplyBody>, Problem> {
+    let found = fallback.values(names).await?;
+    if found.iter().all(Option::is_none) {
+        return Err(unknown_here());
+    }
+    let lacking = |(name, found): (&CounterName, &Found)| found.is_none().then(|| name.to_string());
+    let lacking: Vec<String> = names.iter().zip(&found).filter_map(lacking).collect();
+    let values: Vec<Arc<StaleValue>> = found.into_iter().flatten().collect();
+    let as_of = values.iter().map(|value| value.copied.as_of).min();
+    let mut reply = Answer::new(&call.request_id, 128 + values.len() * 384);
+    push_counters(call, reply.body(), &values);
+    let rest = Members::default()
+        .with_json("missing", "[]".to_owned())
+        .with("unknown_here", lacking)
+        .with("stale", true)
+        .with("as_of", as_of.map(rfc3339));
+    push_rest(reply.body(), &rest);
+    Ok(no_store(reply.finish(HeaderMap::new())))
+}
+
+/// A page of the list. Definitions are not in the copies.
+pub(super) async fn list(
+    call: &Call,
+    fallback: &Fallback,
+    prefix: &str,
+    cursor: Option<&str>,
+    limit: usize,
+) -> Result<Response<ReplyBody>, Problem> {
+    let mut values = fallback.page(prefix, cursor, limit + 1).await?;
+    let more = values.len() > limit;
+    values.truncate(limit);
+    let next = values.last().filter(|_| more);
+    let next = next.map(|value| value.copied.name.to_string());
+    let as_of = values.iter().map(|value| value.copied.as_of).min();
+    let mut reply = Answer::new(&call.request_id, 128 + values.len() * 384);
+    push_counters(call, reply.body(), &values);
+    let rest = Members::default()
+        .with("next_cursor", next)
+        .with("stale", true)
+        .with("as_of", as_of.map(rfc3339));
+    push_rest(reply.body(), &rest);
+    Ok(no_store(reply.finish(HeaderMap::new())))
+}
+
+/// The closed days of a counter, newest first. The open one is not among them.
+pub(super) async fn history(
+    call: &Call,
+    fallback: &Fallback,
+    name: &CounterName,
+    from: Day,
+    to: Day,
+) -> Result<Response<ReplyBody>, Problem> {
+    let days = fallback.days(name, from, to).await?;
+    if days.is_empty() {
+        return Err(unknown_here());
+    }
+    let mut reply = Answer::new(&call.request_id, 256 + days.len() * 512);
+    let out = reply.body();
+    out.extend_from_slice(b"{\"name\":");
+    push_text(out, name.as_str());
+    out.extend_from_slice(b",\"days\":[");
+    for (number, day) in days.into_iter().enumerate() {
+        if number > 0 {
+            out.push(b',');
+        }
+        let text = day.record.unwrap_or_else(|| {
+            Members::default()
+                .with("date", day.day.to_string())
+                .with("closed", true)
+                .with("final_value", day.final_value)
+                .to_json()
+        });
+        out.extend_from_slice(text.as_bytes());
+    }
+    out.extend_from_slice(b"],\"stale\":true,\"source\":\"postgres\"}");
+    Ok(no_store(reply.finish(HeaderMap::new())))
+}
+
+/// What only the store has.
+pub(super) fn not_here() -> Problem {
+    Problem::new(
+        Code::StoreReopening,
+        "the store cannot be opened, and no copy has this; values are served meanwhile, this again after that",
+    )
+}
+
+fn unknown_here() -> Problem {
+    Problem::new(
+        Code::UnknownHere,
+        "the store cannot be opened, and the copy that values are served from lacks this; whether the counter exists is not known now; retry later",
+    )
+}
+
+fn push_counters(call: &Call, out: &mut Vec<u8>, values: &[Arc<StaleValue>]) {
+    out.extend_from_slice(b"{\"counters\":[");
+    for (number, value) in values.iter().enumerate() {
+        if number > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(members(call, value).to_json().as_bytes());
+    }
+    out.push(b']');
+}
+
+/// Members after the counters, up to the end of the object.
+fn push_rest(out: &mut Vec<u8>, rest: &Members) {
+    out.push(b',');
+    out.extend_from_slice(rest.to_json().trim_start_matches('{').as_bytes());
+}
+
+fn members(call: &Call, value: &StaleValue) -> Members {
+    let StaleValue { copied, source } = value;
+    // The day that the value is of, which may be over.
+    let day = &call.worker.shared.day;
+    let resets_at = copied.period.map(|period| rfc3339(day.end_of(period)));
+    Members::default()
+        .with("name", copied.name.as_str())
+        .with("value", copied.value)
+        .with("last_updated", rfc3339(copied.last_updated))
+        .with("kind", copied.kind.map(|kind| kind.as_str()))
+        .with("reset", copied.reset().as_str())
+        .with("revision", copied.revision)
+        .with("epoch", copied.epoch)
+        .with("period", copied.period.map(|day| day.to_string()))
+        .with("resets_at", resets_at)
+        .with("stale", true)
+        .with("as_of", rfc3339(copied.as_of))
+        .with("source", source.as_str())
+}

@@ -1,0 +1,210 @@
+//! Reading the mirror back, for a server that has no store to read.
+
+use super::link::Wire;
+use super::script::{self, Keys};
+use super::{MirrorError, MirrorOptions};
+use crate::calendar::Day;
+use crate::counter::{CopiedValue, CounterName, Kind, Millis, parse_rfc3339};
+
+/// Counters in one call: Redis serves nobody else while it runs.
+const COUNTERS_IN_A_CALL: usize = 250;
+
+/// Reads values out of Redis on one connection, which is opened when it is needed.
+pub struct MirrorReader {
+    options: MirrorOptions,
+    keys: Keys,
+    link: Option<(Wire, String)>,
+}
+
+/// What the mirror had of the counters asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mirrored {
+    /// Redis had everything then; none while it is being filled, or was emptied.
+    pub complete_as_of: Option<Millis>,
+    /// The values, in the order asked; none of what is not there or cannot be read.
+    pub values: Vec<Option<CopiedValue>>,
+}
+
+/// Fields as the script answers them.
+type Fields = Vec<Option<String>>;
+
+impl MirrorReader {
+    /// For that Redis.
+    pub fn new(options: MirrorOptions) -> Self {
+        Self {
+            keys: Keys::new(&options.prefix),
+            options,
+            link: None,
+        }
+    }
+
+    /// The connection is not needed for now.
+    pub fn rest(&mut self) {
+        self.link = None;
+    }
+
+    /// Reads counters, each as it was at one moment.
+    ///
+    /// # Errors
+    /// When Redis cannot be asked.
+    pub async fn values(&mut self, names: &[CounterName]) -> Result<Mirrored, MirrorError> {
+        // Out of its place while it works: what is cut off leaves no connection in an unknown state.
+        let (mut wire, sha) = match self.link.take() {
+            Some(link) => link,
+            None => {
+                let mut wire = Wire::open(&self.options).await?;
+                let sha = wire.load(script::READ).await?;
+                (wire, sha)
+            }
+        };
+        let mut mirrored = Mirrored::default();
+        // Asked for none, the marker is read all the same.
+        let none: [&[CounterName]; 1] = [&[]];
+        let parts = names.chunks(COUNTERS_IN_A_CALL);
+        let parts = parts.chain(none.into_iter().take(usize::from(names.is_empty())));
+        for (number, part) in parts.enumerate() {
+            let answer: Vec<Fields> = wire.ask(&script::read(&sha, &self.keys, part)).await?;
+            let mut answer = answer.into_iter();
+            let complete = answer.next().as_ref().and_then(complete_as_of);
+            mirrored.complete_as_of = if number == 0 {
+                complete
+            } else {
+                mirrored.complete_as_of.min(complete)
+            };
+            let values = part.iter().zip(answer);
+            mirrored
+                .values
+                .extend(values.map(|(name, fields)| copied(name, &fields, complete)));
+        }
+        self.link = Some((wire, sha));
+        Ok(mirrored)
+    }
+
+    /// Whether a mirror has ever written here.
+    ///
+    /// # Errors
+    /// When Redis cannot be asked.
+    pub async fn is_written(&mut self) -> Result<bool, MirrorError> {
+        let mut wire = Wire::open(&self.options).await?;
+        let mut command = redis::cmd("EXISTS");
+        let there: u64 = wire.ask(command.arg(self.keys.marker())).await?;
+        Ok(there > 0)
+    }
+
+    /// The names after `cursor` that begin with `prefix`, in order, at most `limit`.
+    ///
+    /// # Errors
+    /// When Redis cannot be asked.
+    pub async fn names(
+        &mut self,
+        prefix: &str,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<CounterName>, MirrorError> {
+        self.values(&[]).await?;
+        let Some((mut wire, sha)) = self.link.take() else {
+            return Ok(Vec::new());
+        };
+        let from = match cursor {
+            Some(cursor) if cursor >= prefix => format!("({cursor}"),
+            Some(_) | None => format!("[{prefix}"),
+        };
+        let mut command = redis::cmd("ZRANGEBYLEX");
+        // Names are ASCII: everything that begins so comes before this byte.
+        command
+            .arg(self.keys.names())
+            .arg(from)
+            .arg(format!("({prefix}\u{7f}"))
+            .arg("LIMIT")
+            .arg(0)
+            .arg(limit);
+        let names: Vec<String> = wire.ask(&command).await?;
+        self.link = Some((wire, sha));
+        Ok(names
+            .iter()
+            .filter_map(|name| CounterName::parse(name).ok())
+            .collect())
+    }
+}
+
+fn complete_as_of(marker: &Fields) -> Option<Millis> {
+    match marker.as_slice() {
+        [Some(complete), Some(as_of)] if complete == "1" => parse_rfc3339(as_of),
+        _ => None,
+    }
+}
+
+/// The value that the fields say; none where one of them says nothing that can be.
+fn copied(name: &CounterName, fields: &Fields, complete: Option<Millis>) -> Option<CopiedValue> {
+    let [
+        Some(value),
+        Some(last_updated),
+        Some(kind),
+        Some(period),
+        Some(epoch),
+        Some(revision),
+    ] = fields.as_slice()
+    else {
+        return None;
+    };
+    let last_updated = parse_rfc3339(last_updated)?;
+    let period = match period.as_str() {
+        "" => None,
+        text => Some(text.parse::<Day>().ok()?),
+    };
+    Some(CopiedValue {
+        name: name.clone(),
+        value: value.parse().ok()?,
+        kind: Kind::of_word(kind),
+        period,
+        revision: revision.parse().ok()?,
+        epoch: epoch.parse().ok()?,
+        last_updated,
+        as_of: complete.unwrap_or(last_updated).max(last_updated),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(texts: [&str; 6]) -> Fields {
+        texts.iter().map(|text| Some((*text).to_owned())).collect()
+    }
+
+    #[test]
+    fn what_redis_says_is_a_value_or_nothing() {
+        let name = CounterName::parse("c").unwrap();
+        let at = "2026-11-24T10:30:00.000Z";
+        let good = ["7", at, "sum", "2026-11-24", "1", "9"];
+        let value = copied(&name, &fields(good), None).unwrap();
+        assert_eq!((value.value, value.revision, value.epoch), (7, 9, 1));
+        assert_eq!(value.kind, Some(Kind::Sum));
+        assert_eq!(value.as_of, value.last_updated);
+        let later = value.last_updated + 5;
+        assert_eq!(
+            copied(&name, &fields(good), Some(later)).unwrap().as_of,
+            later
+        );
+        // Changed since everything was there.
+        let earlier = value.last_updated - 5;
+        let changed = copied(&name, &fields(good), Some(earlier)).unwrap();
+        assert_eq!(changed.as_of, value.last_updated);
+        for (place, text) in [
+            (0, "7.5"),
+            (0, ""),
+            (1, "noon"),
+            (3, "2026-13-01"),
+            (4, "-1"),
+            (5, "x"),
+        ] {
+            let mut bad = good;
+            bad[place] = text;
+            assert_eq!(copied(&name, &fields(bad), None), None, "{bad:?}");
+        }
+        assert_eq!(copied(&name, &vec![Some("7".to_owned()); 3], None), None);
+        let mut absent = fields(good);
+        absent[0] = None;
+        assert_eq!(copied(&name, &absent, None), None);
+    }
+}

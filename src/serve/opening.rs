@@ -1,0 +1,189 @@
+//! Opening the store for a server: at once, or, with `degraded.start`, again and again while copies are
+//! served.
+//!
+//! Between two tries nothing is held, so that `counterd recover` and `restore` can put the store right
+//! meanwhile. No try makes a store where one is known to have been.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::fallback::{FallbackOptions, Known, anything_known};
+use crate::storage::OpenError;
+use crate::storage::error::OpenCause;
+use crate::writer::{Absent, Running, StartError, WriterOptions};
+
+/// The first and the longest wait between two tries.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+/// Why the store is not open.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotOpen {
+    /// It cannot be opened.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// There is none, and it is not a new one that is wanted.
+    #[error(
+        "there is no store in {dir}, but {why}: the directory may be missing, or its disk not mounted. \
+         Put it back or restore a backup; to begin a new store all the same, start once with \
+         degraded.start = false"
+    )]
+    LostSight {
+        /// The data directory.
+        dir: String,
+        /// What speaks against a new store.
+        why: String,
+    },
+}
+
+impl NotOpen {
+    /// Whether copies are served meanwhile. A store that another process has open is not out of order,
+    /// and a configuration that contradicts it does not mend itself.
+    fn may_be_stood_in_for(&self) -> bool {
+        match self {
+            Self::Start(StartError::Open(error)) => error.cause() != OpenCause::Locked,
+            Self::Start(error) => !error.is_configuration(),
+            Self::LostSight { .. } => true,
+        }
+    }
+}
+
+/// What opens the store.
+pub(super) struct Opening {
+    pub(super) running: Arc<Running>,
+    pub(super) options: WriterOptions,
+    /// The copies, when they are served while there is no store.
+    pub(super) copies: Option<FallbackOptions>,
+}
+
+/// How the first try ended.
+pub(super) enum First {
+    /// The store is open.
+    Open,
+    /// It is not, and the copies stand in.
+    StandIn(Retrying),
+}
+
+/// Tries that go on.
+pub(super) struct Retrying {
+    opening: Opening,
+    /// There was a store, or the remains of one: none is made any more.
+    seen: bool,
+    last_error: String,
+}
+
+/// The thread that tries.
+pub(super) struct RetryThread {
+    ending: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Opening {
+    /// Tries once.
+    pub(super) fn first(self) -> Result<First, NotOpen> {
+        let seen = self.is_there();
+        match self.attempt(seen) {
+            Ok(()) => Ok(First::Open),
+            Err(error) if self.copies.is_some() && error.may_be_stood_in_for() => {
+                tracing::error!(%error, "the store cannot be opened; it is tried again, and copies are served meanwhile");
+                Ok(First::StandIn(Retrying {
+                    opening: self,
+                    seen,
+                    last_error: error.to_string(),
+                }))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether there is a store, whatever state it is in. What cannot be looked at may be one.
+    fn is_there(&self) -> bool {
+        let store = self.options.storage.data_dir.join("store");
+        store.try_exists().unwrap_or(true)
+    }
+
+    fn attempt(&self, seen: bool) -> Result<(), NotOpen> {
+        let absent = match &self.copies {
+            None => Absent::Create,
+            Some(_) if seen || self.is_there() => Absent::Refuse,
+            Some(copies) => {
+                let known = anything_known(copies).map_err(StartError::Thread)?;
+                let why = match known {
+                    Known::Nothing => None,
+                    Known::Something(source) => {
+                        Some(format!("{} has values of one", source.as_str()))
+                    }
+                    Known::Unclear(source, error) => Some(format!(
+                        "whether {} has values of one cannot be told ({error})",
+                        source.as_str()
+                    )),
+                };
+                if let Some(why) = why {
+                    let dir = self.options.storage.data_dir.display().to_string();
+                    return Err(NotOpen::LostSight { dir, why });
+                }
+                Absent::Create
+            }
+        };
+        Ok(self.running.open(self.options.clone(), absent)?)
+    }
+}
+
+impl Retrying {
+    /// Tries on a thread of its own until the store is open, and calls `opened` then.
+    pub(super) fn start(
+        mut self,
+        opened: impl FnOnce() + Send + 'static,
+    ) -> std::io::Result<RetryThread> {
+        let ending = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&ending);
+        let thread = std::thread::Builder::new().name("opening".to_owned());
+        let thread = thread.spawn(move || {
+            let mut wait = FIRST_WAIT;
+            loop {
+                std::thread::park_timeout(wait);
+                if told.load(Ordering::Acquire) {
+                    return;
+                }
+                if self.attempt() {
+                    return opened();
+                }
+                wait = (wait * 2).min(LONGEST_WAIT);
+            }
+        })?;
+        Ok(RetryThread { ending, thread })
+    }
+
+    fn attempt(&mut self) -> bool {
+        self.seen |= self.opening.is_there();
+        match self.opening.attempt(self.seen) {
+            Ok(()) => {
+                tracing::warn!("the store is open; values are served from it again");
+                true
+            }
+            // Somebody is putting it right.
+            Err(NotOpen::Start(StartError::Open(OpenError::Locked { .. }))) => false,
+            Err(error) => {
+                let error = error.to_string();
+                if error != self.last_error {
+                    tracing::error!(error, "the store cannot be opened yet; it is tried again");
+                    self.last_error = error;
+                }
+                false
+            }
+        }
+    }
+}
+
+impl RetryThread {
+    /// Ends the tries; waits for one that is under way.
+    pub(super) fn end(self) {
+        self.ending.store(true, Ordering::Release);
+        self.thread.thread().unpark();
+        if self.thread.join().is_err() {
+            tracing::error!("the thread that opens the store panicked");
+        }
+    }
+}
