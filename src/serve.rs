@@ -33,7 +33,7 @@ use crate::http::{Bound, HttpOptions, HttpServer, Shared, Tokens};
 use crate::lifecycle::{Archivist, ArchivistOptions, ArchivistThread, Retention};
 use crate::metrics::Metrics;
 use crate::mirror::{Mirror, MirrorOptions};
-use crate::storage::StorageOptions;
+use crate::storage::{DataDirLock, StorageOptions};
 use crate::writer::{Cause, Running, StartError, WriterOptions};
 
 use opening::{First, NotOpen, Opening};
@@ -131,16 +131,26 @@ pub fn run(config: &Config, warnings: &[Warning]) -> Result<(), ServeError> {
                 .raise(Cause::NoStore, running.day.look().wall_ms);
             let (fallback, thread) = Fallback::new(&copies.unwrap_or_default());
             let thread = thread.start().context("the fallback's thread")?;
-            let opened = Arc::clone(&service);
-            let retrying = retrying.start(move || match beside.start() {
-                Ok(begun) => *opened.lock() = Some(begun),
-                // As at a start: a server whose parts are missing is worse than one that restarts.
-                Err(error) => {
-                    tracing::error!(error = format!("{error:#}"), "ending");
-                    std::process::exit(1);
+            let control = Arc::new(Mutex::new(beside.control_without_store()));
+            let (opened, before) = (Arc::clone(&service), Arc::clone(&control));
+            let retrying = retrying.start(move || {
+                // The lock is held by now: the socket in its place is ours alone.
+                before
+                    .lock()
+                    .take()
+                    .into_iter()
+                    .for_each(ControlSocket::end);
+                match beside.start() {
+                    Ok(begun) => *opened.lock() = Some(begun),
+                    // As at a start: a server whose parts are missing is worse than one that restarts.
+                    Err(error) => {
+                        tracing::error!(error = format!("{error:#}"), "ending");
+                        std::process::exit(1);
+                    }
                 }
             });
-            stand_in = Some((retrying.context("the thread that opens the store")?, thread));
+            let retrying = retrying.context("the thread that opens the store")?;
+            stand_in = Some((retrying, thread, control));
             shared.with_fallback(fallback)
         }
     };
@@ -151,9 +161,17 @@ pub fn run(config: &Config, warnings: &[Warning]) -> Result<(), ServeError> {
     say_ready(config, &http);
     signals.wait_for_end(&http, config.server.drain_timeout);
     let heeded = signals.heed_the_next(config.server.drain_timeout);
-    if let Some((retrying, fallback)) = stand_in {
+    if let Some((retrying, fallback, control)) = stand_in {
         retrying.end();
         fallback.end();
+        // Another server may have put its own in the place meanwhile; it has the lock then.
+        if DataDirLock::take_existing(&config.storage.data_dir).is_ok() {
+            control
+                .lock()
+                .take()
+                .into_iter()
+                .for_each(ControlSocket::end);
+        }
     }
     let service = service.lock().take();
     service.into_iter().for_each(Service::end);
@@ -216,6 +234,18 @@ impl Beside {
             beside.mirror = Some(mirror);
         }
         Ok((beside, shared))
+    }
+
+    /// For `counterd mode`, where the data directory is there and nobody else has it.
+    fn control_without_store(&self) -> Option<ControlSocket> {
+        let lock = DataDirLock::take_existing(&self.data_dir).ok()?;
+        let control = ControlSocket::listen(&self.data_dir, self.desk.clone());
+        drop(lock);
+        control
+            .inspect_err(
+                |error| tracing::warn!(%error, "no control socket until the store is open"),
+            )
+            .ok()
     }
 
     fn start(self) -> anyhow::Result<Service> {

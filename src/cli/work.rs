@@ -160,7 +160,7 @@ pub(super) fn recover_store(args: &RecoverArgs) -> Result<(), Failure> {
     if !data_dir.exists() {
         return Err(anyhow!("there is no store in {}", data_dir.display()).into());
     }
-    let lock = DataDirLock::take(data_dir).map_err(anyhow::Error::new)?;
+    let lock = DataDirLock::take_patiently(data_dir).map_err(anyhow::Error::new)?;
     let options = serve::storage_options(&config);
     let report =
         recover(&lock, &options, SystemClock.wall_ms(), false).map_err(anyhow::Error::new)?;

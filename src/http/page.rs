@@ -83,6 +83,8 @@ pub(super) async fn readyz<B>(
 fn verbose(call: &Call, state: ModeState, stand_in: Option<Standing>) -> Members {
     let shared = &call.worker.shared;
     let look = shared.day.look();
+    // Without a store there is no history of its own.
+    let there = shared.without_store().is_none();
     let (mode, cause, since, remedy) = match state {
         ModeState::Normal => ("normal", None, None, None),
         ModeState::ReadOnly { cause, since } => (
@@ -117,8 +119,8 @@ fn verbose(call: &Call, state: ModeState, stand_in: Option<Standing>) -> Members
     members
         .with("draining", call.worker.is_ending())
         .with("day", look.day.to_string())
-        .with("epoch", shared.table.epoch())
-        .with("revision", shared.table.revision())
+        .with("epoch", there.then(|| shared.table.epoch()))
+        .with("revision", there.then(|| shared.table.revision()))
         .with_json("lags", lags.to_json())
 }
 

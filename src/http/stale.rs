@@ -105,7 +105,8 @@ pub(super) async fn history(
     from: Day,
     to: Day,
 ) -> Result<Response<ReplyBody>, Problem> {
-    let days = fallback.days(name, from, to).await?;
+    let days = fallback.days(name, from, to).await;
+    let days = days.map_err(|NoCopy| not_here())?;
     if days.is_empty() {
         return Err(unknown_here());
     }

@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -18,6 +19,10 @@ use super::open::Paths;
 
 /// The lock file's name in the data directory.
 pub const FILE_NAME: &str = "lock";
+
+/// How long the lock is waited for, and how long between two tries.
+const PATIENCE: Duration = Duration::from_secs(3);
+const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
 /// Holds the data directory for this process until the last clone is dropped.
 #[derive(Debug, Clone)]
@@ -45,6 +50,23 @@ impl DataDirLock {
     /// As [`DataDirLock::take`], and where there is no data directory.
     pub fn take_existing(data_dir: &Path) -> Result<Self, OpenError> {
         Self::hold(data_dir, Paths::new(data_dir).store.is_dir())
+    }
+
+    /// Takes the lock as [`DataDirLock::take`] does, and waits a moment for another process that has
+    /// it: a server that serves copies holds it only while it tries to open the store.
+    ///
+    /// # Errors
+    /// As [`DataDirLock::take`].
+    pub fn take_patiently(data_dir: &Path) -> Result<Self, OpenError> {
+        let given_up = Instant::now() + PATIENCE;
+        loop {
+            match Self::take(data_dir) {
+                Err(OpenError::Locked { .. }) if Instant::now() < given_up => {
+                    std::thread::sleep(BETWEEN_TRIES);
+                }
+                taken => return taken,
+            }
+        }
     }
 
     fn hold(data_dir: &Path, may_make_file: bool) -> Result<Self, OpenError> {

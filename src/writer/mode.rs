@@ -46,7 +46,9 @@ impl Cause {
     /// What ends it, for operators.
     pub fn remedy(self) -> &'static str {
         match self {
-            Self::NoStore => "the store cannot be opened; the log names the file and what to do",
+            Self::NoStore => {
+                "the store cannot be opened: the log names the file and what to do; once it is put right it is opened by itself"
+            }
             Self::StoreFailed => {
                 "the store is reopened and verified by itself as soon as the disk works again"
             }

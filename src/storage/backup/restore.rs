@@ -96,7 +96,7 @@ pub fn restore(
 ) -> Result<Restored, BackupError> {
     let pool = Pool::for_reading(&wanted.dir)?;
     let manifest = choose(wanted)?;
-    let lock = DataDirLock::take(data_dir)?;
+    let lock = DataDirLock::take_patiently(data_dir)?;
     let paths = Paths::new(lock.data_dir());
     if paths.store.symlink_metadata().is_ok() && !wanted.replace {
         return Err(BackupError::StoreThere {
