@@ -315,10 +315,17 @@ fn a_clock_that_jumped_expires_nothing_and_refuses_writes() {
     let refused = bench.up("event", "");
     assert_eq!(refused.refused(503, "read_only")["cause"], "clock");
     assert!(
-        refused.head.contains("retry-after: 5\r\n"),
+        refused.head.contains("retry-after: 1\r\n"),
         "{}",
         refused.head
     );
+    // The longer it lasts, the later it is to be tried again: a quarter of it, half a minute at most.
+    for (passed, seconds) in [(40 * 1000, 10), (HOUR, 30)] {
+        bench.clock.shift_wall(passed);
+        let later = bench.up("event", "").head;
+        let wanted = format!("retry-after: {seconds}\r\n");
+        assert!(later.contains(&wanted), "{later}");
+    }
     assert_eq!(bench.get("/readyz").status, 200);
     let ready = bench
         .get("/readyz?writes&verbose")

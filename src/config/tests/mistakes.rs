@@ -68,7 +68,6 @@ fn unknown_variables_with_two_underscores_are_mistakes_and_others_a_warning() {
 #[test]
 fn what_is_not_built_yet_is_refused_in_every_layer() {
     for (text, name) in [
-        ("[degraded]\nstart = false", "degraded"),
         ("[alerts]\nwebhook = \"x\"", "alerts"),
         ("[limits]\nper_ip = 1", "limits"),
     ] {
