@@ -353,6 +353,16 @@ pub enum CommitError {
         /// The acknowledged sequence and the batch's count.
         expected: u64,
     },
+    /// The directory is not where it was opened. What was written since went to where it is now.
+    #[error(
+        "{} is not the directory that was opened: it was renamed, unmounted or replaced; put it back, \
+         and it is opened and verified by itself",
+        path.display()
+    )]
+    Moved {
+        /// Where it was.
+        path: PathBuf,
+    },
     /// An earlier commit failed; this one was not tried.
     #[error("an earlier write failed, so the store takes no more; reopen it")]
     Poisoned,

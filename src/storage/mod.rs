@@ -35,6 +35,7 @@ pub mod lock;
 pub mod merge;
 pub mod open;
 pub mod pace;
+mod place;
 pub mod recover;
 pub mod reserve;
 pub mod schema;

@@ -22,6 +22,7 @@ use super::error::{FileError, OpenError, ReadError};
 use super::expiry::Horizons;
 use super::files;
 use super::lock::DataDirLock;
+use super::place::Place;
 use super::reserve::{Reserve, Space, wal_limit};
 use super::schema::{
     FORMAT_VERSION, Family, LogReading, MERGE_VERSION, META_EPOCH, META_VERSIONS, Schema,
@@ -442,6 +443,7 @@ fn finish(
     reader: &Reader,
     created: bool,
 ) -> Result<Store, OpenError> {
+    let place = Place::of(paths)?;
     let reserve_freed = make_room(paths, reserve)?;
     if paths.building.exists() {
         create::remove(&paths.building)?;
@@ -483,7 +485,7 @@ fn finish(
     acked.sync()?;
     Ok(Store::new(
         lock.clone(),
-        paths.db.clone(),
+        place,
         tables,
         acked,
         reader.clone(),

@@ -5,7 +5,6 @@
 //!
 //! Kept out: what is written, and when to reopen (`writer`).
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -19,6 +18,7 @@ use super::expiry::Horizons;
 use super::files::{self, Live};
 use super::lock::DataDirLock;
 use super::open::{self, Expectation, Landed, StorageOptions};
+use super::place::Place;
 use super::schema::Family;
 use super::tables::{Reader, Tables};
 
@@ -40,7 +40,7 @@ pub struct Store {
     tables: Arc<Tables>,
     acked: Acked,
     reader: Reader,
-    db_dir: PathBuf,
+    place: Place,
     write_options: WriteOptions,
     recorded: Live,
     poisoned: bool,
@@ -100,7 +100,7 @@ impl Store {
 
     pub(super) fn new(
         lock: DataDirLock,
-        db_dir: PathBuf,
+        place: Place,
         tables: Tables,
         acked: Acked,
         reader: Reader,
@@ -122,7 +122,7 @@ impl Store {
             tables,
             acked,
             reader,
-            db_dir,
+            place,
             write_options,
             recorded: Live { wal, manifest },
             poisoned: false,
@@ -222,7 +222,7 @@ impl Store {
 
     /// To be called about once a second: records how long the live log and manifest are, so that
     /// their loss is seen even where the sequence number would not tell, and looks for failures
-    /// in the background.
+    /// in the background, and whether the directory is still where it was opened.
     ///
     /// # Errors
     /// As [`Store::commit`].
@@ -234,8 +234,9 @@ impl Store {
     }
 
     fn look(&mut self) -> Result<Tick, CommitError> {
+        self.place.check()?;
         self.look_for_background_errors()?;
-        let live = files::live(&self.db_dir)?;
+        let live = files::live(self.place.db_dir())?;
         let group_due = live.wal.number != self.recorded.wal.number;
         self.record(live)?;
         Ok(Tick {
@@ -249,10 +250,13 @@ impl Store {
             return Ok(());
         }
         if live.wal != self.recorded.wal {
-            files::sync_file(&files::wal_path(&self.db_dir, live.wal.number))?;
+            files::sync_file(&files::wal_path(self.place.db_dir(), live.wal.number))?;
         }
         if live.manifest != self.recorded.manifest {
-            files::sync_file(&files::manifest_path(&self.db_dir, live.manifest.number))?;
+            files::sync_file(&files::manifest_path(
+                self.place.db_dir(),
+                live.manifest.number,
+            ))?;
         }
         let mark = self.acked.mark();
         self.acked.write(Mark {
@@ -303,7 +307,7 @@ impl Store {
     /// As [`Store::commit`].
     pub fn close(mut self) -> Result<(), CommitError> {
         self.flush()?;
-        let live = files::live(&self.db_dir)?;
+        let live = files::live(self.place.db_dir())?;
         self.record(live)
     }
 

@@ -187,10 +187,12 @@ impl Writer {
 
     /// What is due about once a second.
     fn tick(&mut self, look: Look) {
-        self.watch_space(look.wall_ms);
+        // Without a store there is nothing of ours to judge: what stands in its place, such as a mount
+        // point without its volume, gets no reserve.
         let Some(store) = &mut self.store else { return };
         match store.tick() {
             Ok(tick) => {
+                self.watch_space(look.wall_ms);
                 if self.mode.refuses().is_none() {
                     self.maintain(look, tick.group_due);
                     // Else it would wait for as long as requests never cease.

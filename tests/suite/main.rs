@@ -24,6 +24,7 @@ mod faults;
 mod harness;
 mod house;
 mod logs;
+mod matrix;
 mod midnight;
 mod mirror;
 mod model;

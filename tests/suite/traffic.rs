@@ -31,18 +31,28 @@ const ALL: [&str; 5] = [GAUGE, SUM, USERS, TWIN_A, TWIN_B];
 /// How the clients and the test that runs them speak.
 pub struct Control {
     begun: Instant,
+    /// How long each client rests between two intents.
+    rest: Duration,
     stop: AtomicBool,
     acknowledged: AtomicU64,
     refused: AtomicU64,
+    stale: AtomicU64,
 }
 
 impl Control {
     pub fn new() -> Self {
+        Self::with_rest(Duration::ZERO)
+    }
+
+    /// Clients that do not do all they can, but rest so long between two intents.
+    pub fn with_rest(rest: Duration) -> Self {
         Self {
             begun: Instant::now(),
+            rest,
             stop: AtomicBool::new(false),
             acknowledged: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            stale: AtomicU64::new(0),
         }
     }
 
@@ -75,6 +85,13 @@ impl Control {
         eventually("operations are acknowledged", PATIENCE, || {
             (self.acknowledged() >= goal).then_some(())
         });
+    }
+
+    /// Waits until so many more reads say that they are stale.
+    pub fn wait_stale(&self, more: u64) {
+        let goal = self.stale.load(Ordering::SeqCst) + more;
+        let stale = || self.stale.load(Ordering::SeqCst) >= goal;
+        eventually("reads are stale", PATIENCE, || stale().then_some(()));
     }
 
     /// Waits until so many more tries are refused.
@@ -143,6 +160,7 @@ fn run(address: SocketAddr, mix: Mix, control: &Control) -> History {
         };
         while !control.is_over() {
             one.turn();
+            std::thread::park_timeout(control.rest);
         }
         one.history
     });
@@ -265,6 +283,10 @@ impl Counting<'_> {
                 intent.tries.last()
             );
             wait_a_little();
+            // What is refused is tried again until it is not: reads go on meanwhile.
+            if self.dice.below(4) == 0 {
+                self.read();
+            }
         }
         if !intent.tries.is_empty() {
             self.history.intents.push(intent);
@@ -321,6 +343,10 @@ impl Counting<'_> {
         }
         let ended = self.control.now();
         let body = response.ok();
+        let stale = body["stale"] == true;
+        if stale {
+            self.control.stale.fetch_add(1, Ordering::SeqCst);
+        }
         let counters = body["counters"].as_array().unwrap();
         let value_of = |name: &str| {
             counters
@@ -336,7 +362,8 @@ impl Counting<'_> {
         for one in counters {
             self.history.readings.push(Reading {
                 counter: one["name"].as_str().unwrap().to_owned(),
-                begun,
+                // What says that it is old may be as old as it likes.
+                begun: if stale { 0 } else { begun },
                 ended,
                 value: one["value"].as_i64().unwrap(),
                 revision: one["revision"].as_u64().unwrap(),
@@ -407,10 +434,16 @@ pub fn parts(body: &Value) -> Vec<Done> {
     }
 }
 
-/// Asks the server once more for what must not have changed: answers kept under keys (of up to 2,000
-/// intents), and users already counted. What it says becomes part of the history. Then claims that the
-/// whole history is that of an exact counter.
+/// Asks the server once more for what must not have changed, then claims that the whole history is that
+/// of an exact counter.
 pub fn verify(client: &mut Client, control: &Control, mut history: History) {
+    ask_again(client, control, &mut history);
+    claim_exact(client, &history);
+}
+
+/// Asks the server once more for answers kept under keys (of up to 2,000 intents), and for users already
+/// counted. What it says becomes part of the history.
+pub fn ask_again(client: &mut Client, control: &Control, history: &mut History) {
     let mut users = BTreeSet::new();
     for intent in history
         .intents
@@ -462,7 +495,6 @@ pub fn verify(client: &mut Client, control: &Control, mut history: History) {
             tries,
         });
     }
-    claim_exact(client, &history);
 }
 
 /// The answer once writes are served: a fault may strike late, when a table is flushed.

@@ -25,7 +25,7 @@ use crate::writer::{Chore, Running};
 
 /// The first and the longest wait after a failure; each is twice the one before.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Brings the database up to date.
 pub struct Exporter {

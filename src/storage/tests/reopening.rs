@@ -22,7 +22,7 @@ fn write_unrecorded(store: &Store, batch: &Batch) {
 }
 
 fn reopen(data_dir: &Path, expectation: Expectation) -> Result<(Store, Landed), OpenError> {
-    let lock = DataDirLock::take(data_dir)?;
+    let lock = DataDirLock::take_existing(data_dir)?;
     let reader = Reader::default();
     Store::reopen(
         &lock,
@@ -169,4 +169,44 @@ fn a_group_whose_record_fails_is_not_acknowledged() {
     drop(store);
     let (_, landed) = reopen(dir.path(), expectation).unwrap();
     assert_eq!(landed, Landed::Present);
+}
+
+#[test]
+fn a_directory_that_is_moved_away_takes_no_more_and_is_verified_when_it_is_back() {
+    let (dir, mut store) = new_store();
+    let away = dir.path().with_extension("away");
+    put(&mut store, 0, 10);
+    store.tick().unwrap();
+    fs::rename(dir.path(), &away).unwrap();
+    // It is written to where it is now, and so is not lost.
+    put(&mut store, 1, 10);
+    let expectation = Expectation {
+        published_sequence: store.sequence(),
+        unknown_count: None,
+        epoch: store.epoch(),
+    };
+    let error = store.tick().unwrap_err();
+    assert!(matches!(error, CommitError::Moved { .. }), "{error}");
+    assert!(store.is_poisoned());
+    drop(store);
+    reopen(dir.path(), expectation).err().unwrap();
+    assert!(!dir.path().exists(), "nothing is made in its place");
+    fs::rename(&away, dir.path()).unwrap();
+    let (mut store, landed) = reopen(dir.path(), expectation).unwrap();
+    assert_eq!(landed, Landed::Absent);
+    put(&mut store, 2, 10);
+    store.tick().unwrap();
+    assert_eq!(numbers(&store), [0, 1, 2]);
+}
+
+#[test]
+fn a_store_in_whose_place_another_is_takes_no_more() {
+    let (dir, mut store) = new_store();
+    put(&mut store, 0, 10);
+    let (ours, copy) = (dir.path().join("store"), dir.path().join("copy"));
+    copy_tree(&ours, &copy);
+    fs::rename(&ours, dir.path().join("before")).unwrap();
+    fs::rename(&copy, &ours).unwrap();
+    let error = store.tick().unwrap_err();
+    assert!(matches!(error, CommitError::Moved { path } if path == ours));
 }

@@ -41,20 +41,87 @@ impl Database {
             port: free_port(),
             child: None,
         };
-        database.give_away(&database.data)?;
         database.give_away(&password)?;
-        let mut init = database.as_owner("initdb");
+        database.init(&database.data)?;
+        database.start();
+        Ok(database)
+    }
+
+    fn init(&self, data: &Path) -> Result<(), String> {
+        self.give_away(data)?;
+        let mut init = self.as_owner("initdb");
         init.args(["-N", "-E", "UTF8", "--locale=C.UTF-8", "-U", "postgres"])
             .args(["-A", "scram-sha-256", "--pwfile"])
-            .arg(&password)
+            .arg(self.home.path().join("password"))
             .arg("-D")
-            .arg(&database.data);
+            .arg(data);
         let done = init.output().map_err(|error| error.to_string())?;
         if !done.status.success() {
             return Err(String::from_utf8_lossy(&done.stderr).into_owned());
         }
-        database.start();
-        Ok(database)
+        Ok(())
+    }
+
+    /// Makes what [`Database::start_anew`] starts: it takes a while.
+    pub fn prepare_anew(&self) -> Result<(), String> {
+        let data = self.data.with_extension("empty");
+        std::fs::create_dir(&data).unwrap();
+        self.init(&data)
+    }
+
+    /// Starts an empty one in its place, after it was killed, with what `statement` makes.
+    pub fn start_anew(&mut self, statement: &str) {
+        std::fs::rename(&self.data, self.data.with_extension("old")).unwrap();
+        std::fs::rename(self.data.with_extension("empty"), &self.data).unwrap();
+        self.start();
+        self.sql(statement);
+    }
+
+    /// Makes sure that it runs: one that ended by itself is started again.
+    pub fn revive(&mut self) {
+        if self.has_ended() {
+            return self.start();
+        }
+        eventually("PostgreSQL is ready", PATIENCE, || {
+            self.try_sql("SELECT 1").ok()
+        });
+    }
+
+    /// Whether it ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        let ended = |child: &mut Child| child.try_wait().unwrap().is_some();
+        self.child.as_mut().is_none_or(ended)
+    }
+
+    /// Refuses that role from now on, also on the connections that it has.
+    pub fn refuse(&self, role: &str) {
+        let rules = std::fs::read_to_string(self.rules()).unwrap();
+        let refusal = format!("host all {role} 127.0.0.1/32 reject\n");
+        self.set_rules(&(refusal + &rules));
+        self.sql(&format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'"
+        ));
+    }
+
+    /// Takes it in again.
+    pub fn admit(&self) {
+        let rules = std::fs::read_to_string(self.rules()).unwrap();
+        let (_, rules) = rules.split_once('\n').unwrap();
+        self.set_rules(rules);
+    }
+
+    fn rules(&self) -> PathBuf {
+        self.data.join("pg_hba.conf")
+    }
+
+    fn set_rules(&self, rules: &str) {
+        std::fs::write(self.rules(), rules).unwrap();
+        let loaded = "SELECT extract(epoch FROM pg_conf_load_time())";
+        let before = self.sql(loaded);
+        self.sql("SELECT pg_reload_conf()");
+        eventually("the rules are read", PATIENCE, || {
+            (self.sql(loaded) != before).then_some(())
+        });
     }
 
     /// Who owns the data: not root, whom PostgreSQL does not serve.
@@ -163,6 +230,15 @@ impl Database {
             "postgres://{user}:{password}@127.0.0.1:{}/{database}",
             self.port
         )
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The URL of a role with the superuser's password, at another port, which leads to it.
+    pub fn url_through(&self, role: &str, port: u16) -> String {
+        format!("postgres://{role}:{PASSWORD}@127.0.0.1:{port}/postgres")
     }
 
     /// What a statement prints: a line a row, `|` between columns.

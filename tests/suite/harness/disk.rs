@@ -60,6 +60,15 @@ impl SmallDisk {
         Ok(())
     }
 
+    /// Mounts it anew in another way, such as `ro`, without a moment in which it is not there. The
+    /// kernel makes nothing read-only that somebody has open for writing.
+    pub fn remount(&self, way: &str) -> Result<(), String> {
+        ran(Command::new("mount")
+            .args(["-o", &format!("remount,{way}")])
+            .arg(self.path())
+            .env("PATH", path()))
+    }
+
     /// Cuts the power: from now on nothing reaches the disk, not even the log of the file system.
     pub fn cut_power(&self) {
         const EXT4_IOC_SHUTDOWN: libc::c_ulong = 0x8004_587d;

@@ -6,6 +6,7 @@
 mod client;
 mod database;
 mod disk;
+mod proxy;
 mod redis;
 mod server;
 mod tracer;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 pub use client::{Client, Response};
 pub use database::{Database, PASSWORD};
 pub use disk::{SmallDisk, store_files};
+pub use proxy::SlowProxy;
 pub use redis::{REDIS_PASSWORD, Redis};
 pub use server::{ADMIN, Server, Setup, counterd};
 pub use tracer::{Tracer, can_trace};

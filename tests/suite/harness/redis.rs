@@ -11,6 +11,9 @@ use super::{PATIENCE, eventually, free_port};
 /// The password of its default user, which nothing may print.
 pub const REDIS_PASSWORD: &str = "a-redis-password-of-tests";
 
+/// What [`Redis::refuse`] changes it to.
+const OTHER_PASSWORD: &str = "another-redis-password-of-tests";
+
 /// A running Redis; dropped, it is killed.
 pub struct Redis {
     home: tempfile::TempDir,
@@ -109,6 +112,40 @@ impl Redis {
             "redis://{user}:{password}@127.0.0.1:{}/{database}",
             self.port
         )
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The URL of its database 0 at another port, which leads to it.
+    pub fn url_through(&self, port: u16) -> String {
+        format!("redis://:{REDIS_PASSWORD}@127.0.0.1:{port}/0")
+    }
+
+    /// Refuses everybody who has the password, from now on.
+    pub fn refuse(&self) {
+        self.say::<()>(&format!("CONFIG SET requirepass {OTHER_PASSWORD}"));
+        let mut connection = self
+            .connect_at(&self.url_as("", OTHER_PASSWORD, 0))
+            .unwrap();
+        let mut kill = redis::cmd("CLIENT");
+        kill.arg("KILL")
+            .arg("TYPE")
+            .arg("normal")
+            .arg("SKIPME")
+            .arg("yes");
+        kill.query::<u64>(&mut connection).unwrap();
+    }
+
+    /// Takes them in again.
+    pub fn admit(&self) {
+        let mut connection = self
+            .connect_at(&self.url_as("", OTHER_PASSWORD, 0))
+            .unwrap();
+        let mut change = redis::cmd("CONFIG");
+        change.arg("SET").arg("requirepass").arg(REDIS_PASSWORD);
+        change.query::<()>(&mut connection).unwrap();
     }
 
     pub fn connect(&self) -> RedisResult<Connection> {
