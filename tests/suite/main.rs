@@ -17,6 +17,7 @@ mod containers;
 mod crash;
 mod damage;
 mod days;
+mod deploy;
 mod docs;
 mod documented;
 mod faults;
