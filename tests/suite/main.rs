@@ -18,6 +18,7 @@ mod crash;
 mod damage;
 mod days;
 mod degraded;
+mod deploy;
 mod docs;
 mod documented;
 mod faults;
