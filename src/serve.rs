@@ -36,7 +36,7 @@ use crate::mirror::{Mirror, MirrorOptions};
 use crate::storage::{DataDirLock, StorageOptions};
 use crate::writer::{Cause, Running, StartError, WriterOptions};
 
-use opening::{First, NotOpen, Opening};
+use opening::{NotOpen, Opening};
 
 /// Bytes of request lines that may wait for the log thread, for each line that may.
 const LOG_BYTES_A_LINE: usize = 512;
@@ -121,11 +121,11 @@ pub fn run(config: &Config, warnings: &[Warning]) -> Result<(), ServeError> {
     let service = Arc::new(Mutex::new(None));
     let mut stand_in = None;
     let shared = match opening.first()? {
-        First::Open => {
+        None => {
             *service.lock() = Some(beside.start()?);
             shared
         }
-        First::StandIn(retrying) => {
+        Some(retrying) => {
             running
                 .mode
                 .raise(Cause::NoStore, running.day.look().wall_ms);

@@ -58,14 +58,6 @@ pub(super) struct Opening {
     pub(super) copies: Option<FallbackOptions>,
 }
 
-/// How the first try ended.
-pub(super) enum First {
-    /// The store is open.
-    Open,
-    /// It is not, and the copies stand in.
-    StandIn(Retrying),
-}
-
 /// Tries that go on.
 pub(super) struct Retrying {
     opening: Opening,
@@ -81,14 +73,14 @@ pub(super) struct RetryThread {
 }
 
 impl Opening {
-    /// Tries once.
-    pub(super) fn first(self) -> Result<First, NotOpen> {
+    /// Tries once. Gives the tries that go on, where copies stand in for a store that is not open.
+    pub(super) fn first(self) -> Result<Option<Retrying>, NotOpen> {
         let seen = self.is_there();
         match self.attempt(seen) {
-            Ok(()) => Ok(First::Open),
+            Ok(()) => Ok(None),
             Err(error) if self.copies.is_some() && error.may_be_stood_in_for() => {
                 tracing::error!(%error, "the store cannot be opened; it is tried again, and copies are served meanwhile");
-                Ok(First::StandIn(Retrying {
+                Ok(Some(Retrying {
                     opening: self,
                     seen,
                     last_error: error.to_string(),

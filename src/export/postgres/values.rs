@@ -192,10 +192,10 @@ impl Rows {
     }
 
     /// The rows in two parts; a single one as it is.
-    fn halves(mut self) -> Result<(Self, Self), Self> {
+    fn halves(mut self) -> Result<(Self, Self), Box<Self>> {
         let half = self.names.len() / 2;
         if half == 0 {
-            return Err(self);
+            return Err(Box::new(self));
         }
         let second = Self {
             names: self.names.split_off(half),

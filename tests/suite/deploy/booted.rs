@@ -20,12 +20,11 @@ struct Machine {
 /// Where control groups of version 2 are mounted.
 fn cgroups() -> Option<PathBuf> {
     let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
-    let place = mounts.lines().find_map(|line| {
+    mounts.lines().find_map(|line| {
         let mut fields = line.split(' ').skip(1);
         let place = fields.next()?;
         (fields.next()? == "cgroup2").then(|| PathBuf::from(place))
-    });
-    place
+    })
 }
 
 impl Machine {
