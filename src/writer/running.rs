@@ -245,11 +245,15 @@ impl Writer {
             }
         }
         self.publish_all();
-        self.mode.clear(Cause::NoStore);
         self.watch_space(look.wall_ms);
-        if self.mode.refuses().is_none() {
+        let mut others = Cause::ALL
+            .into_iter()
+            .filter(|&cause| cause != Cause::NoStore);
+        if !others.any(|cause| self.mode.stands(cause)) {
             self.maintain(look, true);
         }
+        // Last: readers find the counters of the configuration there.
+        self.mode.clear(Cause::NoStore);
         Ok(())
     }
 }

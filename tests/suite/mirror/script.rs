@@ -34,8 +34,9 @@ fn claim(redis: &Redis, id: &str, epoch: u64) -> String {
     redis.ask(
         command
             .arg(CLAIM)
-            .arg(1)
+            .arg(2)
             .arg("counterd:mirror")
+            .arg("counterd:names")
             .arg(id)
             .arg(epoch),
     )
