@@ -84,6 +84,11 @@ impl Cell {
         }
     }
 
+    /// Whether it takes the server long to be there at all: opening a store syncs many times.
+    pub fn is_late(self) -> bool {
+        self.fault == Fault::Disk(Disk::SlowSync) && self.when == When::BeforeStart
+    }
+
     /// Whether the store cannot stay open, or be opened again, while the fault lasts.
     pub fn closes_store(self) -> bool {
         match self.fault {

@@ -51,9 +51,9 @@ pub fn run(cell: Cell, effort: Effort) -> Result<Row, String> {
         history: History::default(),
     };
     let server = run.start();
-    let load = effort
-        .rate
-        .map(|rate| Load::start(cell, server.address(), rate));
+    // Of a server that is not there yet nothing works.
+    let rate = effort.rate.filter(|_| !cell.is_late());
+    let load = rate.map(|rate| Load::start(cell, server.address(), rate));
     let (noticed, normal_again) = run.under_the_fault(&server);
     let figures = load.map(Load::end);
     let mut violations = run.judge(&server);
@@ -104,6 +104,9 @@ impl Run {
         });
         server.kill9();
         self.parts.strike(self.cell.fault);
+        if self.cell.is_late() {
+            return self.parts.setup.spawn();
+        }
         self.parts.setup.start()
     }
 
@@ -126,14 +129,15 @@ impl Run {
             let mut struck = Instant::now();
             if cell.when == When::UnderLoad {
                 control.wait_for(300);
-                let revision = looks.page()["revision"].as_u64().unwrap();
+                let revision = looks.page().unwrap()["revision"].as_u64().unwrap();
                 looks.wait_caught_up(revision);
                 struck = Instant::now();
                 parts.strike(cell.fault);
             }
             let noticed = looks.wait_noticed(*cell, struck);
             claim_service(*cell, server, control, effort.lasts);
-            let revision = looks.page()["revision"].as_u64().unwrap_or(0);
+            let page = looks.page().unwrap_or_default();
+            let revision = page["revision"].as_u64().unwrap_or(0);
             let begun = Instant::now();
             parts.mend(cell.fault);
             // Of a repair that takes its time, such as a start, only what comes after it is ours.
@@ -186,6 +190,14 @@ impl Run {
 fn claim_service(cell: Cell, server: &Server, control: &Control, lasts: Duration) {
     let begun = Instant::now();
     let mut client = server.client();
+    if cell.is_late() {
+        // It may get there, or not.
+        eventually("the fault has lasted", lasts + PATIENCE, || {
+            let ready = client.request("GET", "/readyz", &[], b"");
+            (ready.is_ok() || begun.elapsed() >= lasts).then_some(())
+        });
+        return;
+    }
     if cell.closes_store() && !cell.is_degraded() {
         eventually("it tried to open the store", PATIENCE, || {
             let output = server.output();
@@ -225,8 +237,10 @@ fn claim_service(cell: Cell, server: &Server, control: &Control, lasts: Duration
 struct Looks(Client);
 
 impl Looks {
-    fn page(&mut self) -> Value {
-        self.0.get("/readyz?verbose").ok()
+    /// None while it is not there.
+    fn page(&mut self) -> Option<Value> {
+        let page = self.0.request("GET", "/readyz?verbose", &[], b"").ok()?;
+        (page.status == 200).then(|| page.json())
     }
 
     /// Until it says that something is wrong, and how long after that was so; none where a fault only
@@ -241,7 +255,7 @@ impl Looks {
             Fault::Disk(_) => |page| page["mode"] == "read_only",
         };
         eventually("it is noticed", PATIENCE, || {
-            is_noticed(&self.page()).then_some(())
+            is_noticed(&self.page()?).then_some(())
         });
         Some(struck.elapsed())
     }
@@ -251,7 +265,7 @@ impl Looks {
         let mut last = String::new();
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE {
-            let page = self.page();
+            let page = self.page().unwrap_or_default();
             let has_it = |copy: &str| {
                 let lag = &page["lags"][copy];
                 let behind = lag["revisions"].as_u64().unwrap_or(u64::MAX);

@@ -94,7 +94,8 @@ fn outcome(cell: Cell, effort: Effort) -> Outcome {
             let text = panic.downcast_ref::<String>().cloned();
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
             let text = text.unwrap_or_else(|| "it broke".to_owned());
-            Outcome::Broke(text.replace(['\n', '|'], " "))
+            let first = text.lines().next().unwrap_or_default();
+            Outcome::Broke(first.replace('|', "/"))
         }
     }
 }
