@@ -138,6 +138,8 @@ struct ComposedRedis {
     service: Value,
     secret: PathBuf,
     port: u16,
+    /// Before the others in which programs are found.
+    path: Option<PathBuf>,
 }
 
 impl ComposedRedis {
@@ -168,6 +170,10 @@ impl ComposedRedis {
         } else {
             Command::new("sh")
         };
+        if let Some(first) = &self.path {
+            let others = std::env::var("PATH").unwrap();
+            sh.env("PATH", format!("{}:{others}", first.display()));
+        }
         let server = sh
             .args([command[1].as_str().unwrap(), &self.here(&command[2])])
             // Its own directory is not to be written to.
@@ -221,7 +227,24 @@ fn the_redis_of_the_compose_file_starts_with_its_password_and_is_healthy() {
         service: compose["services"]["redis"].clone(),
         secret: home.path().join("redis_password"),
         port: free_port(),
+        path: Some(home.path().join("bin")),
     };
+    // Redis overwrites its arguments soon after its start: what they were is kept.
+    let arguments = home.path().join("arguments");
+    fs::write(&arguments, "").unwrap();
+    fs::set_permissions(&arguments, fs::Permissions::from_mode(0o666)).unwrap();
+    let real = shell("command -v redis-server").1;
+    let program = home.path().join("bin/redis-server");
+    fs::create_dir(home.path().join("bin")).unwrap();
+    let keeps = format!(
+        "#!/bin/sh\necho \"$*\" >>{}\nexec {} \"$@\"\n",
+        arguments.display(),
+        real.trim()
+    );
+    fs::write(&program, keeps).unwrap();
+    for path in [home.path().join("bin"), program] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
     fs::write(&redis.secret, format!("{password}\n")).unwrap();
     assert!(!redis.is_healthy(), "nobody is there");
     let server = redis.start();
@@ -232,6 +255,7 @@ fn the_redis_of_the_compose_file_starts_with_its_password_and_is_healthy() {
     let without = shell(&format!("{cli} ping")).1;
     assert!(without.contains("NOAUTH"), "{without}");
     assert_eq!(shown_by_ps(password), [""; 0]);
+    assert_eq!(fs::read_to_string(&arguments).unwrap(), "-\n");
     let name = fs::read_to_string(format!("/proc/{}/comm", server.0.id())).unwrap();
     assert_eq!(name.trim(), "redis-server", "it takes the signals itself");
     let kept = format!("REDISCLI_AUTH={password} {cli} config get save");
@@ -260,6 +284,7 @@ fn the_services_come_up_in_any_order_and_find_each_other() {
         service: compose["services"]["redis"].clone(),
         secret: place.secret("redis_password", &made["redis_password"]),
         port: free_port(),
+        path: None,
     };
     let environment = &compose["services"]["postgres"]["environment"];
     let user = environment["POSTGRES_USER"].as_str().unwrap();
@@ -308,6 +333,27 @@ fn the_services_come_up_in_any_order_and_find_each_other() {
             command.env(name, value);
         }
     };
+    // With copies to read from it is healthy before there is a store: then it does not count yet.
+    let health = || {
+        let mut words = super::list(&super::of_image("HEALTHCHECK"));
+        words.push("--writes".to_owned());
+        let mut health = place.command(&words, &[]);
+        configured(&mut health);
+        health.output().unwrap().status.code()
+    };
+    let content = |server: &mut Ends| {
+        eventually("the health check is content", PATIENCE, || {
+            let log = fs::read_to_string(place.home.path().join("log")).unwrap();
+            assert!(server.0.try_wait().unwrap().is_none(), "{log}");
+            (health() == Some(0)).then_some(())
+        });
+    };
+    let increment = |count: i64, order: &str| {
+        let address = ([127, 0, 0, 1], place.port).into();
+        let mut client = Client::new(address).with_token(&made["write_token"]);
+        let counted = client.post("/api/v1/counter/c/increment", &json!({})).ok();
+        assert_eq!(counted["current_value"], count, "{order}");
+    };
     database.crash();
     let superuser = database.url_as("postgres", crate::harness::PASSWORD, name);
     let row = "SELECT current_value FROM counters WHERE name = 'c'";
@@ -333,22 +379,24 @@ fn the_services_come_up_in_any_order_and_find_each_other() {
                     let log = fs::File::create(place.home.path().join("log")).unwrap();
                     command.stdout(log.try_clone().unwrap()).stderr(log);
                     server = Some(Ends(command.spawn().unwrap()));
-                    // Whoever is there or not: it serves, and it counts.
-                    let words = super::list(&super::of_image("HEALTHCHECK"));
-                    let mut health = place.command(&words, &[]);
-                    configured(&mut health);
-                    eventually("the health check is content", PATIENCE, || {
-                        let log = fs::read_to_string(place.home.path().join("log")).unwrap();
-                        let ended = server.as_mut().unwrap().0.try_wait().unwrap();
-                        assert!(ended.is_none(), "{log}");
-                        (health.output().unwrap().status.code() == Some(0)).then_some(())
-                    });
-                    let address = ([127, 0, 0, 1], place.port).into();
-                    let mut client = Client::new(address).with_token(&made["write_token"]);
-                    let counted = client.post("/api/v1/counter/c/increment", &json!({})).ok();
-                    assert_eq!(counted["current_value"], count, "{order}");
+                    if round > 0 {
+                        // Whoever is there or not: it serves, and it counts.
+                        content(server.as_mut().unwrap());
+                        increment(count, order);
+                    } else {
+                        // A store that is not there may be one that was lost: the copies are asked.
+                        eventually("it waits for the copies", PATIENCE, || {
+                            let log = fs::read_to_string(place.home.path().join("log")).unwrap();
+                            log.contains("there is no store").then_some(())
+                        });
+                        assert_eq!(health(), Some(1));
+                    }
                 }
             }
+        }
+        if round == 0 {
+            content(server.as_mut().unwrap());
+            increment(count, order);
         }
         eventually("it is exported", PATIENCE, || {
             let found = database.sql_at(&superuser, row).ok()?;
