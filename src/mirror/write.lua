@@ -5,7 +5,7 @@
 -- which everything is there and as of when; then for each counter name, value (empty: it is gone),
 -- revision, period, last_updated, type. Answer: `ok` with how many were written and the highest later
 -- epoch that was met, or `lost` with the id that is in the marker.
-local marker = redis.pcall('HMGET', KEYS[1], 'id', 'sequence')
+local marker = redis.pcall('HMGET', KEYS[1], 'id', 'sequence', 'complete')
 if marker.err or marker[1] ~= ARGV[1] or marker[2] ~= ARGV[2] then
   return {'lost', not marker.err and marker[1] or '', '0'}
 end
@@ -15,7 +15,7 @@ for at = 1, (#KEYS - 2) / 2 do
   local value_key, meta_key = KEYS[1 + 2 * at], KEYS[2 + 2 * at]
   local first = 7 + 6 * (at - 1)
   local name, value, revision, period = ARGV[first], ARGV[first + 1], ARGV[first + 2], ARGV[first + 3]
-  local there = redis.pcall('HMGET', meta_key, 'epoch', 'revision', 'period', 'created_at')
+  local there = redis.pcall('HMGET', meta_key, 'epoch', 'revision', 'period', 'created_at', 'type')
   if there.err then redis.call('DEL', meta_key) there = {} end
   local its_epoch, its_revision = tonumber(there[1] or '') or -1, tonumber(there[2] or '') or -1
   local ours_is_late
@@ -35,10 +35,16 @@ for at = 1, (#KEYS - 2) / 2 do
       redis.call('ZREM', KEYS[2], name)
     else
       redis.call('SET', value_key, value)
-      redis.call('HSET', meta_key, 'last_updated', ARGV[first + 4],
-        'created_at', there[4] or ARGV[first + 4], 'type', ARGV[first + 5],
-        'period', period, 'epoch', ARGV[4], 'revision', revision)
-      redis.call('ZADD', KEYS[2], 0, name)
+      if marker[3] == '1' and there[4] and its_epoch == epoch and there[3] == period
+        and there[5] == ARGV[first + 5] then
+        -- What most calls change.
+        redis.call('HSET', meta_key, 'last_updated', ARGV[first + 4], 'revision', revision)
+      else
+        redis.call('HSET', meta_key, 'last_updated', ARGV[first + 4],
+          'created_at', there[4] or ARGV[first + 4], 'type', ARGV[first + 5],
+          'period', period, 'epoch', ARGV[4], 'revision', revision)
+        redis.call('ZADD', KEYS[2], 0, name)
+      end
     end
   end
 end
