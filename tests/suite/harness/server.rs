@@ -30,8 +30,10 @@ pub fn counterd() -> Command {
 
 fn clean(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("COUNTERD_") {
-            command.env_remove(name);
+        let name = name.to_string_lossy();
+        // A bug that was planted is planted in the server too.
+        if name.starts_with("COUNTERD_") && name != "COUNTERD_MUTANT" {
+            command.env_remove(&*name);
         }
     }
     command.env("TZ", "UTC").stdin(Stdio::null());
