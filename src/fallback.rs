@@ -1,11 +1,11 @@
 //! What is served while there is no store: values out of the mirror in Redis, else out of PostgreSQL,
 //! and closed days out of PostgreSQL. All of it may be out of date, and says so.
 //!
-//! One thread asks the copies, one question at a time: names that are asked for while a question is on
-//! its way are gathered for the next, so no name is asked for twice at once, however many readers there
-//! are. An answer is good for `degraded.cache_for`; after that it is kept for when no copy answers. A
-//! copy that failed is let be for as long, and then tried again: an outage of the store does not become
-//! the copies'.
+//! One thread asks the copies, for values one question at a time: names that are asked for while a question
+//! is on its way are gathered for the next, so no name is asked for twice at once, however many readers
+//! there are. An answer is good for `degraded.cache_for`; after that it is kept for when no copy answers. A
+//! copy that failed is looked at beside the questions until it answers again: nobody waits for it, and an
+//! outage of the store does not become the copies'.
 //!
 //! Kept out: how copies are read (`mirror`, `export`), when the store is tried again (`serve`), and what
 //! the answers look like (`http`).
@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 pub use ask::{Fallback, FallbackThread};
 pub use copies::{Known, anything_known};
@@ -31,8 +31,11 @@ use crate::mirror::MirrorOptions;
 /// Most counters that are remembered, those that no copy has among them; some 20 MB.
 const MOST_REMEMBERED: usize = 100_000;
 
-/// Most questions that wait; one more is refused.
-const MOST_WAITING: usize = 65_536;
+/// Most questions for values that wait; one more is answered that nothing is known.
+const VALUES_WAITING: usize = 16_384;
+
+/// Most questions for lists and days that wait.
+const LISTS_WAITING: usize = 64;
 
 /// What is asked, and how long for.
 #[derive(Clone, Debug, Default)]
@@ -92,20 +95,31 @@ pub struct Standing {
     pub as_of: Option<Millis>,
 }
 
-/// A question on its way to the thread.
-enum Question {
-    Values {
-        names: Vec<CounterName>,
-        answer: oneshot::Sender<Result<Vec<Found>, NoCopy>>,
-    },
+/// Values that somebody waits for.
+struct ValuesQuestion {
+    names: Vec<CounterName>,
+    answer: oneshot::Sender<Result<Vec<Found>, NoCopy>>,
+}
+
+/// A list that somebody waits for.
+enum ListQuestion {
     Page {
         page: Page,
-        answer: oneshot::Sender<Result<Vec<Arc<StaleValue>>, NoCopy>>,
+        answer: oneshot::Sender<Result<PageFound, NoCopy>>,
     },
     Days {
         days: DaysOf,
         answer: oneshot::Sender<Result<Vec<CopiedDay>, NoCopy>>,
     },
+}
+
+/// What a copy has of a page of the list.
+#[derive(Clone, Debug, Default)]
+pub struct PageFound {
+    /// The counters, in the order of names.
+    pub values: Vec<Arc<StaleValue>>,
+    /// The cursor of the next page; none on the last.
+    pub next: Option<String>,
 }
 
 /// A page of the list of counters.
@@ -140,12 +154,28 @@ impl Cache {
         good.then(|| found.clone())
     }
 
-    fn remember(&mut self, name: &CounterName, found: &Found) {
-        if self.values.len() >= MOST_REMEMBERED && !self.values.contains_key(name) {
-            self.values.clear();
+    /// Remembers what a copy said, unless what is known is of a later state of the same counter: a copy
+    /// that is behind takes nothing back. Gives what is known then.
+    fn remember(&mut self, name: &CounterName, found: Found) -> Found {
+        let now = Instant::now();
+        if let Some((at, before)) = self.values.get_mut(name) {
+            *at = now;
+            let goes_back = before.as_ref().zip(found.as_ref());
+            let goes_back = goes_back
+                .is_some_and(|(before, found)| before.copied.place() > found.copied.place());
+            if !goes_back {
+                *before = found;
+            }
+            return before.clone();
         }
-        self.values
-            .insert(name.clone(), (Instant::now(), found.clone()));
+        if self.values.len() >= MOST_REMEMBERED {
+            // Names that nobody has are asked for by who guesses.
+            self.values.retain(|_, (_, found)| found.is_some());
+        }
+        if self.values.len() < MOST_REMEMBERED {
+            self.values.insert(name.clone(), (now, found.clone()));
+        }
+        found
     }
 }
 
@@ -154,6 +184,3 @@ struct Shared {
     cache: Mutex<Cache>,
     cache_for: Duration,
 }
-
-/// Where questions are put.
-type Questions = mpsc::Sender<Question>;

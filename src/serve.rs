@@ -131,10 +131,12 @@ pub fn run(config: &Config, warnings: &[Warning]) -> Result<(), ServeError> {
                 .raise(Cause::NoStore, running.day.look().wall_ms);
             let (fallback, thread) = Fallback::new(&copies.unwrap_or_default());
             let thread = thread.start().context("the fallback's thread")?;
-            let control = Arc::new(Mutex::new(beside.control_without_store()));
+            let asking = ControlWithoutStore::new(&beside);
+            asking.listen();
+            let control = Arc::clone(&asking.socket);
             let (opened, before) = (Arc::clone(&service), Arc::clone(&control));
-            let retrying = retrying.start(move || {
-                // The lock is held by now: the socket in its place is ours alone.
+            let between = move || asking.listen();
+            let retrying = retrying.start(between, move || {
                 before
                     .lock()
                     .take()
@@ -236,18 +238,6 @@ impl Beside {
         Ok((beside, shared))
     }
 
-    /// For `counterd mode`, where the data directory is there and nobody else has it.
-    fn control_without_store(&self) -> Option<ControlSocket> {
-        let lock = DataDirLock::take_existing(&self.data_dir).ok()?;
-        let control = ControlSocket::listen(&self.data_dir, self.desk.clone());
-        drop(lock);
-        control
-            .inspect_err(
-                |error| tracing::warn!(%error, "no control socket until the store is open"),
-            )
-            .ok()
-    }
-
     fn start(self) -> anyhow::Result<Service> {
         let archivist = self.archivist.start().context("the archivist's thread")?;
         let control = ControlSocket::listen(&self.data_dir, self.desk)
@@ -264,6 +254,38 @@ impl Beside {
             copies,
             archivist,
         })
+    }
+}
+
+/// The control socket of a server without a store, for `counterd mode`.
+struct ControlWithoutStore {
+    socket: Arc<Mutex<Option<ControlSocket>>>,
+    desk: Desk,
+    data_dir: PathBuf,
+}
+
+impl ControlWithoutStore {
+    fn new(beside: &Beside) -> Self {
+        Self {
+            socket: Arc::default(),
+            desk: beside.desk.clone(),
+            data_dir: beside.data_dir.clone(),
+        }
+    }
+
+    /// Listens, unless it does: where the data directory is there, and nobody else has it.
+    fn listen(&self) {
+        let mut socket = self.socket.lock();
+        if socket.is_some() {
+            return;
+        }
+        let Ok(_lock) = DataDirLock::take_existing(&self.data_dir) else {
+            return;
+        };
+        match ControlSocket::listen(&self.data_dir, self.desk.clone()) {
+            Ok(listening) => *socket = Some(listening),
+            Err(error) => tracing::debug!(%error, "no control socket for now"),
+        }
     }
 }
 

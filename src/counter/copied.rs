@@ -25,6 +25,11 @@ pub struct CopiedValue {
 }
 
 impl CopiedValue {
+    /// Its place in the order of all states: of two, the greater is the later.
+    pub fn place(&self) -> (u64, Revision, Option<Day>) {
+        (self.epoch, self.revision, self.period)
+    }
+
     /// When the counter starts anew.
     pub fn reset(&self) -> Reset {
         match self.period {

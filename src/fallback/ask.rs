@@ -1,4 +1,7 @@
 //! Putting questions, and the thread that answers them.
+//!
+//! Values have a queue of their own: lists and days, which take longer and which fewer ask for, neither
+//! hold them up nor take their copies away.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
@@ -11,15 +14,15 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::copies::Copies;
 use super::{
-    DaysOf, FallbackOptions, Found, MOST_WAITING, NoCopy, Page, Question, Questions, Shared,
-    StaleValue, Standing,
+    DaysOf, FallbackOptions, Found, LISTS_WAITING, ListQuestion, NoCopy, Page, PageFound, Shared,
+    Standing, VALUES_WAITING, ValuesQuestion,
 };
 use crate::background::{Background, Worker, runtime};
 use crate::calendar::Day;
 use crate::counter::CounterName;
 use crate::export::postgres::CopiedDay;
 
-/// Most names in one question to a copy.
+/// Most names in one question to a copy, but for those of the last asker.
 const NAMES_AT_ONCE: usize = 1000;
 
 /// Connections that nobody needed for so long are let go.
@@ -29,14 +32,27 @@ const REST_AFTER: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Fallback {
     shared: Arc<Shared>,
-    questions: Questions,
+    values: mpsc::Sender<ValuesQuestion>,
+    lists: mpsc::Sender<ListQuestion>,
 }
 
 /// The thread that asks the copies, before it is started.
 pub struct FallbackThread {
+    values: ValuesDesk,
+    lists: ListsDesk,
+}
+
+/// Answers for values.
+struct ValuesDesk {
     shared: Arc<Shared>,
     copies: Copies,
-    questions: mpsc::Receiver<Question>,
+    questions: mpsc::Receiver<ValuesQuestion>,
+}
+
+/// Answers for lists and days, on connections of its own.
+struct ListsDesk {
+    copies: Copies,
+    questions: mpsc::Receiver<ListQuestion>,
 }
 
 impl Fallback {
@@ -46,15 +62,23 @@ impl Fallback {
             cache: Mutex::default(),
             cache_for: options.cache_for,
         });
-        let (put, take) = mpsc::channel(MOST_WAITING);
+        let (values, values_asked) = mpsc::channel(VALUES_WAITING);
+        let (lists, lists_asked) = mpsc::channel(LISTS_WAITING);
         let fallback = Self {
             shared: Arc::clone(&shared),
-            questions: put,
+            values,
+            lists,
         };
         let thread = FallbackThread {
-            shared,
-            copies: Copies::new(options),
-            questions: take,
+            values: ValuesDesk {
+                shared,
+                copies: Copies::new(options),
+                questions: values_asked,
+            },
+            lists: ListsDesk {
+                copies: Copies::new(options),
+                questions: lists_asked,
+            },
         };
         (fallback, thread)
     }
@@ -62,7 +86,7 @@ impl Fallback {
     /// What the copies know of these counters, in the order asked.
     ///
     /// # Errors
-    /// When no copy can be asked, and not all of it was known before.
+    /// When no copy can be asked, and nothing of it was known before.
     pub async fn values(&self, names: &[CounterName]) -> Result<Vec<Found>, NoCopy> {
         {
             let cache = self.shared.cache.lock();
@@ -71,12 +95,34 @@ impl Fallback {
                 return Ok(known);
             }
         }
-        let (answer, answered) = oneshot::channel();
-        let names = names.to_vec();
-        self.put(Question::Values { names, answer }, answered).await
+        self.ask_values(names.to_vec()).await
     }
 
-    /// The counters after `cursor` whose names begin with `prefix`, in the order of names.
+    /// Which copy answers, looked at now unless that was a moment ago.
+    ///
+    /// # Errors
+    /// When none does.
+    pub async fn standing(&self) -> Result<Standing, NoCopy> {
+        let known = self.shared.cache.lock().standing;
+        if let Some((at, standing)) = known
+            && at.elapsed() <= self.shared.cache_for
+        {
+            return standing;
+        }
+        self.ask_values(Vec::new()).await?;
+        let standing = self.shared.cache.lock().standing;
+        standing.map_or(Err(NoCopy), |(_, standing)| standing)
+    }
+
+    async fn ask_values(&self, names: Vec<CounterName>) -> Result<Vec<Found>, NoCopy> {
+        let (answer, answered) = oneshot::channel();
+        let question = ValuesQuestion { names, answer };
+        // As many wait as may, or the server ends.
+        self.values.try_send(question).map_err(|_| NoCopy)?;
+        answered.await.map_err(|_| NoCopy)?
+    }
+
+    /// Up to `limit` counters after `cursor` whose names begin with `prefix`, in the order of names.
     ///
     /// # Errors
     /// When no copy can be asked.
@@ -85,14 +131,16 @@ impl Fallback {
         prefix: &str,
         cursor: Option<&str>,
         limit: usize,
-    ) -> Result<Vec<Arc<StaleValue>>, NoCopy> {
+    ) -> Result<PageFound, NoCopy> {
         let (answer, answered) = oneshot::channel();
         let page = Page {
             prefix: prefix.to_owned(),
             cursor: cursor.map(str::to_owned),
             limit,
         };
-        self.put(Question::Page { page, answer }, answered).await
+        let question = ListQuestion::Page { page, answer };
+        self.lists.try_send(question).map_err(|_| NoCopy)?;
+        answered.await.map_err(|_| NoCopy)?
     }
 
     /// The closed days of a counter, newest first.
@@ -111,34 +159,8 @@ impl Fallback {
             from,
             to,
         };
-        self.put(Question::Days { days, answer }, answered).await
-    }
-
-    /// Which copy answers, looked at now unless that was a moment ago.
-    ///
-    /// # Errors
-    /// When none does.
-    pub async fn standing(&self) -> Result<Standing, NoCopy> {
-        if let Some((at, standing)) = self.shared.cache.lock().standing
-            && at.elapsed() <= self.shared.cache_for
-        {
-            return standing;
-        }
-        let (answer, answered) = oneshot::channel();
-        let names = Vec::new();
-        self.put(Question::Values { names, answer }, answered)
-            .await?;
-        let standing = self.shared.cache.lock().standing;
-        standing.map_or(Err(NoCopy), |(_, standing)| standing)
-    }
-
-    async fn put<T>(
-        &self,
-        question: Question,
-        answered: oneshot::Receiver<Result<T, NoCopy>>,
-    ) -> Result<T, NoCopy> {
-        // As many wait as may, or the server ends.
-        self.questions.try_send(question).map_err(|_| NoCopy)?;
+        let question = ListQuestion::Days { days, answer };
+        self.lists.try_send(question).map_err(|_| NoCopy)?;
         answered.await.map_err(|_| NoCopy)?
     }
 }
@@ -151,26 +173,44 @@ impl FallbackThread {
     pub fn start(self) -> io::Result<Background> {
         Background::start("fallback", Arc::new(runtime()?), self)
     }
+}
 
-    async fn answer(&mut self, first: Question) {
+impl Worker for FallbackThread {
+    async fn run(&mut self, ended: oneshot::Receiver<()>) {
+        tokio::select! {
+            _ = ended => {}
+            () = self.values.serve() => {}
+            () = self.lists.serve() => {}
+        }
+    }
+
+    fn is_down(&mut self, _: &str) {
+        self.values.questions.close();
+        self.lists.questions.close();
+    }
+}
+
+impl ValuesDesk {
+    async fn serve(&mut self) {
+        loop {
+            match tokio::time::timeout(REST_AFTER, self.questions.recv()).await {
+                Ok(Some(question)) => self.answer(question).await,
+                Ok(None) => break,
+                Err(_) => self.copies.rest().await,
+            }
+        }
+    }
+
+    /// Answers everything that waits with one question for the names that are not known freshly.
+    async fn answer(&mut self, first: ValuesQuestion) {
         let mut names: HashSet<CounterName> = HashSet::new();
-        let mut values = Vec::new();
-        let mut pages: HashMap<Page, Vec<_>> = HashMap::new();
-        let mut days: HashMap<DaysOf, Vec<_>> = HashMap::new();
+        let mut askers = Vec::new();
         let mut next = Some(first);
         while let Some(question) = next {
-            match question {
-                // Nobody waits for it any more.
-                Question::Values { answer, .. } if answer.is_closed() => {}
-                Question::Values {
-                    names: asked,
-                    answer,
-                } => {
-                    names.extend(asked.iter().cloned());
-                    values.push((asked, answer));
-                }
-                Question::Page { page, answer } => add(&mut pages, page, answer),
-                Question::Days { days: of, answer } => add(&mut days, of, answer),
+            // Else nobody waits for it any more.
+            if !question.answer.is_closed() {
+                names.extend(question.names.iter().cloned());
+                askers.push(question);
             }
             next = if names.len() < NAMES_AT_ONCE {
                 self.questions.try_recv().ok()
@@ -178,25 +218,24 @@ impl FallbackThread {
                 None
             };
         }
-        if !values.is_empty() {
-            self.ask_for(names).await;
-            for (asked, answer) in values {
-                // One that has left is none to be told.
-                let _ = answer.send(self.known(&asked));
-            }
+        if askers.is_empty() {
+            return;
         }
-        for (page, answers) in pages {
-            let found = self.copies.page(&page).await;
-            tell(answers, &found);
-        }
-        for (of, answers) in days {
-            let found = self.copies.days(&of).await;
-            tell(answers, &found);
+        let asked = self.ask_for(names).await;
+        let cache = self.shared.cache.lock();
+        for ValuesQuestion { names, answer } in askers {
+            // However old it is, where no copy has an answer.
+            let known = |name| asked.get(name).cloned().or_else(|| cache.known(name, None));
+            let known: Vec<Option<Found>> = names.iter().map(known).collect();
+            let nothing = !names.is_empty() && known.iter().all(Option::is_none);
+            let found = known.into_iter().map(Option::flatten).collect();
+            // One that has left is none to be told.
+            let _ = answer.send(if nothing { Err(NoCopy) } else { Ok(found) });
         }
     }
 
-    /// Asks for the names that are not known freshly.
-    async fn ask_for(&mut self, names: HashSet<CounterName>) {
+    /// Asks for the names that are not known freshly; what came of it.
+    async fn ask_for(&mut self, names: HashSet<CounterName>) -> HashMap<CounterName, Found> {
         let cache_for = self.shared.cache_for;
         let names: Vec<CounterName> = {
             let cache = self.shared.cache.lock();
@@ -208,43 +247,57 @@ impl FallbackThread {
         match answered {
             Ok((standing, found)) => {
                 cache.standing = Some((Instant::now(), Ok(standing)));
-                for (name, found) in names.iter().zip(&found) {
-                    cache.remember(name, found);
-                }
+                let asked = names.into_iter().zip(found);
+                asked
+                    .map(|(name, found)| {
+                        let found = cache.remember(&name, found);
+                        (name, found)
+                    })
+                    .collect()
             }
-            Err(NoCopy) => cache.standing = Some((Instant::now(), Err(NoCopy))),
+            Err(NoCopy) => {
+                cache.standing = Some((Instant::now(), Err(NoCopy)));
+                HashMap::new()
+            }
         }
-    }
-
-    /// What is known of all of them, however old it is.
-    fn known(&self, names: &[CounterName]) -> Result<Vec<Found>, NoCopy> {
-        let cache = self.shared.cache.lock();
-        let known = names.iter().map(|name| cache.known(name, None));
-        known.collect::<Option<Vec<Found>>>().ok_or(NoCopy)
     }
 }
 
-impl Worker for FallbackThread {
-    async fn run(&mut self, mut ended: oneshot::Receiver<()>) {
+impl ListsDesk {
+    async fn serve(&mut self) {
         loop {
-            let waited = tokio::time::timeout(REST_AFTER, self.questions.recv());
-            let question = tokio::select! {
-                _ = &mut ended => break,
-                question = waited => question,
-            };
-            match question {
-                Ok(Some(question)) => tokio::select! {
-                    _ = &mut ended => break,
-                    () = self.answer(question) => {}
-                },
+            match tokio::time::timeout(REST_AFTER, self.questions.recv()).await {
+                Ok(Some(question)) => self.answer(question).await,
                 Ok(None) => break,
                 Err(_) => self.copies.rest().await,
             }
         }
     }
 
-    fn is_down(&mut self, _: &str) {
-        self.questions.close();
+    /// Answers everything that waits; the same question once.
+    async fn answer(&mut self, first: ListQuestion) {
+        let mut pages: HashMap<Page, Vec<_>> = HashMap::new();
+        let mut days: HashMap<DaysOf, Vec<_>> = HashMap::new();
+        let mut next = Some(first);
+        while let Some(question) = next {
+            match question {
+                ListQuestion::Page { page, answer } => add(&mut pages, page, answer),
+                ListQuestion::Days { days: of, answer } => add(&mut days, of, answer),
+            }
+            next = self.questions.try_recv().ok();
+        }
+        for (page, answers) in pages {
+            if answers.iter().any(|answer| !answer.is_closed()) {
+                let found = self.copies.page(&page).await;
+                tell(answers, &found);
+            }
+        }
+        for (of, answers) in days {
+            if answers.iter().any(|answer| !answer.is_closed()) {
+                let found = self.copies.days(&of).await;
+                tell(answers, &found);
+            }
+        }
     }
 }
 

@@ -1,18 +1,27 @@
 //! The copies: which one is asked, and which one is let be.
 
+use std::fmt::Display;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::task::Poll;
+use std::time::Duration;
 
-use super::{DaysOf, FallbackOptions, Found, NoCopy, Page, Source, StaleValue, Standing};
+use tokio::task::JoinHandle;
+
+use super::{
+    DaysOf, FallbackOptions, Found, NoCopy, Page, PageFound, Source, StaleValue, Standing,
+};
 use crate::counter::{CopiedValue, CounterName};
-use crate::export::postgres::{CopiedDay, PostgresReader};
-use crate::mirror::{MirrorOptions, MirrorReader};
+use crate::export::postgres::{CopiedDay, PostgresError, PostgresReader};
+use crate::mirror::{MirrorError, MirrorOptions, MirrorReader};
 
 /// How long a copy may take to say whether a store has ever written to it: nobody waits for that.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a copy that failed is let be, at first and at most.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// How long a copy that failed is let be before it is looked at again, at first and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 /// The copies and how they stand.
@@ -21,77 +30,168 @@ pub(super) struct Copies {
     postgres: Option<Copy<PostgresReader>>,
 }
 
-struct Copy<Reader> {
-    reader: Reader,
-    /// It failed then, and is let be for so long: longer after each failure in a row.
-    failed: Option<(Instant, Duration)>,
+/// A reader of a copy.
+trait Reader: Send + Sized + 'static {
+    type Error: Display + Send + 'static;
+
+    /// Asks for nothing, to see whether it answers.
+    fn look(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Whether this error says that the copy itself is away, rather than something of the question.
+    fn is_away(error: &Self::Error) -> bool;
+}
+
+impl Reader for MirrorReader {
+    type Error = MirrorError;
+
+    async fn look(&mut self) -> Result<(), MirrorError> {
+        self.values(&[]).await.map(drop)
+    }
+
+    fn is_away(error: &MirrorError) -> bool {
+        error.is_away()
+    }
+}
+
+impl Reader for PostgresReader {
+    type Error = PostgresError;
+
+    async fn look(&mut self) -> Result<(), PostgresError> {
+        self.values(&[]).await.map(drop)
+    }
+
+    fn is_away(error: &PostgresError) -> bool {
+        error.is_away()
+    }
+}
+
+struct Copy<R> {
+    state: State<R>,
     /// What was told of it last.
     told: Option<String>,
     source: Source,
+    new: Box<dyn Fn() -> R + Send>,
 }
 
-impl<Reader> Copy<Reader> {
-    fn new(reader: Reader, source: Source) -> Self {
+enum State<R> {
+    /// It may be asked.
+    Up(R),
+    /// It failed, and is looked at until it answers: beside the questions, so that nobody waits for it.
+    Down(JoinHandle<R>),
+    /// It is being asked.
+    Asked,
+}
+
+impl<R: Reader> Copy<R> {
+    fn new(source: Source, new: impl Fn() -> R + Send + 'static) -> Self {
         Self {
-            reader,
-            failed: None,
+            state: State::Up(new()),
             told: None,
             source,
+            new: Box::new(new),
         }
     }
 
     /// Asks, unless it is let be.
-    async fn ask<T, E: std::fmt::Display>(
+    async fn ask<T: Send + 'static>(
         &mut self,
-        question: impl AsyncFnOnce(&mut Reader) -> Result<T, E>,
+        question: impl AsyncFnOnce(&mut R) -> Result<T, R::Error>,
     ) -> Option<T> {
-        let is_let_be = |(at, pause): (Instant, Duration)| at.elapsed() < pause;
-        if self.failed.is_some_and(is_let_be) {
+        let mut reader = match std::mem::replace(&mut self.state, State::Asked) {
+            State::Up(reader) => reader,
+            State::Down(looking) if looking.is_finished() => {
+                // One that panicked is begun anew.
+                looking.await.unwrap_or_else(|_| (self.new)())
+            }
+            State::Down(looking) => {
+                self.state = State::Down(looking);
+                return None;
+            }
+            State::Asked => (self.new)(),
+        };
+        let Some(answer) = caught(question(&mut reader)).await else {
+            tracing::error!(source = self.source.as_str(), "reading there panicked");
+            self.state = State::Up((self.new)());
             return None;
-        }
-        let answer = question(&mut self.reader).await;
-        self.note(answer)
-    }
-
-    /// Notes how a question went; its answer, if there is one.
-    fn note<T, E: std::fmt::Display>(&mut self, answer: Result<T, E>) -> Option<T> {
-        let source = self.source.as_str();
+        };
         match answer {
             Ok(answer) => {
-                self.failed = None;
+                self.state = State::Up(reader);
                 if self.told.take().is_some() {
+                    let source = self.source.as_str();
                     tracing::info!(source, "values can be read there again");
                 }
                 Some(answer)
             }
             Err(error) => {
-                let longer = self.failed.map_or(FIRST_PAUSE, |(_, pause)| pause * 2);
-                self.failed = Some((Instant::now(), longer.min(LONGEST_PAUSE)));
-                let error = error.to_string();
-                if self.told.as_ref() != Some(&error) {
-                    tracing::warn!(source, error, "values cannot be read there");
-                    self.told = Some(error);
-                }
+                self.tell(&error);
+                self.state = if R::is_away(&error) {
+                    State::Down(tokio::spawn(look_until_up(reader)))
+                } else {
+                    State::Up(reader)
+                };
                 None
             }
+        }
+    }
+
+    fn tell(&mut self, error: &R::Error) {
+        let (source, error) = (self.source.as_str(), error.to_string());
+        if self.told.as_ref() != Some(&error) {
+            tracing::warn!(source, error, "values cannot be read there");
+            self.told = Some(error);
+        }
+    }
+}
+
+impl<R> Drop for Copy<R> {
+    fn drop(&mut self) {
+        if let State::Down(looking) = &self.state {
+            looking.abort();
+        }
+    }
+}
+
+/// Waits for it; none where it panics, as a driver might over what nobody expected in a row.
+async fn caught<T>(work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    poll_fn(|context| {
+        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)));
+        match polled {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(done)) => Poll::Ready(Some(done)),
+            Err(_) => Poll::Ready(None),
+        }
+    })
+    .await
+}
+
+async fn look_until_up<R: Reader>(mut reader: R) -> R {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        tokio::time::sleep(pause).await;
+        match reader.look().await {
+            Err(error) if R::is_away(&error) => pause = (pause * 2).min(LONGEST_PAUSE),
+            Ok(()) | Err(_) => return reader,
         }
     }
 }
 
 impl Copies {
     pub(super) fn new(options: &FallbackOptions) -> Self {
-        let redis = options.redis.clone().map(|redis| MirrorOptions {
-            timeout: options.timeout,
-            ..redis
+        let timeout = options.timeout;
+        let redis = options.redis.clone().map(|redis| {
+            Copy::new(Source::Redis, move || {
+                let redis = redis.clone();
+                MirrorReader::new(MirrorOptions { timeout, ..redis })
+            })
         });
-        let postgres = options.postgres.clone();
-        Self {
-            redis: redis.map(|redis| Copy::new(MirrorReader::new(redis), Source::Redis)),
-            postgres: postgres.map(|postgres| {
-                let reader = PostgresReader::new(postgres, options.timeout);
-                Copy::new(reader, Source::Postgres)
-            }),
-        }
+        let postgres = options.postgres.clone().map(|postgres| {
+            Copy::new(Source::Postgres, move || {
+                PostgresReader::new(postgres.clone(), timeout)
+            })
+        });
+        Self { redis, postgres }
     }
 
     /// Asks for values: the mirror if it has everything, else the database, else what the mirror has.
@@ -107,11 +207,15 @@ impl Copies {
                 source: Source::Redis,
                 as_of: mirrored.complete_as_of,
             };
-            let found = stale(mirrored.values, Source::Redis);
+            let found: Vec<Found> = stale(mirrored.values, Source::Redis).collect();
             if standing.as_of.is_some() {
                 return Ok((standing, found));
             }
-            partly = Some((standing, found));
+            // Of an emptied one nothing stands in for anything.
+            partly = found
+                .iter()
+                .any(Option::is_some)
+                .then_some((standing, found));
         }
         if let Some(postgres) = self.postgres.as_mut()
             && let Some(exported) = postgres
@@ -122,13 +226,13 @@ impl Copies {
                 source: Source::Postgres,
                 as_of: exported.as_of,
             };
-            return Ok((standing, stale(exported.values, Source::Postgres)));
+            return Ok((standing, stale(exported.values, Source::Postgres).collect()));
         }
         partly.ok_or(NoCopy)
     }
 
     /// Asks for a page of the list, likewise.
-    pub(super) async fn page(&mut self, page: &Page) -> Result<Vec<Arc<StaleValue>>, NoCopy> {
+    pub(super) async fn page(&mut self, page: &Page) -> Result<PageFound, NoCopy> {
         let Page {
             prefix,
             cursor,
@@ -137,24 +241,38 @@ impl Copies {
         let cursor = cursor.as_deref();
         let alone = self.postgres.is_none();
         if let Some(redis) = self.redis.as_mut()
-            && let Some(mirrored) = redis
+            && let Some((names, mirrored)) = redis
                 .ask(async |reader| {
-                    let names = reader.names(prefix, cursor, *limit).await?;
-                    reader.values(&names).await
+                    let names = reader.names(prefix, cursor, limit + 1).await?;
+                    let mirrored = reader.values(&names).await?;
+                    Ok((names, mirrored))
                 })
                 .await
             && (mirrored.complete_as_of.is_some() || alone)
         {
-            let found = stale(mirrored.values, Source::Redis);
-            return Ok(found.into_iter().flatten().collect());
+            let values = stale(mirrored.values, Source::Redis);
+            // By the names, whether or not each has a value.
+            let more = names.len() > *limit;
+            let last = names.get(limit.saturating_sub(1)).filter(|_| more);
+            return Ok(PageFound {
+                values: values.take(*limit).flatten().collect(),
+                next: last.map(CounterName::to_string),
+            });
         }
         if let Some(postgres) = self.postgres.as_mut()
-            && let Some(values) = postgres
-                .ask(async |reader| reader.page(prefix, cursor, *limit).await)
+            && let Some(mut values) = postgres
+                .ask(async |reader| reader.page(prefix, cursor, limit + 1).await)
                 .await
         {
-            let found = stale(values.into_iter().map(Some), Source::Postgres);
-            return Ok(found.into_iter().flatten().collect());
+            let more = values.len() > *limit;
+            values.truncate(*limit);
+            let next = values.last().filter(|_| more);
+            let next = next.map(|value| value.name.to_string());
+            let values = stale(values.into_iter().map(Some), Source::Postgres);
+            return Ok(PageFound {
+                values: values.flatten().collect(),
+                next,
+            });
         }
         Err(NoCopy)
     }
@@ -171,18 +289,21 @@ impl Copies {
 
     /// Lets the connections go.
     pub(super) async fn rest(&mut self) {
-        if let Some(redis) = &mut self.redis {
-            redis.reader.rest();
+        if let Some(State::Up(reader)) = self.redis.as_mut().map(|copy| &mut copy.state) {
+            reader.rest();
         }
-        if let Some(postgres) = &mut self.postgres {
-            postgres.reader.rest().await;
+        if let Some(State::Up(reader)) = self.postgres.as_mut().map(|copy| &mut copy.state) {
+            reader.rest().await;
         }
     }
 }
 
-fn stale(values: impl IntoIterator<Item = Option<CopiedValue>>, source: Source) -> Vec<Found> {
-    let stale = |copied| Arc::new(StaleValue { copied, source });
-    values.into_iter().map(|value| value.map(stale)).collect()
+fn stale(
+    values: impl IntoIterator<Item = Option<CopiedValue>>,
+    source: Source,
+) -> impl Iterator<Item = Found> {
+    let stale = move |copied| Arc::new(StaleValue { copied, source });
+    values.into_iter().map(move |value| value.map(stale))
 }
 
 /// Whether a store has ever written to the copies.
@@ -198,9 +319,12 @@ pub enum Known {
 
 /// Asks every copy whether a store has ever written to it: before a new store is made, where one may
 /// only have been lost sight of.
+///
+/// # Errors
+/// When there is no runtime to be had.
 pub fn anything_known(options: &FallbackOptions) -> std::io::Result<Known> {
     let runtime = crate::background::runtime()?;
-    let unclear = |source, error: &dyn std::fmt::Display| Known::Unclear(source, error.to_string());
+    let unclear = |source, error: &dyn Display| Known::Unclear(source, error.to_string());
     Ok(runtime.block_on(async {
         if let Some(redis) = options.redis.clone() {
             let timeout = PATIENCE;

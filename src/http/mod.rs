@@ -36,6 +36,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use crate::access_log::AccessLog;
+use crate::counter::Millis;
 use crate::current_day::CurrentDay;
 use crate::export::postgres::ExportStatus;
 use crate::fallback::Fallback;
@@ -139,10 +140,17 @@ impl Shared {
     pub(self) fn check_mode(&self) -> Result<(), Problem> {
         match self.mode.state() {
             ModeState::Normal => Ok(()),
-            ModeState::ReadOnly { cause, since } => {
-                let lasted = self.day.look().wall_ms.saturating_sub(since);
-                Err(Problem::read_only(cause).after_an_outage_of(lasted))
+            ModeState::ReadOnly { cause, .. } => {
+                Err(Problem::read_only(cause).after_an_outage_of(self.outage_ms()))
             }
+        }
+    }
+
+    /// For how long writes have been refused by the wall clock, in milliseconds; 0 while they are not.
+    pub(self) fn outage_ms(&self) -> Millis {
+        match self.mode.state() {
+            ModeState::Normal => 0,
+            ModeState::ReadOnly { since, .. } => self.day.look().wall_ms.saturating_sub(since),
         }
     }
 

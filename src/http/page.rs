@@ -9,10 +9,11 @@ use super::error::{Code, Problem};
 use super::json::Members;
 use super::notes::Notes;
 use super::router::Call;
+use super::stale;
 use super::wire::{self, no_store};
 use crate::counter::rfc3339;
 use crate::export::postgres::ExportReport;
-use crate::fallback::Standing;
+use crate::fallback::{NoCopy, Standing};
 use crate::metrics;
 use crate::mirror::MirrorReport;
 use crate::writer::ModeState;
@@ -59,7 +60,9 @@ pub(super) async fn readyz<B>(
         )),
         ModeState::ReadOnly { .. } if asked("writes") => shared.check_mode().err(),
         // Without a store, and without a copy, there is nothing to be read.
-        ModeState::ReadOnly { .. } => stand_in.and_then(Result::err).map(Problem::from),
+        ModeState::ReadOnly { .. } => stand_in
+            .and_then(Result::err)
+            .map(|NoCopy| stale::no_copy(call)),
         ModeState::Normal => None,
     };
     let details = if asked("verbose") {

@@ -118,7 +118,7 @@ pub(super) async fn series(
     }
     let shared = &call.worker.shared;
     if shared.without_store().is_some() {
-        return Err(stale::not_here());
+        return Err(stale::not_here(call));
     }
     let reading = shared.table.read(name.as_str());
     let look = shared.day.look();

@@ -12,16 +12,17 @@ use super::router::Call;
 use super::wire::{Answer, no_store};
 use crate::calendar::Day;
 use crate::counter::{CounterName, rfc3339};
-use crate::fallback::{Fallback, Found, NoCopy, StaleValue};
+use crate::fallback::{Fallback, Found, NoCopy, PageFound, StaleValue};
 use crate::seeded::bug;
 
-impl From<NoCopy> for Problem {
-    fn from(_: NoCopy) -> Self {
-        Self::new(
-            Code::UnknownHere,
-            "the store cannot be opened, and neither Redis nor PostgreSQL can be asked for values now; retry later",
-        )
-    }
+/// No copy can be asked.
+pub(super) fn no_copy(call: &Call) -> Problem {
+    let detail = "the store cannot be opened, and neither Redis nor PostgreSQL can be asked for values now; retry later";
+    unavailable(call, Code::UnknownHere, detail)
+}
+
+fn unavailable(call: &Call, code: Code, detail: &'static str) -> Problem {
+    Problem::new(code, detail).after_an_outage_of(call.worker.shared.outage_ms())
 }
 
 /// One counter.
@@ -30,7 +31,8 @@ pub(super) async fn one(
     fallback: &Fallback,
     name: CounterName,
 ) -> Result<Response<ReplyBody>, Problem> {
-    let found = fallback.values(std::slice::from_ref(&name)).await?;
+    let found = fallback.values(std::slice::from_ref(&name)).await;
+    let found = found.map_err(|NoCopy| no_copy(call))?;
     let Some(value) = found.into_iter().next().flatten() else {
         if bug("unknown_as_zero") {
             let zero = Members::default()
@@ -38,7 +40,7 @@ pub(super) async fn one(
                 .with("value", 0);
             return Ok(no_store(super::wire::answer(&call.request_id, &zero)));
         }
-        return Err(unknown_here());
+        return Err(unknown_here(call));
     };
     let mut reply = Answer::new(&call.request_id, 384);
     reply
@@ -54,9 +56,10 @@ pub(super) async fn many(
     fallback: &Fallback,
     names: &[CounterName],
 ) -> Result<Response<ReplyBody>, Problem> {
-    let found = fallback.values(names).await?;
+    let found = fallback.values(names).await;
+    let found = found.map_err(|NoCopy| no_copy(call))?;
     if found.iter().all(Option::is_none) {
-        return Err(unknown_here());
+        return Err(unknown_here(call));
     }
     let lacking = |(name, found): (&CounterName, &Found)| found.is_none().then(|| name.to_string());
     let lacking: Vec<String> = names.iter().zip(&found).filter_map(lacking).collect();
@@ -81,11 +84,15 @@ pub(super) async fn list(
     cursor: Option<&str>,
     limit: usize,
 ) -> Result<Response<ReplyBody>, Problem> {
-    let mut values = fallback.page(prefix, cursor, limit + 1).await?;
-    let more = values.len() > limit;
-    values.truncate(limit);
-    let next = values.last().filter(|_| more);
-    let next = next.map(|value| value.copied.name.to_string());
+    let could_be = |text: &str| text.len() <= 100 && text.bytes().all(is_of_names);
+    let page = if could_be(prefix) && cursor.is_none_or(could_be) {
+        let page = fallback.page(prefix, cursor, limit).await;
+        page.map_err(|NoCopy| no_copy(call))?
+    } else {
+        // No name begins so.
+        PageFound::default()
+    };
+    let PageFound { values, next } = page;
     let as_of = values.iter().map(|value| value.copied.as_of).min();
     let mut reply = Answer::new(&call.request_id, 128 + values.len() * 384);
     push_counters(call, reply.body(), &values);
@@ -106,9 +113,9 @@ pub(super) async fn history(
     to: Day,
 ) -> Result<Response<ReplyBody>, Problem> {
     let days = fallback.days(name, from, to).await;
-    let days = days.map_err(|NoCopy| not_here())?;
+    let days = days.map_err(|NoCopy| not_here(call))?;
     if days.is_empty() {
-        return Err(unknown_here());
+        return Err(unknown_here(call));
     }
     let mut reply = Answer::new(&call.request_id, 256 + days.len() * 512);
     let out = reply.body();
@@ -133,18 +140,18 @@ pub(super) async fn history(
 }
 
 /// What only the store has.
-pub(super) fn not_here() -> Problem {
-    Problem::new(
-        Code::StoreReopening,
-        "the store cannot be opened, and no copy has this; values are served meanwhile, this again after that",
-    )
+pub(super) fn not_here(call: &Call) -> Problem {
+    let detail = "the store cannot be opened, and no copy has this; values are served meanwhile, this again after that";
+    unavailable(call, Code::StoreReopening, detail)
 }
 
-fn unknown_here() -> Problem {
-    Problem::new(
-        Code::UnknownHere,
-        "the store cannot be opened, and the copy that values are served from lacks this; whether the counter exists is not known now; retry later",
-    )
+fn unknown_here(call: &Call) -> Problem {
+    let detail = "the store cannot be opened, and the copy that values are served from lacks this; whether the counter exists is not known now; retry later";
+    unavailable(call, Code::UnknownHere, detail)
+}
+
+fn is_of_names(byte: u8) -> bool {
+    byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.:-".contains(&byte)
 }
 
 fn push_counters(call: &Call, out: &mut Vec<u8>, values: &[Arc<StaleValue>]) {
@@ -168,7 +175,11 @@ fn members(call: &Call, value: &StaleValue) -> Members {
     let StaleValue { copied, source } = value;
     // The day that the value is of, which may be over.
     let day = &call.worker.shared.day;
-    let resets_at = copied.period.map(|period| rfc3339(day.end_of(period)));
+    let end = copied.period.map(|period| day.end_of(period));
+    // Where no day follows there is no end.
+    let resets_at = end.filter(|&end| end < i64::MAX).map(rfc3339);
+    // A copy may say what it likes; the future is nothing that it has seen.
+    let as_of = copied.as_of.min(day.look().wall_ms);
     Members::default()
         .with("name", copied.name.as_str())
         .with("value", copied.value)
@@ -180,6 +191,6 @@ fn members(call: &Call, value: &StaleValue) -> Members {
         .with("period", copied.period.map(|day| day.to_string()))
         .with("resets_at", resets_at)
         .with("stale", true)
-        .with("as_of", rfc3339(copied.as_of))
+        .with("as_of", rfc3339(as_of))
         .with("source", source.as_str())
 }

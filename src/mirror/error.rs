@@ -42,7 +42,7 @@ pub enum MirrorError {
 
 impl MirrorError {
     /// Whether Redis is not there, and may be the next moment; otherwise somebody has to do something.
-    pub(super) fn is_away(&self) -> bool {
+    pub fn is_away(&self) -> bool {
         match self {
             Self::Connect(_) | Self::Lost(_) | Self::Late(_) => true,
             Self::Url(_)

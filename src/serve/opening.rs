@@ -10,7 +10,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::fallback::{FallbackOptions, Known, anything_known};
-use crate::storage::OpenError;
 use crate::storage::error::OpenCause;
 use crate::writer::{Absent, Running, StartError, WriterOptions};
 
@@ -35,10 +34,21 @@ pub(super) enum NotOpen {
         dir: String,
         /// What speaks against a new store.
         why: String,
+        /// A copy has something of it; else one could not be asked.
+        known: bool,
     },
 }
 
 impl NotOpen {
+    /// Whether a copy has said that there was a store: from then on none is made, whatever becomes of
+    /// the copy.
+    fn shows_a_store(&self) -> bool {
+        match self {
+            Self::LostSight { known, .. } => *known,
+            Self::Start(_) => false,
+        }
+    }
+
     /// Whether copies are served meanwhile. A store that another process has open is not out of order,
     /// and a configuration that contradicts it does not mend itself.
     fn may_be_stood_in_for(&self) -> bool {
@@ -79,6 +89,7 @@ impl Opening {
         match self.attempt(seen) {
             Ok(()) => Ok(None),
             Err(error) if self.copies.is_some() && error.may_be_stood_in_for() => {
+                let seen = seen || error.shows_a_store();
                 tracing::error!(%error, "the store cannot be opened; it is tried again, and copies are served meanwhile");
                 Ok(Some(Retrying {
                     opening: self,
@@ -102,19 +113,22 @@ impl Opening {
             Some(_) if seen || self.is_there() => Absent::Refuse,
             Some(copies) => {
                 let known = anything_known(copies).map_err(StartError::Thread)?;
-                let why = match known {
-                    Known::Nothing => None,
+                let (why, known) = match known {
+                    Known::Nothing => (None, false),
                     Known::Something(source) => {
-                        Some(format!("{} has values of one", source.as_str()))
+                        let why = format!("{} has values of one", source.as_str());
+                        (Some(why), true)
                     }
-                    Known::Unclear(source, error) => Some(format!(
-                        "whether {} has values of one cannot be told ({error})",
-                        source.as_str()
-                    )),
+                    Known::Unclear(source, error) => {
+                        let source = source.as_str();
+                        let why =
+                            format!("whether {source} has values of one cannot be told ({error})");
+                        (Some(why), false)
+                    }
                 };
                 if let Some(why) = why {
                     let dir = self.options.storage.data_dir.display().to_string();
-                    return Err(NotOpen::LostSight { dir, why });
+                    return Err(NotOpen::LostSight { dir, why, known });
                 }
                 Absent::Create
             }
@@ -124,9 +138,11 @@ impl Opening {
 }
 
 impl Retrying {
-    /// Tries on a thread of its own until the store is open, and calls `opened` then.
+    /// Tries on a thread of its own until the store is open; calls `between` after each try that failed, and
+    /// `opened` in the end.
     pub(super) fn start(
         mut self,
+        mut between: impl FnMut() + Send + 'static,
         opened: impl FnOnce() + Send + 'static,
     ) -> std::io::Result<RetryThread> {
         let ending = Arc::new(AtomicBool::new(false));
@@ -142,6 +158,7 @@ impl Retrying {
                 if self.attempt() {
                     return opened();
                 }
+                between();
                 wait = (wait * 2).min(LONGEST_WAIT);
             }
         })?;
@@ -155,9 +172,13 @@ impl Retrying {
                 tracing::warn!("the store is open; values are served from it again");
                 true
             }
-            // Somebody is putting it right.
-            Err(NotOpen::Start(StartError::Open(OpenError::Locked { .. }))) => false,
+            // A person has to mend the configuration, as at any start.
+            Err(NotOpen::Start(error)) if error.is_configuration() => {
+                tracing::error!(%error, "ending: the configuration contradicts the store");
+                std::process::exit(78);
+            }
             Err(error) => {
+                self.seen |= error.shows_a_store();
                 let error = error.to_string();
                 if error != self.last_error {
                     tracing::error!(error, "the store cannot be opened yet; it is tried again");

@@ -76,8 +76,17 @@ impl DataDirLock {
             .create(may_make_file)
             .truncate(false)
             .mode(0o600)
-            .open(&path)
-            .map_err(FileError::new("open", &path))?;
+            .open(&path);
+        let file = match file {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(OpenError::Missing {
+                    path: Paths::new(data_dir).store,
+                    what: "the store, which was there before",
+                    recoverable: false,
+                });
+            }
+            file => file.map_err(FileError::new("open", &path))?,
+        };
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self {
                 data_dir: data_dir.to_owned(),
@@ -142,7 +151,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let data_dir = dir.path().join("data");
         let error = DataDirLock::take_existing(&data_dir).unwrap_err();
-        assert!(matches!(error, OpenError::File(_)), "{error:?}");
+        assert!(matches!(error, OpenError::Missing { .. }), "{error:?}");
         assert!(!data_dir.exists());
         // A mount point whose volume is not there.
         std::fs::create_dir(&data_dir).unwrap();

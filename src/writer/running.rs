@@ -105,6 +105,8 @@ impl Running {
                 }
             })?;
         *self.writer.lock() = Some(thread);
+        // Last: by now readers find the counters of the configuration there, and writes the writer.
+        self.mode.clear(Cause::NoStore);
         Ok(())
     }
 
@@ -252,8 +254,6 @@ impl Writer {
         if !others.any(|cause| self.mode.stands(cause)) {
             self.maintain(look, true);
         }
-        // Last: readers find the counters of the configuration there.
-        self.mode.clear(Cause::NoStore);
         Ok(())
     }
 }

@@ -54,6 +54,20 @@ pub enum PostgresError {
 }
 
 impl PostgresError {
+    /// Whether the database is not there, and may be the next moment.
+    pub fn is_away(&self) -> bool {
+        match self {
+            Self::Connect(_) | Self::Lost(_) | Self::Late(_) => true,
+            Self::Url(_)
+            | Self::Refused { .. }
+            | Self::Schema(_)
+            | Self::LaterEpoch { .. }
+            | Self::Read(_)
+            | Self::Write(_)
+            | Self::BrokenOff(_) => false,
+        }
+    }
+
     /// Whether the row is to blame, so that others may well be taken: bad data, constraints, limits,
     /// and what triggers raise.
     pub(super) fn is_of_the_row(&self) -> bool {

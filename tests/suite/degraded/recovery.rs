@@ -183,3 +183,77 @@ fn what_is_no_matter_of_the_store_is_no_degraded_start() {
         .spawn();
     assert_eq!(alone.wait_exit(PATIENCE).code(), Some(78));
 }
+
+#[test]
+fn once_a_copy_has_shown_a_store_none_is_made_even_if_the_copy_is_emptied() {
+    let Some(copies) =
+        Copies::new("once_a_copy_has_shown_a_store_none_is_made_even_if_the_copy_is_emptied")
+    else {
+        return;
+    };
+    let home = tempfile::tempdir().unwrap();
+    let setup = setup(home.path(), &copies).without("postgres.url");
+    let server = setup.start();
+    server
+        .client()
+        .post("/api/v1/counter/gauge/increment", &json!({"value": 7}))
+        .ok();
+    eventually("the mirror has it", PATIENCE, || {
+        let lags = server.client().get("/readyz?verbose").ok()["lags"].clone();
+        (lags["redis"]["up"] == true && lags["redis"]["revisions"] == 0).then_some(())
+    });
+    server.stop();
+    let away = home.path().join("away");
+    fs::rename(setup.data(), &away).unwrap();
+    let server = setup.start();
+    let mut client = server.client();
+    claim_stale(&client.get("/api/v1/counter/gauge").ok(), 7, "redis");
+    copies.redis.say::<()>("FLUSHALL");
+    eventually("it says that there is a store no more", PATIENCE, || {
+        server
+            .output()
+            .contains("which was there before")
+            .then_some(())
+    });
+    assert!(!setup.data().exists());
+    eventually("an emptied mirror is none", PATIENCE, || {
+        (client.get("/readyz").status == 503).then_some(())
+    });
+    fs::rename(&away, setup.data()).unwrap();
+    opened(&mut client);
+    assert_eq!(client.value("gauge"), 7);
+    server.stop();
+}
+
+#[test]
+fn a_store_that_contradicts_the_configuration_ends_a_degraded_server() {
+    let Some(copies) =
+        Copies::new("a_store_that_contradicts_the_configuration_ends_a_degraded_server")
+    else {
+        return;
+    };
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("counterd.toml");
+    fs::write(&file, "").unwrap();
+    let setup = setup(home.path(), &copies)
+        .arg("--config")
+        .arg(file.to_str().unwrap());
+    let server = setup.start();
+    count_a_little(&server, &copies);
+    server.kill9();
+    let (log, whole) = damage(&setup);
+    fs::write(&file, "[[counter]]\nname = \"gauge\"\nkind = \"sum\"\n").unwrap();
+    let mut server = setup.start();
+    claim_stale(
+        &server.client().get("/api/v1/counter/gauge").ok(),
+        7,
+        "redis",
+    );
+    fs::write(log, whole).unwrap();
+    assert_eq!(server.wait_exit(PATIENCE).code(), Some(78));
+    assert!(
+        server
+            .output()
+            .contains("the configuration contradicts the store")
+    );
+}

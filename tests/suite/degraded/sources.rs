@@ -298,3 +298,76 @@ fn a_thousand_readers_ask_the_database_for_a_name_once_at_a_time() {
     });
     server.stop();
 }
+
+#[test]
+fn no_question_of_one_reader_takes_a_copy_away_from_the_others() {
+    let Some(copies) = Copies::new("no_question_of_one_reader_takes_a_copy_away_from_the_others")
+    else {
+        return;
+    };
+    let home = tempfile::tempdir().unwrap();
+    let setup = setup(home.path(), &copies).set("degraded.cache_for", "10ms");
+    let server = setup.start();
+    count_a_little(&server, &copies);
+    server.kill9();
+    damage(&setup);
+    let server = setup.start();
+    let mut client = server.client();
+    // Neither what no name can be, nor a hole in the list, nor what is of another type.
+    for odd in ["%00", "%C3%BC", &"a".repeat(101)] {
+        let page = client
+            .get(&format!("/api/v1/counters/all?prefix={odd}"))
+            .ok();
+        assert_eq!(page["counters"], json!([]));
+        claim_stale(&client.get("/api/v1/counter/gauge").ok(), 7, "redis");
+    }
+    copies.redis.say::<()>("DEL counter:daily_active_users");
+    let page = client.get("/api/v1/counters/all?limit=1").ok();
+    assert_eq!(
+        (&page["counters"], &page["next_cursor"]),
+        (&json!([]), &json!("daily_active_users"))
+    );
+    copies.redis.say::<()>("DEL counterd:names");
+    copies.redis.say::<()>("SET counterd:names x");
+    client.get("/api/v1/counters/all");
+    claim_stale(&client.get("/api/v1/counter/users").ok(), 2, "redis");
+    server.stop();
+}
+
+#[test]
+fn a_copy_that_is_behind_takes_nothing_back() {
+    let Some(mut copies) = Copies::new("a_copy_that_is_behind_takes_nothing_back") else {
+        return;
+    };
+    let home = tempfile::tempdir().unwrap();
+    let setup = setup(home.path(), &copies);
+    let server = setup.start();
+    count_a_little(&server, &copies);
+    server.kill9();
+    damage(&setup);
+    copies.database.sql(
+        "UPDATE counters SET current_value = 5 WHERE name IN ('gauge', 'sum.daily');
+         UPDATE counterd_counters SET revision = 1 WHERE counter_name IN ('gauge', 'sum.daily')",
+    );
+    let server = setup.start();
+    let mut client = server.client();
+    let known = client.get("/api/v1/counter/gauge").ok();
+    claim_stale(&known, 7, "redis");
+    copies.redis.kill();
+    eventually("PostgreSQL stands in", PATIENCE, || {
+        (mode(&mut client)["source"] == "postgres").then_some(())
+    });
+    assert_eq!(client.get("/api/v1/counter/gauge").ok(), known);
+    claim_stale(&client.get("/api/v1/counter/sum.daily").ok(), 5, "postgres");
+    // Of several, those that are known are told though no copy answers any more.
+    copies.database.crash();
+    eventually("nobody stands in", PATIENCE, || {
+        (client.get("/readyz").status == 503).then_some(())
+    });
+    let many = client.get("/api/v1/counters?names=gauge,another").ok();
+    assert_eq!(
+        (&many["counters"][0]["value"], &many["unknown_here"]),
+        (&json!(7), &json!(["another"]))
+    );
+    server.stop();
+}
