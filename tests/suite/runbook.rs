@@ -477,6 +477,10 @@ fn a_store_that_does_not_open_is_put_right_as_its_page_says() {
         assert!(client.get("/metrics").text().contains(&format!("{alert}1")));
 
         // What you do.
+        let all = "/api/v1/counters/all?limit=1000";
+        assert!(page.part(PARTS[2]).contains(all));
+        let last_seen = client.get(all).ok();
+        assert_eq!(last_seen["stale"], true, "{last_seen}");
         let (code, said) = play(&setup, &step(&page, "check"), home.path());
         assert!(
             said.contains("FAULT") && see.contains("ends with 3"),
