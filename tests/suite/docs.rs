@@ -277,8 +277,10 @@ fn every_curl_line_of_the_docs_prints_what_they_say() {
         return skipped(what, "curl is missing");
     }
     let mut files = vec![root().join("README.md")];
-    let docs = std::fs::read_dir(root().join("docs"))
-        .unwrap()
+    let dirs = ["docs", "docs/runbook"].map(|dir| root().join(dir));
+    let docs = dirs
+        .iter()
+        .flat_map(|dir| std::fs::read_dir(dir).unwrap())
         .map(|file| file.unwrap().path());
     files.extend(docs.filter(|file| file.extension().is_some_and(|extension| extension == "md")));
     files.sort();

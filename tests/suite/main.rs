@@ -32,6 +32,7 @@ mod model;
 mod operate;
 mod postgres;
 mod power;
+mod runbook;
 mod shutdown;
 mod tidy;
 mod traffic;

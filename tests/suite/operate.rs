@@ -90,7 +90,7 @@ fn only_the_owner_may_speak_to_the_socket() {
 }
 
 /// Puts bytes that are no record where the values of `a` and `b` are.
-fn damage(setup: &Setup) {
+pub fn damage(setup: &Setup) {
     let lock = DataDirLock::take(setup.data()).unwrap();
     let options = StorageOptions {
         data_dir: setup.data().to_owned(),

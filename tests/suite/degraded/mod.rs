@@ -18,7 +18,7 @@ pub struct Copies {
 }
 
 impl Copies {
-    fn new(test: &str) -> Option<Self> {
+    pub fn new(test: &str) -> Option<Self> {
         let both = Redis::new().and_then(|redis| {
             let database = Database::new()?;
             Ok(Self { redis, database })
@@ -28,7 +28,7 @@ impl Copies {
 }
 
 /// A server that mirrors and exports quickly, and starts degraded.
-fn setup(home: &std::path::Path, copies: &Copies) -> Setup {
+pub fn setup(home: &std::path::Path, copies: &Copies) -> Setup {
     Setup::new(home)
         .set("degraded.start", "true")
         .set("redis.url", &copies.redis.url())
@@ -39,7 +39,7 @@ fn setup(home: &std::path::Path, copies: &Copies) -> Setup {
 }
 
 /// Counts a little of each kind, one counter deleted again, and waits until both copies have it.
-fn count_a_little(server: &Server, copies: &Copies) {
+pub fn count_a_little(server: &Server, copies: &Copies) {
     let mut admin = server.admin();
     admin.define("sum.daily", &json!({"kind": "sum", "reset": "daily"}));
     admin.define("users", &json!({"kind": "unique", "reset": "daily"}));
@@ -76,7 +76,7 @@ fn wait_for_copies(server: &Server, _: &Copies) {
 }
 
 /// Cuts the log of a store that a kill left, and gives its path and what it was.
-fn damage(setup: &Setup) -> (PathBuf, Vec<u8>) {
+pub fn damage(setup: &Setup) -> (PathBuf, Vec<u8>) {
     let files = fs::read_dir(setup.data().join("store/db")).unwrap();
     let mut logs: Vec<PathBuf> = files
         .map(|file| file.unwrap().path())
