@@ -5,38 +5,40 @@
 //! The order of the end: `/readyz` says 503 and no connection is taken any more; requests in flight
 //! are answered; the writer writes what it was given and closes the store; the logs are written.
 
+mod beside;
 mod files;
 mod opening;
 mod probe;
+mod signals;
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use parking_lot::Mutex;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::access_log::{
     Access, AccessLog, AccessLogOptions, EventLogOptions, FileOptions, LogFormat, LogOutput,
     init_events,
 };
-use crate::background::Background;
 use crate::calendar::Calendar;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, MinFree, Source, Warning};
-use crate::control::{ControlSocket, Desk};
-use crate::export::postgres::{Days, Exporter, PostgresOptions};
+use crate::control::ControlSocket;
+use crate::export::postgres::{Days, PostgresOptions};
 use crate::fallback::{Fallback, FallbackOptions};
-use crate::http::{Bound, HttpOptions, HttpServer, Shared, Tokens};
-use crate::lifecycle::{Archivist, ArchivistOptions, ArchivistThread, Retention};
+use crate::http::{Bound, HttpOptions, HttpServer, Tokens};
+use crate::lifecycle::{ArchivistOptions, Retention};
 use crate::metrics::Metrics;
-use crate::mirror::{Mirror, MirrorOptions};
+use crate::mirror::MirrorOptions;
 use crate::storage::{DataDirLock, StorageOptions};
 use crate::writer::{Cause, Running, StartError, WriterOptions};
 
+use beside::{Beside, ControlWithoutStore, Service};
 use opening::{NotOpen, Opening};
+use signals::Signals;
 
 /// Bytes of request lines that may wait for the log thread, for each line that may.
 const LOG_BYTES_A_LINE: usize = 512;
@@ -126,6 +128,14 @@ pub fn run(config: &Config, warnings: &[Warning]) -> Result<(), ServeError> {
             shared
         }
         Some(retrying) => {
+            // One that holds no lock, for it has no store either.
+            if ControlSocket::is_answered(&config.storage.data_dir) {
+                let dir = config.storage.data_dir.display();
+                return Err(anyhow!(
+                    "another server answers in {dir}: it serves copies until the store is open; stop it, or give this one a data directory of its own"
+                )
+                .into());
+            }
             running
                 .mode
                 .raise(Cause::NoStore, running.day.look().wall_ms);
@@ -185,116 +195,6 @@ pub fn run(config: &Config, warnings: &[Warning]) -> Result<(), ServeError> {
     }
     tracing::info!("the store is closed");
     Ok(heeded.context("the signals")?)
-}
-
-/// What works beside the writer, once there is a store.
-struct Beside {
-    archivist: Archivist,
-    exporter: Option<Exporter>,
-    mirror: Option<Mirror>,
-    desk: Desk,
-    data_dir: PathBuf,
-}
-
-/// The same, at work.
-struct Service {
-    control: ControlSocket,
-    copies: Vec<Background>,
-    archivist: ArchivistThread,
-}
-
-impl Beside {
-    /// And what requests are answered from.
-    fn new(
-        config: &Config,
-        running: &Running,
-        metrics: &Arc<Metrics>,
-        access_log: AccessLog,
-    ) -> anyhow::Result<(Self, Shared)> {
-        let mut shared = Shared::new(running, Arc::clone(metrics), access_log);
-        let mut beside = Self {
-            archivist: Archivist::new(running, archivist_options(config, metrics)),
-            exporter: None,
-            mirror: None,
-            desk: Desk::new(running).with_postgres(days_to_postgres(config, running, metrics)),
-            data_dir: config.storage.data_dir.clone(),
-        };
-        if let Some(options) = postgres_options(config) {
-            let exporter = Exporter::new(running, metrics, options);
-            let exporter = exporter.context("the exporter's runtime")?;
-            let status = exporter.status();
-            probe::attach_export(metrics, running, &status);
-            shared = shared.with_export(status);
-            beside.exporter = Some(exporter);
-        }
-        if let Some(options) = mirror_options(config) {
-            let mirror = Mirror::new(running, metrics, options);
-            let mirror = mirror.context("the mirror's runtime")?;
-            let status = mirror.status();
-            probe::attach_mirror(metrics, running, &status);
-            shared = shared.with_mirror(status);
-            beside.mirror = Some(mirror);
-        }
-        Ok((beside, shared))
-    }
-
-    fn start(self) -> anyhow::Result<Service> {
-        let archivist = self.archivist.start().context("the archivist's thread")?;
-        let control = ControlSocket::listen(&self.data_dir, self.desk)
-            .context("the control socket in storage.data_dir")?;
-        let mut copies = Vec::new();
-        if let Some(exporter) = self.exporter {
-            copies.push(exporter.start().context("the exporter's thread")?);
-        }
-        if let Some(mirror) = self.mirror {
-            copies.push(mirror.start().context("the mirror's thread")?);
-        }
-        Ok(Service {
-            control,
-            copies,
-            archivist,
-        })
-    }
-}
-
-/// The control socket of a server without a store, for `counterd mode`.
-struct ControlWithoutStore {
-    socket: Arc<Mutex<Option<ControlSocket>>>,
-    desk: Desk,
-    data_dir: PathBuf,
-}
-
-impl ControlWithoutStore {
-    fn new(beside: &Beside) -> Self {
-        Self {
-            socket: Arc::default(),
-            desk: beside.desk.clone(),
-            data_dir: beside.data_dir.clone(),
-        }
-    }
-
-    /// Listens, unless it does: where the data directory is there, and nobody else has it.
-    fn listen(&self) {
-        let mut socket = self.socket.lock();
-        if socket.is_some() {
-            return;
-        }
-        let Ok(_lock) = DataDirLock::take_existing(&self.data_dir) else {
-            return;
-        };
-        match ControlSocket::listen(&self.data_dir, self.desk.clone()) {
-            Ok(listening) => *socket = Some(listening),
-            Err(error) => tracing::debug!(%error, "no control socket for now"),
-        }
-    }
-}
-
-impl Service {
-    fn end(self) {
-        self.control.end();
-        self.copies.into_iter().for_each(Background::end);
-        self.archivist.end();
-    }
 }
 
 /// What the writer is started with under this configuration; also for commands that do their work
@@ -524,99 +424,5 @@ fn notify(states: &[sd_notify::NotifyState<'_>]) {
     // Without systemd there is no socket to tell, which is no error.
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!(%error, "systemd could not be told");
-    }
-}
-
-/// The signals that end the server, and what waits for them.
-struct Signals {
-    runtime: tokio::runtime::Runtime,
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    /// Takes the signals from now on.
-    fn listen() -> std::io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let (terminate, interrupt) = {
-            let _inside = runtime.enter();
-            (
-                signal(SignalKind::terminate())?,
-                signal(SignalKind::interrupt())?,
-            )
-        };
-        Ok(Self {
-            runtime,
-            terminate,
-            interrupt,
-        })
-    }
-
-    /// Waits for the first signal, then until requests in flight are answered or the time is over. A
-    /// second signal ends the process at once: everything acknowledged is on disk already.
-    fn wait_for_end(&mut self, http: &HttpServer, drain_timeout: Duration) {
-        let Self {
-            runtime,
-            terminate,
-            interrupt,
-        } = self;
-        runtime.block_on(async {
-            let name = next(terminate, interrupt).await;
-            tracing::info!(
-                signal = name,
-                "ending: no new connections; requests in flight are answered"
-            );
-            notify(&[sd_notify::NotifyState::Stopping]);
-            http.begin_drain();
-            let deadline = Instant::now() + drain_timeout;
-            loop {
-                tokio::select! {
-                    signal = next(terminate, interrupt) => end_at_once(signal),
-                    () = tokio::time::sleep(Duration::from_millis(10)) => {}
-                }
-                if http.is_drained() {
-                    tracing::info!("all requests are answered");
-                    return;
-                }
-                if Instant::now() >= deadline {
-                    tracing::warn!("server.drain_timeout is over; what is unfinished is cut off");
-                    return;
-                }
-            }
-        });
-    }
-
-    /// What follows may wait for a disk: the next signal ends that at once, and so does
-    /// `patience`.
-    fn heed_the_next(self, patience: Duration) -> std::io::Result<()> {
-        let Self {
-            runtime,
-            mut terminate,
-            mut interrupt,
-        } = self;
-        let heed = move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    signal = next(&mut terminate, &mut interrupt) => end_at_once(signal),
-                    () = tokio::time::sleep(patience) => end_at_once("server.drain_timeout"),
-                }
-            });
-        };
-        let thread = std::thread::Builder::new().name("signals".to_owned());
-        thread.spawn(heed).map(drop)
-    }
-}
-
-fn end_at_once(why: &str) {
-    tracing::warn!(why, "ending at once; what was acknowledged is on disk");
-    std::process::exit(1);
-}
-
-async fn next(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
-    tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,6 +39,9 @@ const BREATHER: Duration = Duration::from_millis(100);
 /// The listening socket and its threads.
 pub struct ControlSocket {
     dir: PathBuf,
+    /// Device and inode of the socket's file.
+    place: (u64, u64),
+    listener: Arc<UnixListener>,
     clients: Arc<Clients>,
     thread: JoinHandle<()>,
 }
@@ -76,21 +79,28 @@ impl ControlSocket {
         // Before it listens nobody can connect, so nobody comes in under the wider mode.
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
         listen(&socket, 16)?;
-        let listener = UnixListener::from(socket);
+        let listener = Arc::new(UnixListener::from(socket));
         let clients = Arc::new(Clients::default());
         let thread = {
-            let clients = Arc::clone(&clients);
+            let (listener, clients) = (Arc::clone(&listener), Arc::clone(&clients));
             let thread = std::thread::Builder::new().name("control".to_owned());
             thread.spawn(move || take_in(&listener, &clients, &desk))?
         };
         Ok(Self {
             dir: data_dir.to_owned(),
+            place: place(&path)?,
+            listener,
             clients,
             thread,
         })
     }
 
-    /// Ends it and removes the socket. An ask that was read is answered; one that was not read whole
+    /// Whether somebody answers at the socket of that data directory.
+    pub fn is_answered(data_dir: &Path) -> bool {
+        connect(data_dir).is_ok()
+    }
+
+    /// Ends it and removes the socket, unless another is in its place by now. An ask that was read is answered; one that was not read whole
     /// is no longer waited for, and what takes long is broken off.
     pub fn end(self) {
         self.clients.ending.store(true, Ordering::SeqCst);
@@ -105,9 +115,10 @@ impl ControlSocket {
             let _ = client.stream.shutdown(what);
             threads.extend(client.thread.take());
         }
-        // Wakes the thread from its accept; where that fails the thread ends with the process.
+        // Wakes the thread from its accept, whatever lies at the path; where that fails it ends with the
+        // process.
         self.thread.thread().unpark();
-        if connect(&self.dir).is_ok() {
+        if rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both).is_ok() {
             threads.push(self.thread);
         }
         for thread in threads {
@@ -115,10 +126,19 @@ impl ControlSocket {
                 tracing::error!("a thread of the control socket panicked");
             }
         }
-        if let Err(error) = std::fs::remove_file(self.dir.join(FILE_NAME)) {
+        let path = self.dir.join(FILE_NAME);
+        if place(&path).is_ok_and(|place| place == self.place)
+            && let Err(error) = std::fs::remove_file(path)
+        {
             tracing::warn!(%error, "the control socket could not be removed");
         }
     }
+}
+
+/// Which file that is: device and inode.
+fn place(path: &Path) -> io::Result<(u64, u64)> {
+    let there = std::fs::symlink_metadata(path)?;
+    Ok((there.dev(), there.ino()))
 }
 
 fn take_in(listener: &UnixListener, clients: &Arc<Clients>, desk: &Desk) {

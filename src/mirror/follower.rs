@@ -241,8 +241,9 @@ impl Mirror {
     async fn write_changes(&mut self, link: &mut Link) -> Result<Result<(), Loss>, MirrorError> {
         let begun = Instant::now();
         // Before anything is read: what changes meanwhile is found the next time.
-        let revision = self.table.revision();
+        // The time before the revision: everything up to then is in what follows.
         let look = self.day.look();
+        let revision = self.table.revision();
         let there = self.there;
         let names = if there == Some((revision, look.day)) {
             Vec::new()
@@ -278,7 +279,9 @@ impl Mirror {
         let stale = self
             .said
             .is_none_or(|said| said.elapsed() >= AS_OF_AT_LEAST);
-        let says = !names.is_empty() || there != Some((revision, look.day)) || stale;
+        let news = !names.is_empty() || there != Some((revision, look.day));
+        // A clock that jumped tells no time.
+        let says = (news || stale) && !look.clock_fault;
         calls.extend(self.call(link, says.then_some(&complete), &[]));
         if let Err(loss) = self.send(link, &mut calls, Of::Values).await? {
             return Ok(Err(loss));

@@ -26,7 +26,7 @@ pub struct Mirrored {
 }
 
 /// Fields as the script answers them.
-type Fields = Vec<Option<String>>;
+type Fields = Vec<Option<Vec<u8>>>;
 
 impl MirrorReader {
     /// For that Redis.
@@ -48,6 +48,12 @@ impl MirrorReader {
     /// # Errors
     /// When Redis cannot be asked.
     pub async fn values(&mut self, names: &[CounterName]) -> Result<Mirrored, MirrorError> {
+        let limit = self.options.timeout;
+        let asked = tokio::time::timeout(limit, self.ask(names));
+        asked.await.unwrap_or(Err(MirrorError::Late(limit)))
+    }
+
+    async fn ask(&mut self, names: &[CounterName]) -> Result<Mirrored, MirrorError> {
         // Out of its place while it works: what is cut off leaves no connection in an unknown state.
         let (mut wire, sha) = match self.link.take() {
             Some(link) => link,
@@ -129,7 +135,7 @@ impl MirrorReader {
 
 fn complete_as_of(marker: &Fields) -> Option<Millis> {
     match marker.as_slice() {
-        [Some(complete), Some(as_of)] if complete == "1" => parse_rfc3339(as_of),
+        [Some(complete), Some(as_of)] if complete == b"1" => parse_rfc3339(text(as_of)?),
         _ => None,
     }
 }
@@ -147,21 +153,25 @@ fn copied(name: &CounterName, fields: &Fields, complete: Option<Millis>) -> Opti
     else {
         return None;
     };
-    let last_updated = parse_rfc3339(last_updated)?;
-    let period = match period.as_str() {
+    let last_updated = parse_rfc3339(text(last_updated)?)?;
+    let period = match text(period)? {
         "" => None,
         text => Some(text.parse::<Day>().ok()?),
     };
     Some(CopiedValue {
         name: name.clone(),
-        value: value.parse().ok()?,
-        kind: Kind::of_word(kind),
+        value: text(value)?.parse().ok()?,
+        kind: Kind::of_word(text(kind)?),
         period,
-        revision: revision.parse().ok()?,
-        epoch: epoch.parse().ok()?,
+        revision: text(revision)?.parse().ok()?,
+        epoch: text(epoch)?.parse().ok()?,
         last_updated,
         as_of: complete.unwrap_or(last_updated).max(last_updated),
     })
+}
+
+fn text(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]
@@ -169,7 +179,10 @@ mod tests {
     use super::*;
 
     fn fields(texts: [&str; 6]) -> Fields {
-        texts.iter().map(|text| Some((*text).to_owned())).collect()
+        texts
+            .iter()
+            .map(|text| Some(text.as_bytes().to_vec()))
+            .collect()
     }
 
     #[test]
@@ -202,7 +215,10 @@ mod tests {
             bad[place] = text;
             assert_eq!(copied(&name, &fields(bad), None), None, "{bad:?}");
         }
-        assert_eq!(copied(&name, &vec![Some("7".to_owned()); 3], None), None);
+        assert_eq!(copied(&name, &vec![Some(b"7".to_vec()); 3], None), None);
+        let mut garbled = fields(good);
+        garbled[2] = Some(vec![0xff, 0xfe]);
+        assert_eq!(copied(&name, &garbled, None), None);
         let mut absent = fields(good);
         absent[0] = None;
         assert_eq!(copied(&name, &absent, None), None);

@@ -12,12 +12,17 @@ use super::{PostgresError, PostgresOptions};
 use crate::calendar::Day;
 use crate::counter::{CopiedValue, CounterName, Kind, Millis};
 
-/// Rows of `counters` that are not known to be gone, each with its state. The columns that a later
-/// schema added are read so that an earlier one does too.
+/// Rows of `counters` that are not known to be gone, each with its state; once everything of the latest
+/// history is there, none of an earlier one. The columns that a later schema added are read so that an
+/// earlier one does too, and times that no calendar of ours has are none.
 const VALUES: &str = "
-SELECT c.name, c.current_value, c.updated_at, g.epoch, g.revision, g.period, to_jsonb(g) ->> 'kind'
-FROM counters c JOIN counterd_counters g ON g.counter_name = c.name
-WHERE NOT COALESCE((to_jsonb(g) ->> 'gone')::boolean, FALSE) AND ";
+SELECT c.name, c.current_value,
+  CASE WHEN c.updated_at BETWEEN '0001-01-02' AND '9999-12-30' THEN c.updated_at END, g.epoch, g.revision,
+  CASE WHEN g.period BETWEEN '0001-01-02' AND '9999-12-30' THEN g.period END, to_jsonb(g) ->> 'kind'
+FROM counters c JOIN counterd_counters g ON g.counter_name = c.name CROSS JOIN counterd_database d
+WHERE NOT COALESCE((to_jsonb(g) ->> 'gone')::boolean, FALSE)
+  AND (g.epoch = d.epoch OR to_jsonb(d) ->> 'values_as_of' IS NULL)
+  AND (g.period IS NULL OR isfinite(g.period)) AND ";
 
 /// Most days of one answer.
 const MAX_DAYS: i64 = 4000;
@@ -133,7 +138,9 @@ impl PostgresReader {
         to: Day,
     ) -> Result<Vec<CopiedDay>, PostgresError> {
         const DAYS: &str = "
-            SELECT date, final_value, (metadata - 'users')::text FROM counter_history
+            SELECT date, final_value,
+              CASE WHEN jsonb_typeof(metadata) = 'object' THEN (metadata - 'users')::text END
+            FROM counter_history
             WHERE counter_name = $1 AND date BETWEEN $2 AND $3 ORDER BY date DESC LIMIT $4";
         let rows = self
             .ask(async |link| {
@@ -203,8 +210,9 @@ impl PostgresReader {
 
 /// As of when the rows have everything, before any of them is read.
 async fn as_of(link: &mut Link) -> Result<Option<Millis>, PostgresError> {
-    const AS_OF: &str =
-        "SELECT (to_jsonb(d) ->> 'values_as_of')::timestamp FROM counterd_database d";
+    const AS_OF: &str = "
+        SELECT CASE WHEN at BETWEEN '0001-01-02' AND '9999-12-30' THEN at END
+        FROM (SELECT (to_jsonb(d) ->> 'values_as_of')::timestamp AS at FROM counterd_database d) d";
     let as_of = sqlx::query_scalar::<_, Option<NaiveDateTime>>(AS_OF);
     let as_of = as_of.fetch_optional(link.parts().0).await?;
     Ok(as_of.flatten().map(millis))

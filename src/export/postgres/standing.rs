@@ -72,7 +72,10 @@ pub(super) async fn look(link: &mut Link, epoch: u64) -> Result<Standing, Postgr
         });
     }
     if theirs < epoch {
-        let ours = sqlx::query("UPDATE counterd_database SET epoch = $1 WHERE epoch < $1");
+        let ours = sqlx::query(
+            // Rows of an earlier history are not this one's until they are written again.
+            "UPDATE counterd_database SET epoch = $1, values_as_of = NULL WHERE epoch < $1",
+        );
         let ours = ours.bind(number(epoch));
         within(limit, ours.execute(&mut *connection)).await?;
     }

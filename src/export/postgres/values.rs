@@ -76,6 +76,8 @@ pub(super) struct Values {
     there: Option<(u64, Revision, Day)>,
     /// Rows that the database refused; told once each.
     refused: std::collections::BTreeSet<String>,
+    /// Whether a row was refused in this round.
+    refusing: bool,
 }
 
 impl Values {
@@ -94,8 +96,10 @@ impl Values {
     ) -> Result<(), PostgresError> {
         let begun = Instant::now();
         // Before anything is read: what changes meanwhile is found the next time.
-        let (epoch, revision, look) = (table.epoch(), table.revision(), day.look());
-        let today = look.day;
+        // The time before the revision: everything up to then is in what follows.
+        let look = day.look();
+        let (epoch, revision, today) = (table.epoch(), table.revision(), look.day);
+        self.refusing = false;
         let there = self.there.filter(|(known, _, _)| *known == epoch);
         // What was refused may be taken by now.
         let mut again = Rows::default();
@@ -119,7 +123,10 @@ impl Values {
             }
             self.there = Some((epoch, revision, today));
         }
-        put_as_of(link, epoch, look.wall_ms).await?;
+        // A row that was refused is of an earlier time, and a clock that jumped tells none.
+        if !self.refusing && self.refused.is_empty() && !look.clock_fault {
+            put_as_of(link, epoch, look.wall_ms).await?;
+        }
         status.values_are_there(revision, begun);
         Ok(())
     }
@@ -159,6 +166,7 @@ impl Values {
 
     fn refuse(&mut self, rows: &Rows, error: &PostgresError, status: &ExportStatus) {
         status.metrics().values_refused.inc();
+        self.refusing = true;
         for name in &rows.names {
             if self.refused.len() < 1000 && self.refused.insert(name.clone()) {
                 tracing::error!(counter = %name, %error, "the current value of a counter is refused");

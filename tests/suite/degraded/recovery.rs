@@ -257,3 +257,37 @@ fn a_store_that_contradicts_the_configuration_ends_a_degraded_server() {
             .contains("the configuration contradicts the store")
     );
 }
+
+#[test]
+fn a_second_server_beside_one_without_a_store_is_an_error_and_harms_nothing() {
+    let Some(copies) =
+        Copies::new("a_second_server_beside_one_without_a_store_is_an_error_and_harms_nothing")
+    else {
+        return;
+    };
+    let home = tempfile::tempdir().unwrap();
+    let setup = setup(home.path(), &copies);
+    let server = setup.start();
+    count_a_little(&server, &copies);
+    server.kill9();
+    let (log, whole) = damage(&setup);
+    let server = setup.start();
+    let other = Setup::new(home.path()).data_dir(setup.data());
+    let other = other
+        .set("degraded.start", "true")
+        .set("redis.url", &copies.redis.url());
+    let mut second = other.spawn();
+    assert_eq!(second.wait_exit(PATIENCE).code(), Some(1));
+    assert!(
+        second.output().contains("another server answers"),
+        "{}",
+        second.output()
+    );
+    let shown = setup.command("mode").output().unwrap();
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("no_store"));
+    fs::write(log, whole).unwrap();
+    opened(&mut server.client());
+    wait_for_copies(&server, &copies);
+    assert!(setup.command("inspect").output().unwrap().status.success());
+    server.stop();
+}

@@ -371,3 +371,57 @@ fn a_copy_that_is_behind_takes_nothing_back() {
     );
     server.stop();
 }
+
+#[test]
+fn what_others_wrote_into_the_copies_harms_no_other_counter() {
+    let Some(mut copies) = Copies::new("what_others_wrote_into_the_copies_harms_no_other_counter")
+    else {
+        return;
+    };
+    let home = tempfile::tempdir().unwrap();
+    let setup = setup(home.path(), &copies);
+    let server = setup.start();
+    count_a_little(&server, &copies);
+    server.kill9();
+    damage(&setup);
+    copies.redis.ask::<()>(
+        redis::cmd("SET")
+            .arg("counter:users")
+            .arg(&[0xff_u8, 0xfe][..]),
+    );
+    copies
+        .redis
+        .ask::<()>(redis::cmd("SET").arg("counter:sum.daily:meta").arg("x"));
+    copies.database.sql(
+        "UPDATE counters SET updated_at = 'infinity' WHERE name = 'users';
+         UPDATE counterd_counters SET period = 'infinity' WHERE counter_name = 'sum.daily';
+         INSERT INTO counter_history (counter_name, date, final_value, metadata) VALUES
+           ('gauge', '2026-11-20', 5, '7'), ('gauge', '2026-11-21', 6, '[1]')",
+    );
+    let server = setup.start();
+    let mut client = server.client();
+    for source in ["redis", "postgres"] {
+        let many = client
+            .get("/api/v1/counters?names=users,sum.daily,gauge")
+            .ok();
+        claim_stale(&many["counters"][0], 7, source);
+        assert_eq!(
+            many["unknown_here"],
+            json!(["users", "sum.daily"]),
+            "{source}"
+        );
+        copies.redis.kill();
+        eventually("PostgreSQL stands in", PATIENCE, || {
+            let one = client.get("/api/v1/counter/gauge").ok();
+            (one["source"] == "postgres").then_some(())
+        });
+    }
+    let history = client
+        .get("/api/v1/counter/gauge/history?from=2026-11-01&to=2026-11-30")
+        .ok();
+    assert_eq!(
+        history["days"][1],
+        json!({"date": "2026-11-20", "closed": true, "final_value": 5})
+    );
+    server.stop();
+}

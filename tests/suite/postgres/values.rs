@@ -213,13 +213,18 @@ fn a_refused_value_does_not_hold_up_the_others() {
     for number in 0..100 {
         house.up(&format!("c{number}"), number + 1);
     }
+    let as_of = || database.sql("SELECT values_as_of FROM counterd_database");
+    let before = as_of();
+    house.next_day();
     exporter.catch_up().unwrap();
     let mut expected = values(&house);
     expected.remove("c77");
     assert_eq!(rows(&database), expected);
+    assert_eq!(as_of(), before, "not everything is there as of later");
     // Once the cause is mended it is there, though the counter rests.
     database.sql("ALTER TABLE counters DROP CONSTRAINT counters_name_check");
     exporter.catch_up().unwrap();
     assert_eq!(rows(&database), values(&house));
+    assert!(as_of() > before);
     house.stop();
 }

@@ -1,0 +1,131 @@
+//! What works beside the writer: the archivist, the copies, the control socket.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use parking_lot::Mutex;
+
+use super::{archivist_options, days_to_postgres, mirror_options, postgres_options, probe};
+use crate::access_log::AccessLog;
+use crate::background::Background;
+use crate::config::Config;
+use crate::control::{ControlSocket, Desk};
+use crate::export::postgres::Exporter;
+use crate::http::Shared;
+use crate::lifecycle::{Archivist, ArchivistThread};
+use crate::metrics::Metrics;
+use crate::mirror::Mirror;
+use crate::storage::DataDirLock;
+use crate::writer::Running;
+
+/// What works beside the writer, once there is a store.
+pub(super) struct Beside {
+    archivist: Archivist,
+    exporter: Option<Exporter>,
+    mirror: Option<Mirror>,
+    desk: Desk,
+    data_dir: PathBuf,
+}
+
+/// The same, at work.
+pub(super) struct Service {
+    control: ControlSocket,
+    copies: Vec<Background>,
+    archivist: ArchivistThread,
+}
+
+impl Beside {
+    /// And what requests are answered from.
+    pub(super) fn new(
+        config: &Config,
+        running: &Running,
+        metrics: &Arc<Metrics>,
+        access_log: AccessLog,
+    ) -> anyhow::Result<(Self, Shared)> {
+        let mut shared = Shared::new(running, Arc::clone(metrics), access_log);
+        let mut beside = Self {
+            archivist: Archivist::new(running, archivist_options(config, metrics)),
+            exporter: None,
+            mirror: None,
+            desk: Desk::new(running).with_postgres(days_to_postgres(config, running, metrics)),
+            data_dir: config.storage.data_dir.clone(),
+        };
+        if let Some(options) = postgres_options(config) {
+            let exporter = Exporter::new(running, metrics, options);
+            let exporter = exporter.context("the exporter's runtime")?;
+            let status = exporter.status();
+            probe::attach_export(metrics, running, &status);
+            shared = shared.with_export(status);
+            beside.exporter = Some(exporter);
+        }
+        if let Some(options) = mirror_options(config) {
+            let mirror = Mirror::new(running, metrics, options);
+            let mirror = mirror.context("the mirror's runtime")?;
+            let status = mirror.status();
+            probe::attach_mirror(metrics, running, &status);
+            shared = shared.with_mirror(status);
+            beside.mirror = Some(mirror);
+        }
+        Ok((beside, shared))
+    }
+
+    pub(super) fn start(self) -> anyhow::Result<Service> {
+        let archivist = self.archivist.start().context("the archivist's thread")?;
+        let control = ControlSocket::listen(&self.data_dir, self.desk)
+            .context("the control socket in storage.data_dir")?;
+        let mut copies = Vec::new();
+        if let Some(exporter) = self.exporter {
+            copies.push(exporter.start().context("the exporter's thread")?);
+        }
+        if let Some(mirror) = self.mirror {
+            copies.push(mirror.start().context("the mirror's thread")?);
+        }
+        Ok(Service {
+            control,
+            copies,
+            archivist,
+        })
+    }
+}
+
+/// The control socket of a server without a store, for `counterd mode`.
+pub(super) struct ControlWithoutStore {
+    /// None while it cannot listen.
+    pub(super) socket: Arc<Mutex<Option<ControlSocket>>>,
+    desk: Desk,
+    data_dir: PathBuf,
+}
+
+impl ControlWithoutStore {
+    pub(super) fn new(beside: &Beside) -> Self {
+        Self {
+            socket: Arc::default(),
+            desk: beside.desk.clone(),
+            data_dir: beside.data_dir.clone(),
+        }
+    }
+
+    /// Listens, unless it does: where the data directory is there, and nobody else has it.
+    pub(super) fn listen(&self) {
+        let mut socket = self.socket.lock();
+        if socket.is_some() {
+            return;
+        }
+        let Ok(_lock) = DataDirLock::take_existing(&self.data_dir) else {
+            return;
+        };
+        match ControlSocket::listen(&self.data_dir, self.desk.clone()) {
+            Ok(listening) => *socket = Some(listening),
+            Err(error) => tracing::debug!(%error, "no control socket for now"),
+        }
+    }
+}
+
+impl Service {
+    pub(super) fn end(self) {
+        self.control.end();
+        self.copies.into_iter().for_each(Background::end);
+        self.archivist.end();
+    }
+}
