@@ -20,6 +20,8 @@ pub struct CopiedValue {
     pub epoch: u64,
     /// When the value came to be.
     pub last_updated: Millis,
+    /// From this instant on the counter is gone; none where it does not expire, or the copy does not say.
+    pub expires_at: Option<Millis>,
     /// The counter had this value then; it may have changed since.
     pub as_of: Millis,
 }

@@ -33,7 +33,8 @@ pub(super) async fn one(
 ) -> Result<Response<ReplyBody>, Problem> {
     let found = fallback.values(std::slice::from_ref(&name)).await;
     let found = found.map_err(|NoCopy| no_copy(call))?;
-    let Some(value) = found.into_iter().next().flatten() else {
+    let found = found.into_iter().next().flatten();
+    let Some(value) = found.filter(|value| !is_over(call, value)) else {
         if bug("unknown_as_zero") {
             let zero = Members::default()
                 .with("name", name.as_str())
@@ -57,7 +58,10 @@ pub(super) async fn many(
     names: &[CounterName],
 ) -> Result<Response<ReplyBody>, Problem> {
     let found = fallback.values(names).await;
-    let found = found.map_err(|NoCopy| no_copy(call))?;
+    let mut found = found.map_err(|NoCopy| no_copy(call))?;
+    for found in &mut found {
+        found.take_if(|value| is_over(call, value));
+    }
     if found.iter().all(Option::is_none) {
         return Err(unknown_here(call));
     }
@@ -92,7 +96,8 @@ pub(super) async fn list(
         // No name begins so.
         PageFound::default()
     };
-    let PageFound { values, next } = page;
+    let PageFound { mut values, next } = page;
+    values.retain(|value| !is_over(call, value));
     let as_of = values.iter().map(|value| value.copied.as_of).min();
     let mut reply = Answer::new(&call.request_id, 128 + values.len() * 384);
     push_counters(call, reply.body(), &values);
@@ -148,6 +153,12 @@ pub(super) fn not_here(call: &Call) -> Problem {
 fn unknown_here(call: &Call) -> Problem {
     let detail = "the store cannot be opened, and the copy that values are served from lacks this; whether the counter exists is not known now; retry later";
     unavailable(call, Code::UnknownHere, detail)
+}
+
+/// Whether the counter's time is over, whatever the copy was last told: then its value is none.
+fn is_over(call: &Call, value: &StaleValue) -> bool {
+    let end = value.copied.expires_at;
+    end.is_some_and(|end| end <= call.worker.shared.day.look().wall_ms)
 }
 
 fn is_of_names(byte: u8) -> bool {

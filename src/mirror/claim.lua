@@ -5,6 +5,15 @@ local theirs = redis.pcall('HGET', KEYS[1], 'epoch')
 if type(theirs) == 'table' then redis.call('DEL', KEYS[1]) theirs = false end
 if theirs and tonumber(theirs) > tonumber(ARGV[2]) then return theirs end
 local kind = redis.call('TYPE', KEYS[2]).ok
-if kind ~= 'zset' and kind ~= 'none' then redis.call('DEL', KEYS[2]) end
-redis.call('HSET', KEYS[1], 'id', ARGV[1], 'epoch', ARGV[2], 'sequence', '0', 'complete', '0')
+if kind == 'set' then
+  -- An earlier version's. What is in it and no longer known is looked for once all is written.
+  local names = redis.call('SMEMBERS', KEYS[2])
+  redis.call('DEL', KEYS[2])
+  for at = 1, #names do redis.call('ZADD', KEYS[2], 0, names[at]) end
+elseif kind ~= 'zset' and kind ~= 'none' then
+  redis.call('DEL', KEYS[2])
+end
+-- As of when there is everything is said anew: what stands there was said by another sequence.
+redis.call('HSET', KEYS[1], 'id', ARGV[1], 'epoch', ARGV[2], 'sequence', '0', 'complete', '0', 'as_of', '',
+  'names', tostring(redis.call('ZCARD', KEYS[2])))
 return ''

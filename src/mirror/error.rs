@@ -35,6 +35,14 @@ pub enum MirrorError {
         "another counterd mirrors to the same keys; give each a redis.prefix or a database of its own"
     )]
     Rival,
+    /// Redis forgot a script.
+    #[error("Redis does not know a script any more that was loaded")]
+    NoScript,
+    /// The list of the counters in Redis was deleted, or is another one.
+    #[error(
+        "the list of counters in Redis (counterd:names) is not the one that was written; the mirror writes it anew"
+    )]
+    Names,
     /// There is no runtime to be had.
     #[error("cannot work: {0}")]
     Runtime(#[from] std::io::Error),
@@ -49,6 +57,8 @@ impl MirrorError {
             | Self::Refused(_)
             | Self::LaterEpoch { .. }
             | Self::Rival
+            | Self::NoScript
+            | Self::Names
             | Self::Runtime(_) => false,
         }
     }

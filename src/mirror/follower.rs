@@ -14,12 +14,11 @@ use super::status::MirrorStatus;
 use super::users::{USERS_IN_A_CALL, Users};
 use super::{MirrorError, MirrorOptions};
 use crate::background::{Background, Worker, runtime};
-use crate::calendar::Day;
 use crate::counter::{CounterName, Millis, Revision, rfc3339};
 use crate::current_day::CurrentDay;
 use crate::metrics::Metrics;
 use crate::storage::Reader;
-use crate::writer::{Running, Table};
+use crate::writer::{Reading, Round, Running, Table, Through};
 
 /// The first and the longest wait after a failure; each is twice the one before.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
@@ -60,8 +59,8 @@ pub struct Mirror {
     link: Option<Link>,
     /// Our sequence of calls; none until the marker is taken over.
     sequence: Option<Sequence>,
-    /// Everything up to this revision is there, as of this day.
-    there: Option<(Revision, Day)>,
+    /// What is there.
+    there: Option<Through>,
     /// Rounds in a row in which another mirror's id was in the marker.
     rivalry: u32,
     /// When the marker last said as of when it is.
@@ -241,19 +240,20 @@ impl Mirror {
     async fn write_changes(&mut self, link: &mut Link) -> Result<Result<(), Loss>, MirrorError> {
         let begun = Instant::now();
         // Before anything is read: what changes meanwhile is found the next time.
-        // The time before the revision: everything up to then is in what follows.
-        let look = self.day.look();
-        let revision = self.table.revision();
-        let there = self.there;
-        let names = if there == Some((revision, look.day)) {
-            Vec::new()
-        } else {
-            let (table, day) = (&self.table, look.day);
-            table.names_where(|reading| reading.is_news(there, day))
+        let there = self.there.as_ref();
+        let round = Round::begin(&self.table, &self.day, there);
+        let fills = there.is_none();
+        let (names, through) = match there {
+            Some(there) if there.has(&round) => (Vec::new(), None),
+            Some(_) | None => {
+                let (names, through) = self.table.news(there, &round);
+                (names, Some(through))
+            }
         };
+        let revision = round.revision;
         let mut calls = Vec::new();
         for names in names.chunks(COUNTERS_IN_A_CALL) {
-            let entries = self.entries(names, revision);
+            let entries = self.entries(names, &round);
             if let Some(call) = self.call(link, None, &entries) {
                 calls.push(call);
             }
@@ -266,22 +266,18 @@ impl Mirror {
         if let Err(loss) = self.send(link, &mut calls, Of::Values).await? {
             return Ok(Err(loss));
         }
-        if there.is_none()
-            && let Err(loss) = self.sweep(link, revision).await?
-        {
+        if fills && let Err(loss) = self.sweep(link, revision).await? {
             return Ok(Err(loss));
         }
         // In every round, so that a loss is seen also when nothing changes.
         let complete = Complete {
             revision,
-            as_of: rfc3339(look.wall_ms),
+            as_of: round.as_of.map(rfc3339),
         };
         let stale = self
             .said
             .is_none_or(|said| said.elapsed() >= AS_OF_AT_LEAST);
-        let news = !names.is_empty() || there != Some((revision, look.day));
-        // A clock that jumped tells no time.
-        let says = (news || stale) && !look.clock_fault;
+        let says = through.is_some() || stale;
         calls.extend(self.call(link, says.then_some(&complete), &[]));
         if let Err(loss) = self.send(link, &mut calls, Of::Values).await? {
             return Ok(Err(loss));
@@ -289,7 +285,9 @@ impl Mirror {
         if says {
             self.said = Some(begun);
         }
-        self.there = Some((revision, look.day));
+        if through.is_some() {
+            self.there = through;
+        }
         self.status.is_there(revision, begun);
         if self.options.users {
             return self.add_users(link).await;
@@ -317,17 +315,14 @@ impl Mirror {
         Ok(Ok(()))
     }
 
-    fn entries(&self, names: &[CounterName], revision: Revision) -> Vec<Entry> {
+    fn entries(&self, names: &[CounterName], round: &Round) -> Vec<Entry> {
         let readings = self.table.read_many(names);
         let today = self.day.look().day;
-        names
-            .iter()
-            .zip(readings)
-            .filter_map(|(name, reading)| match reading {
-                Some(reading) => Entry::of(&reading, today, self.day.calendar()),
-                None => Some(Entry::gone(name.to_string(), revision)),
-            })
-            .collect()
+        let entry = |(name, reading): (&CounterName, Option<Reading>)| match reading {
+            Some(reading) => Entry::of(&reading, today, round.now, self.day.calendar()),
+            None => Entry::gone(name.to_string(), round.revision),
+        };
+        names.iter().zip(readings).map(entry).collect()
     }
 
     /// Deletes the counters that are in Redis and that nobody knows any more.

@@ -92,6 +92,7 @@ impl Wire {
         match error.kind() {
             // It has begun, and reads what it saved.
             ErrorKind::Server(ServerErrorKind::BusyLoading) => MirrorError::Lost(text),
+            ErrorKind::Server(ServerErrorKind::NoScript) => MirrorError::NoScript,
             ErrorKind::Server(_) | ErrorKind::Extension => MirrorError::Refused(text),
             _ => MirrorError::Lost(text),
         }

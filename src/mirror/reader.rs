@@ -13,7 +13,14 @@ const COUNTERS_IN_A_CALL: usize = 250;
 pub struct MirrorReader {
     options: MirrorOptions,
     keys: Keys,
-    link: Option<(Wire, String)>,
+    link: Option<ReadLink>,
+}
+
+/// A connection on which the scripts that read are loaded.
+struct ReadLink {
+    wire: Wire,
+    values: String,
+    names: String,
 }
 
 /// What the mirror had of the counters asked for.
@@ -46,30 +53,61 @@ impl MirrorReader {
     /// Reads counters, each as it was at one moment.
     ///
     /// # Errors
-    /// When Redis cannot be asked.
+    /// When Redis cannot be asked in time, connecting too.
     pub async fn values(&mut self, names: &[CounterName]) -> Result<Mirrored, MirrorError> {
         let limit = self.options.timeout;
-        let asked = tokio::time::timeout(limit, self.ask(names));
+        let asked = tokio::time::timeout(limit, self.ask_values(names));
         asked.await.unwrap_or(Err(MirrorError::Late(limit)))
     }
 
-    async fn ask(&mut self, names: &[CounterName]) -> Result<Mirrored, MirrorError> {
-        // Out of its place while it works: what is cut off leaves no connection in an unknown state.
-        let (mut wire, sha) = match self.link.take() {
-            Some(link) => link,
-            None => {
-                let mut wire = Wire::open(&self.options).await?;
-                let sha = wire.load(script::READ).await?;
-                (wire, sha)
-            }
-        };
+    /// Whether a mirror has ever written here.
+    ///
+    /// # Errors
+    /// When Redis cannot be asked in time, connecting too.
+    pub async fn is_written(&mut self) -> Result<bool, MirrorError> {
+        let limit = self.options.timeout;
+        let asked = tokio::time::timeout(limit, async {
+            let mut wire = Wire::open(&self.options).await?;
+            let mut command = redis::cmd("EXISTS");
+            wire.ask::<u64>(command.arg(self.keys.marker())).await
+        });
+        let there = asked.await.unwrap_or(Err(MirrorError::Late(limit)))?;
+        Ok(there > 0)
+    }
+
+    /// The names after `cursor` that begin with `prefix`, in order, at most `limit`.
+    ///
+    /// # Errors
+    /// When Redis cannot be asked in time, connecting too, or does not have the names that were written.
+    pub async fn names(
+        &mut self,
+        prefix: &str,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<CounterName>, MirrorError> {
+        let patience = self.options.timeout;
+        let asked = tokio::time::timeout(patience, self.ask_names(prefix, cursor, limit));
+        asked.await.unwrap_or(Err(MirrorError::Late(patience)))
+    }
+
+    /// The connection, out of its place while it works: what is cut off leaves none in an unknown state.
+    async fn take_link(&mut self) -> Result<ReadLink, MirrorError> {
+        match self.link.take() {
+            Some(link) => Ok(link),
+            None => ReadLink::open(&self.options).await,
+        }
+    }
+
+    async fn ask_values(&mut self, names: &[CounterName]) -> Result<Mirrored, MirrorError> {
+        let mut link = self.take_link().await?;
         let mut mirrored = Mirrored::default();
         // Asked for none, the marker is read all the same.
         let none: [&[CounterName]; 1] = [&[]];
         let parts = names.chunks(COUNTERS_IN_A_CALL);
         let parts = parts.chain(none.into_iter().take(usize::from(names.is_empty())));
         for (number, part) in parts.enumerate() {
-            let answer: Vec<Fields> = wire.ask(&script::read(&sha, &self.keys, part)).await?;
+            let call = script::read(&link.values, &self.keys, part);
+            let answer: Vec<Fields> = link.ask(script::READ, &call).await?;
             let mut answer = answer.into_iter();
             let complete = answer.next().as_ref().and_then(complete_as_of);
             mirrored.complete_as_of = if number == 0 {
@@ -82,54 +120,60 @@ impl MirrorReader {
                 .values
                 .extend(values.map(|(name, fields)| copied(name, &fields, complete)));
         }
-        self.link = Some((wire, sha));
+        self.link = Some(link);
         Ok(mirrored)
     }
 
-    /// Whether a mirror has ever written here.
-    ///
-    /// # Errors
-    /// When Redis cannot be asked.
-    pub async fn is_written(&mut self) -> Result<bool, MirrorError> {
-        let mut wire = Wire::open(&self.options).await?;
-        let mut command = redis::cmd("EXISTS");
-        let there: u64 = wire.ask(command.arg(self.keys.marker())).await?;
-        Ok(there > 0)
-    }
-
-    /// The names after `cursor` that begin with `prefix`, in order, at most `limit`.
-    ///
-    /// # Errors
-    /// When Redis cannot be asked.
-    pub async fn names(
+    async fn ask_names(
         &mut self,
         prefix: &str,
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<Vec<CounterName>, MirrorError> {
-        self.values(&[]).await?;
-        let Some((mut wire, sha)) = self.link.take() else {
-            return Ok(Vec::new());
-        };
+        let mut link = self.take_link().await?;
         let from = match cursor {
             Some(cursor) if cursor >= prefix => format!("({cursor}"),
             Some(_) | None => format!("[{prefix}"),
         };
-        let mut command = redis::cmd("ZRANGEBYLEX");
         // Names are ASCII: everything that begins so comes before this byte.
-        command
-            .arg(self.keys.names())
-            .arg(from)
-            .arg(format!("({prefix}\u{7f}"))
-            .arg("LIMIT")
-            .arg(0)
-            .arg(limit);
-        let names: Vec<String> = wire.ask(&command).await?;
-        self.link = Some((wire, sha));
+        let to = format!("({prefix}\u{7f}");
+        let call = script::names(&link.names, &self.keys, &from, &to, limit);
+        let names: Vec<Vec<u8>> = link.ask(script::NAMES, &call).await?;
+        self.link = Some(link);
+        // The first is `ok`.
+        let Some((_, names)) = names.split_first() else {
+            return Err(MirrorError::Names);
+        };
+        let names = names.iter().filter_map(|name| text(name));
         Ok(names
-            .iter()
             .filter_map(|name| CounterName::parse(name).ok())
             .collect())
+    }
+}
+
+impl ReadLink {
+    async fn open(options: &MirrorOptions) -> Result<Self, MirrorError> {
+        let mut wire = Wire::open(options).await?;
+        Ok(Self {
+            values: wire.load(script::READ).await?,
+            names: wire.load(script::NAMES).await?,
+            wire,
+        })
+    }
+
+    /// Calls a script, once more where Redis has forgotten it.
+    async fn ask<T: redis::FromRedisValue>(
+        &mut self,
+        script: &str,
+        call: &redis::Cmd,
+    ) -> Result<T, MirrorError> {
+        match self.wire.ask(call).await {
+            Err(MirrorError::NoScript) => {
+                self.wire.load(script).await?;
+                self.wire.ask(call).await
+            }
+            answer => answer,
+        }
     }
 }
 
@@ -149,6 +193,7 @@ fn copied(name: &CounterName, fields: &Fields, complete: Option<Millis>) -> Opti
         Some(period),
         Some(epoch),
         Some(revision),
+        expires_at,
     ] = fields.as_slice()
     else {
         return None;
@@ -158,6 +203,11 @@ fn copied(name: &CounterName, fields: &Fields, complete: Option<Millis>) -> Opti
         "" => None,
         text => Some(text.parse::<Day>().ok()?),
     };
+    // An earlier version did not write it.
+    let expires_at = match text(expires_at.as_deref().unwrap_or_default())? {
+        "" => None,
+        text => Some(parse_rfc3339(text)?),
+    };
     Some(CopiedValue {
         name: name.clone(),
         value: text(value)?.parse().ok()?,
@@ -166,6 +216,7 @@ fn copied(name: &CounterName, fields: &Fields, complete: Option<Millis>) -> Opti
         revision: text(revision)?.parse().ok()?,
         epoch: text(epoch)?.parse().ok()?,
         last_updated,
+        expires_at,
         as_of: complete.unwrap_or(last_updated).max(last_updated),
     })
 }
@@ -178,7 +229,7 @@ fn text(bytes: &[u8]) -> Option<&str> {
 mod tests {
     use super::*;
 
-    fn fields(texts: [&str; 6]) -> Fields {
+    fn fields(texts: [&str; 7]) -> Fields {
         texts
             .iter()
             .map(|text| Some(text.as_bytes().to_vec()))
@@ -189,11 +240,15 @@ mod tests {
     fn what_redis_says_is_a_value_or_nothing() {
         let name = CounterName::parse("c").unwrap();
         let at = "2026-11-24T10:30:00.000Z";
-        let good = ["7", at, "sum", "2026-11-24", "1", "9"];
+        let good = ["7", at, "sum", "2026-11-24", "1", "9", ""];
         let value = copied(&name, &fields(good), None).unwrap();
         assert_eq!((value.value, value.revision, value.epoch), (7, 9, 1));
         assert_eq!(value.kind, Some(Kind::Sum));
-        assert_eq!(value.as_of, value.last_updated);
+        assert_eq!((value.as_of, value.expires_at), (value.last_updated, None));
+        let mut ends = good;
+        ends[6] = at;
+        let value = copied(&name, &fields(ends), None).unwrap();
+        assert_eq!(value.expires_at, Some(value.last_updated));
         let later = value.last_updated + 5;
         assert_eq!(
             copied(&name, &fields(good), Some(later)).unwrap().as_of,
@@ -210,6 +265,7 @@ mod tests {
             (3, "2026-13-01"),
             (4, "-1"),
             (5, "x"),
+            (6, "soon"),
         ] {
             let mut bad = good;
             bad[place] = text;

@@ -9,7 +9,7 @@ use crate::calendar::Day;
 use crate::counter::{CounterName, Millis};
 use crate::seeded::bug;
 
-use super::entry::Entry;
+use super::entry::{Entry, Said};
 use super::users::Page;
 
 /// Takes the marker over for a new sequence.
@@ -23,6 +23,9 @@ pub(super) const USERS: &str = include_str!("users.lua");
 
 /// Reads counters.
 pub(super) const READ: &str = include_str!("read.lua");
+
+/// Reads names.
+pub(super) const NAMES: &str = include_str!("names.lua");
 
 /// The script that writes.
 pub(super) fn write() -> String {
@@ -87,7 +90,8 @@ pub(super) struct Place {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Complete {
     pub(super) revision: u64,
-    pub(super) as_of: String,
+    /// As of when; none while that is not to be told, and what was told stays.
+    pub(super) as_of: Option<String>,
 }
 
 /// One call of the script that writes.
@@ -109,7 +113,9 @@ pub(super) fn call(
     command.arg(&place.id).arg(place.before).arg(place.number);
     command.arg(place.epoch);
     match complete {
-        Some(Complete { revision, as_of }) => command.arg(*revision).arg(as_of),
+        Some(Complete { revision, as_of }) => {
+            command.arg(*revision).arg(as_of.as_deref().unwrap_or(""))
+        }
         None => command.arg("").arg(""),
     };
     for entry in entries {
@@ -120,17 +126,20 @@ pub(super) fn call(
             period,
             last_updated,
             kind,
+            expires_at,
         } = entry;
         command.arg(name.as_str());
         match value {
-            Some(value) => command.arg(*value),
-            None => command.arg(""),
+            Said::Value(value) => command.arg(*value),
+            Said::Gone => command.arg(""),
+            Said::Unknown => command.arg("?"),
         };
         command
             .arg(*revision)
             .arg(period)
             .arg(last_updated)
-            .arg(*kind);
+            .arg(*kind)
+            .arg(expires_at);
     }
     command
 }
@@ -143,6 +152,15 @@ pub(super) fn read(sha: &str, keys: &Keys, names: &[CounterName]) -> redis::Cmd 
         let name = name.as_str();
         command.arg(keys.value(name)).arg(keys.meta(name));
     }
+    command
+}
+
+/// One call of the script that reads names: those between two bounds.
+pub(super) fn names(sha: &str, keys: &Keys, from: &str, to: &str, limit: usize) -> redis::Cmd {
+    let mut command = redis::cmd("EVALSHA");
+    command.arg(sha).arg(2);
+    command.arg(keys.marker()).arg(keys.names());
+    command.arg(from).arg(to).arg(limit);
     command
 }
 

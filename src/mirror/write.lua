@@ -2,56 +2,66 @@
 --
 -- Keys: the marker, the names, then for each counter its value and its meta. Arguments: id, the
 -- sequence number before and after this call, epoch, and, when a round ends with it, the revision up to
--- which everything is there and as of when; then for each counter name, value (empty: it is gone),
--- revision, period, last_updated, type. Answer: `ok` with how many were written and the highest later
--- epoch that was met, or `lost` with the id that is in the marker.
-local marker = redis.pcall('HMGET', KEYS[1], 'id', 'sequence', 'complete')
+-- which everything is there and as of when (empty: that stays); then for each counter name, value (empty:
+-- it is gone; `?`: it is not known), revision, period, last_updated, type, expires_at. Answer: `ok` with
+-- how many were written and the highest later epoch that was met, or `lost` with the id that is in the
+-- marker, empty where the names are not those that were written.
+local marker = redis.pcall('HMGET', KEYS[1], 'id', 'sequence', 'complete', 'names')
 if marker.err or marker[1] ~= ARGV[1] or marker[2] ~= ARGV[2] then
   return {'lost', not marker.err and marker[1] or '', '0'}
 end
+local names = tonumber(marker[4] or '')
+if redis.pcall('ZCARD', KEYS[2]) ~= names then return {'lost', '', '0'} end
 local epoch = tonumber(ARGV[4])
-local written, later = 0, 0
+local written, later, now = 0, 0, names
 for at = 1, (#KEYS - 2) / 2 do
   local value_key, meta_key = KEYS[1 + 2 * at], KEYS[2 + 2 * at]
-  local first = 7 + 6 * (at - 1)
+  local first = 7 + 7 * (at - 1)
   local name, value, revision, period = ARGV[first], ARGV[first + 1], ARGV[first + 2], ARGV[first + 3]
-  local there = redis.pcall('HMGET', meta_key, 'epoch', 'revision', 'period', 'created_at', 'type')
+  local there = redis.pcall('HMGET', meta_key, 'epoch', 'revision', 'period', 'created_at', 'type',
+    'expires_at', 'unknown')
   if there.err then redis.call('DEL', meta_key) there = {} end
   local its_epoch, its_revision = tonumber(there[1] or '') or -1, tonumber(there[2] or '') or -1
   local ours_is_late
   if its_epoch ~= epoch then
     ours_is_late = its_epoch > epoch
     if ours_is_late and its_epoch > later then later = its_epoch end
+  elseif value == '?' then
+    ours_is_late = false
   elseif its_revision ~= tonumber(revision) then
     ours_is_late = its_revision > tonumber(revision)
   else
     ours_is_late = value ~= '' and (there[3] or '') > period
   end
-  if not ours_is_late then
+  if ours_is_late then
+    -- It stays.
+  elseif value == '?' then
+    -- What it was stays too, for people; no reader takes it for what it is.
+    if there[1] then redis.call('HSET', meta_key, 'unknown', '1') written = written + 1 end
+  elseif value == '' then
     written = written + 1
-    if value == '' then
-      redis.call('DEL', value_key, meta_key)
-      if there[3] and there[3] ~= '' then redis.call('DEL', value_key .. ':users:' .. there[3]) end
-      redis.call('ZREM', KEYS[2], name)
+    redis.call('DEL', value_key, meta_key)
+    if there[3] and there[3] ~= '' then redis.call('DEL', value_key .. ':users:' .. there[3]) end
+    now = now - redis.call('ZREM', KEYS[2], name)
+  else
+    written = written + 1
+    redis.call('SET', value_key, value)
+    if marker[3] == '1' and there[4] and its_epoch == epoch and there[3] == period
+      and there[5] == ARGV[first + 5] and there[6] == ARGV[first + 6] and there[7] == '' then
+      -- What most calls change.
+      redis.call('HSET', meta_key, 'last_updated', ARGV[first + 4], 'revision', revision)
     else
-      redis.call('SET', value_key, value)
-      if marker[3] == '1' and there[4] and its_epoch == epoch and there[3] == period
-        and there[5] == ARGV[first + 5] then
-        -- What most calls change.
-        redis.call('HSET', meta_key, 'last_updated', ARGV[first + 4], 'revision', revision)
-      else
-        redis.call('HSET', meta_key, 'last_updated', ARGV[first + 4],
-          'created_at', there[4] or ARGV[first + 4], 'type', ARGV[first + 5],
-          'period', period, 'epoch', ARGV[4], 'revision', revision)
-        redis.call('ZADD', KEYS[2], 0, name)
-      end
+      redis.call('HSET', meta_key, 'last_updated', ARGV[first + 4],
+        'created_at', there[4] or ARGV[first + 4], 'type', ARGV[first + 5], 'period', period,
+        'expires_at', ARGV[first + 6], 'unknown', '', 'epoch', ARGV[4], 'revision', revision)
+      now = now + redis.call('ZADD', KEYS[2], 0, name)
     end
   end
 end
+if now ~= names then redis.call('HSET', KEYS[1], 'names', string.format('%.0f', now)) end
 if ARGV[2] ~= ARGV[3] then
   redis.call('HSET', KEYS[1], 'sequence', ARGV[3])
-  if ARGV[5] ~= '' then
-    redis.call('HSET', KEYS[1], 'revision', ARGV[5], 'as_of', ARGV[6], 'complete', '1')
-  end
+  if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], 'revision', ARGV[5], 'complete', '1') end
+  if ARGV[6] ~= '' then redis.call('HSET', KEYS[1], 'as_of', ARGV[6]) end
 end
 return {'ok', tostring(written), string.format('%.0f', later)}

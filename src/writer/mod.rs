@@ -7,6 +7,7 @@
 mod administer;
 mod away;
 mod chore;
+mod copied;
 mod filter;
 mod fold;
 mod group;
@@ -26,6 +27,7 @@ mod upkeep;
 
 pub use away::away_ms;
 pub use chore::Chore;
+pub use copied::{Round, Through};
 pub use mode::{Cause, Mode, ModeState};
 pub use options::{StartError, WriterOptions};
 pub use queue::{Intake, Ticket};

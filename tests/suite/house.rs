@@ -12,6 +12,7 @@ use counterd::export::Selection;
 use counterd::export::postgres::{Days, DaysWritten, Exporter, PostgresError, PostgresOptions};
 use counterd::lifecycle::{Archivist, ArchivistOptions, Retention};
 use counterd::metrics::Metrics;
+use counterd::storage::{Batch, DataDirLock, Family, Reader, Store, keys};
 use counterd::writer::{Chore, Command, Request, Running, WriterOptions};
 
 use crate::midnight::storage;
@@ -144,6 +145,25 @@ impl House {
         self.ask(Command::Delete { counter });
     }
 
+    /// Defines a gauge that ends at an instant.
+    pub fn define_until(&self, counter: &str, end: i64) {
+        self.ask(Command::Define {
+            counter: name(counter),
+            definition: Box::new(Definition {
+                expires_at: Some(end),
+                ..Definition::default()
+            }),
+        });
+    }
+
+    pub fn repair(&self, counter: &str, value: i64) {
+        self.ask(Command::Repair {
+            counter: name(counter),
+            value,
+            reason: None,
+        });
+    }
+
     /// Time passes, and the writer looks at it.
     pub fn pass(&self, ms: i64) {
         self.clock.advance(ms);
@@ -171,6 +191,21 @@ impl House {
     pub fn stop(self) {
         self.running.stop();
     }
+}
+
+/// Puts bytes that are no record where the value of a counter is, in a store that nobody has open.
+pub fn damage(dir: &Path, counter: &str) {
+    let lock = DataDirLock::take(dir).unwrap();
+    let mut store =
+        Store::open(&lock, &storage(dir), &Arc::default(), &Reader::default(), 1).unwrap();
+    let mut batch = Batch::new();
+    batch.put(
+        Family::Counters,
+        &keys::counter(&name(counter)),
+        b"no value",
+    );
+    store.commit(&batch).unwrap();
+    store.close().unwrap();
 }
 
 fn step(counter: &str, direction: Direction, amount: i64, user: Option<&str>) -> Operation {

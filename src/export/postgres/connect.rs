@@ -197,6 +197,11 @@ fn migrator() -> Migrator {
             "fallback",
             include_str!("../../../migrations/0003_fallback.sql"),
         ),
+        (
+            4,
+            "known",
+            include_str!("../../../migrations/0004_known.sql"),
+        ),
     ];
     let migrations = files.map(|(version, name, sql)| {
         let kind = MigrationType::Simple;

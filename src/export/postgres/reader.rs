@@ -3,26 +3,42 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use chrono::{NaiveDate, NaiveDateTime};
-
 use super::connect::Link;
-use super::standing::day;
 use super::values::date;
 use super::{PostgresError, PostgresOptions};
 use crate::calendar::Day;
 use crate::counter::{CopiedValue, CounterName, Kind, Millis};
 
-/// Rows of `counters` that are not known to be gone, each with its state; once everything of the latest
-/// history is there, none of an earlier one. The columns that a later schema added are read so that an
-/// earlier one does too, and times that no calendar of ours has are none.
-const VALUES: &str = "
+/// Rows of `counters` that are known to be so and not gone, each with its state; once everything of the
+/// latest history is there, none of an earlier one. The columns that a later schema added are read so that
+/// an earlier one does too. Times are milliseconds since 1970, days are counted from then: what no
+/// calendar of ours has is too large a number, and none where it is infinite, but for days.
+const COLUMNS: &str = "
 SELECT c.name, c.current_value,
-  CASE WHEN c.updated_at BETWEEN '0001-01-02' AND '9999-12-30' THEN c.updated_at END, g.epoch, g.revision,
-  CASE WHEN g.period BETWEEN '0001-01-02' AND '9999-12-30' THEN g.period END, to_jsonb(g) ->> 'kind'
-FROM counters c JOIN counterd_counters g ON g.counter_name = c.name CROSS JOIN counterd_database d
-WHERE NOT COALESCE((to_jsonb(g) ->> 'gone')::boolean, FALSE)
-  AND (g.epoch = d.epoch OR to_jsonb(d) ->> 'values_as_of' IS NULL)
-  AND (g.period IS NULL OR isfinite(g.period)) AND ";
+  CASE WHEN isfinite(c.updated_at) THEN floor(extract(epoch FROM c.updated_at) * 1000)::bigint END,
+  g.epoch, g.revision,
+  CASE WHEN isfinite(g.period) THEN (g.period - DATE '1970-01-01')::bigint
+    WHEN g.period IS NOT NULL THEN 9223372036854775807 END,
+  to_jsonb(g) ->> 'kind',
+  CASE WHEN isfinite((to_jsonb(g) ->> 'expires_at')::timestamp)
+    THEN floor(extract(epoch FROM (to_jsonb(g) ->> 'expires_at')::timestamp) * 1000)::bigint END
+FROM ";
+
+const KNOWN: &str = "
+NOT COALESCE((to_jsonb(g) ->> 'gone')::boolean, FALSE)
+AND NOT COALESCE((to_jsonb(g) ->> 'unreadable')::boolean, FALSE)
+AND (g.epoch = d.epoch OR to_jsonb(d) ->> 'values_as_of' IS NULL)";
+
+/// Those of the names asked for.
+const VALUES: &str = "
+counters c JOIN counterd_counters g ON g.counter_name = c.name CROSS JOIN counterd_database d
+WHERE c.name = ANY($1) AND ";
+
+/// Those of a page: a walk along the index of the one table, which is in the order of bytes.
+const PAGE: &str = "
+counterd_counters g JOIN counters c ON c.name = g.counter_name COLLATE \"default\"
+  CROSS JOIN counterd_database d
+WHERE g.counter_name >= $1 AND g.counter_name > $2 AND g.counter_name < $1 || chr(127) AND ";
 
 /// Most days of one answer.
 const MAX_DAYS: i64 = 4000;
@@ -47,11 +63,12 @@ pub struct CopiedDay {
 type Row = (
     String,
     Option<i64>,
-    Option<NaiveDateTime>,
+    Option<i64>,
     i64,
     i64,
-    Option<NaiveDate>,
+    Option<i64>,
     Option<String>,
+    Option<i64>,
 );
 
 /// What the database had of the counters asked for.
@@ -88,7 +105,7 @@ impl PostgresReader {
         let (as_of, rows) = self
             .ask(async |link| {
                 let as_of = as_of(link).await?;
-                let ask = format!("{VALUES} c.name = ANY($1)");
+                let ask = format!("{COLUMNS}{VALUES}{KNOWN}");
                 let ask = sqlx::query_as::<_, Row>(sqlx::AssertSqlSafe(ask)).bind(&wanted);
                 Ok((as_of, ask.fetch_all(link.parts().0).await?))
             })
@@ -114,10 +131,7 @@ impl PostgresReader {
         let (as_of, rows) = self
             .ask(async |link| {
                 let as_of = as_of(link).await?;
-                let ask = format!(
-                    "{VALUES} starts_with(c.name, $1) AND c.name COLLATE \"C\" > $2
-                     ORDER BY c.name COLLATE \"C\" LIMIT $3"
-                );
+                let ask = format!("{COLUMNS}{PAGE}{KNOWN} ORDER BY g.counter_name LIMIT $3");
                 let ask = sqlx::query_as::<_, Row>(sqlx::AssertSqlSafe(ask));
                 let ask = ask.bind(prefix).bind(cursor.unwrap_or("")).bind(limit);
                 Ok((as_of, ask.fetch_all(link.parts().0).await?))
@@ -138,23 +152,25 @@ impl PostgresReader {
         to: Day,
     ) -> Result<Vec<CopiedDay>, PostgresError> {
         const DAYS: &str = "
-            SELECT date, final_value,
+            SELECT (date - DATE '1970-01-01')::bigint, final_value,
               CASE WHEN jsonb_typeof(metadata) = 'object' THEN (metadata - 'users')::text END
             FROM counter_history
             WHERE counter_name = $1 AND date BETWEEN $2 AND $3 ORDER BY date DESC LIMIT $4";
         let rows = self
             .ask(async |link| {
-                let ask = sqlx::query_as::<_, (NaiveDate, i64, Option<String>)>(DAYS);
+                let ask = sqlx::query_as::<_, (i64, i64, Option<String>)>(DAYS);
                 let ask = ask.bind(name.as_str()).bind(date(from)).bind(date(to));
                 Ok(ask.bind(MAX_DAYS).fetch_all(link.parts().0).await?)
             })
             .await?;
         Ok(rows
             .into_iter()
-            .map(|(date, final_value, record)| CopiedDay {
-                day: day(date),
-                final_value,
-                record: record.filter(|text| text.starts_with('{')),
+            .filter_map(|(days, final_value, record)| {
+                Some(CopiedDay {
+                    day: day_of(days)?,
+                    final_value,
+                    record,
+                })
             })
             .collect())
     }
@@ -211,29 +227,41 @@ impl PostgresReader {
 /// As of when the rows have everything, before any of them is read.
 async fn as_of(link: &mut Link) -> Result<Option<Millis>, PostgresError> {
     const AS_OF: &str = "
-        SELECT CASE WHEN at BETWEEN '0001-01-02' AND '9999-12-30' THEN at END
+        SELECT CASE WHEN isfinite(at) THEN floor(extract(epoch FROM at) * 1000)::bigint END
         FROM (SELECT (to_jsonb(d) ->> 'values_as_of')::timestamp AS at FROM counterd_database d) d";
-    let as_of = sqlx::query_scalar::<_, Option<NaiveDateTime>>(AS_OF);
+    let as_of = sqlx::query_scalar::<_, Option<i64>>(AS_OF);
     let as_of = as_of.fetch_optional(link.parts().0).await?;
-    Ok(as_of.flatten().map(millis))
+    Ok(as_of.flatten().filter(is_of_a_calendar))
 }
 
-fn millis(at: NaiveDateTime) -> Millis {
-    at.and_utc().timestamp_millis()
+/// Whether a time is within the years that a calendar of ours has, wherever it is.
+fn is_of_a_calendar(at: &Millis) -> bool {
+    let day_of = at.div_euclid(24 * 60 * 60 * 1000);
+    (i64::from(Day::MIN.days()) + 1..i64::from(Day::MAX.days())).contains(&day_of)
+}
+
+/// A number of days since 1970 as a day; none where it is no day of ours.
+fn day_of(days: i64) -> Option<Day> {
+    Day::from_days(i32::try_from(days).ok()?).ok()
 }
 
 /// The value of a row; none where it says nothing that can be.
 fn copied(row: Row, as_of: Option<Millis>) -> Option<CopiedValue> {
-    let (name, value, updated_at, epoch, revision, period, kind) = row;
-    let last_updated = millis(updated_at?);
+    let (name, value, updated_at, epoch, revision, period, kind, expires_at) = row;
+    let last_updated = updated_at.filter(is_of_a_calendar)?;
+    let period = match period {
+        Some(days) => Some(day_of(days)?),
+        None => None,
+    };
     Some(CopiedValue {
         name: CounterName::parse(&name).ok()?,
         value: value?,
         kind: kind.as_deref().and_then(Kind::of_word),
-        period: period.map(day),
+        period,
         revision: u64::try_from(revision).ok()?,
         epoch: u64::try_from(epoch).ok()?,
         last_updated,
+        expires_at,
         as_of: as_of.unwrap_or(last_updated).max(last_updated),
     })
 }

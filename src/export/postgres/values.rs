@@ -4,6 +4,7 @@
 //! written is told by the database itself: each row has the (epoch, revision, period) of its value
 //! beside it, and only a later one replaces it.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime};
@@ -14,20 +15,24 @@ use super::connect::{Link, within};
 use super::standing::{Turn, begin};
 use super::status::ExportStatus;
 use crate::calendar::{Calendar, Day};
-use crate::counter::{Millis, Revision};
+use crate::counter::{CounterName, Millis};
 use crate::current_day::CurrentDay;
 use crate::seeded::bug;
-use crate::writer::{Presence, Reading, Table};
+use crate::writer::{Presence, Reading, Round, Table, Through};
 
 /// Rows in one statement.
 const ROWS_AT_ONCE: usize = 2000;
+
+/// Rows that were refused and are tried again in each round.
+const REFUSED_AT_MOST: usize = 1000;
 
 /// Known rows are updated and only new ones inserted: an upsert would take a number of the column
 /// `id` each time. A row is left alone when what it holds is as late.
 const WRITE: &str = "
 WITH new AS (
-  SELECT * FROM UNNEST($1::text[], $2::bigint[], $3::timestamp[], $4::bigint[], $5::date[], $7::text[], $8::boolean[])
-    AS n(name, value, at, revision, period, kind, gone)
+  SELECT * FROM UNNEST($1::text[], $2::bigint[], $3::timestamp[], $4::bigint[], $5::date[], $7::text[],
+    $8::boolean[], $9::timestamp[])
+    AS n(name, value, at, revision, period, kind, gone, expires_at)
 ), old AS (
   SELECT n.*, c.id, g.counter_name AS guard, g.epoch,
     g.counter_name IS NULL
@@ -35,7 +40,8 @@ WITH new AS (
        < ($6, n.revision, COALESCE(n.period, '-infinity')) AS later,
     (g.epoch, g.revision, COALESCE(g.period, '-infinity'))
       = ($6, n.revision, COALESCE(n.period, '-infinity')) AS same,
-    g.kind IS NULL AS kind_missing
+    g.kind IS NULL OR g.gone <> n.gone OR g.unreadable OR g.expires_at IS DISTINCT FROM n.expires_at AS told_anew,
+    (g.epoch, g.revision) = ($6, n.revision) AND n.gone AND NOT g.gone AS ends
   FROM new n
   LEFT JOIN counters c ON c.name = n.name
   LEFT JOIN counterd_counters g ON g.counter_name = n.name
@@ -48,11 +54,12 @@ WITH new AS (
   FROM old o WHERE o.id IS NULL AND (o.later OR o.same) ORDER BY o.name RETURNING 1
 ), moved AS (
   UPDATE counterd_counters g
-  SET epoch = $6, revision = o.revision, period = o.period, kind = o.kind, gone = o.gone
-  FROM old o WHERE g.counter_name = o.guard AND (o.later OR o.same AND o.kind_missing)
+  SET epoch = $6, revision = o.revision, period = CASE WHEN o.ends THEN GREATEST(g.period, o.period) ELSE o.period END,
+    kind = o.kind, gone = o.gone, expires_at = o.expires_at, unreadable = FALSE
+  FROM old o WHERE g.counter_name = o.guard AND (o.later OR o.same AND o.told_anew OR o.ends)
 ), begun AS (
-  INSERT INTO counterd_counters (counter_name, epoch, revision, period, kind, gone)
-  SELECT o.name, $6, o.revision, o.period, o.kind, o.gone FROM old o WHERE o.guard IS NULL
+  INSERT INTO counterd_counters (counter_name, epoch, revision, period, kind, gone, expires_at)
+  SELECT o.name, $6, o.revision, o.period, o.kind, o.gone, o.expires_at FROM old o WHERE o.guard IS NULL
 )
 SELECT (SELECT count(*) FROM updated) + (SELECT count(*) FROM inserted),
   COALESCE((SELECT max(o.epoch) FROM old o WHERE o.epoch > $6), 0)";
@@ -67,17 +74,18 @@ struct Rows {
     periods: Vec<Option<NaiveDate>>,
     kinds: Vec<&'static str>,
     gone: Vec<bool>,
+    expires_at: Vec<Option<NaiveDateTime>>,
 }
 
 /// What is known to be in the database.
 #[derive(Default)]
 pub(super) struct Values {
-    /// Everything up to this revision, of this epoch, as of this day.
-    there: Option<(u64, Revision, Day)>,
+    /// What is there, and of which epoch.
+    there: Option<(u64, Through)>,
     /// Rows that the database refused; told once each.
-    refused: std::collections::BTreeSet<String>,
-    /// Whether a row was refused in this round.
-    refusing: bool,
+    refused: BTreeSet<String>,
+    /// There is another one that there was no room for: it is found when everything is compared again.
+    refused_more: bool,
 }
 
 impl Values {
@@ -95,40 +103,72 @@ impl Values {
         status: &ExportStatus,
     ) -> Result<(), PostgresError> {
         let begun = Instant::now();
+        let epoch = table.epoch();
+        if std::mem::take(&mut self.refused_more) {
+            self.there = None;
+        }
+        // Out of its place while it works: what is cut off is compared again.
+        let there = self.there.take().filter(|(known, _)| *known == epoch);
+        let there = there.map(|(_, through)| through);
         // Before anything is read: what changes meanwhile is found the next time.
-        // The time before the revision: everything up to then is in what follows.
-        let look = day.look();
-        let (epoch, revision, today) = (table.epoch(), table.revision(), look.day);
-        self.refusing = false;
-        let there = self.there.filter(|(known, _, _)| *known == epoch);
-        // What was refused may be taken by now.
-        let mut again = Rows::default();
-        for name in &self.refused {
-            if let Some(reading) = table.read(name) {
-                again.push(&reading, today, day.calendar());
-            }
-        }
-        self.write(link, epoch, again, status).await?;
-        if there != Some((epoch, revision, today)) {
-            let known = there.map(|(_, revision, as_of)| (revision, as_of));
-            let names = table.names_where(|reading| reading.is_news(known, today));
-            for names in names.chunks(ROWS_AT_ONCE) {
-                let readings = table.read_many(names);
-                let now = day.look().day;
-                let mut rows = Rows::default();
-                for reading in readings.iter().flatten() {
-                    rows.push(reading, now, day.calendar());
+        let round = Round::begin(table, day, there.as_ref());
+        self.write_refused(link, epoch, table, day, &round, status)
+            .await?;
+        let through = match there {
+            Some(there) if there.has(&round) => there,
+            there => {
+                let (names, through) = table.news(there.as_ref(), &round);
+                for names in names.chunks(ROWS_AT_ONCE) {
+                    let readings = table.read_many(names);
+                    let today = day.look().day;
+                    let mut rows = Rows::default();
+                    for reading in readings.iter().flatten() {
+                        rows.push(reading, today, round.now, day.calendar());
+                    }
+                    self.write(link, epoch, rows, status).await?;
                 }
-                self.write(link, epoch, rows, status).await?;
+                let told = there.as_ref().map(Through::unreadable);
+                if told != Some(through.unreadable()) {
+                    put_unreadable(link, epoch, through.unreadable()).await?;
+                }
+                if there.is_none() {
+                    put_gone(link, epoch, table).await?;
+                }
+                through
             }
-            self.there = Some((epoch, revision, today));
+        };
+        self.there = Some((epoch, through));
+        // A row that was refused is of an earlier time: what was said before stays, of then it has
+        // everything.
+        if self.refused.is_empty()
+            && !self.refused_more
+            && let Some(as_of) = round.as_of
+        {
+            put_as_of(link, epoch, as_of).await?;
         }
-        // A row that was refused is of an earlier time, and a clock that jumped tells none.
-        if !self.refusing && self.refused.is_empty() && !look.clock_fault {
-            put_as_of(link, epoch, look.wall_ms).await?;
-        }
-        status.values_are_there(revision, begun);
+        status.values_are_there(round.revision, begun);
         Ok(())
+    }
+
+    /// Writes again what was refused: it may be taken by now.
+    async fn write_refused(
+        &mut self,
+        link: &mut Link,
+        epoch: u64,
+        table: &Table,
+        day: &CurrentDay,
+        round: &Round,
+        status: &ExportStatus,
+    ) -> Result<(), PostgresError> {
+        let mut again = Rows::default();
+        self.refused.retain(|name| {
+            let before = again.names.len();
+            if let Some(reading) = table.read(name) {
+                again.push(&reading, round.day, round.now, day.calendar());
+            }
+            again.names.len() > before
+        });
+        self.write(link, epoch, again, status).await
     }
 
     /// Writes the rows; those that the database refuses are left out and told of.
@@ -166,9 +206,14 @@ impl Values {
 
     fn refuse(&mut self, rows: &Rows, error: &PostgresError, status: &ExportStatus) {
         status.metrics().values_refused.inc();
-        self.refusing = true;
         for name in &rows.names {
-            if self.refused.len() < 1000 && self.refused.insert(name.clone()) {
+            if self.refused.contains(name) {
+                continue;
+            }
+            if self.refused.len() >= REFUSED_AT_MOST {
+                self.refused_more = true;
+            } else {
+                self.refused.insert(name.clone());
                 tracing::error!(counter = %name, %error, "the current value of a counter is refused");
             }
         }
@@ -176,7 +221,11 @@ impl Values {
 }
 
 impl Rows {
-    fn push(&mut self, reading: &Reading, today: Day, calendar: &Calendar) {
+    /// A counter whose time was over at `now` is gone, whether or not the writer got to it.
+    fn push(&mut self, reading: &Reading, today: Day, now: Millis, calendar: &Calendar) {
+        let end = reading.definition.expires_at;
+        let over = end.filter(|end| *end <= now);
+        let today = over.map_or(today, |end| calendar.day_of(end).min(today));
         let (value, period, at) = match reading.presence {
             // What cannot be read is not told.
             Presence::Corrupt => return,
@@ -196,7 +245,9 @@ impl Rows {
         self.revisions.push(number(reading.revision));
         self.periods.push(period.map(date));
         self.kinds.push(reading.definition.kind.as_str());
-        self.gone.push(reading.presence != Presence::Live);
+        self.gone
+            .push(reading.presence != Presence::Live || over.is_some());
+        self.expires_at.push(end.map(timestamp));
     }
 
     /// The rows in two parts; a single one as it is.
@@ -213,6 +264,7 @@ impl Rows {
             periods: self.periods.split_off(half),
             kinds: self.kinds.split_off(half),
             gone: self.gone.split_off(half),
+            expires_at: self.expires_at.split_off(half),
         };
         Ok((self, second))
     }
@@ -234,7 +286,8 @@ async fn transaction(link: &mut Link, epoch: u64, rows: &Rows) -> Result<u64, Po
         .bind(&rows.periods)
         .bind(number(epoch))
         .bind(&rows.kinds)
-        .bind(&rows.gone);
+        .bind(&rows.gone)
+        .bind(&rows.expires_at);
     let (written, theirs) = within(limit, write.fetch_one(connection)).await?;
     if theirs > 0 {
         return Err(PostgresError::LaterEpoch {
@@ -244,6 +297,39 @@ async fn transaction(link: &mut Link, epoch: u64, rows: &Rows) -> Result<u64, Po
     }
     link.run("COMMIT").await?;
     Ok(u64::try_from(written).unwrap_or(0))
+}
+
+/// Marks the rows of counters that cannot be read, and those alone: what they say is not known to be so.
+async fn put_unreadable(
+    link: &mut Link,
+    epoch: u64,
+    unreadable: &BTreeSet<CounterName>,
+) -> Result<(), PostgresError> {
+    const PUT: &str = "
+        UPDATE counterd_counters SET unreadable = NOT unreadable
+        WHERE unreadable <> (counter_name = ANY($1))";
+    begin(link, Turn::Values, epoch).await?;
+    let names: Vec<&str> = unreadable.iter().map(CounterName::as_str).collect();
+    let (connection, limit) = link.parts();
+    within(limit, sqlx::query(PUT).bind(&names).execute(connection)).await?;
+    link.run("COMMIT").await
+}
+
+/// Marks as gone what nobody knows any more: of a history that was given up, or forgotten while nothing
+/// was exported.
+async fn put_gone(link: &mut Link, epoch: u64, table: &Table) -> Result<(), PostgresError> {
+    const THERE: &str = "SELECT counter_name FROM counterd_counters WHERE NOT gone";
+    const GONE: &str = "UPDATE counterd_counters SET gone = TRUE WHERE counter_name = ANY($1)";
+    begin(link, Turn::Values, epoch).await?;
+    let (connection, limit) = link.parts();
+    let there = sqlx::query_scalar::<_, String>(THERE);
+    let mut gone = within(limit, there.fetch_all(&mut *connection)).await?;
+    gone.retain(|name| table.read(name).is_none());
+    for names in gone.chunks(ROWS_AT_ONCE) {
+        let put = sqlx::query(GONE).bind(names);
+        within(limit, put.execute(&mut *connection)).await?;
+    }
+    link.run("COMMIT").await
 }
 
 /// Says as of when the values are there, for who reads them in place of the store.
@@ -294,6 +380,7 @@ mod tests {
             periods: vec![None; 3],
             kinds: vec!["sum"; 3],
             gone: vec![false; 3],
+            expires_at: vec![None; 3],
         };
         let (first, second) = rows.halves().unwrap();
         assert_eq!((first.names.len(), second.names.len()), (1, 2));

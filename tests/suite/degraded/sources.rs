@@ -209,6 +209,58 @@ fn a_mirror_that_was_emptied_is_not_believed_where_the_database_has_everything()
 }
 
 #[test]
+fn what_a_copy_says_has_ended_meanwhile_is_not_known() {
+    let Some(mut copies) = Copies::new("what_a_copy_says_has_ended_meanwhile_is_not_known") else {
+        return;
+    };
+    let home = tempfile::tempdir().unwrap();
+    let setup = setup(home.path(), &copies);
+    let server = setup.start();
+    let end = json!({"kind": "gauge", "expires_at": "2099-01-07T00:00:00Z"});
+    server.admin().define("event", &end);
+    let mut client = server.client();
+    let add = json!({"value": 5});
+    client.post("/api/v1/counter/event/increment", &add).ok();
+    count_a_little(&server, &copies);
+    server.kill9();
+    damage(&setup);
+
+    let server = setup.start();
+    let mut client = server.client();
+    let both = "/api/v1/counters?names=event,gauge";
+    for source in ["redis", "postgres"] {
+        if source == "postgres" {
+            copies.redis.kill();
+        }
+        eventually("it is served from there", PATIENCE, || {
+            let reading = client.get("/api/v1/counter/event").json();
+            (reading["source"] == source).then(|| claim_stale(&reading, 5, source))
+        });
+        // As if its time had been up by now: nobody is there to tell the copies.
+        if source == "redis" {
+            let past = "HSET counter:event:meta expires_at 2026-01-01T00:00:00.000Z";
+            copies.redis.say::<()>(past);
+        } else {
+            copies.database.sql(
+                "UPDATE counterd_counters SET expires_at = '2026-01-01' WHERE counter_name = 'event'",
+            );
+        }
+        eventually("its time is over", PATIENCE, || {
+            (client.get("/api/v1/counter/event").status == 503).then_some(())
+        });
+        client
+            .get("/api/v1/counter/event")
+            .refused(503, "unknown_here");
+        let many = client.get(both).ok();
+        assert_eq!(many["unknown_here"], json!(["event"]));
+        claim_stale(&many["counters"][0], 7, source);
+        let list = client.get("/api/v1/counters/all?prefix=e").ok();
+        assert_eq!(list["counters"], json!([]));
+    }
+    server.stop();
+}
+
+#[test]
 fn closed_days_are_read_from_postgresql() {
     let Some(copies) = Copies::new("closed_days_are_read_from_postgresql") else {
         return;

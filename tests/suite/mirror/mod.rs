@@ -4,6 +4,7 @@
 mod faults;
 mod script;
 mod server;
+mod truth;
 mod users;
 mod values;
 

@@ -25,7 +25,8 @@ fn write(redis: &Redis, id: &str, number: u64, state: &State) -> (String, String
     command
         .arg(state.period)
         .arg("2026-11-24T12:00:00.000Z")
-        .arg("sum");
+        .arg("sum")
+        .arg("");
     redis.ask(&mut command)
 }
 

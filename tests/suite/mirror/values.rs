@@ -66,7 +66,7 @@ fn a_counter_has_the_fields_that_readers_rely_on() {
         );
         fields
     };
-    let fields = |pairs: [(&str, &str); 5]| -> BTreeMap<String, String> {
+    let fields = |pairs: [(&str, &str); 7]| -> BTreeMap<String, String> {
         let pairs = pairs
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -82,6 +82,8 @@ fn a_counter_has_the_fields_that_readers_rely_on() {
             ("type", "sum"),
             ("period", "2026-11-24"),
             ("revision", &revision("games")),
+            ("expires_at", ""),
+            ("unknown", ""),
         ])
     );
     assert_eq!(redis.say::<String>("GET counter:lobby:eu.1"), "2");
@@ -101,6 +103,8 @@ fn a_counter_has_the_fields_that_readers_rely_on() {
             ("type", "sum"),
             ("period", "2026-11-25"),
             ("revision", &revision("games")),
+            ("expires_at", ""),
+            ("unknown", ""),
         ])
     );
     assert_eq!(redis.say::<String>("GET counter:lobby:eu.1"), "2");

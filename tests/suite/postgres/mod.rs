@@ -8,6 +8,7 @@ mod days;
 mod faults;
 mod schema;
 mod server;
+mod truth;
 mod values;
 
 use std::time::Duration;

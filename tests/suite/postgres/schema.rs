@@ -85,7 +85,7 @@ fn several_that_start_at_the_same_moment_make_one_schema() {
     }
     assert_eq!(
         database.number("SELECT count(*) FROM counterd_migrations"),
-        3
+        4
     );
     assert_eq!(database.number("SELECT count(*) FROM counterd_database"), 1);
     assert_eq!(

@@ -1,0 +1,100 @@
+//! How far a copy of the table elsewhere is, and what it may lack: for the mirror and the export.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+
+use super::{Presence, Table};
+use crate::calendar::Day;
+use crate::counter::{CounterName, Millis, Revision};
+use crate::current_day::CurrentDay;
+
+/// A round of a copier, as of its begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Round {
+    /// Everything up to this revision is read in it.
+    pub revision: Revision,
+    /// The current day.
+    pub day: Day,
+    /// The time by which counters are over; that of the last round while the clock tells none.
+    pub now: Millis,
+    /// The copy has everything as of then, once the round is done; none while the clock tells no time.
+    pub as_of: Option<Millis>,
+}
+
+/// What a copy has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Through {
+    /// Everything of this round.
+    round: Round,
+    /// No counter's time is over between these two: the latest end up to then, and the earliest after.
+    ended: Millis,
+    ends: Millis,
+    /// Counters that cannot be read.
+    unreadable: BTreeSet<CounterName>,
+}
+
+impl Round {
+    /// Begins one, before anything is read of the table.
+    pub fn begin(table: &Table, day: &CurrentDay, there: Option<&Through>) -> Self {
+        let look = day.look();
+        let as_of = (!look.clock_fault).then_some(look.wall_ms);
+        Self {
+            // After the time: all that was published up to then is in it.
+            revision: table.revision(),
+            day: look.day,
+            now: as_of.unwrap_or_else(|| there.map_or(Millis::MIN, |there| there.round.now)),
+            as_of,
+        }
+    }
+}
+
+impl Through {
+    /// Whether the copy has everything of that round already.
+    pub fn has(&self, round: &Round) -> bool {
+        (self.round.revision, self.round.day) == (round.revision, round.day)
+            && self.ended <= round.now
+            && round.now < self.ends
+    }
+
+    /// The counters that cannot be read.
+    pub fn unreadable(&self) -> &BTreeSet<CounterName> {
+        &self.unreadable
+    }
+}
+
+impl Table {
+    /// The counters of which a copy may lack something, in no order, and what it has once it has these;
+    /// all of them where there is no copy yet.
+    pub fn news(&self, there: Option<&Through>, round: &Round) -> (Vec<CounterName>, Through) {
+        let known = there.map(|there| (there.round.revision, there.round.day));
+        let (ended, ends) = (Cell::new(Millis::MIN), Cell::new(Millis::MAX));
+        let unreadable = RefCell::new(BTreeSet::new());
+        let names = self.names_where(|reading| match reading.presence {
+            Presence::Corrupt => {
+                unreadable.borrow_mut().insert(reading.name.clone());
+                there.is_none_or(|there| !there.unreadable.contains(&reading.name))
+            }
+            Presence::Live => {
+                let end = reading.definition.expires_at;
+                match end {
+                    Some(end) if end <= round.now => ended.set(ended.get().max(end)),
+                    Some(end) => ends.set(ends.get().min(end)),
+                    None => {}
+                }
+                let over = |now| end.is_some_and(|end| end <= now);
+                let turned = there.is_some_and(|there| over(there.round.now) != over(round.now));
+                turned || reading.is_news(known, round.day)
+            }
+            Presence::Deleted { .. } | Presence::Expired { .. } => {
+                reading.is_news(known, round.day)
+            }
+        });
+        let through = Through {
+            round: *round,
+            ended: ended.get(),
+            ends: ends.get(),
+            unreadable: unreadable.into_inner(),
+        };
+        (names, through)
+    }
+}

@@ -1,0 +1,235 @@
+//! What the database says of current values is true: a reader takes nothing for known that is not.
+
+use std::future::Future;
+
+use counterd::counter::CopiedValue;
+use counterd::export::postgres::{Exported, PostgresReader};
+
+use super::{database, options};
+use crate::harness::Database;
+use crate::house::{DAY, HOUR, House, NOON, damage, name};
+
+fn wait<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.unwrap().block_on(work)
+}
+
+fn reader(database: &Database) -> PostgresReader {
+    let options = options(database);
+    let timeout = options.timeout;
+    PostgresReader::new(options, timeout)
+}
+
+fn read(database: &Database, counter: &str) -> Exported {
+    wait(async { reader(database).values(&[name(counter)]).await }).unwrap()
+}
+
+fn one(database: &Database, counter: &str) -> Option<CopiedValue> {
+    read(database, counter).values.remove(0)
+}
+
+fn page(database: &Database, prefix: &str, cursor: Option<&str>, limit: usize) -> Vec<String> {
+    let page = wait(async { reader(database).page(prefix, cursor, limit).await });
+    let names = page.unwrap().into_iter();
+    names.map(|value| value.name.to_string()).collect()
+}
+
+#[test]
+fn a_row_whose_time_is_over_is_gone_though_nobody_wrote_it_down() {
+    let Some(database) = database("a_row_whose_time_is_over_is_gone_though_nobody_wrote_it_down")
+    else {
+        return;
+    };
+    let home = tempfile::tempdir().unwrap();
+    let house = House::open(home.path(), NOON);
+    house.define_until("event", NOON + HOUR);
+    house.up("event", 7);
+    let mut exporter = house.exporter(options(&database));
+    exporter.catch_up().unwrap();
+    let event = one(&database, "event").unwrap();
+    assert_eq!((event.value, event.expires_at), (7, Some(NOON + HOUR)));
+    assert_eq!(one(&database, "games").unwrap().expires_at, None);
+
+    house.clock.advance(HOUR);
+    exporter.catch_up().unwrap();
+    let read = read(&database, "event");
+    assert_eq!((read.as_of, &read.values[0]), (Some(NOON + HOUR), &None));
+    assert_eq!(
+        database.number("SELECT current_value FROM counters WHERE name = 'event'"),
+        7
+    );
+    // The writer gets to it.
+    house.pass(HOUR);
+    exporter.catch_up().unwrap();
+    assert_eq!(one(&database, "event"), None);
+    house.stop();
+}
+
+#[test]
+fn a_row_that_an_earlier_version_wrote_is_told_when_it_ends() {
+    let Some(database) = database("a_row_that_an_earlier_version_wrote_is_told_when_it_ends")
+    else {
+        return;
+    };
+    let home = tempfile::tempdir().unwrap();
+    let house = House::open(home.path(), NOON);
+    house.define_until("event", NOON + HOUR);
+    house.up("event", 7);
+    house.exporter(options(&database)).catch_up().unwrap();
+    database.sql("UPDATE counterd_counters SET expires_at = NULL");
+    house.exporter(options(&database)).catch_up().unwrap();
+    assert_eq!(
+        one(&database, "event").unwrap().expires_at,
+        Some(NOON + HOUR)
+    );
+    house.stop();
+}
+
+#[test]
+fn a_clock_that_jumped_tells_no_time_and_ends_no_row() {
+    let Some(database) = database("a_clock_that_jumped_tells_no_time_and_ends_no_row") else {
+        return;
+    };
+    let home = tempfile::tempdir().unwrap();
+    let house = House::open(home.path(), NOON);
+    house.define_until("event", NOON + DAY);
+    house.up("event", 7);
+    let mut exporter = house.exporter(options(&database));
+    exporter.catch_up().unwrap();
+    let before = read(&database, "event");
+    assert_eq!(before.as_of, Some(NOON));
+    house.clock.shift_wall(10 * DAY);
+    assert!(house.running.day.look().clock_fault);
+    exporter.catch_up().unwrap();
+    assert_eq!(read(&database, "event"), before);
+    house.exporter(options(&database)).catch_up().unwrap();
+    assert_eq!(read(&database, "event"), before);
+    house.stop();
+}
+
+#[test]
+fn a_row_of_a_counter_that_cannot_be_read_is_not_known() {
+    let Some(database) = database("a_row_of_a_counter_that_cannot_be_read_is_not_known") else {
+        return;
+    };
+    let home = tempfile::tempdir().unwrap();
+    let house = House::open(home.path(), NOON);
+    house.up("a", 7);
+    house.up("b", 8);
+    house.exporter(options(&database)).catch_up().unwrap();
+    house.stop();
+    damage(home.path(), "a");
+    let house = House::open(home.path(), NOON + HOUR);
+    let mut exporter = house.exporter(options(&database));
+    exporter.catch_up().unwrap();
+    assert_eq!(one(&database, "a"), None);
+    assert_eq!(one(&database, "b").unwrap().value, 8);
+    let known = ["b", "dau", "ever", "games", "online"];
+    assert_eq!(page(&database, "", None, 10), known);
+    assert_eq!(
+        database.number("SELECT current_value FROM counters WHERE name = 'a'"),
+        7
+    );
+    house.repair("a", 9);
+    exporter.catch_up().unwrap();
+    assert_eq!(one(&database, "a").unwrap().value, 9);
+    house.stop();
+}
+
+#[test]
+fn rows_of_counters_that_nobody_knows_any_more_are_gone() {
+    let Some(database) = database("rows_of_counters_that_nobody_knows_any_more_are_gone") else {
+        return;
+    };
+    let home = tempfile::tempdir().unwrap();
+    let given_up = House::open(&home.path().join("given-up"), NOON);
+    given_up.up("only-there", 1);
+    given_up.up("both", 1);
+    given_up.exporter(options(&database)).catch_up().unwrap();
+    given_up.stop();
+    let house = House::open(&home.path().join("new"), NOON + HOUR);
+    house.up("both", 5);
+    house.up("forgotten", 6);
+    house.exporter(options(&database)).catch_up().unwrap();
+    let live =
+        || database.sql("SELECT counter_name FROM counterd_counters WHERE NOT gone ORDER BY 1");
+    assert_eq!(live(), "both\ndau\never\nforgotten\ngames\nonline");
+    assert_eq!(one(&database, "only-there"), None);
+    assert_eq!(one(&database, "both").unwrap().value, 5);
+    assert_eq!(
+        database.number("SELECT current_value FROM counters WHERE name = 'only-there'"),
+        1,
+        "reports keep it"
+    );
+
+    // Forgotten while nothing was exported.
+    house.delete("forgotten");
+    for _ in 0..9 {
+        house.next_day();
+    }
+    assert_eq!(house.running.table.read("forgotten"), None);
+    house.exporter(options(&database)).catch_up().unwrap();
+    assert_eq!(live(), "both\ndau\never\ngames\nonline");
+    // A new life of the name.
+    house.up("only-there", 9);
+    house.exporter(options(&database)).catch_up().unwrap();
+    assert_eq!(one(&database, "only-there").unwrap().value, 9);
+    house.stop();
+}
+
+#[test]
+fn more_refused_rows_than_are_remembered_are_there_once_they_are_taken() {
+    let Some(database) =
+        database("more_refused_rows_than_are_remembered_are_there_once_they_are_taken")
+    else {
+        return;
+    };
+    let home = tempfile::tempdir().unwrap();
+    let house = House::open(home.path(), NOON);
+    let mut exporter = house.exporter(options(&database));
+    exporter.catch_up().unwrap();
+    database.sql("ALTER TABLE counters ADD CONSTRAINT no_c CHECK (name NOT LIKE 'c%')");
+    house.create((0..1005).map(|number| format!("c{number}")));
+    house.clock.advance(1000);
+    exporter.catch_up().unwrap();
+    assert_eq!(read(&database, "games").as_of, Some(NOON));
+    database.sql("ALTER TABLE counters DROP CONSTRAINT no_c");
+    exporter.catch_up().unwrap();
+    assert_eq!(
+        database.number("SELECT count(*) FROM counters WHERE name LIKE 'c%'"),
+        1005
+    );
+    assert_eq!(read(&database, "games").as_of, Some(NOON + 1000));
+    house.stop();
+}
+
+#[test]
+fn a_page_is_in_the_order_of_bytes_and_holds_what_can_be() {
+    let Some(database) = database("a_page_is_in_the_order_of_bytes_and_holds_what_can_be") else {
+        return;
+    };
+    let home = tempfile::tempdir().unwrap();
+    let house = House::open(home.path(), NOON);
+    let all = ["p", "p-1", "p.a", "p2", "p:a", "p_b", "pa"];
+    house.create(all.map(String::from));
+    house.up("q", 1);
+    house.exporter(options(&database)).catch_up().unwrap();
+    assert_eq!(page(&database, "p", None, 100), all);
+    assert_eq!(page(&database, "p", Some("p.a"), 2), ["p2", "p:a"]);
+    assert_eq!(page(&database, "p", Some("a"), 1), ["p"]);
+    assert_eq!(page(&database, "pa", Some("p"), 9), ["pa"]);
+    assert!(page(&database, "p", Some("q"), 9).is_empty());
+
+    // Times that no calendar has are nothing, and harm nobody else.
+    database.sql(
+        "UPDATE counters SET updated_at = '294000-01-01' WHERE name = 'p:a';
+         UPDATE counterd_counters SET period = '5000000-01-01' WHERE counter_name = 'p_b';
+         UPDATE counterd_counters SET period = '-infinity' WHERE counter_name = 'pa';
+         UPDATE counterd_database SET values_as_of = 'infinity'",
+    );
+    assert_eq!(page(&database, "p", None, 100), all[..4]);
+    assert_eq!(read(&database, "p").as_of, None);
+    house.stop();
+}
