@@ -19,6 +19,7 @@ pub mod fallback;
 pub mod http;
 pub mod inspect;
 pub mod lifecycle;
+mod masking;
 pub mod metrics;
 pub mod mirror;
 mod seeded;

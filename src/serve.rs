@@ -28,7 +28,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, MinFree, Source, Warning};
 use crate::control::ControlSocket;
 use crate::export::postgres::{Days, PostgresOptions};
-use crate::fallback::{Fallback, FallbackOptions};
+use crate::fallback::{Fallback, FallbackOptions, anything_known};
 use crate::http::{Bound, HttpOptions, HttpServer, Tokens};
 use crate::lifecycle::{ArchivistOptions, Retention};
 use crate::metrics::Metrics;
@@ -37,7 +37,7 @@ use crate::storage::{DataDirLock, StorageOptions};
 use crate::writer::{Cause, Running, StartError, WriterOptions};
 
 use beside::{Beside, ControlWithoutStore, Service};
-use opening::{NotOpen, Opening};
+use opening::{NotOpen, Opening, against_a_new_store};
 use signals::Signals;
 
 /// Bytes of request lines that may wait for the log thread, for each line that may.
@@ -279,6 +279,18 @@ fn fallback_options(config: &Config) -> FallbackOptions {
         timeout: config.degraded.timeout,
         cache_for: config.degraded.cache_for,
     }
+}
+
+/// Why a start under this configuration would not make a store where there is none; asks the copies.
+///
+/// # Errors
+/// When they cannot be asked at all.
+pub fn why_no_new_store(config: &Config) -> std::io::Result<Option<String>> {
+    if !config.degraded.start {
+        return Ok(None);
+    }
+    let known = anything_known(&fallback_options(config))?;
+    Ok(against_a_new_store(&known))
 }
 
 fn redis_options(config: &Config) -> Option<MirrorOptions> {

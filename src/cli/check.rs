@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{Access, FlockOperation, access, flock, statvfs};
+use rustix::fs::{Access, FlockOperation, Mode, OFlags, access, flock, open, statvfs};
 use rustix::io::Errno;
 
 use super::{Failure, print};
@@ -16,7 +16,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Source, Warning};
 use crate::export::postgres::{self, Schema};
 use crate::mirror;
-use crate::serve::{mirror_options, postgres_options, storage_options};
+use crate::serve::{mirror_options, postgres_options, storage_options, why_no_new_store};
 use crate::storage::{DataDirLock, Sound, lock, verify};
 
 /// What one look found.
@@ -156,12 +156,7 @@ fn data_directory(config: &Config) -> Vec<Finding> {
     if found.fault {
         return vec![found];
     }
-    let mut findings = vec![found];
-    if dir.exists() {
-        findings.push(store(config, dir));
-    }
-    findings.push(free_space(config, dir));
-    findings
+    vec![found, store(config, dir), free_space(config, dir)]
 }
 
 /// A directory that can be written to, or that can be made.
@@ -179,13 +174,31 @@ fn directory(what: &'static str, dir: &Path) -> Finding {
         looked_at,
         Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK,
     ) {
+        Ok(()) => {}
+        Err(error) => return fault(what, not_written(looked_at, &error)),
+    }
+    match write_unseen(looked_at) {
         Ok(()) if exists => ok(what, format!("{shown} can be written to")),
         Ok(()) => ok(what, format!("{shown} is not there yet and can be made")),
-        Err(error) => fault(
-            what,
-            format!("{} cannot be written to: {error}", looked_at.display()),
-        ),
+        Err(error) => fault(what, not_written(looked_at, &error)),
     }
+}
+
+fn not_written(dir: &Path, error: &dyn std::fmt::Display) -> String {
+    format!("{} cannot be written to: {error}", dir.display())
+}
+
+/// Writes and syncs a file without a name, which is gone once it is closed: that the rights suffice does
+/// not say that the disk takes anything.
+fn write_unseen(dir: &Path) -> io::Result<()> {
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = match open(dir, flags, Mode::RUSR | Mode::WUSR) {
+        // Not every file system has such files.
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => return Ok(()),
+        opened => File::from(opened?),
+    };
+    (&file).write_all(&[0; 4096])?;
+    file.sync_data()
 }
 
 /// The path itself or the nearest folder above it that exists.
@@ -208,8 +221,28 @@ fn store(config: &Config, dir: &Path) -> Finding {
         Ok(Holder::Process(pid)) => ok(WHAT, format!("in use by process {pid}")),
         Ok(Holder::Unknown) => ok(WHAT, "in use by a process that cannot be seen".to_owned()),
         Ok(Holder::Nobody) if dir.join("store").exists() => sound(config, dir),
-        Ok(Holder::Nobody) => ok(WHAT, "none yet; the first start makes it".to_owned()),
+        Ok(Holder::Nobody) => none_yet(config),
         Err(error) => fault(WHAT, format!("its lock cannot be looked at: {error}")),
+    }
+}
+
+/// Whether a start would make a store where there is none.
+fn none_yet(config: &Config) -> Finding {
+    const WHAT: &str = "store";
+    let why = match why_no_new_store(config) {
+        Ok(why) => why,
+        Err(error) => return fault(WHAT, format!("whether one is missing: {error}")),
+    };
+    match why {
+        None => ok(WHAT, "none yet; the first start makes it".to_owned()),
+        Some(why) => fault(
+            WHAT,
+            format!(
+                "none here, but {why}: a start makes none and serves copies (degraded.start). Put the \
+                 directory back or restore a backup; to begin a new store all the same, start once with \
+                 degraded.start = false"
+            ),
+        ),
     }
 }
 

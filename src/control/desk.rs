@@ -383,17 +383,7 @@ fn explain(counter: &CounterName, failure: &Failure) -> String {
             Refusal::BelowMinimum { minimum: bound, .. }
             | Refusal::AboveMaximum { maximum: bound, .. },
         ) => format!("the value is outside the bounds of {counter}: {bound}"),
-        Failure::ReadOnly(cause) => {
-            format!(
-                "writes are refused (cause {}): {}",
-                cause.as_str(),
-                cause.remedy()
-            )
-        }
         Failure::Refused(other) => format!("{counter}: {other:?}"),
-        Failure::OutcomeUnknown => "the write failed; look again once the store is open".to_owned(),
-        Failure::Overloaded | Failure::Closing | Failure::KeyReused | Failure::KeyCorrupt => {
-            "the server is ending or busy; try again".to_owned()
-        }
+        other => other.to_string(),
     }
 }

@@ -278,3 +278,6 @@ fn with_short_path<T>(data_dir: &Path, go: impl FnOnce(&Path) -> io::Result<T>) 
         dir.as_raw_fd()
     )))
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,7 +53,7 @@ pub enum Stop {
     #[error("cannot read the store: {0}")]
     Read(#[from] ReadError),
     /// The writer did not write it.
-    #[error("the writer did not write it: {0:?}")]
+    #[error("the writer did not write it: {0}")]
     Write(Failure),
 }
 

@@ -37,8 +37,11 @@ const COUNTERS_IN_A_CALL: usize = 250;
 /// Calls that are sent before their answers are awaited.
 const CALLS_AT_ONCE: usize = 8;
 
-/// So often in a row the keys are taken back from another mirror at full speed.
+/// So often the keys are taken back from another mirror at full speed.
 const PATIENCE_WITH_RIVALS: u32 = 3;
+
+/// How long nothing is seen of another mirror before it is taken to be gone: it may rest as long as we do.
+const UNTIL_A_RIVAL_IS_GONE: Duration = LONGEST_WAIT.saturating_mul(2);
 
 /// How long a set of users is kept after its day.
 const USERS_KEPT_MS: Millis = 24 * 60 * 60 * 1000;
@@ -61,8 +64,10 @@ pub struct Mirror {
     sequence: Option<Sequence>,
     /// What is there.
     there: Option<Through>,
-    /// Rounds in a row in which another mirror's id was in the marker.
+    /// How often another mirror had taken the keys over, since it was last taken to be gone.
     rivalry: u32,
+    /// When it last had.
+    rival_seen: Option<Instant>,
     /// When the marker last said as of when it is.
     said: Option<Instant>,
 }
@@ -110,6 +115,7 @@ impl Mirror {
             sequence: None,
             there: None,
             rivalry: 0,
+            rival_seen: None,
             said: None,
         })
     }
@@ -162,23 +168,25 @@ impl Mirror {
         };
         let epoch = self.table.epoch();
         self.sequence.take_if(|sequence| sequence.epoch != epoch);
-        let had = self.sequence.is_some();
-        if !had {
+        if self.sequence.is_none() {
             self.claim(&mut link, epoch).await?;
         }
-        match self.write_changes(&mut link).await? {
-            Ok(()) => {
-                if had {
-                    self.rivalry = 0;
-                }
-            }
-            Err(Loss(id)) => {
+        if let Err(Loss(id)) = self.write_changes(&mut link).await? {
+            self.lost(&id)?;
+            self.claim(&mut link, epoch).await?;
+            if let Err(Loss(id)) = self.write_changes(&mut link).await? {
                 self.lost(&id)?;
-                self.claim(&mut link, epoch).await?;
-                if let Err(Loss(id)) = self.write_changes(&mut link).await? {
-                    self.lost(&id)?;
-                }
             }
+        }
+        // That the keys were taken back does not show that the other has gone.
+        if self
+            .rival_seen
+            .is_none_or(|seen| seen.elapsed() > UNTIL_A_RIVAL_IS_GONE)
+        {
+            self.rivalry = 0;
+        }
+        if self.rivalry > PATIENCE_WITH_RIVALS {
+            return Err(MirrorError::Rival);
         }
         self.link = Some(link);
         Ok(())
@@ -190,6 +198,12 @@ impl Mirror {
             return Ok(());
         };
         let marker = link.marker(&self.keys).await?;
+        if marker
+            .as_ref()
+            .is_some_and(|marker| marker.id != sequence.id)
+        {
+            self.rival_seen = Some(Instant::now());
+        }
         let ours = marker.filter(|marker| {
             let possible = sequence.answered..=sequence.sent;
             marker.id == sequence.id && possible.contains(&marker.sequence)
@@ -223,9 +237,11 @@ impl Mirror {
     fn lost(&mut self, id: &str) -> Result<(), MirrorError> {
         self.sequence = None;
         if id.is_empty() {
+            // Nobody's: it was emptied.
             self.rivalry = 0;
         } else {
             self.rivalry += 1;
+            self.rival_seen = Some(Instant::now());
             if self.rivalry > PATIENCE_WITH_RIVALS {
                 return Err(MirrorError::Rival);
             }

@@ -9,6 +9,7 @@ use secrecy::ExposeSecret;
 use super::script::{self, Keys};
 use super::{MirrorError, MirrorOptions};
 use crate::background::runtime;
+use crate::masking::masked;
 
 /// A connection, and how long it is waited for.
 pub(super) struct Wire {
@@ -217,7 +218,7 @@ fn client(url: &str) -> Result<Client, MirrorError> {
 fn without(secrets: &[String], error: &RedisError) -> String {
     let mut text = error.to_string();
     for secret in secrets {
-        text = text.replace(secret.as_str(), "(secret)");
+        text = masked(&text, secret, "(secret)");
     }
     text
 }

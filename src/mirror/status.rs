@@ -8,6 +8,9 @@ use parking_lot::Mutex;
 use crate::counter::{Millis, Revision};
 use crate::metrics::{Metrics, MirrorMetrics};
 
+/// What stands for an error while there was no attempt.
+const NOT_TRIED: &str = "not tried yet: it begins once the store is open";
+
 /// How the mirror stands. Shared between the mirror and who asks; reading it waits for no Redis.
 pub struct MirrorStatus {
     seen: Mutex<Seen>,
@@ -25,12 +28,20 @@ struct Seen {
     complete: Instant,
 }
 
+impl Seen {
+    /// Why it is not up.
+    fn why_not(&self) -> Option<String> {
+        let untried = || (!self.up).then(|| NOT_TRIED.to_owned());
+        self.error.clone().or_else(untried)
+    }
+}
+
 /// The standing of the mirror at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MirrorReport {
     /// Whether the last attempt went well.
     pub up: bool,
-    /// Why it did not.
+    /// Why it did not, or that there was none yet.
     pub error: Option<String>,
     /// Since when it is so; none before the first attempt.
     pub since: Option<Millis>,
@@ -96,7 +107,7 @@ impl MirrorStatus {
         let revisions = revision.saturating_sub(seen.revision);
         MirrorReport {
             up: seen.up,
-            error: seen.error.clone(),
+            error: seen.why_not(),
             since: seen.since,
             revisions,
             seconds: if revisions == 0 && seen.up {

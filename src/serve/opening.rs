@@ -60,6 +60,19 @@ impl NotOpen {
     }
 }
 
+/// What of what the copies say speaks against a new store.
+pub(super) fn against_a_new_store(known: &Known) -> Option<String> {
+    match known {
+        Known::Nothing => None,
+        Known::Something(source) => Some(format!("{} has values of one", source.as_str())),
+        Known::Unclear(source, error) => {
+            let source = source.as_str();
+            let why = format!("whether {source} has values of one cannot be told ({error})");
+            Some(why)
+        }
+    }
+}
+
 /// What opens the store.
 pub(super) struct Opening {
     pub(super) running: Arc<Running>,
@@ -113,22 +126,12 @@ impl Opening {
             Some(_) if seen || self.is_there() => Absent::Refuse,
             Some(copies) => {
                 let known = anything_known(copies).map_err(StartError::Thread)?;
-                let (why, known) = match known {
-                    Known::Nothing => (None, false),
-                    Known::Something(source) => {
-                        let why = format!("{} has values of one", source.as_str());
-                        (Some(why), true)
-                    }
-                    Known::Unclear(source, error) => {
-                        let source = source.as_str();
-                        let why =
-                            format!("whether {source} has values of one cannot be told ({error})");
-                        (Some(why), false)
-                    }
-                };
-                if let Some(why) = why {
-                    let dir = self.options.storage.data_dir.display().to_string();
-                    return Err(NotOpen::LostSight { dir, why, known });
+                if let Some(why) = against_a_new_store(&known) {
+                    return Err(NotOpen::LostSight {
+                        dir: self.options.storage.data_dir.display().to_string(),
+                        why,
+                        known: matches!(known, Known::Something(_)),
+                    });
                 }
                 Absent::Create
             }

@@ -4,10 +4,12 @@
 //! new ones by the old name. So a directory that is renamed, unmounted or replaced is no place for
 //! anything more to be acknowledged.
 
-use std::fs;
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use super::error::{CommitError, FileError};
 use super::open::Paths;
@@ -19,16 +21,24 @@ struct Identity {
     inode: u64,
 }
 
+/// A directory of an open store, as it was when it was opened.
+#[derive(Debug)]
+struct Known {
+    path: PathBuf,
+    identity: Identity,
+    /// While somebody has it open, no other directory gets its inode.
+    _held: File,
+}
+
 /// The directories of an open store, as they were when it was opened.
 #[derive(Debug)]
 pub(super) struct Place {
     db_dir: PathBuf,
-    dirs: [(PathBuf, Identity); 2],
+    dirs: [Known; 2],
 }
 
 impl Place {
     pub(super) fn of(paths: &Paths) -> Result<Self, FileError> {
-        let known = |dir: &PathBuf| Ok((dir.clone(), identity(dir)?));
         Ok(Self {
             db_dir: paths.db.clone(),
             dirs: [known(&paths.data_dir)?, known(&paths.store)?],
@@ -42,11 +52,11 @@ impl Place {
 
     /// Whether the same directories are there.
     pub(super) fn check(&self) -> Result<(), CommitError> {
-        for (path, known) in &self.dirs {
-            match identity(path) {
-                Ok(found) if found == *known => {}
-                Err(error) if error.source.kind() != io::ErrorKind::NotFound => {
-                    return Err(error.into());
+        for Known { path, identity, .. } in &self.dirs {
+            match fs::metadata(path) {
+                Ok(found) if Identity::of(&found) == *identity => {}
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(FileError::new("look at", path)(error).into());
                 }
                 Ok(_) | Err(_) => return Err(CommitError::Moved { path: path.clone() }),
             }
@@ -55,10 +65,48 @@ impl Place {
     }
 }
 
-fn identity(path: &Path) -> Result<Identity, FileError> {
-    let metadata = fs::metadata(path).map_err(FileError::new("look at", path))?;
-    Ok(Identity {
-        device: metadata.dev(),
-        inode: metadata.ino(),
+impl Identity {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        }
+    }
+}
+
+fn known(path: &PathBuf) -> Result<Known, FileError> {
+    let fault = || FileError::new("look at", path);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let held = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)
+        .map_err(fault())?;
+    let metadata = held.metadata().map_err(fault())?;
+    Ok(Known {
+        path: path.clone(),
+        identity: Identity::of(&metadata),
+        _held: held,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_made_anew_is_not_taken_for_the_one_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::new(&dir.path().join("data"));
+        fs::create_dir_all(&paths.store).unwrap();
+        let place = Place::of(&paths).unwrap();
+        assert!(place.check().is_ok());
+        // Where its inode is free again, a file system gives it to the next directory, at the latest soon.
+        for _ in 0..100 {
+            fs::remove_dir(&paths.store).unwrap();
+            fs::create_dir(&paths.store).unwrap();
+            let moved = place.check().unwrap_err();
+            assert!(matches!(moved, CommitError::Moved { .. }), "{moved}");
+        }
+    }
 }

@@ -34,6 +34,8 @@ pub use queue::{Intake, Ticket};
 pub use running::{Absent, Running};
 pub use table::{Presence, Reading, Table};
 
+use std::fmt;
+
 use crate::counter::{Adjustment, CounterName, Definition, Operation, Outcome, Refusal, RequestId};
 
 /// What a client may ask the writer to change.
@@ -142,6 +144,30 @@ pub enum Failure {
     Closing,
     /// The write failed in the middle: it may have been counted, once, or not.
     OutcomeUnknown,
+}
+
+/// For logs and commands; what clients are told is made in `http`.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refusal) => write!(f, "it is refused: {refusal:?}"),
+            Self::KeyReused => f.write_str("the idempotency key was used for another request"),
+            Self::KeyCorrupt => {
+                f.write_str("what is stored under the idempotency key cannot be read")
+            }
+            Self::ReadOnly(cause) => write!(
+                f,
+                "writes are refused (cause {}): {}",
+                cause.as_str(),
+                cause.remedy()
+            ),
+            Self::Overloaded => f.write_str("the queue is full; try again"),
+            Self::Closing => f.write_str("the server is ending"),
+            Self::OutcomeUnknown => {
+                f.write_str("the write failed; look again once the store is open")
+            }
+        }
+    }
 }
 
 #[cfg(test)]

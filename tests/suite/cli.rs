@@ -6,7 +6,7 @@ use std::path::Path;
 use assert_cmd::Command;
 use counterd::storage::DataDirLock;
 
-use super::harness::Setup;
+use super::harness::{Setup, SmallDisk, skipped};
 
 const SECRET: &str = "correct-horse-battery-staple";
 
@@ -219,6 +219,31 @@ fn check_sees_a_directory_that_cannot_be_written_to() {
         "{}",
         ran.out
     );
+}
+
+#[test]
+fn check_sees_a_disk_that_takes_nothing_and_leaves_nothing_on_one_that_does() {
+    let test = "check_sees_a_disk_that_takes_nothing_and_leaves_nothing_on_one_that_does";
+    let disk = match SmallDisk::new(16) {
+        Ok(disk) => disk,
+        Err(reason) => return skipped(test, &reason),
+    };
+    let home = Home::new();
+    let dir = disk.path().join("data");
+    std::fs::create_dir(&dir).unwrap();
+    let shown = dir.display().to_string();
+    let check = || home.run(&["check", "--data-dir", &shown], &[]).out;
+    let told = check();
+    assert!(
+        told.contains(&format!("{shown} can be written to")),
+        "{told}"
+    );
+    assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 0);
+    // The rights are as they were; the disk is not.
+    disk.cut_power();
+    let told = check();
+    let fault = format!("FAULT  data directory  {shown} cannot be written to: ");
+    assert!(told.contains(&fault), "{told}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqlSafeStr};
 
 use super::{PostgresError, PostgresOptions};
 use crate::background::runtime;
+use crate::masking::masked;
 
 /// Longest wait for a connection.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
@@ -290,9 +291,7 @@ fn without_secret(text: &str, url: &str) -> String {
     let mut text = text.replace(url, "(the URL)");
     for password in [in_authority, in_query].into_iter().flatten() {
         for form in [password.to_owned(), decoded(password)] {
-            if !form.is_empty() {
-                text = text.replace(&form, "(the password)");
-            }
+            text = masked(&text, &form, "(the password)");
         }
     }
     text

@@ -46,7 +46,7 @@ pub enum PostgresError {
     #[error("cannot read the store: {0}")]
     Read(#[from] ReadError),
     /// The writer did not write how far it got.
-    #[error("the store did not take how far the export is: {0:?}")]
+    #[error("the store did not take how far the export is: {0}")]
     Write(Failure),
     /// Whoever asked for it is gone.
     #[error("broken off: {0}")]

@@ -8,6 +8,9 @@ use parking_lot::Mutex;
 use crate::counter::Revision;
 use crate::metrics::Metrics;
 
+/// What stands for an error while there was no attempt.
+const NOT_TRIED: &str = "not tried yet: it begins once the store is open";
+
 /// How the export stands. Shared between the exporter and who asks; reading it waits for no database.
 pub struct ExportStatus {
     seen: Mutex<Seen>,
@@ -25,12 +28,20 @@ struct Seen {
     set_aside: u64,
 }
 
+impl Seen {
+    /// Why it is not up.
+    fn why_not(&self) -> Option<String> {
+        let untried = || (!self.up).then(|| NOT_TRIED.to_owned());
+        self.error.clone().or_else(untried)
+    }
+}
+
 /// The standing of the export at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExportReport {
     /// Whether the last attempt went well.
     pub up: bool,
-    /// Why it did not.
+    /// Why it did not, or that there was none yet.
     pub error: Option<String>,
     /// Changes that the database does not have yet.
     pub revisions: u64,
@@ -102,7 +113,7 @@ impl ExportStatus {
         let revisions = revision.saturating_sub(seen.revision);
         ExportReport {
             up: seen.up,
-            error: seen.error.clone(),
+            error: seen.why_not(),
             revisions,
             seconds: if revisions == 0 && seen.up {
                 0.0

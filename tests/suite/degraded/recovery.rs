@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::json;
 
-use super::{Copies, claim_stale, count_a_little, damage, mode, setup, wait_for_copies};
+use super::{Copies, claim_stale, count_a_little, damage, mode, setup, text, wait_for_copies};
 use crate::harness::{PATIENCE, Setup, at_once, eventually};
 
 fn opened(client: &mut crate::harness::Client) {
@@ -118,10 +118,24 @@ fn a_directory_that_is_lost_sight_of_is_not_begun_anew_and_is_found_again() {
             "{}",
             server.output()
         );
+        for copy in ["redis", "postgres"] {
+            let lag = mode(&mut client)["lags"][copy].clone();
+            assert_eq!(lag["up"], false, "{lag}");
+            assert!(text(&lag["error"]).starts_with("not tried yet"), "{lag}");
+        }
+        let checked = setup.command("check").output().unwrap();
+        let checked = String::from_utf8(checked.stdout).unwrap();
+        let told = "FAULT  store           none here, but redis has values of one";
+        assert!(checked.contains(told), "{checked}");
         assert!(!from.exists());
         fs::rename(&away, &from).unwrap();
         opened(&mut client);
         assert_eq!(client.value("gauge"), 7);
+        eventually("the copies are written", PATIENCE, || {
+            let lags = mode(&mut client)["lags"].clone();
+            let there = |copy: &str| lags[copy]["up"] == true && lags[copy]["error"].is_null();
+            (there("redis") && there("postgres")).then_some(())
+        });
         server.stop();
     }
 }

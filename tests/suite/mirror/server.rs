@@ -1,11 +1,13 @@
 //! The real binary with a mirror: its configuration, pages, `check`, and what it prints.
 
 use std::collections::BTreeSet;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use super::redis;
-use crate::harness::{PATIENCE, REDIS_PASSWORD, Setup, eventually};
+use crate::harness::{Client, PATIENCE, REDIS_PASSWORD, Setup, eventually};
 
 /// What docs/redis.md says that the mirror's user needs.
 fn documented_user() -> String {
@@ -119,6 +121,57 @@ fn no_output_shows_the_password() {
         }
         server.stop();
     }
+}
+
+#[test]
+fn two_servers_at_one_place_both_say_so_until_one_ends() {
+    let Some(redis) = redis("two_servers_at_one_place_both_say_so_until_one_ends") else {
+        return;
+    };
+    let homes = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let setups = homes.each_ref().map(|home| {
+        Setup::new(home.path())
+            .set("redis.mirror", "true")
+            .set("redis.url", &redis.url())
+    });
+    // A store and a copy of it: they are of one epoch.
+    setups[0].start().stop();
+    let copied = Command::new("cp")
+        .arg("-r")
+        .args(setups.each_ref().map(Setup::data))
+        .status();
+    assert!(copied.unwrap().success());
+    let [first, second] = setups.each_ref().map(Setup::start);
+    let mut clients = [first.client(), second.client()];
+    let standing =
+        |client: &mut Client| client.get("/readyz?verbose").json()["lags"]["redis"].clone();
+    let says_so = |standing: &serde_json::Value| {
+        let error = standing["error"].as_str().unwrap_or_default();
+        standing["up"] == false && error.contains("another counterd mirrors to the same keys")
+    };
+    eventually("both say so", PATIENCE, || {
+        clients
+            .iter_mut()
+            .all(|client| says_so(&standing(client)))
+            .then_some(())
+    });
+    // Longer than the longest rest of either: that one of them has just taken the keys back is no end.
+    let until = Instant::now() + Duration::from_secs(7);
+    while Instant::now() < until {
+        for client in &mut clients {
+            let standing = standing(client);
+            assert!(says_so(&standing), "{standing}");
+        }
+        // polls: for as long as both run
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    first.stop();
+    let [_, client] = &mut clients;
+    client.post("/api/v1/counter/a/increment", &json!({})).ok();
+    eventually("the other has the keys", PATIENCE, || {
+        let up = standing(client)["up"] == true;
+        (up && redis.say::<Option<i64>>("GET counter:a") == Some(1)).then_some(())
+    });
 }
 
 #[test]

@@ -1,0 +1,53 @@
+use super::*;
+use crate::calendar::{Calendar, DayStart};
+use crate::clock::SystemClock;
+use crate::storage::StorageOptions;
+use crate::writer::{Running, WriterOptions};
+
+fn desk(dir: &Path) -> Desk {
+    let storage = StorageOptions {
+        data_dir: dir.to_owned(),
+        memory: 16 << 20,
+        reserve: None,
+    };
+    let calendar = Calendar::new("UTC", DayStart::default()).unwrap();
+    let options = WriterOptions::new(storage, Arc::new(SystemClock), calendar);
+    Desk::new(&Running::new(&options))
+}
+
+fn is_answered(dir: &Path) -> bool {
+    let asked = Ask::Mode {
+        read_only: None,
+        accept_clock: false,
+    };
+    let told = ask(dir, &asked, &mut |_| Ok(())).unwrap();
+    matches!(told, Some(Told::Mode { .. }))
+}
+
+#[test]
+fn one_that_ends_leaves_another_in_its_place_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = ControlSocket::listen(dir.path(), desk(dir.path())).unwrap();
+    let second = ControlSocket::listen(dir.path(), desk(dir.path())).unwrap();
+    first.end();
+    assert!(is_answered(dir.path()));
+    second.end();
+    assert!(!is_answered(dir.path()));
+    assert!(!dir.path().join(FILE_NAME).exists());
+}
+
+#[test]
+fn one_ends_also_where_its_directory_is_another_by_now() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, away) = (dir.path().join("data"), dir.path().join("away"));
+    std::fs::create_dir(&data).unwrap();
+    let first = ControlSocket::listen(&data, desk(&data)).unwrap();
+    std::fs::rename(&data, &away).unwrap();
+    std::fs::create_dir(&data).unwrap();
+    let second = ControlSocket::listen(&data, desk(&data)).unwrap();
+    assert!(is_answered(&away));
+    first.end();
+    assert!(!is_answered(&away));
+    assert!(is_answered(&data));
+    second.end();
+}
