@@ -233,7 +233,7 @@ fn has_expired(
     Ok(found)
 }
 
-fn compact_range(
+pub(super) fn compact_range(
     tables: &Tables,
     family: Family,
     start: &[u8],

@@ -34,7 +34,9 @@ pub(super) fn create(paths: &Paths, schema: &Schema, epoch: u64) -> Result<(), O
     let options = schema
         .database(LogReading::Checked, true)
         .map_err(|error| OpenError::from_rocksdb(&building.db, error))?;
-    let db = DB::open_cf_descriptors(&options, &building.db, schema.families())
+    let db = schema
+        .families()
+        .and_then(|families| DB::open_cf_descriptors(&options, &building.db, families))
         .map_err(|error| OpenError::from_rocksdb(&building.db, error))?;
     let tables = Tables::new(db, options, schema);
     let mut batch = Batch::new();

@@ -428,7 +428,9 @@ pub(super) fn read_only(db_dir: &Path, schema: &Schema) -> Result<Tables, OpenEr
     let options = schema
         .database(LogReading::Checked, false)
         .map_err(|error| OpenError::from_rocksdb(db_dir, error))?;
-    let db = DB::open_cf_descriptors_read_only(&options, db_dir, schema.families(), false)
+    let db = schema
+        .families()
+        .and_then(|families| DB::open_cf_descriptors_read_only(&options, db_dir, families, false))
         .map_err(|error| OpenError::from_rocksdb(db_dir, error))?;
     Ok(Tables::new(db, options, schema))
 }
@@ -499,7 +501,10 @@ fn for_writing(paths: &Paths, schema: &Schema) -> Result<Tables, OpenError> {
     let options = schema
         .database(LogReading::Checked, false)
         .map_err(refused)?;
-    let db = DB::open_cf_descriptors(&options, &paths.db, schema.families()).map_err(refused)?;
+    let db = schema
+        .families()
+        .and_then(|families| DB::open_cf_descriptors(&options, &paths.db, families))
+        .map_err(refused)?;
     Ok(Tables::new(db, options, schema))
 }
 

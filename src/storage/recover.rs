@@ -292,7 +292,7 @@ fn open_copy(
     reading: LogReading,
 ) -> Result<Tables, rocksdb::Error> {
     let options = schema.database(reading, false)?;
-    let db = DB::open_cf_descriptors(&options, &working.db, schema.families())?;
+    let db = DB::open_cf_descriptors(&options, &working.db, schema.families()?)?;
     Ok(Tables::new(db, options, schema))
 }
 

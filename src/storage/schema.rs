@@ -208,40 +208,42 @@ impl Schema {
     }
 
     /// Every family with its options.
-    pub fn families(&self) -> Vec<ColumnFamilyDescriptor> {
-        let default = self.plain(MIB);
-        std::iter::once(ColumnFamilyDescriptor::new(
-            DEFAULT_COLUMN_FAMILY_NAME,
-            default,
-        ))
-        .chain(
-            Family::ALL
-                .map(|family| ColumnFamilyDescriptor::new(family.name(), self.family(family))),
-        )
-        .collect()
+    ///
+    /// # Errors
+    /// When this RocksDB does not know an option; a fault of the build.
+    pub fn families(&self) -> Result<Vec<ColumnFamilyDescriptor>, rocksdb::Error> {
+        let default = (DEFAULT_COLUMN_FAMILY_NAME, self.plain(MIB)?);
+        let mut families = vec![default];
+        for family in Family::ALL {
+            families.push((family.name(), self.family(family)?));
+        }
+        let described = families
+            .into_iter()
+            .map(|(name, options)| ColumnFamilyDescriptor::new(name, options));
+        Ok(described.collect())
     }
 
-    fn family(&self, family: Family) -> Options {
-        let mut options = self.particular(family);
+    fn family(&self, family: Family) -> Result<Options, rocksdb::Error> {
+        let mut options = self.particular(family)?;
         // Writes are stopped when compaction falls far behind, never only slowed: a slowed write
         // waits inside RocksDB, where a failure in the background cannot end the wait.
         options.set_level_zero_slowdown_writes_trigger(LEVEL_ZERO_STOP);
         options.set_level_zero_stop_writes_trigger(LEVEL_ZERO_STOP);
         options.set_soft_pending_compaction_bytes_limit(0);
-        options
+        Ok(options)
     }
 
-    fn particular(&self, family: Family) -> Options {
-        match family {
-            Family::Meta => self.plain(MIB),
-            Family::Definitions => self.plain(4 * MIB),
+    fn particular(&self, family: Family) -> Result<Options, rocksdb::Error> {
+        Ok(match family {
+            Family::Meta => self.plain(MIB)?,
+            Family::Definitions => self.plain(4 * MIB)?,
             Family::Counters => {
-                let mut options = self.plain(4 * MIB);
+                let mut options = self.plain(4 * MIB)?;
                 options.set_merge_operator(merge::NAME, merge::full_merge, merge::partial_merge);
                 options
             }
             Family::Days => {
-                let mut options = self.plain(4 * MIB);
+                let mut options = self.plain(4 * MIB)?;
                 options.set_compaction_filter(
                     "days",
                     expiry::daily_filter(&self.horizons, Daily::Days),
@@ -250,7 +252,7 @@ impl Schema {
                 options
             }
             Family::Dedup => {
-                let mut options = self.looked_up();
+                let mut options = self.looked_up()?;
                 options.set_compaction_filter(
                     "dedup",
                     expiry::daily_filter(&self.horizons, Daily::Dedup),
@@ -258,7 +260,7 @@ impl Schema {
                 options
             }
             Family::Idempotency => {
-                let mut options = self.looked_up();
+                let mut options = self.looked_up()?;
                 options.set_compaction_filter(
                     "idempotency",
                     expiry::idempotency_filter(&self.horizons),
@@ -266,7 +268,7 @@ impl Schema {
                 options
             }
             Family::History => {
-                let mut options = self.plain(4 * MIB);
+                let mut options = self.plain(4 * MIB)?;
                 options.set_compression_type(DBCompressionType::Zstd);
                 let mut table = self.table(16 * KIB);
                 table.set_bloom_filter(10.0, false);
@@ -279,7 +281,7 @@ impl Schema {
                 options
             }
             Family::Samples => {
-                let mut options = self.plain(4 * MIB);
+                let mut options = self.plain(4 * MIB)?;
                 options.set_compaction_filter(
                     "samples",
                     expiry::daily_filter(&self.horizons, Daily::Samples),
@@ -287,24 +289,24 @@ impl Schema {
                 options.set_periodic_compaction_seconds(7 * DAY_SECONDS);
                 options
             }
-            Family::Windows => self.plain(4 * MIB),
-        }
+            Family::Windows => self.plain(4 * MIB)?,
+        })
     }
 
     /// A family of moderate size that is mostly scanned.
-    fn plain(&self, write_buffer: usize) -> Options {
-        let mut options = Options::default();
+    fn plain(&self, write_buffer: usize) -> Result<Options, rocksdb::Error> {
+        let mut options = of_any_family()?;
         options.set_write_buffer_size(write_buffer);
         options.set_compression_type(DBCompressionType::Lz4);
         let mut table = self.table(4 * KIB);
         table.set_bloom_filter(10.0, false);
         options.set_block_based_table_factory(&table);
-        options
+        Ok(options)
     }
 
     /// A family of many small records that are looked up by their whole key, most of them absent.
-    fn looked_up(&self) -> Options {
-        let mut options = Options::default();
+    fn looked_up(&self) -> Result<Options, rocksdb::Error> {
+        let mut options = of_any_family()?;
         options.set_write_buffer_size(16 * MIB);
         options.set_max_write_buffer_number(3);
         options.set_target_file_size_base(32 * MIB as u64);
@@ -320,7 +322,7 @@ impl Schema {
         // and building a Ribbon filter takes some 100 MB more at its peak.
         table.set_bloom_filter(10.0, false);
         options.set_block_based_table_factory(&table);
-        options
+        Ok(options)
     }
 
     fn table(&self, block: usize) -> BlockBasedOptions {
@@ -332,6 +334,14 @@ impl Schema {
         table.set_pin_l0_filter_and_index_blocks_in_cache(true);
         table
     }
+}
+
+/// What is common to all families; the rest is set after it, for it forgets what was set before.
+fn of_any_family() -> Result<Options, rocksdb::Error> {
+    // Blocks of tables that are gone leave the cache with them. Else it would fill with them, as
+    // counters that change all the time are compacted all the time, up to its bound. 300 is what
+    // RocksDB's authors mean to make the default (include/rocksdb/options.h).
+    Options::default().get_options_from_string("uncache_aggressiveness=300")
 }
 
 #[cfg(test)]

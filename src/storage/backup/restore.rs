@@ -173,7 +173,10 @@ fn begin_epoch(working: &Paths, schema: &Schema, epoch: u64) -> Result<u64, Open
     let options = schema
         .database(LogReading::Checked, false)
         .map_err(refused)?;
-    let db = DB::open_cf_descriptors(&options, &working.db, schema.families()).map_err(refused)?;
+    let db = schema
+        .families()
+        .and_then(|families| DB::open_cf_descriptors(&options, &working.db, families))
+        .map_err(refused)?;
     let tables = Tables::new(db, options, schema);
     let mut batch = Batch::new();
     stamp(&mut batch, epoch);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::calendar::Day;
 use crate::counter::CounterName;
-use crate::storage::compact::{compact, expired_bytes};
+use crate::storage::compact::{compact, compact_range, expired_bytes};
 use crate::storage::expiry::{Daily, Horizons};
 use crate::storage::keys;
 
@@ -150,4 +150,32 @@ fn a_compaction_that_nobody_wants_any_more_ends_and_loses_nothing() {
             "{found:?}"
         );
     }
+}
+
+#[test]
+fn blocks_of_tables_that_are_gone_leave_the_cache() {
+    let (_dir, mut store) = new_store();
+    let mut sizes = Vec::new();
+    for _ in 0..6 {
+        for number in 0..500 {
+            put(&mut store, number, 4096);
+        }
+        store.flush().unwrap();
+        compact_range(store.tables(), Family::Definitions, &[], &[0xff; 4]).unwrap();
+        for number in 0..500_u32 {
+            let key = number.to_be_bytes();
+            assert!(
+                store
+                    .tables()
+                    .get(Family::Definitions, &key)
+                    .unwrap()
+                    .is_some()
+            );
+        }
+        sizes.push(store.tables().cache_bytes());
+    }
+    // Each round reads 2 MB of blocks.
+    let (first, last) = (sizes[0], sizes[5]);
+    assert!(first > 2 * MIB, "{sizes:?}");
+    assert!(last < first + MIB, "{sizes:?}");
 }
