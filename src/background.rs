@@ -10,6 +10,9 @@ use std::thread::JoinHandle;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
+/// What a worker says is wrong before it has tried for the first time.
+pub const NOT_TRIED: &str = "not tried yet: it begins once the store is open";
+
 /// What works.
 pub trait Worker: Send + 'static {
     /// Works until `ended`; what is cut off then is begun again after the next start.

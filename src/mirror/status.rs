@@ -5,11 +5,9 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
+use crate::background::NOT_TRIED;
 use crate::counter::{Millis, Revision};
 use crate::metrics::{Metrics, MirrorMetrics};
-
-/// What stands for an error while there was no attempt.
-const NOT_TRIED: &str = "not tried yet: it begins once the store is open";
 
 /// How the mirror stands. Shared between the mirror and who asks; reading it waits for no Redis.
 pub struct MirrorStatus {

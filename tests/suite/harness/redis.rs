@@ -18,12 +18,18 @@ const OTHER_PASSWORD: &str = "another-redis-password-of-tests";
 pub struct Redis {
     home: tempfile::TempDir,
     port: u16,
+    arguments: Vec<String>,
     child: Option<Child>,
 }
 
 impl Redis {
     /// Starts an empty one; none, and why, where there is no Redis.
     pub fn new() -> Result<Self, String> {
+        Self::with([])
+    }
+
+    /// The same with further arguments.
+    pub fn with<const N: usize>(arguments: [&str; N]) -> Result<Self, String> {
         let there = Command::new("redis-server").arg("--version").output();
         if !there.is_ok_and(|there| there.status.success()) {
             return Err("no redis-server is installed".to_owned());
@@ -31,6 +37,7 @@ impl Redis {
         let mut redis = Self {
             home: tempfile::tempdir().unwrap(),
             port: free_port(),
+            arguments: arguments.map(str::to_owned).to_vec(),
             child: None,
         };
         redis.start();
@@ -49,6 +56,7 @@ impl Redis {
             .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
             .args(["--requirepass", REDIS_PASSWORD, "--dir"])
             .arg(self.home.path())
+            .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

@@ -7,6 +7,7 @@ mod server;
 mod truth;
 mod users;
 mod values;
+mod ways;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
