@@ -110,6 +110,21 @@ impl Database {
         self.set_rules(rules);
     }
 
+    /// Takes connections over TLS only, with `server.key` and `server.pem` of that directory.
+    pub fn serve_tls(&self, certificates: &Path) {
+        for name in ["server.key", "server.pem"] {
+            let copy = self.data.join(name);
+            std::fs::copy(certificates.join(name), &copy).unwrap();
+            std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o600)).unwrap();
+            self.give_away(&copy).unwrap();
+        }
+        self.sql("ALTER SYSTEM SET ssl_cert_file = 'server.pem'");
+        self.sql("ALTER SYSTEM SET ssl = on");
+        // `psql`, by which the test asks, prefers TLS by itself.
+        let rules = std::fs::read_to_string(self.rules()).unwrap();
+        self.set_rules(&format!("hostnossl all all 127.0.0.1/32 reject\n{rules}"));
+    }
+
     fn rules(&self) -> PathBuf {
         self.data.join("pg_hba.conf")
     }

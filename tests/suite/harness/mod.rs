@@ -9,6 +9,7 @@ mod disk;
 mod proxy;
 mod redis;
 mod server;
+mod tls;
 mod tracer;
 
 use std::net::TcpListener;
@@ -20,6 +21,7 @@ pub use disk::{SmallDisk, store_files};
 pub use proxy::SlowProxy;
 pub use redis::{REDIS_PASSWORD, Redis};
 pub use server::{ADMIN, Server, Setup, counterd};
+pub use tls::certificates;
 pub use tracer::{Tracer, can_trace};
 
 /// Long enough for a slow machine under load; a test that meets it has failed.

@@ -1,38 +1,11 @@
 //! The ways to a Redis besides plain TCP: TLS, and a Unix socket.
 
-use std::path::Path;
-use std::process::Command;
-
 use serde_json::json;
 
 use crate::degraded::damage;
 use crate::harness::{
-    PATIENCE, REDIS_PASSWORD, Redis, Server, Setup, eventually, free_port, skipped,
+    PATIENCE, REDIS_PASSWORD, Redis, Server, Setup, certificates, eventually, free_port, skipped,
 };
-
-/// A key and a certificate for 127.0.0.1, and the root that vouches for it.
-fn certificates(dir: &Path) {
-    let openssl = |words: &str| {
-        let ran = Command::new("openssl")
-            .args(words.split(' '))
-            .current_dir(dir)
-            .output()
-            .unwrap();
-        assert!(
-            ran.status.success(),
-            "{}",
-            String::from_utf8_lossy(&ran.stderr)
-        );
-    };
-    let new = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2";
-    openssl(&format!(
-        "{new} -keyout root.key -out root.pem -subj /CN=root-of-tests"
-    ));
-    openssl(&format!(
-        "{new} -keyout redis.key -out redis.pem -subj /CN=redis-of-tests -CA root.pem -CAkey root.key \
-         -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE"
-    ));
-}
 
 fn count_once(server: &Server) {
     let mut client = server.client();
@@ -61,9 +34,9 @@ fn over_tls_only_a_redis_that_a_root_vouches_for_is_spoken_to() {
         "--tls-port",
         &port.to_string(),
         "--tls-cert-file",
-        &path("redis.pem"),
+        &path("server.pem"),
         "--tls-key-file",
-        &path("redis.key"),
+        &path("server.key"),
         "--tls-auth-clients",
         "no",
     ]);

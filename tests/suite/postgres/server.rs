@@ -5,7 +5,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Database, PASSWORD, PATIENCE, Server, Setup, eventually};
+use crate::harness::{
+    Client, Database, PASSWORD, PATIENCE, Server, Setup, certificates, eventually,
+};
 use crate::midnight::ShiftedClock;
 
 use super::database;
@@ -404,4 +406,47 @@ fn however_many_rows_are_set_aside_they_are_listed() {
     let rejected: Value = serde_json::from_str(&rejected).unwrap();
     assert_eq!(rejected.as_array().unwrap().len(), 2604);
     server.stop();
+}
+
+#[test]
+fn over_tls_only_a_database_that_a_root_vouches_for_is_spoken_to() {
+    let Some(database) = database("over_tls_only_a_database_that_a_root_vouches_for_is_spoken_to")
+    else {
+        return;
+    };
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    for dir in &dirs {
+        certificates(dir.path());
+    }
+    let [ours, others] = dirs.each_ref().map(|dir| dir.path().join("root.pem"));
+    database.serve_tls(dirs[0].path());
+    let home = tempfile::tempdir().unwrap();
+    let check = |parameters: &str| {
+        let url = format!("{}?{parameters}", database.url());
+        let setup = Setup::new(home.path()).set("postgres.url", &url);
+        let output = setup.command("check").output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let line = text.lines().find(|line| line.contains("  PostgreSQL  "));
+        line.unwrap_or_else(|| panic!("{text}")).to_owned()
+    };
+    for (parameters, told) in [
+        (
+            format!("sslmode=verify-full&sslrootcert={}", ours.display()),
+            "ok     PostgreSQL      reached",
+        ),
+        (
+            format!("sslmode=verify-full&sslrootcert={}", others.display()),
+            "FAULT  PostgreSQL",
+        ),
+        ("sslmode=verify-full".to_owned(), "FAULT  PostgreSQL"),
+        (
+            "sslmode=require".to_owned(),
+            "ok     PostgreSQL      reached",
+        ),
+        ("sslmode=disable".to_owned(), "FAULT  PostgreSQL"),
+    ] {
+        let line = check(&parameters);
+        assert!(line.starts_with(told), "{parameters}: {line}");
+        assert!(!line.contains(PASSWORD), "{line}");
+    }
 }
