@@ -31,6 +31,9 @@ use crate::mirror::MirrorOptions;
 /// Most counters that are remembered, those that no copy has among them; some 20 MB.
 const MOST_REMEMBERED: usize = 100_000;
 
+/// Before whatever `degraded.cache_for` reaches back to.
+const LONG_AGO: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Most questions for values that wait; one more is answered that nothing is known.
 const VALUES_WAITING: usize = 16_384;
 
@@ -152,6 +155,31 @@ impl Cache {
         let (at, found) = self.values.get(name)?;
         let good = age.is_none_or(|age| at.elapsed() <= age);
         good.then(|| found.clone())
+    }
+
+    /// A value of a list, or what is known of a later state of the same counter. It is remembered, so that
+    /// no later answer goes back behind it, but whoever asks for the counter asks a copy.
+    fn no_earlier(&mut self, value: Arc<StaleValue>) -> Arc<StaleValue> {
+        let name = &value.copied.name;
+        let known = self
+            .values
+            .get(name)
+            .map(|(at, found)| (*at, found.clone()));
+        match known {
+            Some((_, Some(known))) if known.copied.place() > value.copied.place() => known,
+            Some((_, Some(known))) if known.copied.place() == value.copied.place() => value,
+            known => {
+                let name = name.clone();
+                self.remember(&name, Some(Arc::clone(&value)));
+                let before = known
+                    .map(|(at, _)| at)
+                    .or_else(|| Instant::now().checked_sub(LONG_AGO));
+                if let (Some(before), Some((at, _))) = (before, self.values.get_mut(&name)) {
+                    *at = before;
+                }
+                value
+            }
+        }
     }
 
     /// Remembers what a copy said, unless what is known is of a later state of the same counter: a copy

@@ -37,6 +37,7 @@ use crate::storage::{DataDirLock, StorageOptions};
 use crate::writer::{Cause, Running, StartError, WriterOptions};
 
 use beside::{Beside, ControlWithoutStore, Service};
+pub use opening::Against;
 use opening::{NotOpen, Opening, against_a_new_store};
 use signals::Signals;
 
@@ -285,7 +286,7 @@ fn fallback_options(config: &Config) -> FallbackOptions {
 ///
 /// # Errors
 /// When they cannot be asked at all.
-pub fn why_no_new_store(config: &Config) -> std::io::Result<Option<String>> {
+pub fn why_no_new_store(config: &Config) -> std::io::Result<Option<Against>> {
     if !config.degraded.start {
         return Ok(None);
     }

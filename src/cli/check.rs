@@ -220,7 +220,7 @@ fn store(config: &Config, dir: &Path) -> Finding {
     match holder(&dir.join(lock::FILE_NAME)) {
         Ok(Holder::Process(pid)) => ok(WHAT, format!("in use by process {pid}")),
         Ok(Holder::Unknown) => ok(WHAT, "in use by a process that cannot be seen".to_owned()),
-        Ok(Holder::Nobody) if dir.join("store").exists() => sound(config, dir),
+        Ok(Holder::Nobody) if dir.join("store").try_exists().unwrap_or(true) => sound(config, dir),
         Ok(Holder::Nobody) => none_yet(config),
         Err(error) => fault(WHAT, format!("its lock cannot be looked at: {error}")),
     }
@@ -233,17 +233,16 @@ fn none_yet(config: &Config) -> Finding {
         Ok(why) => why,
         Err(error) => return fault(WHAT, format!("whether one is missing: {error}")),
     };
-    match why {
-        None => ok(WHAT, "none yet; the first start makes it".to_owned()),
-        Some(why) => fault(
-            WHAT,
-            format!(
-                "none here, but {why}: a start makes none and serves copies (degraded.start). Put the \
-                 directory back or restore a backup; to begin a new store all the same, start once with \
-                 degraded.start = false"
-            ),
-        ),
-    }
+    let Some(why) = why else {
+        return ok(WHAT, "none yet; the first start makes it".to_owned());
+    };
+    let remedy = if why.known {
+        "a start makes none and serves copies (degraded.start). Put the directory back or restore a backup; \
+         to begin a new store all the same, start once with degraded.start = false"
+    } else {
+        "a start waits until it can, and makes one if there are none (degraded.start)"
+    };
+    fault(WHAT, format!("none here, but {}: {remedy}", why.text))
 }
 
 /// Looks into a store that is not in use.

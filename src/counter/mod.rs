@@ -38,5 +38,8 @@ pub fn rfc3339(at: Millis) -> String {
 /// The instant that such a text means; none where it means none.
 pub fn parse_rfc3339(text: &str) -> Option<Millis> {
     let at = chrono::DateTime::parse_from_rfc3339(text).ok()?;
-    Some(at.timestamp_millis())
+    let at = at.timestamp_millis();
+    // Of other years none can be shown again.
+    let year = chrono::Datelike::year(&chrono::DateTime::from_timestamp_millis(at)?);
+    (1..=9999).contains(&year).then_some(at)
 }

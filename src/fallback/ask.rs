@@ -51,6 +51,7 @@ struct ValuesDesk {
 
 /// Answers for lists and days, on connections of its own.
 struct ListsDesk {
+    shared: Arc<Shared>,
     copies: Copies,
     questions: mpsc::Receiver<ListQuestion>,
 }
@@ -71,11 +72,12 @@ impl Fallback {
         };
         let thread = FallbackThread {
             values: ValuesDesk {
-                shared,
+                shared: Arc::clone(&shared),
                 copies: Copies::new(options),
                 questions: values_asked,
             },
             lists: ListsDesk {
+                shared: Arc::clone(&shared),
                 copies: Copies::new(options),
                 questions: lists_asked,
             },
@@ -289,6 +291,7 @@ impl ListsDesk {
         for (page, answers) in pages {
             if answers.iter().any(|answer| !answer.is_closed()) {
                 let found = self.copies.page(&page).await;
+                let found = found.map(|page| self.not_before_what_is_known(page));
                 tell(answers, &found);
             }
         }
@@ -297,6 +300,18 @@ impl ListsDesk {
                 let found = self.copies.days(&of).await;
                 tell(answers, &found);
             }
+        }
+    }
+}
+
+impl ListsDesk {
+    /// The page with what was said before of a later state of a counter.
+    fn not_before_what_is_known(&self, page: PageFound) -> PageFound {
+        let mut cache = self.shared.cache.lock();
+        let values = page.values.into_iter();
+        PageFound {
+            values: values.map(|value| cache.no_earlier(value)).collect(),
+            ..page
         }
     }
 }

@@ -157,8 +157,10 @@ fn unknown_here(call: &Call) -> Problem {
 
 /// Whether the counter's time is over, whatever the copy was last told: then its value is none.
 fn is_over(call: &Call, value: &StaleValue) -> bool {
+    let look = call.worker.shared.day.look();
     let end = value.copied.expires_at;
-    end.is_some_and(|end| end <= call.worker.shared.day.look().wall_ms)
+    // As with a store: a clock that jumped ends nothing.
+    end.is_some_and(|end| end <= look.wall_ms && !look.clock_fault)
 }
 
 fn is_of_names(byte: u8) -> bool {

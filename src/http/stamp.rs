@@ -1,18 +1,10 @@
 //! Instants and days as the API shows them: RFC 3339 with milliseconds and `Z`, and `YYYY-MM-DD`.
 
-use chrono::DateTime;
 use parking_lot::Mutex;
 
 use crate::calendar::Day;
 use crate::counter::{Millis, rfc3339};
 use crate::current_day::CurrentDay;
-
-/// The instant that an RFC 3339 text with an offset names, cut to milliseconds.
-pub(super) fn parse_rfc3339(text: &str) -> Option<Millis> {
-    DateTime::parse_from_rfc3339(text)
-        .ok()
-        .map(|at| at.timestamp_millis())
-}
 
 /// What answers say of one local day.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +48,7 @@ impl DayMemo {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::counter::parse_rfc3339;
 
     #[test]
     fn instants_have_milliseconds_and_z() {
@@ -71,6 +64,10 @@ mod tests {
             "2026-11-24T10:30:00",
             "2026-13-24T10:30:00Z",
             "1795516200",
+            // In UTC these are no years of four digits.
+            "9999-12-31T23:59:59-12:00",
+            "0000-12-31T23:59:59Z",
+            "0001-01-01T00:00:00+12:00",
         ] {
             assert_eq!(parse_rfc3339(bad), None, "{bad}");
         }

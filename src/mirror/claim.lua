@@ -1,9 +1,15 @@
 -- Takes the marker over for a new sequence.
 --
 -- Keys: the marker, the names. Arguments: id, epoch. Answer: empty, or the later epoch that is there already.
+-- A whole number of ours; nothing for what is none, and for what no mirror would have written.
+local function number(text)
+  local number = tonumber(text or '')
+  return number and number >= 0 and number <= 9007199254740991 and number or nil
+end
 local theirs = redis.pcall('HGET', KEYS[1], 'epoch')
 if type(theirs) == 'table' then redis.call('DEL', KEYS[1]) theirs = false end
-if theirs and tonumber(theirs) > tonumber(ARGV[2]) then return theirs end
+theirs = number(theirs)
+if theirs and theirs > tonumber(ARGV[2]) then return string.format('%.0f', theirs) end
 local kind = redis.call('TYPE', KEYS[2]).ok
 if kind == 'set' then
   -- An earlier version's. What is in it and no longer known is looked for once all is written.

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::entry::Entry;
 use super::link::{Link, Written};
-use super::script::{Complete, Keys, Place, add_users, call};
+use super::script::{Complete, Keys, Place, add_users, call, forget};
 use super::status::MirrorStatus;
 use super::users::{USERS_IN_A_CALL, Users};
 use super::{MirrorError, MirrorOptions};
@@ -197,7 +197,11 @@ impl Mirror {
         let Some(sequence) = &mut self.sequence else {
             return Ok(());
         };
-        let marker = link.marker(&self.keys).await?;
+        let marker = match link.marker(&self.keys).await {
+            // Of another type, say. Where it is not to be read at all, the claim says so.
+            Err(MirrorError::Refused(_)) => None,
+            marker => marker?,
+        };
         if marker
             .as_ref()
             .is_some_and(|marker| marker.id != sequence.id)
@@ -235,8 +239,10 @@ impl Mirror {
     }
 
     fn lost(&mut self, id: &str) -> Result<(), MirrorError> {
-        self.sequence = None;
-        if id.is_empty() {
+        let lost = self.sequence.take();
+        if lost.is_some_and(|lost| lost.id == id) {
+            // An older state of our own.
+        } else if id.is_empty() {
             // Nobody's: it was emptied.
             self.rivalry = 0;
         } else {
@@ -350,16 +356,24 @@ impl Mirror {
         let mut cursor = 0;
         loop {
             let (next, names) = link.names(&self.keys, cursor).await?;
-            let unknown =
-                |name: &String| CounterName::check(name).is_ok() && self.table.read(name).is_none();
-            let gone: Vec<Entry> = names
-                .into_iter()
-                .filter(unknown)
-                .map(|name| Entry::gone(name, revision))
-                .collect();
+            let (mut gone, mut strange) = (Vec::new(), Vec::new());
+            for bytes in names {
+                match std::str::from_utf8(&bytes).map(CounterName::parse) {
+                    Ok(Ok(name)) if self.table.read(name.as_str()).is_none() => {
+                        gone.push(Entry::gone(name.to_string(), revision));
+                    }
+                    Ok(Ok(_)) => {}
+                    Ok(Err(_)) | Err(_) => strange.push(bytes),
+                }
+            }
             let mut calls = Vec::new();
             for entries in gone.chunks(COUNTERS_IN_A_CALL) {
                 calls.extend(self.call(link, None, entries));
+            }
+            for names in strange.chunks(COUNTERS_IN_A_CALL) {
+                if let Some(place) = self.place(true) {
+                    calls.push(forget(link.forget_sha(), &self.keys, &place, names));
+                }
             }
             if let Err(loss) = self.send(link, &mut calls, Of::Values).await? {
                 return Ok(Err(loss));
@@ -391,6 +405,7 @@ impl Mirror {
             before,
             number: sequence.sent,
             epoch: sequence.epoch,
+            latest: self.table.revision(),
         })
     }
 

@@ -25,6 +25,7 @@ pub(super) struct Link {
     claim: String,
     write: String,
     users: String,
+    forget: String,
 }
 
 /// What the marker says.
@@ -108,6 +109,7 @@ impl Link {
             claim: wire.load(script::CLAIM).await?,
             write: wire.load(&script::write()).await?,
             users: wire.load(script::USERS).await?,
+            forget: wire.load(script::FORGET).await?,
             wire,
         })
     }
@@ -137,8 +139,11 @@ impl Link {
     pub(super) async fn marker(&mut self, keys: &Keys) -> Result<Option<Marker>, MirrorError> {
         let mut command = redis::cmd("HMGET");
         command.arg(keys.marker()).arg("id").arg("sequence");
-        let (id, sequence): (Option<String>, Option<u64>) = self.wire.ask(&command).await?;
-        Ok(id
+        let (id, sequence): (Option<Vec<u8>>, Option<Vec<u8>>) = self.wire.ask(&command).await?;
+        // What others wrote into it is none.
+        let text = |bytes: Option<Vec<u8>>| bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+        let sequence = text(sequence).and_then(|sequence| sequence.parse().ok());
+        Ok(text(id)
             .zip(sequence)
             .map(|(id, sequence)| Marker { id, sequence }))
     }
@@ -153,6 +158,11 @@ impl Link {
         &self.users
     }
 
+    /// The script that takes names out, as it is called.
+    pub(super) fn forget_sha(&self) -> &str {
+        &self.forget
+    }
+
     /// Sends calls of the scripts that write at once, and says what became of each.
     pub(super) async fn write(&mut self, calls: &[Cmd]) -> Result<Vec<Written>, MirrorError> {
         let mut pipeline = Pipeline::with_capacity(calls.len());
@@ -160,16 +170,20 @@ impl Link {
             pipeline.add_command(call.clone());
         }
         let wire = &mut self.wire;
-        let asked = pipeline.query_async::<Vec<(String, String, u64)>>(&mut wire.connection);
+        let asked = pipeline.query_async::<Vec<(String, Vec<u8>, u64)>>(&mut wire.connection);
         let answers = match tokio::time::timeout(wire.timeout, asked).await {
             Ok(answers) => answers.map_err(|error| wire.error(&error))?,
             Err(_) => return Err(MirrorError::Late(wire.timeout)),
         };
         Ok(answers
             .into_iter()
-            .map(|(verdict, detail, later)| match verdict.as_str() {
-                "ok" => Written::Done(detail.parse().unwrap_or(0), later),
-                _ => Written::Lost(detail),
+            .map(|(verdict, detail, later)| {
+                // An id that others wrote may be any bytes.
+                let detail = String::from_utf8_lossy(&detail);
+                match verdict.as_str() {
+                    "ok" => Written::Done(detail.parse().unwrap_or(0), later),
+                    _ => Written::Lost(detail.into_owned()),
+                }
             })
             .collect())
     }
@@ -179,11 +193,11 @@ impl Link {
         &mut self,
         keys: &Keys,
         cursor: u64,
-    ) -> Result<(u64, Vec<String>), MirrorError> {
+    ) -> Result<(u64, Vec<Vec<u8>>), MirrorError> {
         let mut command = redis::cmd("ZSCAN");
         command.arg(keys.names()).arg(cursor);
         // Each name with its score.
-        let (next, pairs): (u64, Vec<(String, f64)>) =
+        let (next, pairs): (u64, Vec<(Vec<u8>, f64)>) =
             self.wire.ask(command.arg("COUNT").arg(1000)).await?;
         Ok((next, pairs.into_iter().map(|(name, _)| name).collect()))
     }

@@ -8,8 +8,9 @@ local function of(answer)
   return nil
 end
 local marker = of(redis.pcall('HMGET', KEYS[1], 'id', 'names')) or {}
-local written = marker[1] and tonumber(marker[2] or '') or 0
-if of(redis.pcall('ZCARD', KEYS[2])) ~= written then return {} end
+-- Where no mirror has written, no names is not that there are none.
+local written = marker[1] and tonumber(marker[2] or '')
+if not written or of(redis.pcall('ZCARD', KEYS[2])) ~= written then return {} end
 local names = redis.call('ZRANGEBYLEX', KEYS[2], ARGV[1], ARGV[2], 'LIMIT', '0', ARGV[3])
 table.insert(names, 1, 'ok')
 return names

@@ -21,6 +21,9 @@ const WRITE: &str = include_str!("write.lua");
 /// Adds users of a day.
 pub(super) const USERS: &str = include_str!("users.lua");
 
+/// Takes out of the names what is no counter's.
+pub(super) const FORGET: &str = include_str!("forget.lua");
+
 /// Reads counters.
 pub(super) const READ: &str = include_str!("read.lua");
 
@@ -84,6 +87,8 @@ pub(super) struct Place {
     pub(super) number: u64,
     /// The store's.
     pub(super) epoch: u64,
+    /// What the store has come to.
+    pub(super) latest: u64,
 }
 
 /// What is complete once a call is done.
@@ -111,7 +116,7 @@ pub(super) fn call(
             .arg(keys.meta(&entry.name));
     }
     command.arg(&place.id).arg(place.before).arg(place.number);
-    command.arg(place.epoch);
+    command.arg(place.epoch).arg(place.latest);
     match complete {
         Some(Complete { revision, as_of }) => {
             command.arg(*revision).arg(as_of.as_deref().unwrap_or(""))
@@ -161,6 +166,18 @@ pub(super) fn names(sha: &str, keys: &Keys, from: &str, to: &str, limit: usize) 
     command.arg(sha).arg(2);
     command.arg(keys.marker()).arg(keys.names());
     command.arg(from).arg(to).arg(limit);
+    command
+}
+
+/// One call of the script that takes out what is no counter's name.
+pub(super) fn forget(sha: &str, keys: &Keys, place: &Place, names: &[Vec<u8>]) -> redis::Cmd {
+    let mut command = redis::cmd("EVALSHA");
+    command.arg(sha).arg(2);
+    command.arg(keys.marker()).arg(keys.names());
+    command.arg(&place.id).arg(place.before).arg(place.number);
+    for name in names {
+        command.arg(name.as_slice());
+    }
     command
 }
 

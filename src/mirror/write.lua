@@ -1,32 +1,38 @@
 -- Writes counters, and how far the mirror is.
 --
 -- Keys: the marker, the names, then for each counter its value and its meta. Arguments: id, the
--- sequence number before and after this call, epoch, and, when a round ends with it, the revision up to
+-- sequence number before and after this call, epoch, the store's revision now, and, when a round ends with it, the revision up to
 -- which everything is there and as of when (empty: that stays); then for each counter name, value (empty:
 -- it is gone; `?`: it is not known), revision, period, last_updated, type, expires_at. Answer: `ok` with
 -- how many were written and the highest later epoch that was met, or `lost` with the id that is in the
 -- marker, empty where the names are not those that were written.
+-- A whole number of ours; nothing for what is none, and for what no mirror would have written.
+local function number(text)
+  local number = tonumber(text or '')
+  return number and number >= 0 and number <= 9007199254740991 and number or nil
+end
 local marker = redis.pcall('HMGET', KEYS[1], 'id', 'sequence', 'complete', 'names')
 if marker.err or marker[1] ~= ARGV[1] or marker[2] ~= ARGV[2] then
   return {'lost', not marker.err and marker[1] or '', '0'}
 end
-local names = tonumber(marker[4] or '')
+local names = number(marker[4])
 if redis.pcall('ZCARD', KEYS[2]) ~= names then return {'lost', '', '0'} end
-local epoch = tonumber(ARGV[4])
+local epoch, latest = tonumber(ARGV[4]), tonumber(ARGV[5])
 local written, later, now = 0, 0, names
 for at = 1, (#KEYS - 2) / 2 do
   local value_key, meta_key = KEYS[1 + 2 * at], KEYS[2 + 2 * at]
-  local first = 7 + 7 * (at - 1)
+  local first = 8 + 7 * (at - 1)
   local name, value, revision, period = ARGV[first], ARGV[first + 1], ARGV[first + 2], ARGV[first + 3]
   local there = redis.pcall('HMGET', meta_key, 'epoch', 'revision', 'period', 'created_at', 'type',
     'expires_at', 'unknown')
   if there.err then redis.call('DEL', meta_key) there = {} end
-  local its_epoch, its_revision = tonumber(there[1] or '') or -1, tonumber(there[2] or '') or -1
+  local its_epoch, its_revision = number(there[1]) or -1, number(there[2]) or -1
   local ours_is_late
   if its_epoch ~= epoch then
     ours_is_late = its_epoch > epoch
     if ours_is_late and its_epoch > later then later = its_epoch end
-  elseif value == '?' then
+  elseif value == '?' or its_revision > latest then
+    -- What this store has not come to yet was written by a copy of it.
     ours_is_late = false
   elseif its_revision ~= tonumber(revision) then
     ours_is_late = its_revision > tonumber(revision)
@@ -61,7 +67,7 @@ end
 if now ~= names then redis.call('HSET', KEYS[1], 'names', string.format('%.0f', now)) end
 if ARGV[2] ~= ARGV[3] then
   redis.call('HSET', KEYS[1], 'sequence', ARGV[3])
-  if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], 'revision', ARGV[5], 'complete', '1') end
-  if ARGV[6] ~= '' then redis.call('HSET', KEYS[1], 'as_of', ARGV[6]) end
+  if ARGV[6] ~= '' then redis.call('HSET', KEYS[1], 'revision', ARGV[6], 'complete', '1') end
+  if ARGV[7] ~= '' then redis.call('HSET', KEYS[1], 'as_of', ARGV[7]) end
 end
 return {'ok', tostring(written), string.format('%.0f', later)}

@@ -4,6 +4,7 @@
 //! Between two tries nothing is held, so that `counterd recover` and `restore` can put the store right
 //! meanwhile. No try makes a store where one is known to have been.
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -60,15 +61,28 @@ impl NotOpen {
     }
 }
 
+/// What speaks against a new store where there is none.
+pub struct Against {
+    /// A sentence's end, after "there is no store, but".
+    pub text: String,
+    /// A copy has something of a store; else one could not be asked.
+    pub known: bool,
+}
+
 /// What of what the copies say speaks against a new store.
-pub(super) fn against_a_new_store(known: &Known) -> Option<String> {
+pub(super) fn against_a_new_store(known: &Known) -> Option<Against> {
     match known {
         Known::Nothing => None,
-        Known::Something(source) => Some(format!("{} has values of one", source.as_str())),
+        Known::Something(source) => Some(Against {
+            text: format!("{} has values of one", source.as_str()),
+            known: true,
+        }),
         Known::Unclear(source, error) => {
             let source = source.as_str();
-            let why = format!("whether {source} has values of one cannot be told ({error})");
-            Some(why)
+            Some(Against {
+                text: format!("whether {source} has values of one cannot be told ({error})"),
+                known: false,
+            })
         }
     }
 }
@@ -126,11 +140,11 @@ impl Opening {
             Some(_) if seen || self.is_there() => Absent::Refuse,
             Some(copies) => {
                 let known = anything_known(copies).map_err(StartError::Thread)?;
-                if let Some(why) = against_a_new_store(&known) {
+                if let Some(Against { text, known }) = against_a_new_store(&known) {
                     return Err(NotOpen::LostSight {
                         dir: self.options.storage.data_dir.display().to_string(),
-                        why,
-                        known: matches!(known, Known::Something(_)),
+                        why: text,
+                        known,
                     });
                 }
                 Absent::Create
@@ -178,6 +192,11 @@ impl Retrying {
             // A person has to mend the configuration, as at any start.
             Err(NotOpen::Start(error)) if error.is_configuration() => {
                 tracing::error!(%error, "ending: the configuration contradicts the store");
+                // The log is written by another thread, which this end does not wait for.
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "counterd: the configuration contradicts the store: {error}"
+                );
                 std::process::exit(78);
             }
             Err(error) => {

@@ -387,6 +387,27 @@ fn no_question_of_one_reader_takes_a_copy_away_from_the_others() {
 }
 
 #[test]
+fn an_emptied_mirror_has_no_list_to_tell() {
+    let Some(copies) = Copies::new("an_emptied_mirror_has_no_list_to_tell") else {
+        return;
+    };
+    let home = tempfile::tempdir().unwrap();
+    let setup = setup(home.path(), &copies);
+    let server = setup.start();
+    count_a_little(&server, &copies);
+    server.kill9();
+    damage(&setup);
+    let server = setup.without("postgres.url").start();
+    let mut client = server.client();
+    let page = client.get("/api/v1/counters/all").ok();
+    assert!(page["counters"].as_array().unwrap().len() > 3, "{page}");
+    copies.redis.say::<()>("FLUSHALL");
+    let refused = client.get("/api/v1/counters/all");
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    server.stop();
+}
+
+#[test]
 fn a_copy_that_is_behind_takes_nothing_back() {
     let Some(mut copies) = Copies::new("a_copy_that_is_behind_takes_nothing_back") else {
         return;
@@ -410,6 +431,10 @@ fn a_copy_that_is_behind_takes_nothing_back() {
         (mode(&mut client)["source"] == "postgres").then_some(())
     });
     assert_eq!(client.get("/api/v1/counter/gauge").ok(), known);
+    let listed = client.get("/api/v1/counters/all?prefix=gauge").ok();
+    assert_eq!(listed["counters"][0], known, "nor in a list");
+    let listed = client.get("/api/v1/counters/all?prefix=sum.daily").ok();
+    claim_stale(&listed["counters"][0], 5, "postgres");
     claim_stale(&client.get("/api/v1/counter/sum.daily").ok(), 5, "postgres");
     // Of several, those that are known are told though no copy answers any more.
     copies.database.crash();

@@ -234,3 +234,151 @@ fn a_question_ends_in_time_whatever_it_waits_for() {
         redis.resume();
     });
 }
+
+#[test]
+fn what_a_history_that_was_given_up_left_behind_is_not_known() {
+    let Some(redis) = redis("what_a_history_that_was_given_up_left_behind_is_not_known") else {
+        return;
+    };
+    let home = tempfile::tempdir().unwrap();
+    let house = House::open(home.path(), NOON);
+    house.up("a", 1);
+    let mut mirrored = mirror(&house, options(&redis));
+    mirrored.catch_up().unwrap();
+    let epoch = house.running.table.epoch();
+    let left = |epoch: u64| {
+        redis.say::<()>("SET counter:ghost 777");
+        redis.say::<()>(&format!(
+            "HSET counter:ghost:meta epoch {epoch} revision 9 period  type sum last_updated 2026-11-24T10:30:00.000Z"
+        ));
+    };
+    left(epoch);
+    assert_eq!(one(&redis, "ghost").unwrap().value, 777, "of this history");
+    left(epoch - 1);
+    assert_eq!(one(&redis, "ghost"), None);
+    assert_eq!(one(&redis, "a").unwrap().value, 1);
+    house.stop();
+}
+
+#[test]
+fn what_a_copy_of_the_store_wrote_gives_way_once_it_is_gone() {
+    let Some(redis) = redis("what_a_copy_of_the_store_wrote_gives_way_once_it_is_gone") else {
+        return;
+    };
+    let home = tempfile::tempdir().unwrap();
+    let house = House::open(home.path(), NOON);
+    house.up("a", 4);
+    mirror(&house, options(&redis)).catch_up().unwrap();
+    let epoch = house.running.table.epoch();
+    // Of the same epoch, and further on.
+    redis.say::<()>("SET counter:a 24");
+    redis.say::<()>("HSET counter:a:meta revision 999999");
+    redis.say::<()>("SET counter:only-there 5");
+    redis.say::<()>(&format!(
+        "HSET counter:only-there:meta epoch {epoch} revision 999998 period "
+    ));
+    redis.say::<()>("ZADD counterd:names 0 only-there");
+    redis.say::<()>("HSET counterd:mirror id another sequence 7 names 5");
+    mirror(&house, options(&redis)).catch_up().unwrap();
+    assert_eq!(seen(&redis, ""), expected(&house));
+    assert_eq!(one(&redis, "a").unwrap().value, 4);
+    house.stop();
+}
+
+#[test]
+fn whatever_others_write_into_the_mirrors_own_keys_is_mended() {
+    let Some(redis) = redis("whatever_others_write_into_the_mirrors_own_keys_is_mended") else {
+        return;
+    };
+    let home = tempfile::tempdir().unwrap();
+    let house = House::open(home.path(), NOON);
+    house.up("a", 1);
+    house.up("b", 2);
+    let mut mirrored = mirror(&house, options(&redis));
+    mirrored.catch_up().unwrap();
+    let all = names(&redis);
+    let harms: [&[&[u8]]; 11] = [
+        &[b"ZADD", b"counterd:names", b"0", b"\xff"],
+        &[b"ZADD", b"counterd:names", b"0", b"!x"],
+        &[b"HSET", b"counterd:mirror", b"id", b"\xff"],
+        &[
+            b"HSET",
+            b"counterd:mirror",
+            b"epoch",
+            b"abc",
+            b"sequence",
+            b"0",
+        ],
+        &[
+            b"HSET",
+            b"counterd:mirror",
+            b"epoch",
+            b"inf",
+            b"sequence",
+            b"0",
+        ],
+        &[
+            b"HSET",
+            b"counterd:mirror",
+            b"epoch",
+            b"1e99",
+            b"sequence",
+            b"0",
+        ],
+        &[b"HSET", b"counterd:mirror", b"sequence", b"abc"],
+        &[b"HSET", b"counterd:mirror", b"names", b"nan"],
+        &[b"HSET", b"counter:a:meta", b"epoch", b"inf"],
+        &[b"HSET", b"counter:a:meta", b"revision", b"-nan"],
+        &[b"SET", b"counterd:mirror", b"x"],
+    ];
+    for harm in harms {
+        let mut command = redis::cmd("EVAL");
+        command.arg("return redis.call(unpack(ARGV))").arg(0);
+        for word in harm {
+            command.arg(*word);
+        }
+        redis.ask::<()>(&mut command);
+        // As after a cut connection, and as on the one that there is.
+        let told = harm
+            .iter()
+            .map(|word| String::from_utf8_lossy(word))
+            .collect::<Vec<_>>();
+        house.up("a", 1);
+        mirrored
+            .catch_up()
+            .unwrap_or_else(|error| panic!("{told:?}: {error}"));
+        assert_eq!(names(&redis), all, "{told:?}");
+        assert_eq!(seen(&redis, ""), expected(&house), "{told:?}");
+        redis.ask::<()>(&mut command);
+        redis.say::<()>("CLIENT KILL TYPE normal SKIPME yes");
+        house.up("a", 1);
+        // The cut is noticed by the first.
+        let _ = mirrored.catch_up();
+        mirrored
+            .catch_up()
+            .unwrap_or_else(|error| panic!("cut, {told:?}: {error}"));
+        assert_eq!(names(&redis), all, "cut, {told:?}");
+        assert_eq!(seen(&redis, ""), expected(&house), "cut, {told:?}");
+        let after = read(options(&redis), &["a"]);
+        assert!(after.complete_as_of.is_some(), "{told:?}");
+    }
+    house.stop();
+}
+
+#[test]
+fn an_older_state_of_ones_own_is_no_other_mirror() {
+    let Some(redis) = redis("an_older_state_of_ones_own_is_no_other_mirror") else {
+        return;
+    };
+    let home = tempfile::tempdir().unwrap();
+    let house = House::open(home.path(), NOON);
+    let mut mirrored = mirror(&house, options(&redis));
+    for _ in 0..9 {
+        mirrored.catch_up().unwrap();
+        redis.say::<()>("HSET counterd:mirror sequence 0");
+        house.up("a", 1);
+    }
+    mirrored.catch_up().unwrap();
+    assert_eq!(seen(&redis, ""), expected(&house));
+    house.stop();
+}
