@@ -1,4 +1,4 @@
-//! `counterd check`: looks at what serving would need, and changes nothing.
+//! `counterd check`: looks at what serving would need, and leaves nothing changed.
 
 use std::fmt::Write as _;
 use std::fs::File;
