@@ -28,7 +28,7 @@ pub use connect::{Schema, check};
 pub use days::{Days, DaysWritten};
 pub use error::PostgresError;
 pub use exporter::Exporter;
-pub use reader::{CopiedDay, Exported, PostgresReader};
+pub use reader::{CopiedDay, Exported, ExportedPage, PostgresReader};
 pub use status::{ExportReport, ExportStatus};
 
 /// How the export is done.

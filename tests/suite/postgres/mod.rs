@@ -6,16 +6,19 @@
 
 mod days;
 mod faults;
+mod pages;
 mod schema;
 mod server;
 mod truth;
 mod values;
 
+use std::future::Future;
 use std::time::Duration;
 
-use counterd::export::postgres::PostgresOptions;
+use counterd::export::postgres::{Exported, PostgresOptions, PostgresReader};
 
 use crate::harness::{Database, skipped};
+use crate::house::name;
 
 /// A database, or the reason why the test is skipped.
 fn database(test: &str) -> Option<Database> {
@@ -36,4 +39,22 @@ fn options(database: &Database) -> PostgresOptions {
         export_users: true,
         unique_users_inline: 3,
     }
+}
+
+fn wait<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.unwrap().block_on(work)
+}
+
+fn reader(database: &Database) -> PostgresReader {
+    let options = options(database);
+    let timeout = options.timeout;
+    PostgresReader::new(options, timeout)
+}
+
+/// What a server without a store reads of that counter.
+fn read(database: &Database, counter: &str) -> Exported {
+    wait(async { reader(database).values(&[name(counter)]).await }).unwrap()
 }
