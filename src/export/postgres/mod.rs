@@ -14,6 +14,7 @@ mod days;
 mod error;
 mod exporter;
 mod reader;
+mod refused;
 mod standing;
 mod status;
 mod users;
