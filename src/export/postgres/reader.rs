@@ -31,8 +31,9 @@ AND (g.epoch = d.epoch OR to_jsonb(d) ->> 'values_as_of' IS NULL)";
 
 /// Those of the names asked for.
 const VALUES: &str = "
-counters c JOIN counterd_counters g ON g.counter_name = c.name CROSS JOIN counterd_database d
-WHERE c.name = ANY($1) AND ";
+UNNEST($1::text[]) n(name) JOIN counters c ON c.name = n.name
+  JOIN counterd_counters g ON g.counter_name = n.name COLLATE \"C\" CROSS JOIN counterd_database d
+WHERE ";
 
 /// Those of a page: a walk along the index of the one table, which is in the order of bytes. Of names that
 /// no counter has, some cannot even be told: in a database without an encoding they may be any bytes.
