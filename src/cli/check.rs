@@ -132,6 +132,12 @@ fn database(config: &Config) -> Option<Finding> {
             "reached; the schema is an older one, and the start of the server brings it up to date"
                 .to_owned(),
         ),
+        Ok(Schema::OlderNotOwned) => fault(
+            WHAT,
+            "reached; the schema is an older one, and this role does not own it: start the server once \
+             with the URL of the role that does"
+                .to_owned(),
+        ),
         Ok(Schema::Absent) => ok(
             WHAT,
             "reached; it has no schema yet, and the start of the server makes it".to_owned(),

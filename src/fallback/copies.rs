@@ -260,18 +260,14 @@ impl Copies {
             });
         }
         if let Some(postgres) = self.postgres.as_mut()
-            && let Some(mut values) = postgres
-                .ask(async |reader| reader.page(prefix, cursor, limit + 1).await)
+            && let Some(found) = postgres
+                .ask(async |reader| reader.page(prefix, cursor, *limit).await)
                 .await
         {
-            let more = values.len() > *limit;
-            values.truncate(*limit);
-            let next = values.last().filter(|_| more);
-            let next = next.map(|value| value.name.to_string());
-            let values = stale(values.into_iter().map(Some), Source::Postgres);
+            let values = stale(found.values.into_iter().map(Some), Source::Postgres);
             return Ok(PageFound {
                 values: values.flatten().collect(),
-                next,
+                next: found.next,
             });
         }
         Err(NoCopy)

@@ -58,8 +58,11 @@ pub(super) struct Link {
 pub enum Schema {
     /// None of it: the first connection makes it.
     Absent,
-    /// An older version: the next connection brings it up to date.
+    /// An older version: the next start brings it up to date.
     Older,
+    /// An older version, of tables that are another role's: only a start as that role brings it up to
+    /// date.
+    OlderNotOwned,
     /// This version's.
     Current,
 }
@@ -68,8 +71,15 @@ impl Link {
     /// Connects and brings the schema up to date.
     pub(super) async fn open(options: &PostgresOptions) -> Result<Self, PostgresError> {
         let mut link = Self::connect(options).await?;
-        if link.schema().await? != Schema::Current {
-            link.migrate().await?;
+        match link.schema().await? {
+            Schema::Current => {}
+            Schema::Absent | Schema::Older => link.migrate().await?,
+            Schema::OlderNotOwned => {
+                return Err(PostgresError::Schema(
+                    "it is an older one, and this role does not own it; start the server once with the URL of the role that does"
+                        .to_owned(),
+                ));
+            }
         }
         Ok(link)
     }
@@ -158,9 +168,23 @@ impl Link {
             Some(later) => Err(PostgresError::Schema(format!(
                 "it was made by a later version of counterd (migration {later}); upgrade this one"
             ))),
-            None if missing => Ok(Schema::Older),
+            None if missing && self.may_change().await? => Ok(Schema::Older),
+            None if missing => Ok(Schema::OlderNotOwned),
             None => Ok(Schema::Current),
         }
+    }
+
+    /// Whether this role may change the tables that there are, and make others beside them.
+    async fn may_change(&mut self) -> Result<bool, PostgresError> {
+        const MAY: &str = "
+            SELECT COALESCE(bool_and(pg_has_role(relowner, 'USAGE')
+              AND has_schema_privilege(relnamespace, 'CREATE')), FALSE)
+            FROM pg_class WHERE oid IN (to_regclass('counters'), to_regclass('counter_history'),
+              to_regclass('counterd_counters'), to_regclass('counterd_database'),
+              to_regclass('counterd_days'), to_regclass($1))";
+        let (connection, limit) = self.parts();
+        let may = sqlx::query_scalar::<_, bool>(MAY).bind(MIGRATIONS_TABLE);
+        within(limit, may.fetch_one(connection)).await
     }
 
     /// Applies what is missing. Others that start at the same moment wait at an advisory lock.

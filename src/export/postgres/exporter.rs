@@ -53,12 +53,13 @@ impl Exporter {
         metrics: &Arc<Metrics>,
         options: PostgresOptions,
     ) -> std::io::Result<Self> {
+        let values = Values::new(options.interval);
         Ok(Self {
             days: Days::new(running, Arc::clone(metrics), options),
             status: Arc::new(ExportStatus::new(Arc::clone(metrics))),
             runtime: Arc::new(runtime()?),
             link: None,
-            values: Values::default(),
+            values,
             cursor: None,
             refilled: false,
             last_values: None,

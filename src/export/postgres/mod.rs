@@ -14,6 +14,7 @@ mod days;
 mod error;
 mod exporter;
 mod reader;
+mod refused;
 mod standing;
 mod status;
 mod users;
@@ -28,7 +29,7 @@ pub use connect::{Schema, check};
 pub use days::{Days, DaysWritten};
 pub use error::PostgresError;
 pub use exporter::Exporter;
-pub use reader::{CopiedDay, Exported, PostgresReader};
+pub use reader::{CopiedDay, Exported, ExportedPage, PostgresReader};
 pub use status::{ExportReport, ExportStatus};
 
 /// How the export is done.

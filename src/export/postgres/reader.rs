@@ -31,14 +31,24 @@ AND (g.epoch = d.epoch OR to_jsonb(d) ->> 'values_as_of' IS NULL)";
 
 /// Those of the names asked for.
 const VALUES: &str = "
-counters c JOIN counterd_counters g ON g.counter_name = c.name CROSS JOIN counterd_database d
-WHERE c.name = ANY($1) AND ";
+UNNEST($1::text[]) n(name) JOIN counters c ON c.name = n.name
+  JOIN counterd_counters g ON g.counter_name = n.name COLLATE \"C\" CROSS JOIN counterd_database d
+WHERE ";
 
-/// Those of a page: a walk along the index of the one table, which is in the order of bytes.
+/// Those of a page: a walk along the index of the one table, which is in the order of bytes. Of names that
+/// no counter has, some cannot even be told: in a database without an encoding they may be any bytes.
 const PAGE: &str = "
 counterd_counters g JOIN counters c ON c.name = g.counter_name COLLATE \"default\"
   CROSS JOIN counterd_database d
-WHERE g.counter_name >= $1 AND g.counter_name > $2 AND g.counter_name < $1 || chr(127) AND ";
+WHERE g.counter_name >= $1 AND g.counter_name > $2 AND g.counter_name < $1 || chr(127)
+  AND g.counter_name ~ '^[a-z0-9_.:-]+$' AND ";
+
+/// Rows are walked to, one by one: of tables that were never analyzed the database would think that all
+/// rows are soon joined and sorted, for a page of a few. And nothing is ever changed.
+const MANNERS: &str = "
+SET default_transaction_read_only = on; SET enable_sort = off; SET enable_incremental_sort = off;
+SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
+SET enable_material = off; SET max_parallel_workers_per_gather = 0; SET jit = off";
 
 /// Most days of one answer.
 const MAX_DAYS: i64 = 4000;
@@ -80,6 +90,15 @@ pub struct Exported {
     pub values: Vec<Option<CopiedValue>>,
 }
 
+/// A page of what the database has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExportedPage {
+    /// The values, in the order of names; fewer than there are rows where some say nothing that can be.
+    pub values: Vec<CopiedValue>,
+    /// The name after which there are more rows.
+    pub next: Option<String>,
+}
+
 impl PostgresReader {
     /// For that database; each question may take `timeout`, connecting too.
     pub fn new(options: PostgresOptions, timeout: Duration) -> Self {
@@ -117,7 +136,7 @@ impl PostgresReader {
         Ok(Exported { as_of, values })
     }
 
-    /// Reads the counters after `cursor` that begin with `prefix`, in the order of names.
+    /// Reads up to `limit` counters after `cursor` that begin with `prefix`, in the order of names.
     ///
     /// # Errors
     /// When the database cannot be asked in time.
@@ -126,19 +145,28 @@ impl PostgresReader {
         prefix: &str,
         cursor: Option<&str>,
         limit: usize,
-    ) -> Result<Vec<CopiedValue>, PostgresError> {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let (as_of, rows) = self
+    ) -> Result<ExportedPage, PostgresError> {
+        // One more, to see whether there is one.
+        let rows_wanted = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+        let (as_of, mut rows) = self
             .ask(async |link| {
                 let as_of = as_of(link).await?;
                 let ask = format!("{COLUMNS}{PAGE}{KNOWN} ORDER BY g.counter_name LIMIT $3");
                 let ask = sqlx::query_as::<_, Row>(sqlx::AssertSqlSafe(ask));
-                let ask = ask.bind(prefix).bind(cursor.unwrap_or("")).bind(limit);
+                let ask = ask.bind(prefix).bind(cursor.unwrap_or(""));
+                let ask = ask.bind(rows_wanted);
                 Ok((as_of, ask.fetch_all(link.parts().0).await?))
             })
             .await?;
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        // By the rows, whether or not each says something.
+        let next = rows.last().filter(|_| more).map(|row| row.0.clone());
         let values = rows.into_iter().filter_map(|row| copied(row, as_of));
-        Ok(values.collect())
+        Ok(ExportedPage {
+            values: values.collect(),
+            next,
+        })
     }
 
     /// Reads closed days of a counter, newest first.
@@ -206,7 +234,7 @@ impl PostgresReader {
                 Some(link) => link,
                 None => {
                     let mut link = Link::connect(&self.options).await?;
-                    link.run("SET default_transaction_read_only = on").await?;
+                    link.run(MANNERS).await?;
                     link
                 }
             };

@@ -18,8 +18,10 @@ pub struct ExportStatus {
 struct Seen {
     up: bool,
     error: Option<String>,
-    /// Everything up to this revision is in the database.
+    /// Everything up to this revision is in the database, but for what it refuses.
     revision: Revision,
+    /// How many values it refuses, and what is told of them.
+    refused: Option<(u64, String)>,
     /// When the last complete round began.
     complete: Instant,
     days_waiting: u64,
@@ -27,21 +29,22 @@ struct Seen {
 }
 
 impl Seen {
-    /// Why it is not up.
+    /// Why it is not up, or what is missing though it is.
     fn why_not(&self) -> Option<String> {
         let untried = || (!self.up).then(|| NOT_TRIED.to_owned());
-        self.error.clone().or_else(untried)
+        let refused = || self.refused.as_ref().map(|(_, text)| text.clone());
+        self.error.clone().or_else(untried).or_else(refused)
     }
 }
 
 /// The standing of the export at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExportReport {
-    /// Whether the last attempt went well.
+    /// Whether the last attempt went well: all was written that the database takes.
     pub up: bool,
-    /// Why it did not, or that there was none yet.
+    /// Why it did not, or that there was none yet, or which values the database refuses.
     pub error: Option<String>,
-    /// Changes that the database does not have yet.
+    /// Changes that the database does not have yet; of a value that it refuses, one.
     pub revisions: u64,
     /// For how long the database has not had everything, in seconds; 0 when it has.
     pub seconds: f64,
@@ -57,6 +60,7 @@ impl ExportStatus {
             up: false,
             error: None,
             revision: 0,
+            refused: None,
             complete: Instant::now(),
             days_waiting: 0,
             set_aside: 0,
@@ -72,11 +76,20 @@ impl ExportStatus {
         &self.metrics.export
     }
 
-    /// All values up to that revision are there, as looked at since `begun`.
-    pub(super) fn values_are_there(&self, revision: Revision, begun: Instant) {
+    /// All values up to that revision are there, as looked at since `begun`; but for those that are
+    /// refused, if any: how many, and what is to be told of them.
+    pub(super) fn values_are_there(
+        &self,
+        revision: Revision,
+        begun: Instant,
+        refused: Option<(u64, String)>,
+    ) {
         let mut seen = self.seen.lock();
         seen.revision = revision;
-        seen.complete = begun;
+        if refused.is_none() {
+            seen.complete = begun;
+        }
+        seen.refused = refused;
     }
 
     pub(super) fn days_wait(&self, days: u64) {
@@ -108,7 +121,10 @@ impl ExportStatus {
     /// The standing now, when the store is at `revision`.
     pub fn report(&self, revision: Revision) -> ExportReport {
         let seen = self.seen.lock();
-        let revisions = revision.saturating_sub(seen.revision);
+        let refused = seen.refused.as_ref().map_or(0, |(values, _)| *values);
+        let revisions = revision
+            .saturating_sub(seen.revision)
+            .saturating_add(refused);
         ExportReport {
             up: seen.up,
             error: seen.why_not(),

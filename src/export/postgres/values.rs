@@ -3,15 +3,18 @@
 //! A row is written when its counter changed, or its day ended, since it was written last. What was
 //! written is told by the database itself: each row has the (epoch, revision, period) of its value
 //! beside it, and only a later one replaces it.
+//!
+//! Kept out: when a value that was refused is tried again (`refused`).
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime};
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 use super::PostgresError;
 use super::connect::{Link, within};
+use super::refused::Refused;
 use super::standing::{Turn, begin};
 use super::status::ExportStatus;
 use crate::calendar::{Calendar, Day};
@@ -22,9 +25,6 @@ use crate::writer::{Presence, Reading, Round, Table, Through};
 
 /// Rows in one statement.
 const ROWS_AT_ONCE: usize = 2000;
-
-/// Rows that were refused and are tried again in each round.
-const REFUSED_AT_MOST: usize = 1000;
 
 /// Known rows are updated and only new ones inserted: an upsert would take a number of the column
 /// `id` each time. A row is left alone when what it holds is as late.
@@ -67,7 +67,7 @@ SELECT (SELECT count(*) FROM updated) + (SELECT count(*) FROM inserted),
 /// Rows of one statement, column by column.
 #[derive(Clone, Debug, Default)]
 struct Rows {
-    names: Vec<String>,
+    names: Vec<CounterName>,
     values: Vec<i64>,
     at: Vec<NaiveDateTime>,
     revisions: Vec<i64>,
@@ -78,17 +78,21 @@ struct Rows {
 }
 
 /// What is known to be in the database.
-#[derive(Default)]
 pub(super) struct Values {
-    /// What is there, and of which epoch.
+    /// What is there, and of which epoch; but for what is refused.
     there: Option<(u64, Through)>,
-    /// Rows that the database refused; told once each.
-    refused: BTreeSet<String>,
-    /// There is another one that there was no room for: it is found when everything is compared again.
-    refused_more: bool,
+    refused: Refused,
 }
 
 impl Values {
+    /// Nothing is known; a round begins every `interval`.
+    pub(super) fn new(interval: Duration) -> Self {
+        Self {
+            there: None,
+            refused: Refused::new(interval),
+        }
+    }
+
     /// Forgets what is there: everything is compared again.
     pub(super) fn forget(&mut self) {
         self.there = None;
@@ -104,9 +108,6 @@ impl Values {
     ) -> Result<(), PostgresError> {
         let begun = Instant::now();
         let epoch = table.epoch();
-        if std::mem::take(&mut self.refused_more) {
-            self.there = None;
-        }
         // Out of its place while it works: what is cut off is compared again.
         let there = self.there.take().filter(|(known, _)| *known == epoch);
         let there = there.map(|(_, through)| through);
@@ -117,14 +118,10 @@ impl Values {
         let through = match there {
             Some(there) if there.has(&round) => there,
             there => {
-                let (names, through) = table.news(there.as_ref(), &round);
+                let (mut names, through) = table.news(there.as_ref(), &round);
+                names.retain(|name| !self.refused.waits(name));
                 for names in names.chunks(ROWS_AT_ONCE) {
-                    let readings = table.read_many(names);
-                    let today = day.look().day;
-                    let mut rows = Rows::default();
-                    for reading in readings.iter().flatten() {
-                        rows.push(reading, today, round.now, day.calendar());
-                    }
+                    let rows = Rows::read(&table.read_many(names), day, round.now);
                     self.write(link, epoch, rows, status).await?;
                 }
                 let told = there.as_ref().map(Through::unreadable);
@@ -138,19 +135,19 @@ impl Values {
             }
         };
         self.there = Some((epoch, through));
+        let refused = self.refused.told();
         // A row that was refused is of an earlier time: what was said before stays, of then it has
         // everything.
-        if self.refused.is_empty()
-            && !self.refused_more
+        if refused.is_none()
             && let Some(as_of) = round.as_of
         {
             put_as_of(link, epoch, as_of).await?;
         }
-        status.values_are_there(round.revision, begun);
+        status.values_are_there(round.revision, begun, refused);
         Ok(())
     }
 
-    /// Writes again what was refused: it may be taken by now.
+    /// Writes again what was refused and is due: it may be taken by now.
     async fn write_refused(
         &mut self,
         link: &mut Link,
@@ -160,15 +157,29 @@ impl Values {
         round: &Round,
         status: &ExportStatus,
     ) -> Result<(), PostgresError> {
-        let mut again = Rows::default();
-        self.refused.retain(|name| {
-            let before = again.names.len();
-            if let Some(reading) = table.read(name) {
-                again.push(&reading, round.day, round.now, day.calendar());
+        let due = self.refused.begin();
+        for names in due.chunks(ROWS_AT_ONCE) {
+            if self.refused.is_exhausted() {
+                break;
             }
-            again.names.len() > before
-        });
-        self.write(link, epoch, again, status).await
+            let readings = table.read_many(names);
+            let rows = Rows::read(&readings, day, round.now);
+            self.write(link, epoch, rows, status).await?;
+            let pairs = || names.iter().zip(&readings);
+            let forgotten = pairs().filter(|(_, reading)| reading.is_none());
+            let forgotten: Vec<&str> = forgotten.map(|(name, _)| name.as_str()).collect();
+            if !forgotten.is_empty() {
+                // Its last row was refused, and there is no other to come.
+                put_forgotten(link, epoch, &forgotten).await?;
+            }
+            for (name, reading) in pairs() {
+                let corrupt = |reading: &Reading| reading.presence == Presence::Corrupt;
+                if reading.as_ref().is_none_or(corrupt) {
+                    self.refused.remove(name);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Writes the rows; those that the database refuses are left out and told of.
@@ -187,15 +198,25 @@ impl Values {
             match transaction(link, epoch, &rows).await {
                 Ok(written) => {
                     status.metrics().values.inc_by(written);
-                    for name in &rows.names {
-                        self.refused.remove(name);
-                    }
+                    rows.names.iter().for_each(|name| self.refused.remove(name));
                 }
                 Err(error) if error.is_of_the_row() => {
                     link.run("ROLLBACK").await?;
+                    let exhausted = self.refused.is_exhausted();
+                    self.refused.met(&error);
                     match rows.halves() {
+                        Ok(halves) if exhausted => {
+                            for name in halves.0.names.iter().chain(&halves.1.names) {
+                                self.refused.put_off(name);
+                            }
+                        }
                         Ok((first, second)) => parts.extend([second, first]),
-                        Err(single) => self.refuse(&single, &error, status),
+                        Err(single) => {
+                            status.metrics().values_refused.inc();
+                            for name in &single.names {
+                                self.refused.refuse(name, &error);
+                            }
+                        }
                     }
                 }
                 Err(error) => return Err(error),
@@ -203,29 +224,26 @@ impl Values {
         }
         Ok(())
     }
-
-    fn refuse(&mut self, rows: &Rows, error: &PostgresError, status: &ExportStatus) {
-        status.metrics().values_refused.inc();
-        for name in &rows.names {
-            if self.refused.contains(name) {
-                continue;
-            }
-            if self.refused.len() >= REFUSED_AT_MOST {
-                self.refused_more = true;
-            } else {
-                self.refused.insert(name.clone());
-                tracing::error!(counter = %name, %error, "the current value of a counter is refused");
-            }
-        }
-    }
 }
 
 impl Rows {
-    /// A counter whose time was over at `now` is gone, whether or not the writer got to it.
+    /// The rows of what was read. The day is looked up here, after that.
+    fn read(readings: &[Option<Reading>], day: &CurrentDay, now: Millis) -> Self {
+        let today = day.look().day;
+        let mut rows = Self::default();
+        for reading in readings.iter().flatten() {
+            rows.push(reading, today, now, day.calendar());
+        }
+        rows
+    }
+
+    /// A counter whose time was over at `now` is gone, whether or not the writer got to it. A value of
+    /// a later day than that is its last all the same: it was counted while the calendar was behind.
     fn push(&mut self, reading: &Reading, today: Day, now: Millis, calendar: &Calendar) {
         let end = reading.definition.expires_at;
         let over = end.filter(|end| *end <= now);
-        let today = over.map_or(today, |end| calendar.day_of(end).min(today));
+        let last = over.map(|end| calendar.day_of(end));
+        let today = last.map_or(today, |last| reading.period.map_or(last, |of| of.max(last)));
         let (value, period, at) = match reading.presence {
             // What cannot be read is not told.
             Presence::Corrupt => return,
@@ -239,7 +257,7 @@ impl Rows {
                 (final_value, reading.period, at)
             }
         };
-        self.names.push(reading.name.to_string());
+        self.names.push(reading.name.clone());
         self.values.push(value);
         self.at.push(timestamp(at));
         self.revisions.push(number(reading.revision));
@@ -278,8 +296,9 @@ async fn transaction(link: &mut Link, epoch: u64, rows: &Rows) -> Result<u64, Po
     } else {
         WRITE.into_sql_str()
     };
+    let names: Vec<&str> = rows.names.iter().map(CounterName::as_str).collect();
     let write = sqlx::query_as::<_, (i64, i64)>(statement)
-        .bind(&rows.names)
+        .bind(&names)
         .bind(&rows.values)
         .bind(&rows.at)
         .bind(&rows.revisions)
@@ -315,11 +334,22 @@ async fn put_unreadable(
     link.run("COMMIT").await
 }
 
+/// Says of counters that nobody knows them any more.
+const GONE: &str =
+    "UPDATE counterd_counters SET gone = TRUE WHERE counter_name = ANY($1) AND NOT gone";
+
+/// Marks as gone counters that were forgotten before their last row was taken.
+async fn put_forgotten(link: &mut Link, epoch: u64, names: &[&str]) -> Result<(), PostgresError> {
+    begin(link, Turn::Values, epoch).await?;
+    let (connection, limit) = link.parts();
+    within(limit, sqlx::query(GONE).bind(names).execute(connection)).await?;
+    link.run("COMMIT").await
+}
+
 /// Marks as gone what nobody knows any more: of a history that was given up, or forgotten while nothing
 /// was exported.
 async fn put_gone(link: &mut Link, epoch: u64, table: &Table) -> Result<(), PostgresError> {
     const THERE: &str = "SELECT counter_name FROM counterd_counters WHERE NOT gone";
-    const GONE: &str = "UPDATE counterd_counters SET gone = TRUE WHERE counter_name = ANY($1)";
     begin(link, Turn::Values, epoch).await?;
     let (connection, limit) = link.parts();
     let there = sqlx::query_scalar::<_, String>(THERE);
@@ -373,7 +403,9 @@ mod tests {
     #[test]
     fn halves_lose_no_row() {
         let rows = Rows {
-            names: vec!["a".into(), "b".into(), "c".into()],
+            names: ["a", "b", "c"]
+                .map(|name| CounterName::parse(name).unwrap())
+                .into(),
             values: vec![1, 2, 3],
             at: vec![NaiveDateTime::default(); 3],
             revisions: vec![1, 2, 3],

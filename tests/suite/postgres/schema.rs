@@ -1,6 +1,8 @@
 //! The tables, and two that make them at once.
 
-use crate::harness::{Database, at_once};
+use counterd::export::postgres::{PostgresOptions, Schema, check};
+
+use crate::harness::{Database, PASSWORD, at_once};
 
 use super::database;
 use super::options;
@@ -125,5 +127,38 @@ fn a_schema_of_a_later_version_is_left_alone() {
         database.number("SELECT current_value FROM counters WHERE name = 'games'"),
         2
     );
+    house.stop();
+}
+
+#[test]
+fn a_role_that_does_not_own_an_older_schema_is_told_so() {
+    let Some(database) = database("a_role_that_does_not_own_an_older_schema_is_told_so") else {
+        return;
+    };
+    let home = tempfile::tempdir().unwrap();
+    let house = House::open(home.path(), NOON);
+    house.exporter(options(&database)).catch_up().unwrap();
+    database.sql(&format!(
+        "CREATE ROLE writer LOGIN PASSWORD '{PASSWORD}';
+         GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO writer"
+    ));
+    let writer = PostgresOptions {
+        url: database.url_as("writer", PASSWORD, "postgres").into(),
+        ..options(&database)
+    };
+    assert_eq!(check(&writer).unwrap(), Schema::Current);
+    database.sql(
+        "ALTER TABLE counterd_counters DROP COLUMN expires_at, DROP COLUMN unreadable;
+         DELETE FROM counterd_migrations WHERE version = 4",
+    );
+    assert_eq!(check(&options(&database)).unwrap(), Schema::Older);
+    assert_eq!(check(&writer).unwrap(), Schema::OlderNotOwned);
+    let error = house.exporter(writer.clone()).catch_up().unwrap_err();
+    assert!(error.to_string().contains("does not own"), "{error}");
+
+    // Once the owner did it, the role goes on.
+    house.exporter(options(&database)).catch_up().unwrap();
+    assert_eq!(check(&writer).unwrap(), Schema::Current);
+    house.exporter(writer).catch_up().unwrap();
     house.stop();
 }

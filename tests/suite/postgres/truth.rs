@@ -1,39 +1,14 @@
 //! What the database says of current values is true: a reader takes nothing for known that is not.
 
-use std::future::Future;
-
 use counterd::counter::CopiedValue;
-use counterd::export::postgres::{Exported, PostgresReader};
 
-use super::{database, options};
+use super::pages::page;
+use super::{daily, database, define, options, read};
 use crate::harness::Database;
-use crate::house::{DAY, HOUR, House, NOON, damage, name};
-
-fn wait<T>(work: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    runtime.unwrap().block_on(work)
-}
-
-fn reader(database: &Database) -> PostgresReader {
-    let options = options(database);
-    let timeout = options.timeout;
-    PostgresReader::new(options, timeout)
-}
-
-fn read(database: &Database, counter: &str) -> Exported {
-    wait(async { reader(database).values(&[name(counter)]).await }).unwrap()
-}
+use crate::house::{DAY, HOUR, House, NOON, damage};
 
 fn one(database: &Database, counter: &str) -> Option<CopiedValue> {
     read(database, counter).values.remove(0)
-}
-
-fn page(database: &Database, prefix: &str, cursor: Option<&str>, limit: usize) -> Vec<String> {
-    let page = wait(async { reader(database).page(prefix, cursor, limit).await });
-    let names = page.unwrap().into_iter();
-    names.map(|value| value.name.to_string()).collect()
 }
 
 #[test]
@@ -180,56 +155,39 @@ fn rows_of_counters_that_nobody_knows_any_more_are_gone() {
 }
 
 #[test]
-fn more_refused_rows_than_are_remembered_are_there_once_they_are_taken() {
-    let Some(database) =
-        database("more_refused_rows_than_are_remembered_are_there_once_they_are_taken")
+fn a_row_of_a_counter_that_is_over_keeps_a_value_of_a_later_day() {
+    let Some(database) = database("a_row_of_a_counter_that_is_over_keeps_a_value_of_a_later_day")
     else {
         return;
     };
     let home = tempfile::tempdir().unwrap();
-    let house = House::open(home.path(), NOON);
+    let midnight = NOON + 12 * HOUR;
+    let house = House::open(home.path(), midnight + 10_000);
+    let today = house.today();
+    // A clock that was a little ahead is put right: the day stays.
+    house.clock.shift_wall(-30_000);
+    define(&house, "event", daily(Some(midnight - 5_000)));
     let mut exporter = house.exporter(options(&database));
     exporter.catch_up().unwrap();
-    database.sql("ALTER TABLE counters ADD CONSTRAINT no_c CHECK (name NOT LIKE 'c%')");
-    house.create((0..1005).map(|number| format!("c{number}")));
-    house.clock.advance(1000);
+    house.up("event", 7);
+    house.clock.advance(20_000);
+    let reading = house.running.table.read("event").unwrap();
+    assert_eq!(reading.period, Some(today));
     exporter.catch_up().unwrap();
-    assert_eq!(read(&database, "games").as_of, Some(NOON));
-    database.sql("ALTER TABLE counters DROP CONSTRAINT no_c");
-    exporter.catch_up().unwrap();
-    assert_eq!(
-        database.number("SELECT count(*) FROM counters WHERE name LIKE 'c%'"),
-        1005
-    );
-    assert_eq!(read(&database, "games").as_of, Some(NOON + 1000));
-    house.stop();
-}
-
-#[test]
-fn a_page_is_in_the_order_of_bytes_and_holds_what_can_be() {
-    let Some(database) = database("a_page_is_in_the_order_of_bytes_and_holds_what_can_be") else {
-        return;
+    let after = house.running.table.read("event").unwrap();
+    assert_eq!(after, reading, "the writer has not got to it");
+    let row = || {
+        database.sql(
+            "SELECT current_value, gone, period
+             FROM counters JOIN counterd_counters ON counter_name = name WHERE name = 'event'",
+        )
     };
-    let home = tempfile::tempdir().unwrap();
-    let house = House::open(home.path(), NOON);
-    let all = ["p", "p-1", "p.a", "p2", "p:a", "p_b", "pa"];
-    house.create(all.map(String::from));
-    house.up("q", 1);
-    house.exporter(options(&database)).catch_up().unwrap();
-    assert_eq!(page(&database, "p", None, 100), all);
-    assert_eq!(page(&database, "p", Some("p.a"), 2), ["p2", "p:a"]);
-    assert_eq!(page(&database, "p", Some("a"), 1), ["p"]);
-    assert_eq!(page(&database, "pa", Some("p"), 9), ["pa"]);
-    assert!(page(&database, "p", Some("q"), 9).is_empty());
-
-    // Times that no calendar has are nothing, and harm nobody else.
-    database.sql(
-        "UPDATE counters SET updated_at = '294000-01-01' WHERE name = 'p:a';
-         UPDATE counterd_counters SET period = '5000000-01-01' WHERE counter_name = 'p_b';
-         UPDATE counterd_counters SET period = '-infinity' WHERE counter_name = 'pa';
-         UPDATE counterd_database SET values_as_of = 'infinity'",
-    );
-    assert_eq!(page(&database, "p", None, 100), all[..4]);
-    assert_eq!(read(&database, "p").as_of, None);
+    let expected = format!("7|t|{today}");
+    assert_eq!(row(), expected);
+    // As it is once the writer got to it.
+    house.pass(HOUR);
+    assert_ne!(house.running.table.read("event").unwrap(), reading);
+    exporter.catch_up().unwrap();
+    assert_eq!(row(), expected);
     house.stop();
 }
