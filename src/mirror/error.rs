@@ -30,6 +30,16 @@ pub enum MirrorError {
         /// That of the values in Redis.
         theirs: u64,
     },
+    /// Redis was written by a copy of this store that is ahead of it.
+    #[error(
+        "Redis holds values of revision {theirs} of this store's epoch, and this store has come to {ours} only: this is an older copy of the store; what is there stays. Mirror from the other copy, give this one a redis.prefix or a database of its own, or restore a backup of it as a new epoch"
+    )]
+    Ahead {
+        /// What the store has come to.
+        ours: u64,
+        /// The highest in Redis.
+        theirs: u64,
+    },
     /// Another mirror writes to the same keys.
     #[error(
         "another counterd mirrors to the same keys; give each a redis.prefix or a database of its own"
@@ -56,6 +66,7 @@ impl MirrorError {
             Self::Url(_)
             | Self::Refused(_)
             | Self::LaterEpoch { .. }
+            | Self::Ahead { .. }
             | Self::Rival
             | Self::NoScript
             | Self::Names

@@ -8,7 +8,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 use super::entry::Entry;
-use super::link::{Link, Written};
+use super::link::{Done, Link, Written};
 use super::script::{Complete, Keys, Place, add_users, call, forget};
 use super::status::MirrorStatus;
 use super::users::{USERS_IN_A_CALL, Users};
@@ -420,26 +420,33 @@ impl Mirror {
         }
         let answers = link.write(calls).await?;
         calls.clear();
-        let (mut written, mut theirs) = (0, 0);
+        let mut sum = Done::default();
         for answer in answers {
             match answer {
-                Written::Done(counters, later) => {
-                    written += counters;
-                    theirs = theirs.max(later);
+                Written::Done(done) => {
+                    sum.written += done.written;
+                    sum.later_epoch = sum.later_epoch.max(done.later_epoch);
+                    sum.ahead = sum.ahead.max(done.ahead);
                 }
                 Written::Lost(id) => return Ok(Err(Loss(id))),
             }
         }
         match of {
-            Of::Values => self.status.metrics().values.inc_by(written),
-            Of::Users => self.status.metrics().users.inc_by(written),
+            Of::Values => self.status.metrics().values.inc_by(sum.written),
+            Of::Users => self.status.metrics().users.inc_by(sum.written),
         };
         if let Some(sequence) = &mut self.sequence {
             sequence.answered = sequence.sent;
-            if theirs > sequence.epoch {
+            if sum.later_epoch > sequence.epoch {
                 return Err(MirrorError::LaterEpoch {
                     ours: sequence.epoch,
-                    theirs,
+                    theirs: sum.later_epoch,
+                });
+            }
+            if sum.ahead > 0 {
+                return Err(MirrorError::Ahead {
+                    ours: self.table.revision(),
+                    theirs: sum.ahead,
                 });
             }
         }

@@ -34,10 +34,21 @@ pub(super) struct Marker {
     pub(super) sequence: u64,
 }
 
+/// What a call wrote and met.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Done {
+    /// Counters, or users.
+    pub(super) written: u64,
+    /// The highest later epoch; 0 for none.
+    pub(super) later_epoch: u64,
+    /// The highest revision of this epoch that the store has not come to; 0 for none.
+    pub(super) ahead: u64,
+}
+
 /// What became of a call that writes.
 pub(super) enum Written {
-    /// So many counters, and the highest later epoch that was met.
-    Done(u64, u64),
+    /// What was written and met.
+    Done(Done),
     /// The marker is not ours any more: nothing was written. Its id.
     Lost(String),
 }
@@ -170,18 +181,22 @@ impl Link {
             pipeline.add_command(call.clone());
         }
         let wire = &mut self.wire;
-        let asked = pipeline.query_async::<Vec<(String, Vec<u8>, u64)>>(&mut wire.connection);
+        let asked = pipeline.query_async::<Vec<(String, Vec<u8>, u64, u64)>>(&mut wire.connection);
         let answers = match tokio::time::timeout(wire.timeout, asked).await {
             Ok(answers) => answers.map_err(|error| wire.error(&error))?,
             Err(_) => return Err(MirrorError::Late(wire.timeout)),
         };
         Ok(answers
             .into_iter()
-            .map(|(verdict, detail, later)| {
+            .map(|(verdict, detail, later_epoch, ahead)| {
                 // An id that others wrote may be any bytes.
                 let detail = String::from_utf8_lossy(&detail);
                 match verdict.as_str() {
-                    "ok" => Written::Done(detail.parse().unwrap_or(0), later),
+                    "ok" => Written::Done(Done {
+                        written: detail.parse().unwrap_or(0),
+                        later_epoch,
+                        ahead,
+                    }),
                     _ => Written::Lost(detail.into_owned()),
                 }
             })

@@ -5,12 +5,12 @@
 -- of the script that writes. A set of another generation is begun anew.
 local marker = redis.pcall('HMGET', KEYS[1], 'id', 'sequence')
 if marker.err or marker[1] ~= ARGV[1] or marker[2] ~= ARGV[2] then
-  return {'lost', not marker.err and marker[1] or '', '0'}
+  return {'lost', not marker.err and marker[1] or '', '0', '0'}
 end
 redis.call('HSET', KEYS[1], 'sequence', ARGV[3])
 local there = redis.call('HMGET', KEYS[2], 'revision', 'users_of')
 -- Gone in the meantime: its keys stay away.
-if not there[1] then return {'ok', '0', '0'} end
+if not there[1] then return {'ok', '0', '0', '0'} end
 if there[2] ~= ARGV[4] then
   redis.call('DEL', KEYS[3])
   redis.call('HSET', KEYS[2], 'users_of', ARGV[4])
@@ -20,4 +20,4 @@ for at = 6, #ARGV, 1000 do
   added = added + redis.call('SADD', KEYS[3], unpack(ARGV, at, math.min(at + 999, #ARGV)))
 end
 redis.call('PEXPIREAT', KEYS[3], ARGV[5])
-return {'ok', tostring(added), '0'}
+return {'ok', tostring(added), '0', '0'}

@@ -4,7 +4,8 @@
 -- sequence number before and after this call, epoch, the store's revision now, and, when a round ends with it, the revision up to
 -- which everything is there and as of when (empty: that stays); then for each counter name, value (empty:
 -- it is gone; `?`: it is not known), revision, period, last_updated, type, expires_at. Answer: `ok` with
--- how many were written and the highest later epoch that was met, or `lost` with the id that is in the
+-- how many were written, the highest later epoch that was met, and the highest revision of this epoch that the
+-- store has not come to; or `lost` with the id that is in the
 -- marker, empty where the names are not those that were written.
 -- A whole number of ours; nothing for what is none, and for what no mirror would have written.
 local function number(text)
@@ -13,12 +14,12 @@ local function number(text)
 end
 local marker = redis.pcall('HMGET', KEYS[1], 'id', 'sequence', 'complete', 'names')
 if marker.err or marker[1] ~= ARGV[1] or marker[2] ~= ARGV[2] then
-  return {'lost', not marker.err and marker[1] or '', '0'}
+  return {'lost', not marker.err and marker[1] or '', '0', '0'}
 end
 local names = number(marker[4])
-if redis.pcall('ZCARD', KEYS[2]) ~= names then return {'lost', '', '0'} end
+if redis.pcall('ZCARD', KEYS[2]) ~= names then return {'lost', '', '0', '0'} end
 local epoch, latest = tonumber(ARGV[4]), tonumber(ARGV[5])
-local written, later, now = 0, 0, names
+local written, later, ahead, now = 0, 0, 0, names
 for at = 1, (#KEYS - 2) / 2 do
   local value_key, meta_key = KEYS[1 + 2 * at], KEYS[2 + 2 * at]
   local first = 8 + 7 * (at - 1)
@@ -31,8 +32,11 @@ for at = 1, (#KEYS - 2) / 2 do
   if its_epoch ~= epoch then
     ours_is_late = its_epoch > epoch
     if ours_is_late and its_epoch > later then later = its_epoch end
-  elseif value == '?' or its_revision > latest then
-    -- What this store has not come to yet was written by a copy of it.
+  elseif its_revision > latest then
+    -- Written by a copy of this store that is further on.
+    ours_is_late = true
+    ahead = math.max(ahead, its_revision)
+  elseif value == '?' then
     ours_is_late = false
   elseif its_revision ~= tonumber(revision) then
     ours_is_late = its_revision > tonumber(revision)
@@ -70,4 +74,4 @@ if ARGV[2] ~= ARGV[3] then
   if ARGV[6] ~= '' then redis.call('HSET', KEYS[1], 'revision', ARGV[6], 'complete', '1') end
   if ARGV[7] ~= '' then redis.call('HSET', KEYS[1], 'as_of', ARGV[7]) end
 end
-return {'ok', tostring(written), string.format('%.0f', later)}
+return {'ok', tostring(written), string.format('%.0f', later), string.format('%.0f', ahead)}

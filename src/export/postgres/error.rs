@@ -42,6 +42,16 @@ pub enum PostgresError {
         /// The highest in the database.
         theirs: u64,
     },
+    /// The database was written by a copy of this store that is ahead of it.
+    #[error(
+        "the database holds revision {theirs} of this store's epoch, and this store has come to {ours} only: this is an older copy of the store; nothing is exported. Export from the other copy, give this one a database of its own, or restore a backup of it as a new epoch"
+    )]
+    Ahead {
+        /// What the store has come to.
+        ours: u64,
+        /// The highest in the database.
+        theirs: u64,
+    },
     /// The store cannot be read now.
     #[error("cannot read the store: {0}")]
     Read(#[from] ReadError),
@@ -62,6 +72,7 @@ impl PostgresError {
             | Self::Refused { .. }
             | Self::Schema(_)
             | Self::LaterEpoch { .. }
+            | Self::Ahead { .. }
             | Self::Read(_)
             | Self::Write(_)
             | Self::BrokenOff(_) => false,

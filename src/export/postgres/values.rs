@@ -27,7 +27,8 @@ use crate::writer::{Presence, Reading, Round, Table, Through};
 const ROWS_AT_ONCE: usize = 2000;
 
 /// Known rows are updated and only new ones inserted: an upsert would take a number of the column
-/// `id` each time. A row is left alone when what it holds is as late.
+/// `id` each time. A row is left alone when what it holds is as late; one that is later than the store
+/// itself was written by a copy of it that is further on.
 const WRITE: &str = "
 WITH new AS (
   SELECT * FROM UNNEST($1::text[], $2::bigint[], $3::timestamp[], $4::bigint[], $5::date[], $7::text[],
@@ -38,6 +39,7 @@ WITH new AS (
     g.counter_name IS NULL
       OR (g.epoch, g.revision, COALESCE(g.period, '-infinity'))
        < ($6, n.revision, COALESCE(n.period, '-infinity')) AS later,
+    g.epoch = $6 AND g.revision > $10 AS ahead,
     (g.epoch, g.revision, COALESCE(g.period, '-infinity'))
       = ($6, n.revision, COALESCE(n.period, '-infinity')) AS same,
     g.kind IS NULL OR g.gone <> n.gone OR g.unreadable OR g.expires_at IS DISTINCT FROM n.expires_at AS told_anew,
@@ -62,7 +64,8 @@ WITH new AS (
   SELECT o.name, $6, o.revision, o.period, o.kind, o.gone, o.expires_at FROM old o WHERE o.guard IS NULL
 )
 SELECT (SELECT count(*) FROM updated) + (SELECT count(*) FROM inserted),
-  COALESCE((SELECT max(o.epoch) FROM old o WHERE o.epoch > $6), 0)";
+  COALESCE((SELECT max(o.epoch) FROM old o WHERE o.epoch > $6), 0),
+  COALESCE((SELECT max(g.revision) FROM old o JOIN counterd_counters g ON g.counter_name = o.guard WHERE o.ahead), 0)";
 
 /// Rows of one statement, column by column.
 #[derive(Clone, Debug, Default)]
@@ -75,6 +78,8 @@ struct Rows {
     kinds: Vec<&'static str>,
     gone: Vec<bool>,
     expires_at: Vec<Option<NaiveDateTime>>,
+    /// What the store has come to.
+    latest: i64,
 }
 
 /// What is known to be in the database.
@@ -121,7 +126,7 @@ impl Values {
                 let (mut names, through) = table.news(there.as_ref(), &round);
                 names.retain(|name| !self.refused.waits(name));
                 for names in names.chunks(ROWS_AT_ONCE) {
-                    let rows = Rows::read(&table.read_many(names), day, round.now);
+                    let rows = Rows::read(&table.read_many(names), table, day, round.now);
                     self.write(link, epoch, rows, status).await?;
                 }
                 let told = there.as_ref().map(Through::unreadable);
@@ -163,7 +168,7 @@ impl Values {
                 break;
             }
             let readings = table.read_many(names);
-            let rows = Rows::read(&readings, day, round.now);
+            let rows = Rows::read(&readings, table, day, round.now);
             self.write(link, epoch, rows, status).await?;
             let pairs = || names.iter().zip(&readings);
             let forgotten = pairs().filter(|(_, reading)| reading.is_none());
@@ -227,10 +232,13 @@ impl Values {
 }
 
 impl Rows {
-    /// The rows of what was read. The day is looked up here, after that.
-    fn read(readings: &[Option<Reading>], day: &CurrentDay, now: Millis) -> Self {
+    /// The rows of what was read. The day and the revision are looked up here, after that.
+    fn read(readings: &[Option<Reading>], table: &Table, day: &CurrentDay, now: Millis) -> Self {
         let today = day.look().day;
-        let mut rows = Self::default();
+        let mut rows = Self {
+            latest: number(table.revision()),
+            ..Self::default()
+        };
         for reading in readings.iter().flatten() {
             rows.push(reading, today, now, day.calendar());
         }
@@ -283,6 +291,7 @@ impl Rows {
             kinds: self.kinds.split_off(half),
             gone: self.gone.split_off(half),
             expires_at: self.expires_at.split_off(half),
+            latest: self.latest,
         };
         Ok((self, second))
     }
@@ -297,7 +306,7 @@ async fn transaction(link: &mut Link, epoch: u64, rows: &Rows) -> Result<u64, Po
         WRITE.into_sql_str()
     };
     let names: Vec<&str> = rows.names.iter().map(CounterName::as_str).collect();
-    let write = sqlx::query_as::<_, (i64, i64)>(statement)
+    let write = sqlx::query_as::<_, (i64, i64, i64)>(statement)
         .bind(&names)
         .bind(&rows.values)
         .bind(&rows.at)
@@ -306,12 +315,19 @@ async fn transaction(link: &mut Link, epoch: u64, rows: &Rows) -> Result<u64, Po
         .bind(number(epoch))
         .bind(&rows.kinds)
         .bind(&rows.gone)
-        .bind(&rows.expires_at);
-    let (written, theirs) = within(limit, write.fetch_one(connection)).await?;
+        .bind(&rows.expires_at)
+        .bind(rows.latest);
+    let (written, theirs, ahead) = within(limit, write.fetch_one(connection)).await?;
     if theirs > 0 {
         return Err(PostgresError::LaterEpoch {
             ours: epoch,
             theirs: u64::try_from(theirs).unwrap_or(u64::MAX),
+        });
+    }
+    if ahead > 0 {
+        return Err(PostgresError::Ahead {
+            ours: u64::try_from(rows.latest).unwrap_or(0),
+            theirs: u64::try_from(ahead).unwrap_or(u64::MAX),
         });
     }
     link.run("COMMIT").await?;
@@ -413,6 +429,7 @@ mod tests {
             kinds: vec!["sum"; 3],
             gone: vec![false; 3],
             expires_at: vec![None; 3],
+            latest: 9,
         };
         let (first, second) = rows.halves().unwrap();
         assert_eq!((first.names.len(), second.names.len()), (1, 2));

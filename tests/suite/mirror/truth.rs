@@ -261,8 +261,8 @@ fn what_a_history_that_was_given_up_left_behind_is_not_known() {
 }
 
 #[test]
-fn what_a_copy_of_the_store_wrote_gives_way_once_it_is_gone() {
-    let Some(redis) = redis("what_a_copy_of_the_store_wrote_gives_way_once_it_is_gone") else {
+fn what_a_copy_further_on_wrote_stays_and_is_told_of() {
+    let Some(redis) = redis("what_a_copy_further_on_wrote_stays_and_is_told_of") else {
         return;
     };
     let home = tempfile::tempdir().unwrap();
@@ -273,15 +273,48 @@ fn what_a_copy_of_the_store_wrote_gives_way_once_it_is_gone() {
     // Of the same epoch, and further on.
     redis.say::<()>("SET counter:a 24");
     redis.say::<()>("HSET counter:a:meta revision 999999");
+    house.up("b", 2);
+    let mut mirrored = mirror(&house, options(&redis));
+    let error = mirrored.catch_up().unwrap_err();
+    assert!(
+        matches!(
+            error,
+            MirrorError::Ahead {
+                theirs: 999_999,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert_eq!(
+        redis.say::<i64>("GET counter:a"),
+        24,
+        "nothing is taken back"
+    );
+    // Nobody is told that everything is there, now or later.
+    mirrored.catch_up().unwrap_err();
+    assert_eq!(read(options(&redis), &["b"]).complete_as_of, None);
+    // Nor where only what this one never had is ahead.
+    redis.say::<()>("HSET counter:a:meta revision 1");
     redis.say::<()>("SET counter:only-there 5");
     redis.say::<()>(&format!(
         "HSET counter:only-there:meta epoch {epoch} revision 999998 period "
     ));
     redis.say::<()>("ZADD counterd:names 0 only-there");
-    redis.say::<()>("HSET counterd:mirror id another sequence 7 names 5");
+    let error = mirror(&house, options(&redis)).catch_up().unwrap_err();
+    assert!(
+        matches!(
+            error,
+            MirrorError::Ahead {
+                theirs: 999_998,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    redis.say::<()>("DEL counter:only-there counter:only-there:meta");
     mirror(&house, options(&redis)).catch_up().unwrap();
     assert_eq!(seen(&redis, ""), expected(&house));
-    assert_eq!(one(&redis, "a").unwrap().value, 4);
     house.stop();
 }
 

@@ -157,7 +157,8 @@ fn an_older_exporter_takes_nothing_back() {
 
     // The same epoch, fewer revisions.
     let house = House::open(&old, NOON + 2 * HOUR);
-    house.exporter(options(&database)).catch_up().unwrap();
+    let error = house.exporter(options(&database)).catch_up().unwrap_err();
+    assert!(matches!(error, PostgresError::Ahead { .. }), "{error}");
     assert_eq!(rows(&database), after, "an older revision");
     house.stop();
 }
