@@ -77,7 +77,7 @@ impl Fallback {
                 questions: values_asked,
             },
             lists: ListsDesk {
-                shared: Arc::clone(&shared),
+                shared,
                 copies: Copies::new(options),
                 questions: lists_asked,
             },
@@ -302,9 +302,7 @@ impl ListsDesk {
             }
         }
     }
-}
 
-impl ListsDesk {
     /// The page with what was said before of a later state of a counter.
     fn not_before_what_is_known(&self, page: PageFound) -> PageFound {
         let mut cache = self.shared.cache.lock();

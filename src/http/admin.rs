@@ -15,7 +15,9 @@ use super::notes::Notes;
 use super::parse::{self, Object};
 use super::router::Call;
 use super::wire::{self, mark_replayed};
-use crate::counter::{Adjustment, CounterName, Definition, Kind, OnBound, Outcome, Reset};
+use crate::counter::{
+    Adjustment, CounterName, Definition, Kind, OnBound, Outcome, Reset, parse_rfc3339,
+};
 use crate::writer::{Command, Failure, IdempotencyKey, Intake, Request};
 
 /// Longest reason, in bytes.
@@ -219,7 +221,7 @@ fn definition(object: &Object<'_>) -> Result<Definition, Problem> {
     let kinds = [Kind::Gauge, Kind::Sum, Kind::Unique];
     let expires_at = object.text("expires_at", CODE)?.map(|text| {
         let detail = "`expires_at` must be an RFC 3339 time such as \"2026-12-24T18:00:00Z\"";
-        crate::counter::parse_rfc3339(&text).ok_or_else(|| Problem::new(CODE, detail))
+        parse_rfc3339(&text).ok_or_else(|| Problem::new(CODE, detail))
     });
     let definition = Definition {
         kind: object

@@ -1,6 +1,7 @@
 -- Takes the marker over for a new sequence.
 --
 -- Keys: the marker, the names. Arguments: id, epoch. Answer: empty, or the later epoch that is there already.
+
 -- A whole number of ours; nothing for what is none, and for what no mirror would have written.
 local function number(text)
   local number = tonumber(text or '')

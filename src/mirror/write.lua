@@ -7,6 +7,7 @@
 -- how many were written, the highest later epoch that was met, and the highest revision of this epoch that the
 -- store has not come to; or `lost` with the id that is in the
 -- marker, empty where the names are not those that were written.
+
 -- A whole number of ours; nothing for what is none, and for what no mirror would have written.
 local function number(text)
   local number = tonumber(text or '')

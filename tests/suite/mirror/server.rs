@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -155,16 +154,27 @@ fn two_servers_at_one_place_both_say_so_until_one_ends() {
             .all(|client| says_so(&standing(client)))
             .then_some(())
     });
-    // Longer than the longest rest of either: that one of them has just taken the keys back is no end.
-    let until = Instant::now() + Duration::from_secs(7);
-    while Instant::now() < until {
-        for client in &mut clients {
-            let standing = standing(client);
-            assert!(says_so(&standing), "{standing}");
-        }
-        // polls: for as long as both run
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    // That one of them takes the keys back, again and again, is no end of it.
+    let refills = |client: &mut Client| -> u64 {
+        let page = client.get("/metrics").text();
+        let mut lines = page.lines();
+        let line = lines.find_map(|line| line.strip_prefix("counterd_mirror_refills_total "));
+        line.unwrap().parse().unwrap()
+    };
+    let before = clients.each_mut().map(refills);
+    eventually(
+        "each takes the keys back three times more",
+        PATIENCE,
+        || {
+            let both = clients.iter_mut().zip(before);
+            let taken = both.map(|(client, before)| {
+                let standing = standing(client);
+                assert!(says_so(&standing), "{standing}");
+                refills(client) - before
+            });
+            taken.fold(u64::MAX, u64::min).ge(&3).then_some(())
+        },
+    );
     first.stop();
     let [_, client] = &mut clients;
     client.post("/api/v1/counter/a/increment", &json!({})).ok();
