@@ -18,6 +18,7 @@ pub mod export;
 pub mod fallback;
 pub mod http;
 pub mod inspect;
+mod invariant;
 pub mod lifecycle;
 mod masking;
 pub mod metrics;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rocksdb::ErrorKind;
 
 use super::files;
+use crate::invariant::Broken;
 
 /// A file or directory operation that failed, with what it was for.
 #[derive(Debug, thiserror::Error)]
@@ -251,7 +252,7 @@ impl OpenError {
     pub(super) fn from_read(dir: &Path, error: ReadError) -> Self {
         match error {
             ReadError::RocksDb(error) => Self::from_rocksdb(dir, error),
-            ReadError::Closed | ReadError::NoFamily(_) => Self::Damaged {
+            ReadError::Closed | ReadError::NoFamily(_) | ReadError::Broken(_) => Self::Damaged {
                 path: dir.to_owned(),
                 detail: error.to_string(),
                 recoverable: false,
@@ -363,6 +364,9 @@ pub enum CommitError {
         /// Where it was.
         path: PathBuf,
     },
+    /// This program is at fault: what must hold does not.
+    #[error(transparent)]
+    Broken(#[from] Broken),
     /// An earlier commit failed; this one was not tried.
     #[error("an earlier write failed, so the store takes no more; reopen it")]
     Poisoned,
@@ -377,6 +381,9 @@ pub enum ReadError {
     /// The store is closed or being reopened.
     #[error("the store is closed; it is being reopened, or the server stops")]
     Closed,
+    /// This program is at fault: what must hold does not.
+    #[error(transparent)]
+    Broken(#[from] Broken),
     /// A column family is missing: the store was not opened by this program's procedure.
     #[error("column family {0} is missing")]
     NoFamily(&'static str),

@@ -21,6 +21,7 @@ use super::open::{self, Expectation, Landed, StorageOptions};
 use super::place::Place;
 use super::schema::Family;
 use super::tables::{Reader, Tables};
+use crate::invariant::invariant;
 
 /// How often a commit that waits for a flush looks again.
 const STALL_POLL: Duration = Duration::from_millis(1);
@@ -187,7 +188,12 @@ impl Store {
     }
 
     fn write(&mut self, batch: &Batch) -> Result<(), CommitError> {
-        let expected = self.sequence() + batch.count();
+        let (before, expected) = (self.sequence(), self.sequence() + batch.count());
+        invariant!(
+            self.synced_sequence <= before,
+            "ACKED was synced at {}, past the acknowledged {before}",
+            self.synced_sequence
+        )?;
         loop {
             let batch = to_rocksdb(&self.tables, batch)?;
             match self.tables.db().write_opt(batch, &self.write_options) {
@@ -259,6 +265,12 @@ impl Store {
             ))?;
         }
         let mark = self.acked.mark();
+        invariant!(
+            mark.sequence >= self.synced_sequence,
+            "{} would be recorded as acknowledged, after {}",
+            mark.sequence,
+            self.synced_sequence
+        )?;
         self.acked.write(Mark {
             wal: live.wal,
             manifest: live.manifest,
@@ -369,6 +381,9 @@ pub(super) fn to_rocksdb(tables: &Tables, batch: &Batch) -> Result<WriteBatch, R
         };
         match change {
             Change::Put(value) => converted.put_cf(handle, key, value),
+            Change::Merge(_) if family != Family::Counters => {
+                invariant!(false, "a merge in the family {}, which has none", family.name())?;
+            }
             Change::Merge(operand) => converted.merge_cf(handle, key, operand),
             Change::Delete => converted.delete_cf(handle, key),
         }
