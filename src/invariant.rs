@@ -34,7 +34,10 @@ impl Broken {
 }
 
 #[cfg(any(test, feature = "mutants"))]
-#[allow(clippy::panic, reason = "a test must not go on from a broken invariant")]
+#[allow(
+    clippy::panic,
+    reason = "a test must not go on from a broken invariant"
+)]
 fn stop(broken: &Broken) {
     panic!("{broken}");
 }

@@ -382,7 +382,11 @@ pub(super) fn to_rocksdb(tables: &Tables, batch: &Batch) -> Result<WriteBatch, R
         match change {
             Change::Put(value) => converted.put_cf(handle, key, value),
             Change::Merge(_) if family != Family::Counters => {
-                invariant!(false, "a merge in the family {}, which has none", family.name())?;
+                invariant!(
+                    false,
+                    "a merge in the family {}, which has none",
+                    family.name()
+                )?;
             }
             Change::Merge(operand) => converted.merge_cf(handle, key, operand),
             Change::Delete => converted.delete_cf(handle, key),
