@@ -3,6 +3,7 @@
 //! Exactness never rests on a hash alone: what is found in memory was compared byte for byte.
 
 use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
 
 use crate::calendar::Day;
 use crate::counter::{CounterName, DayRecord, Generation, UserId};
@@ -12,42 +13,60 @@ use crate::storage::{Family, ReadError, Tables, value};
 use super::filter::Filter;
 use super::group::{Kept, Lookups};
 
+/// How many parts [`Recent`] has: a power of two, and so many that no part takes long to grow or to drop.
+const RECENT_PARTS: usize = 256;
+
 /// Users known to be counted and durable: a bounded set, so that most repeated calls never reach
-/// the disk. When the newer half is full, the older half is dropped.
+/// the disk. The set is cut into parts by hash. When the newer half of a part is full, its older half is
+/// dropped. One large set would hold up a commit for 100 ms whenever it grows.
 pub(super) struct Recent {
-    newer: HashSet<Box<[u8]>>,
-    older: HashSet<Box<[u8]>>,
+    parts: Box<[RecentPart]>,
+    hasher: RandomState,
+    /// The most users in one half of a part.
     half: usize,
 }
 
+#[derive(Clone, Default)]
+struct RecentPart {
+    newer: HashSet<Box<[u8]>>,
+    older: HashSet<Box<[u8]>>,
+}
+
 impl Recent {
-    /// Holds at most `capacity` users.
+    /// Holds about `capacity` users at most. None with a capacity of 0.
     pub(super) fn new(capacity: usize) -> Self {
         Self {
-            newer: HashSet::new(),
-            older: HashSet::new(),
-            half: capacity / 2,
+            parts: vec![RecentPart::default(); RECENT_PARTS].into_boxed_slice(),
+            hasher: RandomState::new(),
+            half: (capacity / 2).div_ceil(RECENT_PARTS),
         }
+    }
+
+    /// The place of the part that holds `key` if any does.
+    fn part_of(&self, key: &[u8]) -> usize {
+        self.hasher.hash_one(key) as usize % RECENT_PARTS
     }
 
     fn contains(&self, key: &[u8]) -> bool {
-        self.newer.contains(key) || self.older.contains(key)
+        self.parts
+            .get(self.part_of(key))
+            .is_some_and(|part| part.newer.contains(key) || part.older.contains(key))
     }
 
     fn insert(&mut self, key: &[u8]) {
-        if self.half == 0 {
+        let at = self.part_of(key);
+        let Some(part) = self.parts.get_mut(at).filter(|_| self.half > 0) else {
             return;
+        };
+        if part.newer.len() >= self.half {
+            part.older = std::mem::take(&mut part.newer);
         }
-        if self.newer.len() >= self.half {
-            self.older = std::mem::take(&mut self.newer);
-        }
-        self.newer.insert(key.into());
+        part.newer.insert(key.into());
     }
 
     /// Forgets all: the store is on another history.
     pub(super) fn clear(&mut self) {
-        self.newer.clear();
-        self.older.clear();
+        self.parts.fill(RecentPart::default());
     }
 }
 
@@ -203,16 +222,28 @@ impl Lookups for StoreLookups<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
     use super::*;
 
     #[test]
     fn the_recent_are_bounded_and_the_oldest_go_first() {
-        let mut recent = Recent::new(4);
-        for user in [b"a", b"b", b"c", b"d", b"e"] {
-            recent.insert(user);
+        let capacity = 4 * RECENT_PARTS;
+        let mut recent = Recent::new(capacity);
+        let held = |recent: &Recent, numbers: Range<usize>| {
+            numbers
+                .filter(|number| recent.contains(&number.to_be_bytes()))
+                .count()
+        };
+        let last = 100 * capacity;
+        for number in 0..last {
+            recent.insert(&number.to_be_bytes());
+            assert!(recent.contains(&number.to_be_bytes()));
         }
-        assert!(!recent.contains(b"a") && !recent.contains(b"b"));
-        assert!(recent.contains(b"c") && recent.contains(b"d") && recent.contains(b"e"));
+        assert!(held(&recent, 0..last) <= capacity);
+        // Each part keeps what came last: of the youngest users nearly all are there.
+        assert!(held(&recent, last - capacity / 8..last) > capacity / 10);
+        assert_eq!(held(&recent, 0..last / 2), 0);
         let mut none = Recent::new(0);
         none.insert(b"a");
         assert!(!none.contains(b"a"));
