@@ -3,12 +3,12 @@
 //! No timer is set for a request. A connection notes its phase and when that began, in ticks; its
 //! runtime looks through all connections a few times a second and tells those that are late.
 //!
+//! A connection that is to end is closed where nothing can be lost: when hyper has used up all it read
+//! and asks for more, and the kernel has nothing more either, the socket says that the client has
+//! finished. A request that was read is therefore answered, and one that was not read is not counted.
+//!
 //! Errors that hyper answers by itself with a bare status (a malformed head) leave as
 //! problem+json all the same: the socket knows hyper's answer by its first bytes.
-//!
-//! While the server drains, a connection ends as soon as nothing that arrived is unanswered. The last
-//! answer says `Connection: close` when it is certain that nothing stands behind its request, neither
-//! in hyper's buffer nor in the kernel's; else the connection is closed without a word.
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,13 +24,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::error::{Code, Problem};
-use super::worker::Worker;
+
+/// Of what a client sent after its last answer, this much is read and dropped, so that closing does
+/// not reset the connection under that answer.
+const MAX_DROPPED: usize = 256 * 1024;
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Phase {
-    /// Waiting for a request, or for the client to take the last answer.
+    /// Waiting for a request.
     Idle,
     /// A part of a head has arrived.
     Head,
@@ -38,6 +41,8 @@ pub(super) enum Phase {
     Body,
     /// The request is here and being answered.
     Working,
+    /// The answer has begun and is not all sent.
+    Sending,
 }
 
 impl Phase {
@@ -46,20 +51,38 @@ impl Phase {
             1 => Self::Head,
             2 => Self::Body,
             3 => Self::Working,
+            4 => Self::Sending,
             _ => Self::Idle,
         }
     }
 }
 
-/// What the runtime has to say to a connection.
+/// What the runtime has to say to a connection. An order is about the phase it was given in: it is
+/// taken back when the connection gets into another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum Order {
     GoOn,
+    /// It rested for too long: close it, unless a request has come.
+    Close,
     /// The head or the body is late.
     TooLate,
-    /// End at once, without an answer.
+    /// The client takes nothing of its answer: cut it off.
+    Cut,
+    /// The server ends: what is being answered is answered, all else is cut off. Never taken back.
     End,
+}
+
+impl Order {
+    fn from_u8(byte: u8) -> Self {
+        match byte {
+            1 => Self::Close,
+            2 => Self::TooLate,
+            3 => Self::Cut,
+            4 => Self::End,
+            _ => Self::GoOn,
+        }
+    }
 }
 
 /// The coarse clock of a runtime: milliseconds since it started, moved by its sweeps.
@@ -78,7 +101,7 @@ impl Ticks {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn is_draining(&self) -> bool {
+    fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
 
@@ -90,6 +113,7 @@ impl Ticks {
 /// How long each phase may last, in ticks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PhaseLimits {
+    /// Without a request, and without progress while an answer is sent.
     pub(super) idle: u32,
     pub(super) head: u32,
     pub(super) body: u32,
@@ -104,15 +128,10 @@ pub(super) struct Connection {
     phase: AtomicU8,
     since: AtomicU32,
     order: AtomicU8,
-    /// A part of an answer is still to be sent.
+    /// A part of an answer waits for the client to take it.
     unsent: AtomicBool,
-    /// Everything that arrived was read, as of the last read while draining.
-    all_read: AtomicBool,
-    /// Bytes that arrived since the last request began, and before that since the one before it.
-    arrived: AtomicU32,
-    arrived_before: AtomicU32,
-    /// Nothing was read beyond the request that was answered last.
-    alone: AtomicBool,
+    /// The body of the answer comes in pieces, and there are more to come.
+    streaming: AtomicBool,
     task: Mutex<Option<Waker>>,
 }
 
@@ -124,10 +143,7 @@ impl Connection {
             since: AtomicU32::new(ticks.now()),
             order: AtomicU8::new(Order::GoOn as u8),
             unsent: AtomicBool::new(false),
-            all_read: AtomicBool::new(false),
-            arrived: AtomicU32::new(0),
-            arrived_before: AtomicU32::new(0),
-            alone: AtomicBool::new(false),
+            streaming: AtomicBool::new(false),
             task: Mutex::new(None),
             ticks,
         }
@@ -137,17 +153,25 @@ impl Connection {
         Phase::from_u8(self.phase.load(Ordering::Relaxed))
     }
 
+    fn order(&self) -> Order {
+        Order::from_u8(self.order.load(Ordering::Relaxed))
+    }
+
     fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
+        self.begin_anew();
+    }
+
+    /// Something moved: the phase lasts from now on, and no order about it holds any longer.
+    fn begin_anew(&self) {
         self.since.store(self.ticks.now(), Ordering::Relaxed);
+        if self.order() != Order::End {
+            self.order.store(Order::GoOn as u8, Ordering::Relaxed);
+        }
     }
 
     /// A request's head is complete.
     pub(super) fn request_begins(&self) {
-        self.arrived_before
-            .store(self.arrived.load(Ordering::Relaxed), Ordering::Relaxed);
-        self.arrived.store(0, Ordering::Relaxed);
-        self.alone.store(false, Ordering::Relaxed);
         self.enter(Phase::Working);
     }
 
@@ -161,48 +185,46 @@ impl Connection {
         self.enter(Phase::Working);
     }
 
-    /// Says how long the request was, as sent: if just as much arrived, nothing was read beyond it.
-    pub(super) fn measure(&self, request_bytes: usize) {
-        let own = self.arrived_before.load(Ordering::Relaxed) as usize
-            + self.arrived.load(Ordering::Relaxed) as usize;
-        self.alone.store(own == request_bytes, Ordering::Relaxed);
-    }
-
-    /// The request is answered.
-    pub(super) fn request_ends(&self) {
-        self.enter(Phase::Idle);
+    /// The answer begins. It is over when the socket has sent all of it.
+    pub(super) fn answer_begins(&self) {
+        self.enter(Phase::Sending);
     }
 
     /// Whether the body that is waited for should have been here by now.
     pub(super) fn body_is_late(&self) -> bool {
-        self.order.load(Ordering::Relaxed) == Order::TooLate as u8
+        self.order() == Order::TooLate
     }
 
     /// Tells the connection if its phase has lasted too long.
     pub(super) fn judge(&self, limits: PhaseLimits) {
-        let lasted = self
-            .ticks
-            .now()
-            .wrapping_sub(self.since.load(Ordering::Relaxed));
         let (limit, order) = match self.phase() {
-            Phase::Idle => (limits.idle, Order::End),
+            Phase::Idle => (limits.idle, Order::Close),
             Phase::Head => (limits.head, Order::TooLate),
             Phase::Body => (limits.body, Order::TooLate),
-            Phase::Working => return,
+            Phase::Sending if self.unsent.load(Ordering::Relaxed) => (limits.idle, Order::Cut),
+            // A stream that has nothing to say at the moment rests for as long as it likes.
+            Phase::Working | Phase::Sending => return,
         };
-        if lasted > limit {
+        if self.lasted() > limit {
             self.tell(order);
         }
     }
 
-    /// Ends it at once.
+    fn lasted(&self) -> u32 {
+        let since = self.since.load(Ordering::Relaxed);
+        self.ticks.now().wrapping_sub(since)
+    }
+
+    /// Ends it: what is being answered is answered, all else is cut off.
     pub(super) fn end(&self) {
         self.tell(Order::End);
     }
 
     fn tell(&self, order: Order) {
-        self.order.store(order as u8, Ordering::Relaxed);
-        self.wake();
+        if self.order() != Order::End {
+            self.order.store(order as u8, Ordering::Relaxed);
+            self.wake();
+        }
     }
 
     /// Makes its task look at its orders.
@@ -212,21 +234,28 @@ impl Connection {
         }
     }
 
-    /// What the connection's task has to do after hyper had its turn.
-    pub(super) fn verdict(&self) -> Verdict {
-        let order = self.order.load(Ordering::Relaxed);
-        if order == Order::End as u8 {
-            return Verdict::End;
+    /// Whether its task has to drop it, after hyper had its turn.
+    pub(super) fn is_cut(&self) -> bool {
+        match self.order() {
+            Order::GoOn | Order::Close | Order::TooLate => false,
+            Order::Cut => true,
+            Order::End => match self.phase() {
+                Phase::Idle | Phase::Head | Phase::Body => true,
+                Phase::Working => false,
+                Phase::Sending => self.streaming.load(Ordering::Relaxed),
+            },
         }
-        let phase = self.phase();
-        if order == Order::TooLate as u8 && phase == Phase::Head {
-            return Verdict::EndLate;
-        }
-        let quiet = phase == Phase::Idle && !self.unsent.load(Ordering::Relaxed);
-        if quiet && self.ticks.is_draining() && self.all_read.load(Ordering::Relaxed) {
-            return Verdict::End;
-        }
-        Verdict::GoOn
+    }
+
+    /// Whether it is to be closed if nothing more has arrived.
+    fn closes(&self) -> bool {
+        let told = self.order() == Order::Close || self.ticks.is_draining();
+        told && self.phase() == Phase::Idle
+    }
+
+    /// Whether the head that is waited for should have been here by now.
+    fn head_is_late(&self) -> bool {
+        self.order() == Order::TooLate && self.phase() == Phase::Head
     }
 
     /// Remembers whom to wake.
@@ -234,81 +263,67 @@ impl Connection {
         *self.task.lock() = Some(task.clone());
     }
 
-    fn take_note_of_arrived(&self, bytes: usize) {
-        if self.phase() == Phase::Idle {
+    fn take_note_of_arrived(&self, bytes: &[u8]) {
+        // Empty lines ahead of a request are no part of it.
+        let is_empty = || bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n'));
+        if self.phase() == Phase::Idle && !is_empty() {
             self.enter(Phase::Head);
         }
-        let before = self.arrived.load(Ordering::Relaxed);
-        self.arrived.store(
-            before.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX)),
-            Ordering::Relaxed,
-        );
-        self.all_read.store(false, Ordering::Relaxed);
+    }
+
+    /// The client took a part of its answer.
+    fn take_note_of_sent(&self, unsent: bool) {
+        self.unsent.store(unsent, Ordering::Relaxed);
+        if self.phase() == Phase::Sending {
+            self.begin_anew();
+        }
+    }
+
+    /// The client took all there is of its answer so far.
+    fn take_note_of_all_sent(&self) {
+        self.unsent.store(false, Ordering::Relaxed);
+        if self.phase() == Phase::Sending && !self.streaming.load(Ordering::Relaxed) {
+            self.enter(Phase::Idle);
+        }
     }
 }
 
-/// What becomes of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// It goes on.
-    GoOn,
-    /// It ends.
-    End,
-    /// It ends with an answer that says that the head is late.
-    EndLate,
+/// Who is told of what is answered without ever having become a request.
+pub(super) trait UnreadRequests: Send + Sync {
+    /// Counts and logs the problem as a request of its own, and gives the whole answer.
+    fn answer(&self, peer: SocketAddr, problem: &Problem) -> Vec<u8>;
 }
 
 /// The socket as hyper sees it.
-pub(super) struct Socket {
+pub(super) struct Socket<U> {
     stream: TcpStream,
     connection: Arc<Connection>,
-    worker: Arc<Worker>,
+    unread: Arc<U>,
     /// What goes out in place of what hyper wrote.
     instead: Bytes,
 }
 
-impl Socket {
-    pub(super) fn new(stream: TcpStream, connection: Arc<Connection>, worker: Arc<Worker>) -> Self {
+impl<U: UnreadRequests> Socket<U> {
+    pub(super) fn new(stream: TcpStream, connection: Arc<Connection>, unread: Arc<U>) -> Self {
         Self {
             stream,
             connection,
-            worker,
+            unread,
             instead: Bytes::new(),
         }
     }
 
     /// Says that the head is late, if the client takes it at once.
-    pub(super) fn refuse_late_head(&self) {
+    fn refuse_late_head(&self) {
         let detail = "the request's head did not arrive in time; send it again, whole";
-        let wire = self.unread(Problem::new(Code::RequestTimeout, detail));
+        let problem = Problem::new(Code::RequestTimeout, detail);
+        let wire = self.unread.answer(self.connection.peer, &problem);
         // The connection ends either way.
         let _ = self.stream.try_write(&wire);
     }
 
-    /// The answer to what never became a request, which is counted and logged as one.
-    fn unread(&self, problem: Problem) -> Vec<u8> {
-        let request_id = self.worker.ids.make();
-        let body_bytes = problem.to_json(&request_id).len() as u64;
-        self.worker
-            .note_unread(self.connection.peer, &request_id, problem.code, body_bytes);
-        problem.to_wire(&request_id)
-    }
-
-    /// The last answer of a draining connection, with a word that says so, if it is certain to be the
-    /// last.
-    fn last_answer(&self, answer: &[u8]) -> Option<Vec<u8>> {
-        let may_be_last = self.connection.ticks.is_draining()
-            && self.connection.phase() == Phase::Idle
-            && self.connection.alone.swap(false, Ordering::Relaxed);
-        if !may_be_last || !answer.starts_with(b"HTTP/1.1 ") || !self.nothing_waits() {
-            return None;
-        }
-        let (status_line, rest) =
-            answer.split_at_checked(answer.iter().position(|&byte| byte == b'\n')? + 1)?;
-        Some([status_line, b"connection: close\r\n", rest].concat())
-    }
-
-    /// Whether the kernel holds nothing that was not read.
+    /// Whether the kernel holds nothing that was not read. The reactor may not have told yet of what
+    /// it holds.
     fn nothing_waits(&self) -> bool {
         let mut byte = [0u8; 1];
         match rustix::net::recv(
@@ -321,19 +336,40 @@ impl Socket {
         }
     }
 
-    /// Sends what is left of our own answer.
-    fn poll_instead(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.instead.is_empty() {
+    /// What becomes of a connection of which everything was read and used: `Ok` without a byte ends it.
+    fn poll_end(&self) -> Poll<io::Result<()>> {
+        if self.connection.closes() && self.nothing_waits() {
             return Poll::Ready(Ok(()));
         }
+        if self.connection.head_is_late() && self.nothing_waits() {
+            self.refuse_late_head();
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Poll::Pending
+    }
+
+    /// Drops what the client sent too late, as far as it is here.
+    fn drop_unread(&self) {
+        let mut dropped = [0u8; 4096];
+        let mut left = MAX_DROPPED;
+        while let Ok(read @ 1..) = self.stream.try_read(&mut dropped) {
+            left = left.saturating_sub(read);
+            if left == 0 {
+                break;
+            }
+        }
+    }
+
+    /// Sends what is left of our own answer.
+    fn poll_instead(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.instead.is_empty() {
             let sent = ready!(Pin::new(&mut self.stream).poll_write(context, &self.instead))?;
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.instead.advance(sent);
+            self.connection.take_note_of_sent(!self.instead.is_empty());
         }
-        self.connection.unsent.store(false, Ordering::Relaxed);
         Poll::Ready(Ok(()))
     }
 }
@@ -369,7 +405,7 @@ fn made_by_hyper(answer: &[u8]) -> Option<Problem> {
     }
 }
 
-impl AsyncRead for Socket {
+impl<U: UnreadRequests> AsyncRead for Socket<U> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -378,20 +414,16 @@ impl AsyncRead for Socket {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
         if polled.is_pending() {
-            if self.connection.ticks.is_draining() {
-                // The reactor may not have told yet of what the kernel holds.
-                let all_read = self.nothing_waits();
-                self.connection.all_read.store(all_read, Ordering::Relaxed);
-            }
-        } else if buffer.filled().len() > before {
-            self.connection
-                .take_note_of_arrived(buffer.filled().len() - before);
+            return self.poll_end();
+        }
+        if let Some(arrived @ [_, ..]) = buffer.filled().get(before..) {
+            self.connection.take_note_of_arrived(arrived);
         }
         polled
     }
 }
 
-impl AsyncWrite for Socket {
+impl<U: UnreadRequests> AsyncWrite for Socket<U> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -400,31 +432,31 @@ impl AsyncWrite for Socket {
         // What replaced an earlier write goes out before this one.
         ready!(self.poll_instead(context))?;
         if let Some(problem) = made_by_hyper(answer) {
-            self.instead = self.unread(problem).into();
-        } else if let Some(last) = self.last_answer(answer) {
-            self.instead = last.into();
-        }
-        if !self.instead.is_empty() {
-            self.connection.unsent.store(true, Ordering::Relaxed);
+            self.instead = self.unread.answer(self.connection.peer, &problem).into();
+            self.connection.enter(Phase::Sending);
+            self.connection.take_note_of_sent(true);
             return Poll::Ready(Ok(answer.len()));
         }
         let polled = Pin::new(&mut self.stream).poll_write(context, answer);
-        let unsent = match &polled {
-            Poll::Ready(Ok(sent)) => *sent < answer.len(),
-            Poll::Ready(Err(_)) => false,
-            Poll::Pending => true,
-        };
-        self.connection.unsent.store(unsent, Ordering::Relaxed);
+        match &polled {
+            Poll::Ready(Ok(sent)) => self.connection.take_note_of_sent(*sent < answer.len()),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.connection.unsent.store(true, Ordering::Relaxed),
+        }
         polled
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_instead(context))?;
+        // hyper asks for this when it holds nothing more to send.
+        self.connection.take_note_of_all_sent();
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_instead(context))?;
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+        self.drop_unread();
+        Poll::Ready(Ok(()))
     }
 }

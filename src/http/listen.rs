@@ -22,7 +22,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 
-use super::connection::{Connection, Socket, Verdict};
+use super::connection::{Connection, Socket};
 use super::error::{Code, Problem};
 use super::request_id::RequestIds;
 use super::worker::Worker;
@@ -34,8 +34,8 @@ const BACKLOG: i32 = 4096;
 /// How long the acceptor rests when the process is out of file descriptors or memory.
 const BREATHER: Duration = Duration::from_millis(50);
 
-/// How often a runtime looks for late connections and hands its log lines on.
-const SWEEP: Duration = Duration::from_millis(100);
+/// How long a server that is told to end at once still sends the answers that are ready.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// hyper's own limit on the number of headers; another one costs an allocation for each request.
 const HYPER_HEADERS: usize = 100;
@@ -219,7 +219,8 @@ impl HttpServer {
         self.control.serving.load(Ordering::Acquire) == 0
     }
 
-    /// Ends it at once: connections are cut. Changes that were put on the queue still happen.
+    /// Ends it at once: what is answered already is sent, then connections are cut. A change whose answer
+    /// is not there within a second still happens.
     pub fn end(self) {
         drop(self);
     }
@@ -342,14 +343,15 @@ async fn serve(
 ) {
     worker.shared.intake.attach(number);
     let started = Instant::now();
-    let mut sweep = tokio::time::interval(SWEEP);
+    let mut sweep = tokio::time::interval(worker.sweep_period());
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let http = protocol(&worker.options);
     let mut draining = false;
+    let mut over = None;
     let mut count = 0;
     loop {
         tokio::select! {
-            message = messages.recv() => match message {
+            message = messages.recv(), if over.is_none() => match message {
                 Some(Message::Connection(socket, peer)) => {
                     count += 1;
                     take_in(worker, &http, count, socket, peer, control);
@@ -359,10 +361,13 @@ async fn serve(
                     worker.drain();
                 }
                 Some(Message::End) | None => {
+                    draining = true;
                     worker.end_all();
-                    break;
+                    over = Some(tokio::time::Instant::now() + LAST_ANSWERS);
                 }
             },
+            () = tokio::time::sleep_until(over.unwrap_or_else(tokio::time::Instant::now)),
+                if over.is_some() => break,
             _ = sweep.tick() => {
                 worker.ticks.set(u32::try_from(started.elapsed().as_millis() & u128::from(u32::MAX)).unwrap_or(0));
                 worker.sweep();
@@ -438,20 +443,13 @@ fn take_in(
             Poll::Ready(())
         })
         .await;
-        let late = poll_fn(|context| {
+        poll_fn(|context| {
             // What hyper says of a connection that failed was answered, or has nobody to hear it.
-            if Pin::new(&mut http).poll(context).is_ready() {
-                return Poll::Ready(false);
+            if Pin::new(&mut http).poll(context).is_ready() || connection.is_cut() {
+                return Poll::Ready(());
             }
-            match connection.verdict() {
-                Verdict::GoOn => Poll::Pending,
-                Verdict::End => Poll::Ready(false),
-                Verdict::EndLate => Poll::Ready(true),
-            }
+            Poll::Pending
         })
         .await;
-        if late {
-            http.into_parts().io.inner().refuse_late_head();
-        }
     });
 }

@@ -12,9 +12,9 @@ use axum::response::{IntoResponse, Response as RoutedResponse};
 use axum::routing::{get, post};
 use axum::{Router, body::Body as AxumBody};
 use bytes::Bytes;
-use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
+use http::header::{ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, ORIGIN};
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use tower_service::Service;
@@ -78,21 +78,13 @@ pub(super) fn answer(
                 flight.route = route_of(direction);
                 let (headers, notes) = (&mut parts.headers, &mut flight.notes);
                 let done = write::change(&call, direction, name, headers, &mut body, notes).await;
-                let response = match done {
+                match done {
                     Ok(response) => response,
                     Err(problem) => {
                         notes.refused_unless_noted(problem.code);
                         refuse(&call, problem, &parts.headers, &mut body).await
                     }
-                };
-                if call.worker.ticks.is_draining() {
-                    call.connection.measure(head::sent_length(
-                        &parts.method,
-                        &parts.uri,
-                        &parts.headers,
-                    ));
                 }
-                response
             } else {
                 // In memory of its own, so that the future of the common calls stays small: each future is
                 // moved when it begins.
@@ -101,11 +93,15 @@ pub(super) fn answer(
         if friends {
             auth::let_read(&mut response, call.from, origin.as_ref());
         }
+        if call.worker.is_ending() {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+        }
         flight.end(
             response.status().as_u16(),
             response.body().size_hint().exact().unwrap_or(0),
         );
-        call.connection.request_ends();
+        call.connection.answer_begins();
         Ok(response)
     }
 }
@@ -115,7 +111,6 @@ async fn routed(
     mut request: Request<Incoming>,
     flight: &mut InFlight,
 ) -> Response<ReplyBody> {
-    let length = head::sent_length(request.method(), request.uri(), request.headers());
     request.extensions_mut().insert(call.clone());
     let response = match call.worker.router.clone().call(request).await {
         Ok(response) => response,
@@ -125,7 +120,6 @@ async fn routed(
         flight.route = *route;
         flight.notes = notes.clone();
     }
-    call.connection.measure(length);
     response.map(ReplyBody::Routed)
 }
 

@@ -15,6 +15,9 @@ use crate::counter::{CounterName, Definition, Kind, Reset};
 use crate::storage::StorageOptions;
 use crate::writer::{Cause, WriterOptions};
 
+mod connections;
+mod race;
+
 /// 2026-11-24T12:00:00Z.
 const NOON: i64 = 1_795_521_600_000;
 const HOUR: i64 = 3_600_000;
@@ -96,6 +99,10 @@ fn writer_options(dir: &Path, clock: &Arc<ManualClock>, metrics: &Arc<Metrics>) 
 
 impl Bench {
     fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut HttpOptions)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new(NOON));
         let metrics = Arc::new(Metrics::new());
@@ -108,7 +115,7 @@ impl Bench {
             queue_bytes: 10_000,
         };
         let (log, thread) = crate::access_log::AccessLog::start(&options, output).unwrap();
-        let options = HttpOptions {
+        let mut options = HttpOptions {
             workers: 2,
             max_connections: 100,
             max_body: 16 << 10,
@@ -125,6 +132,7 @@ impl Bench {
                 ..Tokens::default()
             },
         };
+        change(&mut options);
         let bound = Bound::to("127.0.0.1:0".parse().unwrap()).unwrap();
         let shared = Shared::new(&running, metrics, log);
         let http = HttpServer::start(bound, options, shared).unwrap();
@@ -174,6 +182,16 @@ impl Bench {
     fn end(mut self) {
         drop(self.http.take());
         self.running.stop();
+    }
+}
+
+/// Waits until `condition` holds.
+#[track_caller]
+fn until(what: &str, condition: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < PATIENCE, "{what}");
+        std::thread::yield_now();
     }
 }
 
@@ -516,81 +534,5 @@ fn head_answers_as_get_without_a_body() {
         "{text}"
     );
     assert_eq!(receive(&mut connection).unwrap().body, r#"{"status":"ok"}"#);
-    bench.end();
-}
-
-#[test]
-fn a_drain_answers_all_that_arrived_and_closes_what_is_quiet() {
-    let bench = Bench::new();
-    let increment = request("POST /api/v1/counter/a/increment", "", "{}");
-    let mut idle = bench.connect();
-    idle.get_mut()
-        .write_all(request("GET /livez", "", "").as_bytes())
-        .unwrap();
-    receive(&mut idle).unwrap();
-    let mut half = bench.connect();
-    half.get_mut()
-        .write_all(increment.as_bytes().split_at(30).0)
-        .unwrap();
-    let mut piped = bench.connect();
-    piped
-        .get_mut()
-        .write_all(increment.repeat(20).as_bytes())
-        .unwrap();
-    let mut fresh = bench.connect();
-    let begun = Instant::now();
-    while bench.http().connections() < 4 {
-        assert!(begun.elapsed() < PATIENCE, "not all are accepted");
-        std::thread::yield_now();
-    }
-    bench.http().begin_drain();
-    let mut answered = 0;
-    while let Some(reply) = receive(&mut piped) {
-        reply.ok();
-        answered += 1;
-    }
-    assert_eq!(answered, 20);
-    assert!(receive(&mut idle).is_none());
-    assert!(receive(&mut fresh).is_none());
-    assert!(!bench.http().is_drained(), "half a request is waited for");
-    half.get_mut()
-        .write_all(increment.as_bytes().split_at(30).1)
-        .unwrap();
-    let last = receive(&mut half).unwrap();
-    assert_eq!(last.ok()["current_value"], 21);
-    assert!(last.head.contains("connection: close\r\n"), "{}", last.head);
-    assert!(receive(&mut half).is_none());
-    let begun = Instant::now();
-    while !bench.http().is_drained() {
-        assert!(begun.elapsed() < PATIENCE, "it does not end");
-        std::thread::yield_now();
-    }
-    assert!(TcpStream::connect(bench.http().addr()).is_err());
-    bench.end();
-}
-
-#[test]
-fn readiness_ends_when_a_drain_begins() {
-    let bench = Bench::new();
-    let mut connection = bench.connect();
-    let ready = request("GET /readyz", "", "");
-    // The first half keeps the connection from being quiet.
-    connection
-        .get_mut()
-        .write_all(ready.as_bytes().split_at(20).0)
-        .unwrap();
-    let begun = Instant::now();
-    while bench.http().connections() < 1 {
-        assert!(begun.elapsed() < PATIENCE, "it is not accepted");
-        std::thread::yield_now();
-    }
-    bench.http().begin_drain();
-    connection
-        .get_mut()
-        .write_all(ready.as_bytes().split_at(20).1)
-        .unwrap();
-    receive(&mut connection)
-        .unwrap()
-        .refused(503, "shutting_down");
     bench.end();
 }

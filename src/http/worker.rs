@@ -11,8 +11,8 @@ use http::Method;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::connection::{Connection, PhaseLimits, Ticks};
-use super::error::Code;
+use super::connection::{Connection, PhaseLimits, Ticks, UnreadRequests};
+use super::error::Problem;
 use super::notes::Notes;
 use super::request_id::{RequestIds, push_request_id};
 use super::stamp::DayMemo;
@@ -20,6 +20,11 @@ use super::{HttpOptions, Shared};
 use crate::access_log::{AccessBuffer, Entry};
 use crate::counter::{CounterName, RequestId};
 use crate::metrics::{Route, Shard};
+
+/// How often a runtime looks for late connections and hands its log lines on, at least
+const SWEEP: Duration = Duration::from_millis(100);
+/// and at most.
+const LEAST_SWEEP: Duration = Duration::from_millis(1);
 
 /// The status under which a request is logged whose client left before the answer.
 const CLIENT_LEFT: u16 = 499;
@@ -113,7 +118,14 @@ impl Worker {
         }
     }
 
-    /// Ends all connections at once.
+    /// How often to look for connections that are late: at least a few times within each limit.
+    pub(super) fn sweep_period(&self) -> Duration {
+        let PhaseLimits { idle, head, body } = self.limits;
+        let shortest = Duration::from_millis(idle.min(head).min(body).into());
+        (shortest / 4).clamp(LEAST_SWEEP, SWEEP)
+    }
+
+    /// Ends all connections: what is being answered is answered, all else is cut off.
     pub(super) fn end_all(&self) {
         for connection in self.connections.lock().values() {
             connection.end();
@@ -123,27 +135,6 @@ impl Worker {
     /// Whether nothing is under way.
     pub(super) fn is_idle(&self) -> bool {
         self.connections.lock().is_empty() && self.detached.load(Ordering::Relaxed) == 0
-    }
-
-    /// Counts and logs what was answered without having become a request.
-    pub(super) fn note_unread(
-        &self,
-        peer: SocketAddr,
-        request_id: &RequestId,
-        code: Code,
-        bytes: u64,
-    ) {
-        let status = code.status().as_u16();
-        let observer = self.observer.lock();
-        observer.shard.request_started();
-        observer
-            .shard
-            .request_ended(Route::Unmatched, status, Duration::ZERO);
-        self.log(&observer, peer, request_id, |entry| Entry {
-            status,
-            bytes,
-            ..entry
-        });
     }
 
     /// Writes a request's line, if it gets one.
@@ -203,6 +194,25 @@ impl Worker {
             work.await
         });
         task.await.ok()
+    }
+}
+
+impl UnreadRequests for Worker {
+    fn answer(&self, peer: SocketAddr, problem: &Problem) -> Vec<u8> {
+        let request_id = self.ids.make();
+        let status = problem.code.status().as_u16();
+        let bytes = problem.to_json(&request_id).len() as u64;
+        let observer = self.observer.lock();
+        observer.shard.request_started();
+        observer
+            .shard
+            .request_ended(Route::Unmatched, status, Duration::ZERO);
+        self.log(&observer, peer, &request_id, |entry| Entry {
+            status,
+            bytes,
+            ..entry
+        });
+        problem.to_wire(&request_id)
     }
 }
 

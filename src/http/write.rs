@@ -72,14 +72,7 @@ where
     reply.body().extend_from_slice(b"{\"success\":true,");
     push_dated(call, reply.body(), &applied);
     reply.body().push(b'}');
-    // A draining connection still has to measure the request.
-    let draining = call.worker.ticks.is_draining();
-    let old = if draining {
-        HeaderMap::new()
-    } else {
-        std::mem::take(headers)
-    };
-    let mut response = reply.finish(old);
+    let mut response = reply.finish(std::mem::take(headers));
     mark_replayed(&mut response, answer.replayed);
     Ok(response)
 }
