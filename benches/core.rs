@@ -1,4 +1,4 @@
-//! The pieces of an increment's way: the merge fold, the key codec, the bound arithmetic, a read of
+//! The pieces of an increment's way: the merge fold, a day record, the bound arithmetic, a read of
 //! the table, and what a merge operand costs RocksDB beside a plain put.
 
 #![allow(
@@ -15,8 +15,9 @@ use counterd::counter::{
     CounterName, DayRecord, Definition, Direction, Kind, Operation, RequestId, Reset, judge_move,
 };
 use counterd::storage::expiry::Horizons;
-use counterd::storage::merge::{self, CounterValue, Operand};
-use counterd::storage::{Batch, DataDirLock, Family, Reader, StorageOptions, Store, keys, value};
+use counterd::storage::{
+    Batch, CounterValue, DataDirLock, Operand, Reader, StorageOptions, Store, fold,
+};
 use counterd::writer::{Command, Request, Running, WriterOptions};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
@@ -41,21 +42,17 @@ fn pure(criterion: &mut Criterion) {
     let operands = vec![operand.as_slice(); 256];
     let mut group = criterion.benchmark_group("core");
     group.bench_function("fold of 256 operands", |b| {
-        b.iter(|| merge::fold(Some(&base.encode()), black_box(&operands)));
+        b.iter(|| fold(Some(&base.encode()), black_box(&operands)));
     });
     let counter = name("total_games_played");
     let day = Day::from_days(20_781).unwrap();
-    group.bench_function("key of a day record, there and back", |b| {
-        b.iter(|| {
-            let key = keys::day_record(day, black_box(&counter));
-            keys::day_entry(&key)
-        });
-    });
     let record = DayRecord::begin(5, 1_795_521_600_000, 7);
-    group.bench_function("day record, there and back", |b| {
+    let mut batch = Batch::new();
+    group.bench_function("day record into a batch", |b| {
         b.iter(|| {
-            let bytes = value::encode_day_record(black_box(&record), Kind::Sum, Reset::Daily);
-            value::decode_day_record(&bytes)
+            batch.clear();
+            let nature = (Kind::Sum, Reset::Daily);
+            batch.put_day_record(day, black_box(&counter), &record, nature);
         });
     });
     let definition = Definition::default();
@@ -147,14 +144,11 @@ fn writes(criterion: &mut Criterion) {
         delta: 1,
         revision: 1,
         changed_at: 1,
-    }
-    .encode();
-    let keys: Vec<Vec<u8>> = (0..100)
-        .map(|n| keys::counter(&name(&format!("c{n}"))))
-        .collect();
+    };
+    let names: Vec<_> = (0..100).map(|n| name(&format!("c{n}"))).collect();
     let mut batch = Batch::new();
-    for key in &keys {
-        batch.put(Family::Counters, key, &value.encode());
+    for name in &names {
+        batch.put_value(name, &value);
     }
     store.commit(&batch).unwrap();
     let mut group = criterion.benchmark_group("synced write of 100 counters");
@@ -162,8 +156,8 @@ fn writes(criterion: &mut Criterion) {
     group.bench_function("merge operands", |b| {
         b.iter(|| {
             batch.clear();
-            for key in &keys {
-                batch.merge(Family::Counters, key, &operand);
+            for name in &names {
+                batch.change_value(name, &operand);
             }
             store.commit(&batch).unwrap();
         });
@@ -171,8 +165,8 @@ fn writes(criterion: &mut Criterion) {
     group.bench_function("plain puts", |b| {
         b.iter(|| {
             batch.clear();
-            for key in &keys {
-                batch.put(Family::Counters, key, &value.encode());
+            for name in &names {
+                batch.put_value(name, &value);
             }
             store.commit(&batch).unwrap();
         });

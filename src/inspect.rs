@@ -9,13 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::calendar::Day;
 use crate::counter::Millis;
-use crate::lifecycle::{ExportCursor, closed_through, kept_range};
+use crate::lifecycle::kept_range;
 use crate::storage::compact::expired_bytes;
 use crate::storage::expiry::{Daily, Horizons};
 use crate::storage::pace::{Ended, Pace, Watch};
-use crate::storage::schema::{META_EPOCH, META_VERSIONS, META_ZONE};
-use crate::storage::value;
-use crate::storage::{Family, ReadError, Reader, Tables};
+use crate::storage::{Defined, Family, ReadError, Reader, Tables, Undecodable};
 
 /// What a data directory holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,7 +122,7 @@ pub fn inspect(
             else {
                 continue;
             };
-            family.rows = reader.each(which, &mut |_, _| {}, &mut between(&mut pace))?;
+            family.rows = reader.count(which, &mut between(&mut pace))?;
         }
     }
     inspection.history = kept_range(reader, horizons, &mut between(&mut pace))?;
@@ -141,15 +139,9 @@ fn at_a_glance(
     horizons: &Horizons,
     counted: bool,
 ) -> Result<Inspection, ReadError> {
-    let number = |key: &[u8]| -> Result<u64, ReadError> {
-        let bytes = tables.get(Family::Meta, key)?;
-        let bytes: Option<[u8; 8]> = bytes.and_then(|bytes| bytes[..].try_into().ok());
-        Ok(bytes.map_or(0, u64::from_be_bytes))
-    };
-    let versions = number(META_VERSIONS)?;
-    let zone = tables.get(Family::Meta, META_ZONE)?;
+    let (format, merge) = tables.versions()?;
     let state = tables.state()?;
-    let export = ExportCursor::read(tables)?.map(|cursor| Exported {
+    let export = tables.export_cursor()?.map(|cursor| Exported {
         database: format!("{:032x}", cursor.database),
         through: cursor.through,
     });
@@ -164,15 +156,15 @@ fn at_a_glance(
         expired_bytes: expired_bytes(tables, horizons, family),
     };
     Ok(Inspection {
-        format: (versions >> 32) as u32,
-        merge: versions as u32,
-        epoch: number(META_EPOCH)?,
-        zone: zone.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+        format,
+        merge,
+        epoch: tables.epoch()?,
+        zone: tables.zone()?,
         revision: state.map_or(0, |state| state.revision),
         highest_day: state.map(|state| state.highest_day),
         committed_at_ms: state.map(|state| state.wall_ms),
         store_time_ms: state.map_or(0, |state| state.store_time),
-        closed_through: closed_through(tables)?,
+        closed_through: tables.closed_through()?,
         history: None,
         export,
         kept_from: kept_from.collect(),
@@ -192,8 +184,8 @@ fn definitions(
 ) -> Result<(), InspectError> {
     let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     let mut unreadable = 0;
-    let mut visit = |_: &[u8], bytes: &[u8]| {
-        let Ok((definition, gone)) = value::decode_counter(bytes) else {
+    let visit = |defined: Result<Defined, Undecodable>| {
+        let Ok((definition, gone)) = defined else {
             unreadable += 1;
             return;
         };
@@ -204,7 +196,7 @@ fn definitions(
         };
         *counts.entry((definition.kind.as_str(), life)).or_default() += 1;
     };
-    reader.each(Family::Definitions, &mut visit, &mut between(pace))?;
+    reader.each_definition(visit, &mut between(pace))?;
     inspection.unreadable_definitions = unreadable;
     inspection.counters = counts
         .into_iter()

@@ -13,16 +13,22 @@ use crate::counter::{CounterName, Outcome, RequestId};
 use crate::current_day::CurrentDay;
 use crate::export::Selection;
 use crate::export::files::{self, Content, FileError, Form, Source, Written};
-use crate::export::postgres::{Days, DaysWritten, PostgresError, set_aside};
-use crate::lifecycle::{closed_through, kept_range};
+use crate::export::postgres::{Days, DaysWritten, PostgresError};
+use crate::lifecycle::kept_range;
 use crate::storage::expiry::Horizons;
-use crate::storage::{Family, ReadError, Reader, StorageOptions, keys};
+use crate::storage::{ReadError, Reader, StorageOptions, Tables};
 use crate::writer::{
     Cause, Command, Failure, Intake, Mode, ModeState, Presence, Request, Running, Table,
 };
 
 /// How many bytes of a corrupt record are shown.
 const SHOWN_BYTES: usize = 256;
+
+/// The first bytes of a corrupt record, in hexadecimal.
+fn shown(bytes: &[u8]) -> String {
+    let bytes = bytes.iter().take(SHOWN_BYTES);
+    bytes.map(|byte| format!("{byte:02x}")).collect()
+}
 
 /// How many rows are told in one line, which has its limit.
 const ROWS_TOLD_AT_ONCE: usize = 100;
@@ -129,7 +135,7 @@ impl Desk {
         let today = self.day.look().day;
         let selection = Selection::new(from, to, today, counter, include_open).map_err(refused)?;
         // A file without a day that was asked for would look like one of a day without records.
-        let closed = self.reader.with(closed_through).map_err(refused)?;
+        let closed = self.reader.with(Tables::closed_through).map_err(refused)?;
         if !include_open && closed.is_none_or(|closed| closed < selection.to) {
             return Err(refused(format!(
                 "{} is over, but not closed yet: try again in a moment (while writes are refused, \
@@ -179,7 +185,7 @@ impl Desk {
     }
 
     fn set_aside(&self, tell: Tell<'_>) -> io::Result<Told> {
-        let rows = match self.reader.with(|tables| set_aside(tables, None)) {
+        let rows = match self.reader.with(|tables| tables.set_aside(None)) {
             Ok(rows) => rows,
             Err(error) => return Ok(refused(error)),
         };
@@ -298,31 +304,18 @@ impl Desk {
                 .iter()
                 .filter(|reading| reading.presence == Presence::Corrupt)
             {
+                let read = self.reader.with(|tables| tables.bytes_of(&reading.name));
+                let [definition, value] = read.unwrap_or_default();
                 counters.push(CorruptCounter {
                     name: reading.name.to_string(),
-                    value: self.stored(Family::Counters, &reading.name),
-                    definition: self.stored(Family::Definitions, &reading.name),
+                    value: value.as_deref().map(shown),
+                    definition: definition.as_deref().map(shown),
                 });
             }
             if !more || cursor.is_none() {
                 return counters;
             }
         }
-    }
-
-    fn stored(&self, family: Family, name: &CounterName) -> Option<String> {
-        let key = keys::counter(name);
-        let read = self.reader.with(|tables| {
-            let bytes = tables.get(family, &key)?;
-            Ok(bytes.map(|bytes| {
-                bytes
-                    .iter()
-                    .take(SHOWN_BYTES)
-                    .map(|byte| format!("{byte:02x}"))
-                    .collect()
-            }))
-        });
-        read.ok().flatten()
     }
 
     fn repair(&self, counter: CounterName, value: i64, reason: Option<String>) -> Told {

@@ -1,12 +1,10 @@
 //! What is exported: the days of counters, and the users of a day, in pages.
 
-use std::ops::ControlFlow;
-
 use crate::calendar::{Calendar, Day};
-use crate::counter::{CounterName, Kind, Reset};
-use crate::lifecycle::{self, PastDay, closed_through, kept_from};
+use crate::counter::{CounterName, Generation, Kind, Reset};
+use crate::lifecycle::{self, PastDay, kept_from};
 use crate::storage::expiry::Horizons;
-use crate::storage::{Family, ReadError, Reader, Tables, keys};
+use crate::storage::{Cursor, ReadError, Reader, Tables};
 
 /// Counters looked at in one page, and rows after which it is full.
 const COUNTERS_AT_ONCE: usize = 256;
@@ -113,8 +111,9 @@ impl Row {
     pub fn users(&self) -> Option<UserPages> {
         let content = self.past.content.as_ref()?;
         let of_the_day = content.kind == Kind::Unique && content.reset == Reset::Daily;
-        of_the_day.then(|| UserPages {
-            prefix: keys::dedup_prefix(self.past.day.days(), content.record.generation),
+        of_the_day.then_some(UserPages {
+            day: self.past.day,
+            generation: content.record.generation,
             next: None,
             done: false,
         })
@@ -124,8 +123,8 @@ impl Row {
 /// The rows of a selection, page by page, in the order of counters, then days.
 pub struct RowPages {
     selection: Selection,
-    /// The counter after which it goes on, as its key.
-    after: Option<Vec<u8>>,
+    /// The counter after which it goes on.
+    after: Option<CounterName>,
     done: bool,
 }
 
@@ -169,15 +168,15 @@ impl RowPages {
         tables: &Tables,
         calendar: &Calendar,
         kept: Day,
-    ) -> Result<(Vec<Row>, Option<Vec<u8>>), ReadError> {
+    ) -> Result<(Vec<Row>, Option<CounterName>), ReadError> {
         let mut rows = Vec::new();
         let mut after = self.after.clone();
         for _ in 0..COUNTERS_AT_ONCE {
-            let Some(name) = self.next_name(tables, after.as_deref())? else {
+            let Some(name) = self.next_name(tables, after.as_ref())? else {
                 return Ok((rows, None));
             };
-            after = Some(keys::counter(&name));
             rows.extend(self.days(tables, calendar, kept, &name)?);
+            after = Some(name);
             if rows.len() >= ROWS_AT_ONCE {
                 break;
             }
@@ -189,26 +188,17 @@ impl RowPages {
     fn next_name(
         &self,
         tables: &Tables,
-        after: Option<&[u8]>,
+        after: Option<&CounterName>,
     ) -> Result<Option<CounterName>, ReadError> {
-        // Above every day of that counter.
-        let start = after.map_or_else(Vec::new, |key| [key, &[u8::MAX; 5]].concat());
-        let closed = first_name(tables, Family::History, &start, |key| {
-            keys::history_entry(key).map(|(name, _)| name)
-        })?;
+        let closed = tables.next_in_history(after)?;
         if !self.selection.include_open {
             return Ok(closed);
         }
         // A counter may have no day but an open one.
-        let live = first_name(tables, Family::Definitions, &start, keys::counter_name)?;
-        Ok(match (closed, live) {
-            (Some(a), Some(b)) => Some(if keys::counter(&a) <= keys::counter(&b) {
-                a
-            } else {
-                b
-            }),
-            (one, other) => one.or(other),
-        })
+        let defined = tables.next_defined(after)?;
+        // In the order of the store: shorter names first.
+        let order = |name: &CounterName| (name.as_str().len(), name.clone());
+        Ok(closed.into_iter().chain(defined).min_by_key(order))
     }
 
     fn days(
@@ -219,7 +209,7 @@ impl RowPages {
         name: &CounterName,
     ) -> Result<Vec<Row>, ReadError> {
         let Selection { from, to, .. } = self.selection;
-        let to = match closed_through(tables)? {
+        let to = match tables.closed_through()? {
             _ if self.selection.include_open => to,
             Some(closed) => to.min(closed),
             None => return Ok(Vec::new()),
@@ -234,28 +224,11 @@ impl RowPages {
     }
 }
 
-fn first_name(
-    tables: &Tables,
-    family: Family,
-    start: &[u8],
-    name: impl Fn(&[u8]) -> Option<CounterName>,
-) -> Result<Option<CounterName>, ReadError> {
-    let mut found = None;
-    tables.scan(family, start, None, |key, _| {
-        found = name(key);
-        if found.is_some() {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
-    })?;
-    Ok(found)
-}
-
 /// The users of a day, page by page, in the order of their ids.
 pub struct UserPages {
-    prefix: Vec<u8>,
-    next: Option<Vec<u8>>,
+    day: Day,
+    generation: Generation,
+    next: Option<Cursor>,
     done: bool,
 }
 
@@ -268,14 +241,14 @@ impl UserPages {
         if self.done {
             return Ok(None);
         }
-        let Self { prefix, next, .. } = &*self;
-        let start = next.as_deref().unwrap_or(prefix);
-        let (tails, more) =
-            reader.with(|tables| tables.tails(Family::Dedup, prefix, start, USERS_AT_ONCE))?;
-        let users = tails
+        let (ids, more) = reader.with(|tables| {
+            let from = self.next.as_ref();
+            tables.users(Some(self.day), self.generation, from, USERS_AT_ONCE)
+        })?;
+        let users = ids
             .into_iter()
-            .map(|tail| {
-                String::from_utf8(tail)
+            .map(|id| {
+                String::from_utf8(id)
                     .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
             })
             .collect();

@@ -11,7 +11,6 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::close;
-use super::progress::{self, ExportCursor};
 use super::retention::{Retention, Standing};
 use crate::calendar::Day;
 use crate::current_day::CurrentDay;
@@ -19,8 +18,7 @@ use crate::metrics::Metrics;
 use crate::seeded::{bug, ends_here};
 use crate::storage::compact::compact_ended;
 use crate::storage::expiry::{Daily, Horizons};
-use crate::storage::schema::META_EPOCH;
-use crate::storage::{Batch, Family, ReadError, Reader, Tables};
+use crate::storage::{Batch, Cursor, ReadError, Reader, Tables};
 use crate::writer::{Chore, Failure, Intake, Mode, Running};
 
 /// The seeded ends of the process: one before and one after each step of a close.
@@ -71,9 +69,9 @@ pub struct Archivist {
 
 /// Where the close of a day goes on, in the history that the store was on.
 struct Resume {
-    epoch: Vec<u8>,
+    epoch: u64,
     day: Day,
-    from: Vec<u8>,
+    from: Cursor,
 }
 
 /// A running archivist.
@@ -153,7 +151,7 @@ impl Archivist {
         }
         let (state, closed) = self
             .reader
-            .with(|tables| Ok((tables.state()?, progress::closed_through(tables)?)))?;
+            .with(|tables| Ok((tables.state()?, tables.closed_through()?)))?;
         // Before the first group of a store there is nothing to close.
         let Some(state) = state else { return Ok(false) };
         // What lies below the highest day does not change any more.
@@ -182,8 +180,7 @@ impl Archivist {
         let calendar = self.day.calendar();
         let resume = self.resume.take();
         let (epoch, day, page) = self.reader.with(|tables| {
-            let epoch = tables.get(Family::Meta, META_EPOCH)?;
-            let epoch = epoch.map_or_else(Vec::new, |bytes| bytes.to_vec());
+            let epoch = tables.epoch()?;
             // Another store may have taken the place of the one whose day was begun.
             let resume = resume.filter(|resume| {
                 resume.epoch == epoch && closed.is_none_or(|closed| closed < resume.day)
@@ -196,12 +193,12 @@ impl Archivist {
                     Some(_) | None => return Ok((epoch, over, None)),
                 },
             };
-            let page = close::page(tables, calendar, day, from.as_deref())?;
+            let page = close::page(tables, calendar, day, from.as_ref())?;
             Ok((epoch, day, Some(page)))
         })?;
         let Some(page) = page else {
             let mut batch = Batch::new();
-            progress::put_closed_through(&mut batch, over);
+            batch.put_closed_through(over);
             return self.write(batch, Vec::new());
         };
         let last = page.next.is_none();
@@ -231,8 +228,8 @@ impl Archivist {
         };
         if self.options.retention.exports {
             let (exported, since, now) = self.reader.with(|tables| {
-                let exported = ExportCursor::read(tables)?.and_then(|cursor| cursor.through);
-                let since = progress::waits_since(tables, exported)?;
+                let exported = tables.export_cursor()?.and_then(|cursor| cursor.through);
+                let since = tables.waits_since(exported)?;
                 Ok((
                     exported,
                     since,
@@ -242,7 +239,7 @@ impl Archivist {
             standing.exported = exported;
             match since {
                 Some(since) => standing.waited_ms = now.saturating_sub(since),
-                None => progress::put_waits_since(&mut noted, exported, now),
+                None => noted.put_waits_since(exported, now),
             }
         }
         let retention = &self.options.retention;

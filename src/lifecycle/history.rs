@@ -4,15 +4,10 @@
 //! What a compaction has not dropped yet is not shown for that: days before the retention are left
 //! out here.
 
-use std::ops::ControlFlow;
-
 use crate::calendar::{Calendar, Day};
-use crate::counter::{ClosedDay, CounterName, Event, Kind, Reset};
+use crate::counter::{ClosedDay, CounterName};
 use crate::storage::expiry::{Daily, Horizons};
-use crate::storage::{Family, ReadError, Reader, Tables, keys, value};
-use crate::writer::away_ms;
-
-use super::progress;
+use crate::storage::{ReadError, Reader, Recorded, Tables};
 
 /// A day of a counter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,25 +37,15 @@ pub fn days_of(
     from: Day,
     to: Day,
 ) -> Result<Vec<PastDay>, ReadError> {
-    let closed = progress::closed_through(tables)?;
+    let closed = tables.closed_through()?;
     let mut days = Vec::new();
-    let mut end = keys::history(name, to);
-    end.push(0);
-    tables.scan(
-        Family::History,
-        &keys::history(name, from),
-        Some(&end),
-        |key, bytes| {
-            if let Some((_, day)) = keys::history_entry(key) {
-                days.push(PastDay {
-                    day,
-                    closed: true,
-                    content: value::decode_closed_day(bytes).ok(),
-                });
-            }
-            ControlFlow::Continue(())
-        },
-    )?;
+    tables.history(name, from..=to, |day, content| {
+        days.push(PastDay {
+            day,
+            closed: true,
+            content: content.ok(),
+        });
+    })?;
     let known = days.last().map(|last: &PastDay| last.day);
     // A close under way has moved some of a day, so that history may be ahead of what it says.
     let first_open = closed.max(known).map_or(from, Day::next).max(from);
@@ -86,23 +71,10 @@ fn open_days(
     let mut next = Some(from);
     while let Some(from) = next.filter(|&day| day <= to) {
         // To the first record at all from there on, so that years without any cost nothing.
-        next = None;
-        tables.scan(
-            Family::Days,
-            &keys::day_prefix(from.days()),
-            None,
-            |key, _| {
-                next = keys::leading_day(key).and_then(|day| Day::from_days(day).ok());
-                ControlFlow::Break(())
-            },
-        )?;
-        let Some(day) = next.filter(|&day| day <= to) else {
+        let Some(day) = tables.first_recorded_day(from)?.filter(|&day| day <= to) else {
             break;
         };
-        if tables
-            .get(Family::Days, &keys::day_record(day, name))?
-            .is_some()
-        {
+        if tables.day_record(day, name)?.is_some() {
             days.push(day);
         }
         next = Some(day.next()).filter(|&next| next > day);
@@ -117,45 +89,39 @@ pub(super) fn open_day(
     name: &CounterName,
     day: Day,
 ) -> Result<Option<ClosedDay>, ReadError> {
-    let key = keys::day_record(day, name);
-    let Some(bytes) = tables.get(Family::Days, &key)? else {
+    let Some(Ok(recorded)) = tables.recorded(day, name)? else {
         return Ok(None);
     };
-    let Ok((record, nature)) = value::decode_day_record(&bytes) else {
-        return Ok(None);
-    };
-    let mut end = key.clone();
-    end.push(u8::MAX);
-    let mut events: Vec<Event> = Vec::new();
-    tables.scan(Family::Days, &key, Some(&end), |key, bytes| {
-        if let Some((_, Some(_))) = keys::day_entry(key) {
-            events.extend(value::decode_event(bytes));
-        }
-        ControlFlow::Continue(())
-    })?;
-    let (kind, reset) = match nature {
-        Some(nature) => nature,
-        None => match tables.get(Family::Definitions, &keys::counter(name))? {
-            Some(bytes) => value::decode_counter(&bytes)
-                .map_or((Kind::Gauge, Reset::Never), |(definition, _)| {
-                    (definition.kind, definition.reset)
-                }),
-            None => (Kind::Gauge, Reset::Never),
-        },
-    };
-    Ok(Some(ClosedDay {
+    let away_ms = tables.away_ms(day)?;
+    Ok(Some(closed_day(recorded, calendar, day, away_ms)))
+}
+
+/// Makes of what is recorded of a day what history keeps of it.
+pub(super) fn closed_day(
+    recorded: Recorded,
+    calendar: &Calendar,
+    day: Day,
+    away_ms: i64,
+) -> ClosedDay {
+    let Recorded {
+        record,
+        kind,
+        reset,
+        events,
+    } = recorded;
+    ClosedDay {
         kind,
         reset,
         starts_at: calendar.start_of(day),
         ends_at: calendar.end_of(day),
-        away_ms: away_ms(tables, day)?,
+        away_ms,
         record,
         events,
-    }))
+    }
 }
 
 /// The first and the last closed day of which there is any record; none when there is none. Looks at
-/// all of history, and tells `between` as [`Reader::each`] does.
+/// all of history, and tells `between` as [`Reader::count`] does.
 ///
 /// # Errors
 /// When the store cannot be read, or `between` says so.
@@ -166,15 +132,13 @@ pub fn kept_range<E: From<ReadError>>(
 ) -> Result<Option<(Day, Day)>, E> {
     let first_kept = kept_from(horizons);
     let mut range: Option<(Day, Day)> = None;
-    let mut widen = |key: &[u8], _: &[u8]| {
-        if let Some((_, day)) = keys::history_entry(key)
-            && day >= first_kept
-        {
+    let widen = |day: Day| {
+        if day >= first_kept {
             let (first, last) = range.get_or_insert((day, day));
             *first = day.min(*first);
             *last = day.max(*last);
         }
     };
-    reader.each(Family::History, &mut widen, between)?;
+    reader.each_closed_day(widen, between)?;
     Ok(range)
 }

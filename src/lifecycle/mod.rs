@@ -9,7 +9,6 @@
 mod archivist;
 mod close;
 mod history;
-mod progress;
 mod retention;
 mod series;
 mod view;
@@ -18,7 +17,6 @@ mod view;
 pub use archivist::ENDS;
 pub use archivist::{Archivist, ArchivistOptions, ArchivistThread, Stop};
 pub use history::{PastDay, days_of, kept_from, kept_range};
-pub use progress::{ExportCursor, closed_through};
 pub use retention::Retention;
 pub use series::{Point, SeriesRequest, Values, series};
 pub use view::DayView;

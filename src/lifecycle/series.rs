@@ -3,12 +3,11 @@
 //! nothing changed has the value that was in force.
 
 use std::collections::BTreeSet;
-use std::ops::ControlFlow;
 
 use crate::calendar::{Calendar, Day};
 use crate::counter::{CounterName, EventKind, Millis, Reset};
 use crate::storage::expiry::{Daily, Horizons};
-use crate::storage::{Family, ReadError, Tables, keys, value};
+use crate::storage::{ReadError, Tables};
 
 use super::history;
 
@@ -233,16 +232,7 @@ fn earlier(
     if request.reset == Reset::Daily {
         return Ok(Some(0));
     }
-    let mut oldest = None;
-    tables.scan(
-        Family::Samples,
-        &keys::day_prefix(kept_from.days()),
-        None,
-        |key, _| {
-            oldest = keys::leading_day(key).and_then(|day| Day::from_days(day).ok());
-            ControlFlow::Break(())
-        },
-    )?;
+    let oldest = tables.first_sampled_day(kept_from)?;
     let mut day = first_day;
     while oldest.is_some_and(|oldest| day > oldest) {
         day = day.previous();
@@ -264,16 +254,8 @@ fn samples(
     day: Day,
     mut visit: impl FnMut(Millis, Option<i64>),
 ) -> Result<(), ReadError> {
-    let (start, end) = (
-        keys::sample(day, name, 0),
-        keys::sample(day, name, u32::MAX),
-    );
-    tables.scan(Family::Samples, &start, Some(&end), |key, bytes| {
-        if let (Some(minute), Ok(value)) = (keys::trailing_minute(key), value::decode_sample(bytes))
-        {
-            visit(i64::from(minute) * MINUTE_MS, value);
-        }
-        ControlFlow::Continue(())
+    tables.samples(day, name, |minute, value| {
+        visit(i64::from(minute) * MINUTE_MS, value);
     })
 }
 
@@ -288,21 +270,10 @@ fn presence(
     // Days whose calendar was behind hold minutes of other days, so that all from there on are read.
     let mut day = calendar.day_of(first).max(kept_from);
     loop {
-        let start = keys::presence(day, 0);
-        let end = keys::presence(day, u32::MAX);
-        tables.scan(Family::Samples, &start, Some(&end), |key, _| {
-            if let Some(minute) = keys::trailing_minute(key) {
-                minutes.insert(i64::from(minute) * MINUTE_MS);
-            }
-            ControlFlow::Continue(())
+        tables.uptime_minutes(day, |minute| {
+            minutes.insert(i64::from(minute) * MINUTE_MS);
         })?;
-        let after = keys::day_prefix(day.next().days());
-        let mut next = None;
-        tables.scan(Family::Samples, &after, None, |key, _| {
-            next = keys::leading_day(key).and_then(|day| Day::from_days(day).ok());
-            ControlFlow::Break(())
-        })?;
-        match next {
+        match tables.first_sampled_day(day.next())? {
             Some(next) if next > day => day = next,
             Some(_) | None => return Ok(minutes),
         }

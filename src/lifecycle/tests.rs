@@ -12,7 +12,7 @@ use crate::counter::{
 };
 use crate::metrics::Metrics;
 use crate::storage::expiry::Daily;
-use crate::storage::{Family, StorageOptions, keys};
+use crate::storage::{DayPart, StorageOptions};
 use crate::writer::{Command, Request, Running, WriterOptions};
 
 /// 2026-11-24T12:00:00Z.
@@ -154,14 +154,35 @@ impl House {
         .collect()
     }
 
-    fn keys(&self, family: Family) -> Vec<Vec<u8>> {
+    /// The days that are in history, whether they can be read or not.
+    fn archived(&self) -> Vec<(CounterName, Day)> {
         let mut found = Vec::new();
         let read = self.running.reader.with(|tables| {
-            tables.scan(family, &[], None, |key, _| {
-                found.push(key.to_vec());
-                std::ops::ControlFlow::Continue(())
-            })
+            let mut after = None;
+            while let Some(name) = tables.next_in_history(after.as_ref())? {
+                let visit = |day, _| found.push((name.clone(), day));
+                tables.history(&name, Day::MIN..=Day::MAX, visit)?;
+                after = Some(name);
+            }
+            Ok(())
         });
+        read.unwrap();
+        found
+    }
+
+    /// The days that have a record which counting left.
+    fn recorded(&self) -> Vec<(CounterName, Day)> {
+        let mut found = Vec::new();
+        let visit = |day, name, part| {
+            if let DayPart::Record(_) = part {
+                found.push((name, day));
+            }
+        };
+        let days = Day::MIN..=Day::MAX;
+        let read = self
+            .running
+            .reader
+            .with(|tables| tables.day_parts(days, visit));
         read.unwrap();
         found
     }
@@ -213,7 +234,7 @@ fn a_close_cut_off_after_any_step_ends_the_same() {
         while archivist.step().unwrap() {
             steps += 1;
         }
-        let kept = (house.all_history(), house.keys(Family::Days));
+        let kept = (house.all_history(), house.recorded());
         house.running.stop();
         assert!(steps > 5, "{steps} steps");
         (kept, steps)
@@ -250,8 +271,7 @@ impl House {
     /// Closed days but for when the server was away, which a restart adds to.
     fn all_history(&self) -> Vec<(CounterName, Day, i64, u64)> {
         let mut all = Vec::new();
-        for key in self.keys(Family::History) {
-            let (name, day) = keys::history_entry(&key).unwrap();
+        for (name, day) in self.archived() {
             let record = self
                 .history(name.as_str())
                 .into_iter()
@@ -273,7 +293,7 @@ fn what_a_failed_write_left_undone_is_still_there_to_be_done() {
     house.running.mode.raise(crate::writer::Cause::Operator, 0);
     let mut archivist = house.archivist();
     assert!(!archivist.step().unwrap(), "nothing is closed in read_only");
-    assert_eq!(house.keys(Family::History).len(), 0);
+    assert_eq!(house.archived().len(), 0);
     assert_eq!(house.running.horizons.day(Daily::Days), i32::MIN);
     house.running.mode.clear(crate::writer::Cause::Operator);
     archivist.catch_up().unwrap();
@@ -284,27 +304,17 @@ fn what_a_failed_write_left_undone_is_still_there_to_be_done() {
 #[test]
 fn nothing_of_a_day_may_go_before_its_record_is_in_history() {
     let house = busy_house();
-    let counted: Vec<(CounterName, Day)> = house
-        .keys(Family::Days)
-        .iter()
-        .filter_map(|key| match keys::day_entry(key).unwrap() {
-            (name, None) => {
-                let day = keys::leading_day(key).unwrap();
-                Some((name, Day::from_days(day).unwrap()))
-            }
-            (_, Some(_)) => None,
-        })
-        .collect();
+    let counted = house.recorded();
     let mut archivist = house.archivist();
     let mut steps = 0;
     loop {
         let more = archivist.step().unwrap();
         steps += 1;
         let horizon = house.running.horizons.day(Daily::Days);
-        let history = house.keys(Family::History);
-        for (name, day) in &counted {
+        let history = house.archived();
+        for of @ (name, day) in &counted {
             assert!(
-                day.days() >= horizon || history.contains(&keys::history(name, *day)),
+                day.days() >= horizon || history.contains(of),
                 "after {steps} steps: {name} of {day} may go, and is not in history"
             );
         }

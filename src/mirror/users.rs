@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::calendar::Day;
 use crate::counter::{CounterName, Generation, Kind, Reset, Revision};
-use crate::storage::{Family, Reader, keys};
+use crate::storage::{Cursor, Reader};
 use crate::writer::{Presence, Reading, Table};
 
 /// Ids in one call.
@@ -26,7 +26,7 @@ struct Sweep {
     day: Day,
     generation: Generation,
     /// Where it goes on; at the first user otherwise.
-    next: Option<Vec<u8>>,
+    next: Option<Cursor>,
     /// The counter's revision when this sweep began.
     began: Revision,
     /// All users up to this revision are there.
@@ -39,7 +39,7 @@ pub(super) struct Page {
     pub(super) day: Day,
     pub(super) generation: Generation,
     pub(super) users: Vec<Vec<u8>>,
-    next: Option<Vec<u8>>,
+    next: Option<Cursor>,
 }
 
 impl Users {
@@ -103,9 +103,8 @@ fn has_users(reading: &Reading, today: Day) -> bool {
 }
 
 fn page(name: &CounterName, sweep: &Sweep, reader: &Reader, limit: usize) -> Option<Page> {
-    let prefix = keys::dedup_prefix(sweep.day.days(), sweep.generation);
-    let start = sweep.next.as_deref().unwrap_or(&prefix);
-    let read = reader.with(|tables| tables.tails(Family::Dedup, &prefix, start, limit));
+    let from = sweep.next.as_ref();
+    let read = reader.with(|tables| tables.users(Some(sweep.day), sweep.generation, from, limit));
     let (users, next) = read.ok()?;
     Some(Page {
         name: name.clone(),

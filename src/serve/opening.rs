@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::fallback::{FallbackOptions, Known, anything_known};
-use crate::storage::error::OpenCause;
+use crate::storage::OpenCause;
 use crate::writer::{Absent, Running, StartError, WriterOptions};
 
 /// The first and the longest wait between two tries.

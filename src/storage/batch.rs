@@ -45,17 +45,17 @@ impl Batch {
     }
 
     /// Sets the value of `key`.
-    pub fn put(&mut self, family: Family, key: &[u8], value: &[u8]) {
+    pub(super) fn put(&mut self, family: Family, key: &[u8], value: &[u8]) {
         self.push(family, Kind::Put, key, value);
     }
 
     /// Adds an operand to `key`; only for [`Family::Counters`], which alone has a merge operator.
-    pub fn merge(&mut self, family: Family, key: &[u8], operand: &[u8]) {
+    pub(super) fn merge(&mut self, family: Family, key: &[u8], operand: &[u8]) {
         self.push(family, Kind::Merge, key, operand);
     }
 
     /// Removes `key`.
-    pub fn delete(&mut self, family: Family, key: &[u8]) {
+    pub(super) fn delete(&mut self, family: Family, key: &[u8]) {
         self.push(family, Kind::Delete, key, &[]);
     }
 
@@ -111,7 +111,7 @@ impl Batch {
     }
 
     /// The changes in order: family, key, change.
-    pub fn changes(&self) -> impl Iterator<Item = (Family, &[u8], Change<'_>)> {
+    pub(super) fn changes(&self) -> impl Iterator<Item = (Family, &[u8], Change<'_>)> {
         let mut start = 0;
         self.entries.iter().map(move |entry| {
             let key = self.bytes.get(start..entry.key_end).unwrap_or_default();

@@ -8,14 +8,11 @@ use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use rocksdb::CompactionDecision;
 
-use super::batch::Batch;
-use super::error::ReadError;
 use super::keys::{self, Bucket};
 use super::schema::Family;
-use super::tables::Tables;
 use crate::seeded::bug;
 
-/// Families whose records end with a local day. Their bounds stand in `meta`, one record each.
+/// Families whose records end with a local day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Daily {
     /// [`Family::Days`]: until the day is in history.
@@ -42,15 +39,6 @@ impl Daily {
         }
     }
 
-    const fn key(self) -> &'static [u8] {
-        match self {
-            Self::Days => b"horizon|days",
-            Self::Dedup => b"horizon|dedup",
-            Self::Samples => b"horizon|samples",
-            Self::History => b"horizon|history",
-        }
-    }
-
     /// The day of a record's key; none if it cannot be read.
     pub(super) fn day_in(self, key: &[u8]) -> Option<i32> {
         match self {
@@ -59,9 +47,6 @@ impl Daily {
         }
     }
 }
-
-/// Key in `meta` of the bucket below which idempotency records may go.
-const IDEMPOTENCY_KEY: &[u8] = b"horizon|idempotency";
 
 /// The bounds below which a record may be dropped, each stored in `meta` before it is published
 /// here, and what the filters did. All start at the minimum: nothing is dropped.
@@ -95,34 +80,9 @@ impl Horizons {
         }
     }
 
-    /// Publishes what is stored. A record that cannot be read publishes nothing.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn load(&self, tables: &Tables) -> Result<(), ReadError> {
-        if let Some(bytes) = tables.get(Family::Meta, IDEMPOTENCY_KEY)?
-            && let Ok(bytes) = <[u8; 4]>::try_from(&bytes[..])
-        {
-            self.publish_idempotency(Bucket::from_be_bytes(bytes));
-        }
-        for daily in Daily::ALL {
-            if let Some(bytes) = tables.get(Family::Meta, daily.key())?
-                && let Ok(bytes) = <[u8; 4]>::try_from(&bytes[..])
-            {
-                self.publish(daily, i32::from_be_bytes(bytes));
-            }
-        }
-        Ok(())
-    }
-
     /// Buckets of idempotency records below this may go.
     pub fn idempotency(&self) -> Bucket {
         self.idempotency.load(Ordering::Acquire)
-    }
-
-    /// Adds the horizon of idempotency records to a batch.
-    pub fn put_idempotency(batch: &mut Batch, bucket: Bucket) {
-        batch.put(Family::Meta, IDEMPOTENCY_KEY, &bucket.to_be_bytes());
     }
 
     /// Publishes the horizon of idempotency records. It must be on disk before.
@@ -133,11 +93,6 @@ impl Horizons {
     /// Records of days below this may go.
     pub fn day(&self, daily: Daily) -> i32 {
         self.bound(daily).load(Ordering::Acquire)
-    }
-
-    /// Adds the horizon of a family to a batch.
-    pub fn put(batch: &mut Batch, daily: Daily, day: i32) {
-        batch.put(Family::Meta, daily.key(), &day.to_be_bytes());
     }
 
     /// Publishes the horizon of a family. It must be on disk before.

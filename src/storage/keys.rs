@@ -9,7 +9,7 @@
 //! idempotency             bucket u32 | key
 //! history                 len(name) u8 | name | day            a closed day
 //! samples                 day | len(name) u8 | name | minute u32
-//!                         day | 0 u8 | minute u32              the server was there
+//!                         day | 0 u8 | minute u32              the server was up
 //! meta                    "away|" | day                        how long it was not
 //! ```
 //! A day is `i32 ^ 0x8000_0000` in four bytes, so that days before 1970 sort before those after.
@@ -21,9 +21,9 @@ use crate::counter::{CounterName, Generation};
 pub type Bucket = u32;
 
 /// The day of dedup records of a counter that never resets: above every horizon.
-pub const NEVER: i32 = i32::MAX;
+const NEVER: i32 = i32::MAX;
 
-/// The first byte after a length-prefixed name's record: where its events are.
+/// The longest name that a length can stand for; a greater length is damage.
 const MAX_NAME: usize = CounterName::MAX_LEN;
 
 fn sortable(day: i32) -> [u8; 4] {
@@ -83,18 +83,16 @@ pub fn day_entry(key: &[u8]) -> Option<(CounterName, Option<u8>)> {
 }
 
 /// Writes the key of a counted user into `key`, which is emptied first.
-pub fn dedup_into(key: &mut Vec<u8>, day: i32, generation: Generation, user_id: &str) {
+pub fn dedup_into(key: &mut Vec<u8>, day: i32, generation: Generation, user_id: &[u8]) {
     key.clear();
     key.extend_from_slice(&sortable(day));
     key.extend_from_slice(&generation.to_be_bytes());
-    key.extend_from_slice(user_id.as_bytes());
+    key.extend_from_slice(user_id);
 }
 
-/// The prefix of all users of one generation in one day.
-pub fn dedup_prefix(day: i32, generation: Generation) -> Vec<u8> {
-    let mut key = Vec::with_capacity(12);
-    dedup_into(&mut key, day, generation, "");
-    key
+/// The day of dedup records of a period; above every horizon for a counter that never resets.
+pub fn dedup_day(period: Option<Day>) -> i32 {
+    period.map_or(NEVER, Day::days)
 }
 
 /// The generation in a key of `dedup`; none if it is too short.
@@ -135,8 +133,8 @@ pub fn sample(day: Day, name: &CounterName, minute: u32) -> Vec<u8> {
     key
 }
 
-/// Key of the record that the server was there in a minute (minutes since 1970).
-pub fn presence(day: Day, minute: u32) -> [u8; 9] {
+/// Key of the record that the server was up in a minute (minutes since 1970).
+pub fn uptime_minute(day: Day, minute: u32) -> [u8; 9] {
     let [a, b, c, d] = sortable(day.days());
     let [e, f, g, h] = minute.to_be_bytes();
     [a, b, c, d, 0, e, f, g, h]
@@ -198,9 +196,9 @@ mod tests {
             b"\x80\x00\x51\x2d\x02ab\x07"
         );
         let mut key = vec![9];
-        dedup_into(&mut key, 20781, 258, "u1");
+        dedup_into(&mut key, 20781, 258, b"u1");
         assert_eq!(key, b"\x80\x00\x51\x2d\x00\x00\x00\x00\x00\x00\x01\x02u1");
-        dedup_into(&mut key, NEVER, 1, "");
+        dedup_into(&mut key, dedup_day(None), 1, b"");
         assert_eq!(key, b"\xff\xff\xff\xff\x00\x00\x00\x00\x00\x00\x00\x01");
         let day = Day::from_days(20781).unwrap();
         assert_eq!(history(&name("ab"), day), b"\x02ab\x80\x00\x51\x2d");
@@ -208,7 +206,10 @@ mod tests {
             sample(day, &name("ab"), 258),
             b"\x80\x00\x51\x2d\x02ab\x00\x00\x01\x02"
         );
-        assert_eq!(presence(day, 258), *b"\x80\x00\x51\x2d\x00\x00\x00\x01\x02");
+        assert_eq!(
+            uptime_minute(day, 258),
+            *b"\x80\x00\x51\x2d\x00\x00\x00\x01\x02"
+        );
         assert_eq!(away(day), b"away|\x80\x00\x51\x2d");
         idempotency_into(&mut key, 3, "k-1");
         assert_eq!(key, b"\x00\x00\x00\x03k-1");
@@ -226,13 +227,15 @@ mod tests {
         );
         assert_eq!(leading_day(&day_prefix(-5)), Some(-5));
         assert!(day_prefix(-5) < day_prefix(0) && day_prefix(0) < day_prefix(NEVER));
-        assert_eq!(dedup_generation(&dedup_prefix(4, 99)), Some(99));
+        let mut key = Vec::new();
+        dedup_into(&mut key, 4, 99, b"");
+        assert_eq!(dedup_generation(&key), Some(99));
         let day = Day::from_days(20781).unwrap();
         let key = history(&name("ab"), day);
         assert_eq!(history_entry(&key), Some((name("ab"), day)));
         assert_eq!(history_entry(&key[..key.len() - 1]), None);
         assert_eq!(trailing_day(&key), Some(20781));
-        assert_eq!(trailing_minute(&presence(day, 7)), Some(7));
+        assert_eq!(trailing_minute(&uptime_minute(day, 7)), Some(7));
         assert_eq!(leading_bucket(b"\x00\x00\x01\x00k"), Some(256));
         assert_eq!(leading_bucket(b"\x00"), None);
     }

@@ -13,6 +13,7 @@
 //! - `create`, `open`, `verify`, `recover`: a new store, the checked opening, the same check alone, the
 //!   way past damage.
 //! - `backup`: whole copies elsewhere, and the way back from them.
+//! - `records`: what others write and read, each kind of record by its name.
 //! - `batch`, `tables`, `store`: one group's writes, reading, the live handle.
 //! - `compact`: making compaction drop now what has expired.
 //! - `pace`: how long work tells how far it has got.
@@ -22,35 +23,46 @@
 //! Kept out: bounds, duplicates and every other rule of counting (`writer`), any clock (times are
 //! passed in), and retries: a failed write or sync is never tried again on the same handle.
 
-pub mod acked;
+mod acked;
 pub mod backup;
-pub mod batch;
+mod batch;
 pub mod compact;
-pub mod create;
-pub mod error;
+mod create;
+mod error;
 pub mod expiry;
-pub mod files;
-pub mod keys;
+mod files;
+mod keys;
 pub mod lock;
-pub mod merge;
-pub mod open;
+mod merge;
+mod open;
 pub mod pace;
 mod place;
+mod records;
 pub mod recover;
 pub mod reserve;
-pub mod schema;
-pub mod store;
-pub mod tables;
-pub mod value;
-pub mod verify;
+mod schema;
+mod store;
+mod tables;
+mod value;
+mod verify;
 
 pub use batch::Batch;
-pub use error::{CommitError, OpenError, ReadError};
+pub use error::{CommitError, OpenCause, OpenError, ReadError};
+pub use keys::Bucket;
 pub use lock::DataDirLock;
+#[doc(hidden)]
+pub use merge::fold;
+pub use merge::{CounterValue, Operand, Record};
 pub use open::{Expectation, Landed, StorageOptions};
+#[doc(hidden)]
+pub use records::Damaged;
+pub use records::{
+    Aside, Cursor, DayPart, Defined, ExportCursor, LookedUp, Recorded, RequestKey, UserKey,
+};
 pub use schema::Family;
 pub use store::{Store, Tick};
 pub use tables::{Reader, Tables};
+pub use value::{Kept, State, Undecodable};
 pub use verify::{Sound, look, verify};
 
 #[cfg(test)]

@@ -15,10 +15,6 @@ use rocksdb::{
 use super::error::ReadError;
 use super::files;
 use super::schema::{Family, Schema};
-use super::value::State;
-
-/// A page of keys without their prefix, and where the next page begins; none after the last.
-pub type Tails = (Vec<Vec<u8>>, Option<Vec<u8>>);
 
 /// Records that [`Reader::each`] reads while it holds the tables.
 const PAGE: usize = 20_000;
@@ -57,31 +53,12 @@ impl Tables {
     ///
     /// # Errors
     /// When RocksDB cannot read it.
-    pub fn get(
+    pub(super) fn get(
         &self,
         family: Family,
         key: &[u8],
     ) -> Result<Option<DBPinnableSlice<'_>>, ReadError> {
         Ok(self.db.get_pinned_cf(self.handle(family)?, key)?)
-    }
-
-    /// The values of `keys`, which must be in ascending order; one answer a key.
-    ///
-    /// # Errors
-    /// When RocksDB cannot read one of them.
-    pub fn get_sorted(
-        &self,
-        family: Family,
-        keys: &[&[u8]],
-    ) -> Result<Vec<Option<DBPinnableSlice<'_>>>, ReadError> {
-        let handle = self.handle(family)?;
-        let values = self
-            .db
-            .batched_multi_get_cf(handle, keys.iter().copied(), true);
-        values
-            .into_iter()
-            .map(|value| value.map_err(ReadError::from))
-            .collect()
     }
 
     /// Calls `visit` with every record from `start` on (the first one when empty), in order of
@@ -90,7 +67,7 @@ impl Tables {
     ///
     /// # Errors
     /// When RocksDB cannot read on.
-    pub fn scan(
+    pub(super) fn scan(
         &self,
         family: Family,
         start: &[u8],
@@ -112,42 +89,6 @@ impl Tables {
             records.next();
         }
         Ok(records.status()?)
-    }
-
-    /// Where the store stands; none in a new one, or when that cannot be read.
-    ///
-    /// # Errors
-    /// When RocksDB cannot read it.
-    pub fn state(&self) -> Result<Option<State>, ReadError> {
-        let bytes = self.get(Family::Meta, State::KEY)?;
-        Ok(bytes.and_then(|bytes| State::decode(&bytes).ok()))
-    }
-
-    /// Up to `limit` keys from `start` on that begin with `prefix`, without it, in order; and where the
-    /// next page begins, none after the last.
-    ///
-    /// # Errors
-    /// When RocksDB cannot read on.
-    pub fn tails(
-        &self,
-        family: Family,
-        prefix: &[u8],
-        start: &[u8],
-        limit: usize,
-    ) -> Result<Tails, ReadError> {
-        let (mut tails, mut next) = (Vec::new(), None);
-        self.scan(family, start, None, |key, _| {
-            let Some(tail) = key.strip_prefix(prefix) else {
-                return ControlFlow::Break(());
-            };
-            if tails.len() == limit {
-                next = Some(key.to_vec());
-                return ControlFlow::Break(());
-            }
-            tails.push(tail.to_vec());
-            ControlFlow::Continue(())
-        })?;
-        Ok((tails, next))
     }
 
     /// RocksDB's sequence number: the operations written so far.
@@ -231,12 +172,22 @@ impl Reader {
         }
     }
 
-    /// Calls `visit` with every record of a family, holding the tables for a page of records at a time;
-    /// `between` is told how many those were so far and of about how many. Gives how many there are.
+    /// Returns how many records a family holds. `between` is told now and then how many were counted,
+    /// and of about how many.
     ///
     /// # Errors
     /// When the tables cannot be read, or `between` says so.
-    pub fn each<E: From<ReadError>>(
+    pub fn count<E: From<ReadError>>(
+        &self,
+        family: Family,
+        between: &mut dyn FnMut(u64, u64) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        self.each(family, &mut |_, _| {}, between)
+    }
+
+    /// Calls `visit` with every record of a family, holding the tables for a page of records at a time,
+    /// and `between` as [`Reader::count`] does. Returns how many there are.
+    pub(super) fn each<E: From<ReadError>>(
         &self,
         family: Family,
         visit: &mut dyn FnMut(&[u8], &[u8]),

@@ -4,7 +4,7 @@
 
 use crate::calendar::{Calendar, Day};
 use crate::counter::Millis;
-use crate::storage::{Batch, Family, ReadError, Tables, keys};
+use crate::storage::{Batch, ReadError, Tables};
 
 /// An absence that is not noted yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,25 +35,9 @@ impl Away {
             if until <= from {
                 continue;
             }
-            let key = keys::away(day);
-            let before = tables.get(Family::Meta, &key)?;
-            let before = before.map_or(0, |bytes| decode(&bytes));
-            let sum = before.saturating_add(until.saturating_sub(from));
-            batch.put(Family::Meta, &key, &sum.to_be_bytes());
+            let before = tables.away_ms(day)?;
+            batch.put_away(day, before.saturating_add(until.saturating_sub(from)));
         }
         Ok(())
     }
-}
-
-fn decode(bytes: &[u8]) -> i64 {
-    bytes.try_into().map_or(0, i64::from_be_bytes)
-}
-
-/// For how long of `day` the server was away so far, in milliseconds.
-///
-/// # Errors
-/// When the store cannot be read.
-pub fn away_ms(tables: &Tables, day: Day) -> Result<i64, ReadError> {
-    let bytes = tables.get(Family::Meta, &keys::away(day))?;
-    Ok(bytes.map_or(0, |bytes| decode(&bytes)))
 }

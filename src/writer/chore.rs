@@ -6,8 +6,7 @@ use std::sync::mpsc;
 use crate::calendar::Day;
 use crate::current_day::Look;
 use crate::storage::Batch;
-use crate::storage::expiry::{Daily, Horizons};
-use crate::storage::keys;
+use crate::storage::expiry::Daily;
 
 use super::run::Writer;
 use super::{Cause, Failure};
@@ -48,7 +47,7 @@ impl Writer {
         let Chore { batch, horizons } = chore;
         self.batch = batch;
         for &(daily, day) in &horizons {
-            Horizons::put(&mut self.batch, daily, day.days());
+            self.batch.put_horizon(daily, day);
         }
         let group = self.new_group(look);
         self.write_batch(group);
@@ -63,9 +62,8 @@ impl Writer {
     }
 
     fn drop_days(&mut self, daily: Daily, below: Day) {
-        let end = keys::day_prefix(below.days());
         if let Some(store) = &mut self.store
-            && let Err(error) = store.drop_whole_files(daily.family(), &end)
+            && let Err(error) = store.drop_days(daily, below)
         {
             self.fail(&error, None);
         }

@@ -10,11 +10,10 @@
 //! has come past a key, it denies nothing about it.
 
 use std::hash::{BuildHasher, RandomState};
-use std::ops::ControlFlow;
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use crate::storage::{Family, ReadError, Tables};
+use crate::storage::{Cursor, LookedUp, ReadError, Tables};
 
 /// Bits for each key: with six of them set, about one in a hundred absent keys is not denied.
 const BITS_A_KEY: usize = 12;
@@ -41,13 +40,13 @@ struct Part {
 
 /// What is certainly not on disk.
 pub(super) struct Filter {
-    family: Family,
+    what: LookedUp,
     seed: u64,
     parts: Vec<Part>,
     /// All keys on disk below this are in the filter; none: all of them.
-    filled_to: Option<Vec<u8>>,
+    filled_to: Option<Cursor>,
     /// All keys on disk that begin with this are in the filter: when it was chosen there were none.
-    empty_prefix: Option<Vec<u8>>,
+    empty_prefix: Option<Cursor>,
 }
 
 impl Part {
@@ -95,10 +94,10 @@ fn bits(hash: u128) -> impl Iterator<Item = (usize, u64)> {
 }
 
 impl Filter {
-    /// A filter that is to be filled with what `family` holds from `start` on.
-    pub(super) fn new(family: Family, start: Vec<u8>) -> Self {
+    /// A filter that is to be filled with the keys on disk from `start` on.
+    pub(super) fn new(what: LookedUp, start: Cursor) -> Self {
         Self {
-            family,
+            what,
             seed: RandomState::new().hash_one(0),
             parts: vec![Part::new(FIRST_PART)],
             filled_to: Some(start),
@@ -107,10 +106,10 @@ impl Filter {
     }
 
     /// Starts over for keys from `start` on, knowing that none on disk begins with `empty_prefix`.
-    pub(super) fn restart(&mut self, start: Vec<u8>, empty_prefix: Option<Vec<u8>>) {
+    pub(super) fn restart(&mut self, start: Cursor, empty_prefix: Option<Cursor>) {
         *self = Self {
             empty_prefix,
-            ..Self::new(self.family, start)
+            ..Self::new(self.what, start)
         };
     }
 
@@ -119,11 +118,11 @@ impl Filter {
         let complete = match &self.filled_to {
             None => true,
             Some(to) => {
-                key < to.as_slice()
+                to.is_after(key)
                     || self
                         .empty_prefix
                         .as_ref()
-                        .is_some_and(|prefix| key.starts_with(prefix))
+                        .is_some_and(|prefix| prefix.begins(key))
             }
         };
         complete && {
@@ -159,19 +158,16 @@ impl Filter {
         let Some(from) = self.filled_to.take() else {
             return Ok(());
         };
-        let mut taken = 0;
-        let mut next = None;
-        let scanned = tables.scan(self.family, &from, None, |key, _| {
-            if taken == limit {
-                next = Some(key.to_vec());
-                return ControlFlow::Break(());
+        match tables.keys_of(self.what, &from, limit, |key| self.insert(key)) {
+            Ok(next) => {
+                self.filled_to = next;
+                Ok(())
             }
-            self.insert(key);
-            taken += 1;
-            ControlFlow::Continue(())
-        });
-        self.filled_to = if scanned.is_ok() { next } else { Some(from) };
-        scanned
+            Err(error) => {
+                self.filled_to = Some(from);
+                Err(error)
+            }
+        }
     }
 }
 
@@ -182,7 +178,7 @@ mod tests {
     fn filled() -> Filter {
         Filter {
             filled_to: None,
-            ..Filter::new(Family::Dedup, Vec::new())
+            ..Filter::new(LookedUp::Users, Cursor::of_bytes(b""))
         }
     }
 
@@ -206,8 +202,8 @@ mod tests {
     #[test]
     fn nothing_is_denied_that_the_filling_has_not_passed() {
         let mut filter = filled();
-        filter.filled_to = Some(b"m".to_vec());
-        filter.empty_prefix = Some(b"x".to_vec());
+        filter.filled_to = Some(Cursor::of_bytes(b"m"));
+        filter.empty_prefix = Some(Cursor::of_bytes(b"x"));
         assert!(filter.denies(b"a"));
         assert!(!filter.denies(b"m"));
         assert!(filter.denies(b"xyz"));

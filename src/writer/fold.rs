@@ -13,7 +13,7 @@ use crate::counter::{
 };
 use crate::current_day::CurrentDay;
 use crate::seeded::bug;
-use crate::storage::{ReadError, keys};
+use crate::storage::ReadError;
 
 use super::group::{Group, Kept, Lookups, Rules, Stop};
 use super::ledger::{EntryState, Index, Ledger, Life};
@@ -169,25 +169,25 @@ impl<'a, L: Lookups> Fold<'a, L> {
             if operation.amount != 1 {
                 return Err(Refusal::UniqueCountsOne.into());
             }
-            let key_day = state.period_on(day).map_or(keys::NEVER, Day::days);
+            let period = state.period_on(day);
             let generation = state.generation;
-            if self.is_counted(key_day, generation, user)? {
+            if self.is_counted(period, generation, user)? {
                 return Ok(unchanged);
             }
-            new_user = Some((key_day, generation, user));
+            new_user = Some((period, generation, user));
         }
         let definition = &self.state(index)?.definition;
         let delta = judge_move(definition, value, operation.direction, operation.amount)?;
         if delta == 0 {
             return Ok(unchanged);
         }
-        if let Some((key_day, generation, user)) = new_user {
+        if let Some((period, generation, user)) = new_user {
             self.group
                 .user_set
                 .entry(generation)
                 .or_default()
                 .insert(user.clone());
-            self.group.users.push((key_day, generation, user.clone()));
+            self.group.users.push((period, generation, user.clone()));
         }
         self.group.counted += 1;
         let now = self.group.now;
@@ -211,7 +211,7 @@ impl<'a, L: Lookups> Fold<'a, L> {
 
     fn is_counted(
         &mut self,
-        day: i32,
+        period: Option<Day>,
         generation: Generation,
         user: &UserId,
     ) -> Result<bool, Stop> {
@@ -224,7 +224,7 @@ impl<'a, L: Lookups> Fold<'a, L> {
         {
             return Ok(true);
         }
-        Ok(self.lookups.counted(day, generation, user.as_str())?)
+        Ok(self.lookups.counted(period, generation, user.as_str())?)
     }
 
     fn batch(&mut self, operations: &[Operation], request_id: &RequestId) -> Result<Outcome, Stop> {

@@ -6,8 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::calendar::Day;
 use crate::counter::{CounterName, DayRecord, Event, Generation, Millis, Outcome, Refusal, UserId};
-use crate::storage::ReadError;
-use crate::storage::keys::Bucket;
+use crate::storage::{Bucket, ReadError};
 
 use super::ledger::{Index, Ledger};
 use super::minutes::MinuteRecords;
@@ -15,7 +14,12 @@ use super::minutes::MinuteRecords;
 /// What is on disk and not in the ledger.
 pub(super) trait Lookups {
     /// Whether a user was counted before this group.
-    fn counted(&mut self, day: i32, generation: Generation, user: &str) -> Result<bool, ReadError>;
+    fn counted(
+        &mut self,
+        period: Option<Day>,
+        generation: Generation,
+        user: &str,
+    ) -> Result<bool, ReadError>;
 
     /// What is kept under an idempotency key from before this group: its fingerprint and outcome.
     fn kept(&mut self, key: &str) -> Result<Kept, ReadError>;
@@ -63,7 +67,7 @@ pub(super) struct Group {
     /// Counters it looked at for a change, each once.
     pub(super) touched: Vec<Index>,
     /// Users it counts for the first time, in order.
-    pub(super) users: Vec<(i32, Generation, UserId)>,
+    pub(super) users: Vec<(Option<Day>, Generation, UserId)>,
     pub(super) user_set: HashMap<Generation, HashSet<UserId>>,
     /// Outcomes kept under keys, in order.
     pub(super) kept: Vec<(Box<str>, u128, Outcome)>,

@@ -3,16 +3,13 @@
 //! Readers never see it. When a write fails it is ahead of the disk, and is loaded anew.
 
 use std::collections::{BTreeSet, HashMap};
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::calendar::Day;
 use crate::counter::{
     CounterName, DayRecord, Definition, Generation, Gone, Kind, Millis, Reset, Revision,
 };
-use crate::storage::merge::{CounterValue, Record};
-use crate::storage::value::{self, State};
-use crate::storage::{Family, ReadError, Tables, keys};
+use crate::storage::{CounterValue, DayPart, ReadError, Record, State, Tables};
 
 use super::table::{Presence, Reading};
 
@@ -185,14 +182,10 @@ impl Ledger {
             revision: stored.map_or(0, |s| s.revision),
             ..Self::default()
         };
-        tables.scan(Family::Definitions, &[], None, |key, bytes| {
-            let Some(name) = keys::counter_name(key) else {
-                tracing::error!("a key of the family definitions cannot be read; it is kept");
-                return ControlFlow::Continue(());
-            };
+        tables.definitions(|name, defined| {
             let index = ledger.add(name);
             if let Some(entry) = ledger.entries.get_mut(index as usize) {
-                match value::decode_counter(bytes) {
+                match defined {
                     Ok((definition, gone)) => {
                         entry.state.definition = Arc::new(definition);
                         entry.state.life = gone.map_or(Life::Live, Life::Gone);
@@ -203,48 +196,35 @@ impl Ledger {
                     }
                 }
             }
-            ControlFlow::Continue(())
         })?;
-        tables.scan(Family::Counters, &[], None, |key, bytes| {
-            if let Some(name) = keys::counter_name(key) {
-                let index = ledger.add(name);
-                if let Some(entry) = ledger.entries.get_mut(index as usize) {
-                    entry.load_value(bytes);
-                }
+        tables.values(|name, value| {
+            let index = ledger.add(name);
+            if let Some(entry) = ledger.entries.get_mut(index as usize) {
+                entry.load_value(value);
             }
-            ControlFlow::Continue(())
         })?;
         if let Some(day) = stored.map(|state| state.highest_day) {
             ledger.load_day(tables, day)?;
         }
-        tables.scan(Family::Meta, ENDED_PREFIX, Some(ENDED_END), |key, _| {
-            let number = key
-                .get(ENDED_PREFIX.len()..)
-                .and_then(|tail| tail.try_into().ok());
-            ledger.ended.extend(number.map(Generation::from_be_bytes));
-            ControlFlow::Continue(())
-        })?;
+        ledger.ended.extend(tables.ended_generations()?);
         ledger.settle();
         Ok(ledger)
     }
 
     fn load_day(&mut self, tables: &Tables, day: Day) -> Result<(), ReadError> {
-        let end = day.days().checked_add(1).map(keys::day_prefix);
-        let end = end.as_ref().map(<[u8; 4]>::as_slice);
-        tables.scan(Family::Days, &keys::day_prefix(day.days()), end, |key, bytes| {
-            if let Some((name, None)) = keys::day_entry(key)
+        tables.day_parts(day..=day, |_, name, part| {
+            if let DayPart::Record(record) = part
                 && let Some(index) = self.find(&name)
                 && let Some(entry) = self.entries.get_mut(index as usize)
             {
-                match value::decode_day_record(bytes) {
-                    Ok((record, _)) => entry.state.day = Some((day, record)),
+                match record {
+                    Ok(record) => entry.state.day = Some((day, record)),
                     Err(_) => {
                         tracing::error!(counter = %entry.name, %day, "the day record cannot be read: `counterd repair`");
                         entry.state.life = Life::Corrupt;
                     }
                 }
             }
-            ControlFlow::Continue(())
         })
     }
 
@@ -357,9 +337,9 @@ impl Ledger {
 }
 
 impl Entry {
-    fn load_value(&mut self, bytes: &[u8]) {
+    fn load_value(&mut self, record: Record) {
         let state = &mut self.state;
-        match Record::decode(bytes) {
+        match record {
             Record::Value(stored) => {
                 state.value = stored.value;
                 state.period = stored.period;
@@ -379,15 +359,4 @@ impl Entry {
             state.life = Life::Corrupt;
         }
     }
-}
-
-/// Keys in `meta` of generations whose users are to be deleted: this, then the generation.
-pub(super) const ENDED_PREFIX: &[u8] = b"ended|";
-const ENDED_END: &[u8] = b"ended}";
-
-/// The key in `meta` of a generation whose users are to be deleted.
-pub(super) fn ended_key(generation: Generation) -> Vec<u8> {
-    let mut key = ENDED_PREFIX.to_vec();
-    key.extend_from_slice(&generation.to_be_bytes());
-    key
 }

@@ -7,8 +7,9 @@ use std::hash::{BuildHasher, RandomState};
 
 use crate::calendar::Day;
 use crate::counter::{CounterName, DayRecord, Generation, UserId};
-use crate::storage::keys::{self, Bucket};
-use crate::storage::{Family, ReadError, Tables, value};
+use crate::storage::{
+    Bucket, Cursor, Kept as Stored, LookedUp, ReadError, RequestKey, Tables, UserKey,
+};
 
 use super::filter::Filter;
 use super::group::{Kept, Lookups};
@@ -75,42 +76,44 @@ pub(super) struct Memory {
     recent: Recent,
     users: Filter,
     keys: Filter,
-    day: i32,
+    day: Day,
     bucket: Bucket,
-    key: Vec<u8>,
+    user: UserKey,
+    request: RequestKey,
 }
 
 impl Memory {
     /// Holds at most `recent_users` users, and denies what is not on disk of this day and bucket.
-    pub(super) fn new(recent_users: usize, day: i32, bucket: Bucket) -> Self {
+    pub(super) fn new(recent_users: usize, day: Day, bucket: Bucket) -> Self {
         Self {
             recent: Recent::new(recent_users),
-            users: Filter::new(Family::Dedup, keys::day_prefix(day).to_vec()),
-            keys: Filter::new(Family::Idempotency, oldest_good(bucket)),
+            users: Filter::new(LookedUp::Users, Cursor::users_of(Some(day))),
+            keys: Filter::new(LookedUp::Requests, oldest_good(bucket)),
             day,
             bucket,
-            key: Vec::new(),
+            user: UserKey::default(),
+            request: RequestKey::default(),
         }
     }
 
     /// Follows the day and the bucket. In a day or bucket that only now begins nothing is on disk.
-    pub(super) fn follow(&mut self, day: i32, bucket: Bucket) {
+    pub(super) fn follow(&mut self, day: Day, bucket: Bucket) {
         if day != self.day {
-            let (never, today) = (keys::day_prefix(keys::NEVER), keys::day_prefix(day));
-            self.users.restart(never.to_vec(), Some(today.to_vec()));
+            let (never, today) = (Cursor::users_of(None), Cursor::users_of(Some(day)));
+            self.users.restart(never, Some(today));
             self.day = day;
         }
         if bucket != self.bucket {
             self.keys
-                .restart(oldest_good(bucket), Some(bucket.to_be_bytes().to_vec()));
+                .restart(oldest_good(bucket), Some(Cursor::requests_of(bucket)));
             self.bucket = bucket;
         }
     }
 
     /// Forgets all: the store was reopened, and may hold anything of this day and bucket.
-    pub(super) fn restart(&mut self, day: i32, bucket: Bucket) {
+    pub(super) fn restart(&mut self, day: Day, bucket: Bucket) {
         self.recent.clear();
-        self.users.restart(keys::day_prefix(day).to_vec(), None);
+        self.users.restart(Cursor::users_of(Some(day)), None);
         self.keys.restart(oldest_good(bucket), None);
         self.day = day;
         self.bucket = bucket;
@@ -127,21 +130,21 @@ impl Memory {
     }
 
     /// Takes in a user who is now counted on disk.
-    pub(super) fn counted(&mut self, day: i32, generation: Generation, user: &UserId) {
-        keys::dedup_into(&mut self.key, day, generation, user.as_str());
-        self.recent.insert(&self.key);
-        self.users.insert(&self.key);
+    pub(super) fn counted(&mut self, period: Option<Day>, generation: Generation, user: &UserId) {
+        let key = self.user.set(period, generation, user.as_str()).as_bytes();
+        self.recent.insert(key);
+        self.users.insert(key);
     }
 
     /// Takes in an idempotency key that is now on disk.
     pub(super) fn kept(&mut self, bucket: Bucket, client_key: &str) {
-        keys::idempotency_into(&mut self.key, bucket, client_key);
-        self.keys.insert(&self.key);
+        let key = self.request.set(bucket, client_key);
+        self.keys.insert(key.as_bytes());
     }
 }
 
-fn oldest_good(bucket: Bucket) -> Vec<u8> {
-    bucket.saturating_sub(1).to_be_bytes().to_vec()
+fn oldest_good(bucket: Bucket) -> Cursor {
+    Cursor::requests_of(bucket.saturating_sub(1))
 }
 
 /// Look-ups against the store.
@@ -151,21 +154,29 @@ pub(super) struct StoreLookups<'a> {
 }
 
 impl Lookups for StoreLookups<'_> {
-    fn counted(&mut self, day: i32, generation: Generation, user: &str) -> Result<bool, ReadError> {
+    fn counted(
+        &mut self,
+        period: Option<Day>,
+        generation: Generation,
+        user: &str,
+    ) -> Result<bool, ReadError> {
         let Memory {
-            recent, users, key, ..
+            recent,
+            users,
+            user: key,
+            ..
         } = &mut *self.memory;
-        keys::dedup_into(key, day, generation, user);
+        let key = key.set(period, generation, user);
         // First what costs one cache line and settles almost every new user.
-        if users.denies(key) {
+        if users.denies(key.as_bytes()) {
             return Ok(false);
         }
-        if recent.contains(key) {
+        if recent.contains(key.as_bytes()) {
             return Ok(true);
         }
-        let counted = self.tables.get(Family::Dedup, key)?.is_some();
+        let counted = self.tables.is_counted(key)?;
         if counted {
-            recent.insert(key);
+            recent.insert(key.as_bytes());
         }
         Ok(counted)
     }
@@ -173,19 +184,19 @@ impl Lookups for StoreLookups<'_> {
     fn kept(&mut self, client_key: &str) -> Result<Kept, ReadError> {
         let Memory {
             keys: filter,
-            key,
+            request: key,
             bucket,
             ..
         } = &mut *self.memory;
         // What was kept in the bucket before is still good.
         for bucket in [Some(*bucket), bucket.checked_sub(1)].into_iter().flatten() {
-            keys::idempotency_into(key, bucket, client_key);
-            if filter.denies(key) {
+            let key = key.set(bucket, client_key);
+            if filter.denies(key.as_bytes()) {
                 continue;
             }
-            if let Some(bytes) = self.tables.get(Family::Idempotency, key)? {
-                return Ok(match value::decode_kept(&bytes) {
-                    Ok(value::Kept {
+            if let Some(read) = self.tables.kept(key)? {
+                return Ok(match read {
+                    Ok(Stored {
                         fingerprint,
                         outcome,
                     }) => Kept::Outcome {
@@ -207,12 +218,7 @@ impl Lookups for StoreLookups<'_> {
         day: Day,
         counter: &CounterName,
     ) -> Result<Option<DayRecord>, ReadError> {
-        let bytes = self
-            .tables
-            .get(Family::Days, &keys::day_record(day, counter))?;
-        let record = bytes
-            .map(|bytes| value::decode_day_record(&bytes).map(|(record, _)| record))
-            .transpose();
+        let record = self.tables.day_record(day, counter)?.transpose();
         Ok(record.unwrap_or_else(|_| {
             tracing::error!(%counter, %day, "the day record cannot be read; it begins anew");
             None

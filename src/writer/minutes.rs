@@ -1,4 +1,4 @@
-//! The minutes: once a minute a record that the server was there, and the value of each followed
+//! The minutes: once a minute a record that the server was up, and the value of each followed
 //! counter that changed in the minute before. What `series` is made of.
 //!
 //! They go into the first group of the new minute, before anything of that group is worked out, so
@@ -8,8 +8,7 @@ use std::cmp::Reverse;
 
 use crate::calendar::Day;
 use crate::counter::Millis;
-use crate::storage::value::encode_sample;
-use crate::storage::{Batch, Family, keys};
+use crate::storage::Batch;
 
 use super::ledger::{Index, Ledger, Life};
 
@@ -142,15 +141,11 @@ impl MinuteRecords {
     pub(super) fn put(&self, batch: &mut Batch, ledger: &Ledger, today: Day) {
         for &(index, day, minute, value) in &self.samples {
             if let Some(name) = ledger.entry(index).map(|entry| &entry.name) {
-                batch.put(
-                    Family::Samples,
-                    &keys::sample(day, name, minute),
-                    &encode_sample(value),
-                );
+                batch.put_sample(day, name, minute, value);
             }
         }
         if let Some(minute) = self.present {
-            batch.put(Family::Samples, &keys::presence(today, minute), &[]);
+            batch.put_uptime_minute(today, minute);
         }
     }
 }

@@ -25,7 +25,6 @@ mod space;
 mod table;
 mod upkeep;
 
-pub use away::away_ms;
 pub use chore::Chore;
 pub use copied::{Round, Through};
 pub use mode::{Cause, Mode, ModeState};

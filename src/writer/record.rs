@@ -1,12 +1,6 @@
 //! What a group writes: the counters it changed, users, keys, events, and the meta record.
 
-use crate::counter::Definition;
-use crate::storage::expiry::Horizons;
-use crate::storage::keys::{self, Bucket};
-use crate::storage::merge::Operand;
-use crate::storage::schema::META_ZONE;
-use crate::storage::value::{self, State};
-use crate::storage::{Batch, Family};
+use crate::storage::{Batch, Bucket, Operand, State};
 
 use super::group::Group;
 use super::ledger::{self, Index, Life};
@@ -50,45 +44,34 @@ impl Writer {
             changed.push(index);
             put_counter(batch, entry);
         }
-        for (day, generation, user) in &group.users {
-            let mut key = Vec::with_capacity(12 + user.as_str().len());
-            keys::dedup_into(&mut key, *day, *generation, user.as_str());
-            batch.put(Family::Dedup, &key, &[]);
+        for (period, generation, user) in &group.users {
+            batch.put_user(*period, *generation, user.as_str());
         }
         let boot_ms = self.clock.boot_ms();
         let bucket = group.bucket;
         for (client_key, fingerprint, outcome) in &group.kept {
-            let mut key = Vec::with_capacity(4 + client_key.len());
-            keys::idempotency_into(&mut key, bucket, client_key);
-            batch.put(
-                Family::Idempotency,
-                &key,
-                &value::encode_kept(*fingerprint, outcome),
-            );
+            batch.put_kept(bucket, client_key, *fingerprint, outcome);
         }
         for (index, number, event) in &group.events {
             if let Some(entry) = ledger.entry(*index) {
-                let key = keys::event(group.day, &entry.name, *number);
-                batch.put(Family::Days, &key, &value::encode_event(event));
+                batch.put_event(group.day, &entry.name, *number, event);
             }
         }
         for generation in &group.ended {
-            batch.put(Family::Meta, &ledger::ended_key(*generation), &[]);
+            batch.put_ended(*generation);
         }
         for &index in &group.forgotten {
             if let Some(entry) = ledger.entry(index) {
-                let key = keys::counter(&entry.name);
-                batch.delete(Family::Definitions, &key);
-                batch.delete(Family::Counters, &key);
+                batch.forget_counter(&entry.name);
             }
         }
         group.minutes.put(batch, ledger, group.day);
         if !self.zone_stored {
-            batch.put(Family::Meta, META_ZONE, self.zone.as_bytes());
+            batch.put_zone(&self.zone);
         }
         let horizon = bucket.saturating_sub(1);
         if horizon > self.horizons.idempotency() {
-            Horizons::put_idempotency(batch, horizon);
+            batch.put_idempotency_horizon(horizon);
         }
         let state = State {
             revision: ledger.revision,
@@ -96,28 +79,24 @@ impl Writer {
             store_time: self.store_time.now(boot_ms),
             wall_ms: group.now,
         };
-        batch.put(Family::Meta, State::KEY, &state.encode());
+        batch.put_state(&state);
         changed
     }
 }
 
 /// Puts what the group made of one counter: its definition, its value, its day.
 fn put_counter(batch: &mut Batch, entry: &mut ledger::Entry) {
-    let key = keys::counter(&entry.name);
+    let name = &entry.name;
     let state = &mut entry.state;
     if state.redefined {
         let gone = match &state.life {
             Life::Gone(gone) => Some(gone),
             Life::Live | Life::Absent | Life::Corrupt => None,
         };
-        batch.put(
-            Family::Definitions,
-            &key,
-            &value::encode_counter(&state.definition, gone),
-        );
+        batch.put_definition(name, &state.definition, gone);
     }
     if state.whole || state.merges >= MAX_MERGES {
-        batch.put(Family::Counters, &key, &state.stored_value().encode());
+        batch.put_value(name, &state.stored_value());
         state.merges = 0;
     } else {
         let operand = Operand {
@@ -125,17 +104,12 @@ fn put_counter(batch: &mut Batch, entry: &mut ledger::Entry) {
             revision: state.revision,
             changed_at: state.changed_at,
         };
-        batch.merge(Family::Counters, &key, &operand.encode());
+        batch.change_value(name, &operand);
         state.merges += 1;
     }
     if let Some((day, record)) = &state.day {
-        let key = keys::day_record(*day, &entry.name);
-        let Definition { kind, reset, .. } = *state.definition;
-        batch.put(
-            Family::Days,
-            &key,
-            &value::encode_day_record(record, kind, reset),
-        );
+        let nature = (state.definition.kind, state.definition.reset);
+        batch.put_day_record(*day, name, record, nature);
     }
     state.delta = 0;
     state.dirty = false;

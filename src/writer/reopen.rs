@@ -105,14 +105,14 @@ impl Writer {
             .restart(&mut self.ledger, stored.map(|state| state.wall_ms));
         self.store = Some(store);
         self.settled = false;
-        self.upkeep.prune_from.clear();
+        self.upkeep.prune_from = None;
         if let (Landed::NewEpoch, Some(stored)) = (landed, stored) {
             // Another history may have lasted longer.
             self.store_time.before = self.store_time.before.max(stored.store_time);
             self.days.at_least(stored.highest_day);
         }
         let bucket = self.store_time.bucket(self.clock.boot_ms());
-        self.memory.restart(self.days.look().day.days(), bucket);
+        self.memory.restart(self.days.look().day, bucket);
         match landed {
             Landed::Absent => {}
             Landed::Present => {

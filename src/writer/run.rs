@@ -13,14 +13,14 @@ use crate::current_day::{CurrentDay, Look};
 use crate::metrics::Metrics;
 use crate::seeded::bug;
 use crate::storage::expiry::Horizons;
-use crate::storage::keys::Bucket;
-use crate::storage::value::State;
-use crate::storage::{Batch, CommitError, Family, ReadError, Reader, StorageOptions, Store};
+use crate::storage::{
+    Batch, Bucket, CommitError, Family, ReadError, Reader, State, StorageOptions, Store,
+};
 
 use super::away::Away;
 use super::fold::Fold;
 use super::group::{Group, Rules};
-use super::ledger::{self, Entry, Index, Ledger, Life};
+use super::ledger::{Entry, Index, Ledger, Life};
 use super::lookups::{Memory, StoreLookups};
 use super::minutes::Minutes;
 use super::options::StartError;
@@ -244,9 +244,8 @@ impl Writer {
 
     fn drop_buckets(&mut self, below: Bucket) {
         self.horizons.publish_idempotency(below);
-        let end = below.to_be_bytes();
         if let Some(store) = &mut self.store
-            && let Err(error) = store.drop_whole_files(Family::Idempotency, &end)
+            && let Err(error) = store.drop_buckets(below)
         {
             self.fail(&error, None);
         }
@@ -267,8 +266,7 @@ impl Writer {
         {
             Ok(true) => {
                 self.ledger.ended.remove(&generation);
-                self.batch
-                    .delete(Family::Meta, &ledger::ended_key(generation));
+                self.batch.delete_ended(generation);
             }
             Ok(false) => {}
             Err(error) => {
@@ -309,7 +307,7 @@ impl Writer {
         ) -> T,
     ) -> Option<T> {
         let store = self.store.as_ref()?;
-        self.memory.follow(group.day.days(), group.bucket);
+        self.memory.follow(group.day, group.bucket);
         let mut lookups = StoreLookups {
             tables: store.tables(),
             memory: &mut self.memory,
@@ -510,10 +508,6 @@ impl Writer {
 
 /// Where the store stands; none in a new one.
 pub(super) fn stored_state(store: &Store) -> Result<Option<State>, StartError> {
-    match store.tables().get(Family::Meta, State::KEY)? {
-        None => Ok(None),
-        Some(bytes) => State::decode(&bytes)
-            .map(Some)
-            .map_err(|_| StartError::State),
-    }
+    let state = store.tables().stored_state()?.transpose();
+    state.map_err(|_| StartError::State)
 }

@@ -8,8 +8,7 @@ use parking_lot::Mutex;
 
 use crate::current_day::{self, CurrentDay};
 use crate::storage::expiry::Horizons;
-use crate::storage::schema::META_ZONE;
-use crate::storage::{Batch, DataDirLock, Family, Reader, StorageOptions, Store};
+use crate::storage::{Batch, DataDirLock, Reader, StorageOptions, Store};
 
 use super::away::Away;
 use super::group::Rules;
@@ -159,8 +158,7 @@ impl Writer {
         let tables = store.tables();
         let stored = stored_state(&store)?;
         let zone = calendar.zone_name().to_owned();
-        let stored_zone = tables.get(Family::Meta, META_ZONE)?;
-        let stored_zone = stored_zone.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let stored_zone = tables.zone()?;
         if let Some(stored) = &stored_zone
             && *stored != zone
             && !zone_is_written
@@ -181,7 +179,7 @@ impl Writer {
             boot_at_open: clock.boot_ms(),
         };
         let bucket = store_time.bucket(clock.boot_ms());
-        let memory = Memory::new(recent_users, days.look().day.days(), bucket);
+        let memory = Memory::new(recent_users, days.look().day, bucket);
         let space = SpaceWatch::new(&storage, min_free)?;
         Ok(Self {
             storage,

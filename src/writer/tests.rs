@@ -473,15 +473,9 @@ fn the_period_of_an_answer_is_the_one_it_was_counted_in() {
     }
     assert!(counted.len() > 1, "no midnight was passed");
     for (day, count) in counted {
-        let key = crate::storage::keys::day_record(day, &name("games"));
-        let read = running.reader.with(|tables| {
-            let bytes = tables.get(crate::storage::Family::Days, &key)?.unwrap();
-            Ok(crate::storage::value::decode_day_record(&bytes)
-                .unwrap()
-                .0
-                .operations)
-        });
-        assert_eq!(read.unwrap(), count, "{day}");
+        let name = name("games");
+        let read = running.reader.with(|tables| tables.day_record(day, &name));
+        assert_eq!(read.unwrap().unwrap().unwrap().operations, count, "{day}");
     }
     running.stop();
 }
@@ -489,7 +483,7 @@ fn the_period_of_an_answer_is_the_one_it_was_counted_in() {
 /// Puts bytes under a counter's key, as damage would.
 fn damage(dir: &Path, counter: &str, bytes: &[u8], merge: bool) {
     use crate::storage::expiry::Horizons;
-    use crate::storage::{Batch, DataDirLock, Family, Reader, Store, keys};
+    use crate::storage::{Batch, Damaged, DataDirLock, Reader, Store};
     let lock = DataDirLock::take(dir).unwrap();
     let options = StorageOptions {
         data_dir: dir.to_owned(),
@@ -498,12 +492,13 @@ fn damage(dir: &Path, counter: &str, bytes: &[u8], merge: bool) {
     };
     let (horizons, reader) = (Arc::new(Horizons::default()), Reader::default());
     let mut store = Store::open(&lock, &options, &horizons, &reader, 1).unwrap();
-    let (mut batch, key) = (Batch::new(), keys::counter(&name(counter)));
-    if merge {
-        batch.merge(Family::Counters, &key, bytes);
+    let mut batch = Batch::new();
+    let what = if merge {
+        Damaged::Operand
     } else {
-        batch.put(Family::Counters, &key, bytes);
-    }
+        Damaged::Value
+    };
+    batch.damage(what, &name(counter), bytes);
     store.commit(&batch).unwrap();
     store.close().unwrap();
 }

@@ -1,10 +1,8 @@
 //! What the writer does by itself about once a second, in groups of its own: bring the counters of
 //! the configuration in, record expiries, forget names, delete the users of ended generations.
 
-use std::ops::ControlFlow;
-
 use crate::counter::{CounterName, Definition, Generation};
-use crate::storage::{Batch, Family, ReadError, Tables, keys};
+use crate::storage::{Batch, Cursor, ReadError, Tables};
 
 use super::fold::Fold;
 use super::group::{Lookups, Stop};
@@ -26,7 +24,7 @@ pub(super) struct Upkeep {
     /// A group must be committed even if nothing changed.
     pub(super) group_due: bool,
     /// Where the deletion of users goes on: what lies before is deleted.
-    pub(super) prune_from: Vec<u8>,
+    pub(super) prune_from: Option<(Generation, Cursor)>,
 }
 
 impl Upkeep {
@@ -34,7 +32,7 @@ impl Upkeep {
         Self {
             next_ms: boot_ms + EVERY_MS,
             group_due: false,
-            prune_from: Vec::new(),
+            prune_from: None,
         }
     }
 
@@ -102,29 +100,15 @@ impl Upkeep {
         generation: Generation,
         batch: &mut Batch,
     ) -> Result<bool, ReadError> {
-        let start = keys::dedup_prefix(keys::NEVER, generation);
-        let end = keys::dedup_prefix(keys::NEVER, generation.saturating_add(1));
         // Starting where the last time ended spares the scan what was just deleted.
-        let resumes = self.prune_from.starts_with(&start);
-        let from = if resumes {
-            self.prune_from.clone()
-        } else {
-            start
-        };
-        let mut deleted = 0;
-        let mut last = Vec::new();
-        tables.scan(Family::Dedup, &from, Some(&end), |key, _| {
-            if deleted == USERS_AT_ONCE {
-                last = key.to_vec();
-                return ControlFlow::Break(());
-            }
-            batch.delete(Family::Dedup, key);
-            deleted += 1;
-            ControlFlow::Continue(())
-        })?;
-        let done = last.is_empty();
-        self.prune_from = last;
-        Ok(done)
+        let resumed = self.prune_from.take_if(|(of, _)| *of == generation);
+        let from = resumed.as_ref().map(|(_, from)| from);
+        let (users, next) = tables.users(None, generation, from, USERS_AT_ONCE)?;
+        for user in &users {
+            batch.delete_user(None, generation, user);
+        }
+        self.prune_from = next.map(|next| (generation, next));
+        Ok(self.prune_from.is_none())
     }
 }
 

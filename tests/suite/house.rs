@@ -12,7 +12,7 @@ use counterd::export::Selection;
 use counterd::export::postgres::{Days, DaysWritten, Exporter, PostgresError, PostgresOptions};
 use counterd::lifecycle::{Archivist, ArchivistOptions, Retention};
 use counterd::metrics::Metrics;
-use counterd::storage::{Batch, DataDirLock, Family, Reader, Store, keys};
+use counterd::storage::{Batch, Damaged, DataDirLock, Reader, Store};
 use counterd::writer::{Chore, Command, Request, Running, WriterOptions};
 
 use crate::midnight::storage;
@@ -199,11 +199,7 @@ pub fn damage(dir: &Path, counter: &str) {
     let mut store =
         Store::open(&lock, &storage(dir), &Arc::default(), &Reader::default(), 1).unwrap();
     let mut batch = Batch::new();
-    batch.put(
-        Family::Counters,
-        &keys::counter(&name(counter)),
-        b"no value",
-    );
+    batch.damage(Damaged::Value, &name(counter), b"no value");
     store.commit(&batch).unwrap();
     store.close().unwrap();
 }

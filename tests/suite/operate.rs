@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use counterd::counter::CounterName;
-use counterd::storage::{Batch, DataDirLock, Family, Reader, StorageOptions, Store, keys};
+use counterd::storage::{Batch, Damaged, DataDirLock, Reader, StorageOptions, Store};
 use serde_json::json;
 
 use crate::harness::Setup;
@@ -98,10 +98,10 @@ pub fn damage(setup: &Setup) {
         reserve: None,
     };
     let mut store = Store::open(&lock, &options, &Arc::default(), &Reader::default(), 1).unwrap();
-    let key = |name: &str| keys::counter(&CounterName::parse(name).unwrap());
+    let name = |name: &str| CounterName::parse(name).unwrap();
     let mut batch = Batch::new();
-    batch.put(Family::Counters, &key("a"), b"no value");
-    batch.merge(Family::Counters, &key("b"), b"no operand");
+    batch.damage(Damaged::Value, &name("a"), b"no value");
+    batch.damage(Damaged::Operand, &name("b"), b"no operand");
     store.commit(&batch).unwrap();
     store.close().unwrap();
 }

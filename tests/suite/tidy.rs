@@ -236,6 +236,26 @@ const RULES: &[Rule] = &[
         ),
     },
     Rule {
+        name: "a raw key outside storage",
+        instead: "a typed read of `Tables` or a typed write into `Batch`, in src/storage/records/",
+        find: |file| {
+            const LAYOUT: [&str; 3] = ["keys", "value", "merge"];
+            lines(file, |_, line| {
+                let opened = file.path == "src/storage/mod.rs"
+                    && line.starts_with("pub")
+                    && LAYOUT.iter().any(|m| line.ends_with(&format!("mod {m};")));
+                let outside = file.is_rust() && !file.path.starts_with("src/storage/");
+                let laid_out = LAYOUT.iter().any(|m| line.contains(&format!("storage::{m}")))
+                    || line.contains("keys::");
+                opened || outside && laid_out && !is_comment(line)
+            })
+        },
+        sample: (
+            "src/writer/a.rs",
+            "use crate::storage::{Batch, keys};\nlet key = keys::counter(&name);\n",
+        ),
+    },
+    Rule {
         name: "a build that would compile RocksDB twice",
         instead: "cargo … --release everywhere, and no compiler flags from the environment",
         find: |file| {

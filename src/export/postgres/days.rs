@@ -4,7 +4,6 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::aside::{self, Aside, set_aside};
 use super::connect::Link;
 use super::day::{self, DayRow, Fate, Guard, Place};
 use super::standing::{Turn, begin, look};
@@ -15,11 +14,14 @@ use crate::calendar::Day;
 use crate::counter::{CounterName, Kind, Reset};
 use crate::current_day::CurrentDay;
 use crate::export::{Row, RowPages, Selection};
-use crate::lifecycle::{DayView, ExportCursor, kept_range};
+use crate::lifecycle::{DayView, kept_range};
 use crate::metrics::Metrics;
 use crate::storage::expiry::{Daily, Horizons};
-use crate::storage::{Batch, ReadError, Reader};
+use crate::storage::{Aside, Batch, ExportCursor, ReadError, Reader};
 use crate::writer::{Chore, Intake, Mode, Running, Table};
+
+/// Most rows that are remembered as set aside; further ones are logged and counted only.
+const MOST_ASIDE: u64 = 10_000;
 
 /// How often it is told how far work is, and looked whether anybody wants it still.
 const TELL_EVERY: Duration = Duration::from_millis(200);
@@ -208,7 +210,7 @@ impl DayWork {
     ) -> Result<Self, PostgresError> {
         let before = days
             .reader
-            .with(|tables| set_aside(tables, Some(guard.day)))?;
+            .with(|tables| tables.set_aside(Some(guard.day)))?;
         Ok(Self {
             pages: RowPages::new(Selection {
                 from: guard.day,
@@ -445,7 +447,7 @@ impl DayWork {
     fn set_aside(&mut self, aside: Aside) {
         self.written.set_aside += 1;
         tracing::error!(day = %aside.day, counter = %aside.counter, reason = aside.reason, "a row of a closed day is set aside");
-        if (self.aside.len() as u64) < aside::MOST {
+        if (self.aside.len() as u64) < MOST_ASIDE {
             self.aside.push(aside);
         }
     }
@@ -458,17 +460,17 @@ impl DayWork {
     ) -> Result<DaysWritten, PostgresError> {
         let mut batch = Batch::new();
         for name in &self.taken {
-            aside::take_out(&mut batch, self.guard.day, name);
+            batch.delete_aside(self.guard.day, name);
         }
-        let known = days.reader.with(|tables| set_aside(tables, None))?.len() as u64;
-        let room = aside::MOST.saturating_sub(known);
+        let known = days.reader.with(|tables| tables.set_aside(None))?.len() as u64;
+        let room = MOST_ASIDE.saturating_sub(known);
         for (number, aside) in self.aside.iter().enumerate() {
             if self.aside_before.contains(&aside.counter) || (number as u64) < room {
-                aside.put(&mut batch);
+                batch.put_aside(aside);
             }
         }
         if let Some(cursor) = cursor {
-            cursor.put(&mut batch);
+            batch.put_export_cursor(&cursor);
         }
         let metrics = &days.metrics.export;
         metrics.days.inc_by(self.written.written);

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
-use super::aside::{set_aside, take_out};
 use super::connect::Link;
 use super::day::Guard;
 use super::days::{DayWork, Days};
@@ -17,10 +16,10 @@ use super::values::Values;
 use super::{PostgresError, PostgresOptions};
 use crate::background::{Background, Worker, runtime};
 use crate::calendar::Day;
-use crate::lifecycle::{ExportCursor, closed_through, kept_range};
+use crate::lifecycle::kept_range;
 use crate::metrics::Metrics;
 use crate::storage::expiry::Daily;
-use crate::storage::{Batch, ReadError};
+use crate::storage::{Batch, ExportCursor, ReadError, Tables};
 use crate::writer::{Chore, Running};
 
 /// The first and the longest wait after a failure; each is twice the one before.
@@ -124,7 +123,7 @@ impl Exporter {
         if !standing.has_values {
             self.values.forget();
         }
-        let stored = self.days.reader.with(ExportCursor::read)?;
+        let stored = self.days.reader.with(Tables::export_cursor)?;
         let known = self.cursor.or(stored);
         let same = known.filter(|known| known.database == standing.identity);
         let mut through = same.and_then(|known| known.through);
@@ -161,7 +160,7 @@ impl Exporter {
             }
             // Before anything is exported: horizons follow it.
             let mut batch = Batch::new();
-            cursor.put(&mut batch);
+            batch.put_export_cursor(&cursor);
             self.write(batch)?;
             self.values.forget();
         }
@@ -203,7 +202,7 @@ impl Exporter {
                 let cursor = self.advanced(to);
                 let mut batch = Batch::new();
                 if let Some(cursor) = cursor {
-                    cursor.put(&mut batch);
+                    batch.put_export_cursor(&cursor);
                 }
                 self.write(batch)?;
                 self.cursor = cursor;
@@ -216,10 +215,10 @@ impl Exporter {
     /// Forgets rows of days that are no longer kept: they cannot be exported any more.
     fn forget_set_aside(&self) -> Result<(), PostgresError> {
         let kept_from = self.days.horizons.day(Daily::History);
-        let aside = self.days.reader.with(|tables| set_aside(tables, None))?;
+        let aside = self.days.reader.with(|tables| tables.set_aside(None))?;
         let mut batch = Batch::new();
         for row in aside.iter().filter(|row| row.day.days() < kept_from) {
-            take_out(&mut batch, row.day, &row.counter);
+            batch.delete_aside(row.day, &row.counter);
         }
         if batch.is_empty() {
             return Ok(());
@@ -234,7 +233,7 @@ impl Exporter {
         let Days {
             reader, horizons, ..
         } = &self.days;
-        let Some(closed) = reader.with(closed_through)? else {
+        let Some(closed) = reader.with(Tables::closed_through)? else {
             return Ok(None);
         };
         Ok(match through {
@@ -290,8 +289,8 @@ impl Exporter {
     fn tell_days(&mut self) -> Result<(), PostgresError> {
         let reader = &self.days.reader;
         let (closed, stored, aside) = reader.with(|tables| {
-            let aside = set_aside(tables, None)?.len() as u64;
-            Ok((closed_through(tables)?, ExportCursor::read(tables)?, aside))
+            let aside = tables.set_aside(None)?.len() as u64;
+            Ok((tables.closed_through()?, tables.export_cursor()?, aside))
         })?;
         let from = match self.cursor.or(stored).and_then(|cursor| cursor.through) {
             Some(through) => Some(through.next()),

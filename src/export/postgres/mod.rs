@@ -7,7 +7,6 @@
 //!
 //! Kept out: what a day is (`lifecycle`), the configuration file, and who asks (`control`, `cli`).
 
-mod aside;
 mod connect;
 mod day;
 mod days;
@@ -24,7 +23,6 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-pub use aside::{Aside, set_aside};
 pub use connect::{Schema, check};
 pub use days::{Days, DaysWritten};
 pub use error::PostgresError;

@@ -41,7 +41,7 @@ fn ten_days() -> House {
             let day = Day::from_days(day).unwrap();
             let name = CounterName::parse(&format!("c{number}")).unwrap();
             let mut key = Vec::new();
-            keys::dedup_into(&mut key, day.days(), 1, &format!("{noise:032x}"));
+            keys::dedup_into(&mut key, day.days(), 1, format!("{noise:032x}").as_bytes());
             batch.put(Family::Dedup, &key, &[]);
             batch.put(
                 Family::History,

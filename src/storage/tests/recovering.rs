@@ -149,7 +149,7 @@ fn the_new_epoch_starts_above_every_revision_and_generation() {
     };
     let mut batch = Batch::new();
     let mut key = Vec::new();
-    keys::dedup_into(&mut key, day.days() + 1, 55, "user");
+    keys::dedup_into(&mut key, day.days() + 1, 55, b"user");
     batch.put(Family::Dedup, &key, b"");
     batch.put(Family::Meta, State::KEY, &state.encode());
     store.commit(&batch).unwrap();

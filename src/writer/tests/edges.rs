@@ -1,14 +1,13 @@
 //! Where two rare things meet: a failure in the first commit or in background work, a repair of
 //! what the configuration names, a clock set back under a counter that ends, a full quota.
 
-use std::ops::ControlFlow;
-
 use super::*;
 use crate::calendar::Day;
 use crate::counter::{DayRecord, Millis};
 use crate::storage::expiry::Horizons;
-use crate::storage::value::{self, State};
-use crate::storage::{Batch, DataDirLock, Family, Reader, Store, keys, recover};
+use crate::storage::{
+    Batch, Damaged, DataDirLock, Family, ReadError, Reader, State, Store, recover,
+};
 
 impl Bench {
     fn start_with(change: impl FnOnce(&mut WriterOptions)) -> Self {
@@ -46,12 +45,10 @@ impl Bench {
     }
 
     fn day_record(&self, counter: &str) -> Option<DayRecord> {
-        let key = keys::day_record(self.running.day.look().day, &name(counter));
-        let read = self.running.reader.with(|tables| {
-            let bytes = tables.get(Family::Days, &key)?;
-            Ok(bytes.map(|bytes| value::decode_day_record(&bytes).unwrap().0))
-        });
-        read.unwrap()
+        let day = self.running.day.look().day;
+        let reader = &self.running.reader;
+        let read = reader.with(|tables| tables.day_record(day, &name(counter)));
+        read.unwrap().map(Result::unwrap)
     }
 
     fn repair(&self, counter: &str, value: i64) -> Result<Answer, Failure> {
@@ -132,18 +129,10 @@ fn users_of_an_ended_generation_all_go_also_when_their_deletion_fails_once() {
     };
     bench.ask(reset, None).unwrap();
     let left = || {
-        bench.running.reader.with(|tables| {
-            let (mut users, mut ended) = (0, 0);
-            tables.scan(Family::Dedup, &[], None, |_, _| {
-                users += 1;
-                ControlFlow::Continue(())
-            })?;
-            tables.scan(Family::Meta, b"ended|", Some(b"ended}"), |_, _| {
-                ended += 1;
-                ControlFlow::Continue(())
-            })?;
-            Ok((users, ended))
-        })
+        let reader = &bench.running.reader;
+        let ended = reader.with(|tables| Ok(tables.ended_generations()?.len()))?;
+        let users = reader.count(Family::Dedup, &mut |_, _| Ok::<_, ReadError>(()))?;
+        Ok::<_, ReadError>((users, ended))
     };
     wait_until("the generation is done with", || {
         left().is_ok_and(|(_, ended)| ended == 0)
@@ -177,7 +166,7 @@ fn a_repaired_counter_of_the_configuration_is_what_the_configuration_says() {
     let (dir, clock) = bench.stop();
     let lock = DataDirLock::take(dir.path()).unwrap();
     edit(dir.path(), &lock, |_, batch| {
-        batch.put(Family::Definitions, &keys::counter(&name("dau")), b"?");
+        batch.damage(Damaged::Definition, &name("dau"), b"?");
     });
     drop(lock);
     let bench = Bench::start(dir, clock, |_| {});
@@ -265,22 +254,15 @@ fn a_recovered_store_of_a_later_day_and_bucket_is_taken_as_it_is() {
     let later = |day: Day| Day::from_days(day.days() + 1).unwrap();
     let mut day = None;
     edit(bench.dir.path(), &lock, |store, batch| {
-        let bytes = store.tables().get(Family::Meta, State::KEY).unwrap();
-        let state = State::decode(&bytes.unwrap()).unwrap();
+        let state = store.tables().state().unwrap().unwrap();
         day = Some(later(state.highest_day));
         let state = State {
             highest_day: later(state.highest_day),
             store_time: state.store_time + 24 * HOUR,
             ..state
         };
-        batch.put(Family::Meta, State::KEY, &state.encode());
-        let mut key = Vec::new();
-        keys::idempotency_into(&mut key, 1, "later");
-        batch.put(
-            Family::Idempotency,
-            &key,
-            &value::encode_kept(7, &first.outcome),
-        );
+        batch.put_state(&state);
+        batch.put_kept(1, "later", 7, &first.outcome);
     });
     let storage = StorageOptions {
         data_dir: bench.dir.path().to_owned(),

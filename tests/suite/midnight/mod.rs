@@ -7,7 +7,6 @@ mod shifted;
 pub use shifted::ShiftedClock;
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,10 +14,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use counterd::calendar::{Calendar, Day};
 use counterd::clock::{Clock, ManualClock};
 use counterd::counter::{
-    CounterName, Definition, Direction, Kind, Operation, Outcome, RequestId, Reset, UserId,
+    ClosedDay, CounterName, Definition, Direction, Kind, Operation, Outcome, RequestId, Reset,
+    UserId,
 };
 use counterd::lifecycle::{Archivist, ArchivistOptions, Retention};
-use counterd::storage::{DataDirLock, Family, Reader, StorageOptions, Store, keys, value};
+use counterd::storage::{DataDirLock, DayPart, Reader, StorageOptions, Store};
 use counterd::writer::{Command, Request, Running, WriterOptions};
 
 use crate::checker::{Account, Answer, Done, History, Intent, Reading, Step, Try};
@@ -68,29 +68,27 @@ pub fn closing_values(data_dir: &Path, memory: StorageOptions) -> BTreeMap<Accou
     let lock = DataDirLock::take(data_dir).unwrap();
     let store = Store::open(&lock, &memory, &Arc::default(), &Reader::default(), 1).unwrap();
     let mut found = BTreeMap::new();
-    let visit = |key: &[u8], bytes: &[u8]| {
-        if let Some((name, None)) = keys::day_entry(key) {
-            let day = Day::from_days(keys::leading_day(key).unwrap()).unwrap();
-            let (record, _) = value::decode_day_record(bytes).unwrap();
-            found.insert((name.to_string(), Some(day.to_string())), record.last);
+    let tables = store.tables();
+    let visit = |day: Day, name: CounterName, part| {
+        if let DayPart::Record(record) = part {
+            let of = (name.to_string(), Some(day.to_string()));
+            found.insert(of, record.unwrap().last);
         }
-        ControlFlow::Continue(())
     };
-    store.tables().scan(Family::Days, &[], None, visit).unwrap();
-    let visit = |key: &[u8], bytes: &[u8]| {
-        let (name, day) = keys::history_entry(key).unwrap();
-        let last = value::decode_closed_day(bytes).unwrap().record.last;
-        let before = found.insert((name.to_string(), Some(day.to_string())), last);
-        assert!(
-            before.is_none_or(|before| before == last),
-            "{name} of {day}"
-        );
-        ControlFlow::Continue(())
-    };
-    store
-        .tables()
-        .scan(Family::History, &[], None, visit)
-        .unwrap();
+    tables.day_parts(Day::MIN..=Day::MAX, visit).unwrap();
+    let mut after = None;
+    while let Some(name) = tables.next_in_history(after.as_ref()).unwrap() {
+        let visit = |day: Day, closed: Result<ClosedDay, _>| {
+            let last = closed.unwrap().record.last;
+            let before = found.insert((name.to_string(), Some(day.to_string())), last);
+            assert!(
+                before.is_none_or(|before| before == last),
+                "{name} of {day}"
+            );
+        };
+        tables.history(&name, Day::MIN..=Day::MAX, visit).unwrap();
+        after = Some(name);
+    }
     found
 }
 

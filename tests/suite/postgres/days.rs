@@ -2,7 +2,7 @@
 
 use counterd::export::Selection;
 use counterd::export::files::{self, Content, Form, Source};
-use counterd::export::postgres::{Exporter, set_aside};
+use counterd::export::postgres::Exporter;
 use serde_json::{Value, json};
 
 use crate::harness::Database;
@@ -245,7 +245,7 @@ fn a_refused_row_is_set_aside_and_the_rest_of_the_day_goes_on() {
 }
 
 fn aside(house: &House) -> Vec<(String, String)> {
-    let rows = house.running.reader.with(|tables| set_aside(tables, None));
+    let rows = house.running.reader.with(|tables| tables.set_aside(None));
     let rows = rows.unwrap().into_iter();
     rows.map(|aside| (aside.counter.to_string(), aside.reason))
         .collect()

@@ -1,0 +1,199 @@
+//! Counters: their definitions, their values, and the generations whose users are to be deleted.
+
+use std::ops::ControlFlow;
+
+use crate::counter::{CounterName, Definition, Generation, Gone};
+use crate::storage::Family;
+use crate::storage::batch::Batch;
+use crate::storage::error::ReadError;
+use crate::storage::keys;
+use crate::storage::merge::{CounterValue, Operand, Record};
+use crate::storage::tables::{Reader, Tables};
+use crate::storage::value::{self, Undecodable};
+
+/// A definition, and how its counter went if it is gone.
+pub type Defined = (Definition, Option<Gone>);
+
+/// A record of a counter that a test damages.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damaged {
+    /// Its definition.
+    Definition,
+    /// Its value.
+    Value,
+    /// A change of its value.
+    Operand,
+}
+
+/// Keys in `meta` of generations whose users are to be deleted: this, then the generation.
+const ENDED_PREFIX: &[u8] = b"ended|";
+const ENDED_END: &[u8] = b"ended}";
+
+fn ended(generation: Generation) -> Vec<u8> {
+    [ENDED_PREFIX, &generation.to_be_bytes()].concat()
+}
+
+impl Batch {
+    /// Puts the definition of a counter, and how it went if it is gone.
+    pub(crate) fn put_definition(
+        &mut self,
+        name: &CounterName,
+        definition: &Definition,
+        gone: Option<&Gone>,
+    ) {
+        let bytes = value::encode_counter(definition, gone);
+        self.put(Family::Definitions, &keys::counter(name), &bytes);
+    }
+
+    /// Puts the whole value of a counter.
+    pub fn put_value(&mut self, name: &CounterName, value: &CounterValue) {
+        self.put(Family::Counters, &keys::counter(name), &value.encode());
+    }
+
+    /// Adds a change to the value of a counter.
+    pub fn change_value(&mut self, name: &CounterName, change: &Operand) {
+        self.merge(Family::Counters, &keys::counter(name), &change.encode());
+    }
+
+    /// Deletes the definition and the value of a counter.
+    pub(crate) fn forget_counter(&mut self, name: &CounterName) {
+        let key = keys::counter(name);
+        self.delete(Family::Definitions, &key);
+        self.delete(Family::Counters, &key);
+    }
+
+    /// Notes that the users of an ended generation are to be deleted.
+    pub(crate) fn put_ended(&mut self, generation: Generation) {
+        self.put(Family::Meta, &ended(generation), &[]);
+    }
+
+    /// Takes the note of [`Batch::put_ended`] out.
+    pub(crate) fn delete_ended(&mut self, generation: Generation) {
+        self.delete(Family::Meta, &ended(generation));
+    }
+
+    /// Puts any bytes in place of a record, as damage would.
+    #[doc(hidden)]
+    pub fn damage(&mut self, what: Damaged, name: &CounterName, bytes: &[u8]) {
+        let key = keys::counter(name);
+        match what {
+            Damaged::Definition => self.put(Family::Definitions, &key, bytes),
+            Damaged::Value => self.put(Family::Counters, &key, bytes),
+            Damaged::Operand => self.merge(Family::Counters, &key, bytes),
+        }
+    }
+}
+
+impl Tables {
+    /// Calls `visit` with every counter's definition. A key that cannot be read is logged.
+    ///
+    /// # Errors
+    /// When RocksDB cannot read on.
+    pub fn definitions(
+        &self,
+        mut visit: impl FnMut(CounterName, Result<Defined, Undecodable>),
+    ) -> Result<(), ReadError> {
+        self.by_name(Family::Definitions, |name, bytes| {
+            visit(name, value::decode_counter(bytes));
+        })
+    }
+
+    /// Calls `visit` with every counter's value. A key that cannot be read is logged.
+    ///
+    /// # Errors
+    /// When RocksDB cannot read on.
+    pub fn values(&self, mut visit: impl FnMut(CounterName, Record)) -> Result<(), ReadError> {
+        self.by_name(Family::Counters, |name, bytes| {
+            visit(name, Record::decode(bytes));
+        })
+    }
+
+    fn by_name(
+        &self,
+        family: Family,
+        mut visit: impl FnMut(CounterName, &[u8]),
+    ) -> Result<(), ReadError> {
+        self.scan(family, &[], None, |key, bytes| {
+            match keys::counter_name(key) {
+                Some(name) => visit(name, bytes),
+                None => {
+                    tracing::error!(family = family.name(), "a key cannot be read; it is kept");
+                }
+            }
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// Returns the definition of a counter; `None` when there is none, or it cannot be read.
+    pub(super) fn definition(&self, name: &CounterName) -> Result<Option<Definition>, ReadError> {
+        let bytes = self.get(Family::Definitions, &keys::counter(name))?;
+        let read = bytes.and_then(|bytes| value::decode_counter(&bytes).ok());
+        Ok(read.map(|(definition, _)| definition))
+    }
+
+    /// Returns the first counter after `after` (of all, for `None`) that has a definition.
+    pub(crate) fn next_defined(
+        &self,
+        after: Option<&CounterName>,
+    ) -> Result<Option<CounterName>, ReadError> {
+        self.first_name(Family::Definitions, after, keys::counter_name)
+    }
+
+    /// Returns the first name that `name` reads from a key above all keys of `after`.
+    pub(super) fn first_name(
+        &self,
+        family: Family,
+        after: Option<&CounterName>,
+        name: impl Fn(&[u8]) -> Option<CounterName>,
+    ) -> Result<Option<CounterName>, ReadError> {
+        // Above the counter's own key, and above that of each of its days.
+        let above = |name| [&keys::counter(name)[..], &[u8::MAX; 5]].concat();
+        let mut found = None;
+        self.scan(
+            family,
+            &after.map_or_else(Vec::new, above),
+            None,
+            |key, _| {
+                found = name(key);
+                if found.is_some() {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            },
+        )?;
+        Ok(found)
+    }
+
+    /// Returns the bytes of a counter's definition and of its value, for a person to look at.
+    pub(crate) fn bytes_of(&self, name: &CounterName) -> Result<[Option<Vec<u8>>; 2], ReadError> {
+        let key = keys::counter(name);
+        let [definition, value] =
+            [Family::Definitions, Family::Counters].map(|family| self.get(family, &key));
+        Ok([definition?, value?].map(|bytes| bytes.map(|bytes| bytes.to_vec())))
+    }
+
+    /// Returns the generations whose users are to be deleted.
+    pub(crate) fn ended_generations(&self) -> Result<Vec<Generation>, ReadError> {
+        let mut found = Vec::new();
+        self.scan(Family::Meta, ENDED_PREFIX, Some(ENDED_END), |key, _| {
+            let number = key.strip_prefix(ENDED_PREFIX).map(<[u8; 8]>::try_from);
+            found.extend(number.and_then(Result::ok).map(Generation::from_be_bytes));
+            ControlFlow::Continue(())
+        })?;
+        Ok(found)
+    }
+}
+
+impl Reader {
+    /// Calls `visit` with every counter's definition, and `between` as [`Reader::count`] does.
+    pub(crate) fn each_definition<E: From<ReadError>>(
+        &self,
+        mut visit: impl FnMut(Result<Defined, Undecodable>),
+        between: &mut dyn FnMut(u64, u64) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        let mut visit = |_: &[u8], bytes: &[u8]| visit(value::decode_counter(bytes));
+        self.each(Family::Definitions, &mut visit, between)
+    }
+}

@@ -1,0 +1,74 @@
+//! Horizons on disk: the bounds below which records may be dropped.
+
+use crate::calendar::Day;
+use crate::storage::Family;
+use crate::storage::batch::Batch;
+use crate::storage::error::{CommitError, ReadError};
+use crate::storage::expiry::{Daily, Horizons};
+use crate::storage::keys::{self, Bucket};
+use crate::storage::store::Store;
+use crate::storage::tables::Tables;
+
+/// Key in `meta` of the bucket below which outcomes may go.
+const IDEMPOTENCY: &[u8] = b"horizon|idempotency";
+
+const fn key(daily: Daily) -> &'static [u8] {
+    match daily {
+        Daily::Days => b"horizon|days",
+        Daily::Dedup => b"horizon|dedup",
+        Daily::Samples => b"horizon|samples",
+        Daily::History => b"horizon|history",
+    }
+}
+
+impl Batch {
+    /// Puts the day below which records of that family may go.
+    pub(crate) fn put_horizon(&mut self, daily: Daily, day: Day) {
+        self.put(Family::Meta, key(daily), &day.days().to_be_bytes());
+    }
+
+    /// Puts the bucket below which outcomes may go.
+    pub(crate) fn put_idempotency_horizon(&mut self, bucket: Bucket) {
+        self.put(Family::Meta, IDEMPOTENCY, &bucket.to_be_bytes());
+    }
+}
+
+impl Horizons {
+    /// Publishes what is stored. A record that cannot be read publishes nothing.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(crate) fn load(&self, tables: &Tables) -> Result<(), ReadError> {
+        let read = |key: &[u8]| {
+            let bytes = tables.get(Family::Meta, key)?;
+            Ok::<_, ReadError>(bytes.and_then(|bytes| <[u8; 4]>::try_from(&bytes[..]).ok()))
+        };
+        if let Some(bytes) = read(IDEMPOTENCY)? {
+            self.publish_idempotency(Bucket::from_be_bytes(bytes));
+        }
+        for daily in Daily::ALL {
+            if let Some(bytes) = read(key(daily))? {
+                self.publish(daily, i32::from_be_bytes(bytes));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Drops the files of a family that hold only days below `day`.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub(crate) fn drop_days(&mut self, daily: Daily, day: Day) -> Result<(), CommitError> {
+        self.drop_whole_files(daily.family(), &keys::day_prefix(day.days()))
+    }
+
+    /// Drops the files that hold only outcomes of buckets below `bucket`.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub(crate) fn drop_buckets(&mut self, bucket: Bucket) -> Result<(), CommitError> {
+        self.drop_whole_files(Family::Idempotency, &bucket.to_be_bytes())
+    }
+}

@@ -1,0 +1,59 @@
+//! The store as a whole: where it stands, which history it is on, the zone of its days.
+
+use crate::storage::Family;
+use crate::storage::batch::Batch;
+use crate::storage::error::ReadError;
+use crate::storage::schema::{META_EPOCH, META_VERSIONS, META_ZONE};
+use crate::storage::tables::Tables;
+use crate::storage::value::{State, Undecodable};
+
+impl Batch {
+    /// Puts where the store stands.
+    pub(crate) fn put_state(&mut self, state: &State) {
+        self.put(Family::Meta, State::KEY, &state.encode());
+    }
+
+    /// Puts the zone that days are counted in.
+    pub(crate) fn put_zone(&mut self, zone: &str) {
+        self.put(Family::Meta, META_ZONE, zone.as_bytes());
+    }
+}
+
+impl Tables {
+    /// Returns where the store stands; `None` in a new one.
+    ///
+    /// # Errors
+    /// When RocksDB cannot read it.
+    pub fn stored_state(&self) -> Result<Option<Result<State, Undecodable>>, ReadError> {
+        let bytes = self.get(Family::Meta, State::KEY)?;
+        Ok(bytes.map(|bytes| State::decode(&bytes)))
+    }
+
+    /// Returns where the store stands; `None` in a new one, or when the record cannot be read.
+    pub(crate) fn state(&self) -> Result<Option<State>, ReadError> {
+        Ok(self.stored_state()?.and_then(Result::ok))
+    }
+
+    /// Returns the zone that days are counted in; `None` before the first change.
+    pub(crate) fn zone(&self) -> Result<Option<String>, ReadError> {
+        let bytes = self.get(Family::Meta, META_ZONE)?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// Returns which history the store is on; 0 when the record cannot be read.
+    pub(crate) fn epoch(&self) -> Result<u64, ReadError> {
+        self.number(META_EPOCH)
+    }
+
+    /// Returns the format version and the version of the merge operator.
+    pub(crate) fn versions(&self) -> Result<(u32, u32), ReadError> {
+        let versions = self.number(META_VERSIONS)?;
+        Ok(((versions >> 32) as u32, versions as u32))
+    }
+
+    fn number(&self, key: &[u8]) -> Result<u64, ReadError> {
+        let bytes = self.get(Family::Meta, key)?;
+        let bytes = bytes.and_then(|bytes| bytes[..].try_into().ok());
+        Ok(bytes.map_or(0, u64::from_be_bytes))
+    }
+}
