@@ -245,7 +245,9 @@ const RULES: &[Rule] = &[
                     && line.starts_with("pub")
                     && LAYOUT.iter().any(|m| line.ends_with(&format!("mod {m};")));
                 let outside = file.is_rust() && !file.path.starts_with("src/storage/");
-                let laid_out = LAYOUT.iter().any(|m| line.contains(&format!("storage::{m}")))
+                let laid_out = LAYOUT
+                    .iter()
+                    .any(|m| line.contains(&format!("storage::{m}")))
                     || line.contains("keys::");
                 opened || outside && laid_out && !is_comment(line)
             })
