@@ -1,19 +1,17 @@
 //! Administrative calls: reset, adjust, define, delete. Each that was authorized leaves one audit
 //! line, whatever came of it and whether or not the client stayed to hear.
 
-use bytes::Bytes;
-use http::request::Parts;
 use http::{Response, StatusCode};
-use http_body::Body;
 
-use super::auth::{self, Access};
-use super::body::{self, ReplyBody};
+use super::auth::Access;
+use super::body::ReplyBody;
+use super::call::{Asked, Call};
 use super::error::{Code, Problem};
 use super::fingerprint::{self, Fingerprint};
 use super::json::Members;
 use super::notes::Notes;
 use super::parse::{self, Object};
-use super::router::Call;
+use super::query;
 use super::wire::{self, mark_replayed};
 use crate::counter::{
     Adjustment, CounterName, Definition, Kind, OnBound, Outcome, Reset, parse_rfc3339,
@@ -24,24 +22,14 @@ use crate::writer::{Command, Failure, IdempotencyKey, Intake, Request};
 const MAX_REASON: usize = 1000;
 
 /// `POST /api/v1/counter/{name}/reset`
-pub(super) async fn reset<B>(
+pub(super) async fn reset(
     call: &Call,
-    name: &str,
-    parts: &Parts,
-    body: &mut B,
-    notes: &mut Notes,
-) -> Result<Response<ReplyBody>, Problem>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    let named = note(name, notes);
-    let limit = call.worker.options.max_body;
-    auth::check_origin(call.from)?;
-    body::check_headers(&parts.headers, limit)?;
-    let body = body::collect(body, limit, &call.connection).await?;
+    asked: &Asked<'_>,
+    _: &mut Notes,
+) -> Result<Response<ReplyBody>, Problem> {
     // A body that cannot be parsed carries no token; what is wrong with it is said to those who have
     // one.
-    let object = Object::parse(&body);
+    let object = Object::parse(&asked.body);
     let token = object
         .as_ref()
         .ok()
@@ -52,12 +40,13 @@ where
     call.worker
         .options
         .tokens
-        .check(Access::Admin, &parts.headers, given)?;
-    object?.only(&["admin_token"])?;
+        .check(Access::Admin, asked.headers, given)?;
+    query::check(asked.uri, asked.endpoint)?;
+    object?.only(asked.endpoint.fields)?;
     token.transpose()?;
-    let key = fingerprint::key(&parts.headers)?
-        .map(|key| Fingerprint::new("POST", "reset", name).bind(key));
-    let counter = named?;
+    let key = fingerprint::key(asked.headers)?
+        .map(|key| Fingerprint::new("POST", "reset", asked.name).bind(key));
+    let counter = parse::name(asked.name)?;
     run(
         call,
         "reset",
@@ -72,20 +61,13 @@ where
 }
 
 /// `POST /api/v1/counter/{name}/adjust`
-pub(super) async fn adjust<B>(
+pub(super) async fn adjust(
     call: &Call,
-    name: &str,
-    parts: &Parts,
-    body: &mut B,
-    notes: &mut Notes,
-) -> Result<Response<ReplyBody>, Problem>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    let named = note(name, notes);
-    let body = admit(call, parts, body).await?;
-    let object = Object::parse(&body)?;
-    object.only(&["value", "delta", "reason"])?;
+    asked: &Asked<'_>,
+    _: &mut Notes,
+) -> Result<Response<ReplyBody>, Problem> {
+    let object = Object::parse(&asked.body)?;
+    object.only(asked.endpoint.fields)?;
     let value = object.integer("value", Code::InvalidValue)?;
     let delta = object.integer("delta", Code::InvalidValue)?;
     let adjustment = match (value, delta) {
@@ -106,12 +88,12 @@ where
         let detail = "send a `reason` of 1 to 1000 bytes without control characters";
         return Err(Problem::new(Code::InvalidAdjustment, detail));
     }
-    let key = fingerprint::key(&parts.headers)?.map(|key| {
-        Fingerprint::new("POST", "adjust", name)
+    let key = fingerprint::key(asked.headers)?.map(|key| {
+        Fingerprint::new("POST", "adjust", asked.name)
             .adjust(adjustment, &reason)
             .bind(key)
     });
-    let counter = named?;
+    let counter = parse::name(asked.name)?;
     let command = Command::Adjust {
         counter: counter.clone(),
         adjustment,
@@ -121,25 +103,20 @@ where
 }
 
 /// `PUT /api/v1/counter/{name}`
-pub(super) async fn define<B>(
+pub(super) async fn define(
     call: &Call,
-    name: &str,
-    parts: &Parts,
-    body: &mut B,
-    notes: &mut Notes,
-) -> Result<Response<ReplyBody>, Problem>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    let named = note(name, notes);
-    let body = admit(call, parts, body).await?;
-    let definition = Box::new(definition(&Object::parse(&body)?)?);
-    let key = fingerprint::key(&parts.headers)?.map(|key| {
-        Fingerprint::new("PUT", "define", name)
+    asked: &Asked<'_>,
+    _: &mut Notes,
+) -> Result<Response<ReplyBody>, Problem> {
+    let object = Object::parse(&asked.body)?;
+    object.only(asked.endpoint.fields)?;
+    let definition = Box::new(definition(&object)?);
+    let key = fingerprint::key(asked.headers)?.map(|key| {
+        Fingerprint::new("PUT", "define", asked.name)
             .define(&definition)
             .bind(key)
     });
-    let counter = named?;
+    let counter = parse::name(asked.name)?;
     run(
         call,
         "define",
@@ -155,22 +132,14 @@ where
 }
 
 /// `DELETE /api/v1/counter/{name}`
-pub(super) async fn delete<B>(
+pub(super) async fn delete(
     call: &Call,
-    name: &str,
-    parts: &Parts,
-    _: &mut B,
-    notes: &mut Notes,
+    asked: &Asked<'_>,
+    _: &mut Notes,
 ) -> Result<Response<ReplyBody>, Problem> {
-    let named = note(name, notes);
-    auth::check_origin(call.from)?;
-    call.worker
-        .options
-        .tokens
-        .check(Access::Admin, &parts.headers, None)?;
-    let key = fingerprint::key(&parts.headers)?
-        .map(|key| Fingerprint::new("DELETE", "delete", name).bind(key));
-    let counter = named?;
+    let key = fingerprint::key(asked.headers)?
+        .map(|key| Fingerprint::new("DELETE", "delete", asked.name).bind(key));
+    let counter = parse::name(asked.name)?;
     run(
         call,
         "delete",
@@ -184,39 +153,9 @@ pub(super) async fn delete<B>(
     .await
 }
 
-fn note(name: &str, notes: &mut Notes) -> Result<CounterName, Problem> {
-    let named = parse::name(name);
-    notes.counter = named.as_ref().ok().cloned();
-    named
-}
-
-/// Judges a call by origin, size, content type and token, and reads its body.
-async fn admit<B>(call: &Call, parts: &Parts, body: &mut B) -> Result<Bytes, Problem>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    let limit = call.worker.options.max_body;
-    auth::check_origin(call.from)?;
-    body::check_headers(&parts.headers, limit)?;
-    call.worker
-        .options
-        .tokens
-        .check(Access::Admin, &parts.headers, None)?;
-    body::collect(body, limit, &call.connection).await
-}
-
 /// Reads the whole of a definition; what is absent takes its default.
 fn definition(object: &Object<'_>) -> Result<Definition, Problem> {
     const CODE: Code = Code::InvalidDefinition;
-    object.only(&[
-        "kind",
-        "reset",
-        "min",
-        "max",
-        "on_bound",
-        "expires_at",
-        "description",
-    ])?;
     let default = Definition::default();
     let kinds = [Kind::Gauge, Kind::Sum, Kind::Unique];
     let expires_at = object.text("expires_at", CODE)?.map(|text| {
@@ -392,9 +331,13 @@ fn before_and_after(outcome: &Outcome) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::contract;
+    use crate::metrics::Route;
 
     fn read(body: &str) -> Result<Definition, Code> {
         let object = Object::parse(body.as_bytes()).map_err(|problem| problem.code)?;
+        let fields = contract::endpoint(Route::Define).unwrap().fields;
+        object.only(fields).map_err(|problem| problem.code)?;
         definition(&object).map_err(|problem| problem.code)
     }
 

@@ -1,7 +1,5 @@
 //! Who may do what: tokens, and the origins of web pages.
 
-use std::hint::black_box;
-
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, AUTHORIZATION, HOST, ORIGIN, VARY,
@@ -9,6 +7,7 @@ use http::header::{
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
 use secrecy::{ExposeSecret, SecretString};
+use subtle::ConstantTimeEq;
 
 use super::Tokens;
 use super::body::ReplyBody;
@@ -35,14 +34,10 @@ impl Access {
     }
 }
 
-/// Compares without telling by its time where two secrets differ; it takes as long as `given` is.
+/// Compares without telling by its time where two secrets differ.
 fn same(secret: &SecretString, given: &[u8]) -> bool {
     let secret = secret.expose_secret().as_bytes();
-    let differing = secret.iter().cycle().zip(given).fold(
-        u8::from(secret.len() != given.len()),
-        |differing, (a, b)| black_box(differing | (a ^ b)),
-    );
-    !secret.is_empty() && differing == 0
+    !secret.is_empty() && bool::from(secret.ct_eq(given))
 }
 
 impl Tokens {
@@ -68,7 +63,8 @@ impl Tokens {
                 )),
             };
         }
-        let given = [bearer(headers), in_body.map(str::as_bytes)];
+        let header = bearer(headers);
+        let given = [header.token(), in_body.map(str::as_bytes)];
         // Every secret is compared with every token given, whatever the others said.
         let matches = |secret: &Option<SecretString>| {
             given.iter().flatten().fold(false, |matched, token| {
@@ -95,27 +91,59 @@ impl Tokens {
                 format!("this token does not allow this call; it needs `{setting}`"),
             )
         } else {
-            let detail = format!("send `Authorization: Bearer` with the token of `{setting}`");
-            Problem::new(Code::Unauthorized, detail)
+            let came = match header {
+                Bearer::Token(_) => "the token is not one that this server knows",
+                Bearer::Absent if in_body.is_some() => {
+                    "the token is not one that this server knows"
+                }
+                Bearer::Absent => "no token came with the request",
+                Bearer::Malformed => {
+                    "the header `Authorization` is not, once, `Bearer`, a space and a token"
+                }
+            };
+            let wanted = format!("send `Authorization: Bearer` with the token of `{setting}`");
+            Problem::new(Code::Unauthorized, format!("{came}; {wanted}"))
         })
     }
 }
 
-/// The token of `Authorization: Bearer`; none when there are several such headers, which nobody can
-/// mean.
-fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+/// What the header `Authorization` says.
+enum Bearer<'a> {
+    Absent,
+    /// Another scheme, no token, or several such headers, of which nobody can mean one.
+    Malformed,
+    Token(&'a [u8]),
+}
+
+impl<'a> Bearer<'a> {
+    fn token(&self) -> Option<&'a [u8]> {
+        match *self {
+            Self::Token(token) => Some(token),
+            Self::Absent | Self::Malformed => None,
+        }
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Bearer<'_> {
     let mut all = headers.get_all(AUTHORIZATION).iter();
-    let (Some(value), None) = (all.next(), all.next()) else {
-        return None;
+    let value = match (all.next(), all.next()) {
+        (None, _) => return Bearer::Absent,
+        (Some(value), None) => value.as_bytes(),
+        (Some(_), Some(_)) => return Bearer::Malformed,
     };
-    let (scheme, token) = value.as_bytes().split_at_checked(6)?;
-    let token = token.strip_prefix(b" ")?.trim_ascii();
-    (scheme.eq_ignore_ascii_case(b"bearer") && !token.is_empty()).then_some(token)
+    match value.split_at_checked(7) {
+        Some((scheme, token))
+            if scheme.eq_ignore_ascii_case(b"bearer ") && !token.trim_ascii().is_empty() =>
+        {
+            Bearer::Token(token.trim_ascii())
+        }
+        Some(_) | None => Bearer::Malformed,
+    }
 }
 
 /// Where a request came from, as far as browsers tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum From {
+pub(super) enum Origin {
     /// No page, or one of this server's own.
     Home,
     /// A page of an origin that may call.
@@ -125,31 +153,31 @@ pub(super) enum From {
 }
 
 /// Judges a request's `Origin`.
-pub(super) fn origin(headers: &HeaderMap, uri: &Uri, allowed: &[String]) -> From {
+pub(super) fn origin(headers: &HeaderMap, uri: &Uri, allowed: &[String]) -> Origin {
     let mut all = headers.get_all(ORIGIN).iter();
     let Some(origin) = all.next() else {
-        return From::Home;
+        return Origin::Home;
     };
     let Ok(origin) = origin.to_str() else {
-        return From::Stranger;
+        return Origin::Stranger;
     };
     if all.next().is_some() {
-        return From::Stranger;
+        return Origin::Stranger;
     }
     if allowed
         .iter()
         .any(|friend| friend.eq_ignore_ascii_case(origin))
     {
-        return From::Friend;
+        return Origin::Friend;
     }
     let host = headers
         .get(HOST)
         .and_then(|host| host.to_str().ok())
         .or(uri.authority().map(Authority::as_str));
     if host.is_some_and(|host| is_own(origin, host)) {
-        From::Home
+        Origin::Home
     } else {
-        From::Stranger
+        Origin::Stranger
     }
 }
 
@@ -174,10 +202,10 @@ fn is_own(origin: &str, host: &str) -> bool {
 }
 
 /// The refusal of a write that a stranger's page sends.
-pub(super) fn check_origin(from: From) -> Result<(), Problem> {
+pub(super) fn check_origin(from: Origin) -> Result<(), Problem> {
     match from {
-        From::Home | From::Friend => Ok(()),
-        From::Stranger => Err(Problem::new(
+        Origin::Home | Origin::Friend => Ok(()),
+        Origin::Stranger => Err(Problem::new(
             Code::OriginNotAllowed,
             "pages of this origin may not write; add it to `server.cors_origins` or call from a backend",
         )),
@@ -187,12 +215,12 @@ pub(super) fn check_origin(from: From) -> Result<(), Problem> {
 /// Tells browsers that a friend's page may read the answer.
 pub(super) fn let_read(
     response: &mut Response<ReplyBody>,
-    from: From,
+    from: Origin,
     origin: Option<&HeaderValue>,
 ) {
     let headers = response.headers_mut();
     headers.append(VARY, HeaderValue::from_static("Origin"));
-    if let (From::Friend, Some(origin)) = (from, origin) {
+    if let (Origin::Friend, Some(origin)) = (from, origin) {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
         headers.insert(
             ACCESS_CONTROL_EXPOSE_HEADERS,
@@ -288,6 +316,47 @@ mod tests {
     }
 
     #[test]
+    fn a_401_says_whether_a_token_came_was_malformed_or_is_not_known() {
+        let all = tokens(Some("adm"), None, None);
+        for (authorization, in_body, want) in [
+            (&[][..], None, "no token came with the request; "),
+            (
+                &["Bearer"],
+                None,
+                "the header `Authorization` is not, once, ",
+            ),
+            (
+                &["Basic adm"],
+                None,
+                "the header `Authorization` is not, once, ",
+            ),
+            (
+                &["Bearer adm", "Bearer adm"],
+                None,
+                "the header `Authorization` is not, once, ",
+            ),
+            (
+                &["Bearer ad"],
+                None,
+                "the token is not one that this server knows; ",
+            ),
+            (
+                &[],
+                Some("ad"),
+                "the token is not one that this server knows; ",
+            ),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in authorization {
+                headers.append(AUTHORIZATION, HeaderValue::from_static(value));
+            }
+            let problem = all.check(Access::Admin, &headers, in_body).unwrap_err();
+            assert_eq!(problem.code, Code::Unauthorized);
+            assert!(problem.detail.starts_with(want), "{}", problem.detail);
+        }
+    }
+
+    #[test]
     fn a_reset_may_bring_its_token_in_the_body() {
         let all = tokens(Some("adm"), Some("wri"), None);
         assert_eq!(
@@ -320,21 +389,21 @@ mod tests {
             origin(&headers, &Uri::from_static("/"), &allowed)
         };
         for (origin, host, want) in [
-            ("", "localhost:8080", From::Home),
-            ("http://localhost:8080", "localhost:8080", From::Home),
-            ("https://LOCALHOST", "localhost:443", From::Home),
-            ("http://localhost:8081", "localhost:8080", From::Stranger),
-            ("http://localhost", "localhost:8080", From::Stranger),
-            ("https://game.example", "localhost:8080", From::Friend),
-            ("http://game.example", "localhost:8080", From::Stranger),
+            ("", "localhost:8080", Origin::Home),
+            ("http://localhost:8080", "localhost:8080", Origin::Home),
+            ("https://LOCALHOST", "localhost:443", Origin::Home),
+            ("http://localhost:8081", "localhost:8080", Origin::Stranger),
+            ("http://localhost", "localhost:8080", Origin::Stranger),
+            ("https://game.example", "localhost:8080", Origin::Friend),
+            ("http://game.example", "localhost:8080", Origin::Stranger),
             (
                 "https://game.example.evil",
                 "localhost:8080",
-                From::Stranger,
+                Origin::Stranger,
             ),
-            ("null", "localhost:8080", From::Stranger),
-            ("localhost:8080", "localhost:8080", From::Stranger),
-            ("file://localhost:8080", "localhost:8080", From::Stranger),
+            ("null", "localhost:8080", Origin::Stranger),
+            ("localhost:8080", "localhost:8080", Origin::Stranger),
+            ("file://localhost:8080", "localhost:8080", Origin::Stranger),
         ] {
             assert_eq!(of(origin, host), want, "{origin} at {host}");
         }

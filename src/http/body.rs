@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use axum::body::Body as AxumBody;
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 
@@ -69,7 +69,7 @@ pub(super) fn check_headers(headers: &HeaderMap, limit: usize) -> Result<(), Pro
     }
     if headers
         .get(CONTENT_TYPE)
-        .is_some_and(|content_type| !is_json(content_type))
+        .is_some_and(|content_type| !is_json(content_type) && !is_empty(headers))
     {
         return Err(Problem::new(
             Code::UnsupportedMediaType,
@@ -84,6 +84,14 @@ pub(super) fn check_headers(headers: &HeaderMap, limit: usize) -> Result<(), Pro
         ));
     }
     Ok(())
+}
+
+/// Whether the head says that there is no body: then its type says nothing.
+fn is_empty(headers: &HeaderMap) -> bool {
+    let length = headers.get(CONTENT_LENGTH);
+    length.map_or(!headers.contains_key(TRANSFER_ENCODING), |length| {
+        length == "0"
+    })
 }
 
 fn is_json(content_type: &HeaderValue) -> bool {
@@ -264,7 +272,10 @@ mod tests {
             "text/json+x",
             "\u{fe}",
         ] {
-            let problem = check_headers(&with(CONTENT_TYPE, bad), 10).unwrap_err();
+            let mut headers = with(CONTENT_TYPE, bad);
+            assert_eq!(check_headers(&headers, 10), Ok(()), "no body has no type");
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("2"));
+            let problem = check_headers(&headers, 10).unwrap_err();
             assert_eq!(problem.code, Code::UnsupportedMediaType, "{bad}");
         }
         assert_eq!(check_headers(&HeaderMap::new(), 10), Ok(()));

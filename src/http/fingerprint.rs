@@ -3,15 +3,16 @@
 //!
 //! Every part has a fixed length or its length before it; so two requests have the same encoding
 //! only if they ask for the same. What counts as the same: an absent field and its default, any
-//! order of fields, any spelling of a string.
+//! order of fields, any spelling of a string, and of a number what does not change it: the sign of zero,
+//! trailing zeros of a fraction.
 
 use http::HeaderMap;
 use http::header::HeaderName;
-use serde_json::Value;
 use serde_json::value::RawValue;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::error::{Code, Problem};
+use super::parse;
 use crate::counter::{Adjustment, Definition, Direction, Kind, OnBound, Operation, Reset, UserId};
 use crate::writer::IdempotencyKey;
 
@@ -92,7 +93,7 @@ impl Fingerprint {
         self.integer(amount);
         self.maybe(user_id, |encoding, user_id| encoding.text(user_id.as_str()));
         self.maybe(metadata, |encoding, metadata| {
-            encoding.text(&canonical(metadata))
+            encoding.text(&parse::canonical(metadata))
         });
         self
     }
@@ -164,17 +165,8 @@ impl Fingerprint {
     }
 }
 
-/// One spelling for all that mean the same: keys sorted, no spaces, strings escaped alike.
-fn canonical(metadata: &RawValue) -> String {
-    // serde_json keeps an object's keys in order. Metadata of more than its 128 levels do not get
-    // here.
-    serde_json::from_str::<Value>(metadata.get())
-        .map_or_else(|_| metadata.get().to_owned(), |value| value.to_string())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::parse;
     use super::*;
     use http::HeaderValue;
 
@@ -217,6 +209,10 @@ mod tests {
             r#"{"metadata":{"a":"1"}}"#,
             r#"{"metadata":{"a":[1,2]}}"#,
             r#"{"metadata":{"a":[2,1]}}"#,
+            r#"{"metadata":{"a":18446744073709551616}}"#,
+            r#"{"metadata":{"a":18446744073709551617}}"#,
+            r#"{"metadata":{"a":9007199254740992.0}}"#,
+            r#"{"metadata":{"a":9007199254740993.0}}"#,
             r#"{"user_id":"1","metadata":{}}"#,
         ];
         let mut seen: Vec<u128> = bodies.iter().map(|body| of(body)).collect();

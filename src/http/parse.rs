@@ -5,6 +5,8 @@
 //! code of its own.
 
 mod batch;
+mod metadata;
+mod names;
 mod object;
 mod operation;
 
@@ -17,6 +19,7 @@ use super::error::{Code, Problem};
 use crate::counter::CounterName;
 
 pub(super) use batch::batch;
+pub(super) use metadata::canonical;
 pub(super) use object::Object;
 pub(super) use operation::change;
 
@@ -26,7 +29,16 @@ const NAME_RULE: &str = "a counter name is 1 to 100 characters of a-z, 0-9, '_',
 
 /// The counter that a path or query names.
 pub(super) fn name(text: &str) -> Result<CounterName, Problem> {
-    CounterName::parse(text).map_err(|_| Problem::new(Code::InvalidName, NAME_RULE))
+    CounterName::parse(text).map_err(|_| refuse_name(text))
+}
+
+/// The refusal of a text that is no counter's name.
+pub(super) fn refuse_name(text: &str) -> Problem {
+    if text.contains(',') {
+        let detail = "a counter name has no comma; several counters are read at `/api/v1/counters?names=a,b`";
+        return Problem::new(Code::InvalidName, detail);
+    }
+    Problem::new(Code::InvalidName, NAME_RULE)
 }
 
 /// Runs a parser over the whole body.
@@ -115,24 +127,31 @@ impl Trouble {
 
 /// Names an unknown field and the known one that is most like it.
 pub(super) fn unknown_field(field: &str, known: &[&'static str]) -> String {
-    let shown: String = field.chars().take(50).collect();
-    let near = known
-        .iter()
-        .map(|known| {
-            (
-                strsim::jaro_winkler(known, &shown.to_ascii_lowercase()),
-                known,
-            )
-        })
-        .filter(|(likeness, _)| *likeness > 0.75)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    match near {
-        Some((_, near)) => format!("unknown field {shown:?}; did you mean `{near}`?"),
+    let shown = shown(field);
+    match nearest(field, known) {
+        Some(near) => format!("unknown field {shown:?}; did you mean `{near}`?"),
         None => format!("unknown field {shown:?}; known are {}", listed(known)),
     }
 }
 
-fn listed(words: &[&'static str]) -> String {
+/// As much of a client's word as an answer repeats.
+pub(super) fn shown(word: &str) -> String {
+    word.chars().take(50).collect()
+}
+
+/// The known word that is most like `word`; `None` when no one is like it.
+pub(super) fn nearest(word: &str, known: &[&'static str]) -> Option<&'static str> {
+    let word = shown(word).to_ascii_lowercase();
+    let alike = known
+        .iter()
+        .map(|known| (strsim::jaro_winkler(known, &word), *known));
+    let near = alike.filter(|(likeness, _)| *likeness > 0.75);
+    near.max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, near)| near)
+}
+
+/// The words, quoted, with commas between.
+pub(super) fn listed(words: &[&'static str]) -> String {
     words
         .iter()
         .map(|word| format!("`{word}`"))

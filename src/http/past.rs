@@ -1,16 +1,16 @@
 //! Looking back: the days of a counter, and the course of its value. Both are read from the store,
 //! beside the runtime: no other call waits for the disk.
 
-use axum::body::Body as AxumBody;
-use http::request::Parts;
 use http::{HeaderMap, Response};
 
 use super::body::ReplyBody;
+use super::call::{Asked, Call};
 use super::error::{self, Code, Problem};
 use super::json::push_text;
 use super::notes::Notes;
-use super::read::{named, query, value};
-use super::router::Call;
+use super::parse;
+use super::query;
+use super::read::value;
 use super::stale;
 use super::wire::{Answer, no_store};
 use crate::calendar::Day;
@@ -28,13 +28,11 @@ const DEFAULT_STEP_MS: i64 = 5 * MINUTE_MS;
 /// `GET /api/v1/counter/{name}/history?from=&to=`
 pub(super) async fn history(
     call: &Call,
-    name: &str,
-    parts: &Parts,
-    _: &mut AxumBody,
-    notes: &mut Notes,
+    asked: &Asked<'_>,
+    _: &mut Notes,
 ) -> Result<Response<ReplyBody>, Problem> {
-    let name = named(call, name, parts, notes)?;
-    let [from, to] = query(parts, ["from", "to"])?;
+    let name = parse::name(asked.name)?;
+    let [from, to] = query::read(asked.uri, ["from", "to"])?;
     let shared = &call.worker.shared;
     let known = shared.table.read(name.as_str()).is_some();
     let today = shared.day.look().day;
@@ -83,13 +81,11 @@ fn push_history(out: &mut Vec<u8>, name: &CounterName, days: Vec<PastDay>) {
 /// `GET /api/v1/counter/{name}/series?range=24h&step=5m`
 pub(super) async fn series(
     call: &Call,
-    name: &str,
-    parts: &Parts,
-    _: &mut AxumBody,
-    notes: &mut Notes,
+    asked: &Asked<'_>,
+    _: &mut Notes,
 ) -> Result<Response<ReplyBody>, Problem> {
-    let name = named(call, name, parts, notes)?;
-    let [range, step] = query(parts, ["range", "step"])?;
+    let name = parse::name(asked.name)?;
+    let [range, step] = query::read(asked.uri, ["range", "step"])?;
     let range_ms = span("range", range.as_deref())?.unwrap_or(DEFAULT_RANGE_MS);
     let step_ms = span("step", step.as_deref())?.unwrap_or(DEFAULT_STEP_MS);
     let kept_ms = i64::try_from(call.worker.options.series_range.as_millis()).unwrap_or(i64::MAX);

@@ -1,15 +1,13 @@
 //! Reading values: from memory, in every mode, as of one commit and one day.
 
-use axum::extract::Query;
-use http::request::Parts;
 use http::{HeaderMap, Response};
 
-use super::auth::Access;
 use super::body::ReplyBody;
+use super::call::{Asked, Call};
 use super::error::{self, Code, Problem};
 use super::notes::Notes;
 use super::parse;
-use super::router::Call;
+use super::query;
 use super::stale;
 use super::wire::{self, Answer, no_store, push_reading};
 use crate::counter::{CounterName, Reset};
@@ -24,14 +22,12 @@ const MAX_PAGE: usize = 1000;
 const DEFAULT_PAGE: usize = 100;
 
 /// `GET /api/v1/counter/{name}`
-pub(super) async fn one<B>(
+pub(super) async fn one(
     call: &Call,
-    name: &str,
-    parts: &Parts,
-    _: &mut B,
-    notes: &mut Notes,
+    asked: &Asked<'_>,
+    _: &mut Notes,
 ) -> Result<Response<ReplyBody>, Problem> {
-    let name = named(call, name, parts, notes)?;
+    let name = parse::name(asked.name)?;
     if let Some(fallback) = call.worker.shared.without_store() {
         return stale::one(call, fallback, name).await;
     }
@@ -47,15 +43,12 @@ pub(super) async fn one<B>(
 }
 
 /// `GET /api/v1/counters?names=a,b`
-pub(super) async fn many<B>(
+pub(super) async fn many(
     call: &Call,
-    _: &str,
-    parts: &Parts,
-    _: &mut B,
+    asked: &Asked<'_>,
     _: &mut Notes,
 ) -> Result<Response<ReplyBody>, Problem> {
-    check(call, parts)?;
-    let [names] = query(parts, ["names"])?;
+    let [names] = query::read(asked.uri, ["names"])?;
     let mut asked: Vec<CounterName> = Vec::new();
     for name in names
         .as_deref()
@@ -111,15 +104,12 @@ pub(super) async fn many<B>(
 }
 
 /// `GET /api/v1/counters/all?prefix=&cursor=&limit=`
-pub(super) async fn list<B>(
+pub(super) async fn list(
     call: &Call,
-    _: &str,
-    parts: &Parts,
-    _: &mut B,
+    asked: &Asked<'_>,
     _: &mut Notes,
 ) -> Result<Response<ReplyBody>, Problem> {
-    check(call, parts)?;
-    let [prefix, cursor, limit] = query(parts, ["prefix", "cursor", "limit"])?;
+    let [prefix, cursor, limit] = query::read(asked.uri, ["prefix", "cursor", "limit"])?;
     let limit = match limit.as_deref() {
         None | Some("") => DEFAULT_PAGE,
         Some(text) => text
@@ -178,64 +168,6 @@ pub(super) async fn list<B>(
         .body()
         .extend_from_slice(format!("],\"next_cursor\":{next},\"stale\":false}}").as_bytes());
     Ok(no_store(reply.finish(HeaderMap::new())))
-}
-
-/// The counter that is asked for, by whoever may read.
-pub(super) fn named(
-    call: &Call,
-    name: &str,
-    parts: &Parts,
-    notes: &mut Notes,
-) -> Result<CounterName, Problem> {
-    let named = parse::name(name);
-    notes.counter = named.as_ref().ok().cloned();
-    check(call, parts)?;
-    named
-}
-
-fn check(call: &Call, parts: &Parts) -> Result<(), Problem> {
-    call.worker
-        .options
-        .tokens
-        .check(Access::Read, &parts.headers, None)
-}
-
-/// The values of these parameters, each at most once, and no others.
-pub(super) fn query<const N: usize>(
-    parts: &Parts,
-    known: [&'static str; N],
-) -> Result<[Option<String>; N], Problem> {
-    let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map_err(|_| {
-        Problem::new(
-            Code::InvalidQuery,
-            "the query is not `name=value` pairs in UTF-8",
-        )
-    })?;
-    let mut values = [const { None }; N];
-    for (name, value) in pairs.0 {
-        let place = known
-            .iter()
-            .position(|known| *known == name)
-            .and_then(|index| values.get_mut(index));
-        match place {
-            Some(place @ None) => *place = Some(value),
-            Some(Some(_)) => {
-                return Err(Problem::new(
-                    Code::InvalidQuery,
-                    format!("the parameter `{name}` is there twice"),
-                ));
-            }
-            None => {
-                let detail = parse::unknown_field(&name, &known).replacen(
-                    "unknown field",
-                    "unknown parameter",
-                    1,
-                );
-                return Err(Problem::new(Code::InvalidQuery, detail));
-            }
-        }
-    }
-    Ok(values)
 }
 
 /// What a counter counts at the moment of `look`, or why it does not.

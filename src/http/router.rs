@@ -9,34 +9,27 @@ use std::sync::Arc;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, MatchedPath, Path, Request as RoutedRequest};
 use axum::response::{IntoResponse, Response as RoutedResponse};
-use axum::routing::{get, post};
+use axum::routing::{MethodFilter, on};
 use axum::{Router, body::Body as AxumBody};
 use bytes::Bytes;
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, ORIGIN};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use http_body::Body;
 use hyper::body::Incoming;
 use tower_service::Service;
 
-use super::auth::{self, From};
+use super::auth::{self, Origin};
 use super::body::{self, ReplyBody};
+use super::call::{Asked, Call};
 use super::connection::Connection;
+use super::contract::{self, CALLS, Endpoint, Limit, Verb};
 use super::error::{Code, Problem};
 use super::notes::Notes;
 use super::worker::{InFlight, Worker};
-use super::{admin, head, page, past, read, write};
-use crate::counter::{Direction, RequestId};
+use super::{admin, head, parse, past, probes, read, write};
+use crate::counter::Direction;
 use crate::metrics::Route;
-
-/// What a handler knows beside the request itself.
-#[derive(Clone)]
-pub(super) struct Call {
-    pub(super) worker: Arc<Worker>,
-    pub(super) connection: Arc<Connection>,
-    pub(super) request_id: RequestId,
-    pub(super) from: From,
-}
 
 /// What the router hands back with an answer.
 #[derive(Clone)]
@@ -55,7 +48,7 @@ pub(super) fn answer(
         worker: Arc::clone(worker),
         connection: Arc::clone(connection),
         request_id: worker.ids.of(&parts.headers),
-        from: auth::origin(&parts.headers, &parts.uri, &worker.options.cors_origins),
+        origin: auth::origin(&parts.headers, &parts.uri, &worker.options.cors_origins),
     };
     let mut flight = InFlight::begin(
         worker,
@@ -65,9 +58,9 @@ pub(super) fn answer(
     );
     async move {
         let friends = !call.worker.options.cors_origins.is_empty();
-        let origin = match call.from {
-            From::Friend => parts.headers.get(ORIGIN).cloned(),
-            From::Home | From::Stranger => None,
+        let friend = match call.origin {
+            Origin::Friend => parts.headers.get(ORIGIN).cloned(),
+            Origin::Home | Origin::Stranger => None,
         };
         let mut response =
             if let Err(problem) = head::check(&parts, call.worker.options.max_headers) {
@@ -76,12 +69,24 @@ pub(super) fn answer(
                 head::increment_or_decrement(&parts.method, parts.uri.path())
             {
                 flight.route = route_of(direction);
-                let (headers, notes) = (&mut parts.headers, &mut flight.notes);
-                let done = write::change(&call, direction, name, headers, &mut body, notes).await;
+                flight.notes.counter = parse::name(name).ok();
+                let judged = match contract::endpoint(flight.route) {
+                    Some(endpoint) => {
+                        admit(&call, endpoint, &parts.headers, &parts.uri, &mut body).await
+                    }
+                    None => Err(no_such_path("")),
+                };
+                let done = match judged {
+                    Ok(body) => {
+                        let (headers, notes) = (&mut parts.headers, &mut flight.notes);
+                        write::change(&call, direction, name, headers, body, notes).await
+                    }
+                    Err(problem) => Err(problem),
+                };
                 match done {
                     Ok(response) => response,
                     Err(problem) => {
-                        notes.refused_unless_noted(problem.code);
+                        flight.notes.refused_unless_noted(problem.code);
                         refuse(&call, problem, &parts.headers, &mut body).await
                     }
                 }
@@ -91,7 +96,7 @@ pub(super) fn answer(
                 Box::pin(routed(&call, Request::from_parts(parts, body), &mut flight)).await
             };
         if friends {
-            auth::let_read(&mut response, call.from, origin.as_ref());
+            auth::let_read(&mut response, call.origin, friend.as_ref());
         }
         if call.worker.is_ending() {
             let close = HeaderValue::from_static("close");
@@ -145,130 +150,127 @@ where
     problem.into_response(&call.request_id)
 }
 
-/// The name in the path, decoded.
-type Name = Result<Path<String>, PathRejection>;
-
-/// Makes a handler of the router's kind from one of ours.
-macro_rules! named {
-    ($route:expr, $handler:path) => {
-        |name: Name, Extension(call): Extension<Call>, request: RoutedRequest| async move {
-            let name = name.map_or_else(|_| String::new(), |Path(name)| name);
-            let (parts, mut body) = request.into_parts();
-            let mut notes = Notes::default();
-            let done = $handler(&call, &name, &parts, &mut body, &mut notes).await;
-            settle(&call, $route, done, &parts, &mut body, notes).await
+/// Judges a request by its head and reads its body.
+async fn admit<B>(
+    call: &Call,
+    endpoint: &Endpoint,
+    headers: &HeaderMap,
+    uri: &Uri,
+    body: &mut B,
+) -> Result<Bytes, Problem>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    call.judge(endpoint, headers, uri)?;
+    match endpoint.limit {
+        Limit::NoBody => Ok(Bytes::new()),
+        Limit::Body | Limit::Batch => {
+            body::collect(body, call.body_limit(endpoint), &call.connection).await
         }
-    };
+    }
 }
 
-/// The same for paths without a name.
-macro_rules! nameless {
-    ($route:expr, $handler:path) => {
-        |Extension(call): Extension<Call>, request: RoutedRequest| async move {
-            let (parts, mut body) = request.into_parts();
-            let mut notes = Notes::default();
-            let done = $handler(&call, "", &parts, &mut body, &mut notes).await;
-            settle(&call, $route, done, &parts, &mut body, notes).await
-        }
-    };
-}
-
-/// All calls but the plain increment and decrement.
+/// All calls of the contract.
 pub(super) fn router() -> Router {
-    let counter = get(named!(Route::Read, read::one))
-        .put(named!(Route::Define, admin::define))
-        .delete(named!(Route::Delete, admin::delete));
-    Router::new()
-        .route("/api/v1/counter/{name}", counter)
-        .route(
-            "/api/v1/counter/{name}/increment",
-            post(named!(Route::Increment, increment)),
-        )
-        .route(
-            "/api/v1/counter/{name}/decrement",
-            post(named!(Route::Decrement, decrement)),
-        )
-        .route(
-            "/api/v1/counter/{name}/reset",
-            post(named!(Route::Reset, admin::reset)),
-        )
-        .route(
-            "/api/v1/counter/{name}/adjust",
-            post(named!(Route::Adjust, admin::adjust)),
-        )
-        .route(
-            "/api/v1/counters",
-            get(nameless!(Route::ReadMany, read::many)),
-        )
-        .route(
-            "/api/v1/counters/all",
-            get(nameless!(Route::List, read::list)),
-        )
-        .route(
-            "/api/v1/counter/{name}/history",
-            get(named!(Route::History, past::history)),
-        )
-        .route(
-            "/api/v1/counter/{name}/series",
-            get(named!(Route::Series, past::series)),
-        )
-        .route("/api/v1/batch", post(nameless!(Route::Batch, write::batch)))
-        .route("/livez", get(nameless!(Route::Livez, page::livez)))
-        .route("/readyz", get(nameless!(Route::Readyz, page::readyz)))
-        .route("/metrics", get(nameless!(Route::Metrics, page::metrics)))
-        .fallback(nameless!(Route::Unmatched, not_found))
+    let mut router = Router::new();
+    for endpoint in CALLS {
+        let handler = move |name: Result<Path<String>, PathRejection>,
+                            Extension(call): Extension<Call>,
+                            request: RoutedRequest| async move {
+            // Only paths without a name have none.
+            let name = name.map_or_else(|_| String::new(), |Path(name)| name);
+            serve(&call, endpoint, &name, request).await
+        };
+        let filter = match endpoint.verb {
+            Verb::Get => MethodFilter::GET,
+            Verb::Post => MethodFilter::POST,
+            Verb::Put => MethodFilter::PUT,
+            Verb::Delete => MethodFilter::DELETE,
+        };
+        router = router.route(endpoint.path, on(filter, handler));
+    }
+    router
+        .fallback(not_found)
         .method_not_allowed_fallback(other_method)
 }
 
-/// The increment of a name that is spelt with `%`.
-async fn increment(
+/// Judges the request, has its handler answer it, and gives the router what that came to.
+async fn serve(
     call: &Call,
+    endpoint: &'static Endpoint,
     name: &str,
-    parts: &Parts,
-    body: &mut AxumBody,
+    request: RoutedRequest,
+) -> RoutedResponse {
+    let (parts, mut body) = request.into_parts();
+    let mut notes = Notes::default();
+    notes.counter = parse::name(name).ok();
+    let done = match admit(call, endpoint, &parts.headers, &parts.uri, &mut body).await {
+        Ok(body) => {
+            let asked = Asked {
+                endpoint,
+                name,
+                uri: &parts.uri,
+                headers: &parts.headers,
+                body,
+            };
+            handle(call, &asked, &mut notes).await
+        }
+        Err(problem) => Err(problem),
+    };
+    settle(call, endpoint.route, done, &parts, &mut body, notes).await
+}
+
+/// The handler of each call. An increment comes here when its name is spelt with `%`.
+async fn handle(
+    call: &Call,
+    asked: &Asked<'_>,
     notes: &mut Notes,
 ) -> Result<Response<ReplyBody>, Problem> {
-    write::change(
-        call,
-        Direction::Increment,
-        name,
-        &mut parts.headers.clone(),
-        body,
-        notes,
+    let change = |direction| (direction, asked.headers.clone(), asked.body.clone());
+    let (direction, mut headers, body) = match asked.endpoint.route {
+        Route::Increment => change(Direction::Increment),
+        Route::Decrement => change(Direction::Decrement),
+        Route::Batch => return write::batch(call, asked, notes).await,
+        Route::Read => return read::one(call, asked, notes).await,
+        Route::ReadMany => return read::many(call, asked, notes).await,
+        Route::List => return read::list(call, asked, notes).await,
+        Route::History => return past::history(call, asked, notes).await,
+        Route::Series => return past::series(call, asked, notes).await,
+        Route::Define => return admin::define(call, asked, notes).await,
+        Route::Delete => return admin::delete(call, asked, notes).await,
+        Route::Reset => return admin::reset(call, asked, notes).await,
+        Route::Adjust => return admin::adjust(call, asked, notes).await,
+        Route::Livez => return probes::livez(call, asked, notes).await,
+        Route::Readyz => return probes::readyz(call, asked, notes).await,
+        Route::Metrics => return probes::metrics(call, asked, notes).await,
+        Route::Unmatched => return Err(no_such_path(asked.uri.path())),
+    };
+    write::change(call, direction, asked.name, &mut headers, body, notes).await
+}
+
+async fn not_found(Extension(call): Extension<Call>, request: RoutedRequest) -> RoutedResponse {
+    let (parts, mut body) = request.into_parts();
+    let done = Err(no_such_path(parts.uri.path()));
+    settle(
+        &call,
+        Route::Unmatched,
+        done,
+        &parts,
+        &mut body,
+        Notes::default(),
     )
     .await
 }
 
-/// The decrement of a name that is spelt with `%`.
-async fn decrement(
-    call: &Call,
-    name: &str,
-    parts: &Parts,
-    body: &mut AxumBody,
-    notes: &mut Notes,
-) -> Result<Response<ReplyBody>, Problem> {
-    write::change(
-        call,
-        Direction::Decrement,
-        name,
-        &mut parts.headers.clone(),
-        body,
-        notes,
-    )
-    .await
-}
-
-async fn not_found<B>(
-    _: &Call,
-    _: &str,
-    _: &Parts,
-    _: &mut B,
-    _: &mut Notes,
-) -> Result<Response<ReplyBody>, Problem> {
-    Err(Problem::new(
-        Code::NotFound,
-        "there is no such path; the calls are under /api/v1, see docs/api.md",
-    ))
+fn no_such_path(path: &str) -> Problem {
+    let detail = match path.trim_end_matches('/') {
+        "/api/v1/counter" => {
+            "there is no such path; one counter is read at `/api/v1/counter/{name}`, several at \
+             `/api/v1/counters?names=a,b`"
+        }
+        _ => "there is no such path; the calls are under /api/v1, see docs/api.md",
+    };
+    Problem::new(Code::NotFound, detail)
 }
 
 /// A path that is known, with a method that it does not have. The router adds `Allow`.
@@ -278,38 +280,18 @@ async fn other_method(
     request: RoutedRequest,
 ) -> RoutedResponse {
     let (parts, mut body) = request.into_parts();
-    let route = matched.map_or(Route::Unmatched, |path| route_at(path.as_str()));
+    let route = matched.map_or(Route::Unmatched, |path| contract::route_at(path.as_str()));
     let asks = parts.method == Method::OPTIONS
         && parts.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-    let done = match call.from {
-        From::Friend if asks => Ok(auth::preflight()),
-        From::Stranger if asks => auth::check_origin(call.from).map(|()| auth::preflight()),
-        From::Home | From::Friend | From::Stranger => Err(Problem::new(
+    let done = match call.origin {
+        Origin::Friend if asks => Ok(auth::preflight()),
+        Origin::Stranger if asks => auth::check_origin(call.origin).map(|()| auth::preflight()),
+        Origin::Home | Origin::Friend | Origin::Stranger => Err(Problem::new(
             Code::MethodNotAllowed,
             "this path does not have this method; `Allow` lists those it has",
         )),
     };
     settle(&call, route, done, &parts, &mut body, Notes::default()).await
-}
-
-/// The first call of a path.
-fn route_at(path: &str) -> Route {
-    match path {
-        "/api/v1/counter/{name}" => Route::Read,
-        "/api/v1/counter/{name}/increment" => Route::Increment,
-        "/api/v1/counter/{name}/decrement" => Route::Decrement,
-        "/api/v1/counter/{name}/reset" => Route::Reset,
-        "/api/v1/counter/{name}/adjust" => Route::Adjust,
-        "/api/v1/counters" => Route::ReadMany,
-        "/api/v1/counters/all" => Route::List,
-        "/api/v1/counter/{name}/history" => Route::History,
-        "/api/v1/counter/{name}/series" => Route::Series,
-        "/api/v1/batch" => Route::Batch,
-        "/livez" => Route::Livez,
-        "/readyz" => Route::Readyz,
-        "/metrics" => Route::Metrics,
-        _ => Route::Unmatched,
-    }
 }
 
 /// Gives the router what a handler came to, with the notes for whoever called the router.

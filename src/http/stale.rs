@@ -6,9 +6,9 @@ use std::sync::Arc;
 use http::{HeaderMap, Response};
 
 use super::body::ReplyBody;
+use super::call::Call;
 use super::error::{Code, Problem};
 use super::json::{Members, push_text};
-use super::router::Call;
 use super::wire::{Answer, no_store};
 use crate::calendar::Day;
 use crate::counter::{CounterName, rfc3339};

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::connection::{Connection, PhaseLimits, Ticks, UnreadRequests};
+use super::contract;
 use super::error::Problem;
 use super::notes::Notes;
 use super::request_id::{RequestIds, push_request_id};
@@ -157,7 +158,7 @@ impl Worker {
             bytes: 0,
             peer,
         });
-        if !observer.log.wants(entry.status) || !is_api(entry.route) {
+        if !observer.log.wants(entry.status) || !contract::is_logged(entry.route) {
             return;
         }
         let request_id = match request_id {
@@ -281,25 +282,5 @@ impl Drop for InFlight {
             observer.shard.request_abandoned();
             self.log(&observer, CLIENT_LEFT, 0, self.started.elapsed());
         }
-    }
-}
-
-/// Whether a request of this route gets a line. Probes and scrapes would drown the others.
-fn is_api(route: Route) -> bool {
-    match route {
-        Route::Increment
-        | Route::Decrement
-        | Route::Read
-        | Route::ReadMany
-        | Route::List
-        | Route::History
-        | Route::Series
-        | Route::Batch
-        | Route::Reset
-        | Route::Adjust
-        | Route::Define
-        | Route::Delete
-        | Route::Unmatched => true,
-        Route::Livez | Route::Readyz | Route::Metrics => false,
     }
 }

@@ -1,17 +1,14 @@
 //! Counting: increments, decrements and batches.
 
 use bytes::Bytes;
-use http::request::Parts;
 use http::{HeaderMap, Response};
-use http_body::Body;
 
-use super::auth::{self, Access};
-use super::body::{self, ReplyBody};
+use super::body::ReplyBody;
+use super::call::{Asked, Call};
 use super::error::Problem;
 use super::fingerprint::{self, Fingerprint};
 use super::notes::{Notes, is_unique};
 use super::parse;
-use super::router::Call;
 use super::wire::{Answer, mark_replayed, push_applied};
 use crate::counter::{Applied, Direction, Operation, Outcome};
 use crate::writer::{Command, Failure, Intake, Request};
@@ -19,21 +16,16 @@ use crate::writer::{Command, Failure, Intake, Request};
 /// Bytes of the answer to one operation, at most in the common case.
 const ANSWER_BYTES: usize = 192;
 
-/// An increment or decrement. The request's headers become the answer's, which saves an allocation.
-pub(super) async fn change<B>(
+/// An increment or decrement of the counter in `notes`. The request's headers become the answer's,
+/// which saves an allocation.
+pub(super) async fn change(
     call: &Call,
     direction: Direction,
     name: &str,
     headers: &mut HeaderMap,
-    body: &mut B,
+    body: Bytes,
     notes: &mut Notes,
-) -> Result<Response<ReplyBody>, Problem>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    let named = parse::name(name);
-    notes.counter = named.as_ref().ok().cloned();
-    let body = admit(call, headers, body, call.worker.options.max_body).await?;
+) -> Result<Response<ReplyBody>, Problem> {
     let operation = parse::change(&body)?;
     let key = fingerprint::key(headers)?.map(|key| {
         let request = Fingerprint::new("POST", word(direction), name);
@@ -47,7 +39,10 @@ where
     });
     let (amount, user_id) = (operation.amount, operation.user_id);
     let operation = Operation {
-        counter: named?,
+        counter: notes
+            .counter
+            .clone()
+            .ok_or_else(|| parse::refuse_name(name))?,
         direction,
         amount,
         user_id,
@@ -78,25 +73,13 @@ where
 }
 
 /// All operations or none.
-pub(super) async fn batch<B>(
+pub(super) async fn batch(
     call: &Call,
-    _: &str,
-    parts: &Parts,
-    body: &mut B,
+    asked: &Asked<'_>,
     notes: &mut Notes,
-) -> Result<Response<ReplyBody>, Problem>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    let body = admit(
-        call,
-        &parts.headers,
-        body,
-        call.worker.options.max_batch_body,
-    )
-    .await?;
-    let batch = parse::batch(&body)?;
-    let key = fingerprint::key(&parts.headers)?.map(|key| {
+) -> Result<Response<ReplyBody>, Problem> {
+    let batch = parse::batch(&asked.body)?;
+    let key = fingerprint::key(asked.headers)?.map(|key| {
         Fingerprint::new("POST", "batch", "")
             .batch(&batch.operations, &batch.metadata)
             .bind(key)
@@ -148,25 +131,6 @@ where
     let mut response = reply.finish(HeaderMap::new());
     mark_replayed(&mut response, answer.replayed);
     Ok(response)
-}
-
-/// Judges a write by origin, size, content type and token, and reads its body.
-async fn admit<B>(
-    call: &Call,
-    headers: &HeaderMap,
-    body: &mut B,
-    limit: usize,
-) -> Result<Bytes, Problem>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    auth::check_origin(call.from)?;
-    body::check_headers(headers, limit)?;
-    call.worker
-        .options
-        .tokens
-        .check(Access::Write, headers, None)?;
-    body::collect(body, limit, &call.connection).await
 }
 
 fn word(direction: Direction) -> &'static str {

@@ -6,16 +6,11 @@ use std::fmt;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::batch::NameMemo;
+use super::metadata::{self, Fault};
+use super::names::NameMemo;
 use super::{NAME_RULE, Trouble, parse};
 use crate::counter::{CounterName, Direction, UserId};
 use crate::http::error::{Code, Problem};
-
-/// Longest metadata, in bytes as sent.
-const MAX_METADATA: usize = 4096;
-
-/// Deepest metadata; an object without any inside has one level.
-const MAX_METADATA_LEVELS: usize = 8;
 
 /// The body of an increment or decrement.
 #[derive(Debug)]
@@ -49,29 +44,6 @@ pub(in crate::http) fn change(body: &[u8]) -> Result<Change<'_>, Problem> {
         user_id: fields.user_id,
         metadata: fields.metadata,
     })
-}
-
-/// Checks metadata that are JSON already.
-fn check_metadata(metadata: &RawValue) -> bool {
-    let text = metadata.get();
-    if !text.starts_with('{') || text.len() > MAX_METADATA {
-        return false;
-    }
-    let (mut level, mut deepest, mut in_string, mut escaped) = (0usize, 0usize, false, false);
-    for byte in text.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'{' | b'[' if !in_string => {
-                level += 1;
-                deepest = deepest.max(level);
-            }
-            b'}' | b']' if !in_string => level = level.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest <= MAX_METADATA_LEVELS
 }
 
 /// The fields of one operation, as far as they came.
@@ -129,7 +101,11 @@ impl<'de> Visitor<'de> for Fields<'_> {
                 Field::UserId => {
                     let detail =
                         "`user_id` must be 1 to 128 bytes of UTF-8 without control characters";
-                    let refused = (Code::InvalidUserId, detail);
+                    let refused = Refused {
+                        field: "user_id",
+                        code: Code::InvalidUserId,
+                        detail,
+                    };
                     let read = |text: &str| UserId::parse(text).ok();
                     parsed.user_id = map.next_value_seed(Text {
                         trouble,
@@ -139,16 +115,15 @@ impl<'de> Visitor<'de> for Fields<'_> {
                 }
                 Field::Metadata => {
                     parsed.metadata = map.next_value::<Option<&RawValue>>()?;
-                    if !parsed.metadata.is_none_or(check_metadata) {
-                        let detail = "`metadata` must be an object of at most 4 KiB and 8 levels";
-                        return Err(trouble.raise(Code::InvalidMetadata, detail));
-                    }
+                    let checked = parsed.metadata.map_or(Ok(()), metadata::check);
+                    checked.map_err(|Fault(code, detail)| trouble.raise(code, detail))?;
                 }
                 Field::Op => {
-                    let refused = (
-                        Code::InvalidBatch,
-                        "`op` must be `increment` or `decrement`",
-                    );
+                    let refused = Refused {
+                        field: "op",
+                        code: Code::InvalidBatch,
+                        detail: "`op` must be `increment` or `decrement`",
+                    };
                     parsed.direction = map.next_value_seed(Text {
                         trouble,
                         refused,
@@ -156,7 +131,11 @@ impl<'de> Visitor<'de> for Fields<'_> {
                     })?;
                 }
                 Field::Name => {
-                    let refused = (Code::InvalidName, NAME_RULE);
+                    let refused = Refused {
+                        field: "name",
+                        code: Code::InvalidName,
+                        detail: NAME_RULE,
+                    };
                     let read =
                         |text: &str| self.batch.and_then(|names| names.borrow_mut().parse(text));
                     parsed.counter = map.next_value_seed(Text {
@@ -300,16 +279,25 @@ impl<'de> Visitor<'de> for Amount<'_> {
     }
 }
 
+/// How a field is refused that must be a string of some form.
+struct Refused {
+    field: &'static str,
+    code: Code,
+    /// What is said of a string of another form.
+    detail: &'static str,
+}
+
 /// A string that `read` understands; anything else is `refused`.
 struct Text<'t, R> {
     trouble: &'t Trouble,
-    refused: (Code, &'static str),
+    refused: Refused,
     read: R,
 }
 
 impl<R> Text<'_, R> {
     fn refuse<E: de::Error>(&self) -> E {
-        let (code, detail) = self.refused;
+        let Refused { field, code, .. } = self.refused;
+        let detail = format!("`{field}` must be a JSON string, in quotes");
         self.trouble.raise(code, detail)
     }
 }
@@ -330,7 +318,7 @@ impl<'de, T, R: FnOnce(&str) -> Option<T>> Visitor<'de> for Text<'_, R> {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Option<T>, E> {
-        let (trouble, (code, detail)) = (self.trouble, self.refused);
+        let (trouble, Refused { code, detail, .. }) = (self.trouble, self.refused);
         match (self.read)(text) {
             Some(value) => Ok(Some(value)),
             None => Err(trouble.raise(code, detail)),

@@ -1,5 +1,5 @@
 use super::super::json::Members;
-use super::batch::NameMemo;
+use super::names::NameMemo;
 use super::*;
 use crate::counter::{Direction, UserId};
 

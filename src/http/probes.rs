@@ -1,14 +1,14 @@
 //! The pages at the root: whether the server lives, whether it is ready, and its metrics.
 
 use http::header::CONTENT_TYPE;
-use http::request::Parts;
 use http::{HeaderValue, Response};
 
 use super::body::ReplyBody;
+use super::call::{Asked, Call};
 use super::error::{Code, Problem};
 use super::json::Members;
 use super::notes::Notes;
-use super::router::Call;
+use super::query;
 use super::stale;
 use super::wire::{self, no_store};
 use crate::counter::rfc3339;
@@ -19,11 +19,9 @@ use crate::mirror::MirrorReport;
 use crate::writer::ModeState;
 
 /// `GET /livez`: 200 while the process works.
-pub(super) async fn livez<B>(
+pub(super) async fn livez(
     call: &Call,
-    _: &str,
-    _: &Parts,
-    _: &mut B,
+    _: &Asked<'_>,
     _: &mut Notes,
 ) -> Result<Response<ReplyBody>, Problem> {
     Ok(no_store(wire::answer(
@@ -33,20 +31,14 @@ pub(super) async fn livez<B>(
 }
 
 /// `GET /readyz?verbose&writes`: 200 while reads are served, and with `writes` while writes are.
-pub(super) async fn readyz<B>(
+pub(super) async fn readyz(
     call: &Call,
-    _: &str,
-    parts: &Parts,
-    _: &mut B,
+    asked: &Asked<'_>,
     _: &mut Notes,
 ) -> Result<Response<ReplyBody>, Problem> {
-    let query = parts.uri.query().unwrap_or("");
-    let asked = |name: &str| {
-        query.split('&').any(|pair| {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            key == name && !matches!(value, "0" | "false")
-        })
-    };
+    let asked = query::read(asked.uri, ["verbose", "writes"])?;
+    let [is_verbose, of_writes] =
+        asked.map(|value| value.is_some_and(|value| !matches!(value.as_str(), "0" | "false")));
     let shared = &call.worker.shared;
     let state = shared.mode.state();
     let stand_in = match shared.without_store() {
@@ -58,14 +50,14 @@ pub(super) async fn readyz<B>(
             Code::ShuttingDown,
             "the server is ending; send requests elsewhere",
         )),
-        ModeState::ReadOnly { .. } if asked("writes") => shared.check_mode().err(),
+        ModeState::ReadOnly { .. } if of_writes => shared.check_mode().err(),
         // Without a store, and without a copy, there is nothing to be read.
         ModeState::ReadOnly { .. } => stand_in
             .and_then(Result::err)
             .map(|NoCopy| stale::no_copy(call)),
         ModeState::Normal => None,
     };
-    let details = if asked("verbose") {
+    let details = if is_verbose {
         verbose(call, state, stand_in.and_then(Result::ok))
     } else {
         Members::default()
@@ -166,11 +158,9 @@ fn mirror(report: &MirrorReport) -> String {
 }
 
 /// `GET /metrics`: OpenMetrics text.
-pub(super) async fn metrics<B>(
+pub(super) async fn metrics(
     call: &Call,
-    _: &str,
-    _: &Parts,
-    _: &mut B,
+    _: &Asked<'_>,
     _: &mut Notes,
 ) -> Result<Response<ReplyBody>, Problem> {
     let mut text = String::with_capacity(32 * 1024);

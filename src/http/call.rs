@@ -1,0 +1,68 @@
+//! What a handler knows beside the request itself, and what is judged before it runs.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Uri};
+
+use super::auth::{self, Origin};
+use super::body;
+use super::connection::Connection;
+use super::contract::{Endpoint, Limit, Role, Verb};
+use super::error::Problem;
+use super::query;
+use super::worker::Worker;
+use crate::counter::RequestId;
+
+/// What is asked, once it was judged by its head and its body was read.
+pub(super) struct Asked<'a> {
+    pub(super) endpoint: &'static Endpoint,
+    /// The counter's name in the path, decoded; empty for paths without one.
+    pub(super) name: &'a str,
+    pub(super) uri: &'a Uri,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) body: Bytes,
+}
+
+/// What a handler knows beside the request itself.
+#[derive(Clone)]
+pub(super) struct Call {
+    pub(super) worker: Arc<Worker>,
+    pub(super) connection: Arc<Connection>,
+    pub(super) request_id: RequestId,
+    pub(super) origin: Origin,
+}
+
+impl Call {
+    /// Judges a request by its head, in the order that the docs promise: origin, size, content type,
+    /// token, query.
+    pub(super) fn judge(
+        &self,
+        endpoint: &Endpoint,
+        headers: &HeaderMap,
+        uri: &Uri,
+    ) -> Result<(), Problem> {
+        if endpoint.verb != Verb::Get {
+            auth::check_origin(self.origin)?;
+        }
+        if endpoint.limit != Limit::NoBody {
+            body::check_headers(headers, self.body_limit(endpoint))?;
+        }
+        match endpoint.role {
+            Role::Anyone => {}
+            Role::Holder(access) => self.worker.options.tokens.check(access, headers, None)?,
+            // The handler reads the body first, then asks for the token, then judges the query.
+            Role::AdminInBody => return Ok(()),
+        }
+        query::check(uri, endpoint)
+    }
+
+    /// Most bytes of the call's body.
+    pub(super) fn body_limit(&self, endpoint: &Endpoint) -> usize {
+        match endpoint.limit {
+            Limit::NoBody => 0,
+            Limit::Body => self.worker.options.max_body,
+            Limit::Batch => self.worker.options.max_batch_body,
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! The part of a path after `?`: only parameters that the call knows, each at most once.
+
+use axum::extract::Query;
+use http::Uri;
+
+use super::contract::Endpoint;
+use super::error::{Code, Problem};
+use super::parse::{listed, nearest, shown};
+
+/// Refuses parameters that the call does not know, and such that are there twice.
+pub(super) fn check(uri: &Uri, endpoint: &Endpoint) -> Result<(), Problem> {
+    if uri.query().is_none() {
+        return Ok(());
+    }
+    let mut seen: Vec<String> = Vec::new();
+    for (name, _) in pairs(uri)? {
+        if !endpoint.parameters.contains(&name.as_str()) {
+            return Err(unknown(&name, endpoint));
+        }
+        if seen.contains(&name) {
+            return Err(invalid(format!("the parameter `{name}` is there twice")));
+        }
+        seen.push(name);
+    }
+    Ok(())
+}
+
+/// The values of these parameters, of a query that was checked.
+pub(super) fn read<const N: usize>(
+    uri: &Uri,
+    names: [&'static str; N],
+) -> Result<[Option<String>; N], Problem> {
+    let mut values = [const { None }; N];
+    for (name, value) in pairs(uri)? {
+        let place = names.iter().position(|known| *known == name);
+        if let Some(place) = place.and_then(|index| values.get_mut(index)) {
+            *place = Some(value);
+        }
+    }
+    Ok(values)
+}
+
+fn pairs(uri: &Uri) -> Result<Vec<(String, String)>, Problem> {
+    let pairs = Query::<Vec<(String, String)>>::try_from_uri(uri);
+    pairs
+        .map(|Query(pairs)| pairs)
+        .map_err(|_| invalid("the query is not `name=value` pairs in UTF-8".to_owned()))
+}
+
+/// Names the parameter, and the parameter or the field of the body that is most like it.
+fn unknown(name: &str, endpoint: &Endpoint) -> Problem {
+    let unknown = format!("unknown parameter {:?}", shown(name));
+    let known = endpoint.parameters;
+    invalid(
+        match (nearest(name, known), nearest(name, endpoint.fields)) {
+            (Some(near), _) => format!("{unknown}; did you mean `{near}`?"),
+            (None, Some(field)) => format!("{unknown}; send `{field}` as a field of the JSON body"),
+            (None, None) if known.is_empty() => format!("{unknown}; this call takes none"),
+            (None, None) => format!("{unknown}; known are {}", listed(known)),
+        },
+    )
+}
+
+fn invalid(detail: String) -> Problem {
+    Problem::new(Code::InvalidQuery, detail)
+}

@@ -1,0 +1,168 @@
+//! What the table of calls says holds for each of them.
+
+use super::super::contract::{CALLS, Limit, Verb};
+use super::*;
+use crate::metrics::Route;
+
+#[test]
+fn an_unknown_parameter_is_refused_on_every_call_and_changes_nothing() {
+    let bench = Bench::new();
+    bench.up("online", r#"{"value":7}"#).ok();
+    for endpoint in CALLS {
+        let path = endpoint.path.replace("{name}", "online");
+        let line = format!("{} {path}?dry_run=true", endpoint.verb.as_str());
+        let detail = bench.ask(&line, ADMIN, "").refused(400, "invalid_query")["detail"].clone();
+        let detail = detail.as_str().unwrap();
+        assert!(detail.contains("\"dry_run\""), "{line}: {detail}");
+    }
+    let up = |query: &str| {
+        let path = format!("POST /api/v1/counter/online/increment?{query}");
+        bench.ask(&path, "", "").refused(400, "invalid_query")["detail"].clone()
+    };
+    assert_eq!(
+        up("value=5"),
+        "unknown parameter \"value\"; send `value` as a field of the JSON body"
+    );
+    assert_eq!(up("x=1"), "unknown parameter \"x\"; this call takes none");
+    // In the spelling that only the router understands, too.
+    bench
+        .ask("POST /api/v1/counter/%6Fnline/increment?value=5", "", "")
+        .refused(400, "invalid_query");
+    let near = bench.get("/api/v1/counters/all?prefx=o");
+    assert_eq!(
+        near.refused(400, "invalid_query")["detail"],
+        "unknown parameter \"prefx\"; did you mean `prefix`?"
+    );
+    bench
+        .get("/api/v1/counters/all?limit=1&limit=2")
+        .refused(400, "invalid_query");
+    assert_eq!(bench.get("/api/v1/counter/online").ok()["value"], 7);
+    bench.end();
+}
+
+#[test]
+fn a_token_is_asked_for_before_the_query_is_judged() {
+    let bench = Bench::new();
+    for line in [
+        "POST /api/v1/counter/a/reset?x=1",
+        "DELETE /api/v1/counter/a?x=1",
+    ] {
+        let refused = bench.ask(line, "", "").refused(401, "unauthorized");
+        let detail = refused["detail"].as_str().unwrap();
+        assert!(
+            detail.starts_with("no token came with the request"),
+            "{detail}"
+        );
+    }
+    bench.end();
+}
+
+#[test]
+fn other_methods_of_a_path_are_answered_with_those_it_has() {
+    let bench = Bench::new();
+    for endpoint in CALLS {
+        let path = endpoint.path.replace("{name}", "a");
+        let refused = bench.ask(&format!("PATCH {path}"), "", "");
+        refused.refused(405, "method_not_allowed");
+        let allow = refused.head.split("allow: ").nth(1).unwrap();
+        let allow: Vec<&str> = allow.lines().next().unwrap().split(',').collect();
+        for other in CALLS.iter().filter(|other| other.path == endpoint.path) {
+            assert!(allow.contains(&other.verb.as_str()), "{path}: {allow:?}");
+        }
+    }
+    bench.end();
+}
+
+#[test]
+fn an_empty_body_has_no_type() {
+    let bench = Bench::new();
+    let form = "content-type: application/x-www-form-urlencoded\r\n";
+    for (number, endpoint) in CALLS.iter().enumerate() {
+        if endpoint.limit == Limit::NoBody || endpoint.verb == Verb::Get {
+            continue;
+        }
+        let path = endpoint.path.replace("{name}", &format!("c{number}"));
+        let line = format!("{} {path}", endpoint.verb.as_str());
+        let headers = format!("{form}{ADMIN}");
+        let empty = bench.ask(&line, &headers, "");
+        assert_ne!(empty.status, 415, "{line}: {}", empty.body);
+        bench
+            .ask(&line, &headers, "value=5")
+            .refused(415, "unsupported_media_type");
+    }
+    let up = bench.ask("POST /api/v1/counter/a/increment", form, "");
+    assert_eq!(up.ok()["current_value"], 1);
+    bench.end();
+}
+
+#[test]
+fn lists_of_names_and_missing_names_are_pointed_to_the_right_path() {
+    let bench = Bench::new();
+    let several = bench
+        .get("/api/v1/counter/a,b")
+        .refused(400, "invalid_name");
+    assert!(
+        several["detail"]
+            .as_str()
+            .unwrap()
+            .contains("/api/v1/counters?names=")
+    );
+    for path in ["/api/v1/counter", "/api/v1/counter/"] {
+        let none = bench.get(path).refused(404, "not_found");
+        assert!(
+            none["detail"]
+                .as_str()
+                .unwrap()
+                .contains("/api/v1/counters?names=")
+        );
+    }
+    bench.end();
+}
+
+#[test]
+fn keys_tell_numbers_apart_that_no_float_holds() {
+    let bench = Bench::new();
+    let keyed = |number: &str| {
+        let body = format!("{{\"metadata\":{{\"score\":{number}}}}}");
+        let line = "POST /api/v1/counter/a/increment";
+        bench.ask(line, "idempotency-key: k\r\n", &body)
+    };
+    keyed("18446744073709551617").ok();
+    keyed("18446744073709551617").ok();
+    for other in ["18446744073709551616", "18446744073709551617.0"] {
+        keyed(other).refused(422, "idempotency_key_reused");
+    }
+    for bad in [r#"{"a":1,"a":1}"#, r#"{"a":"\ud800"}"#] {
+        bench
+            .up("a", &format!("{{\"metadata\":{bad}}}"))
+            .refused(400, "invalid_json");
+    }
+    let operations = r#"{"operations":[{"op":"increment","name":"a","metadata":{"a":1,"a":1}}]}"#;
+    let refused = bench.ask("POST /api/v1/batch", "", operations);
+    assert_eq!(refused.refused(400, "invalid_json")["index"], 0);
+    assert_eq!(bench.get("/api/v1/counter/a").ok()["value"], 1);
+    bench.end();
+}
+
+#[test]
+fn a_user_id_that_is_a_number_is_told_to_be_a_string() {
+    let bench = Bench::new();
+    for user in ["12345", "1.5", "true", "[]", "{}"] {
+        let refused = bench.up("dau", &format!("{{\"user_id\":{user}}}"));
+        assert_eq!(
+            refused.refused(400, "invalid_user_id")["detail"],
+            "`user_id` must be a JSON string, in quotes",
+            "{user}"
+        );
+    }
+    bench.end();
+}
+
+#[test]
+fn probes_and_scrapes_get_no_line_in_the_log() {
+    for route in Route::ALL {
+        let quiet = matches!(route, Route::Livez | Route::Readyz | Route::Metrics);
+        let logged = super::super::contract::is_logged(route);
+        assert_eq!(logged, !quiet, "{}", route.as_str());
+    }
+}
