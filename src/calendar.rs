@@ -213,6 +213,17 @@ pub struct Calendar {
     day_start: DayStart,
 }
 
+/// A local day and where it lies in time, in milliseconds since 1970 UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalDay {
+    /// Which day.
+    pub day: Day,
+    /// Its first instant.
+    pub start: i64,
+    /// The first instant after it; `None` where no day follows.
+    pub end: Option<i64>,
+}
+
 impl Calendar {
     /// The calendar of the IANA zone `name`, found in the bundled data, whose days begin at
     /// `day_start`.
@@ -275,6 +286,15 @@ impl Calendar {
             i64::MAX
         } else {
             self.start_of(day.next())
+        }
+    }
+
+    /// The day with its bounds.
+    pub fn local_day(&self, day: Day) -> LocalDay {
+        LocalDay {
+            day,
+            start: self.start_of(day),
+            end: (day < Day::MAX).then(|| self.end_of(day)),
         }
     }
 

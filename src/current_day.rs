@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::calendar::{Calendar, Day};
+use crate::calendar::{Calendar, Day, LocalDay};
 use crate::clock::Clock;
+use crate::counter::Moment;
 
 /// How long an accepted look vouches for the wall clocks near it, so that not every look has to read
 /// the boot clock: far below any limit on jumps.
@@ -63,7 +64,8 @@ pub struct CurrentDay {
     /// Below and above these offsets (wall minus boot clock) the wall clock has jumped.
     lowest: AtomicI64,
     highest: AtomicI64,
-    /// The end of the current day, for [`CurrentDay::end_of`]; packed like `state`.
+    /// The bounds of the current day, for [`CurrentDay::local_day`]; packed like `state`.
+    start: AtomicU64,
     end: AtomicU64,
     /// Held by whoever changes one of the above.
     change: Mutex<()>,
@@ -88,6 +90,7 @@ impl CurrentDay {
             vouched_tick: AtomicI64::new(0),
             lowest: AtomicI64::new(i64::MIN),
             highest: AtomicI64::new(i64::MAX),
+            start: AtomicU64::new(0),
             end: AtomicU64::new(0),
             change: Mutex::new(()),
             calendar,
@@ -197,14 +200,27 @@ impl CurrentDay {
         }
     }
 
-    /// Where `day` ends, in milliseconds since 1970 UTC: what `resets_at` says. For the current day
-    /// it costs one load.
-    pub fn end_of(&self, day: Day) -> i64 {
-        let end = State::unpack(self.end.load(Ordering::Acquire));
-        if end.day == day {
-            end.look_closer_ms
+    /// The current moment, for what counters say at it.
+    pub fn moment(&self) -> Moment {
+        let look = self.look();
+        Moment {
+            today: self.local_day(look.day),
+            now: (!look.clock_fault).then_some(look.wall_ms),
+        }
+    }
+
+    /// The bounds of `day`. Those of the current day cost two loads.
+    pub fn local_day(&self, day: Day) -> LocalDay {
+        let bound = |place: &AtomicU64| State::unpack(place.load(Ordering::Acquire));
+        let (start, end) = (bound(&self.start), bound(&self.end));
+        if (start.day, end.day) == (day, day) {
+            LocalDay {
+                day,
+                start: start.look_closer_ms,
+                end: (day < Day::MAX).then_some(end.look_closer_ms),
+            }
         } else {
-            self.calendar.end_of(day)
+            self.calendar.local_day(day)
         }
     }
 
@@ -277,13 +293,14 @@ impl CurrentDay {
         let start_ms = self.calendar.start_of(day);
         let end_ms = self.calendar.end_of(day);
         let behind = !fault && wall_ms < start_ms;
-        let end = State {
+        let bound = |look_closer_ms| State {
             day,
-            look_closer_ms: end_ms,
+            look_closer_ms,
             fault: false,
             behind: false,
         };
-        self.end.store(end.pack(), Ordering::Release);
+        self.start.store(bound(start_ms).pack(), Ordering::Release);
+        self.end.store(bound(end_ms).pack(), Ordering::Release);
         let state = State {
             day,
             look_closer_ms: if behind { start_ms } else { end_ms },

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::{Ask, CorruptCounter, RowAside, StandingCause, Tell, Told};
 use crate::calendar::Day;
-use crate::counter::{CounterName, Outcome, RequestId};
+use crate::counter::{CounterName, Existence, Outcome, RequestId};
 use crate::current_day::CurrentDay;
 use crate::export::Selection;
 use crate::export::files::{self, Content, FileError, Form, Source, Written};
@@ -17,9 +17,7 @@ use crate::export::postgres::{Days, DaysWritten, PostgresError};
 use crate::lifecycle::kept_range;
 use crate::storage::expiry::Horizons;
 use crate::storage::{ReadError, Reader, StorageOptions, Tables};
-use crate::writer::{
-    Cause, Command, Failure, Intake, Mode, ModeState, Presence, Request, Running, Table,
-};
+use crate::writer::{Cause, Command, Failure, Intake, Mode, ModeState, Request, Running, Table};
 
 /// How many bytes of a corrupt record are shown.
 const SHOWN_BYTES: usize = 256;
@@ -302,7 +300,7 @@ impl Desk {
             cursor = page.last().map(|reading| reading.name.to_string());
             for reading in page
                 .iter()
-                .filter(|reading| reading.presence == Presence::Corrupt)
+                .filter(|reading| reading.existence == Existence::Corrupt)
             {
                 let read = self.reader.with(|tables| tables.bytes_of(&reading.name));
                 let [definition, value] = read.unwrap_or_default();

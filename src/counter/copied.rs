@@ -1,6 +1,6 @@
 //! A counter's value as a copy elsewhere has it: the mirror in Redis, the rows in PostgreSQL.
 
-use super::{CounterName, Kind, Millis, Reset, Revision};
+use super::{CounterName, Existence, Kind, Millis, Reset, Revision, Stored};
 use crate::calendar::Day;
 
 /// A value that may be out of date. What a copy says of itself is not trusted further than its type.
@@ -30,6 +30,20 @@ impl CopiedValue {
     /// Its place in the order of all states: of two, the greater is the later.
     pub fn place(&self) -> (u64, Revision, Option<Day>) {
         (self.epoch, self.revision, self.period)
+    }
+
+    /// What the copy tells, as what a store would hold of the counter.
+    pub fn stored(&self) -> Stored {
+        Stored {
+            existence: Existence::Live,
+            reset: self.reset(),
+            value: self.value,
+            period: self.period,
+            revision: self.revision,
+            epoch: self.epoch,
+            changed_at: self.last_updated,
+            expires_at: self.expires_at,
+        }
     }
 
     /// When the counter starts anew.

@@ -1,6 +1,7 @@
 //! What a counter is: its kind, when it starts over, and its bounds.
 
 use super::Millis;
+use crate::calendar::Day;
 
 /// The default `max`: 2^53 − 1, the largest integer that JavaScript reads exactly.
 pub const DEFAULT_MAX: i64 = (1 << 53) - 1;
@@ -49,6 +50,14 @@ pub enum Reset {
 }
 
 impl Reset {
+    /// Gives the period of what is counted on `day`; `None` for a counter that never resets.
+    pub fn period_on(self, day: Day) -> Option<Day> {
+        match self {
+            Self::Never => None,
+            Self::Daily => Some(day),
+        }
+    }
+
     /// The word used in JSON, configuration and messages.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -9,6 +9,7 @@ mod definition;
 mod identity;
 mod operation;
 mod outcome;
+mod seen;
 
 pub use copied::CopiedValue;
 pub use day_record::{ClosedDay, DayRecord, Event, EventKind, Extreme, MAX_EVENTS};
@@ -17,7 +18,8 @@ pub use definition::{
 };
 pub use identity::{CounterName, NameFault, RequestId, UserId, UserIdFault};
 pub use operation::{Adjustment, Direction, Operation, judge_adjustment, judge_move};
-pub use outcome::{Applied, Gone, Outcome, Refusal};
+pub use outcome::{Applied, Effect, Gone, Outcome, Refusal};
+pub use seen::{Existence, Moment, Seen, Stored};
 
 /// The number of a committed change: one sequence for the whole store, starting at 1.
 pub type Revision = u64;

@@ -8,8 +8,8 @@ use crate::calendar::Day;
 pub struct Applied {
     /// The counter's value after it.
     pub current_value: i64,
-    /// Whether it changed anything: false for a user already counted and for a clamp to nothing.
-    pub counted: bool,
+    /// What it did.
+    pub effect: Effect,
     /// How much of it was applied, without sign.
     pub applied: i64,
     /// The revision of the counter's last change.
@@ -18,6 +18,27 @@ pub struct Applied {
     pub period: Option<Day>,
     /// Whether it created the counter.
     pub created: bool,
+}
+
+/// What an accepted increment or decrement did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It changed the value.
+    Counted,
+    /// Its user was counted before in this period: it changed nothing.
+    Duplicate,
+    /// The value stands at the bound: it changed nothing.
+    Clamped,
+}
+
+impl Effect {
+    /// Whether it changed anything: the field `counted` of an answer.
+    pub fn counted(self) -> bool {
+        match self {
+            Self::Counted => true,
+            Self::Duplicate | Self::Clamped => false,
+        }
+    }
 }
 
 /// What a successful change answers; also what an idempotency key keeps.

@@ -75,7 +75,7 @@ fn a_skipped_day_is_never_current() {
     let boundary = apia.start_of(day("2011-12-30"));
     let f = start("Pacific/Apia", boundary - 1, None, None);
     expect(&f, "2011-12-29", false);
-    assert_eq!(f.current.end_of(day("2011-12-29")), boundary);
+    assert_eq!(f.current.local_day(day("2011-12-29")).end, Some(boundary));
     f.clock.advance(1);
     expect(&f, "2011-12-31", false);
 }
@@ -175,8 +175,8 @@ fn a_clock_set_back_over_midnight_keeps_the_day() {
     expect(&f, "2026-11-25", false);
     assert_eq!(f.current.behind_ms(), 2 * HOUR);
     assert_eq!(
-        f.current.end_of(day("2026-11-25")),
-        NOON + 36 * HOUR,
+        f.current.local_day(day("2026-11-25")).end,
+        Some(NOON + 36 * HOUR),
         "the end is the day's own also while behind"
     );
     f.clock.advance(2 * HOUR);
@@ -240,14 +240,13 @@ fn a_drift_of_any_length_in_small_steps_is_accepted() {
 }
 
 #[test]
-fn end_of_answers_for_other_days_too() {
+fn bounds_are_those_of_the_day_that_is_asked_for() {
     let f = at_noon();
     for text in ["2026-11-23", "2026-11-24", "2026-11-25"] {
         let asked = day(text);
-        assert_eq!(
-            f.current.end_of(asked),
-            i64::from(asked.days() + 1) * DAY_MS
-        );
+        let bounds = f.current.local_day(asked);
+        let midnight = |days| i64::from(asked.days() + days) * DAY_MS;
+        assert_eq!((bounds.start, bounds.end), (midnight(0), Some(midnight(1))));
     }
 }
 

@@ -1,9 +1,8 @@
 //! What a handler notes about a request, for the log and the metrics.
 
 use super::error::Code;
-use crate::counter::{Applied, CounterName};
+use crate::counter::{Applied, CounterName, Effect};
 use crate::metrics::OperationResult;
-use crate::writer::Table;
 
 /// Notes of one request.
 #[derive(Clone, Debug, Default)]
@@ -30,18 +29,13 @@ impl Notes {
     }
 
     /// Notes operations that were accepted, now or before under the same key.
-    pub(super) fn accepted(
-        &mut self,
-        applied: &[Applied],
-        replayed: bool,
-        is_unique: impl Fn(usize) -> bool,
-    ) {
-        for (index, applied) in applied.iter().enumerate() {
-            self.add(match applied.counted {
+    pub(super) fn accepted(&mut self, applied: &[Applied], replayed: bool) {
+        for applied in applied {
+            self.add(match applied.effect {
                 _ if replayed => OperationResult::Replayed,
-                true => OperationResult::Counted,
-                false if is_unique(index) => OperationResult::Duplicate,
-                false => OperationResult::Clamped,
+                Effect::Counted => OperationResult::Counted,
+                Effect::Duplicate => OperationResult::Duplicate,
+                Effect::Clamped => OperationResult::Clamped,
             });
         }
     }
@@ -57,13 +51,6 @@ impl Notes {
             self.refused(code, 1);
         }
     }
-}
-
-/// Whether the counter counts users.
-pub(super) fn is_unique(table: &Table, name: &CounterName) -> bool {
-    table
-        .read(name.as_str())
-        .is_some_and(|reading| reading.definition.kind == crate::counter::Kind::Unique)
 }
 
 /// Under what a refusal is counted.

@@ -10,7 +10,7 @@ use super::json::push_text;
 use super::notes::Notes;
 use super::parse;
 use super::query;
-use super::read::value;
+use super::read::seen;
 use super::stale;
 use super::wire::{Answer, no_store};
 use crate::calendar::Day;
@@ -117,14 +117,14 @@ pub(super) async fn series(
         return Err(stale::not_here(call));
     }
     let reading = shared.table.read(name.as_str());
-    let look = shared.day.look();
+    let moment = shared.day.moment();
     let reading = reading.ok_or_else(error::unknown_counter)?;
     let request = SeriesRequest {
-        value: value(call, &reading, look)?,
+        value: seen(call, &reading, &moment)?.value,
         reset: reading.definition.reset,
         changed_at: reading.changed_at,
-        now: look.wall_ms,
-        today: look.day,
+        now: moment.now.unwrap_or_else(|| shared.day.look().wall_ms),
+        today: moment.today.day,
         range_ms,
         step_ms,
         name,

@@ -9,10 +9,9 @@ use super::notes::Notes;
 use super::parse;
 use super::query;
 use super::stale;
-use super::wire::{self, Answer, no_store, push_reading};
-use crate::counter::{CounterName, Reset};
-use crate::current_day::Look;
-use crate::writer::{Presence, Reading};
+use super::wire::{self, Answer, Origin, Shown, no_store, push_shown};
+use crate::counter::{CounterName, Moment, Seen};
+use crate::writer::Reading;
 
 /// Most names of one read.
 const MAX_NAMES: usize = 10;
@@ -33,11 +32,11 @@ pub(super) async fn one(
     }
     let reading = call.worker.shared.table.read(name.as_str());
     // The day is looked up after the values: no value's period is after a day seen later.
-    let look = call.worker.shared.day.look();
+    let moment = call.worker.shared.day.moment();
     let reading = reading.ok_or_else(error::unknown_counter)?;
-    let value = value(call, &reading, look)?;
+    let seen = seen(call, &reading, &moment)?;
     let mut reply = Answer::new(&call.request_id, 384);
-    push(call, reply.body(), &reading, value, look);
+    push(call, reply.body(), &reading, seen);
     reply.body().push(b'}');
     Ok(no_store(reply.finish(HeaderMap::new())))
 }
@@ -74,20 +73,20 @@ pub(super) async fn many(
         return stale::many(call, fallback, &asked).await;
     }
     let readings = call.worker.shared.table.read_many(&asked);
-    let look = call.worker.shared.day.look();
+    let moment = call.worker.shared.day.moment();
     let mut missing: Vec<&str> = Vec::new();
     let mut reply = Answer::new(&call.request_id, 64 + asked.len() * 384);
     reply.body().extend_from_slice(b"{\"counters\":[");
     let mut first = true;
     for (name, reading) in asked.iter().zip(readings) {
         let found =
-            reading.map(|reading| value(call, &reading, look).map(|value| (reading, value)));
+            reading.map(|reading| seen(call, &reading, &moment).map(|seen| (reading, seen)));
         match found {
-            Some(Ok((reading, value))) => {
+            Some(Ok((reading, seen))) => {
                 if !std::mem::take(&mut first) {
                     reply.body().push(b',');
                 }
-                push(call, reply.body(), &reading, value, look);
+                push(call, reply.body(), &reading, seen);
                 reply.body().push(b'}');
             }
             Some(Err(problem)) if problem.code == Code::CorruptRecord => {
@@ -140,21 +139,18 @@ pub(super) async fn list(
                 .shared
                 .table
                 .list(&prefix, cursor.as_deref(), limit - listed);
-        let look = call.worker.shared.day.look();
+        let moment = call.worker.shared.day.moment();
         cursor = readings.last().map(|reading| reading.name.to_string());
         for reading in &readings {
-            let value = value(call, reading, look);
-            let corrupt = value
-                .as_ref()
-                .is_err_and(|problem| problem.code == Code::CorruptRecord);
-            if value.is_err() && !corrupt {
+            let seen = reading.seen(&moment, call.worker.shared.day.calendar());
+            if seen.is_some_and(|seen| seen.over.is_some()) {
                 continue;
             }
             if listed > 0 {
                 reply.body().push(b',');
             }
             listed += 1;
-            push_listed(call, reply.body(), reading, value.ok(), look);
+            push_listed(call, reply.body(), reading, seen);
         }
         if !more || cursor.is_none() {
             break None;
@@ -170,41 +166,42 @@ pub(super) async fn list(
     Ok(no_store(reply.finish(HeaderMap::new())))
 }
 
-/// What a counter counts at the moment of `look`, or why it does not.
-pub(super) fn value(call: &Call, reading: &Reading, look: Look) -> Result<i64, Problem> {
-    match reading.presence {
-        Presence::Live => {}
-        Presence::Deleted { final_value, at } => return Err(error::deleted(final_value, at)),
-        Presence::Expired { final_value, at } => return Err(error::expired(final_value, at)),
-        Presence::Corrupt => return Err(error::corrupt()),
-    }
-    match reading.definition.expires_at {
-        // By time alone, whether or not the writer has recorded it; but not by a clock that jumped.
-        Some(at) if at <= look.wall_ms && !look.clock_fault => {
-            let last_day = call.worker.shared.day.calendar().day_of(at);
-            let held = match reading.definition.reset {
-                Reset::Never => true,
-                // A value of a later day was counted before that time: the calendar was behind.
-                Reset::Daily => reading.period.is_some_and(|of| of >= last_day),
-            };
-            Err(error::expired(if held { reading.value } else { 0 }, at))
-        }
-        Some(_) | None => Ok(reading.value_on(look.day)),
+/// Says what a counter says at `moment`, or why it says nothing.
+pub(super) fn seen(call: &Call, reading: &Reading, moment: &Moment) -> Result<Seen, Problem> {
+    let calendar = call.worker.shared.day.calendar();
+    let seen = reading.seen(moment, calendar).ok_or_else(error::corrupt)?;
+    match seen.over {
+        None => Ok(seen),
+        Some(gone) => Err(gone.refusal().into()),
     }
 }
 
-fn push(call: &Call, out: &mut Vec<u8>, reading: &Reading, value: i64, look: Look) {
+fn push(call: &Call, out: &mut Vec<u8>, reading: &Reading, seen: Seen) {
+    let shown = Shown {
+        name: &reading.name,
+        kind: Some(reading.definition.kind),
+        reset: reading.definition.reset,
+        seen,
+        origin: Origin::Store,
+    };
+    push_counter(call, out, &shown);
+}
+
+/// Appends one counter as a whole object but for its closing brace.
+pub(super) fn push_counter(call: &Call, out: &mut Vec<u8>, shown: &Shown<'_>) {
     let worker = &call.worker;
-    let epoch = worker.shared.table.epoch();
-    worker.days.with(&worker.shared.day, look.day, |facts| {
-        push_reading(out, reading, value, epoch, facts)
-    });
+    match shown.seen.period {
+        None => push_shown(out, shown, None),
+        Some(day) => worker.days.with(&worker.shared.day, day, |facts| {
+            push_shown(out, shown, Some(facts))
+        }),
+    }
 }
 
 /// One entry of the list; one that cannot be read has no value.
-fn push_listed(call: &Call, out: &mut Vec<u8>, reading: &Reading, value: Option<i64>, look: Look) {
-    match value {
-        Some(value) => push(call, out, reading, value, look),
+fn push_listed(call: &Call, out: &mut Vec<u8>, reading: &Reading, seen: Option<Seen>) {
+    match seen {
+        Some(seen) => push(call, out, reading, seen),
         None => {
             out.extend_from_slice(b"{\"name\":");
             super::json::push_text(out, reading.name.as_str());

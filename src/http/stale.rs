@@ -9,10 +9,11 @@ use super::body::ReplyBody;
 use super::call::Call;
 use super::error::{Code, Problem};
 use super::json::{Members, push_text};
-use super::wire::{Answer, no_store};
+use super::read::push_counter;
+use super::wire::{Answer, Origin, Shown, no_store};
 use crate::calendar::Day;
-use crate::counter::{CounterName, rfc3339};
-use crate::fallback::{Fallback, Found, NoCopy, PageFound, StaleValue};
+use crate::counter::{CounterName, Seen, rfc3339};
+use crate::fallback::{Fallback, NoCopy, PageFound, StaleValue};
 use crate::seeded::bug;
 
 /// No copy can be asked.
@@ -34,7 +35,7 @@ pub(super) async fn one(
     let found = fallback.values(std::slice::from_ref(&name)).await;
     let found = found.map_err(|NoCopy| no_copy(call))?;
     let found = found.into_iter().next().flatten();
-    let Some(value) = found.filter(|value| !is_over(call, value)) else {
+    let Some((value, seen)) = found.and_then(|value| counting(call, value)) else {
         if bug("unknown_as_zero") {
             let zero = Members::default()
                 .with("name", name.as_str())
@@ -44,9 +45,7 @@ pub(super) async fn one(
         return Err(unknown_here(call));
     };
     let mut reply = Answer::new(&call.request_id, 384);
-    reply
-        .body()
-        .extend(members(call, &value).to_json().into_bytes());
+    push_value(call, reply.body(), &value, seen);
     Ok(no_store(reply.finish(HeaderMap::new())))
 }
 
@@ -58,17 +57,20 @@ pub(super) async fn many(
     names: &[CounterName],
 ) -> Result<Response<ReplyBody>, Problem> {
     let found = fallback.values(names).await;
-    let mut found = found.map_err(|NoCopy| no_copy(call))?;
-    for found in &mut found {
-        found.take_if(|value| is_over(call, value));
-    }
+    let found = found.map_err(|NoCopy| no_copy(call))?;
+    let found: Vec<Option<Counting>> = found
+        .into_iter()
+        .map(|value| counting(call, value?))
+        .collect();
     if found.iter().all(Option::is_none) {
         return Err(unknown_here(call));
     }
-    let lacking = |(name, found): (&CounterName, &Found)| found.is_none().then(|| name.to_string());
+    let lacking = |(name, found): (&CounterName, &Option<Counting>)| {
+        found.is_none().then(|| name.to_string())
+    };
     let lacking: Vec<String> = names.iter().zip(&found).filter_map(lacking).collect();
-    let values: Vec<Arc<StaleValue>> = found.into_iter().flatten().collect();
-    let as_of = values.iter().map(|value| value.copied.as_of).min();
+    let values: Vec<Counting> = found.into_iter().flatten().collect();
+    let as_of = values.iter().map(|(value, _)| value.copied.as_of).min();
     let mut reply = Answer::new(&call.request_id, 128 + values.len() * 384);
     push_counters(call, reply.body(), &values);
     let rest = Members::default()
@@ -96,9 +98,10 @@ pub(super) async fn list(
         // No name begins so.
         PageFound::default()
     };
-    let PageFound { mut values, next } = page;
-    values.retain(|value| !is_over(call, value));
-    let as_of = values.iter().map(|value| value.copied.as_of).min();
+    let PageFound { values, next } = page;
+    let values = values.into_iter();
+    let values: Vec<Counting> = values.filter_map(|value| counting(call, value)).collect();
+    let as_of = values.iter().map(|(value, _)| value.copied.as_of).min();
     let mut reply = Answer::new(&call.request_id, 128 + values.len() * 384);
     push_counters(call, reply.body(), &values);
     let rest = Members::default()
@@ -155,25 +158,33 @@ fn unknown_here(call: &Call) -> Problem {
     unavailable(call, Code::UnknownHere, detail)
 }
 
-/// Whether the counter's time is over, whatever the copy was last told: then its value is none.
-fn is_over(call: &Call, value: &StaleValue) -> bool {
-    let look = call.worker.shared.day.look();
-    let end = value.copied.expires_at;
-    // As with a store: a clock that jumped ends nothing.
-    end.is_some_and(|end| end <= look.wall_ms && !look.clock_fault)
+/// A copied value, and what it lets its counter say now.
+type Counting = (Arc<StaleValue>, Seen);
+
+/// Says what the counter says by that copy, in the period of the value, which may be over; `None` where
+/// the counter's time is over, whatever the copy was told last.
+fn counting(call: &Call, value: Arc<StaleValue>) -> Option<Counting> {
+    let day = &call.worker.shared.day;
+    let mut moment = day.moment();
+    if let Some(period) = value.copied.period {
+        moment.today = day.local_day(period);
+    }
+    let seen = value.copied.stored().seen(&moment, day.calendar());
+    let seen = seen.filter(|seen| seen.over.is_none())?;
+    Some((value, seen))
 }
 
 fn is_of_names(byte: u8) -> bool {
     byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.:-".contains(&byte)
 }
 
-fn push_counters(call: &Call, out: &mut Vec<u8>, values: &[Arc<StaleValue>]) {
+fn push_counters(call: &Call, out: &mut Vec<u8>, values: &[Counting]) {
     out.extend_from_slice(b"{\"counters\":[");
-    for (number, value) in values.iter().enumerate() {
+    for (number, (value, seen)) in values.iter().enumerate() {
         if number > 0 {
             out.push(b',');
         }
-        out.extend_from_slice(members(call, value).to_json().as_bytes());
+        push_value(call, out, value, *seen);
     }
     out.push(b']');
 }
@@ -184,26 +195,20 @@ fn push_rest(out: &mut Vec<u8>, rest: &Members) {
     out.extend_from_slice(rest.to_json().trim_start_matches('{').as_bytes());
 }
 
-fn members(call: &Call, value: &StaleValue) -> Members {
+fn push_value(call: &Call, out: &mut Vec<u8>, value: &StaleValue, seen: Seen) {
     let StaleValue { copied, source } = value;
-    // The day that the value is of, which may be over.
-    let day = &call.worker.shared.day;
-    let end = copied.period.map(|period| day.end_of(period));
-    // Where no day follows there is no end.
-    let resets_at = end.filter(|&end| end < i64::MAX).map(rfc3339);
     // A copy may say what it likes; the future is nothing that it has seen.
-    let as_of = copied.as_of.min(day.look().wall_ms);
-    Members::default()
-        .with("name", copied.name.as_str())
-        .with("value", copied.value)
-        .with("last_updated", rfc3339(copied.last_updated))
-        .with("kind", copied.kind.map(|kind| kind.as_str()))
-        .with("reset", copied.reset().as_str())
-        .with("revision", copied.revision)
-        .with("epoch", copied.epoch)
-        .with("period", copied.period.map(|day| day.to_string()))
-        .with("resets_at", resets_at)
-        .with("stale", true)
-        .with("as_of", rfc3339(as_of))
-        .with("source", source.as_str())
+    let as_of = copied.as_of.min(call.worker.shared.day.look().wall_ms);
+    let shown = Shown {
+        name: &copied.name,
+        kind: copied.kind,
+        reset: copied.reset(),
+        seen,
+        origin: Origin::Copy {
+            source: source.as_str(),
+            as_of,
+        },
+    };
+    push_counter(call, out, &shown);
+    out.push(b'}');
 }

@@ -3,7 +3,7 @@
 use parking_lot::Mutex;
 
 use crate::calendar::Day;
-use crate::counter::{Millis, rfc3339};
+use crate::counter::rfc3339;
 use crate::current_day::CurrentDay;
 
 /// What answers say of one local day.
@@ -11,10 +11,8 @@ use crate::current_day::CurrentDay;
 pub(super) struct DayFacts {
     /// Its date.
     pub(super) text: Box<str>,
-    /// Where it starts.
-    pub(super) start: Millis,
-    /// Where it ends, as the API shows it.
-    pub(super) end_text: Box<str>,
+    /// Where it ends, as the API shows it; `None` where no day follows.
+    pub(super) end_text: Option<Box<str>>,
 }
 
 /// Remembers the day asked for last: nearly all requests ask for the same one.
@@ -35,8 +33,7 @@ impl DayMemo {
             Some(_) | None => {
                 let facts = DayFacts {
                     text: day.to_string().into(),
-                    start: current.calendar().start_of(day),
-                    end_text: rfc3339(current.end_of(day)).into(),
+                    end_text: current.local_day(day).end.map(|end| rfc3339(end).into()),
                 };
                 let (_, facts) = memo.insert((day, facts));
                 use_facts(facts)

@@ -8,8 +8,9 @@ use super::body::ReplyBody;
 use super::json::{Members, push_i64, push_text, push_u64};
 use super::request_id::{REQUEST_ID, push_request_id};
 use super::stamp::DayFacts;
-use crate::counter::{Applied, Definition, RequestId, Reset, rfc3339};
-use crate::writer::Reading;
+use crate::counter::{
+    Applied, CounterName, Definition, Kind, Millis, RequestId, Reset, Seen, rfc3339,
+};
 
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
@@ -79,7 +80,7 @@ pub(super) fn mark_replayed(response: &mut Response<ReplyBody>, replayed: bool) 
 pub(super) fn push_applied(out: &mut Vec<u8>, applied: &Applied, period: Option<&str>) {
     out.extend_from_slice(b"\"current_value\":");
     push_i64(out, applied.current_value);
-    out.extend_from_slice(if applied.counted {
+    out.extend_from_slice(if applied.effect.counted() {
         b",\"counted\":true,\"applied\":"
     } else {
         b",\"counted\":false,\"applied\":"
@@ -87,61 +88,78 @@ pub(super) fn push_applied(out: &mut Vec<u8>, applied: &Applied, period: Option<
     push_i64(out, applied.applied);
     out.extend_from_slice(b",\"revision\":");
     push_u64(out, applied.revision);
-    push_period(out, period);
+    push_word(out, b",\"period\":", period);
     if applied.created {
         out.extend_from_slice(b",\"created\":true");
     }
 }
 
-fn push_period(out: &mut Vec<u8>, period: Option<&str>) {
-    match period {
-        None => out.extend_from_slice(b",\"period\":null"),
-        Some(period) => {
-            out.extend_from_slice(b",\"period\":\"");
-            out.extend_from_slice(period.as_bytes());
-            out.push(b'"');
+/// A counter as an answer shows it.
+#[derive(Clone, Copy)]
+pub(super) struct Shown<'a> {
+    pub(super) name: &'a CounterName,
+    /// `None` where a copy does not know it.
+    pub(super) kind: Option<Kind>,
+    pub(super) reset: Reset,
+    pub(super) seen: Seen,
+    pub(super) origin: Origin,
+}
+
+/// Where the value of an answer comes from.
+#[derive(Clone, Copy)]
+pub(super) enum Origin {
+    /// From the store: it is up to date.
+    Store,
+    /// From a copy, which had it then.
+    Copy { source: &'static str, as_of: Millis },
+}
+
+/// Appends one counter as a whole object but for its closing brace. `facts` are those of its period.
+pub(super) fn push_shown(out: &mut Vec<u8>, shown: &Shown<'_>, facts: Option<&DayFacts>) {
+    let Shown {
+        name,
+        kind,
+        reset,
+        seen,
+        origin,
+    } = shown;
+    out.extend_from_slice(b"{\"name\":");
+    push_text(out, name.as_str());
+    out.extend_from_slice(b",\"value\":");
+    push_i64(out, seen.value);
+    out.extend_from_slice(b",\"last_updated\":\"");
+    out.extend_from_slice(rfc3339(seen.last_updated).as_bytes());
+    out.push(b'"');
+    push_word(out, b",\"kind\":", kind.map(Kind::as_str));
+    push_word(out, b",\"reset\":", Some(reset.as_str()));
+    out.extend_from_slice(b",\"revision\":");
+    push_u64(out, seen.revision);
+    out.extend_from_slice(b",\"epoch\":");
+    push_u64(out, seen.epoch);
+    push_word(out, b",\"period\":", facts.map(|day| &*day.text));
+    let end = facts.and_then(|day| day.end_text.as_deref());
+    push_word(out, b",\"resets_at\":", end);
+    match origin {
+        Origin::Store => out.extend_from_slice(b",\"stale\":false"),
+        Origin::Copy { source, as_of } => {
+            out.extend_from_slice(b",\"stale\":true");
+            push_word(out, b",\"as_of\":", Some(&rfc3339(*as_of)));
+            push_word(out, b",\"source\":", Some(source));
         }
     }
 }
 
-/// Appends one counter as readers see it on the day of `facts`, with its definition if wanted, as a
-/// whole object but for its closing brace.
-pub(super) fn push_reading(
-    out: &mut Vec<u8>,
-    reading: &Reading,
-    value: i64,
-    epoch: u64,
-    facts: &DayFacts,
-) {
-    let daily = match reading.definition.reset {
-        Reset::Never => None,
-        Reset::Daily => Some(facts),
-    };
-    out.extend_from_slice(b"{\"name\":");
-    push_text(out, reading.name.as_str());
-    out.extend_from_slice(b",\"value\":");
-    push_i64(out, value);
-    let last_updated = daily.map_or(reading.changed_at, |day| reading.changed_at.max(day.start));
-    out.extend_from_slice(b",\"last_updated\":\"");
-    out.extend_from_slice(rfc3339(last_updated).as_bytes());
-    out.extend_from_slice(b"\",\"kind\":\"");
-    out.extend_from_slice(reading.definition.kind.as_str().as_bytes());
-    out.extend_from_slice(b"\",\"reset\":\"");
-    out.extend_from_slice(reading.definition.reset.as_str().as_bytes());
-    out.extend_from_slice(b"\",\"revision\":");
-    push_u64(out, reading.revision);
-    out.extend_from_slice(b",\"epoch\":");
-    push_u64(out, epoch);
-    push_period(out, daily.map(|day| &*day.text));
-    match daily {
-        None => out.extend_from_slice(b",\"resets_at\":null"),
-        Some(day) => {
-            out.extend_from_slice(b",\"resets_at\":\"");
-            out.extend_from_slice(day.end_text.as_bytes());
+/// Appends a member whose value needs no escaping; `None` is `null`.
+fn push_word(out: &mut Vec<u8>, member: &[u8], word: Option<&str>) {
+    out.extend_from_slice(member);
+    match word {
+        None => out.extend_from_slice(b"null"),
+        Some(word) => {
+            out.push(b'"');
+            out.extend_from_slice(word.as_bytes());
             out.push(b'"');
         }
     }
-    out.extend_from_slice(b",\"stale\":false");
 }
 
 /// A definition, whole.

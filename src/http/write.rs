@@ -7,7 +7,7 @@ use super::body::ReplyBody;
 use super::call::{Asked, Call};
 use super::error::Problem;
 use super::fingerprint::{self, Fingerprint};
-use super::notes::{Notes, is_unique};
+use super::notes::Notes;
 use super::parse;
 use super::wire::{Answer, mark_replayed, push_applied};
 use crate::counter::{Applied, Direction, Operation, Outcome};
@@ -57,12 +57,7 @@ pub(super) async fn change(
     let Outcome::Applied(applied) = answer.outcome else {
         return Err(Failure::OutcomeUnknown.into());
     };
-    let counter = notes.counter.clone();
-    notes.accepted(&[applied], answer.replayed, |_| {
-        counter
-            .as_ref()
-            .is_some_and(|name| is_unique(&call.worker.shared.table, name))
-    });
+    notes.accepted(&[applied], answer.replayed);
     let mut reply = Answer::new(&call.request_id, ANSWER_BYTES);
     reply.body().extend_from_slice(b"{\"success\":true,");
     push_dated(call, reply.body(), &applied);
@@ -86,14 +81,6 @@ pub(super) async fn batch(
     });
     call.worker.shared.check_mode()?;
     let count = batch.operations.len();
-    // Only an operation with a user can be a duplicate; most batches have none.
-    let of_users: Vec<_> = batch
-        .operations
-        .iter()
-        .enumerate()
-        .filter(|(_, operation)| operation.user_id.is_some())
-        .map(|(index, operation)| (index, operation.counter.clone()))
-        .collect();
     let command = Command::Batch(batch.operations.into());
     let request = Request {
         command,
@@ -109,13 +96,7 @@ pub(super) async fn batch(
     let Outcome::Batch(results) = answer.outcome else {
         return Err(Failure::OutcomeUnknown.into());
     };
-    notes.accepted(&results, answer.replayed, |index| {
-        let place = of_users.binary_search_by_key(&index, |(index, _)| *index);
-        place
-            .ok()
-            .and_then(|place| of_users.get(place))
-            .is_some_and(|(_, name)| is_unique(&call.worker.shared.table, name))
-    });
+    notes.accepted(&results, answer.replayed);
     let mut reply = Answer::new(&call.request_id, 64 + results.len() * ANSWER_BYTES);
     reply
         .body()

@@ -340,7 +340,9 @@ fn midnights_that_passed_while_nothing_ran_are_closed_at_the_next_start() {
                 .table
                 .read("games")
                 .unwrap()
-                .value_on(house.running.day.look().day),
+                .seen(&house.running.day.moment(), house.running.day.calendar())
+                .unwrap()
+                .value,
             0
         );
         assert_eq!(house.up("games", None), 1);
@@ -379,11 +381,13 @@ fn users_go_after_their_days_and_never_before() {
 
 fn points(house: &House, counter: &str, range: i64, step: i64) -> Vec<Option<(i64, i64, i64)>> {
     let reading = house.running.table.read(counter).unwrap();
-    let look = house.running.day.look();
+    let day = &house.running.day;
+    let look = day.look();
+    let seen = reading.seen(&day.moment(), day.calendar()).unwrap();
     let request = SeriesRequest {
         name: name(counter),
         reset: reading.definition.reset,
-        value: reading.value_on(look.day),
+        value: seen.value,
         changed_at: reading.changed_at,
         now: look.wall_ms,
         today: look.day,

@@ -1,8 +1,8 @@
 //! A counter as Redis is told of it.
 
-use crate::calendar::{Calendar, Day};
-use crate::counter::{Millis, Revision, rfc3339};
-use crate::writer::{Presence, Reading};
+use crate::calendar::Calendar;
+use crate::counter::{Moment, Revision, Seen, rfc3339};
+use crate::writer::Reading;
 
 /// What a call says of one counter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,33 +30,27 @@ pub(super) enum Said {
 }
 
 impl Entry {
-    /// The counter on that day, which was looked up after it was read. One whose time was over at `now`
-    /// is gone, whether or not the writer got to it.
-    pub(super) fn of(reading: &Reading, today: Day, now: Millis, calendar: &Calendar) -> Self {
-        match reading.presence {
-            Presence::Corrupt => Self {
+    /// What is told of the counter at that moment, which was taken after it was read.
+    pub(super) fn of(reading: &Reading, moment: &Moment, calendar: &Calendar) -> Self {
+        let without_value = || Self::gone(reading.name.to_string(), reading.revision);
+        match reading.seen(moment, calendar) {
+            None => Self {
                 value: Said::Unknown,
-                ..Self::gone(reading.name.to_string(), reading.revision)
+                ..without_value()
             },
-            Presence::Deleted { .. } | Presence::Expired { .. } => {
-                Self::gone(reading.name.to_string(), reading.revision)
-            }
-            Presence::Live if reading.definition.expired_at(now) => {
-                Self::gone(reading.name.to_string(), reading.revision)
-            }
-            Presence::Live => {
-                let period = reading.period_on(today);
-                let expires_at = reading.definition.expires_at;
-                Self {
-                    name: reading.name.to_string(),
-                    value: Said::Value(reading.value_on(today)),
-                    revision: reading.revision,
-                    period: period.map_or_else(String::new, |day| day.to_string()),
-                    last_updated: rfc3339(reading.last_updated_on(today, calendar)),
-                    kind: reading.definition.kind.as_str(),
-                    expires_at: expires_at.map_or_else(String::new, rfc3339),
-                }
-            }
+            Some(Seen { over: Some(_), .. }) => without_value(),
+            Some(seen) => Self {
+                name: reading.name.to_string(),
+                value: Said::Value(seen.value),
+                revision: seen.revision,
+                period: seen.period.map_or_else(String::new, |day| day.to_string()),
+                last_updated: rfc3339(seen.last_updated),
+                kind: reading.definition.kind.as_str(),
+                expires_at: reading
+                    .definition
+                    .expires_at
+                    .map_or_else(String::new, rfc3339),
+            },
         }
     }
 

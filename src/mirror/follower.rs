@@ -320,7 +320,8 @@ impl Mirror {
     /// Adds users of the current day to their sets, as many as a round has time for.
     async fn add_users(&mut self, link: &mut Link) -> Result<Result<(), Loss>, MirrorError> {
         let today = self.day.look().day;
-        let expires_at = self.day.end_of(today).saturating_add(USERS_KEPT_MS);
+        let end = self.day.local_day(today).end.unwrap_or(Millis::MAX);
+        let expires_at = end.saturating_add(USERS_KEPT_MS);
         for page in self.users.pages(&self.table, &self.reader, today) {
             let mut calls = Vec::new();
             for users in page.users.chunks(USERS_IN_A_CALL) {
@@ -339,9 +340,9 @@ impl Mirror {
 
     fn entries(&self, names: &[CounterName], round: &Round) -> Vec<Entry> {
         let readings = self.table.read_many(names);
-        let today = self.day.look().day;
+        let moment = round.moment(&self.day);
         let entry = |(name, reading): (&CounterName, Option<Reading>)| match reading {
-            Some(reading) => Entry::of(&reading, today, round.now, self.day.calendar()),
+            Some(reading) => Entry::of(&reading, &moment, self.day.calendar()),
             None => Entry::gone(name.to_string(), round.revision),
         };
         names.iter().zip(readings).map(entry).collect()

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use crate::calendar::Day;
-use crate::counter::{CounterName, Generation, Kind, Reset, Revision};
+use crate::counter::{CounterName, Existence, Generation, Kind, Reset, Revision};
 use crate::storage::{Cursor, Reader};
-use crate::writer::{Presence, Reading, Table};
+use crate::writer::{Reading, Table};
 
 /// Ids in one call.
 pub(super) const USERS_IN_A_CALL: usize = 2_000;
@@ -98,7 +98,7 @@ impl Users {
 fn has_users(reading: &Reading, today: Day) -> bool {
     reading.definition.kind == Kind::Unique
         && reading.definition.reset == Reset::Daily
-        && reading.presence == Presence::Live
+        && reading.existence == Existence::Live
         && reading.period == Some(today)
 }
 

@@ -10,7 +10,7 @@ use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::{Decode, Encode};
 
 use crate::calendar::Day;
-use crate::counter::{Applied, Definition, Gone, Kind, OnBound, Outcome, Reset};
+use crate::counter::{Applied, Definition, Effect, Gone, Kind, OnBound, Outcome, Reset};
 
 /// No record may ask for more memory than this when it is read, in bytes.
 const MAX_RECORD: usize = 1024 * 1024;
@@ -119,7 +119,8 @@ struct CounterV1 {
 #[derive(Encode, Decode)]
 struct AppliedV1 {
     current_value: i64,
-    counted: bool,
+    /// 0 duplicate, 1 counted, 2 clamped to nothing, for which earlier versions wrote 0.
+    effect: u8,
     applied: i64,
     revision: u64,
     period: Option<i32>,
@@ -306,7 +307,11 @@ impl From<&Applied> for AppliedV1 {
     fn from(applied: &Applied) -> Self {
         Self {
             current_value: applied.current_value,
-            counted: applied.counted,
+            effect: match applied.effect {
+                Effect::Duplicate => 0,
+                Effect::Counted => 1,
+                Effect::Clamped => 2,
+            },
             applied: applied.applied,
             revision: applied.revision,
             period: applied.period.map(Day::days),
@@ -321,7 +326,12 @@ impl TryFrom<AppliedV1> for Applied {
     fn try_from(stored: AppliedV1) -> Result<Self, Undecodable> {
         Ok(Self {
             current_value: stored.current_value,
-            counted: stored.counted,
+            effect: match stored.effect {
+                0 => Effect::Duplicate,
+                1 => Effect::Counted,
+                2 => Effect::Clamped,
+                _ => return Err(Undecodable),
+            },
             applied: stored.applied,
             revision: stored.revision,
             period: period(stored.period)?,

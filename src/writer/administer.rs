@@ -17,8 +17,8 @@ impl<L: Lookups> Fold<'_, L> {
         counter: &CounterName,
         request_id: &RequestId,
     ) -> Result<Outcome, Stop> {
-        let index = self.locate(counter)?.ok_or(Refusal::UnknownCounter)?;
-        let previous_value = self.state(index)?.value_on(self.group.day);
+        let (index, seen) = self.locate(counter)?.ok_or(Refusal::UnknownCounter)?;
+        let previous_value = seen.value;
         self.end_generation(index)?;
         let (revision, state) = self.change(index)?;
         state.generation = revision;
@@ -37,10 +37,10 @@ impl<L: Lookups> Fold<'_, L> {
         reason: &str,
         request_id: &RequestId,
     ) -> Result<Outcome, Stop> {
-        let index = self.locate(counter)?.ok_or(Refusal::UnknownCounter)?;
-        let state = self.state(index)?;
-        let previous_value = state.value_on(self.group.day);
-        let value = judge_adjustment(&state.definition, previous_value, adjustment)?;
+        let (index, seen) = self.locate(counter)?.ok_or(Refusal::UnknownCounter)?;
+        let previous_value = seen.value;
+        let definition = &self.state(index)?.definition;
+        let value = judge_adjustment(definition, previous_value, adjustment)?;
         let (revision, _) = self.change(index)?;
         self.set_value(index, value)?;
         self.event(
@@ -80,7 +80,7 @@ impl<L: Lookups> Fold<'_, L> {
             }
             .into());
         }
-        let (day, now) = (self.group.day, self.group.now);
+        let (day, now) = (self.group.today.day, self.group.now);
         let goes_on = self.state(index)?.day.is_some_and(|(of, _)| of == day);
         let (revision, state) = self.change(index)?;
         state.life = Life::Live;
@@ -129,7 +129,7 @@ impl<L: Lookups> Fold<'_, L> {
             Err(stop) => return Err(stop),
         };
         let definition_put = Box::new(definition.clone());
-        let Some(index) = found else {
+        let Some((index, _)) = found else {
             if let Some(index) = self.ledger.find(&counter) {
                 self.record_expiry(index)?;
             }
@@ -176,8 +176,8 @@ impl<L: Lookups> Fold<'_, L> {
         if self.is_configured(counter) {
             return Err(Refusal::DefinedInConfig.into());
         }
-        let index = self.locate(counter)?.ok_or(Refusal::UnknownCounter)?;
-        let final_value = self.state(index)?.value_on(self.group.day);
+        let (index, seen) = self.locate(counter)?.ok_or(Refusal::UnknownCounter)?;
+        let final_value = seen.value;
         let gone = Gone {
             expired: false,
             final_value,
@@ -193,20 +193,16 @@ impl<L: Lookups> Fold<'_, L> {
 
     /// Records that a counter's time is over, if it is and nothing recorded it yet.
     pub(super) fn record_expiry(&mut self, index: Index) -> Result<(), Stop> {
-        let state = self.state(index)?;
-        if state.life != Life::Live || !state.definition.expired_at(self.group.now) {
+        if self.state(index)?.life != Life::Live {
             return Ok(());
         }
-        let at = state.definition.expires_at.unwrap_or(self.group.now);
-        let final_value = state.final_value(self.days.calendar().day_of(at));
-        self.end_life(
-            index,
-            Gone {
-                expired: true,
-                final_value,
-                at,
-            },
-        )?;
+        let Some(gone) = self.seen(index)?.over else {
+            return Ok(());
+        };
+        self.end_life(index, gone)?;
+        let Gone {
+            final_value, at, ..
+        } = gone;
         let event = Event {
             kind: EventKind::Expiry,
             at,
@@ -256,7 +252,7 @@ impl<L: Lookups> Fold<'_, L> {
             self.ledger.expiries.insert((at, index));
         }
         self.journal(index);
-        let (day, now) = (self.group.day, self.group.now);
+        let (day, now) = (self.group.today.day, self.group.now);
         if let Some(entry) = self.ledger.entry_mut(index) {
             let state = &mut entry.state;
             let record = match state.day {
@@ -273,7 +269,7 @@ impl<L: Lookups> Fold<'_, L> {
                 redefined: true,
                 ..EntryState::absent()
             };
-            state.period = state.period_on(day);
+            state.period = state.definition.reset.period_on(day);
         }
         self.ledger.live += 1;
         let (revision, state) = self.change(index)?;

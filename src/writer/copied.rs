@@ -3,9 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 
-use super::{Presence, Table};
+use super::Table;
 use crate::calendar::Day;
-use crate::counter::{CounterName, Millis, Revision};
+use crate::counter::{CounterName, Existence, Millis, Moment, Revision};
 use crate::current_day::CurrentDay;
 
 /// A round of a copier, as of its begin.
@@ -46,6 +46,15 @@ impl Round {
             as_of,
         }
     }
+
+    /// The moment at which the copy says what counters are: the current day, looked up after they were
+    /// read, and the time of the round.
+    pub fn moment(&self, day: &CurrentDay) -> Moment {
+        Moment {
+            now: Some(self.now),
+            ..day.moment()
+        }
+    }
 }
 
 impl Through {
@@ -69,12 +78,12 @@ impl Table {
         let known = there.map(|there| (there.round.revision, there.round.day));
         let (ended, ends) = (Cell::new(Millis::MIN), Cell::new(Millis::MAX));
         let unreadable = RefCell::new(BTreeSet::new());
-        let names = self.names_where(|reading| match reading.presence {
-            Presence::Corrupt => {
+        let names = self.names_where(|reading| match reading.existence {
+            Existence::Corrupt => {
                 unreadable.borrow_mut().insert(reading.name.clone());
                 there.is_none_or(|there| !there.unreadable.contains(&reading.name))
             }
-            Presence::Live => {
+            Existence::Live => {
                 let end = reading.definition.expires_at;
                 match end {
                     Some(end) if end <= round.now => ended.set(ended.get().max(end)),
@@ -85,9 +94,7 @@ impl Table {
                 let turned = there.is_some_and(|there| over(there.round.now) != over(round.now));
                 turned || reading.is_news(known, round.day)
             }
-            Presence::Deleted { .. } | Presence::Expired { .. } => {
-                reading.is_news(known, round.day)
-            }
+            Existence::Gone(_) => reading.is_news(known, round.day),
         });
         let through = Through {
             round: *round,

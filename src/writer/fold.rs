@@ -8,8 +8,8 @@
 
 use crate::calendar::Day;
 use crate::counter::{
-    Applied, CounterName, DayRecord, Definition, Direction, Event, EventKind, Generation, Kind,
-    MAX_EVENTS, Operation, Outcome, Refusal, RequestId, UserId, judge_move,
+    Applied, CounterName, DayRecord, Definition, Direction, Effect, Event, EventKind, Generation,
+    Kind, MAX_EVENTS, Operation, Outcome, Refusal, RequestId, Seen, UserId, judge_move,
 };
 use crate::current_day::CurrentDay;
 use crate::seeded::bug;
@@ -144,42 +144,47 @@ impl<'a, L: Lookups> Fold<'a, L> {
     }
 
     fn apply(&mut self, operation: &Operation, request_id: &RequestId) -> Result<Applied, Stop> {
-        let (index, created) = match self.locate(&operation.counter)? {
-            Some(index) => (index, false),
-            None => (self.create_by(operation, request_id)?, true),
+        let (index, seen, created) = match self.locate(&operation.counter)? {
+            Some((index, seen)) => (index, seen, false),
+            None => {
+                let index = self.create_by(operation, request_id)?;
+                (index, self.seen(index)?, true)
+            }
         };
-        let day = if bug("period_at_reply") {
-            self.days.look().day
+        let seen = if bug("period_at_reply") {
+            let late = self
+                .state(index)?
+                .seen(&self.days.moment(), self.days.calendar());
+            late.unwrap_or(seen)
         } else {
-            self.group.day
+            seen
         };
-        let state = self.state(index)?;
-        let value = state.value_on(day);
-        let unchanged = Applied {
+        let Seen { value, period, .. } = seen;
+        let unchanged = |effect| Applied {
             current_value: value,
-            counted: false,
+            effect,
             applied: 0,
-            revision: state.revision,
-            period: state.period_on(day),
+            revision: seen.revision,
+            period,
             created,
         };
+        let state = self.state(index)?;
         let mut new_user = None;
         if state.definition.kind == Kind::Unique && operation.direction == Direction::Increment {
             let user = operation.user_id.as_ref().ok_or(Refusal::MissingUserId)?;
             if operation.amount != 1 {
                 return Err(Refusal::UniqueCountsOne.into());
             }
-            let period = state.period_on(day);
             let generation = state.generation;
             if self.is_counted(period, generation, user)? {
-                return Ok(unchanged);
+                return Ok(unchanged(Effect::Duplicate));
             }
             new_user = Some((period, generation, user));
         }
         let definition = &self.state(index)?.definition;
         let delta = judge_move(definition, value, operation.direction, operation.amount)?;
         if delta == 0 {
-            return Ok(unchanged);
+            return Ok(unchanged(Effect::Clamped));
         }
         if let Some((period, generation, user)) = new_user {
             self.group
@@ -202,10 +207,9 @@ impl<'a, L: Lookups> Fold<'a, L> {
         let applied = delta.saturating_abs();
         Ok(Applied {
             current_value,
-            counted: true,
             applied,
             revision,
-            ..unchanged
+            ..unchanged(Effect::Counted)
         })
     }
 
@@ -276,34 +280,35 @@ impl<'a, L: Lookups> Fold<'a, L> {
         }
     }
 
-    /// The place of a counter that counts; none where a first increment may create one.
-    pub(super) fn locate(&self, name: &CounterName) -> Result<Option<Index>, Stop> {
+    /// Finds a counter that counts, and what it says; `None` where a first increment may create one.
+    pub(super) fn locate(&self, name: &CounterName) -> Result<Option<(Index, Seen)>, Stop> {
         let Some(index) = self.ledger.find(name) else {
             return Ok(None);
         };
         let Some(entry) = self.ledger.entry(index) else {
             return Ok(None);
         };
-        let state = &entry.state;
-        match state.life {
-            Life::Absent => Ok(None),
-            Life::Corrupt => Err(Refusal::Corrupt.into()),
-            Life::Gone(gone) => {
-                let forgotten = gone.at.saturating_add(self.rules.gone_for_ms) <= self.group.now;
-                if forgotten && !entry.configured {
-                    Ok(None)
-                } else {
-                    Err(gone.refusal().into())
-                }
-            }
-            Life::Live => match state.definition.expires_at {
-                Some(at) if at <= self.group.now => {
-                    let final_value = state.final_value(self.days.calendar().day_of(at));
-                    Err(Refusal::Expired { final_value, at }.into())
-                }
-                Some(_) | None => Ok(Some(index)),
-            },
+        if entry.state.life == Life::Absent {
+            return Ok(None);
         }
+        let seen = self.seen(index)?;
+        let Some(gone) = seen.over else {
+            return Ok(Some((index, seen)));
+        };
+        let forgotten = matches!(entry.state.life, Life::Gone(_))
+            && gone.at.saturating_add(self.rules.gone_for_ms) <= self.group.now;
+        if forgotten && !entry.configured {
+            Ok(None)
+        } else {
+            Err(gone.refusal().into())
+        }
+    }
+
+    /// What the counter says at the moment of the group.
+    pub(super) fn seen(&self, index: Index) -> Result<Seen, Stop> {
+        let moment = self.group.moment();
+        let seen = self.state(index)?.seen(&moment, self.days.calendar());
+        Ok(seen.ok_or(Refusal::Corrupt)?)
     }
 
     /// Creates what a first increment of an unknown name creates, if that increment will be taken.
@@ -337,13 +342,12 @@ impl<'a, L: Lookups> Fold<'a, L> {
         self.ledger.revision = revision;
         let Group {
             number,
-            day,
-            day_start,
+            today,
             now,
             touched,
             ..
         } = &mut *self.group;
-        let (day, now) = (*day, *now);
+        let (day, now) = (today.day, *now);
         let Some(entry) = self.ledger.entry_mut(index) else {
             return Err(Refusal::UnknownCounter.into());
         };
@@ -355,8 +359,9 @@ impl<'a, L: Lookups> Fold<'a, L> {
         state.dirty = true;
         state.revision = revision;
         state.changed_at = state.changed_at.max(now);
-        if state.period != state.period_on(day) {
-            state.period = state.period_on(day);
+        let period = state.definition.reset.period_on(day);
+        if state.period != period {
+            state.period = period;
             state.value = 0;
             state.delta = 0;
             state.whole = true;
@@ -364,7 +369,7 @@ impl<'a, L: Lookups> Fold<'a, L> {
         if state.day.is_none_or(|(of, _)| of != day) {
             state.day = Some((
                 day,
-                DayRecord::begin(state.value, *day_start, state.generation),
+                DayRecord::begin(state.value, today.start, state.generation),
             ));
         }
         Ok((revision, state))

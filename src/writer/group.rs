@@ -4,8 +4,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::calendar::Day;
-use crate::counter::{CounterName, DayRecord, Event, Generation, Millis, Outcome, Refusal, UserId};
+use crate::calendar::{Day, LocalDay};
+use crate::counter::{
+    CounterName, DayRecord, Event, Generation, Millis, Moment, Outcome, Refusal, UserId,
+};
 use crate::storage::{Bucket, ReadError};
 
 use super::ledger::{Index, Ledger};
@@ -57,9 +59,7 @@ pub(super) struct Group {
     /// Its serial number.
     pub(super) number: u64,
     /// The local day of everything in it.
-    pub(super) day: Day,
-    /// When that day began.
-    pub(super) day_start: Millis,
+    pub(super) today: LocalDay,
     /// The time of everything in it.
     pub(super) now: Millis,
     /// The bucket of the idempotency keys in it.
@@ -87,17 +87,10 @@ pub(super) struct Group {
 }
 
 impl Group {
-    pub(super) fn new(
-        number: u64,
-        now: Millis,
-        day: Day,
-        day_start: Millis,
-        bucket: Bucket,
-    ) -> Self {
+    pub(super) fn new(number: u64, now: Millis, today: LocalDay, bucket: Bucket) -> Self {
         Self {
             number,
-            day,
-            day_start,
+            today,
             now,
             bucket,
             touched: Vec::new(),
@@ -111,6 +104,14 @@ impl Group {
             minutes: MinuteRecords::default(),
             counted: 0,
             batches: 0,
+        }
+    }
+
+    /// The moment of everything in it.
+    pub(super) fn moment(&self) -> Moment {
+        Moment {
+            today: self.today,
+            now: Some(self.now),
         }
     }
 

@@ -5,13 +5,14 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::calendar::Day;
+use crate::calendar::{Calendar, Day};
 use crate::counter::{
-    CounterName, DayRecord, Definition, Generation, Gone, Kind, Millis, Reset, Revision,
+    CounterName, DayRecord, Definition, Existence, Generation, Gone, Kind, Millis, Moment, Reset,
+    Revision, Seen, Stored,
 };
 use crate::storage::{CounterValue, DayPart, ReadError, Record, State, Tables};
 
-use super::table::{Presence, Reading};
+use super::table::Reading;
 
 /// Where a counter stands in the ledger.
 pub(super) type Index = u32;
@@ -106,26 +107,33 @@ impl EntryState {
         }
     }
 
-    /// The value in `day`: 0 for a daily counter that has not changed in it.
-    pub(super) fn value_on(&self, day: Day) -> i64 {
-        match self.definition.reset {
-            Reset::Daily if self.period != Some(day) => 0,
-            Reset::Daily | Reset::Never => self.value,
+    /// Gives what it says at `moment`; `None` for one that cannot be read, or is not there.
+    pub(super) fn seen(&self, moment: &Moment, calendar: &Calendar) -> Option<Seen> {
+        self.stored().seen(moment, calendar)
+    }
+
+    /// What is stored of it, as far as it decides what the counter says. The writer asks nothing of the
+    /// epoch, which is the same for all of the ledger.
+    pub(super) fn stored(&self) -> Stored {
+        Stored {
+            existence: self.existence(),
+            reset: self.definition.reset,
+            value: self.value,
+            period: self.period,
+            revision: self.revision,
+            epoch: 0,
+            changed_at: self.changed_at,
+            expires_at: self.definition.expires_at,
         }
     }
 
-    /// The period that a change on `day` belongs to.
-    pub(super) fn period_on(&self, day: Day) -> Option<Day> {
-        match self.definition.reset {
-            Reset::Daily => Some(day),
-            Reset::Never => None,
+    fn existence(&self) -> Existence {
+        match self.life {
+            Life::Live => Existence::Live,
+            Life::Gone(gone) => Existence::Gone(gone),
+            // An absent entry is never published.
+            Life::Absent | Life::Corrupt => Existence::Corrupt,
         }
-    }
-
-    /// The value that the counter has when its time is over on that day. A value of a later day was
-    /// counted before that time all the same: the calendar was behind.
-    pub(super) fn final_value(&self, expires_on: Day) -> i64 {
-        self.value_on(self.period.map_or(expires_on, |of| of.max(expires_on)))
     }
 
     /// Whether its users are kept apart from any day.
@@ -145,31 +153,18 @@ impl EntryState {
 }
 
 impl Entry {
-    /// What readers see of it.
-    pub(super) fn reading(&self) -> Reading {
+    /// What readers see of it, in the history of that epoch.
+    pub(super) fn reading(&self, epoch: u64) -> Reading {
         let state = &self.state;
         Reading {
             name: self.name.clone(),
             definition: Arc::clone(&state.definition),
-            presence: match state.life {
-                Life::Live => Presence::Live,
-                Life::Gone(Gone {
-                    expired: true,
-                    final_value,
-                    at,
-                }) => Presence::Expired { final_value, at },
-                Life::Gone(Gone {
-                    expired: false,
-                    final_value,
-                    at,
-                }) => Presence::Deleted { final_value, at },
-                // An absent entry is never published.
-                Life::Absent | Life::Corrupt => Presence::Corrupt,
-            },
+            existence: state.existence(),
             value: state.value,
             period: state.period,
             generation: state.generation,
             revision: state.revision,
+            epoch,
             changed_at: state.changed_at,
         }
     }

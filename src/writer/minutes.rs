@@ -118,7 +118,7 @@ impl Minutes {
                 continue;
             }
             let value = match entry.state.life {
-                Life::Live => Some(entry.state.value_on(day)),
+                Life::Live => Some(entry.state.stored().value_on(day)),
                 Life::Gone(_) => None,
                 Life::Absent | Life::Corrupt => continue,
             };

@@ -31,7 +31,7 @@ pub use mode::{Cause, Mode, ModeState};
 pub use options::{StartError, WriterOptions};
 pub use queue::{Intake, Ticket};
 pub use running::{Absent, Running};
-pub use table::{Presence, Reading, Table};
+pub use table::{Reading, Table};
 
 use std::fmt;
 

@@ -54,7 +54,7 @@ impl Writer {
         }
         for (index, number, event) in &group.events {
             if let Some(entry) = ledger.entry(*index) {
-                batch.put_event(group.day, &entry.name, *number, event);
+                batch.put_event(group.today.day, &entry.name, *number, event);
             }
         }
         for generation in &group.ended {
@@ -65,7 +65,7 @@ impl Writer {
                 batch.forget_counter(&entry.name);
             }
         }
-        group.minutes.put(batch, ledger, group.day);
+        group.minutes.put(batch, ledger, group.today.day);
         if !self.zone_stored {
             batch.put_zone(&self.zone);
         }
@@ -75,7 +75,7 @@ impl Writer {
         }
         let state = State {
             revision: ledger.revision,
-            highest_day: group.day,
+            highest_day: group.today.day,
             store_time: self.store_time.now(boot_ms),
             wall_ms: group.now,
         };

@@ -135,17 +135,21 @@ impl Writer {
 
     /// Each value is the published one, or the one that the group in flight made of it.
     fn verify(&self, found: &Ledger, landed: Landed) -> Result<(), StartError> {
+        let epoch = self.table.epoch();
         for entry in found.iter() {
             let agrees = match landed {
                 Landed::NewEpoch => true,
-                Landed::Absent => self.table.read(entry.name.as_str()) == Some(entry.reading()),
+                Landed::Absent => {
+                    self.table.read(entry.name.as_str()) == Some(entry.reading(epoch))
+                }
                 Landed::Present => {
                     let ours = self
                         .ledger
                         .find(&entry.name)
                         .and_then(|i| self.ledger.entry(i));
                     ours.is_some_and(|ours| {
-                        ours.state.life != Life::Absent && ours.reading() == entry.reading()
+                        ours.state.life != Life::Absent
+                            && ours.reading(epoch) == entry.reading(epoch)
                     })
                 }
             };

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::calendar::Day;
 use crate::clock::Clock;
-use crate::counter::{CounterName, Definition, Millis, RequestId};
+use crate::counter::{CounterName, Definition, RequestId};
 use crate::current_day::{CurrentDay, Look};
 use crate::metrics::Metrics;
 use crate::seeded::bug;
@@ -72,7 +72,6 @@ pub(super) struct Writer {
     pub(super) zone: String,
     pub(super) zone_stored: bool,
     pub(super) store_time: StoreTime,
-    pub(super) day_start: (Option<Day>, Millis),
     pub(super) batch: Batch,
     pub(super) replies: Vec<(ReplyTo, Reply)>,
 }
@@ -84,11 +83,12 @@ impl Writer {
         let there = |entry: &Entry| entry.state.life != Life::Absent;
         let find = |name: &CounterName| self.ledger.entry(self.ledger.find(name)?);
         self.table.retain(|name| find(name).is_some_and(there));
-        for entry in self.ledger.iter() {
-            self.table.stage(self.last_group, entry.reading());
-        }
         if let Some(store) = &self.store {
             self.table.set_epoch(store.epoch());
+        }
+        let epoch = self.table.epoch();
+        for entry in self.ledger.iter() {
+            self.table.stage(self.last_group, entry.reading(epoch));
         }
         self.table.publish(self.last_group, self.ledger.revision);
         self.tell_counts();
@@ -229,7 +229,7 @@ impl Writer {
         let new_horizon = bucket.saturating_sub(1) > self.horizons.idempotency();
         let forced = forced
             || self.upkeep.group_due
-            || self.stored_day != Some(group.day)
+            || self.stored_day != Some(group.today.day)
             || new_horizon
             || !self.zone_stored;
         self.upkeep.group_due = false;
@@ -280,15 +280,11 @@ impl Writer {
     }
 
     pub(super) fn new_group(&mut self, look: Look) -> Group {
-        if self.day_start.0 != Some(look.day) {
-            self.day_start = (Some(look.day), self.days.calendar().start_of(look.day));
-        }
         self.last_group += 1;
         let mut group = Group::new(
             self.last_group,
             look.wall_ms,
-            look.day,
-            self.day_start.1,
+            self.days.local_day(look.day),
             self.store_time.bucket(self.clock.boot_ms()),
         );
         group.minutes = self
@@ -307,7 +303,7 @@ impl Writer {
         ) -> T,
     ) -> Option<T> {
         let store = self.store.as_ref()?;
-        self.memory.follow(group.day, group.bucket);
+        self.memory.follow(group.today.day, group.bucket);
         let mut lookups = StoreLookups {
             tables: store.tables(),
             memory: &mut self.memory,
@@ -418,7 +414,7 @@ impl Writer {
         self.metrics
             .commits
             .synced(operations, started.elapsed(), group.now);
-        self.stored_day = Some(group.day);
+        self.stored_day = Some(group.today.day);
         self.zone_stored = true;
         self.away = None;
         self.publish(&group, &changed);
@@ -440,7 +436,7 @@ impl Writer {
         let (Some(away), Some(store)) = (&self.away, &self.store) else {
             return Ok(());
         };
-        let now = (group.day, group.now, self.clock.boot_ms());
+        let now = (group.today.day, group.now, self.clock.boot_ms());
         away.put(&mut self.batch, store.tables(), self.days.calendar(), now)
     }
 
@@ -470,9 +466,10 @@ impl Writer {
 
     /// Lets readers see what the group changed.
     fn publish(&mut self, group: &Group, changed: &[Index]) {
+        let epoch = self.table.epoch();
         for &index in changed {
             if let Some(entry) = self.ledger.entry(index) {
-                self.table.stage(group.number, entry.reading());
+                self.table.stage(group.number, entry.reading(epoch));
             }
         }
         self.table.publish(group.number, self.ledger.revision);

@@ -215,7 +215,6 @@ impl Writer {
             zone_stored: stored_zone.as_ref() == Some(&zone),
             zone,
             store_time,
-            day_start: (None, 0),
             batch: Batch::new(),
             replies: Vec::new(),
             clock,

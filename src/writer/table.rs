@@ -13,33 +13,12 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use papaya::HashMap;
 
 use crate::calendar::{Calendar, Day};
-use crate::counter::{CounterName, Definition, Generation, Millis, Reset, Revision};
+use crate::counter::{
+    CounterName, Definition, Existence, Generation, Millis, Moment, Revision, Seen, Stored,
+};
 
 /// A serial number of commit groups within one run of the server.
 pub(super) type GroupNumber = u64;
-
-/// Whether a counter is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Presence {
-    /// It counts.
-    Live,
-    /// It was deleted.
-    Deleted {
-        /// The value it had.
-        final_value: i64,
-        /// When.
-        at: Millis,
-    },
-    /// Its time was over.
-    Expired {
-        /// The value it had.
-        final_value: i64,
-        /// When.
-        at: Millis,
-    },
-    /// What is stored of it cannot be read.
-    Corrupt,
-}
 
 /// A counter as of one commit group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +28,7 @@ pub struct Reading {
     /// Its definition.
     pub definition: Arc<Definition>,
     /// Whether it is there.
-    pub presence: Presence,
+    pub existence: Existence,
     /// The value stored; for a daily counter it holds in [`Reading::period`] only.
     pub value: i64,
     /// The local day that the value belongs to; none for a counter that never resets.
@@ -58,45 +37,39 @@ pub struct Reading {
     pub generation: Generation,
     /// The revision of its last change.
     pub revision: Revision,
+    /// The epoch of that revision.
+    pub epoch: u64,
     /// When it last changed (or was created).
     pub changed_at: Millis,
 }
 
 impl Reading {
-    /// The value in `day`: 0 for a daily counter that has not changed in it. The day is to be looked
-    /// up after the reading was taken: the reading is then of no later day.
-    pub fn value_on(&self, day: Day) -> i64 {
-        match self.definition.reset {
-            Reset::Never => self.value,
-            Reset::Daily if self.period == Some(day) => self.value,
-            Reset::Daily => 0,
+    /// Gives what the counter says at `moment`, which is taken after the reading; `None` where its record
+    /// cannot be read.
+    pub fn seen(&self, moment: &Moment, calendar: &Calendar) -> Option<Seen> {
+        self.stored().seen(moment, calendar)
+    }
+
+    fn stored(&self) -> Stored {
+        Stored {
+            existence: self.existence,
+            reset: self.definition.reset,
+            value: self.value,
+            period: self.period,
+            revision: self.revision,
+            epoch: self.epoch,
+            changed_at: self.changed_at,
+            expires_at: self.definition.expires_at,
         }
     }
 
-    /// The period that [`Reading::value_on`] speaks of.
-    pub fn period_on(&self, day: Day) -> Option<Day> {
-        match self.definition.reset {
-            Reset::Never => None,
-            Reset::Daily => Some(day),
-        }
-    }
-
-    /// When what [`Reading::value_on`] says came to be: the latest of creation, last change and start
-    /// of the period.
-    pub fn last_updated_on(&self, day: Day, calendar: &Calendar) -> Millis {
-        let start = self.period_on(day).map(|day| calendar.start_of(day));
-        self.changed_at.max(start.unwrap_or(Millis::MIN))
-    }
-
-    /// Whether a copy elsewhere may lack it that has everything up to a revision, as of a day; none of
-    /// what cannot be read.
+    /// Whether a copy elsewhere may lack it that has everything up to a revision, as of a day. Never of a
+    /// counter that cannot be read.
     pub fn is_news(&self, there: Option<(Revision, Day)>, today: Day) -> bool {
-        let day_ended = |as_of| {
-            as_of < today && self.period_on(today).is_some() && self.presence == Presence::Live
-        };
+        let day_ended = |as_of| as_of < today && self.stored().turns_at_midnight();
         let later =
             there.is_none_or(|(revision, as_of)| self.revision > revision || day_ended(as_of));
-        later && self.presence != Presence::Corrupt
+        later && self.existence != Existence::Corrupt
     }
 }
 
@@ -328,11 +301,12 @@ mod tests {
         Reading {
             name: CounterName::parse(name).unwrap(),
             definition: Arc::default(),
-            presence: Presence::Live,
+            existence: Existence::Live,
             value,
             period: None,
             generation: 1,
             revision: 1,
+            epoch: 1,
             changed_at: 0,
         }
     }

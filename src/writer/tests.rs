@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::*;
 use crate::calendar::Calendar;
 use crate::clock::ManualClock;
-use crate::counter::{Applied, Direction, Kind, OnBound, Reset, UserId};
+use crate::counter::{Applied, Direction, Existence, Gone, Kind, OnBound, Reset, UserId};
 use crate::storage::StorageOptions;
 
 /// 2026-11-24T12:00:00Z.
@@ -122,7 +122,8 @@ impl Bench {
 
     fn value(&self, counter: &str) -> i64 {
         let reading = self.running.table.read(counter).unwrap();
-        reading.value_on(self.running.day.look().day)
+        let day = &self.running.day;
+        reading.seen(&day.moment(), day.calendar()).unwrap().value
     }
 }
 
@@ -172,8 +173,8 @@ fn what_was_counted_is_there_after_a_restart() {
     let bench = Bench::new();
     assert!(bench.up("online", None).created);
     assert_eq!(bench.up("online", None).current_value, 2);
-    assert!(bench.up("dau", Some("u1")).counted);
-    assert!(!bench.up("dau", Some("u1")).counted);
+    assert!(bench.up("dau", Some("u1")).effect.counted());
+    assert!(!bench.up("dau", Some("u1")).effect.counted());
     let revision = bench.running.table.revision();
     let bench = bench.restart();
     assert_eq!((bench.value("online"), bench.value("dau")), (2, 1));
@@ -182,8 +183,8 @@ fn what_was_counted_is_there_after_a_restart() {
         revision,
         "a restart changes nothing"
     );
-    assert!(!bench.up("dau", Some("u1")).counted);
-    assert!(bench.up("dau", Some("u2")).counted);
+    assert!(!bench.up("dau", Some("u1")).effect.counted());
+    assert!(bench.up("dau", Some("u2")).effect.counted());
     assert_eq!(bench.up("online", None).current_value, 3);
 }
 
@@ -203,7 +204,7 @@ fn at_midnight_daily_counters_start_over_by_themselves() {
         (0, 0, 1)
     );
     let applied = bench.up("dau", Some("u1"));
-    assert!(applied.counted);
+    assert!(applied.effect.counted());
     assert_eq!(applied.period.unwrap().to_string(), "2026-11-25");
     let bench = bench.restart();
     assert_eq!((bench.value("games"), bench.value("dau")), (0, 1));
@@ -234,7 +235,7 @@ fn a_refused_batch_leaves_nothing() {
     assert_eq!(bench.running.table.revision(), revision);
     assert_eq!(bench.value("a"), 1);
     assert_eq!(bench.running.table.read("new"), None);
-    assert!(bench.up("dau", Some("u9")).counted);
+    assert!(bench.up("dau", Some("u9")).effect.counted());
     assert!(bench.up("new", None).created);
 }
 
@@ -286,13 +287,14 @@ fn a_counter_expires_by_time_alone_and_its_expiry_is_recorded() {
         Err(gone.clone())
     );
     let bench = bench.restart();
-    let presence = bench.running.table.read("event").unwrap().presence;
+    let existence = bench.running.table.read("event").unwrap().existence;
     assert_eq!(
-        presence,
-        Presence::Expired {
+        existence,
+        Existence::Gone(Gone {
+            expired: true,
             final_value: 1,
             at: NOON + HOUR
-        }
+        })
     );
     assert_eq!(
         bench.ask(define, None),
@@ -329,9 +331,9 @@ fn after_a_reset_every_user_counts_again() {
         )
         .unwrap();
     assert_eq!(bench.value("ever"), 0);
-    assert!(bench.up("ever", Some("u1")).counted);
+    assert!(bench.up("ever", Some("u1")).effect.counted());
     let bench = bench.restart();
-    assert!(!bench.up("ever", Some("u1")).counted);
+    assert!(!bench.up("ever", Some("u1")).effect.counted());
     assert_eq!(bench.value("ever"), 1);
 }
 
@@ -386,7 +388,10 @@ fn a_user_twice_in_one_batch_and_a_key_twice_in_one_group_count_once() {
         panic!()
     };
     assert_eq!(
-        results.iter().map(|r| r.counted).collect::<Vec<_>>(),
+        results
+            .iter()
+            .map(|r| r.effect.counted())
+            .collect::<Vec<_>>(),
         [true, false]
     );
     let intake = &bench.running.intake;
@@ -530,8 +535,8 @@ fn a_corrupt_operand_or_value_disables_that_counter_alone_until_it_is_repaired()
         for command in [up.clone(), reset] {
             assert_eq!(bench.ask(command, None), corrupt, "merge: {merge}");
         }
-        let presence = bench.running.table.read("games").unwrap().presence;
-        assert_eq!(presence, Presence::Corrupt);
+        let existence = bench.running.table.read("games").unwrap().existence;
+        assert_eq!(existence, Existence::Corrupt);
         assert_eq!(bench.up("online", None).current_value, 2);
         // What was there is kept through a restart, for a person to look at.
         let bench = bench.restart();

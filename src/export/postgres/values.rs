@@ -17,11 +17,11 @@ use super::connect::{Link, within};
 use super::refused::Refused;
 use super::standing::{Turn, begin};
 use super::status::ExportStatus;
-use crate::calendar::{Calendar, Day};
-use crate::counter::{CounterName, Millis};
+use crate::calendar::Day;
+use crate::counter::{CounterName, Existence, Millis, Seen};
 use crate::current_day::CurrentDay;
 use crate::seeded::bug;
-use crate::writer::{Presence, Reading, Round, Table, Through};
+use crate::writer::{Reading, Round, Table, Through};
 
 /// Rows in one statement.
 const ROWS_AT_ONCE: usize = 2000;
@@ -126,7 +126,7 @@ impl Values {
                 let (mut names, through) = table.news(there.as_ref(), &round);
                 names.retain(|name| !self.refused.waits(name));
                 for names in names.chunks(ROWS_AT_ONCE) {
-                    let rows = Rows::read(&table.read_many(names), table, day, round.now);
+                    let rows = Rows::read(&table.read_many(names), table, day, &round);
                     self.write(link, epoch, rows, status).await?;
                 }
                 let told = there.as_ref().map(Through::unreadable);
@@ -168,7 +168,7 @@ impl Values {
                 break;
             }
             let readings = table.read_many(names);
-            let rows = Rows::read(&readings, table, day, round.now);
+            let rows = Rows::read(&readings, table, day, round);
             self.write(link, epoch, rows, status).await?;
             let pairs = || names.iter().zip(&readings);
             let forgotten = pairs().filter(|(_, reading)| reading.is_none());
@@ -178,7 +178,7 @@ impl Values {
                 put_forgotten(link, epoch, &forgotten).await?;
             }
             for (name, reading) in pairs() {
-                let corrupt = |reading: &Reading| reading.presence == Presence::Corrupt;
+                let corrupt = |reading: &Reading| reading.existence == Existence::Corrupt;
                 if reading.as_ref().is_none_or(corrupt) {
                     self.refused.remove(name);
                 }
@@ -232,48 +232,32 @@ impl Values {
 }
 
 impl Rows {
-    /// The rows of what was read. The day and the revision are looked up here, after that.
-    fn read(readings: &[Option<Reading>], table: &Table, day: &CurrentDay, now: Millis) -> Self {
-        let today = day.look().day;
+    /// The rows of what was read. The moment and the revision are looked up here, after that.
+    fn read(readings: &[Option<Reading>], table: &Table, day: &CurrentDay, round: &Round) -> Self {
+        let moment = round.moment(day);
         let mut rows = Self {
             latest: number(table.revision()),
             ..Self::default()
         };
         for reading in readings.iter().flatten() {
-            rows.push(reading, today, now, day.calendar());
+            // A counter that cannot be read is not told.
+            if let Some(seen) = reading.seen(&moment, day.calendar()) {
+                rows.push(reading, &seen);
+            }
         }
         rows
     }
 
-    /// A counter whose time was over at `now` is gone, whether or not the writer got to it. A value of
-    /// a later day than that is its last all the same: it was counted while the calendar was behind.
-    fn push(&mut self, reading: &Reading, today: Day, now: Millis, calendar: &Calendar) {
-        let end = reading.definition.expires_at;
-        let over = end.filter(|end| *end <= now);
-        let last = over.map(|end| calendar.day_of(end));
-        let today = last.map_or(today, |last| reading.period.map_or(last, |of| of.max(last)));
-        let (value, period, at) = match reading.presence {
-            // What cannot be read is not told.
-            Presence::Corrupt => return,
-            Presence::Live => (
-                reading.value_on(today),
-                reading.period_on(today),
-                reading.last_updated_on(today, calendar),
-            ),
-            // It stays with what it was at its end.
-            Presence::Deleted { final_value, at } | Presence::Expired { final_value, at } => {
-                (final_value, reading.period, at)
-            }
-        };
+    fn push(&mut self, reading: &Reading, seen: &Seen) {
         self.names.push(reading.name.clone());
-        self.values.push(value);
-        self.at.push(timestamp(at));
-        self.revisions.push(number(reading.revision));
-        self.periods.push(period.map(date));
+        self.values.push(seen.value);
+        self.at.push(timestamp(seen.last_updated));
+        self.revisions.push(number(seen.revision));
+        self.periods.push(seen.period.map(date));
         self.kinds.push(reading.definition.kind.as_str());
-        self.gone
-            .push(reading.presence != Presence::Live || over.is_some());
-        self.expires_at.push(end.map(timestamp));
+        self.gone.push(seen.over.is_some());
+        self.expires_at
+            .push(reading.definition.expires_at.map(timestamp));
     }
 
     /// The rows in two parts; a single one as it is.

@@ -133,7 +133,7 @@ fn an_event_is_these_bytes() {
 fn what_is_kept_under_a_key_reads_back() {
     let applied = Applied {
         current_value: 5,
-        counted: true,
+        effect: Effect::Counted,
         applied: 5,
         revision: 6,
         period: Some(day()),

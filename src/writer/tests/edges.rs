@@ -100,7 +100,7 @@ fn counters_of_the_configuration_come_before_any_request_also_when_the_first_com
     let command = Command::Apply(increment("dau", 1, Some("u1")));
     bench.ask_again(&command).unwrap();
     assert!(
-        !bench.up("dau", Some("u1")).counted,
+        !bench.up("dau", Some("u1")).effect.counted(),
         "dau became something else"
     );
     let kind = bench.running.table.read("dau").unwrap().definition.kind;
@@ -227,13 +227,14 @@ fn a_configured_counter_that_expired_while_nothing_ran_keeps_its_final_value() {
     let (dir, clock) = bench.stop();
     clock.advance(HOUR);
     let bench = Bench::start(dir, clock, with(Some("over")));
-    let presence = bench.running.table.read("event").unwrap().presence;
+    let existence = bench.running.table.read("event").unwrap().existence;
     assert_eq!(
-        presence,
-        Presence::Expired {
+        existence,
+        Existence::Gone(Gone {
+            expired: true,
             final_value: 3,
             at: NOON + HOUR
-        }
+        })
     );
 }
 

@@ -162,7 +162,7 @@ fn nights_under_load(calendar: &Calendar, first: Day, nights: i64) -> usize {
             };
             let done = Done {
                 current_value: applied.current_value,
-                counted: applied.counted,
+                counted: applied.effect.counted(),
                 revision: applied.revision,
                 period: applied.period.map(|day| day.to_string()),
             };
@@ -192,17 +192,19 @@ fn nights_under_load(calendar: &Calendar, first: Day, nights: i64) -> usize {
             return;
         };
         // After the reading: no value is of a later day than the one seen then.
-        let day = running.day.look().day;
+        let moment = running.day.moment();
+        let day = moment.today.day;
+        let seen = reading.seen(&moment, running.day.calendar()).unwrap();
         let ended = now();
         let (value, revision) = (
-            reading.value_on(day),
+            seen.value,
             if reading.period == Some(day) {
                 reading.revision
             } else {
                 0
             },
         );
-        let period = reading.period_on(day).map(|day| day.to_string());
+        let period = seen.period.map(|day| day.to_string());
         history.readings.push(Reading {
             counter: "sum".to_owned(),
             begun,

@@ -12,8 +12,8 @@ mod ways;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use counterd::counter::Existence;
 use counterd::mirror::{Mirror, MirrorOptions};
-use counterd::writer::Presence;
 
 use crate::harness::{Redis, skipped};
 use crate::house::House;
@@ -84,16 +84,17 @@ fn seen(redis: &Redis, prefix: &str) -> BTreeMap<String, Seen> {
 fn expected(house: &House) -> BTreeMap<String, Seen> {
     let (readings, more) = house.running.table.list("", None, 200_000);
     assert!(!more);
-    let today = house.today();
+    let moment = house.running.day.moment();
     readings
         .iter()
-        .filter(|reading| reading.presence == Presence::Live)
+        .filter(|reading| reading.existence == Existence::Live)
         .map(|reading| {
-            let period = reading.period_on(today);
+            let seen = reading.seen(&moment, house.running.day.calendar());
+            let seen = seen.unwrap();
             let seen = (
-                reading.value_on(today).to_string(),
-                reading.revision.to_string(),
-                period.map_or_else(String::new, |day| day.to_string()),
+                seen.value.to_string(),
+                seen.revision.to_string(),
+                seen.period.map_or_else(String::new, |day| day.to_string()),
             );
             (reading.name.to_string(), seen)
         })

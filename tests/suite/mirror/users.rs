@@ -35,7 +35,7 @@ fn users_of_the_day_are_in_a_set_that_expires_when_asked_for() {
     let wanted: BTreeSet<String> = set(&["a", "b"]);
     assert_eq!(members(), wanted);
     assert_eq!(redis.say::<Vec<String>>("KEYS *:users:*"), [&*key]);
-    let end = house.running.day.end_of(house.today());
+    let end = house.running.day.local_day(house.today()).end.unwrap();
     assert_eq!(
         redis.say::<i64>(&format!("PEXPIRETIME {key}")),
         end + 24 * 60 * 60 * 1000

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use counterd::calendar::Day;
 use counterd::counter::{
-    Adjustment, Applied, CounterName, DEFAULT_MAX, DayRecord, Definition, Direction, Event,
+    Adjustment, Applied, CounterName, DEFAULT_MAX, DayRecord, Definition, Direction, Effect, Event,
     EventKind, Gone, Kind, OnBound, Operation, Outcome, Refusal, Reset,
 };
 use counterd::writer::{Answer, Cause, Command, Failure, Request};
@@ -375,9 +375,9 @@ impl Model {
             ..
         } = definition;
         let period = (reset == Reset::Daily).then_some(today);
-        let unchanged = Applied {
+        let unchanged = |effect| Applied {
             current_value: value,
-            counted: false,
+            effect,
             applied: 0,
             revision,
             period,
@@ -391,7 +391,7 @@ impl Model {
             }
             user = Some((period, generation, id.as_str().to_owned()));
             if self.users.contains(user.as_ref().unwrap()) {
-                return Ok(unchanged);
+                return Ok(unchanged(Effect::Duplicate));
             }
         }
         if !up && kind != Kind::Gauge {
@@ -426,7 +426,7 @@ impl Model {
         }
         let target = i64::try_from(target).unwrap();
         if target == value {
-            return Ok(unchanged);
+            return Ok(unchanged(Effect::Clamped));
         }
         self.users.extend(user);
         let revision = self.change(counter);
@@ -444,7 +444,7 @@ impl Model {
         let applied = i64::try_from(size).unwrap_or(i64::MAX);
         Ok(Applied {
             current_value: target,
-            counted: true,
+            effect: Effect::Counted,
             applied,
             revision,
             period,

@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use counterd::calendar::Calendar;
 use counterd::clock::Clock;
 use counterd::counter::{
-    Adjustment, CounterName, DEFAULT_MAX, Definition, Direction, Kind, OnBound, Operation, Outcome,
-    RequestId, Reset, UserId,
+    Adjustment, CounterName, DEFAULT_MAX, Definition, Direction, Existence, Kind, OnBound,
+    Operation, Outcome, RequestId, Reset, UserId,
 };
 use counterd::storage::StorageOptions;
 use counterd::writer::{
-    Answer, Command, Failure, IdempotencyKey, Intake, Presence, Reading, Request, Running,
-    StartError, WriterOptions,
+    Answer, Command, Failure, IdempotencyKey, Intake, Reading, Request, Running, StartError,
+    WriterOptions,
 };
 use tempfile::TempDir;
 
@@ -336,21 +336,12 @@ impl Pair {
             let expected = self.model.counters.get(&name(text)).map(|counter| Reading {
                 name: name(text),
                 definition: Arc::new(counter.definition.clone()),
-                presence: match counter.gone {
-                    None => Presence::Live,
-                    Some(gone) if gone.expired => Presence::Expired {
-                        final_value: gone.final_value,
-                        at: gone.at,
-                    },
-                    Some(gone) => Presence::Deleted {
-                        final_value: gone.final_value,
-                        at: gone.at,
-                    },
-                },
+                existence: counter.gone.map_or(Existence::Live, Existence::Gone),
                 value: counter.value,
                 period: counter.period,
                 generation: counter.generation,
                 revision: counter.revision,
+                epoch: running.epoch(),
                 changed_at: counter.changed_at,
             });
             differs(text, &running.table.read(text), &expected)?;

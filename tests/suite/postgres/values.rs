@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use counterd::export::postgres::PostgresError;
+use counterd::writer::Reading;
 
 use crate::harness::{Database, Dice, seed};
 
@@ -28,10 +29,11 @@ fn rows(database: &Database) -> BTreeMap<String, i64> {
 fn values(house: &House) -> BTreeMap<String, i64> {
     let (readings, more) = house.running.table.list("", None, 100_000);
     assert!(!more);
-    let today = house.today();
+    let day = &house.running.day;
+    let value = |reading: &Reading| reading.seen(&day.moment(), day.calendar()).unwrap().value;
     readings
         .iter()
-        .map(|reading| (reading.name.to_string(), reading.value_on(today)))
+        .map(|reading| (reading.name.to_string(), value(reading)))
         .collect()
 }
 

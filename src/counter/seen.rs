@@ -1,0 +1,137 @@
+//! The one rule for what a counter says at an instant. Readers, the writer, the copies and the answers
+//! that stand in for the store all use it; nothing else decides it.
+//!
+//! Kept out: clocks. Whoever asks passes the instant in.
+
+use super::{Gone, Millis, Reset, Revision};
+use crate::calendar::{Calendar, Day, LocalDay};
+
+/// Whether a counter is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existence {
+    /// It counts, unless its time is over.
+    Live,
+    /// It went, and that is recorded.
+    Gone(Gone),
+    /// Its record cannot be read.
+    Corrupt,
+}
+
+/// What is stored of a counter, as far as it decides what the counter says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Whether it is there.
+    pub existence: Existence,
+    /// When it starts over.
+    pub reset: Reset,
+    /// The value; that of a daily counter holds in [`Stored::period`] only.
+    pub value: i64,
+    /// The local day that the value belongs to; `None` for a counter that never resets.
+    pub period: Option<Day>,
+    /// The revision of its last change.
+    pub revision: Revision,
+    /// The epoch of that revision.
+    pub epoch: u64,
+    /// When it last changed, or was created.
+    pub changed_at: Millis,
+    /// From this instant on it is gone.
+    pub expires_at: Option<Millis>,
+}
+
+/// The instant at which a counter is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// The current day. Look it up after the values, so that no value is of a later day.
+    pub today: LocalDay,
+    /// The time by which counters end; `None` while the clock cannot be trusted: then time ends nothing.
+    pub now: Option<Millis>,
+}
+
+/// What a counter says at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its value; of a counter that is over, the last one.
+    pub value: i64,
+    /// The local day that the value belongs to; `None` for a counter that never resets.
+    pub period: Option<Day>,
+    /// The revision of its last change.
+    pub revision: Revision,
+    /// The epoch of that revision.
+    pub epoch: u64,
+    /// The latest of creation, last change and start of the period; of a counter that is over, its end.
+    pub last_updated: Millis,
+    /// How it went, if it is over: recorded, or by time alone.
+    pub over: Option<Gone>,
+    /// All of this holds until then if nothing but time changes it; `None` where time changes nothing.
+    pub until: Option<Millis>,
+}
+
+impl Stored {
+    /// Says what the counter says at `moment`; `None` where its record cannot be read.
+    pub fn seen(&self, moment: &Moment, calendar: &Calendar) -> Option<Seen> {
+        let today = &moment.today;
+        match self.existence {
+            Existence::Corrupt => None,
+            Existence::Gone(gone) => Some(self.after(gone, self.period)),
+            Existence::Live => Some(match self.expires_at.zip(moment.now) {
+                Some((end, now)) if end <= now => self.ended(end, calendar),
+                Some(_) | None => {
+                    let day = self.reset.period_on(today.day);
+                    let start = day.map_or(Millis::MIN, |_| today.start);
+                    let midnight = day.and(today.end);
+                    let ends = [midnight, self.expires_at].into_iter().flatten();
+                    Seen {
+                        value: self.value_on(today.day),
+                        period: day,
+                        revision: self.revision,
+                        epoch: self.epoch,
+                        last_updated: self.changed_at.max(start),
+                        over: None,
+                        until: moment.now.and(ends.min()),
+                    }
+                }
+            }),
+        }
+    }
+
+    /// Gives the value in `day`: 0 for a daily counter that has not changed in it.
+    pub fn value_on(&self, day: Day) -> i64 {
+        match self.reset {
+            Reset::Daily if self.period != Some(day) => 0,
+            Reset::Daily | Reset::Never => self.value,
+        }
+    }
+
+    /// Whether a midnight changes what the counter says.
+    pub fn turns_at_midnight(&self) -> bool {
+        self.existence == Existence::Live && self.reset == Reset::Daily
+    }
+
+    /// Its time was over at `at`, and nobody has recorded that yet. A value of a later day than that was
+    /// counted before `at` all the same: the clock had been set back.
+    fn ended(&self, at: Millis, calendar: &Calendar) -> Seen {
+        let last_day = self.reset.period_on(calendar.day_of(at));
+        let last_day = last_day.max(self.period);
+        let gone = Gone {
+            expired: true,
+            final_value: last_day.map_or(self.value, |day| self.value_on(day)),
+            at,
+        };
+        self.after(gone, last_day)
+    }
+
+    fn after(&self, gone: Gone, period: Option<Day>) -> Seen {
+        Seen {
+            value: gone.final_value,
+            period,
+            revision: self.revision,
+            epoch: self.epoch,
+            last_updated: gone.at,
+            over: Some(gone),
+            until: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
