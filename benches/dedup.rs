@@ -68,7 +68,10 @@ fn count(running: &Running, from: u64, count: u64) -> usize {
         request_id: RequestId::Made(0),
     };
     match running.intake.call(request).unwrap().outcome {
-        Outcome::Batch(results) => results.iter().filter(|result| result.effect.counted()).count(),
+        Outcome::Batch(results) => results
+            .iter()
+            .filter(|result| result.effect.counted())
+            .count(),
         other => unreachable!("{other:?}"),
     }
 }
