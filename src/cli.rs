@@ -474,7 +474,7 @@ fn print(text: &str) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::KEYS;
+    use crate::config::all_keys;
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -496,7 +496,7 @@ mod tests {
         let serve = command.find_subcommand("serve").unwrap();
         let mut args = vec!["counterd".into(), "serve".into()];
         let mut expected = Vec::new();
-        for (flag, key) in KEYS.iter().filter_map(|key| Some((key.flag?, key.name))) {
+        for (flag, key) in all_keys().filter_map(|key| Some((key.flag?, key.name))) {
             let argument = serve
                 .get_arguments()
                 .find(|argument| argument.get_long() == flag.strip_prefix("--"))

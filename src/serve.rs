@@ -20,12 +20,11 @@ use anyhow::{Context, anyhow};
 use parking_lot::Mutex;
 
 use crate::access_log::{
-    Access, AccessLog, AccessLogOptions, EventLogOptions, FileOptions, LogFormat, LogOutput,
-    init_events,
+    AccessLog, AccessLogOptions, EventLogOptions, FileOptions, LogOutput, init_events,
 };
 use crate::calendar::Calendar;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Config, MinFree, Source, Warning};
+use crate::config::{Config, LogLevel, MinFree, Source, Warning};
 use crate::control::ControlSocket;
 use crate::export::postgres::{Days, PostgresOptions};
 use crate::fallback::{Fallback, FallbackOptions, anything_known};
@@ -86,11 +85,11 @@ pub fn run(config: &Config, warnings: &[Warning]) -> Result<(), ServeError> {
     let calendar = calendar(config)?;
     let metrics = Arc::new(Metrics::new());
     let output = log_output(config, &clock, &calendar, &metrics)?;
-    let format = log_format(config);
+    let format = config.log.format;
     let events = EventLogOptions {
         format,
         // What administrators did is told at any level.
-        level: format!("{},audit=info", log_level(config)),
+        level: format!("{},audit=info", config.log.level.as_str()),
         queue_lines: config.log.queue,
     };
     let _events = init_events(&events, &output).context("the event log")?;
@@ -98,11 +97,7 @@ pub fn run(config: &Config, warnings: &[Warning]) -> Result<(), ServeError> {
         tracing::warn!("{warning}");
     }
     let access = AccessLogOptions {
-        access: match config.log.access {
-            config::AccessLog::All => Access::All,
-            config::AccessLog::Errors => Access::Errors,
-            config::AccessLog::Off => Access::Off,
-        },
+        access: config.log.access,
         format,
         queue_lines: config.log.queue,
         queue_bytes: config.log.queue.saturating_mul(LOG_BYTES_A_LINE),
@@ -336,23 +331,6 @@ fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn log_format(config: &Config) -> LogFormat {
-    match config.log.format {
-        config::LogFormat::Text => LogFormat::Text,
-        config::LogFormat::Json => LogFormat::Json,
-    }
-}
-
-fn log_level(config: &Config) -> &'static str {
-    match config.log.level {
-        config::LogLevel::Error => "error",
-        config::LogLevel::Warn => "warn",
-        config::LogLevel::Info => "info",
-        config::LogLevel::Debug => "debug",
-        config::LogLevel::Trace => "trace",
-    }
-}
-
 fn log_output(
     config: &Config,
     clock: &Arc<dyn Clock>,
@@ -405,7 +383,7 @@ fn say_ready(config: &Config, http: &HttpServer) {
     let data_dir = std::path::absolute(&config.storage.data_dir);
     let data_dir = data_dir.as_deref().unwrap_or(Path::new("?")).display();
     let zone = &config.calendar.timezone;
-    let log_is_elsewhere = config.log.dir.is_some() || config.log.level < config::LogLevel::Info;
+    let log_is_elsewhere = config.log.dir.is_some() || config.log.level < LogLevel::Info;
     if config.open_to_the_network() {
         tracing::warn!(
             %addr, %data_dir, zone,

@@ -11,7 +11,7 @@ pub enum Source {
     Default,
     /// Nobody wrote it: the machine decides; what was asked of it.
     Machine(String),
-    /// The configuration file, as it was named, and the line, from 1.
+    /// The configuration file, as it was named, and the line, from 1; 0 is the file as a whole.
     File(String, usize),
     /// An environment variable.
     Variable(String),
@@ -44,6 +44,7 @@ impl fmt::Display for Source {
         match self {
             Source::Default => f.write_str("default"),
             Source::Machine(asked) => write!(f, "default, from {asked}"),
+            Source::File(file, 0) => f.write_str(file),
             Source::File(file, line) => write!(f, "{file}:{line}"),
             Source::Variable(name) | Source::Flag(name) => f.write_str(name),
         }
@@ -89,16 +90,13 @@ impl std::error::Error for ConfigErrors {}
 /// Collects what is wrong while everything is still being read.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    pub(super) mistakes: Vec<Mistake>,
+    mistakes: Vec<(Source, String)>,
     pub(super) warnings: Vec<Warning>,
 }
 
 impl Report {
-    pub(super) fn mistake(&mut self, place: impl fmt::Display, text: impl Into<String>) {
-        self.mistakes.push(Mistake {
-            place: place.to_string(),
-            text: text.into(),
-        });
+    pub(super) fn mistake(&mut self, place: &Source, text: impl Into<String>) {
+        self.mistakes.push((place.clone(), text.into()));
     }
 
     pub(super) fn warn(&mut self, place: impl fmt::Display, text: impl Into<String>) {
@@ -106,6 +104,31 @@ impl Report {
             place: place.to_string(),
             text: text.into(),
         });
+    }
+
+    pub(super) fn is_clean(&self) -> bool {
+        self.mistakes.is_empty()
+    }
+
+    /// Returns all mistakes: those of the file by line, then those of the environment and the flags.
+    pub(super) fn into_errors(mut self) -> ConfigErrors {
+        self.mistakes.sort_by_key(|(source, _)| match source {
+            Source::File(_, line) => (source.rank(), *line),
+            _ => (source.rank(), 0),
+        });
+        let mistake = |(source, text): (Source, String)| Mistake {
+            place: source.to_string(),
+            text,
+        };
+        ConfigErrors(self.mistakes.into_iter().map(mistake).collect())
+    }
+}
+
+/// Returns the words about a name that nobody knows.
+pub(super) fn unknown(what: &str, name: &str, near: Option<&str>) -> String {
+    match near {
+        Some(near) => format!("unknown {what} {name}; did you mean {near}?"),
+        None => format!("unknown {what} {name}"),
     }
 }
 

@@ -93,7 +93,7 @@ fn mistakes_in_counters_say_where() {
         ),
         (
             "[[counter]]\nname = \"a\"\nreset = 1",
-            ":3: reset: want a string",
+            ":3: reset: want one of \"never\", \"daily\", found 1",
         ),
         (
             "[[counter]]\nname = \"a\"\nmin = 1",

@@ -10,7 +10,7 @@ mod mistakes;
 mod secrets;
 mod shipped;
 
-const SECRET: &str = "correct-horse-battery-staple";
+pub(super) const SECRET: &str = "correct-horse-battery-staple";
 
 /// What a test writes in each layer.
 #[derive(Default, Clone)]
@@ -97,14 +97,9 @@ fn value_of(config: &Config, key: &str) -> (String, Source) {
 fn without_anything_written_the_defaults_run() {
     let (config, warnings) = Written::default().load().unwrap();
     assert_eq!(warnings, []);
-    for key in KEYS {
-        let Some(default) = key.default else { continue };
-        assert_eq!(
-            value_of(&config, key.name),
-            (default.to_owned(), Source::Default),
-            "{}",
-            key.name
-        );
+    for key in all_keys().filter(|key| key.default.is_some()) {
+        let (_, source) = value_of(&config, key.name);
+        assert_eq!(source, Source::Default, "{}", key.name);
     }
     assert_eq!(config.calendar.timezone, "Asia/Taipei");
     assert_eq!(
@@ -121,14 +116,13 @@ fn without_anything_written_the_defaults_run() {
 fn every_key_is_printed_in_the_order_of_the_table() {
     let (config, _) = Written::default().load().unwrap();
     let printed: Vec<&str> = config.entries().iter().map(|entry| entry.key).collect();
-    let table: Vec<&str> = KEYS
-        .iter()
+    let table: Vec<&str> = all_keys()
         .map(|key| key.name)
         .filter(|name| !name.ends_with("_file"))
         .collect();
     assert_eq!(printed, table);
-    let distinct: BTreeSet<&str> = KEYS.iter().map(|key| key.name).collect();
-    assert_eq!(distinct.len(), KEYS.len());
+    let distinct: BTreeSet<&str> = all_keys().map(|key| key.name).collect();
+    assert_eq!(distinct.len(), all_keys().count());
 }
 
 #[test]
@@ -167,61 +161,28 @@ fn each_layer_overrides_the_one_below_and_says_so() {
     assert_eq!(config.server.max_headers, 90);
 }
 
-/// A value other than the default for every key, as the file and as the others write it.
-fn another_value(key: &Key) -> Option<(String, String)> {
-    let both = |text: &str| Some((format!("{text:?}"), text.to_owned()));
-    match key.shape {
-        Shape::Address => both("[::1]:9"),
-        Shape::Switch => Some(("false".to_owned(), "false".to_owned())),
-        Shape::Count(min, _) => Some(((min + 1).to_string(), (min + 1).to_string())),
-        Shape::Size(min, _) | Shape::SizeOrAuto(min, _) => {
-            both(&values::Bytes(min * 32).to_string())
-        }
-        Shape::Span(min, _) => both(&values::Span(min).to_string()),
-        Shape::Word(words) => words
-            .last()
-            .filter(|w| **w != "redis")
-            .and_then(|w| both(w)),
-        Shape::Path | Shape::PathOrNone => both("/somewhere/else"),
-        Shape::KeyPrefix => both("game:"),
-        Shape::Zone => both("Europe/Berlin"),
-        Shape::TimeOfDay => both("04:30"),
-        Shape::Origins => Some((
-            "[\"https://a.example\", \"http://b.example:81\"]".to_owned(),
-            "https://a.example, http://b.example:81".to_owned(),
-        )),
-        Shape::Secret => both(SECRET),
-    }
-}
-
 #[test]
 fn every_key_can_be_set_in_every_layer() {
-    for key in KEYS {
-        let Some((in_file, in_words)) = another_value(key) else {
-            continue;
-        };
-        if key.name.ends_with("_file") {
-            continue;
-        }
-        let shown = match key.shape {
-            Shape::Secret => "(set)".to_owned(),
-            _ => in_file.clone(),
-        };
-        let text = format!("{} = {in_file}", key.name);
-        let (config, _) = file(&text).load().unwrap();
-        assert_eq!(value_of(&config, key.name).0, shown, "{text}");
-
+    for key in all_keys().filter(|key| !key.name.ends_with("_file")) {
+        let example = key.form.example();
         let variable = key.variable();
-        let (config, _) = environment(&variable, &in_words).load().unwrap();
-        assert_eq!(
-            value_of(&config, key.name).0,
-            shown,
-            "{variable}={in_words}"
-        );
+        let by_variable = environment(&variable, &example).load().unwrap().0;
+        let (shown, source) = value_of(&by_variable, key.name);
+        assert_eq!(source, Source::Variable(variable), "{example}");
 
-        if key.shape != Shape::Secret {
-            let (config, _) = flag("--set", key.name, &in_words).load().unwrap();
-            assert_eq!(value_of(&config, key.name).0, shown, "{}", key.name);
+        let in_file = match key.form.is_secret() {
+            true => format!("{} = {example:?}", key.name),
+            false => format!("{} = {shown}", key.name),
+        };
+        let (config, _) = file(&in_file).load().unwrap();
+        let (value, source) = value_of(&config, key.name);
+        assert_eq!(value, shown, "{in_file}");
+        assert!(matches!(source, Source::File(_, 1)), "{in_file}: {source}");
+
+        if !key.form.is_secret() {
+            let (config, _) = flag("--set", key.name, &example).load().unwrap();
+            let flagged = Source::Flag("--set".to_owned());
+            assert_eq!(value_of(&config, key.name), (shown, flagged));
         }
     }
 }
@@ -261,6 +222,7 @@ fn limits_are_inclusive_and_units_are_taken() {
             "\"64MiB\"",
         ),
         ("storage.memory = \"1 GiB\"", "storage.memory", "\"1GiB\""),
+        ("storage.memory = \"512M\"", "storage.memory", "\"512MB\""),
         (
             "storage.min_free = \"auto\"",
             "storage.min_free",

@@ -51,11 +51,12 @@ fn the_shipped_file_changes_nothing_but_where_the_counters_are_defined() {
 fn the_shipped_file_lists_every_key_with_its_default() {
     let written = keys_written(&uncommented());
     let names: Vec<&str> = written.iter().map(|(name, _)| name.as_str()).collect();
-    let table: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
+    let table: Vec<&str> = all_keys().map(|key| key.name).collect();
     assert_eq!(names, table);
-    for (key, (name, value)) in KEYS.iter().zip(&written) {
-        if let Some(default) = key.default {
-            assert_eq!(value, default, "{name}");
+    let (defaults, _) = Written::default().load().unwrap();
+    for (key, (name, value)) in all_keys().zip(&written) {
+        if key.default.is_some() {
+            assert_eq!(*value, value_of(&defaults, name).0, "{name}");
         }
     }
 }
@@ -72,36 +73,18 @@ fn the_shipped_file_is_valid_with_every_key_uncommented() {
 
 #[test]
 fn the_docs_have_a_row_for_every_key_with_limits_default_and_variable() {
-    for key in KEYS {
+    let (defaults, _) = Written::default().load().unwrap();
+    for key in all_keys() {
         let start = format!("| `{}` |", key.name);
         let row = DOCS
             .lines()
             .find(|line| line.starts_with(&start))
             .unwrap_or_else(|| panic!("docs/configuration.md has no row for {}", key.name));
         let mut wanted = vec![format!("`{}`", key.variable())];
-        wanted.extend(key.default.map(|default| format!("`{default}`")));
-        match key.shape {
-            Shape::Count(min, max) => wanted.push(format!("{min} to {max}")),
-            Shape::Size(min, max) | Shape::SizeOrAuto(min, max) => {
-                wanted.push(format!("{} to {}", values::Bytes(min), values::Bytes(max)));
-            }
-            Shape::Span(min, max) => {
-                wanted.push(format!("{} to {}", values::Span(min), values::Span(max)));
-            }
-            Shape::Word(words) => {
-                let built = words.iter().filter(|word| **word != "redis");
-                wanted.extend(built.map(|word| format!("`{word:?}`")));
-            }
-            Shape::Address
-            | Shape::Switch
-            | Shape::Path
-            | Shape::PathOrNone
-            | Shape::KeyPrefix
-            | Shape::Zone
-            | Shape::TimeOfDay
-            | Shape::Origins
-            | Shape::Secret => {}
+        if key.default.is_some() {
+            wanted.push(format!("`{}`", value_of(&defaults, key.name).0));
         }
+        wanted.extend(key.form.limits());
         for text in wanted {
             assert!(row.contains(&text), "{text} is not in: {row}");
         }
@@ -110,13 +93,14 @@ fn the_docs_have_a_row_for_every_key_with_limits_default_and_variable() {
 
 #[test]
 fn the_docs_have_a_row_for_every_field_of_a_counter_and_name_every_flag() {
-    for field in super::super::counters::FIELDS {
+    for field in table::ARRAYS.iter().flat_map(|array| array.keys) {
+        let field = field.name;
         assert!(DOCS.contains(&format!("\n| `{field}` |")), "{field}");
     }
-    for flag in KEYS.iter().filter_map(|key| key.flag) {
+    for flag in all_keys().filter_map(|key| key.flag) {
         assert!(DOCS.contains(&format!("`{flag}`")), "{flag}");
     }
-    for later in keys::NOT_YET {
+    for later in table::NOT_YET {
         let named = format!("`{later}`");
         let section = format!("`{later}.*`");
         assert!(DOCS.contains(&named) || DOCS.contains(&section), "{later}");

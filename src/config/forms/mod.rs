@@ -1,0 +1,121 @@
+//! The kinds of values: how each is written, checked and printed.
+//!
+//! An error says what is wanted and what was found; of a secret it never says what was found.
+
+mod numbers;
+mod texts;
+mod words;
+
+use std::fmt;
+
+use super::mistakes::{Report, Source};
+pub(super) use numbers::{Cores, Count, Integer, Size, SizeOrAuto, Span};
+pub(super) use texts::{
+    Address, FilePath, Instant, KeyPrefix, List, Name, PathOrNone, Secret, Switch, Text, TimeOfDay,
+    Zone, is_origin,
+};
+pub(super) use words::{Word, Words};
+
+/// What was written, before anything is known about the key. No `Debug`: it may be a secret.
+pub(super) enum Raw {
+    /// Out of the environment or a flag: text that stands for any type.
+    Untyped(String),
+    /// A string of the file.
+    Text(String),
+    /// An integer of the file; `None` beyond the range of an i64.
+    Integer(Option<i64>),
+    /// A boolean of the file.
+    Bool(bool),
+    /// An array of strings of the file.
+    List(Vec<String>),
+    /// A date, a time or both, without quotes.
+    Moment(String),
+    /// Anything else that TOML has, by the name of its type.
+    Other(&'static str),
+}
+
+impl Raw {
+    /// Returns what was found, for people.
+    fn found(&self) -> String {
+        match self {
+            Raw::Untyped(text) => format!("{text:?}"),
+            Raw::Text(_) => "a string".to_owned(),
+            Raw::Integer(Some(number)) => number.to_string(),
+            Raw::Integer(None) => "a number that is too large".to_owned(),
+            Raw::Bool(on) => on.to_string(),
+            Raw::List(_) => "a list".to_owned(),
+            Raw::Moment(_) => "a date or time without quotes".to_owned(),
+            Raw::Other(name) => format!("a {name}"),
+        }
+    }
+}
+
+/// What may be said of a kind of value without its type.
+pub(super) trait Described {
+    /// Returns what is wanted, for people: "a whole number from 1 to 256".
+    fn wanted(&self) -> String;
+
+    /// Returns what the documentation must say of the limits.
+    fn limits(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Returns whether nobody may see the values: they come from the file or the environment, never a
+    /// flag.
+    fn is_secret(&self) -> bool {
+        false
+    }
+
+    /// Returns a value as a flag takes it.
+    #[cfg(test)]
+    fn example(&self) -> String;
+}
+
+/// A kind of value that is kept as a `T`.
+pub(super) trait Form<T>: Described {
+    /// Checks what was written.
+    fn read(&self, raw: Raw) -> Result<T, String>;
+
+    /// Returns the value as it would be written in the file.
+    fn show(&self, value: &T) -> String;
+
+    /// Returns what holds where nothing is written and there is no default, and who says so. `None`
+    /// where something must be written. `tz` is the variable `TZ`.
+    fn unwritten(&self, _tz: Option<&str>, _report: &mut Report) -> Option<(T, Source)> {
+        None
+    }
+}
+
+/// Returns a string of the file, or what the environment or a flag says.
+fn text(form: &impl Described, raw: Raw) -> Result<String, String> {
+    match raw {
+        Raw::Text(text) | Raw::Untyped(text) => Ok(text),
+        other => Err(format!("want {}, found {}", form.wanted(), other.found())),
+    }
+}
+
+fn refused<T>(form: &impl Described, found: impl fmt::Display) -> Result<T, String> {
+    Err(format!("want {}, found {found}", form.wanted()))
+}
+
+/// Returns a TOML string.
+pub(super) fn quoted(text: &(impl fmt::Display + ?Sized)) -> String {
+    toml::Value::String(text.to_string()).to_string()
+}
+
+/// Describes a form in one line: what is wanted, and an example for tests.
+macro_rules! described {
+    ($($form:ty: $wanted:literal, $example:literal;)+) => {$(
+        impl Described for $form {
+            fn wanted(&self) -> String {
+                $wanted.to_owned()
+            }
+            #[cfg(test)]
+            fn example(&self) -> String {
+                $example.to_owned()
+            }
+        }
+    )+};
+}
+
+use described;

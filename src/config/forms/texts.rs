@@ -1,0 +1,301 @@
+//! Addresses, paths, zones, names, lists and secrets: what is written as text; and switches.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+
+use super::{Described, Form, Raw, described, quoted, refused, text};
+use crate::calendar::{Calendar, DayStart, machine_zone};
+use crate::config::mistakes::{Report, Source};
+use crate::counter::CounterName;
+
+described! {
+    Address: "an IP address and a port, such as \"127.0.0.1:8080\" or \"[::]:8080\"", "[::1]:9";
+    Switch: "true or false", "false";
+    FilePath: "a path", "/somewhere/else";
+    PathOrNone: "a path, or \"\" for none", "/somewhere/else";
+    KeyPrefix: "up to 100 visible ASCII characters", "game:";
+    Zone: "an IANA time zone such as \"Europe/Berlin\"", "Europe/Berlin";
+    TimeOfDay: "a time of day as HH:MM, from \"00:00\" to \"23:59\"", "04:30";
+    Name: "a string", "event_a";
+    Text: "a string", "for people";
+    Instant: "an instant such as \"2026-12-24T18:00:00Z\"", "2026-12-24T18:00:00Z";
+}
+
+/// An IP address and a port.
+pub(in crate::config) struct Address;
+
+impl Form<SocketAddr> for Address {
+    fn read(&self, raw: Raw) -> Result<SocketAddr, String> {
+        let text = text(self, raw)?;
+        text.parse().or_else(|_| refused(self, format!("{text:?}")))
+    }
+
+    fn show(&self, value: &SocketAddr) -> String {
+        quoted(value)
+    }
+}
+
+/// `true` or `false`.
+pub(in crate::config) struct Switch;
+
+impl Form<bool> for Switch {
+    fn read(&self, raw: Raw) -> Result<bool, String> {
+        match raw {
+            Raw::Bool(on) => Ok(on),
+            Raw::Untyped(text) if text == "true" => Ok(true),
+            Raw::Untyped(text) if text == "false" => Ok(false),
+            other => refused(self, other.found()),
+        }
+    }
+
+    fn show(&self, value: &bool) -> String {
+        value.to_string()
+    }
+}
+
+/// A path; may not be empty.
+pub(in crate::config) struct FilePath;
+
+impl Form<PathBuf> for FilePath {
+    fn read(&self, raw: Raw) -> Result<PathBuf, String> {
+        let text = text(self, raw)?;
+        if text.is_empty() {
+            return refused(self, "\"\"");
+        }
+        Ok(PathBuf::from(text))
+    }
+
+    fn show(&self, value: &PathBuf) -> String {
+        quoted(&value.display())
+    }
+}
+
+/// A path, or empty for none.
+pub(in crate::config) struct PathOrNone;
+
+impl Form<Option<PathBuf>> for PathOrNone {
+    fn read(&self, raw: Raw) -> Result<Option<PathBuf>, String> {
+        let text = text(self, raw)?;
+        Ok((!text.is_empty()).then(|| PathBuf::from(text)))
+    }
+
+    fn show(&self, value: &Option<PathBuf>) -> String {
+        quoted(&value.as_deref().unwrap_or(Path::new("")).display())
+    }
+}
+
+/// What keys elsewhere begin with; may be empty.
+pub(in crate::config) struct KeyPrefix;
+
+impl Form<String> for KeyPrefix {
+    fn read(&self, raw: Raw) -> Result<String, String> {
+        let text = text(self, raw)?;
+        if text.len() <= 100 && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Ok(text);
+        }
+        refused(self, format!("{text:?}"))
+    }
+
+    fn show(&self, value: &String) -> String {
+        quoted(value)
+    }
+}
+
+/// An IANA time zone name; by default the machine's.
+pub(in crate::config) struct Zone;
+
+impl Form<String> for Zone {
+    fn read(&self, raw: Raw) -> Result<String, String> {
+        let text = text(self, raw)?;
+        match Calendar::new(&text, DayStart::default()) {
+            Ok(calendar) => Ok(calendar.zone_name().to_owned()),
+            Err(error) => Err(format!("{text:?}: {error}")),
+        }
+    }
+
+    fn show(&self, value: &String) -> String {
+        quoted(value)
+    }
+
+    fn unwritten(&self, tz: Option<&str>, report: &mut Report) -> Option<(String, Source)> {
+        let machine = machine_zone(tz, Path::new("/etc/localtime"));
+        if let Some(warning) = machine.warning {
+            report.warn("calendar.timezone", warning);
+        }
+        Some((machine.name, Source::Machine(machine.found_in)))
+    }
+}
+
+/// `HH:MM`.
+pub(in crate::config) struct TimeOfDay;
+
+impl Form<DayStart> for TimeOfDay {
+    fn read(&self, raw: Raw) -> Result<DayStart, String> {
+        let text = text(self, raw)?;
+        text.parse().or_else(|_| refused(self, format!("{text:?}")))
+    }
+
+    fn show(&self, value: &DayStart) -> String {
+        quoted(value)
+    }
+}
+
+/// A list of texts that each fit; in a flag or a variable with commas between them.
+pub(in crate::config) struct List {
+    pub(in crate::config) wanted: &'static str,
+    pub(in crate::config) fits: fn(&str) -> bool,
+    /// One that fits.
+    pub(in crate::config) example: &'static str,
+}
+
+impl Described for List {
+    fn wanted(&self) -> String {
+        format!("a list of {}, such as {:?}", self.wanted, self.example)
+    }
+
+    #[cfg(test)]
+    fn example(&self) -> String {
+        self.example.to_owned()
+    }
+}
+
+impl Form<Vec<String>> for List {
+    fn read(&self, raw: Raw) -> Result<Vec<String>, String> {
+        let items = match raw {
+            Raw::List(items) => items,
+            Raw::Untyped(text) => text
+                .split(',')
+                .map(|item| item.trim().to_owned())
+                .filter(|item| !item.is_empty())
+                .collect(),
+            other => return refused(self, other.found()),
+        };
+        match items.iter().find(|item| !(self.fits)(item)) {
+            Some(bad) => refused(self, format!("{bad:?}")),
+            None => Ok(items),
+        }
+    }
+
+    fn show(&self, value: &Vec<String>) -> String {
+        let items: Vec<String> = value.iter().map(|item| quoted(item.as_str())).collect();
+        format!("[{}]", items.join(", "))
+    }
+}
+
+/// Returns whether it is written as a browser writes an `Origin` header, which is compared byte for
+/// byte.
+pub(in crate::config) fn is_origin(text: &str) -> bool {
+    let host = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"));
+    host.is_some_and(|host| {
+        !host.is_empty()
+            && host.len() <= 300
+            && host
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-:[]_".contains(&b))
+    })
+}
+
+/// What nobody may see: from the file or the environment, never a flag.
+pub(in crate::config) struct Secret;
+
+impl Described for Secret {
+    fn wanted(&self) -> String {
+        "a string of 1 to 512 visible ASCII characters without spaces".to_owned()
+    }
+
+    fn is_secret(&self) -> bool {
+        true
+    }
+
+    #[cfg(test)]
+    fn example(&self) -> String {
+        crate::config::tests::SECRET.to_owned()
+    }
+}
+
+impl Form<Option<SecretString>> for Secret {
+    fn read(&self, raw: Raw) -> Result<Option<SecretString>, String> {
+        let text = match raw {
+            Raw::Text(text) | Raw::Untyped(text) => Some(text),
+            _ => None,
+        };
+        let fits = |text: &String| {
+            (1..=512).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+        };
+        match text.filter(fits) {
+            Some(text) => Ok(Some(SecretString::from(text))),
+            None => Err(format!("want {}", self.wanted())),
+        }
+    }
+
+    fn show(&self, value: &Option<SecretString>) -> String {
+        match value {
+            Some(_) => "(set)".to_owned(),
+            None => "(not set)".to_owned(),
+        }
+    }
+
+    fn unwritten(&self, _: Option<&str>, _: &mut Report) -> Option<(Option<SecretString>, Source)> {
+        Some((None, Source::Default))
+    }
+}
+
+/// The name of a counter.
+pub(in crate::config) struct Name;
+
+impl Form<CounterName> for Name {
+    fn read(&self, raw: Raw) -> Result<CounterName, String> {
+        let text = text(self, raw)?;
+        CounterName::parse(&text).map_err(|error| format!("{text:?}: {error}"))
+    }
+
+    fn show(&self, value: &CounterName) -> String {
+        quoted(value)
+    }
+}
+
+/// Any text, or none.
+pub(in crate::config) struct Text;
+
+impl Form<Option<String>> for Text {
+    fn read(&self, raw: Raw) -> Result<Option<String>, String> {
+        text(self, raw).map(Some)
+    }
+
+    fn show(&self, value: &Option<String>) -> String {
+        value.as_deref().map_or_else(String::new, quoted)
+    }
+
+    fn unwritten(&self, _: Option<&str>, _: &mut Report) -> Option<(Option<String>, Source)> {
+        Some((None, Source::Default))
+    }
+}
+
+/// An instant with its offset from UTC, or none; kept as milliseconds since 1970.
+pub(in crate::config) struct Instant;
+
+impl Form<Option<i64>> for Instant {
+    fn read(&self, raw: Raw) -> Result<Option<i64>, String> {
+        let text = match &raw {
+            Raw::Text(text) | Raw::Untyped(text) | Raw::Moment(text) => text.as_str(),
+            _ => "",
+        };
+        match text.parse::<jiff::Timestamp>() {
+            Ok(at) => Ok(Some(at.as_millisecond())),
+            Err(_) => Err(format!("want {}", self.wanted())),
+        }
+    }
+
+    fn show(&self, value: &Option<i64>) -> String {
+        let at = value.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+        at.map_or_else(String::new, |at| quoted(&at))
+    }
+
+    fn unwritten(&self, _: Option<&str>, _: &mut Report) -> Option<(Option<i64>, Source)> {
+        Some((None, Source::Default))
+    }
+}

@@ -1,0 +1,80 @@
+//! Types whose values are words.
+
+use std::marker::PhantomData;
+
+use super::{Described, Form, Raw, quoted, refused, text};
+use crate::access_log::{Access, LogFormat};
+use crate::config::{Engine, LogLevel};
+use crate::counter::{Kind, OnBound, Reset};
+
+/// A type whose values have a word each.
+pub(in crate::config) trait Words: Copy + 'static {
+    /// All values.
+    const ALL: &'static [Self];
+    /// Words that later versions will know.
+    const NOT_YET: &'static [&'static str] = &[];
+    /// Returns the word that stands for it.
+    fn word(self) -> &'static str;
+}
+
+/// Says the words of a type. A value without a word does not compile.
+macro_rules! words {
+    ($($type:ident { $($variant:ident = $word:literal),+ $(; later $($later:literal),+)? })+) => {$(
+        impl Words for $type {
+            const ALL: &'static [Self] = &[$(Self::$variant),+];
+            $( const NOT_YET: &'static [&'static str] = &[$($later),+]; )?
+            fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+    )+};
+}
+
+words! {
+    Engine { RocksDb = "rocksdb"; later "redis" }
+    LogFormat { Text = "text", Json = "json" }
+    LogLevel { Error = "error", Warn = "warn", Info = "info", Debug = "debug", Trace = "trace" }
+    Access { All = "all", Errors = "errors", Off = "off" }
+    Kind { Gauge = "gauge", Sum = "sum", Unique = "unique" }
+    Reset { Never = "never", Daily = "daily" }
+    OnBound { Refuse = "refuse", Clamp = "clamp" }
+}
+
+/// One of the words of `T`.
+pub(in crate::config) struct Word<T>(PhantomData<fn() -> T>);
+
+impl<T> Word<T> {
+    pub(in crate::config) const OF: Self = Self(PhantomData);
+}
+
+impl<T: Words> Described for Word<T> {
+    fn wanted(&self) -> String {
+        format!("one of {}", self.limits().join(", "))
+    }
+
+    fn limits(&self) -> Vec<String> {
+        let quoted = |value: &T| format!("{:?}", value.word());
+        T::ALL.iter().map(quoted).collect()
+    }
+
+    #[cfg(test)]
+    fn example(&self) -> String {
+        T::ALL.last().unwrap().word().to_owned()
+    }
+}
+
+impl<T: Words> Form<T> for Word<T> {
+    fn read(&self, raw: Raw) -> Result<T, String> {
+        let text = text(self, raw)?;
+        if T::NOT_YET.contains(&text.as_str()) {
+            let words = self.limits().join(" or ");
+            return Err(format!("{text:?} is not in this version; use {words}"));
+        }
+        let found = T::ALL.iter().find(|value| value.word() == text);
+        found.map_or_else(|| refused(self, format!("{text:?}")), |value| Ok(*value))
+    }
+
+    fn show(&self, value: &T) -> String {
+        quoted(value.word())
+    }
+}

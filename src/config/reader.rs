@@ -1,0 +1,115 @@
+//! From what was written for a key, in every layer, to its effective value.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::forms::{FilePath, Form, Raw};
+use super::mistakes::{Report, Source};
+use super::rows::Key;
+
+/// What was written in the layers, by key, the lowest layer first.
+#[derive(Default)]
+pub(super) struct Written {
+    values: BTreeMap<&'static str, Vec<(Source, Raw)>>,
+    /// The tables of each array, such as `[[counter]]`, and where each begins.
+    pub(super) arrays: BTreeMap<&'static str, Vec<(Source, Written)>>,
+}
+
+impl Written {
+    pub(super) fn put(&mut self, key: &'static Key, raw: Raw, source: Source) {
+        self.values.entry(key.name).or_default().push((source, raw));
+    }
+}
+
+/// Gives each key its value: what the highest layer says, else the default.
+pub(super) struct Reader<'r> {
+    pub(super) written: Written,
+    pub(super) report: &'r mut Report,
+    /// The variable `TZ`.
+    pub(super) tz: Option<&'r str>,
+    /// The table of an array that is being read, for mistakes: where it begins, and what it is.
+    pub(super) table: Option<(&'r Source, &'r str)>,
+    /// Where each value read so far comes from.
+    pub(super) sources: BTreeMap<&'static str, Source>,
+}
+
+impl Reader<'_> {
+    /// Reads the key's value and notes where it comes from. What is wrong in any layer is reported, and
+    /// the default stands in; `None` where there is no default either.
+    pub(super) fn read<T>(&mut self, form: &impl Form<T>, key: &'static Key) -> Option<T> {
+        let is_written = self.written.values.contains_key(key.name);
+        let written = self.highest(form, key);
+        let file = key.file.and_then(|file| {
+            let (path, source) = self.highest::<PathBuf>(&FilePath, file)?;
+            self.sources.insert(file.name, source.clone());
+            Some((file, path, source))
+        });
+        let chosen = match (written, file) {
+            (Some((_, source)), Some((file, _, file_source)))
+                if source.rank() == file_source.rank() =>
+            {
+                let text = format!("{} and {} are both set; remove one", key.name, file.name);
+                self.report.mistake(&file_source, text);
+                None
+            }
+            (Some((value, source)), Some((_, _, file_source)))
+                if source.rank() > file_source.rank() =>
+            {
+                Some((value, source))
+            }
+            (_, Some((file, path, source))) => {
+                let value = read_line(&path).and_then(|line| form.read(Raw::Untyped(line)));
+                let value = value.map_err(|error| {
+                    let text = format!("{}: {}: {error}", file.name, path.display());
+                    self.report.mistake(&source, text);
+                });
+                value.ok().map(|value| (value, source))
+            }
+            (written, None) => written,
+        };
+        let chosen = chosen.or_else(|| self.unwritten(form, key));
+        if let (None, false, Some((place, what))) = (&chosen, is_written, self.table) {
+            let text = format!("a {what} needs a {}", key.name);
+            self.report.mistake(place, text);
+        }
+        let (value, source) = chosen?;
+        self.sources.insert(key.name, source);
+        Some(value)
+    }
+
+    /// Checks what every layer says, and returns the highest layer's.
+    fn highest<T>(&mut self, form: &impl Form<T>, key: &Key) -> Option<(T, Source)> {
+        let mut highest = None;
+        for (source, raw) in self.written.values.remove(key.name).unwrap_or_default() {
+            match form.read(raw) {
+                Ok(value) => highest = Some((value, source)),
+                Err(error) => {
+                    let text = format!("{}: {error}", key.name);
+                    self.report.mistake(&source, text);
+                }
+            }
+        }
+        highest
+    }
+
+    fn unwritten<T>(&mut self, form: &impl Form<T>, key: &Key) -> Option<(T, Source)> {
+        if let Some(default) = key.default {
+            return match form.read(Raw::Untyped(default.to_owned())) {
+                Ok(value) => Some((value, Source::Default)),
+                Err(error) => {
+                    let text = format!("bad default of {}: {error}", key.name);
+                    self.report.mistake(&Source::Default, text);
+                    None
+                }
+            };
+        }
+        form.unwritten(self.tz, self.report)
+    }
+}
+
+/// Reads the file of a secret, without the end of its line.
+fn read_line(path: &Path) -> Result<String, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))?;
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
+}

@@ -1,0 +1,233 @@
+//! The table of keys: every key with its meaning, its type, what may be written for it, its default
+//! and its flag. `counterd.toml` and `docs/configuration.md` are checked against it.
+//!
+//! A new key is a row here, a row of the docs and a line of `counterd.toml`; a new section a block. A new
+//! array of tables is a `section!` beside what it configures and a row of [`ARRAYS`].
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::counters::{CounterEntry, CounterTable};
+use super::forms::{
+    Address, Cores, Count, FilePath, Form, KeyPrefix, List, PathOrNone, Secret, Size, SizeOrAuto,
+    Span, Switch, TimeOfDay, Word, Zone, is_origin,
+};
+use super::mistakes::Source;
+use super::reader::Reader;
+use super::rows::{Key, configuration, optional, section};
+use super::{Engine, LogLevel, MinFree};
+use crate::access_log::{Access, LogFormat};
+use crate::calendar::DayStart;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const TIB: u64 = 1 << 40;
+const TENTH: Duration = Duration::from_millis(100);
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+
+const fn days(days: u32) -> Duration {
+    Duration::from_secs(86_400).saturating_mul(days)
+}
+
+configuration! {
+    /// How requests are taken in.
+    server: ServerConfig {
+        /// Where to listen; port 0 takes any free one.
+        listen: SocketAddr = Address, "127.0.0.1:8080", flag "--listen";
+        /// Threads that serve requests.
+        workers: usize = Cores(Count(1, 256));
+        /// Most connections at once.
+        max_connections: usize = Count(1, 1_000_000), "10000";
+        /// Longest body of a request, in bytes.
+        max_body: usize = Size(KIB, 16 * MIB), "16KiB";
+        /// Longest body of a batch, in bytes.
+        max_batch_body: usize = Size(KIB, 64 * MIB), "1MiB";
+        /// Longest head of a request (request line and headers), in bytes; at least 8 KiB.
+        max_header_bytes: usize = Size(8 * KIB, MIB), "16KiB";
+        /// Most headers of a request.
+        max_headers: usize = Count(16, 1000), "64";
+        /// How long a client may take to send a head.
+        header_timeout: Duration = Span(TENTH, HOUR), "10s";
+        /// How long a client may take to send a body.
+        body_timeout: Duration = Span(TENTH, HOUR), "10s";
+        /// How long a connection may rest between two requests.
+        idle_timeout: Duration = Span(TENTH, HOUR), "75s";
+        /// How long requests in flight are waited for when stopping.
+        drain_timeout: Duration = Span(TENTH, HOUR), "30s";
+        /// The origins, besides the server's own, whose pages may call.
+        cors_origins: Vec<String> = List {
+            wanted: "origins as browsers write them",
+            fits: is_origin,
+            example: "https://example.com",
+        }, "";
+    }
+
+    /// How operations wait for the writer.
+    writer: WriterConfig {
+        /// Most operations waiting at once in the whole server.
+        queue: usize = Count(1000, 10_000_000), "65536";
+    }
+
+    /// Where and how the counts are stored.
+    storage: StorageConfig {
+        /// What stores.
+        engine: Engine = Word::<Engine>::OF, "rocksdb";
+        /// The directory of the store.
+        data_dir: PathBuf = FilePath, "./data", flag "--data-dir";
+        /// Memory for caches and memtables, in bytes.
+        memory: u64 = Size(16 * MIB, TIB), "192MiB";
+        /// Free space below which writes are refused.
+        min_free: MinFree = SizeOrAuto(Size(MIB, TIB)), "auto";
+    }
+
+    /// How counters come, and how they go.
+    counters: CountersConfig {
+        /// Whether a first increment of an unknown name creates a counter.
+        auto_create: bool = Switch, "true";
+        /// Most live counters; those of the configuration always fit.
+        max: u64 = Count(1, 10_000_000), "100000";
+        /// How long a deleted or expired counter answers 410.
+        gone_for: Duration = Span(SECOND, days(3650)), "7d";
+        /// User ids known to be counted that are remembered in memory, over all `unique` counters.
+        recent_users: usize = Count(0, 100_000_000), "1000000";
+    }
+
+    /// When local days begin, and when the clock is not believed.
+    calendar: CalendarConfig {
+        /// The IANA zone, as the bundled data spell it. [`Config::source`] tells whether it was
+        /// written.
+        timezone: String = Zone, flag "--timezone";
+        /// The local time at which a day begins.
+        day_start: DayStart = TimeOfDay, "00:00", flag "--day-start";
+        /// Largest jump of the wall clock that is accepted.
+        max_clock_jump: Duration = Span(Duration::from_secs(60), days(3650)), "48h";
+        /// Longest time after the last commit at which a start believes the wall clock.
+        max_away: Duration = Span(HOUR, days(36_500)), "90d";
+        /// Days for which closed days are kept.
+        retention_days: u32 = Count(7, 36_500), "90";
+        /// Days after its close for which the user ids of a day are kept.
+        user_retention_days: u32 = Count(1, 36_500), "7";
+        /// Days for which a day waits to be exported, at most.
+        max_unexported_days: u32 = Count(7, 36_500), "30";
+    }
+
+    /// What `series` is made of.
+    samples: SamplesConfig {
+        /// How long the values at the ends of minutes are kept; whole days.
+        retention: Duration = Span(days(1), days(3650)), "14d";
+        /// Most counters that are followed.
+        max_counters: usize = Count(0, 100_000), "1000";
+    }
+
+    /// Where history and reports go.
+    postgres: PostgresConfig {
+        /// The connection URL; nothing is exported without one. It holds a password.
+        url or url_file: Option<SecretString> = Secret;
+        /// How often changed values are exported.
+        interval: Duration = Span(TENTH, HOUR), "10s";
+        /// How long one statement may take.
+        timeout: Duration = Span(SECOND, HOUR), "1m";
+        /// Whether user ids are exported.
+        export_users: bool = Switch, "true";
+        /// Up to so many user ids of a day go into its row.
+        unique_users_inline: u64 = Count(0, 1_000_000), "100000";
+    }
+
+    /// Where current values are mirrored.
+    redis: RedisConfig {
+        /// The connection URL. It may hold a password.
+        url or url_file: Option<SecretString> = Secret;
+        /// Whether current values are mirrored there.
+        mirror: bool = Switch, "false";
+        /// Whether the user ids of the current day are mirrored.
+        users: bool = Switch, "false";
+        /// How often changed values are written, at most.
+        interval: Duration = Span(TENTH, HOUR), "200ms";
+        /// How long an answer may take.
+        timeout: Duration = Span(TENTH, HOUR), "5s";
+        /// What every key begins with.
+        prefix: String = KeyPrefix, "";
+    }
+
+    /// What is served while the store cannot be opened.
+    degraded: DegradedConfig {
+        /// Whether copies are served while the store cannot be opened, rather than not starting.
+        start: bool = Switch, "false";
+        /// How long a copy may take to answer.
+        timeout: Duration = Span(Duration::from_millis(10), HOUR), "200ms";
+        /// How long a cached answer is served.
+        cache_for: Duration = Span(Duration::from_millis(10), HOUR), "1s";
+    }
+
+    /// Who may do what. An unset token: `admin` calls are refused, the others are open.
+    auth: AuthConfig {
+        /// Guards administrative calls; serves for all others too.
+        admin_token or admin_token_file: Option<SecretString> = Secret;
+        /// Guards writes when set.
+        write_token or write_token_file: Option<SecretString> = Secret;
+        /// Guards reads when set.
+        read_token or read_token_file: Option<SecretString> = Secret;
+    }
+
+    /// What is logged, and where to.
+    log: LogConfig {
+        /// The directory of log files; `None` logs to standard output.
+        dir: Option<PathBuf> = PathOrNone, "", flag "--log-dir";
+        /// The form of a line.
+        format: LogFormat = Word::<LogFormat>::OF, "text", flag "--log-format";
+        /// What is logged besides requests.
+        level: LogLevel = Word::<LogLevel>::OF, "info", flag "--log-level";
+        /// Which requests are logged.
+        access: Access = Word::<Access>::OF, "all", flag "--log-access";
+        /// Size at which a log file is followed by the next, in bytes.
+        max_file_size: u64 = Size(4 * KIB, TIB), "100MiB";
+        /// Log files kept.
+        max_files: usize = Count(1, 10_000), "14";
+        /// Request lines waiting to be written; what does not fit is dropped and counted.
+        queue: usize = Count(16, 10_000_000), "65536";
+    }
+}
+
+/// An array of tables, such as `[[counter]]`.
+pub(super) struct Array {
+    pub(super) name: &'static str,
+    pub(super) keys: &'static [Key],
+    /// Fields that later versions will know.
+    pub(super) not_yet: &'static [&'static str],
+}
+
+/// All arrays of tables.
+pub(super) const ARRAYS: &[Array] = &[Array {
+    name: "counter",
+    keys: CounterTable::KEYS,
+    not_yet: &["window", "breakdown"],
+}];
+
+/// What later versions will know, so that a configuration written for them is not half obeyed:
+/// whole sections, or single keys.
+pub(super) const NOT_YET: &[&str] = &["alerts", "limits"];
+
+/// Returns all keys, in the order of the table; a secret is followed by the key of its file.
+pub fn all_keys() -> impl Iterator<Item = &'static Key> {
+    SECTIONS
+        .iter()
+        .flat_map(|section| section.iter().flat_map(Key::with_file))
+}
+
+/// Returns the key of that name.
+pub(super) fn find(name: &str) -> Option<&'static Key> {
+    all_keys().find(|key| key.name == name)
+}
+
+/// Returns whether later versions will know this key, or keys of this section.
+pub(super) fn is_not_yet(name: &str) -> bool {
+    NOT_YET.iter().any(|later| {
+        name.strip_prefix(later)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    })
+}
