@@ -82,10 +82,11 @@ Secrets show as (set) or (not set). Any value can be pasted into counterd.toml a
     #[command(after_help = "\
 Examples:
   counterd check
+  counterd check --deep
   counterd check --config /etc/counterd/counterd.toml || echo \"exit code $?\"
 
 Exit code 3 says that a check found a fault, 78 that the configuration itself is wrong.")]
-    Check(ConfigArgs),
+    Check(CheckArgs),
 
     /// Export closed days to a file, or to PostgreSQL
     #[command(after_help = "\
@@ -207,6 +208,18 @@ Examples:
         /// Which shell
         shell: clap_complete::Shell,
     },
+}
+
+/// What `check` looks at.
+#[derive(Debug, Clone, Default, Args)]
+pub struct CheckArgs {
+    /// Read every record of the store too, and name the tables that cannot be read
+    #[arg(long)]
+    pub deep: bool,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "it would stand in the help")]
+    pub config: ConfigArgs,
 }
 
 /// Where the configuration is, and what overrides it.
@@ -368,8 +381,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure>
             print(&Shown(&config).to_string())
         }
         Command::Check(args) => {
-            let (config, warnings) = args.load()?;
-            check::run(&args.file(), &config, &warnings)
+            let (config, warnings) = args.config.load()?;
+            check::run(&args.config.file(), &config, &warnings, args.deep)
         }
         Command::Export(args) => export::export(&args),
         Command::History(args) => export::history(&args),

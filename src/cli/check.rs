@@ -17,7 +17,7 @@ use crate::config::{Config, Source, Warning};
 use crate::export::postgres::{self, Schema};
 use crate::mirror;
 use crate::serve::{mirror_options, postgres_options, storage_options, why_no_new_store};
-use crate::storage::{DataDirLock, Sound, lock, verify};
+use crate::storage::{DataDirLock, Sound, lock, read_through, verify};
 
 /// What one look found.
 struct Finding {
@@ -31,10 +31,11 @@ pub(super) fn run(
     file: &Option<PathBuf>,
     config: &Config,
     warnings: &[Warning],
+    deep: bool,
 ) -> Result<(), Failure> {
     let mut findings = vec![configuration(file, config)];
     findings.extend(time(config));
-    findings.extend(data_directory(config));
+    findings.extend(data_directory(config, deep));
     if let Some(dir) = &config.log.dir {
         findings.push(directory("log directory", dir));
     }
@@ -155,14 +156,17 @@ fn mirrored(config: &Config) -> Option<Finding> {
     })
 }
 
-fn data_directory(config: &Config) -> Vec<Finding> {
+fn data_directory(config: &Config, deep: bool) -> Vec<Finding> {
     const WHAT: &str = "data directory";
     let dir = &config.storage.data_dir;
     let found = directory(WHAT, dir);
     if found.fault {
         return vec![found];
     }
-    vec![found, store(config, dir), free_space(config, dir)]
+    let mut findings = vec![found, store(config, dir)];
+    findings.extend(deep.then(|| tables(config, dir)));
+    findings.push(free_space(config, dir));
+    findings
 }
 
 /// A directory that can be written to, or that can be made.
@@ -261,6 +265,32 @@ fn sound(config: &Config, dir: &Path) -> Finding {
             format!("not in use, and sound: epoch {epoch}, acknowledged up to {sequence}"),
         ),
         Err(error) => fault(WHAT, error.to_string()),
+    }
+}
+
+/// Reads the whole store, if it is not in use.
+fn tables(config: &Config, dir: &Path) -> Finding {
+    const WHAT: &str = "tables";
+    if !dir.join("store").exists() {
+        return ok(WHAT, "there is no store to read".to_owned());
+    }
+    let lock = match DataDirLock::take_existing(dir) {
+        Ok(lock) => lock,
+        Err(error) => return fault(WHAT, format!("not read: {error}")),
+    };
+    match read_through(&lock, &storage_options(config)) {
+        Err(error) => fault(WHAT, error.to_string()),
+        Ok(rotten) if rotten.is_empty() => ok(WHAT, "every record was read".to_owned()),
+        Ok(rotten) => {
+            let named: Vec<String> = rotten.iter().map(ToString::to_string).collect();
+            fault(
+                WHAT,
+                format!(
+                    "{}; restore a backup, or set them aside with `counterd recover`",
+                    named.join("; ")
+                ),
+            )
+        }
     }
 }
 

@@ -166,6 +166,8 @@ pub enum Refusal {
     DefinedInConfig,
     /// The definition's `expires_at` is not in the future.
     ExpiresInPast,
+    /// Whether the user was counted lies in a part of the store that cannot be read.
+    UnreadableUser,
     /// There is nothing to repair about this counter.
     NotCorrupt,
     /// What is stored of this counter cannot be read: `counterd repair` shows it.

@@ -126,6 +126,8 @@ codes! {
         "Use a new key for a new request; repeat a request unchanged with its key.";
     HeadersTooLarge = "headers_too_large", REQUEST_HEADER_FIELDS_TOO_LARGE, "The headers are too large or too many",
         "Send fewer or shorter headers.";
+    UnreadableUser = "unreadable_user", INTERNAL_SERVER_ERROR, "Whether this user was counted cannot be read",
+        "Do not retry; tell the operator: `counterd check --deep` names the damaged table. Other users are counted.";
     CorruptRecord = "corrupt_record", INTERNAL_SERVER_ERROR, "What is stored of this counter cannot be read",
         "Do not retry; tell the operator: `counterd repair` shows it and sets a value.";
     CorruptKey = "corrupt_key", INTERNAL_SERVER_ERROR, "What is stored under this key cannot be read",
@@ -359,6 +361,11 @@ impl From<Refusal> for Problem {
                 Self::new(Code::InvalidDefinition, "`expires_at` must be in the future")
             }
             Refusal::Corrupt => corrupt(),
+            Refusal::UnreadableUser => Self::new(
+                Code::UnreadableUser,
+                "whether this user was counted before lies in a damaged part of the store; other \
+                 users are not affected; `counterd check --deep` says what is damaged",
+            ),
             // Only `counterd repair` is refused so, which does not speak HTTP.
             Refusal::NotCorrupt => Self::new(Code::WrongKind, "this counter needs no repair"),
             Refusal::Batch(refusals) => batch_refused(refusals),
@@ -527,6 +534,7 @@ mod tests {
             ),
             (Refusal::DefinedInConfig, Code::DefinedInConfig),
             (Refusal::Corrupt, Code::CorruptRecord),
+            (Refusal::UnreadableUser, Code::UnreadableUser),
         ];
         let numbered = (0u32..).zip(refusals.iter().map(|(refusal, _)| refusal.clone()));
         let batch = Problem::from(Refusal::Batch(numbered.collect()));

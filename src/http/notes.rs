@@ -89,7 +89,8 @@ fn result_of(code: Code) -> OperationResult {
         | Code::DefinitionConflict
         | Code::DefinedInConfig
         | Code::BatchRefused
-        | Code::CorruptRecord => OperationResult::RefusedRules,
+        | Code::CorruptRecord
+        | Code::UnreadableUser => OperationResult::RefusedRules,
         Code::IdempotencyKeyReused | Code::CorruptKey => OperationResult::RefusedKey,
         Code::Overloaded | Code::TooManyConnections => OperationResult::RefusedOverload,
         Code::ReadOnly | Code::UnknownHere | Code::StoreReopening | Code::ShuttingDown => {

@@ -111,11 +111,19 @@ fn verbose(call: &Call, state: ModeState, stand_in: Option<Standing>) -> Members
             .with("as_of", as_of.map(rfc3339)),
         None => members,
     };
+    let rotten: Vec<_> = shared
+        .reader
+        .rot()
+        .tables()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     members
         .with("draining", call.worker.is_ending())
         .with("day", look.day.to_string())
         .with("epoch", there.then(|| shared.table.epoch()))
         .with("revision", there.then(|| shared.table.revision()))
+        .with("rotten_tables", rotten)
         .with_json("lags", lags.to_json())
 }
 

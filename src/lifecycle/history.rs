@@ -74,8 +74,11 @@ fn open_days(
         let Some(day) = tables.first_recorded_day(from)?.filter(|&day| day <= to) else {
             break;
         };
-        if tables.day_record(day, name)?.is_some() {
-            days.push(day);
+        match tables.day_record(day, name) {
+            Ok(None) => {}
+            Ok(Some(_)) => days.push(day),
+            Err(error) if error.is_rot() => days.push(day),
+            Err(error) => return Err(error),
         }
         next = Some(day.next()).filter(|&next| next > day);
     }

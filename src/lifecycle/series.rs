@@ -132,6 +132,8 @@ fn spans(first: Millis, last: Millis, step: i64) -> impl Iterator<Item = Millis>
 struct Changes {
     /// The value before the range; none when there was none, or it is not known.
     before: Option<i64>,
+    /// The last that is noted before the range is that there was no value, or that it cannot be read.
+    lost: bool,
     /// What it became, by the begin of the minute at whose end it was that.
     within: Vec<(Millis, Option<i64>)>,
     /// The begin of the minute of the last sample.
@@ -149,6 +151,7 @@ impl Changes {
         let first_day = calendar.day_of(first).max(kept_from).min(request.today);
         let mut changes = Self {
             before: None,
+            lost: false,
             within: Vec::new(),
             last_sample: None,
         };
@@ -158,11 +161,12 @@ impl Changes {
             if request.reset == Reset::Daily && calendar.start_of(day) >= first {
                 changes.within.push((calendar.start_of(day), Some(0)));
             }
-            samples(tables, &request.name, day, |at, value| {
+            samples(tables, calendar, &request.name, day, |at, value| {
                 earliest.get_or_insert((at, day));
                 changes.last_sample = changes.last_sample.max(Some(at));
                 if at < first {
                     changes.before = value;
+                    changes.lost = value.is_none();
                 } else {
                     changes.within.push((at, value));
                 }
@@ -173,7 +177,7 @@ impl Changes {
             day = day.next();
         }
         changes.within.sort_by_key(|&(at, _)| at);
-        if changes.before.is_none() {
+        if changes.before.is_none() && !changes.lost {
             changes.before = earlier(tables, calendar, request, first_day, kept_from)?;
         }
         changes.forget_before_creation(tables, calendar, request, earliest, first)?;
@@ -237,7 +241,9 @@ fn earlier(
     while oldest.is_some_and(|oldest| day > oldest) {
         day = day.previous();
         let mut last = None;
-        samples(tables, &request.name, day, |_, value| last = Some(value))?;
+        samples(tables, calendar, &request.name, day, |_, value| {
+            last = Some(value)
+        })?;
         if let Some(last) = last {
             return Ok(last);
         }
@@ -250,12 +256,15 @@ fn earlier(
 /// The samples of a counter in a day, in order: the begin of the minute, the value at its end.
 fn samples(
     tables: &Tables,
+    calendar: &Calendar,
     name: &CounterName,
     day: Day,
     mut visit: impl FnMut(Millis, Option<i64>),
 ) -> Result<(), ReadError> {
-    tables.samples(day, name, |minute, value| {
-        visit(i64::from(minute) * MINUTE_MS, value);
+    tables.samples(day, name, |minute, value| match minute {
+        // Nothing can be read of the begin of the day.
+        0 => visit(calendar.start_of(day), value),
+        minute => visit(i64::from(minute) * MINUTE_MS, value),
     })
 }
 

@@ -32,13 +32,15 @@ pub enum StoreFigure {
     Expired,
     /// Background errors since the store was opened.
     BackgroundErrors,
+    /// Tables of one column family that cannot be read whole.
+    RottenTables,
     /// Estimated keys of one column family.
     EstimatedKeys,
 }
 
 impl StoreFigure {
     /// Every figure, in the order of the page.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::BlockCache,
         Self::Memtables,
         Self::TableReaders,
@@ -49,6 +51,7 @@ impl StoreFigure {
         Self::Tables,
         Self::Expired,
         Self::BackgroundErrors,
+        Self::RottenTables,
         Self::EstimatedKeys,
     ];
 
@@ -95,6 +98,11 @@ impl StoreFigure {
                 "store_background_errors",
                 None,
                 "RocksDB: background errors since the store was opened.",
+            ),
+            Self::RottenTables => (
+                "store_rotten_tables",
+                None,
+                "Tables that cannot be read whole, by column family.",
             ),
             Self::EstimatedKeys => (
                 "store_estimated_keys",

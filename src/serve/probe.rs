@@ -125,6 +125,13 @@ fn store_figures(reader: &Reader, horizons: &Horizons, samples: &mut Vec<StoreSa
     if read.is_err() {
         samples.clear();
     }
+    // Known whether or not the store is open.
+    let rotten = reader.rot().tables();
+    samples.extend(Family::ALL.map(|family| StoreSample {
+        figure: StoreFigure::RottenTables,
+        family: Some(family.name()),
+        value: rotten.iter().filter(|table| table.family == family).count() as u64,
+    }));
 }
 
 fn whole_store(tables: &Tables, samples: &mut Vec<StoreSample>) {

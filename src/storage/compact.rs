@@ -135,7 +135,7 @@ pub fn compact(
 /// When the store cannot be read.
 pub fn compact_ended(reader: &Reader, horizons: &Horizons, daily: Daily) -> Result<(), ReadError> {
     let expiring = Expiring::Daily(daily);
-    if expiring.end(horizons).is_none() {
+    if expiring.end(horizons).is_none() || reader.rot().holds(daily.family()) {
         return Ok(());
     }
     for (start, end) in reader.with(|tables| ranges(tables, horizons, expiring))? {
@@ -157,6 +157,10 @@ fn one_pass(
 ) -> Result<bool, CompactError> {
     let mut steps = Vec::new();
     for expiring in Expiring::ALL {
+        // A compaction that meets what is rotten would end all writes.
+        if reader.rot().holds(expiring.family()) {
+            continue;
+        }
         let ranges = reader.with(|tables| ranges(tables, horizons, expiring))?;
         steps.extend(ranges.into_iter().map(|range| (expiring, range)));
     }

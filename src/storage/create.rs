@@ -38,7 +38,7 @@ pub(super) fn create(paths: &Paths, schema: &Schema, epoch: u64) -> Result<(), O
         .families()
         .and_then(|families| DB::open_cf_descriptors(&options, &building.db, families))
         .map_err(|error| OpenError::from_rocksdb(&building.db, error))?;
-    let tables = Tables::new(db, options, schema);
+    let tables = Tables::new(db, options, schema, true);
     let mut batch = Batch::new();
     stamp(&mut batch, epoch);
     write_and_flush(&tables, &batch).map_err(|error| OpenError::from_read(&building.db, error))?;

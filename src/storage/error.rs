@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rocksdb::ErrorKind;
 
-use super::files;
+use super::{files, rot};
 use crate::invariant::Broken;
 
 /// A file or directory operation that failed, with what it was for.
@@ -266,7 +266,7 @@ impl OpenError {
         let detail = error.into_string();
         let gone = detail.contains("No such file or directory");
         let damaged_log = detail.contains("WAL");
-        let recoverable = damaged_log || !(detail.contains(".sst") || detail.contains("MANIFEST"));
+        let recoverable = damaged_log || !detail.contains("MANIFEST");
         let path = file_in(dir, &detail).unwrap_or_else(|| dir.to_owned());
         let dir = dir.to_owned();
         match kind {
@@ -335,10 +335,12 @@ pub enum CommitError {
     #[error("write or sync failed: {0}")]
     Write(#[source] rocksdb::Error),
     /// A flush or compaction failed in the background; later writes could not be made durable.
-    #[error("{errors} flushes or compactions failed in the background")]
+    #[error("{errors} flushes or compactions failed in the background: {detail}")]
     Background {
         /// How many RocksDB counted.
         errors: u64,
+        /// What RocksDB said.
+        detail: String,
     },
     /// The write is on disk, but recording it as acknowledged failed.
     #[error(transparent)]
@@ -387,4 +389,14 @@ pub enum ReadError {
     /// A column family is missing: the store was not opened by this program's procedure.
     #[error("column family {0} is missing")]
     NoFamily(&'static str),
+}
+
+impl ReadError {
+    /// Whether a table is rotten: the same read fails again, and reads of other records do not.
+    pub fn is_rot(&self) -> bool {
+        match self {
+            Self::RocksDb(error) => rot::tells(error),
+            Self::Closed | Self::Broken(_) | Self::NoFamily(_) => false,
+        }
+    }
 }

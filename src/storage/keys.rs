@@ -21,7 +21,7 @@ use crate::counter::{CounterName, Generation};
 pub type Bucket = u32;
 
 /// The day of dedup records of a counter that never resets: above every horizon.
-const NEVER: i32 = i32::MAX;
+pub(super) const NEVER: i32 = i32::MAX;
 
 /// The longest name that a length can stand for; a greater length is damage.
 const MAX_NAME: usize = CounterName::MAX_LEN;

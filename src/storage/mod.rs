@@ -16,6 +16,7 @@
 //! - `records`: what others write and read, each kind of record by its name.
 //! - `batch`, `tables`, `store`: one group's writes, reading, the live handle.
 //! - `compact`: making compaction drop now what has expired.
+//! - `rot`: tables that cannot be read any more, and reading past them.
 //! - `pace`: how long work tells how far it has got.
 //! - `reserve`: space put aside so that a full disk can be opened and mended.
 //! - `error`: why a store did not open, why a commit failed.
@@ -40,6 +41,7 @@ mod place;
 mod records;
 pub mod recover;
 pub mod reserve;
+mod rot;
 mod schema;
 mod store;
 mod tables;
@@ -59,11 +61,12 @@ pub use records::Damaged;
 pub use records::{
     Aside, Cursor, DayPart, Defined, ExportCursor, LookedUp, Recorded, RequestKey, UserKey,
 };
+pub use rot::{Gap, Rot, RottenTable};
 pub use schema::Family;
 pub use store::{Store, Tick};
 pub use tables::{Reader, Tables};
 pub use value::{Kept, State, Undecodable};
-pub use verify::{Sound, look, verify};
+pub use verify::{Sound, look, read_through, verify};
 
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@
 
 use std::fs;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -115,13 +116,13 @@ pub(super) fn open(
         paths,
         reserve,
         schema,
-    } = Opening::new(lock, options, horizons)?;
+    } = Opening::new(lock, options, horizons, reader)?;
     let created = !is_there(&paths)?;
     if created {
         let epoch = u64::try_from(now_ms).unwrap_or(0).max(1);
         create::create(&paths, &schema, epoch)?;
     }
-    let checked = check(&paths, &schema)?;
+    let checked = check(&paths, &schema, Depth::Counters)?;
     finish(lock, &paths, schema, checked, &reserve, reader, created)
 }
 
@@ -136,9 +137,9 @@ pub(super) fn open_existing(
         paths,
         reserve,
         schema,
-    } = Opening::new(lock, options, horizons)?;
+    } = Opening::new(lock, options, horizons, reader)?;
     expect_there(&paths)?;
-    let checked = check(&paths, &schema)?;
+    let checked = check(&paths, &schema, Depth::Counters)?;
     finish(lock, &paths, schema, checked, &reserve, reader, false)
 }
 
@@ -154,6 +155,7 @@ impl Opening {
         lock: &DataDirLock,
         options: &StorageOptions,
         horizons: &Arc<Horizons>,
+        reader: &Reader,
     ) -> Result<Self, OpenError> {
         let reserve = Reserve::new(lock.data_dir(), options.reserve)?;
         // Compactions may begin while the store opens: they drop nothing by another handle's bounds.
@@ -161,7 +163,7 @@ impl Opening {
         let wal = wal_limit(reserve.bytes());
         Ok(Self {
             paths: Paths::new(lock.data_dir()),
-            schema: Schema::new(options.memory, wal, Arc::clone(horizons)),
+            schema: Schema::new(options.memory, wal, Arc::clone(horizons)).knowing(reader.rot()),
             reserve,
         })
     }
@@ -190,9 +192,10 @@ pub(super) fn reopen(
         paths,
         reserve,
         schema,
-    } = Opening::new(lock, options, horizons)?;
+    } = Opening::new(lock, options, horizons, reader)?;
     expect_there(&paths)?;
-    let checked = check(&paths, &schema)?;
+    // What cannot be read of the counters is in memory still; the writer judges that.
+    let checked = check(&paths, &schema, Depth::Log)?;
     let landed = judge(&paths, &checked, expectation)?;
     let store = finish(lock, &paths, schema, checked, &reserve, reader, false)?;
     Ok((store, landed))
@@ -253,8 +256,17 @@ fn is_there(paths: &Paths) -> Result<bool, OpenError> {
     Ok(false)
 }
 
+/// How much of a store is read before it is taken as sound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// The log, and what the store says of itself.
+    Log,
+    /// The records of the counters too, which a start cannot do without.
+    Counters,
+}
+
 /// Checks that the store holds everything that was acknowledged, changing nothing on disk.
-pub(super) fn check(paths: &Paths, schema: &Schema) -> Result<Checked, OpenError> {
+pub(super) fn check(paths: &Paths, schema: &Schema, depth: Depth) -> Result<Checked, OpenError> {
     let (turn, mark) = match acked::read(&paths.acked)? {
         Reading::Valid { turn, mark } => (turn, mark),
         Reading::Damaged => {
@@ -276,11 +288,34 @@ pub(super) fn check(paths: &Paths, schema: &Schema) -> Result<Checked, OpenError
     if sequence < mark.sequence {
         return Err(lost(paths, &mark, sequence)?);
     }
+    if depth == Depth::Counters {
+        check_counters(&tables).map_err(|error| OpenError::from_read(&paths.db, error))?;
+    }
     Ok(Checked {
         turn,
         mark,
         sequence,
     })
+}
+
+/// Reads the records that a start needs. A counter whose value lies in a rotten block is no reason to
+/// refuse when a later value of it can be read.
+fn check_counters(tables: &Tables) -> Result<(), ReadError> {
+    tables.scan(Family::Meta, &[], None, |_, _| ControlFlow::Continue(()))?;
+    let mut names = Vec::new();
+    tables.scan(Family::Definitions, &[], None, |key, _| {
+        names.push(key.to_vec());
+        ControlFlow::Continue(())
+    })?;
+    let unread = |_: &[u8], _: &[u8]| ControlFlow::Continue(());
+    let gaps = tables.scan_past_rot(Family::Counters, &[], None, unread)?;
+    for name in names
+        .iter()
+        .filter(|name| gaps.iter().any(|gap| gap.holds(name)))
+    {
+        tables.get(Family::Counters, name)?;
+    }
+    Ok(())
 }
 
 /// RocksDB does not say which log it misses when it misses all of them.
@@ -432,7 +467,7 @@ pub(super) fn read_only(db_dir: &Path, schema: &Schema) -> Result<Tables, OpenEr
         .families()
         .and_then(|families| DB::open_cf_descriptors_read_only(&options, db_dir, families, false))
         .map_err(|error| OpenError::from_rocksdb(db_dir, error))?;
-    Ok(Tables::new(db, options, schema))
+    Ok(Tables::new(db, options, schema, false))
 }
 
 /// Opens what was checked for writing, and records where it stands.
@@ -505,7 +540,7 @@ fn for_writing(paths: &Paths, schema: &Schema) -> Result<Tables, OpenError> {
         .families()
         .and_then(|families| DB::open_cf_descriptors(&options, &paths.db, families))
         .map_err(refused)?;
-    Ok(Tables::new(db, options, schema))
+    Ok(Tables::new(db, options, schema, true))
 }
 
 /// Sees to it that there is room to make tables of the logs, by freeing the reserve if it must.

@@ -215,7 +215,7 @@ pub fn recover(
     seal(&working, epoch, sequence)?;
     sync_all(&working.db)?;
     // The copy must open by the rules that refused the store, before it takes its place.
-    open::check(&working, &schema)?;
+    open::check(&working, &schema, open::Depth::Counters)?;
     let kept = swap(&paths, &working, epoch)?;
     Ok(RecoverReport {
         refusal,
@@ -235,7 +235,7 @@ fn judge(
     schema: &Schema,
     even_if_sound: bool,
 ) -> Result<Option<String>, RecoverError> {
-    match open::check(paths, schema) {
+    match open::check(paths, schema, open::Depth::Counters) {
         Ok(_) if even_if_sound => Ok(None),
         Ok(_) => Err(RecoverError::Sound {
             data_dir: paths.data_dir.clone(),
@@ -293,7 +293,7 @@ fn open_copy(
 ) -> Result<Tables, rocksdb::Error> {
     let options = schema.database(reading, false)?;
     let db = DB::open_cf_descriptors(&options, &working.db, schema.families()?)?;
-    Ok(Tables::new(db, options, schema))
+    Ok(Tables::new(db, options, schema, true))
 }
 
 fn beyond(paths: &Paths, error: ReadError) -> RecoverError {

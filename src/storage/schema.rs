@@ -16,6 +16,7 @@ use rocksdb::{
 
 use super::expiry::{self, Daily, Horizons};
 use super::merge;
+use super::rot::Rot;
 
 /// Version of families, keys and values. A store of another version is refused.
 pub const FORMAT_VERSION: u32 = 1;
@@ -130,6 +131,7 @@ pub struct Schema {
     write_buffers: WriteBufferManager,
     horizons: Arc<Horizons>,
     wal_limit: u64,
+    rot: Arc<Rot>,
 }
 
 impl Schema {
@@ -148,7 +150,19 @@ impl Schema {
             write_buffers,
             horizons,
             wal_limit,
+            rot: Arc::default(),
         }
+    }
+
+    /// With the rotten tables that are known: their families are not compacted by RocksDB itself.
+    pub fn knowing(self, rot: &Arc<Rot>) -> Self {
+        let rot = Arc::clone(rot);
+        Self { rot, ..self }
+    }
+
+    /// Where rotten tables are noted.
+    pub fn rot(&self) -> &Arc<Rot> {
+        &self.rot
     }
 
     /// The bounds that the compaction filters go by.
@@ -230,6 +244,7 @@ impl Schema {
         options.set_level_zero_slowdown_writes_trigger(LEVEL_ZERO_STOP);
         options.set_level_zero_stop_writes_trigger(LEVEL_ZERO_STOP);
         options.set_soft_pending_compaction_bytes_limit(0);
+        options.set_disable_auto_compactions(self.rot.holds(family));
         Ok(options)
     }
 

@@ -200,7 +200,7 @@ impl Store {
                 Ok(()) => break,
                 // Held back before a byte was written, so it was not tried and may be tried again.
                 Err(error) if error.kind() == ErrorKind::Incomplete => self.wait_for_flush()?,
-                Err(error) => return Err(CommitError::Write(error)),
+                Err(error) => return Err(self.failed(error)),
             }
         }
         let found = self.tables.sequence();
@@ -222,7 +222,10 @@ impl Store {
     fn look_for_background_errors(&self) -> Result<(), CommitError> {
         match self.tables.background_errors() {
             0 => Ok(()),
-            errors => Err(CommitError::Background { errors }),
+            errors => {
+                let detail = self.tables.background_failure();
+                Err(CommitError::Background { errors, detail })
+            }
         }
     }
 
@@ -242,6 +245,7 @@ impl Store {
     fn look(&mut self) -> Result<Tick, CommitError> {
         self.place.check()?;
         self.look_for_background_errors()?;
+        self.tables.forget_rotten();
         let live = files::live(self.place.db_dir())?;
         let group_due = live.wal.number != self.recorded.wal.number;
         self.record(live)?;
@@ -299,7 +303,7 @@ impl Store {
             .db()
             .delete_file_in_range_cf(handle, &[][..], end);
         self.poisoned |= outcome.is_err();
-        outcome.map_err(CommitError::Write)
+        outcome.map_err(|error| self.failed(error))
     }
 
     /// Moves everything from the log into tables.
@@ -310,7 +314,7 @@ impl Store {
         self.usable()?;
         let outcome = self.tables.flush();
         self.poisoned |= outcome.is_err();
-        outcome.map_err(CommitError::Write)
+        outcome.map_err(|error| self.failed(error))
     }
 
     /// Closes the store with nothing left to replay. Dropping it instead loses nothing either.
@@ -321,6 +325,12 @@ impl Store {
         self.flush()?;
         let live = files::live(self.place.db_dir())?;
         self.record(live)
+    }
+
+    /// What RocksDB refused a write with; it may tell of a table that a compaction found rotten.
+    fn failed(&self, error: rocksdb::Error) -> CommitError {
+        self.tables.note(None, &error);
+        CommitError::Write(error)
     }
 
     fn usable(&self) -> Result<(), CommitError> {

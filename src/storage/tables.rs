@@ -14,6 +14,7 @@ use rocksdb::{
 
 use super::error::ReadError;
 use super::files;
+use super::rot::Rot;
 use super::schema::{Family, Schema};
 
 /// Records that [`Reader::each`] reads while it holds the tables.
@@ -25,10 +26,13 @@ pub struct Tables {
     options: Options,
     cache: Cache,
     write_buffers: WriteBufferManager,
+    rot: Arc<Rot>,
+    writable: bool,
 }
 
 impl Tables {
-    pub(super) fn new(db: DB, options: Options, schema: &Schema) -> Self {
+    /// `writable`: whether it was opened for writing.
+    pub(super) fn new(db: DB, options: Options, schema: &Schema, writable: bool) -> Self {
         let cache = schema.cache().clone();
         let write_buffers = schema.write_buffers().clone();
         Self {
@@ -36,7 +40,17 @@ impl Tables {
             options,
             cache,
             write_buffers,
+            rot: Arc::clone(schema.rot()),
+            writable,
         }
+    }
+
+    pub(super) fn rot(&self) -> &Rot {
+        &self.rot
+    }
+
+    pub(super) fn is_writable(&self) -> bool {
+        self.writable
     }
 
     pub(super) fn db(&self) -> &DB {
@@ -58,7 +72,9 @@ impl Tables {
         family: Family,
         key: &[u8],
     ) -> Result<Option<DBPinnableSlice<'_>>, ReadError> {
-        Ok(self.db.get_pinned_cf(self.handle(family)?, key)?)
+        self.db
+            .get_pinned_cf(self.handle(family)?, key)
+            .map_err(|error| self.failed(family, error))
     }
 
     /// Calls `visit` with every record from `start` on (the first one when empty), in order of
@@ -88,7 +104,7 @@ impl Tables {
             }
             records.next();
         }
-        Ok(records.status()?)
+        records.status().map_err(|error| self.failed(family, error))
     }
 
     /// RocksDB's sequence number: the operations written so far.
@@ -152,9 +168,15 @@ impl Tables {
 #[derive(Clone, Default)]
 pub struct Reader {
     slot: Arc<RwLock<Option<Arc<Tables>>>>,
+    rot: Arc<Rot>,
 }
 
 impl Reader {
+    /// The tables of the store that were found rotten so far.
+    pub fn rot(&self) -> &Arc<Rot> {
+        &self.rot
+    }
+
     /// Calls `read` with the open tables. Closing the store waits for it, so it is to be short.
     ///
     /// # Errors
@@ -172,7 +194,7 @@ impl Reader {
         }
     }
 
-    /// Returns how many records a family holds. `between` is told now and then how many were counted,
+    /// Returns how many records of a family can be read. `between` is told now and then how many were counted,
     /// and of about how many.
     ///
     /// # Errors
@@ -199,7 +221,7 @@ impl Reader {
             let estimate = self.with(|tables| {
                 let mut left = PAGE;
                 let mut next = None;
-                tables.scan(family, &start, None, |key, value| {
+                tables.scan_past_rot(family, &start, None, |key, value| {
                     if left == 0 {
                         next = Some(key.to_vec());
                         return ControlFlow::Break(());

@@ -1,7 +1,10 @@
 //! Looking into a store that nobody has open, to say whether it would open.
 //!
+//! [`read_through`] reads every record as well, and says which tables are rotten.
+//!
 //! Kept out: opening for writing (`open`), and the way past damage (`recover`).
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::error::OpenError;
@@ -9,7 +12,8 @@ use super::expiry::Horizons;
 use super::lock::DataDirLock;
 use super::open::{self, Paths, StorageOptions};
 use super::reserve::{Reserve, wal_limit};
-use super::schema::Schema;
+use super::rot::RottenTable;
+use super::schema::{Family, Schema};
 use super::tables::Reader;
 
 /// What a sound store says of itself.
@@ -34,7 +38,7 @@ pub fn look<T>(
     let paths = Paths::new(lock.data_dir());
     let reserve = Reserve::new(lock.data_dir(), options.reserve)?;
     let schema = Schema::new(options.memory, wal_limit(reserve.bytes()), Arc::default());
-    open::check(&paths, &schema)?;
+    open::check(&paths, &schema, open::Depth::Counters)?;
     let tables = Arc::new(open::read_only(&paths.db, &schema)?);
     let horizons = schema.horizons();
     horizons
@@ -54,9 +58,30 @@ pub fn verify(lock: &DataDirLock, options: &StorageOptions) -> Result<Sound, Ope
     let paths = Paths::new(lock.data_dir());
     let reserve = Reserve::new(lock.data_dir(), options.reserve)?;
     let schema = Schema::new(options.memory, wal_limit(reserve.bytes()), Arc::default());
-    let checked = open::check(&paths, &schema)?;
+    let checked = open::check(&paths, &schema, open::Depth::Counters)?;
     Ok(Sound {
         epoch: checked.mark.epoch,
         sequence: checked.sequence,
     })
+}
+
+/// Reads every record of the store in the directory that `lock` holds, and changes nothing on disk.
+/// Gives the tables that cannot be read whole.
+///
+/// # Errors
+/// When not even its log and its list of tables can be read.
+pub fn read_through(
+    lock: &DataDirLock,
+    options: &StorageOptions,
+) -> Result<Vec<RottenTable>, OpenError> {
+    let paths = Paths::new(lock.data_dir());
+    let reserve = Reserve::new(lock.data_dir(), options.reserve)?;
+    let schema = Schema::new(options.memory, wal_limit(reserve.bytes()), Arc::default());
+    let tables = open::read_only(&paths.db, &schema)?;
+    for family in Family::ALL {
+        tables
+            .scan_past_rot(family, &[], None, |_, _| ControlFlow::Continue(()))
+            .map_err(|error| OpenError::from_read(&paths.db, error))?;
+    }
+    Ok(schema.rot().tables())
 }

@@ -13,7 +13,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use crate::storage::{Cursor, LookedUp, ReadError, Tables};
+use crate::storage::{Cursor, Gap, LookedUp, ReadError, Tables};
 
 /// Bits for each key: with six of them set, about one in a hundred absent keys is not denied.
 const BITS_A_KEY: usize = 12;
@@ -47,6 +47,8 @@ pub(super) struct Filter {
     filled_to: Option<Cursor>,
     /// All keys on disk that begin with this are in the filter: when it was chosen there were none.
     empty_prefix: Option<Cursor>,
+    /// Keys that may be on disk and could not be read.
+    gaps: Vec<Gap>,
 }
 
 impl Part {
@@ -102,6 +104,7 @@ impl Filter {
             parts: vec![Part::new(FIRST_PART)],
             filled_to: Some(start),
             empty_prefix: None,
+            gaps: Vec::new(),
         }
     }
 
@@ -125,7 +128,7 @@ impl Filter {
                         .is_some_and(|prefix| prefix.begins(key))
             }
         };
-        complete && {
+        complete && !self.gaps.iter().any(|gap| gap.holds(key)) && {
             let hash = xxh3_128_with_seed(key, self.seed);
             !self.parts.iter().rev().any(|part| part.may_hold(hash))
         }
@@ -159,8 +162,9 @@ impl Filter {
             return Ok(());
         };
         match tables.keys_of(self.what, &from, limit, |key| self.insert(key)) {
-            Ok(next) => {
+            Ok((next, gaps)) => {
                 self.filled_to = next;
+                self.gaps.extend(gaps);
                 Ok(())
             }
             Err(error) => {

@@ -228,7 +228,10 @@ impl<'a, L: Lookups> Fold<'a, L> {
         {
             return Ok(true);
         }
-        Ok(self.lookups.counted(period, generation, user.as_str())?)
+        match self.lookups.counted(period, generation, user.as_str()) {
+            Err(error) if error.is_rot() => Err(Refusal::UnreadableUser.into()),
+            counted => Ok(counted?),
+        }
     }
 
     fn batch(&mut self, operations: &[Operation], request_id: &RequestId) -> Result<Outcome, Stop> {

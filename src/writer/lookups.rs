@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, RandomState};
 use crate::calendar::Day;
 use crate::counter::{CounterName, DayRecord, Generation, UserId};
 use crate::storage::{
-    Bucket, Cursor, Kept as Stored, LookedUp, ReadError, RequestKey, Tables, UserKey,
+    Bucket, Cursor, Kept as Stored, LookedUp, ReadError, RequestKey, Tables, Undecodable, UserKey,
 };
 
 use super::filter::Filter;
@@ -194,7 +194,11 @@ impl Lookups for StoreLookups<'_> {
             if filter.denies(key.as_bytes()) {
                 continue;
             }
-            if let Some(read) = self.tables.kept(key)? {
+            let found = match self.tables.kept(key) {
+                Err(error) if error.is_rot() => return Ok(Kept::Corrupt),
+                found => found?,
+            };
+            if let Some(read) = found {
                 return Ok(match read {
                     Ok(Stored {
                         fingerprint,
@@ -218,7 +222,10 @@ impl Lookups for StoreLookups<'_> {
         day: Day,
         counter: &CounterName,
     ) -> Result<Option<DayRecord>, ReadError> {
-        let record = self.tables.day_record(day, counter)?.transpose();
+        let record = match self.tables.day_record(day, counter) {
+            Err(error) if error.is_rot() => Err(Undecodable),
+            record => record?.transpose(),
+        };
         Ok(record.unwrap_or_else(|_| {
             tracing::error!(%counter, %day, "the day record cannot be read; it begins anew");
             None

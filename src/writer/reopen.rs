@@ -21,6 +21,36 @@ const FIRST_RETRY: Duration = Duration::from_millis(50);
 /// Tries are never further apart than this.
 const LAST_RETRY: Duration = Duration::from_secs(5);
 
+/// Nor those after a failure that comes again and again for one cause.
+const LAST_RELAPSE: Duration = Duration::from_secs(60);
+
+/// A failure that comes so long after another is one of its own.
+const HEALTHY_FOR: Duration = Duration::from_secs(600);
+
+/// The failure before, by which one that comes again for the same cause is known.
+pub(super) struct Relapse {
+    cause: String,
+    at: Instant,
+    back_off: Duration,
+}
+
+impl Relapse {
+    /// How long to wait after a failure of that cause, given the one before.
+    fn after(before: Option<&Self>, cause: String, now: Instant) -> Self {
+        let back_off = match before {
+            Some(before) if before.cause == cause && now - before.at < HEALTHY_FOR => {
+                (before.back_off * 2).min(LAST_RELAPSE)
+            }
+            Some(_) | None => FIRST_RETRY,
+        };
+        Self {
+            cause,
+            at: now,
+            back_off,
+        }
+    }
+}
+
 /// What is known about the store while it is closed after a failure.
 pub(super) struct Failed {
     expectation: Expectation,
@@ -46,14 +76,17 @@ impl Writer {
         let Some(store) = self.store.take() else {
             return;
         };
+        let relapse = Relapse::after(self.relapse.as_ref(), error.to_string(), Instant::now());
+        let back_off = relapse.back_off;
+        self.relapse = Some(relapse);
         self.failed = Some(Failed {
             expectation: Expectation {
                 published_sequence: store.sequence(),
                 unknown_count: unknown,
                 epoch: store.epoch(),
             },
-            retry_at: Instant::now() + FIRST_RETRY,
-            back_off: FIRST_RETRY,
+            retry_at: Instant::now() + back_off,
+            back_off,
             last_error: String::new(),
         });
     }
@@ -79,7 +112,7 @@ impl Writer {
                     tracing::error!(%error, "the store cannot be opened yet; it is tried again");
                     failed.last_error = error;
                 }
-                failed.back_off = (failed.back_off * 2).min(LAST_RETRY);
+                failed.back_off = (failed.back_off * 2).min(LAST_RETRY.max(failed.back_off));
                 failed.retry_at = Instant::now() + failed.back_off;
                 self.failed = Some(failed);
             }
@@ -114,6 +147,8 @@ impl Writer {
         let bucket = self.store_time.bucket(self.clock.boot_ms());
         self.memory.restart(self.days.look().day, bucket);
         match landed {
+            // Readers are to see what cannot be read any more, too.
+            Landed::Absent if self.ledger.corrupt > 0 => self.publish_all(),
             Landed::Absent => {}
             Landed::Present => {
                 // The group in flight has noted it.
@@ -139,6 +174,8 @@ impl Writer {
         for entry in found.iter() {
             let agrees = match landed {
                 Landed::NewEpoch => true,
+                // Rotten on disk since it was published: it is refused until it is repaired.
+                Landed::Absent | Landed::Present if entry.state.life == Life::Corrupt => true,
                 Landed::Absent => {
                     self.table.read(entry.name.as_str()) == Some(entry.reading(epoch))
                 }

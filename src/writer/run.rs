@@ -26,7 +26,7 @@ use super::minutes::Minutes;
 use super::options::StartError;
 use super::queue::{Intake, Reply, ReplyTo, Submission};
 use super::record::StoreTime;
-use super::reopen::Failed;
+use super::reopen::{Failed, Relapse};
 use super::space::SpaceWatch;
 use super::table::Table;
 use super::upkeep::Upkeep;
@@ -57,6 +57,7 @@ pub(super) struct Writer {
     /// None while the store is being reopened.
     pub(super) store: Option<Store>,
     pub(super) failed: Option<Failed>,
+    pub(super) relapse: Option<Relapse>,
     pub(super) ledger: Ledger,
     pub(super) memory: Memory,
     pub(super) space: SpaceWatch,

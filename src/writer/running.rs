@@ -199,6 +199,7 @@ impl Writer {
             settled: false,
             store: Some(store),
             failed: None,
+            relapse: None,
             ledger,
             memory,
             space,

@@ -164,7 +164,7 @@ fn build(
     let sequence = begin_epoch(working, &schema, epoch)?;
     seal(working, epoch, sequence)?;
     sync_all(&working.db)?;
-    open::check(working, &schema)?;
+    open::check(working, &schema, open::Depth::Counters)?;
     Ok(())
 }
 
@@ -177,7 +177,7 @@ fn begin_epoch(working: &Paths, schema: &Schema, epoch: u64) -> Result<u64, Open
         .families()
         .and_then(|families| DB::open_cf_descriptors(&options, &working.db, families))
         .map_err(refused)?;
-    let tables = Tables::new(db, options, schema);
+    let tables = Tables::new(db, options, schema, true);
     let mut batch = Batch::new();
     stamp(&mut batch, epoch);
     write_and_flush(&tables, &batch).map_err(|error| OpenError::from_read(&working.db, error))?;

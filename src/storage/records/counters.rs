@@ -8,6 +8,7 @@ use crate::storage::batch::Batch;
 use crate::storage::error::ReadError;
 use crate::storage::keys;
 use crate::storage::merge::{CounterValue, Operand, Record};
+use crate::storage::rot::Gap;
 use crate::storage::tables::{Reader, Tables};
 use crate::storage::value::{self, Undecodable};
 
@@ -96,25 +97,64 @@ impl Tables {
     ) -> Result<(), ReadError> {
         self.by_name(Family::Definitions, |name, bytes| {
             visit(name, value::decode_counter(bytes));
-        })
+        })?;
+        Ok(())
     }
 
-    /// Calls `visit` with every counter's value. A key that cannot be read is logged.
+    /// Calls `visit` with every counter's value; one that lies in a rotten block is quarantined, and
+    /// has no bytes. A key that cannot be read is logged.
     ///
     /// # Errors
     /// When RocksDB cannot read on.
     pub fn values(&self, mut visit: impl FnMut(CounterName, Record)) -> Result<(), ReadError> {
-        self.by_name(Family::Counters, |name, bytes| {
+        let gaps = self.by_name(Family::Counters, |name, bytes| {
             visit(name, Record::decode(bytes));
+        })?;
+        self.unread(Family::Counters, &gaps, keys::counter, |name, bytes| {
+            visit(
+                name,
+                bytes.map_or(Record::Quarantined(Vec::new()), |bytes| {
+                    Record::decode(&bytes)
+                }),
+            );
         })
+    }
+
+    /// Calls `visit` for each defined counter whose record, of the key that `key` makes, lies in a gap
+    /// and may be there: with the bytes when it can be read by itself, and with `None` else.
+    pub(super) fn unread(
+        &self,
+        family: Family,
+        gaps: &[Gap],
+        key: impl Fn(&CounterName) -> Vec<u8>,
+        mut visit: impl FnMut(CounterName, Option<Vec<u8>>),
+    ) -> Result<(), ReadError> {
+        if gaps.is_empty() {
+            return Ok(());
+        }
+        let mut names = Vec::new();
+        self.definitions(|name, _| names.push(name))?;
+        for name in names {
+            let key = key(&name);
+            if !gaps.iter().any(|gap| gap.holds(&key)) {
+                continue;
+            }
+            match self.get(family, &key) {
+                Ok(None) => {}
+                Ok(Some(bytes)) => visit(name, Some(bytes.to_vec())),
+                Err(error) if error.is_rot() => visit(name, None),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     fn by_name(
         &self,
         family: Family,
         mut visit: impl FnMut(CounterName, &[u8]),
-    ) -> Result<(), ReadError> {
-        self.scan(family, &[], None, |key, bytes| {
+    ) -> Result<Vec<Gap>, ReadError> {
+        self.scan_past_rot(family, &[], None, |key, bytes| {
             match keys::counter_name(key) {
                 Some(name) => visit(name, bytes),
                 None => {
@@ -140,7 +180,8 @@ impl Tables {
         self.first_name(Family::Definitions, after, keys::counter_name)
     }
 
-    /// Returns the first name that `name` reads from a key above all keys of `after`.
+    /// Returns the first name that `name` reads from a key above all keys of `after`. Where keys before
+    /// it cannot be read, any defined counter may have records there.
     pub(super) fn first_name(
         &self,
         family: Family,
@@ -150,7 +191,7 @@ impl Tables {
         // Above the counter's own key, and above that of each of its days.
         let above = |name| [&keys::counter(name)[..], &[u8::MAX; 5]].concat();
         let mut found = None;
-        self.scan(
+        let gaps = self.scan_past_rot(
             family,
             &after.map_or_else(Vec::new, above),
             None,
@@ -163,7 +204,11 @@ impl Tables {
                 }
             },
         )?;
-        Ok(found)
+        if gaps.is_empty() || family == Family::Definitions {
+            return Ok(found);
+        }
+        let defined = self.next_defined(after)?;
+        Ok(found.into_iter().chain(defined).min_by_key(keys::counter))
     }
 
     /// Returns the bytes of a counter's definition and of its value, for a person to look at.

@@ -10,6 +10,7 @@ use crate::storage::batch::Batch;
 use crate::storage::error::ReadError;
 use crate::storage::keys;
 use crate::storage::records::Cursor;
+use crate::storage::rot::Gap;
 use crate::storage::tables::{Reader, Tables};
 use crate::storage::value::{self, Undecodable};
 
@@ -105,7 +106,7 @@ impl Tables {
         mut visit: impl FnMut(Day, CounterName, DayPart),
     ) -> Result<(), ReadError> {
         let [from, end] = bounds(&days);
-        self.scan(Family::Days, &from, Some(&end), |key, bytes| {
+        let gaps = self.scan_past_rot(Family::Days, &from, Some(&end), |key, bytes| {
             if let (Some(day), Some((name, index))) = (day_in(key), keys::day_entry(key)) {
                 let part = match index {
                     None => DayPart::Record(value::decode_day_record(bytes).map(|read| read.0)),
@@ -114,7 +115,19 @@ impl Tables {
                 visit(day, name, part);
             }
             ControlFlow::Continue(())
-        })
+        })?;
+        if gaps.is_empty() {
+            return Ok(());
+        }
+        for day in days_back(*days.start(), *days.end()) {
+            let key = |name: &CounterName| keys::day_record(day, name);
+            self.unread(Family::Days, &gaps, key, |name, bytes| {
+                let record = bytes.ok_or(Undecodable);
+                let record = record.and_then(|bytes| Ok(value::decode_day_record(&bytes)?.0));
+                visit(day, name, DayPart::Record(record));
+            })?;
+        }
+        Ok(())
     }
 
     /// Returns what is recorded of a counter's day: `None` when nothing is, `Err(bytes)` when the
@@ -125,6 +138,12 @@ impl Tables {
         name: &CounterName,
     ) -> Result<Option<Result<Recorded, Vec<u8>>>, ReadError> {
         let start = keys::day_record(day, name);
+        if self
+            .get(Family::Days, &start)
+            .is_err_and(|error| error.is_rot())
+        {
+            return Ok(Some(Err(Vec::new())));
+        }
         let mut found = None;
         self.recorded_from(&start, day, |of, recorded| {
             found = (of == *name).then_some(recorded);
@@ -140,12 +159,34 @@ impl Tables {
         &self,
         day: Day,
         from: Option<&Cursor>,
-        visit: impl FnMut(CounterName, Result<Recorded, Vec<u8>>) -> ControlFlow<()>,
+        mut visit: impl FnMut(CounterName, Result<Recorded, Vec<u8>>) -> ControlFlow<()>,
     ) -> Result<Option<Cursor>, ReadError> {
-        match from {
-            Some(Cursor(from)) => self.recorded_from(from, day, visit),
-            None => self.recorded_from(&keys::day_prefix(day.days()), day, visit),
+        let first = keys::day_prefix(day.days());
+        let from = from.map_or(&first[..], |Cursor(from)| from);
+        let (next, gaps) = self.recorded_from(from, day, &mut visit)?;
+        // What lies in a gap comes behind the rest of its page, all of it.
+        let mut found = Vec::new();
+        let key = |name: &CounterName| keys::day_record(day, name);
+        self.unread(Family::Days, &gaps, key, |name, bytes| {
+            found.push((name, bytes))
+        })?;
+        for (name, bytes) in found {
+            let _ = match bytes {
+                None => visit(name, Err(Vec::new())),
+                Some(record) => {
+                    let events = Vec::new();
+                    self.complete(
+                        Open {
+                            name,
+                            record,
+                            events,
+                        },
+                        &mut visit,
+                    )?
+                }
+            };
         }
+        Ok(next)
     }
 
     fn recorded_from(
@@ -153,12 +194,12 @@ impl Tables {
         from: &[u8],
         day: Day,
         mut visit: impl FnMut(CounterName, Result<Recorded, Vec<u8>>) -> ControlFlow<()>,
-    ) -> Result<Option<Cursor>, ReadError> {
+    ) -> Result<(Option<Cursor>, Vec<Gap>), ReadError> {
         let [_, end] = bounds(&(day..=day));
         let mut open: Option<Open> = None;
         let mut next = None;
         let mut failed = Ok(());
-        self.scan(Family::Days, from, Some(&end), |key, bytes| {
+        let gaps = self.scan_past_rot(Family::Days, from, Some(&end), |key, bytes| {
             match keys::day_entry(key) {
                 None => {
                     tracing::error!(%day, "a key of the family days cannot be read; it is left out")
@@ -191,7 +232,7 @@ impl Tables {
         if let Some(last) = open {
             let _ = self.complete(last, &mut visit)?;
         }
-        Ok(next)
+        Ok((next, gaps))
     }
 
     fn complete(
@@ -228,14 +269,23 @@ impl Tables {
         self.first_day(Family::Days, from)
     }
 
-    /// Returns the first day from `from` on in a family whose keys begin with the day.
+    /// Returns the first day from `from` on in a family whose keys begin with the day: also one that
+    /// cannot be read.
     pub(super) fn first_day(&self, family: Family, from: Day) -> Result<Option<Day>, ReadError> {
         let mut found = None;
-        self.scan(family, &keys::day_prefix(from.days()), None, |key, _| {
+        let start = keys::day_prefix(from.days());
+        let gaps = self.scan_past_rot(family, &start, None, |key, _| {
             found = day_in(key);
             ControlFlow::Break(())
         })?;
-        Ok(found)
+        let unread = gaps.first().and_then(|gap| self.day_behind(family, gap));
+        Ok(found.into_iter().chain(unread).min())
+    }
+
+    /// The first day that a gap may hold: where its table begins, if that is above where it was met.
+    fn day_behind(&self, family: Family, gap: &Gap) -> Option<Day> {
+        let begins = self.rot().begin_of(family, &gap.from);
+        day_in(begins.as_deref().unwrap_or(&gap.from)).max(day_in(&gap.from))
     }
 
     /// Calls `visit` with the closed days of a counter in `days`, oldest first.
@@ -251,12 +301,34 @@ impl Tables {
         let start = keys::history(name, *days.start());
         let mut end = keys::history(name, *days.end());
         end.push(0);
-        self.scan(Family::History, &start, Some(&end), |key, bytes| {
+        let mut found = Vec::new();
+        let gaps = self.scan_past_rot(Family::History, &start, Some(&end), |key, bytes| {
             if let Some((_, day)) = keys::history_entry(key) {
-                visit(day, value::decode_closed_day(bytes));
+                found.push((day, value::decode_closed_day(bytes)));
             }
             ControlFlow::Continue(())
-        })
+        })?;
+        let closed = self.closed_through()?.filter(|_| !gaps.is_empty());
+        for day in closed
+            .into_iter()
+            .flat_map(|closed| days_back(*days.start(), closed.min(*days.end())))
+        {
+            let key = keys::history(name, day);
+            if !gaps.iter().any(|gap| gap.holds(&key)) {
+                continue;
+            }
+            match self.get(Family::History, &key) {
+                Ok(None) => {}
+                Ok(Some(bytes)) => found.push((day, value::decode_closed_day(&bytes))),
+                Err(error) if error.is_rot() => found.push((day, Err(Undecodable))),
+                Err(error) => return Err(error),
+            }
+        }
+        found.sort_by_key(|&(day, _)| day);
+        found
+            .into_iter()
+            .for_each(|(day, closed)| visit(day, closed));
+        Ok(())
     }
 
     /// Returns the first counter after `after` (of all, for `None`) that has a closed day.
@@ -306,6 +378,14 @@ fn add_event(open: &mut Option<Open>, name: &CounterName, bytes: &[u8]) {
             tracing::error!(counter = %name, "an event cannot be read; it is left out");
         }
     }
+}
+
+/// The days from `last` back to `first`, so many of them as are looked for one by one.
+fn days_back(first: Day, last: Day) -> impl Iterator<Item = Day> {
+    const MOST: usize = 4000;
+    std::iter::successors(Some(last), |day| Some(day.previous()))
+        .take_while(move |&day| day >= first)
+        .take(MOST)
 }
 
 fn day_in(key: &[u8]) -> Option<Day> {

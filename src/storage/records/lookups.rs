@@ -10,6 +10,7 @@ use crate::storage::batch::Batch;
 use crate::storage::error::ReadError;
 use crate::storage::keys::{self, Bucket};
 use crate::storage::records::Cursor;
+use crate::storage::rot::Gap;
 use crate::storage::tables::Tables;
 use crate::storage::value::{self, Kept, Undecodable};
 
@@ -146,21 +147,21 @@ impl Tables {
         Ok((users, next))
     }
 
-    /// Calls `visit` with up to `limit` keys from `from` on, in order, and returns where to go on;
-    /// `None` after the last.
+    /// Calls `visit` with up to `limit` keys from `from` on, in order, and returns where to go on
+    /// (`None` after the last) and what could not be read.
     pub(crate) fn keys_of(
         &self,
         what: LookedUp,
         from: &Cursor,
         limit: usize,
         mut visit: impl FnMut(&[u8]),
-    ) -> Result<Option<Cursor>, ReadError> {
+    ) -> Result<(Option<Cursor>, Vec<Gap>), ReadError> {
         let family = match what {
             LookedUp::Users => Family::Dedup,
             LookedUp::Requests => Family::Idempotency,
         };
         let (mut taken, mut next) = (0, None);
-        self.scan(family, &from.0, None, |key, _| {
+        let gaps = self.scan_past_rot(family, &from.0, None, |key, _| {
             if taken == limit {
                 next = Some(Cursor(key.to_vec()));
                 return ControlFlow::Break(());
@@ -169,6 +170,6 @@ impl Tables {
             taken += 1;
             ControlFlow::Continue(())
         })?;
-        Ok(next)
+        Ok((next, gaps))
     }
 }

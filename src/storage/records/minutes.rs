@@ -33,7 +33,8 @@ impl Batch {
 
 impl Tables {
     /// Calls `visit` with the samples of a counter in a day, in order: the minute, the value at its
-    /// end.
+    /// end. Where some cannot be read there is one of `None` in the minute behind the last that can,
+    /// and in minute 0 when there is none before.
     pub(crate) fn samples(
         &self,
         day: Day,
@@ -44,13 +45,27 @@ impl Tables {
             keys::sample(day, name, 0),
             keys::sample(day, name, u32::MAX),
         );
-        self.scan(Family::Samples, &start, Some(&end), |key, bytes| {
+        let mut found = Vec::new();
+        let gaps = self.scan_past_rot(Family::Samples, &start, Some(&end), |key, bytes| {
             let minute = keys::trailing_minute(key);
             if let (Some(minute), Ok(value)) = (minute, value::decode_sample(bytes)) {
-                visit(minute, value);
+                found.push((minute, value));
             }
             ControlFlow::Continue(())
-        })
+        })?;
+        for gap in gaps {
+            // It begins right behind the last key that was read.
+            let last = gap.from.strip_suffix(&[0]).filter(|_| gap.from != start);
+            let behind = last
+                .and_then(keys::trailing_minute)
+                .map_or(0, |minute| minute + 1);
+            found.push((behind, None));
+        }
+        found.sort_by_key(|&(minute, _)| minute);
+        found
+            .into_iter()
+            .for_each(|(minute, value)| visit(minute, value));
+        Ok(())
     }
 
     /// Calls `visit` with the minutes of a day in which the server was up, in order.
@@ -61,10 +76,12 @@ impl Tables {
     ) -> Result<(), ReadError> {
         let start = keys::uptime_minute(day, 0);
         let end = keys::uptime_minute(day, u32::MAX);
-        self.scan(Family::Samples, &start, Some(&end), |key, _| {
+        // A minute that cannot be read is one of which nothing is known.
+        self.scan_past_rot(Family::Samples, &start, Some(&end), |key, _| {
             keys::trailing_minute(key).into_iter().for_each(&mut visit);
             ControlFlow::Continue(())
-        })
+        })?;
+        Ok(())
     }
 
     /// Returns the first day from `from` on that has samples.

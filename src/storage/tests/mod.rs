@@ -8,6 +8,7 @@ mod hazard;
 mod life;
 mod recovering;
 mod reopening;
+mod rotting;
 
 use std::collections::BTreeMap;
 use std::fs;
