@@ -16,7 +16,7 @@
 //! - `records`: what others write and read, each kind of record by its name.
 //! - `batch`, `tables`, `store`: one group's writes, reading, the live handle.
 //! - `compact`: making compaction drop now what has expired.
-//! - `rot`: tables that cannot be read any more, and reading past them.
+//! - `rot`, `salvage`: tables that cannot be read any more, and reading past them; a new store of the rest.
 //! - `pace`: how long work tells how far it has got.
 //! - `reserve`: space put aside so that a full disk can be opened and mended.
 //! - `error`: why a store did not open, why a commit failed.
@@ -42,6 +42,7 @@ mod records;
 pub mod recover;
 pub mod reserve;
 mod rot;
+mod salvage;
 mod schema;
 mod store;
 mod tables;

@@ -5,7 +5,9 @@
 //! the log holds up to its first damage is one consistent point of the store's life. Only where the
 //! tables are already past that point are the damaged records left out instead.
 //!
-//! Kept out: backups. A missing or unreadable table cannot be made up for here.
+//! Tables with rotten blocks are set aside: the store is then written anew of all that can be read.
+//!
+//! Kept out: backups. A missing table, or one that cannot even be opened, cannot be made up for here.
 
 use std::fmt;
 use std::fs;
@@ -28,11 +30,13 @@ use super::lock::DataDirLock;
 use super::merge;
 use super::open::{self, Paths, StorageOptions};
 use super::reserve::{Reserve, Space, wal_limit};
+use super::rot::RottenTable;
+use super::salvage::{SalvageError, salvage};
 use super::schema::{Family, LogReading, Schema};
 use super::tables::Tables;
 use super::value::{self, State};
 use crate::calendar::Day;
-use crate::counter::Outcome;
+use crate::counter::{CounterName, Outcome};
 
 /// Room for what an opening writes besides copies of the logs, in bytes.
 const WORKING_BYTES: u64 = 32 * 1024 * 1024;
@@ -100,6 +104,10 @@ pub struct RecoverReport {
     /// Damaged records were left out and later ones kept, because tables were past the damage. A
     /// group may be there in part.
     pub left_out: bool,
+    /// Tables that could not be read whole. What could be read of them is in the recovered store.
+    pub aside: Vec<RottenTable>,
+    /// Counters whose value was lost with them: each is quarantined until it is repaired.
+    pub lost: Vec<CounterName>,
     /// The epoch of the damaged store; `None` when nothing said.
     pub old_epoch: Option<u64>,
     /// The epoch from now on.
@@ -137,6 +145,15 @@ impl fmt::Display for RecoverReport {
                 "given up:      every damaged group; later ones are kept, and one may be there in part"
             )?,
             None => writeln!(out, "given up:      unknown")?,
+        }
+        for table in &self.aside {
+            writeln!(out, "set aside:     {table}")?;
+        }
+        for name in &self.lost {
+            writeln!(
+                out,
+                "lost:          the value of {name}: `counterd repair` sets one"
+            )?;
         }
         writeln!(
             out,
@@ -188,7 +205,7 @@ pub fn recover(
         });
     }
     let reserve = Reserve::new(lock.data_dir(), options.reserve)?;
-    let schema = Schema::new(options.memory, wal_limit(reserve.bytes()), Arc::default());
+    let schema = Schema::new(options.memory, wal_limit(reserve.bytes()), Arc::default()).at_rest();
     let refusal = judge(&paths, &schema, even_if_sound)?;
     make_room(&paths, &reserve)?;
     let working = Paths::at(
@@ -196,7 +213,7 @@ pub fn recover(
         paths.data_dir.join("store.recovering"),
     );
     let before = readable(&paths, &working, &schema)?;
-    let (tables, left_out) = consistent(&paths, &working, &schema)?;
+    let (mut tables, left_out) = consistent(&paths, &working, &schema)?;
     let mut after = tally(&tables).map_err(|error| beyond(&paths, error))?;
     let acked = match acked::read(&paths.acked)? {
         Reading::Valid { mark, .. } => Some(mark),
@@ -209,6 +226,22 @@ pub fn recover(
     let epoch = u64::try_from(now_ms)
         .unwrap_or(0)
         .max(old_epoch.unwrap_or(0) + 1);
+    let aside = schema.rot().tables();
+    let (mut working, mut lost) = (working, Vec::new());
+    if !aside.is_empty() {
+        let salvaged = Paths::at(
+            paths.data_dir.clone(),
+            paths.data_dir.join("store.salvaging"),
+        );
+        let made = salvage(&tables, &salvaged, &schema);
+        drop(tables);
+        remove(&working.store)?;
+        (tables, lost) = made.map_err(|error| match error {
+            SalvageError::File(error) => error.into(),
+            SalvageError::Read(error) => beyond(&paths, error),
+        })?;
+        working = salvaged;
+    }
     begin_epoch(&tables, &mut after, epoch, now_ms).map_err(|error| beyond(&paths, error))?;
     let sequence = tables.sequence();
     drop(tables);
@@ -223,6 +256,8 @@ pub fn recover(
         before,
         after,
         left_out,
+        aside,
+        lost,
         old_epoch,
         epoch,
         kept,
@@ -236,15 +271,33 @@ fn judge(
     even_if_sound: bool,
 ) -> Result<Option<String>, RecoverError> {
     match open::check(paths, schema, open::Depth::Counters) {
-        Ok(_) if even_if_sound => Ok(None),
-        Ok(_) => Err(RecoverError::Sound {
-            data_dir: paths.data_dir.clone(),
-        }),
+        Ok(_) => {
+            let rotten = rotten(paths, schema)?;
+            if rotten.is_some() || even_if_sound {
+                return Ok(rotten);
+            }
+            Err(RecoverError::Sound {
+                data_dir: paths.data_dir.clone(),
+            })
+        }
         Err(error) => match error.cause() {
             OpenCause::Damage => Ok(Some(error.finding())),
             OpenCause::Transient | OpenCause::Locked | OpenCause::Unsupported => Err(error.into()),
         },
     }
+}
+
+/// Says which tables cannot be read whole; `None` when every record can.
+fn rotten(paths: &Paths, schema: &Schema) -> Result<Option<String>, RecoverError> {
+    let tables = open::read_only(&paths.db, schema)?;
+    tally(&tables).map_err(|error| beyond(paths, error))?;
+    let found: Vec<String> = schema
+        .rot()
+        .tables()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    Ok((!found.is_empty()).then(|| found.join("; ")))
 }
 
 /// Everything that can be read, in whatever order it was written, from a copy that is then removed.
@@ -335,7 +388,7 @@ fn tally(tables: &Tables) -> Result<Tally, ReadError> {
     };
     for (at, family) in Family::ALL.into_iter().enumerate() {
         let mut count = 0;
-        tables.scan(family, &[], None, |key, value| {
+        tables.scan_past_rot(family, &[], None, |key, value| {
             count += 1;
             tally.add(family, key, value);
             ControlFlow::Continue(())

@@ -304,6 +304,8 @@ impl Tables {
         let mut gaps = Vec::new();
         let mut from = start.to_vec();
         let mut last = Vec::new();
+        // Tables tried in vain, since the last key that was read.
+        let mut in_vain = 0;
         loop {
             last.clear();
             let scanned = self.scan(family, &from, end, |key, value| {
@@ -316,11 +318,14 @@ impl Tables {
                 Err(error) if !error.is_rot() => return Err(error),
                 Err(_) => {}
             }
-            if !last.is_empty() {
+            if last.is_empty() {
+                in_vain += usize::from(!gaps.is_empty());
+            } else {
+                in_vain = 0;
                 last.push(0);
                 from.clone_from(&last);
             }
-            let to = self.readable_behind(family, &from)?;
+            let to = self.readable_behind(family, &from, in_vain)?;
             let to = to.filter(|to| end.is_none_or(|end| to.as_slice() < end));
             gaps.push(Gap {
                 from: from.clone(),
@@ -334,8 +339,13 @@ impl Tables {
     }
 
     /// The first key at or above `from` from which on the rest of its table can be read; `None` when
-    /// there is none.
-    fn readable_behind(&self, family: Family, from: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+    /// there is none. The first `in_vain` of the rotten tables there were tried before.
+    fn readable_behind(
+        &self,
+        family: Family,
+        from: &[u8],
+        in_vain: usize,
+    ) -> Result<Option<Vec<u8>>, ReadError> {
         let mut ends: Vec<Vec<u8>> = self
             .rot()
             .tables()
@@ -346,7 +356,7 @@ impl Tables {
             .collect();
         ends.sort_unstable();
         ends.dedup();
-        for last in ends {
+        for last in ends.into_iter().skip(in_vain) {
             let mut records = self.records(family)?;
             // Backwards from the end of the table to the block that cannot be read.
             records.seek_for_prev(&last);

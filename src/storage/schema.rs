@@ -132,6 +132,7 @@ pub struct Schema {
     horizons: Arc<Horizons>,
     wal_limit: u64,
     rot: Arc<Rot>,
+    at_rest: bool,
 }
 
 impl Schema {
@@ -151,6 +152,15 @@ impl Schema {
             horizons,
             wal_limit,
             rot: Arc::default(),
+            at_rest: false,
+        }
+    }
+
+    /// For a database that RocksDB is not to compact by itself.
+    pub fn at_rest(self) -> Self {
+        Self {
+            at_rest: true,
+            ..self
         }
     }
 
@@ -244,7 +254,7 @@ impl Schema {
         options.set_level_zero_slowdown_writes_trigger(LEVEL_ZERO_STOP);
         options.set_level_zero_stop_writes_trigger(LEVEL_ZERO_STOP);
         options.set_soft_pending_compaction_bytes_limit(0);
-        options.set_disable_auto_compactions(self.rot.holds(family));
+        options.set_disable_auto_compactions(self.at_rest || self.rot.holds(family));
         Ok(options)
     }
 

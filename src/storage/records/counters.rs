@@ -35,6 +35,15 @@ fn ended(generation: Generation) -> Vec<u8> {
     [ENDED_PREFIX, &generation.to_be_bytes()].concat()
 }
 
+/// The counter that a key names; one that names none is logged.
+fn named(family: Family, key: &[u8]) -> Option<CounterName> {
+    let name = keys::counter_name(key);
+    if name.is_none() {
+        tracing::error!(family = family.name(), "a key cannot be read; it is kept");
+    }
+    name
+}
+
 impl Batch {
     /// Puts the definition of a counter, and how it went if it is gone.
     pub(crate) fn put_definition(
@@ -95,10 +104,13 @@ impl Tables {
         &self,
         mut visit: impl FnMut(CounterName, Result<Defined, Undecodable>),
     ) -> Result<(), ReadError> {
-        self.by_name(Family::Definitions, |name, bytes| {
-            visit(name, value::decode_counter(bytes));
-        })?;
-        Ok(())
+        // None may be missing: a counter that is taken for unknown would be begun anew.
+        self.scan(Family::Definitions, &[], None, |key, bytes| {
+            if let Some(name) = named(Family::Definitions, key) {
+                visit(name, value::decode_counter(bytes));
+            }
+            ControlFlow::Continue(())
+        })
     }
 
     /// Calls `visit` with every counter's value; one that lies in a rotten block is quarantined, and
@@ -107,8 +119,11 @@ impl Tables {
     /// # Errors
     /// When RocksDB cannot read on.
     pub fn values(&self, mut visit: impl FnMut(CounterName, Record)) -> Result<(), ReadError> {
-        let gaps = self.by_name(Family::Counters, |name, bytes| {
-            visit(name, Record::decode(bytes));
+        let gaps = self.scan_past_rot(Family::Counters, &[], None, |key, bytes| {
+            if let Some(name) = named(Family::Counters, key) {
+                visit(name, Record::decode(bytes));
+            }
+            ControlFlow::Continue(())
         })?;
         self.unread(Family::Counters, &gaps, keys::counter, |name, bytes| {
             visit(
@@ -122,7 +137,7 @@ impl Tables {
 
     /// Calls `visit` for each defined counter whose record, of the key that `key` makes, lies in a gap
     /// and may be there: with the bytes when it can be read by itself, and with `None` else.
-    pub(super) fn unread(
+    pub(in crate::storage) fn unread(
         &self,
         family: Family,
         gaps: &[Gap],
@@ -147,22 +162,6 @@ impl Tables {
             }
         }
         Ok(())
-    }
-
-    fn by_name(
-        &self,
-        family: Family,
-        mut visit: impl FnMut(CounterName, &[u8]),
-    ) -> Result<Vec<Gap>, ReadError> {
-        self.scan_past_rot(family, &[], None, |key, bytes| {
-            match keys::counter_name(key) {
-                Some(name) => visit(name, bytes),
-                None => {
-                    tracing::error!(family = family.name(), "a key cannot be read; it is kept");
-                }
-            }
-            ControlFlow::Continue(())
-        })
     }
 
     /// Returns the definition of a counter; `None` when there is none, or it cannot be read.

@@ -195,26 +195,6 @@ fn a_table_that_a_read_found_rotten_is_not_compacted_any_more() {
 }
 
 #[test]
-fn a_rotten_table_that_is_dropped_with_its_days_is_forgotten() {
-    let (dir, _) = rotten(Family::Dedup);
-    let mut bench = Bench::open(dir).unwrap();
-    let read = bench
-        .store()
-        .tables()
-        .scan(Family::Dedup, &[], None, |_, _| ControlFlow::Continue(()));
-    assert!(read.unwrap_err().is_rot());
-    bench
-        .store()
-        .drop_whole_files(Family::Dedup, &key(RECORDS))
-        .unwrap();
-    bench.store().tick().unwrap();
-    // What is in the first level is not dropped so; a table of a deeper one is.
-    if !bench.reader.rot().holds(Family::Dedup) {
-        bench.bring_on_a_compaction(Family::Dedup).unwrap();
-    }
-}
-
-#[test]
 fn a_start_that_needs_the_block_is_refused_with_nothing_changed_and_the_check_finds_it_too() {
     for family in [Family::Counters, Family::Definitions, Family::Meta] {
         let (dir, file) = rotten(family);
@@ -231,5 +211,33 @@ fn a_start_that_needs_the_block_is_refused_with_nothing_changed_and_the_check_fi
         let lock = DataDirLock::take(dir.path()).unwrap();
         let checked = verify(&lock, &options(dir.path())).unwrap_err().to_string();
         assert_eq!(checked, said);
+    }
+}
+
+#[test]
+fn recover_sets_a_rotten_table_aside_and_says_what_it_cost() {
+    for family in [Family::History, Family::Dedup, Family::Counters] {
+        let (dir, file) = rotten(family);
+        let lock = DataDirLock::take(dir.path()).unwrap();
+        let report = recover::recover(&lock, &options(dir.path()), NOW_MS, false).unwrap();
+        println!("{report}");
+        let [aside] = &report.aside[..] else {
+            panic!("{:?}", report.aside)
+        };
+        assert_eq!(aside.file, file.file_name().unwrap().to_str().unwrap());
+        let kept = report.after.keys[family.index()];
+        assert!((1900..2000).contains(&kept), "{family:?}: {kept}");
+        drop(lock);
+        let mut store = open(dir.path()).unwrap();
+        let mut found = 0;
+        store
+            .tables()
+            .scan(family, &[], None, |_, _| {
+                found += 1;
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        assert_eq!(found, kept);
+        put(&mut store, 7, 10);
     }
 }

@@ -1,0 +1,79 @@
+//! A new database of all that can still be read of one with rotten tables.
+//!
+//! RocksDB has no way to take one table out of a family, so that everything else is written anew. What
+//! is in a rotten block is lost: of counters their names are told, and each is quarantined, so that it
+//! answers `corrupt_record` until it is repaired, and never a value that it did not have.
+
+use std::ops::ControlFlow;
+
+use rocksdb::{DB, WriteBatch};
+
+use super::create::remove;
+use super::error::{FileError, ReadError};
+use super::keys;
+use super::open::Paths;
+use super::schema::{Family, LogReading, Schema};
+use super::tables::Tables;
+use crate::counter::CounterName;
+
+/// How much is written at a time, in bytes.
+const AT_ONCE: usize = 1024 * 1024;
+
+/// Why nothing was salvaged.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SalvageError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+impl From<rocksdb::Error> for SalvageError {
+    fn from(error: rocksdb::Error) -> Self {
+        Self::Read(error.into())
+    }
+}
+
+/// Makes a database at `target` of what can be read of `tables`. Gives it, and the counters whose value
+/// was lost.
+pub(super) fn salvage(
+    tables: &Tables,
+    target: &Paths,
+    schema: &Schema,
+) -> Result<(Tables, Vec<CounterName>), SalvageError> {
+    remove(&target.store)?;
+    std::fs::create_dir_all(&target.db).map_err(FileError::new("create", &target.db))?;
+    let options = schema.database(LogReading::Checked, true)?;
+    let db = DB::open_cf_descriptors(&options, &target.db, schema.families()?)?;
+    let made = Tables::new(db, options, schema, true);
+    let mut lost = Vec::new();
+    for family in Family::ALL {
+        let handle = made.handle(family)?;
+        let mut batch = WriteBatch::default();
+        let mut written = Ok(());
+        let gaps = tables.scan_past_rot(family, &[], None, |key, value| {
+            batch.put_cf(handle, key, value);
+            if batch.size_in_bytes() < AT_ONCE {
+                return ControlFlow::Continue(());
+            }
+            written = made.db().write(std::mem::take(&mut batch));
+            match written {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
+            }
+        })?;
+        written?;
+        if family == Family::Counters {
+            tables.unread(family, &gaps, keys::counter, |name, value| {
+                batch.put_cf(
+                    handle,
+                    keys::counter(&name),
+                    value.as_deref().unwrap_or_default(),
+                );
+                lost.extend(value.is_none().then_some(name));
+            })?;
+        }
+        made.db().write(batch)?;
+    }
+    Ok((made, lost))
+}
