@@ -16,23 +16,23 @@ mod link;
 mod reader;
 mod script;
 mod status;
+mod url;
 mod users;
 
 use std::time::Duration;
-
-use secrecy::SecretString;
 
 pub use error::MirrorError;
 pub use follower::Mirror;
 pub use link::check;
 pub use reader::{MirrorReader, Mirrored};
 pub use status::{MirrorReport, MirrorStatus};
+pub use url::RedisUrl;
 
 /// How values are mirrored.
 #[derive(Clone, Debug)]
 pub struct MirrorOptions {
-    /// The connection URL; it may hold a password.
-    pub url: SecretString,
+    /// Where Redis is, and how to get in.
+    pub url: RedisUrl,
     /// Whether the user ids of the current day are mirrored.
     pub users: bool,
     /// How often changed values are written, at most.

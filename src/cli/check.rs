@@ -126,7 +126,7 @@ fn time(config: &Config) -> Vec<Finding> {
 fn database(config: &Config) -> Option<Finding> {
     const WHAT: &str = "PostgreSQL";
     let options = postgres_options(config)?;
-    Some(match postgres::check(&options) {
+    Some(match postgres::check(&options, None) {
         Ok(Schema::Current) => ok(WHAT, "reached, and the schema is this version's".to_owned()),
         Ok(Schema::Older) => ok(
             WHAT,

@@ -37,7 +37,9 @@ impl Reader<'_> {
     /// Reads the key's value and notes where it comes from. What is wrong in any layer is reported, and
     /// the default stands in; `None` where there is no default either.
     pub(super) fn read<T>(&mut self, form: &impl Form<T>, key: &'static Key) -> Option<T> {
-        let is_written = self.written.values.contains_key(key.name);
+        let place = self.written.values.get(key.name).and_then(|all| all.last());
+        let place = place.map(|(source, _)| source.clone());
+        let is_written = place.is_some();
         let written = self.highest(form, key);
         let file = key.file.and_then(|file| {
             let (path, source) = self.highest::<PathBuf>(&FilePath, file)?;
@@ -73,6 +75,11 @@ impl Reader<'_> {
             self.report.mistake(place, text);
         }
         let (value, source) = chosen?;
+        // What cannot be read was written all the same.
+        let source = match (source, place) {
+            (Source::Default, Some(place)) => place,
+            (source, _) => source,
+        };
         self.sources.insert(key.name, source);
         Some(value)
     }

@@ -55,14 +55,15 @@ fn judge_together(config: &Config, report: &mut Report) {
         let text = "server.max_batch_body is below server.max_body";
         report.mistake(place("server.max_batch_body"), text);
     }
-    // A file that cannot be read is a mistake already.
-    let redis_is_set = config.redis.url.is_some() || place("redis.url_file").is_written();
+    // One that cannot be read is a mistake already.
+    let is_set = |key, file_key| place(key).is_written() || place(file_key).is_written();
+    let redis_is_set = is_set("redis.url", "redis.url_file");
+    let postgres_is_set = is_set("postgres.url", "postgres.url_file");
     if config.redis.mirror && !redis_is_set {
         let text =
             "redis.mirror is true, and redis.url is not set: set redis.url or redis.url_file too";
         report.mistake(place("redis.mirror"), text);
     }
-    let postgres_is_set = config.postgres.url.is_some() || place("postgres.url_file").is_written();
     if config.degraded.start && !redis_is_set && !postgres_is_set {
         let text = "degraded.start is true, and neither redis.url nor postgres.url is set: there is no copy to serve";
         report.mistake(place("degraded.start"), text);

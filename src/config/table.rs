@@ -14,7 +14,7 @@ use secrecy::SecretString;
 use super::counters::{CounterEntry, CounterTable};
 use super::forms::{
     Address, Cores, Count, FilePath, Form, KeyPrefix, List, PathOrNone, Secret, Size, SizeOrAuto,
-    Span, Switch, TimeOfDay, Word, Zone, is_origin,
+    Span, Switch, TimeOfDay, Url, Word, Zone, is_origin,
 };
 use super::mistakes::Source;
 use super::reader::Reader;
@@ -22,6 +22,8 @@ use super::rows::{Key, configuration, optional, section};
 use super::{Engine, LogLevel, MinFree};
 use crate::access_log::{Access, LogFormat};
 use crate::calendar::DayStart;
+use crate::export::postgres::PostgresUrl;
+use crate::mirror::RedisUrl;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -127,7 +129,7 @@ configuration! {
     /// Where history and reports go.
     postgres: PostgresConfig {
         /// The connection URL; nothing is exported without one. It holds a password.
-        url or url_file: Option<SecretString> = Secret;
+        url or url_file: Option<PostgresUrl> = Url(PostgresUrl::parse, "postgres://u:p@h/d");
         /// How often changed values are exported.
         interval: Duration = Span(TENTH, HOUR), "10s";
         /// How long one statement may take.
@@ -141,7 +143,7 @@ configuration! {
     /// Where current values are mirrored.
     redis: RedisConfig {
         /// The connection URL. It may hold a password.
-        url or url_file: Option<SecretString> = Secret;
+        url or url_file: Option<RedisUrl> = Url(RedisUrl::parse, "redis://:p@h/1");
         /// Whether current values are mirrored there.
         mirror: bool = Switch, "false";
         /// Whether the user ids of the current day are mirrored.

@@ -5,9 +5,6 @@ use std::time::Duration;
 /// Why the mirror is held up.
 #[derive(Debug, thiserror::Error)]
 pub enum MirrorError {
-    /// `redis.url` cannot be used.
-    #[error("redis.url: {0}")]
-    Url(String),
     /// There is no connection to be had.
     #[error("cannot connect to Redis: {0}")]
     Connect(String),
@@ -63,8 +60,7 @@ impl MirrorError {
     pub fn is_away(&self) -> bool {
         match self {
             Self::Connect(_) | Self::Lost(_) | Self::Late(_) => true,
-            Self::Url(_)
-            | Self::Refused(_)
+            Self::Refused(_)
             | Self::LaterEpoch { .. }
             | Self::Ahead { .. }
             | Self::Rival

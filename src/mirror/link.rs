@@ -3,20 +3,17 @@
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind};
-use secrecy::ExposeSecret;
+use redis::{AsyncConnectionConfig, Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind};
 
 use super::script::{self, Keys};
-use super::{MirrorError, MirrorOptions};
+use super::{MirrorError, MirrorOptions, RedisUrl};
 use crate::background::runtime;
-use crate::masking::masked;
 
 /// A connection, and how long it is waited for.
 pub(super) struct Wire {
     connection: MultiplexedConnection,
     timeout: Duration,
-    /// What no error may show.
-    secrets: Vec<String>,
+    url: RedisUrl,
 }
 
 /// A connection on which the scripts that write are loaded.
@@ -56,29 +53,26 @@ pub(super) enum Written {
 impl Wire {
     /// Connects.
     pub(super) async fn open(options: &MirrorOptions) -> Result<Self, MirrorError> {
-        let url = options.url.expose_secret();
-        let client = client(url)?;
-        let settings = client.get_connection_info().redis_settings();
-        let password = settings.password().map(str::to_owned);
-        let mut secrets = vec![url.to_owned()];
-        secrets.extend(password.filter(|password| !password.is_empty()));
+        let url = &options.url;
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(options.timeout))
             .set_response_timeout(Some(options.timeout));
-        let connecting = client.get_multiplexed_async_connection_with_config(&config);
+        let connecting = url
+            .client
+            .get_multiplexed_async_connection_with_config(&config);
         let connection = match tokio::time::timeout(options.timeout, connecting).await {
             Err(_) => return Err(MirrorError::Late(options.timeout)),
             Ok(Err(error)) if error.is_timeout() => return Err(MirrorError::Late(options.timeout)),
             Ok(Err(error)) if error.kind() == ErrorKind::AuthenticationFailed => {
-                return Err(MirrorError::Refused(without(&secrets, &error)));
+                return Err(MirrorError::Refused(url.told(&error)));
             }
-            Ok(Err(error)) => return Err(MirrorError::Connect(without(&secrets, &error))),
+            Ok(Err(error)) => return Err(MirrorError::Connect(url.told(&error))),
             Ok(Ok(connection)) => connection,
         };
         Ok(Self {
             connection,
             timeout: options.timeout,
-            secrets,
+            url: url.clone(),
         })
     }
 
@@ -98,7 +92,7 @@ impl Wire {
     }
 
     fn error(&self, error: &RedisError) -> MirrorError {
-        let text = without(&self.secrets, error);
+        let text = self.url.told(error);
         if error.is_timeout() {
             return MirrorError::Late(self.timeout);
         }
@@ -230,24 +224,4 @@ pub fn check(options: &MirrorOptions) -> Result<(), MirrorError> {
         link.marker(&keys).await?;
         Ok(())
     })
-}
-
-fn client(url: &str) -> Result<Client, MirrorError> {
-    if !["redis://", "rediss://", "unix://"]
-        .iter()
-        .any(|scheme| url.starts_with(scheme))
-    {
-        let text = "it begins with redis://, rediss:// (TLS) or unix://";
-        return Err(MirrorError::Url(text.to_owned()));
-    }
-    Client::open(url).map_err(|error| MirrorError::Url(without(&[url.to_owned()], &error)))
-}
-
-/// The driver's words without any of the secrets.
-fn without(secrets: &[String], error: &RedisError) -> String {
-    let mut text = error.to_string();
-    for secret in secrets {
-        text = masked(&text, secret, "(secret)");
-    }
-    text
 }

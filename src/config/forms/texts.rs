@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::{Described, Form, Raw, described, quoted, refused, text};
 use crate::calendar::{Calendar, DayStart, machine_zone};
@@ -240,6 +240,43 @@ impl Form<Option<SecretString>> for Secret {
     }
 
     fn unwritten(&self, _: Option<&str>, _: &mut Report) -> Option<(Option<SecretString>, Source)> {
+        Some((None, Source::Default))
+    }
+}
+
+/// The URL of a copy, which may hold a password: how it is read, and an example.
+pub(in crate::config) struct Url<T>(
+    pub(in crate::config) fn(&str) -> Result<T, String>,
+    #[cfg_attr(not(test), allow(dead_code, reason = "an example for tests"))]
+    pub(in crate::config) &'static str,
+);
+
+impl<T> Described for Url<T> {
+    fn wanted(&self) -> String {
+        Secret.wanted()
+    }
+
+    fn is_secret(&self) -> bool {
+        true
+    }
+
+    #[cfg(test)]
+    fn example(&self) -> String {
+        self.1.to_owned()
+    }
+}
+
+impl<T> Form<Option<T>> for Url<T> {
+    fn read(&self, raw: Raw) -> Result<Option<T>, String> {
+        let url = Secret.read(raw)?;
+        url.map(|url| (self.0)(url.expose_secret())).transpose()
+    }
+
+    fn show(&self, value: &Option<T>) -> String {
+        Secret.show(&value.as_ref().map(|_| SecretString::default()))
+    }
+
+    fn unwritten(&self, _: Option<&str>, _: &mut Report) -> Option<(Option<T>, Source)> {
         Some((None, Source::Default))
     }
 }

@@ -108,6 +108,33 @@ fn a_mirror_needs_to_know_where_to() {
 }
 
 #[test]
+fn a_url_that_cannot_be_used_is_told_with_its_line_and_without_its_password() {
+    for (line, told) in [
+        ("postgres.url = \"mysql://u:hunter2@h/d\"", "postgres://"),
+        (
+            "postgres.url = \"postgres://u:hunter2@h/d?channel_binding=require\"",
+            "channel_binding",
+        ),
+        ("redis.url = \"http://u:hunter2@h\"", "redis://"),
+        (
+            "redis.url = \"redis://u:hunter2@h/1?db=2\"",
+            "two databases",
+        ),
+    ] {
+        let mistakes = file(&format!("\n{line}")).mistakes();
+        let key = line.split(' ').next().unwrap();
+        assert!(
+            mistakes.starts_with(&format!("counterd.toml:2: {key}: it ")),
+            "{mistakes}"
+        );
+        assert!(mistakes.contains(told), "{mistakes}");
+        assert!(!mistakes.contains("hunter2"), "{mistakes}");
+    }
+    let mistakes = file("redis.mirror = true\nredis.url = \"nowhere\"").mistakes();
+    assert_eq!(mistakes.lines().count(), 1, "{mistakes}");
+}
+
+#[test]
 fn wrong_types_and_ranges_say_what_is_wanted() {
     let count = "want a whole number from 1 to 256";
     for (text, said) in [

@@ -5,9 +5,9 @@ use chrono::NaiveDate;
 use serde::Serialize;
 
 use super::PostgresError;
-use super::connect::{Link, within};
+use super::columns::{date, number};
+use super::connect::Link;
 use super::users::Crowd;
-use super::values::{date, number};
 use crate::calendar::Day;
 use crate::counter::CounterName;
 use crate::lifecycle::DayView;
@@ -193,7 +193,6 @@ async fn statement(
     let values: Vec<i64> = rows.iter().map(|row| row.final_value).collect();
     let metadata: Vec<&str> = rows.iter().map(|row| row.metadata.as_str()).collect();
     let not_kept: Vec<bool> = rows.iter().map(|row| row.place == Place::NotKept).collect();
-    let (connection, limit) = link.parts();
     let write = sqlx::query_as::<_, (String, bool, bool, Option<i64>, bool)>(WRITE)
         .bind(names)
         .bind(values)
@@ -205,7 +204,7 @@ async fn statement(
         .bind(users)
         .bind(digest.map(|digest| digest.to_vec()))
         .bind(copied);
-    let judged = within(limit, write.fetch_all(connection)).await?;
+    let judged = link.all(write).await?;
     let fates = judged
         .into_iter()
         .filter_map(|(name, same, anothers, epoch, keeps)| {
@@ -240,11 +239,10 @@ pub(super) async fn there(
         FROM (SELECT) AS one
         LEFT JOIN counter_history h ON h.counter_name = $1 AND h.date = $2
         LEFT JOIN counterd_days g ON g.counter_name = $1 AND g.date = $2";
-    let (connection, limit) = link.parts();
     let ask = sqlx::query_as::<_, (bool, Option<i64>, Option<Vec<u8>>, i64)>(ASK)
         .bind(name.as_str())
         .bind::<NaiveDate>(date(day));
-    let (row, epoch, digest, users) = within(limit, ask.fetch_one(connection)).await?;
+    let (row, epoch, digest, users) = link.one(ask).await?;
     Ok(There {
         row,
         epoch,
@@ -264,10 +262,9 @@ pub(super) async fn clear_users(
 ) -> Result<(), PostgresError> {
     // Many millions of rows may take longer than a statement should.
     link.be_patient(true).await?;
-    let (connection, _) = link.parts();
     let clear =
         sqlx::query("DELETE FROM counter_history_users WHERE date = $1 AND counter_name = ANY($2)");
     let clear = clear.bind(date(day)).bind(names);
-    within(LONG_PATIENCE, clear.execute(connection)).await?;
+    link.execute_within(LONG_PATIENCE, clear).await?;
     link.be_patient(false).await
 }

@@ -4,8 +4,10 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::columns::number;
 use super::connect::Link;
 use super::day::{self, DayRow, Fate, Guard, Place};
+use super::schema::open;
 use super::standing::{Turn, begin, look};
 use super::users::{self, Crowd, Progress};
 use super::{PostgresError, PostgresOptions};
@@ -128,7 +130,7 @@ impl Days {
         replace: bool,
         progress: &Progress,
     ) -> Result<DaysWritten, PostgresError> {
-        let mut link = Link::open(&self.options).await?;
+        let mut link = open(&self.options).await?;
         let epoch = self.table.epoch();
         look(&mut link, epoch).await?;
         let mut total = DaysWritten::default();
@@ -289,7 +291,7 @@ impl DayWork {
                 Err(error) => return Err(error),
             }
         }
-        link.run("COMMIT").await?;
+        link.commit().await?;
         for (name, fate) in fates {
             self.judge(name, fate, 0);
         }
@@ -351,7 +353,7 @@ impl DayWork {
         if fate.is_err() {
             link.run("ROLLBACK TO SAVEPOINT part").await?;
         }
-        link.run("COMMIT").await?;
+        link.commit().await?;
         self.judge(name, fate, users);
         Ok(())
     }
@@ -363,7 +365,9 @@ impl DayWork {
         link: &mut Link,
         row: &Row,
     ) -> Result<Option<Crowd>, PostgresError> {
+        link.begin("").await?;
         let there = day::there(link, self.guard.day, &row.name).await?;
+        link.commit().await?;
         match row.users().filter(|_| there.row) {
             Some(users) => users::counted(users, &days.reader, &self.progress)
                 .await
@@ -396,7 +400,7 @@ impl DayWork {
             let fate = day::write_with_crowd(link, &self.guard, row, &crowd, false).await?;
             return Ok((fate, 0));
         }
-        let ours = there.epoch == Some(super::values::number(epoch));
+        let ours = there.epoch == Some(number(epoch));
         if there.row && !ours && !replace {
             return Ok((Fate::OfAnother(there.epoch), 0));
         }

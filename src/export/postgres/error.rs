@@ -9,9 +9,6 @@ use crate::writer::Failure;
 /// Why the export is held up.
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresError {
-    /// `postgres.url` cannot be used.
-    #[error("postgres.url: {0}")]
-    Url(String),
     /// There is no connection to be had.
     #[error("cannot connect to PostgreSQL: {0}")]
     Connect(String),
@@ -68,8 +65,7 @@ impl PostgresError {
     pub fn is_away(&self) -> bool {
         match self {
             Self::Connect(_) | Self::Lost(_) | Self::Late(_) => true,
-            Self::Url(_)
-            | Self::Refused { .. }
+            Self::Refused { .. }
             | Self::Schema(_)
             | Self::LaterEpoch { .. }
             | Self::Ahead { .. }

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::connect::Link;
 use super::day::Guard;
 use super::days::{DayWork, Days};
+use super::schema::open;
 use super::standing::{Turn, begin, look, put_through};
 use super::status::ExportStatus;
 use super::users::Progress;
@@ -107,7 +108,7 @@ impl Exporter {
                 // Whatever happened to the database meanwhile: all of it is compared again.
                 self.values.forget();
                 self.cursor = None;
-                Link::open(&self.days.options).await?
+                open(&self.days.options).await?
             }
         };
         self.stand(&mut link).await?;
@@ -275,7 +276,7 @@ impl Exporter {
     async fn advance(&self, link: &mut Link, through: Day) -> Result<(), PostgresError> {
         begin(link, Turn::Days, self.days.table.epoch()).await?;
         put_through(link, through).await?;
-        link.run("COMMIT").await
+        link.commit().await
     }
 
     fn advanced(&self, through: Day) -> Option<ExportCursor> {

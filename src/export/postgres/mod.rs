@@ -7,6 +7,7 @@
 //!
 //! Kept out: what a day is (`lifecycle`), the configuration file, and who asks (`control`, `cli`).
 
+mod columns;
 mod connect;
 mod day;
 mod days;
@@ -14,27 +15,28 @@ mod error;
 mod exporter;
 mod reader;
 mod refused;
+mod schema;
 mod standing;
 mod status;
+mod url;
 mod users;
 mod values;
 
 use std::time::Duration;
 
-use secrecy::SecretString;
-
-pub use connect::{Schema, check};
 pub use days::{Days, DaysWritten};
 pub use error::PostgresError;
 pub use exporter::Exporter;
 pub use reader::{CopiedDay, Exported, ExportedPage, PostgresReader};
+pub use schema::{Schema, check};
 pub use status::{ExportReport, ExportStatus};
+pub use url::PostgresUrl;
 
 /// How the export is done.
 #[derive(Clone, Debug)]
 pub struct PostgresOptions {
-    /// The connection URL; it holds a password.
-    pub url: SecretString,
+    /// Where the database is, and how to get in.
+    pub url: PostgresUrl,
     /// How often changed values are written.
     pub interval: Duration,
     /// How long one statement may take.

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::columns::date;
 use super::connect::Link;
-use super::values::date;
 use super::{PostgresError, PostgresOptions};
 use crate::calendar::Day;
 use crate::counter::{CopiedValue, CounterName, Kind, Millis};
@@ -46,9 +46,9 @@ WHERE g.counter_name >= $1 AND g.counter_name > $2 AND g.counter_name < $1 || ch
 /// Rows are walked to, one by one: of tables that were never analyzed the database would think that all
 /// rows are soon joined and sorted, for a page of a few. And nothing is ever changed.
 const MANNERS: &str = "
-SET default_transaction_read_only = on; SET enable_sort = off; SET enable_incremental_sort = off;
-SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
-SET enable_material = off; SET max_parallel_workers_per_gather = 0; SET jit = off";
+SET TRANSACTION READ ONLY; SET LOCAL enable_sort = off; SET LOCAL enable_incremental_sort = off;
+SET LOCAL enable_bitmapscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;
+SET LOCAL enable_material = off; SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off";
 
 /// Most days of one answer.
 const MAX_DAYS: i64 = 4000;
@@ -126,7 +126,7 @@ impl PostgresReader {
                 let as_of = as_of(link).await?;
                 let ask = format!("{COLUMNS}{VALUES}{KNOWN}");
                 let ask = sqlx::query_as::<_, Row>(sqlx::AssertSqlSafe(ask)).bind(&wanted);
-                Ok((as_of, ask.fetch_all(link.parts().0).await?))
+                Ok((as_of, link.all(ask).await?))
             })
             .await?;
         let found = rows.into_iter().filter_map(|row| copied(row, as_of));
@@ -154,8 +154,7 @@ impl PostgresReader {
                 let ask = format!("{COLUMNS}{PAGE}{KNOWN} ORDER BY g.counter_name LIMIT $3");
                 let ask = sqlx::query_as::<_, Row>(sqlx::AssertSqlSafe(ask));
                 let ask = ask.bind(prefix).bind(cursor.unwrap_or(""));
-                let ask = ask.bind(rows_wanted);
-                Ok((as_of, ask.fetch_all(link.parts().0).await?))
+                Ok((as_of, link.all(ask.bind(rows_wanted)).await?))
             })
             .await?;
         let more = rows.len() > limit;
@@ -188,7 +187,7 @@ impl PostgresReader {
             .ask(async |link| {
                 let ask = sqlx::query_as::<_, (i64, i64, Option<String>)>(DAYS);
                 let ask = ask.bind(name.as_str()).bind(date(from)).bind(date(to));
-                Ok(ask.bind(MAX_DAYS).fetch_all(link.parts().0).await?)
+                link.all(ask.bind(MAX_DAYS)).await
             })
             .await?;
         Ok(rows
@@ -210,13 +209,13 @@ impl PostgresReader {
     pub async fn is_written(&mut self) -> Result<bool, PostgresError> {
         self.ask(async |link| {
             let there = "SELECT to_regclass('counterd_database') IS NOT NULL";
-            let there = sqlx::query_scalar::<_, bool>(there);
-            if !there.fetch_one(link.parts().0).await? {
+            let (there,): (bool,) = link.one(sqlx::query_as(there)).await?;
+            if !there {
                 return Ok(false);
             }
             let written = "SELECT EXISTS (SELECT FROM counterd_database WHERE epoch > 0)";
-            let written = sqlx::query_scalar::<_, bool>(written);
-            Ok(written.fetch_one(link.parts().0).await?)
+            let (written,): (bool,) = link.one(sqlx::query_as(written)).await?;
+            Ok(written)
         })
         .await
     }
@@ -232,13 +231,11 @@ impl PostgresReader {
         let answered = tokio::time::timeout(limit, async {
             let mut link = match link {
                 Some(link) => link,
-                None => {
-                    let mut link = Link::connect(&self.options).await?;
-                    link.run(MANNERS).await?;
-                    link
-                }
+                None => Link::connect(&self.options).await?,
             };
+            link.begin(MANNERS).await?;
             let answer = question(&mut link).await?;
+            link.commit().await?;
             Ok((answer, link))
         });
         match answered.await {
@@ -257,9 +254,8 @@ async fn as_of(link: &mut Link) -> Result<Option<Millis>, PostgresError> {
     const AS_OF: &str = "
         SELECT CASE WHEN isfinite(at) THEN floor(extract(epoch FROM at) * 1000)::bigint END
         FROM (SELECT (to_jsonb(d) ->> 'values_as_of')::timestamp AS at FROM counterd_database d) d";
-    let as_of = sqlx::query_scalar::<_, Option<i64>>(AS_OF);
-    let as_of = as_of.fetch_optional(link.parts().0).await?;
-    Ok(as_of.flatten().filter(is_of_a_calendar))
+    let as_of = link.first::<(Option<i64>,)>(sqlx::query_as(AS_OF)).await?;
+    Ok(as_of.and_then(|(at,)| at).filter(is_of_a_calendar))
 }
 
 /// Whether a time is within the years that a calendar of ours has, wherever it is.

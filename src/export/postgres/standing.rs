@@ -1,10 +1,10 @@
 //! What the database says of itself: which one it is, how far it has got, and which store wrote it.
 
-use chrono::{Datelike, NaiveDate};
+use chrono::NaiveDate;
 
 use super::PostgresError;
-use super::connect::{Link, within};
-use super::values::{date, number};
+use super::columns::{date, day, number};
+use super::connect::Link;
 use crate::calendar::Day;
 
 /// What is written under which advisory lock: two that write the same wait for each other, so that
@@ -46,11 +46,11 @@ pub(super) async fn look(link: &mut Link, epoch: u64) -> Result<Standing, Postgr
         SELECT identity::text, epoch, exported_through,
           EXISTS (SELECT FROM counters), EXISTS (SELECT FROM counter_history)
         FROM counterd_database";
-    let (connection, limit) = link.parts();
+    link.begin("").await?;
     let mut asked = 0;
     let (identity, theirs, through, has_values, has_days) = loop {
         let ask = sqlx::query_as::<_, (String, i64, Option<NaiveDate>, bool, bool)>(ASK);
-        if let Some(row) = within(limit, ask.fetch_optional(&mut *connection)).await? {
+        if let Some(row) = link.first(ask).await? {
             break row;
         }
         asked += 1;
@@ -62,7 +62,7 @@ pub(super) async fn look(link: &mut Link, epoch: u64) -> Result<Standing, Postgr
         // Emptied by somebody: another database from now on.
         let begin =
             sqlx::query("INSERT INTO counterd_database DEFAULT VALUES ON CONFLICT DO NOTHING");
-        within(limit, begin.execute(&mut *connection)).await?;
+        link.execute(begin).await?;
     };
     let theirs = u64::try_from(theirs).unwrap_or(0);
     if theirs > epoch {
@@ -77,8 +77,9 @@ pub(super) async fn look(link: &mut Link, epoch: u64) -> Result<Standing, Postgr
             "UPDATE counterd_database SET epoch = $1, values_as_of = NULL WHERE epoch < $1",
         );
         let ours = ours.bind(number(epoch));
-        within(limit, ours.execute(&mut *connection)).await?;
+        link.execute(ours).await?;
     }
+    link.commit().await?;
     let identity = u128::from_str_radix(&identity.replace('-', ""), 16)
         .map_err(|_| PostgresError::Schema("the identity of the database".to_owned()))?;
     Ok(Standing {
@@ -93,15 +94,11 @@ pub(super) async fn look(link: &mut Link, epoch: u64) -> Result<Standing, Postgr
 pub(super) async fn begin(link: &mut Link, turn: Turn, epoch: u64) -> Result<(), PostgresError> {
     // What is checked at the end would blame a row after all of them were taken.
     let lock = turn.lock();
-    link.run(&format!(
-        "BEGIN ISOLATION LEVEL READ COMMITTED; SET CONSTRAINTS ALL IMMEDIATE; {lock}"
-    ))
-    .await?;
-    let (connection, limit) = link.parts();
+    link.begin(&format!("SET CONSTRAINTS ALL IMMEDIATE; {lock}"))
+        .await?;
     // Shared: whoever writes a later epoch into it waits for us, and we see it after.
-    let theirs = sqlx::query_scalar::<_, i64>("SELECT epoch FROM counterd_database FOR SHARE");
-    let theirs = within(limit, theirs.fetch_optional(connection)).await?;
-    let Some(theirs) = theirs else {
+    let theirs = sqlx::query_as("SELECT epoch FROM counterd_database FOR SHARE");
+    let Some((theirs,)) = link.first::<(i64,)>(theirs).await? else {
         return Err(PostgresError::Lost("the database was emptied".to_owned()));
     };
     let theirs = u64::try_from(theirs).unwrap_or(0);
@@ -116,28 +113,6 @@ pub(super) async fn begin(link: &mut Link, turn: Turn, epoch: u64) -> Result<(),
 
 /// Says that everything up to that day is there.
 pub(super) async fn put_through(link: &mut Link, through: Day) -> Result<(), PostgresError> {
-    let (connection, limit) = link.parts();
     let put = sqlx::query("UPDATE counterd_database SET exported_through = $1");
-    let put = put.bind(date(through));
-    within(limit, put.execute(connection)).await?;
-    Ok(())
-}
-
-/// A date of the database as a day.
-pub(super) fn day(date: NaiveDate) -> Day {
-    let days = i64::from(date.num_days_from_ce()) - 719_163;
-    Day::clamped(days)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates_come_back_as_the_same_days() {
-        for text in ["1969-12-31", "2026-11-24", "0001-01-01", "9999-12-31"] {
-            let ours: Day = text.parse().unwrap();
-            assert_eq!(day(date(ours)), ours);
-        }
-    }
+    link.execute(put.bind(date(through))).await
 }

@@ -9,11 +9,12 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime};
+use chrono::{NaiveDate, NaiveDateTime};
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 use super::PostgresError;
-use super::connect::{Link, within};
+use super::columns::{date, number, timestamp};
+use super::connect::Link;
 use super::refused::Refused;
 use super::standing::{Turn, begin};
 use super::status::ExportStatus;
@@ -283,7 +284,6 @@ impl Rows {
 
 async fn transaction(link: &mut Link, epoch: u64, rows: &Rows) -> Result<u64, PostgresError> {
     begin(link, Turn::Values, epoch).await?;
-    let (connection, limit) = link.parts();
     let statement = if bug("export_takes_back") {
         AssertSqlSafe(WRITE.replace(" < (", " <> (")).into_sql_str()
     } else {
@@ -301,7 +301,7 @@ async fn transaction(link: &mut Link, epoch: u64, rows: &Rows) -> Result<u64, Po
         .bind(&rows.gone)
         .bind(&rows.expires_at)
         .bind(rows.latest);
-    let (written, theirs, ahead) = within(limit, write.fetch_one(connection)).await?;
+    let (written, theirs, ahead) = link.one(write).await?;
     if theirs > 0 {
         return Err(PostgresError::LaterEpoch {
             ours: epoch,
@@ -314,7 +314,7 @@ async fn transaction(link: &mut Link, epoch: u64, rows: &Rows) -> Result<u64, Po
             theirs: u64::try_from(ahead).unwrap_or(u64::MAX),
         });
     }
-    link.run("COMMIT").await?;
+    link.commit().await?;
     Ok(u64::try_from(written).unwrap_or(0))
 }
 
@@ -329,9 +329,8 @@ async fn put_unreadable(
         WHERE unreadable <> (counter_name = ANY($1))";
     begin(link, Turn::Values, epoch).await?;
     let names: Vec<&str> = unreadable.iter().map(CounterName::as_str).collect();
-    let (connection, limit) = link.parts();
-    within(limit, sqlx::query(PUT).bind(&names).execute(connection)).await?;
-    link.run("COMMIT").await
+    link.execute(sqlx::query(PUT).bind(&names)).await?;
+    link.commit().await
 }
 
 /// Says of counters that nobody knows them any more.
@@ -341,9 +340,8 @@ const GONE: &str =
 /// Marks as gone counters that were forgotten before their last row was taken.
 async fn put_forgotten(link: &mut Link, epoch: u64, names: &[&str]) -> Result<(), PostgresError> {
     begin(link, Turn::Values, epoch).await?;
-    let (connection, limit) = link.parts();
-    within(limit, sqlx::query(GONE).bind(names).execute(connection)).await?;
-    link.run("COMMIT").await
+    link.execute(sqlx::query(GONE).bind(names)).await?;
+    link.commit().await
 }
 
 /// Marks as gone what nobody knows any more: of a history that was given up, or forgotten while nothing
@@ -351,54 +349,27 @@ async fn put_forgotten(link: &mut Link, epoch: u64, names: &[&str]) -> Result<()
 async fn put_gone(link: &mut Link, epoch: u64, table: &Table) -> Result<(), PostgresError> {
     const THERE: &str = "SELECT counter_name FROM counterd_counters WHERE NOT gone";
     begin(link, Turn::Values, epoch).await?;
-    let (connection, limit) = link.parts();
-    let there = sqlx::query_scalar::<_, String>(THERE);
-    let mut gone = within(limit, there.fetch_all(&mut *connection)).await?;
+    let there = link.all::<(String,)>(sqlx::query_as(THERE)).await?;
+    let mut gone: Vec<String> = there.into_iter().map(|(name,)| name).collect();
     gone.retain(|name| table.read(name).is_none());
     for names in gone.chunks(ROWS_AT_ONCE) {
-        let put = sqlx::query(GONE).bind(names);
-        within(limit, put.execute(&mut *connection)).await?;
+        link.execute(sqlx::query(GONE).bind(names)).await?;
     }
-    link.run("COMMIT").await
+    link.commit().await
 }
 
 /// Says as of when the values are there, for who reads them in place of the store.
 async fn put_as_of(link: &mut Link, epoch: u64, at: Millis) -> Result<(), PostgresError> {
-    let (connection, limit) = link.parts();
+    begin(link, Turn::Values, epoch).await?;
     let put = sqlx::query("UPDATE counterd_database SET values_as_of = $1 WHERE epoch = $2");
     let put = put.bind(timestamp(at)).bind(number(epoch));
-    within(limit, put.execute(connection)).await?;
-    Ok(())
-}
-
-/// A revision or an epoch as the database takes it; neither gets near the limit.
-pub(super) fn number(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// A day as the database takes it.
-pub(super) fn date(day: Day) -> NaiveDate {
-    // 1970-01-01 is day 719,163 of the common era.
-    NaiveDate::from_num_days_from_ce_opt(day.days().saturating_add(719_163)).unwrap_or_default()
-}
-
-/// An instant as the database takes it: UTC, without saying so.
-fn timestamp(at: Millis) -> NaiveDateTime {
-    DateTime::from_timestamp_millis(at)
-        .unwrap_or_default()
-        .naive_utc()
+    link.execute(put).await?;
+    link.commit().await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn days_are_the_same_dates() {
-        for text in ["1970-01-01", "2026-11-24", "0001-01-01", "9999-12-31"] {
-            assert_eq!(date(text.parse().unwrap()).to_string(), text);
-        }
-    }
 
     #[test]
     fn halves_lose_no_row() {

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use counterd::counter::Existence;
-use counterd::mirror::{Mirror, MirrorOptions};
+use counterd::mirror::{Mirror, MirrorOptions, RedisUrl};
 
 use crate::harness::{Redis, skipped};
 use crate::house::House;
@@ -31,7 +31,7 @@ fn redis(test: &str) -> Option<Redis> {
 
 fn options(redis: &Redis) -> MirrorOptions {
     MirrorOptions {
-        url: redis.url().into(),
+        url: RedisUrl::parse(&redis.url()).unwrap(),
         users: false,
         interval: Duration::from_millis(50),
         timeout: Duration::from_secs(20),

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use counterd::counter::CopiedValue;
-use counterd::mirror::{MirrorError, MirrorOptions, MirrorReader, Mirrored};
+use counterd::mirror::{MirrorError, MirrorOptions, MirrorReader, Mirrored, RedisUrl};
 
 use super::{expected, mirror, options, redis, seen};
 use crate::harness::Redis;
@@ -210,7 +210,7 @@ fn a_reader_tells_what_is_not_there_from_what_it_may_not_see() {
 
         redis.say::<()>("ACL SETUSER blind on >blind ~* -@all +evalsha +script|load +hmget");
         let mut blind = options(&redis);
-        blind.url = redis.url_as("blind", "blind", 0).into();
+        blind.url = RedisUrl::parse(&redis.url_as("blind", "blind", 0)).unwrap();
         let error = MirrorReader::new(blind).values(&found).await.unwrap_err();
         assert!(matches!(error, MirrorError::Refused(_)), "{error}");
     });

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use counterd::mirror::MirrorError;
+use counterd::mirror::{MirrorError, RedisUrl};
 
 use super::{expected, mirror, options, redis, seen};
 use crate::harness::{Dice, seed};
@@ -126,7 +126,8 @@ fn a_prefix_and_a_database_keep_stores_apart() {
     let mut of_two = options(&redis);
     of_two.prefix = "two:".to_owned();
     let mut of_three = options(&redis);
-    of_three.url = redis.url_as("", crate::harness::REDIS_PASSWORD, 3).into();
+    let url = redis.url_as("", crate::harness::REDIS_PASSWORD, 3);
+    of_three.url = RedisUrl::parse(&url).unwrap();
     mirror(&one, options(&redis)).catch_up().unwrap();
     mirror(&two, of_two).catch_up().unwrap();
     mirror(&three, of_three).catch_up().unwrap();

@@ -7,7 +7,9 @@
 mod days;
 mod faults;
 mod pages;
+mod pooler;
 mod refused;
+mod reports;
 mod schema;
 mod server;
 mod truth;
@@ -17,7 +19,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use counterd::counter::{Definition, Kind, RequestId, Reset};
-use counterd::export::postgres::{Exported, PostgresOptions, PostgresReader};
+use counterd::export::postgres::{Exported, PostgresOptions, PostgresReader, PostgresUrl};
 use counterd::writer::{Command, Request};
 
 use crate::harness::{Database, skipped};
@@ -36,7 +38,7 @@ fn database(test: &str) -> Option<Database> {
 
 fn options(database: &Database) -> PostgresOptions {
     PostgresOptions {
-        url: database.url().into(),
+        url: PostgresUrl::parse(&database.url()).unwrap(),
         interval: Duration::from_millis(100),
         timeout: Duration::from_secs(20),
         export_users: true,

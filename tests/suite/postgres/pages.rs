@@ -1,7 +1,7 @@
 //! Pages of what is in the database, for a server without a store: no row is left out because another
 //! says nothing, and a page costs no more than its rows.
 
-use counterd::export::postgres::{ExportedPage, PostgresOptions, PostgresReader};
+use counterd::export::postgres::{ExportedPage, PostgresOptions, PostgresReader, PostgresUrl};
 
 use super::{database, options, read, reader, wait};
 use crate::harness::{Database, PASSWORD, PATIENCE, eventually};
@@ -156,7 +156,7 @@ fn a_name_in_no_encoding_is_left_out() {
     );
     let url = database.url_as("postgres", PASSWORD, "bytes");
     let options = PostgresOptions {
-        url: url.clone().into(),
+        url: PostgresUrl::parse(&url).unwrap(),
         ..options(&database)
     };
     let home = tempfile::tempdir().unwrap();

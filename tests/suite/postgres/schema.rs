@@ -1,6 +1,6 @@
 //! The tables, and two that make them at once.
 
-use counterd::export::postgres::{PostgresOptions, Schema, check};
+use counterd::export::postgres::{PostgresOptions, PostgresUrl, Schema, check};
 
 use crate::harness::{Database, PASSWORD, at_once};
 
@@ -87,7 +87,7 @@ fn several_that_start_at_the_same_moment_make_one_schema() {
     }
     assert_eq!(
         database.number("SELECT count(*) FROM counterd_migrations"),
-        4
+        5
     );
     assert_eq!(database.number("SELECT count(*) FROM counterd_database"), 1);
     assert_eq!(
@@ -143,22 +143,48 @@ fn a_role_that_does_not_own_an_older_schema_is_told_so() {
          GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO writer"
     ));
     let writer = PostgresOptions {
-        url: database.url_as("writer", PASSWORD, "postgres").into(),
+        url: PostgresUrl::parse(&database.url_as("writer", PASSWORD, "postgres")).unwrap(),
         ..options(&database)
     };
-    assert_eq!(check(&writer).unwrap(), Schema::Current);
+    assert_eq!(check(&writer, None).unwrap(), Schema::Current);
     database.sql(
         "ALTER TABLE counterd_counters DROP COLUMN expires_at, DROP COLUMN unreadable;
          DELETE FROM counterd_migrations WHERE version = 4",
     );
-    assert_eq!(check(&options(&database)).unwrap(), Schema::Older);
-    assert_eq!(check(&writer).unwrap(), Schema::OlderNotOwned);
+    assert_eq!(check(&options(&database), None).unwrap(), Schema::Older);
+    assert_eq!(check(&writer, None).unwrap(), Schema::OlderNotOwned);
     let error = house.exporter(writer.clone()).catch_up().unwrap_err();
     assert!(error.to_string().contains("does not own"), "{error}");
 
     // Once the owner did it, the role goes on.
     house.exporter(options(&database)).catch_up().unwrap();
-    assert_eq!(check(&writer).unwrap(), Schema::Current);
+    assert_eq!(check(&writer, None).unwrap(), Schema::Current);
     house.exporter(writer).catch_up().unwrap();
+    house.stop();
+}
+
+#[test]
+fn a_table_of_others_is_told_at_every_try_and_nothing_is_made() {
+    let Some(database) = database("a_table_of_others_is_told_at_every_try_and_nothing_is_made")
+    else {
+        return;
+    };
+    let home = tempfile::tempdir().unwrap();
+    let house = House::open(home.path(), NOON);
+    database.sql("CREATE TABLE counters (x int)");
+    let mut exporter = house.exporter(options(&database));
+    for _ in 0..3 {
+        let error = exporter.catch_up().unwrap_err().to_string();
+        assert!(
+            error.contains("\"counters\" already exists") && error.contains("search_path"),
+            "{error}"
+        );
+        let checked = check(&options(&database), None).unwrap_err().to_string();
+        assert_eq!(checked, error);
+    }
+    let tables = "SELECT string_agg(tablename, ',') FROM pg_tables WHERE schemaname = 'public'";
+    assert_eq!(database.sql(tables), "counters");
+    database.sql("DROP TABLE counters");
+    exporter.catch_up().unwrap();
     house.stop();
 }

@@ -1,0 +1,51 @@
+//! Values of ours as the database takes them, and back.
+
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime};
+
+use crate::calendar::Day;
+use crate::counter::Millis;
+
+/// 1970-01-01, counted in days of the common era.
+const DAY_0: i32 = 719_163;
+
+/// A revision or an epoch as the database takes it; neither gets near the limit.
+pub(super) fn number(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A day as the database takes it.
+pub(super) fn date(day: Day) -> NaiveDate {
+    NaiveDate::from_num_days_from_ce_opt(day.days().saturating_add(DAY_0)).unwrap_or_default()
+}
+
+/// A date of the database as a day.
+pub(super) fn day(date: NaiveDate) -> Day {
+    Day::clamped(i64::from(date.num_days_from_ce()) - i64::from(DAY_0))
+}
+
+/// An instant as the database takes it: UTC, without saying so.
+pub(super) fn timestamp(at: Millis) -> NaiveDateTime {
+    DateTime::from_timestamp_millis(at)
+        .unwrap_or_default()
+        .naive_utc()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_the_same_dates_and_come_back() {
+        for text in [
+            "1969-12-31",
+            "1970-01-01",
+            "2026-11-24",
+            "0001-01-01",
+            "9999-12-31",
+        ] {
+            let ours: Day = text.parse().unwrap();
+            assert_eq!(date(ours).to_string(), text);
+            assert_eq!(day(date(ours)), ours);
+        }
+    }
+}
