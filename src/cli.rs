@@ -7,6 +7,7 @@ mod backup;
 mod check;
 mod export;
 mod health;
+mod progress;
 mod work;
 
 use std::ffi::OsString;
@@ -92,14 +93,18 @@ Exit code 3 says that a check found a fault, 78 that the configuration itself is
     #[command(after_help = "\
 Examples:
   counterd export --date yesterday --to csv --output yesterday.csv
-  counterd export --from 2026-11-01 --to 2026-11-30 --to jsonl --output november.jsonl
+  counterd export --from 2026-11-01 --until 2026-11-30 --to jsonl --output november.jsonl
   counterd export --date 2026-11-24 --counter daily_active_users --users --to csv
   counterd export --date today --include-open --to jsonl
   counterd export --date yesterday --to postgres
   counterd export --rejected
 
-Works through the running server, or on the data directory when none runs. A file is written whole or
-not at all. Exit code 1 when there is no record of the days.")]
+Works through the running server, or on the data directory when none runs. A file is written whole or \
+not at all. Days that have not ended are left out, and the last line says so. CSV is for spreadsheets: a \
+user id that one would take for a formula, as it begins with = + - @ or has such a part after a semicolon, \
+gets a ' before it, and so does one that begins with '. JSON lines have every id as it is.
+
+Exit code 1 when there is no record of the days, or they have not ended; 2 when a day is none.")]
     Export(ExportArgs),
 
     /// Print the days of a counter
@@ -136,7 +141,7 @@ Works through the running server, or on the data directory when none runs.")]
 Examples:
   counterd recover --data-dir /var/lib/counterd
 
-The server must be off. What is given up is printed; the damaged store is kept beside the recovered
+The server must be off. What is given up is printed; the damaged store is kept beside the recovered \
 one. A new epoch begins, so that copies elsewhere know. If a backup is newer, restore that instead.")]
     Recover(RecoverArgs),
 
@@ -148,7 +153,7 @@ Examples:
   counterd backup /backups/counterd --list
   counterd backup /backups/counterd --no-verify
 
-A server that runs goes on counting, and writes the backup as its own user. What an earlier backup in
+A server that runs goes on counting, and writes the backup as its own user. What an earlier backup in \
 the directory has is not written again. One directory is for the backups of one store.")]
     Backup(BackupArgs),
 
@@ -159,7 +164,7 @@ Examples:
   counterd restore /backups/counterd --backup 12
   counterd restore /backups/counterd --replace
 
-The server must be off; run it as the server's user. Every byte and record is checked before anything
+The server must be off; run it as the server's user. Every byte and record is checked before anything \
 is changed. What was counted after the backup is not in it.")]
     Restore(RestoreArgs),
 
@@ -179,7 +184,7 @@ Examples:
   counterd compact
   counterd compact --data-dir /var/lib/counterd --json
 
-Works through the running server, or on the data directory when none runs. What has expired goes by
+Works through the running server, or on the data directory when none runs. What has expired goes by \
 itself in the course of some days; this is for a disk that needs the space now.")]
     Compact(CompactArgs),
 

@@ -134,6 +134,8 @@ pub enum Told {
         days: u64,
         /// Users in it.
         users: u64,
+        /// The last day that was looked at: days that have not ended may have been asked for too.
+        through: String,
     },
     /// A backup was made.
     BackedUp {
@@ -162,6 +164,8 @@ pub enum Told {
         set_aside: u64,
         /// Users that were written with them.
         users: u64,
+        /// The last day that was looked at: days that have not ended may have been asked for too.
+        through: String,
     },
     /// A part of the answer: rows that were set aside, oldest first. More follows.
     SetAside {

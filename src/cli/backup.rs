@@ -12,7 +12,7 @@ use clap::{Args, ValueHint};
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::json;
 
-use super::export::Progress;
+use super::progress::Progress;
 use super::work::{carry_out, unexpected};
 use super::{ConfigArgs, Failure, print, tell as warn};
 use crate::clock::{Clock, SystemClock};

@@ -35,12 +35,13 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     let mut findings = vec![configuration(file, config)];
     findings.extend(time(config));
-    findings.extend(data_directory(config, deep));
+    let (found, epoch) = data_directory(config, deep);
+    findings.extend(found);
     if let Some(dir) = &config.log.dir {
         findings.push(directory("log directory", dir));
     }
-    findings.extend(database(config));
-    findings.extend(mirrored(config));
+    findings.extend(database(config, epoch));
+    findings.extend(mirrored(config, epoch));
     let mut text = String::new();
     for Finding {
         what,
@@ -122,15 +123,18 @@ fn time(config: &Config) -> Vec<Finding> {
     ]
 }
 
-/// Whether the database of the export can be reached, and what it holds of the schema.
-fn database(config: &Config) -> Option<Finding> {
+/// Whether the export could write to its database, as a store of that epoch.
+fn database(config: &Config, epoch: Option<u64>) -> Option<Finding> {
     const WHAT: &str = "PostgreSQL";
     let options = postgres_options(config)?;
-    Some(match postgres::check(&options, None) {
-        Ok(Schema::Current) => ok(WHAT, "reached, and the schema is this version's".to_owned()),
+    Some(match postgres::check(&options, epoch) {
+        Ok(Schema::Current) => ok(
+            WHAT,
+            "takes writes, and the schema is this version's".to_owned(),
+        ),
         Ok(Schema::Older) => ok(
             WHAT,
-            "reached; the schema is an older one, and the start of the server brings it up to date"
+            "takes writes; the schema is an older one, and the start of the server brings it up to date"
                 .to_owned(),
         ),
         Ok(Schema::OlderNotOwned) => fault(
@@ -141,32 +145,37 @@ fn database(config: &Config) -> Option<Finding> {
         ),
         Ok(Schema::Absent) => ok(
             WHAT,
-            "reached; it has no schema yet, and the start of the server makes it".to_owned(),
+            "takes writes; it has no schema yet, and the start of the server makes it".to_owned(),
         ),
         Err(error) => fault(WHAT, error.to_string()),
     })
 }
 
-fn mirrored(config: &Config) -> Option<Finding> {
+fn mirrored(config: &Config, epoch: Option<u64>) -> Option<Finding> {
     const WHAT: &str = "Redis";
     let options = mirror_options(config)?;
-    Some(match mirror::check(&options) {
-        Ok(()) => ok(WHAT, "reached; the mirror's scripts are loaded".to_owned()),
+    Some(match mirror::check(&options, epoch) {
+        Ok(()) => ok(
+            WHAT,
+            "takes writes; the mirror's scripts are loaded".to_owned(),
+        ),
         Err(error) => fault(WHAT, error.to_string()),
     })
 }
 
-fn data_directory(config: &Config, deep: bool) -> Vec<Finding> {
+/// And the epoch of the store, where nobody has it open.
+fn data_directory(config: &Config, deep: bool) -> (Vec<Finding>, Option<u64>) {
     const WHAT: &str = "data directory";
     let dir = &config.storage.data_dir;
     let found = directory(WHAT, dir);
     if found.fault {
-        return vec![found];
+        return (vec![found], None);
     }
-    let mut findings = vec![found, store(config, dir)];
+    let (store, epoch) = store(config, dir);
+    let mut findings = vec![found, store];
     findings.extend(deep.then(|| tables(config, dir)));
     findings.push(free_space(config, dir));
-    findings
+    (findings, epoch)
 }
 
 /// A directory that can be written to, or that can be made.
@@ -225,15 +234,18 @@ fn existing(path: &Path) -> Option<&Path> {
 }
 
 /// Whether there is a store, who has it open, and if nobody has, whether it would open.
-fn store(config: &Config, dir: &Path) -> Finding {
+fn store(config: &Config, dir: &Path) -> (Finding, Option<u64>) {
     const WHAT: &str = "store";
-    match holder(&dir.join(lock::FILE_NAME)) {
+    let found = match holder(&dir.join(lock::FILE_NAME)) {
         Ok(Holder::Process(pid)) => ok(WHAT, format!("in use by process {pid}")),
         Ok(Holder::Unknown) => ok(WHAT, "in use by a process that cannot be seen".to_owned()),
-        Ok(Holder::Nobody) if dir.join("store").try_exists().unwrap_or(true) => sound(config, dir),
+        Ok(Holder::Nobody) if dir.join("store").try_exists().unwrap_or(true) => {
+            return sound(config, dir);
+        }
         Ok(Holder::Nobody) => none_yet(config),
         Err(error) => fault(WHAT, format!("its lock cannot be looked at: {error}")),
-    }
+    };
+    (found, None)
 }
 
 /// Whether a start would make a store where there is none.
@@ -256,15 +268,16 @@ fn none_yet(config: &Config) -> Finding {
 }
 
 /// Looks into a store that is not in use.
-fn sound(config: &Config, dir: &Path) -> Finding {
+fn sound(config: &Config, dir: &Path) -> (Finding, Option<u64>) {
     const WHAT: &str = "store";
     let found = DataDirLock::take(dir).and_then(|lock| verify(&lock, &storage_options(config)));
     match found {
-        Ok(Sound { epoch, sequence }) => ok(
-            WHAT,
-            format!("not in use, and sound: epoch {epoch}, acknowledged up to {sequence}"),
-        ),
-        Err(error) => fault(WHAT, error.to_string()),
+        Ok(Sound { epoch, sequence }) => {
+            let text =
+                format!("not in use, and sound: epoch {epoch}, acknowledged up to {sequence}");
+            (ok(WHAT, text), Some(epoch))
+        }
+        Err(error) => (fault(WHAT, error.to_string()), None),
     }
 }
 

@@ -2,18 +2,19 @@
 
 use std::fs::File;
 use std::hash::{BuildHasher as _, RandomState};
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::{Args, CommandFactory, ValueEnum, ValueHint};
 use comfy_table::{CellAlignment, Table, presets};
-use indicatif::{ProgressBar, ProgressStyle};
 
+use super::progress::Progress;
 use super::work::{carry_out, unexpected};
 use super::{Cli, ConfigArgs, Failure, print, tell as warn};
+use crate::calendar::Day;
 use crate::config::Config;
 use crate::control::{Ask, Told};
 use crate::counter::CounterName;
@@ -30,7 +31,7 @@ pub enum ExportTarget {
     Jsonl,
 }
 
-/// What `--to` takes: the last day, or a target.
+/// What `--to` takes: a target. A day, too, since it once was the last day as well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum To {
     /// The last of several days.
@@ -40,11 +41,23 @@ pub enum To {
 }
 
 impl std::str::FromStr for To {
-    type Err = std::convert::Infallible;
+    type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let target = ExportTarget::from_str(text, false).map(Self::Target);
-        Ok(target.unwrap_or_else(|_| Self::Day(text.to_owned())))
+        let day = |_| a_day(text).map(Self::Day);
+        target
+            .or_else(day)
+            .map_err(|_: String| "want `postgres`, `csv` or `jsonl`".to_owned())
+    }
+}
+
+/// A day as people write it: what `today` is, the server knows.
+fn a_day(text: &str) -> Result<String, String> {
+    match text {
+        "today" | "yesterday" => Ok(text.to_owned()),
+        _ if text.parse::<Day>().is_ok() => Ok(text.to_owned()),
+        _ => Err("want YYYY-MM-DD, `yesterday` or `today`".to_owned()),
     }
 }
 
@@ -55,19 +68,23 @@ pub struct ExportArgs {
     #[arg(
         long,
         value_name = "DAY",
+        value_parser = a_day,
         required_unless_present_any = ["from", "rejected"],
-        conflicts_with = "from"
+        conflicts_with_all = ["from", "until"]
     )]
     pub date: Option<String>,
 
     /// The first of several days
-    #[arg(long, value_name = "DAY")]
+    #[arg(long, value_name = "DAY", value_parser = a_day)]
     pub from: Option<String>,
 
-    /// The last of them [default: yesterday], or the target: `postgres`, `csv` or `jsonl`; or one of
-    /// each. Without a target: PostgreSQL when it is configured and nothing below asks for a file,
-    /// else CSV
-    #[arg(long, value_name = "DAY|TARGET")]
+    /// The last of them [default: yesterday]
+    #[arg(long, value_name = "DAY", value_parser = a_day)]
+    pub until: Option<String>,
+
+    /// `postgres`, `csv` or `jsonl` [default: PostgreSQL when it is configured and nothing below asks
+    /// for a file, else CSV]
+    #[arg(long, value_name = "TARGET")]
     pub to: Vec<To>,
 
     /// The file to write; `-` is standard output
@@ -93,7 +110,7 @@ pub struct ExportArgs {
     /// List the rows of closed days that PostgreSQL did not take, and why
     #[arg(
         long,
-        conflicts_with_all = ["date", "from", "to", "output", "counter", "users", "include_open", "replace"]
+        conflicts_with_all = ["date", "from", "until", "to", "output", "counter", "users", "include_open", "replace"]
     )]
     pub rejected: bool,
 
@@ -109,19 +126,19 @@ pub struct ExportArgs {
 impl ExportArgs {
     /// The first day, the last one, and the target.
     fn resolve(&self) -> Result<(String, String, Option<ExportTarget>), Failure> {
-        let (mut last, mut target) = (None, None);
+        let (mut last, mut target) = (self.until.clone(), None);
         for to in &self.to {
             let taken = match to {
                 To::Day(day) => last.replace(day.clone()).is_some(),
                 To::Target(to) => target.replace(*to).is_some(),
             };
             if taken {
-                return Err(usage("--to is there twice for the same thing"));
+                return Err(usage("there are two last days, or two targets"));
             }
         }
         match (&self.date, &self.from, last) {
             (Some(_), _, Some(last)) => Err(usage(&format!(
-                "--date is one day; with --to {last:?} say --from"
+                "--date is one day; with a last day, {last}, say --from"
             ))),
             (Some(day), _, None) => Ok((day.clone(), day.clone(), target)),
             (None, from, last) => Ok((
@@ -148,22 +165,20 @@ pub struct HistoryArgs {
     #[arg(
         long,
         value_name = "DAY",
+        value_parser = a_day,
         default_value = "0001-01-01",
         hide_default_value = true
     )]
     pub from: String,
 
     /// The last day
-    #[arg(long, value_name = "DAY", default_value = "today")]
+    #[arg(long, value_name = "DAY", value_parser = a_day, default_value = "today")]
     pub to: String,
 
     /// Where the data directory is.
     #[command(flatten)]
     pub config: ConfigArgs,
 }
-
-/// How often a plain line says how far it is, where there is no terminal.
-const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// Exports days.
 pub(super) fn export(args: &ExportArgs) -> Result<(), Failure> {
@@ -190,7 +205,7 @@ pub(super) fn export(args: &ExportArgs) -> Result<(), Failure> {
     };
     let ask = Ask::Export {
         from,
-        to,
+        to: to.clone(),
         counter: args.counter.as_ref().map(ToString::to_string),
         include_open: args.include_open,
         form,
@@ -202,27 +217,49 @@ pub(super) fn export(args: &ExportArgs) -> Result<(), Failure> {
     };
     let mut output = Output::begin(args.output.as_deref())?;
     let mut progress = Progress::begin();
+    let mut not_taken = None;
     let told = carry_out(&config, ask, &mut |part| {
         match part {
-            Told::Text { text } => output.write(&text)?,
+            Told::Text { text } => {
+                if let Err(error) = output.write(&text) {
+                    // The work ends by this, and is not to blame.
+                    let kind = error.kind();
+                    not_taken = Some(error);
+                    return Err(kind.into());
+                }
+            }
             Told::Progress { what, done, total } => progress.at(&what, done, total),
             _ => {}
         }
         Ok(())
     });
     progress.end();
+    match not_taken {
+        // Whoever reads has enough, such as `head`.
+        Some(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+        Some(error) => return Err(anyhow!("cannot write {}: {error}", output.place()).into()),
+        None => {}
+    }
     match told? {
-        Told::Exported { days, users } => {
+        Told::Exported {
+            days,
+            users,
+            through,
+        } => {
             let place = output.finish()?;
             let summary = if args.json {
-                serde_json::json!({"days": days, "users": users, "output": place}).to_string()
+                serde_json::json!({"days": days, "users": users, "through": through, "output": place})
+                    .to_string()
             } else {
                 let users = if args.users {
                     format!(", {users} users")
                 } else {
                     String::new()
                 };
-                format!("exported {days} records{users} to {place}")
+                format!(
+                    "exported {days} records{users} to {place}{}",
+                    left_out(&to, &through)
+                )
             };
             // The rows themselves may be on standard output.
             let _ = writeln!(io::stderr(), "{summary}");
@@ -230,6 +267,14 @@ pub(super) fn export(args: &ExportArgs) -> Result<(), Failure> {
         }
         other => Err(unexpected(other)),
     }
+}
+
+/// What is said of days that were asked for and have not ended.
+fn left_out(asked: &str, through: &str) -> String {
+    if asked == "yesterday" || asked == through {
+        return String::new();
+    }
+    format!("; days after {through} have not ended and are left out")
 }
 
 /// Exports days into the database.
@@ -241,7 +286,7 @@ fn into_postgres(
 ) -> Result<(), Failure> {
     let ask = Ask::ExportDays {
         from,
-        to,
+        to: to.clone(),
         counter: args.counter.as_ref().map(ToString::to_string),
         replace: args.replace,
     };
@@ -259,6 +304,7 @@ fn into_postgres(
             unchanged,
             set_aside,
             users,
+            through,
         } => {
             if args.json {
                 let summary = serde_json::json!({
@@ -266,12 +312,14 @@ fn into_postgres(
                     "unchanged": unchanged,
                     "set_aside": set_aside,
                     "users": users,
+                    "through": through,
                     "output": "PostgreSQL",
                 });
                 print(&format!("{summary}\n"))?;
             } else {
                 print(&format!(
-                    "PostgreSQL: {written} rows written (with {users} users), {unchanged} unchanged, {set_aside} set aside\n"
+                    "PostgreSQL: {written} rows written (with {users} users), {unchanged} unchanged, {set_aside} set aside{}\n",
+                    left_out(&to, &through)
                 ))?;
             }
             match set_aside {
@@ -362,6 +410,14 @@ impl Output {
         })
     }
 
+    fn place(&self) -> String {
+        match self {
+            Self::Stdout => "standard output".to_owned(),
+            Self::Direct(_) => "the device or pipe".to_owned(),
+            Self::File { path, .. } => path.display().to_string(),
+        }
+    }
+
     fn write(&mut self, text: &str) -> io::Result<()> {
         match self {
             Self::Stdout => io::stdout().write_all(text.as_bytes()),
@@ -377,9 +433,8 @@ impl Output {
                 io::stdout()
                     .flush()
                     .context("cannot write standard output")?;
-                Ok("standard output".to_owned())
             }
-            Self::Direct(_) => Ok("the device or pipe".to_owned()),
+            Self::Direct(_) => {}
             Self::File {
                 file,
                 unfinished,
@@ -389,9 +444,9 @@ impl Output {
                     .and_then(|()| file.get_ref().sync_all())
                     .and_then(|()| std::fs::rename(&*unfinished, &*path))
                     .with_context(|| format!("cannot write {}", path.display()))?;
-                Ok(path.display().to_string())
             }
         }
+        Ok(self.place())
     }
 }
 
@@ -400,68 +455,6 @@ impl Drop for Output {
         // Under that name it is there only when it was not finished.
         if let Self::File { unfinished, .. } = self {
             let _ = std::fs::remove_file(unfinished);
-        }
-    }
-}
-
-/// How far long work has got: a bar on a terminal, now and then a line elsewhere.
-pub(super) struct Progress {
-    bar: Option<ProgressBar>,
-    what: String,
-    begun: Instant,
-    said: Instant,
-}
-
-impl Progress {
-    pub(super) fn begin() -> Self {
-        let bar = io::stderr().is_terminal().then(ProgressBar::new_spinner);
-        Self {
-            bar,
-            what: String::new(),
-            begun: Instant::now(),
-            said: Instant::now(),
-        }
-    }
-
-    #[allow(clippy::cast_precision_loss, reason = "a rate for people")]
-    pub(super) fn at(&mut self, what: &str, done: u64, total: Option<u64>) {
-        if self.what != what {
-            // Another piece of work, of a rate of its own.
-            what.clone_into(&mut self.what);
-            self.begun = Instant::now();
-            if let Some(bar) = &self.bar {
-                bar.reset();
-            }
-        }
-        match &self.bar {
-            Some(bar) => {
-                let template = if total.is_some() {
-                    "{bar:30} {human_pos}/{human_len} {msg}, {per_sec}, {eta} left"
-                } else {
-                    "{spinner} {human_pos} {msg}, {per_sec}, {elapsed}"
-                };
-                if let Some(total) = total {
-                    bar.set_length(total);
-                }
-                if let Ok(style) = ProgressStyle::with_template(template) {
-                    bar.set_style(style);
-                }
-                bar.set_message(what.to_owned());
-                bar.set_position(done);
-            }
-            None if self.said.elapsed() >= LINE_EVERY => {
-                self.said = Instant::now();
-                let rate = done as f64 / self.begun.elapsed().as_secs_f64().max(0.001);
-                let of = total.map_or(String::new(), |total| format!(" of {total}"));
-                let _ = writeln!(io::stderr(), "{done}{of} {what}, {rate:.0} a second");
-            }
-            None => {}
-        }
-    }
-
-    pub(super) fn end(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
         }
     }
 }

@@ -176,6 +176,7 @@ impl Desk {
                 unchanged,
                 set_aside,
                 users,
+                through: selection.to.to_string(),
             }),
             Err(PostgresError::BrokenOff(error)) => Err(error),
             Err(error) => Ok(refused(error)),
@@ -232,7 +233,11 @@ impl Desk {
                 "there is no record of a counter that counts the users of a day (unique, daily)",
             )),
             Ok(Written { days: 0, .. }) => Ok(self.nothing_kept(span)),
-            Ok(Written { days, users }) => Ok(Told::Exported { days, users }),
+            Ok(Written { days, users }) => Ok(Told::Exported {
+                days,
+                users,
+                through: span.1.to_string(),
+            }),
             Err(FileError::Write(error)) => Err(error),
             Err(error @ (FileError::Read(_) | FileError::UsersGone { .. })) => Ok(refused(error)),
         }

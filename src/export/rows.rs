@@ -51,10 +51,11 @@ pub enum SelectionFault {
 }
 
 impl Selection {
-    /// Reads days as people write them, on the day that is counted now.
+    /// Reads days as people write them, on the day that is counted now. Of several days those that have not
+    /// ended are left out, unless `include_open`.
     ///
     /// # Errors
-    /// When they are no days, or not yet over.
+    /// When they are no days, or none of them is over.
     pub fn new(
         from: &str,
         to: &str,
@@ -73,15 +74,19 @@ impl Selection {
         if from > to {
             return Err(SelectionFault::Backwards { from, to });
         }
-        if to >= today && !include_open {
+        if from >= today && !include_open {
             return Err(SelectionFault::Open {
-                day: to,
+                day: from,
                 advice: "`--include-open` exports what it has so far, to a file",
             });
         }
         Ok(Self {
             from,
-            to,
+            to: if include_open {
+                to
+            } else {
+                to.min(today.previous())
+            },
             counter,
             include_open,
         })

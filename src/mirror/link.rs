@@ -212,16 +212,33 @@ impl Link {
     }
 }
 
-/// Connects, loads the scripts, and changes no key.
+/// Connects, loads the scripts, and writes a key that it takes back. With `epoch`, that of the store, it also
+/// says whether Redis has come further.
 ///
 /// # Errors
-/// When there is no connection, or the user may not load scripts.
-pub fn check(options: &MirrorOptions) -> Result<(), MirrorError> {
-    let runtime = runtime()?;
-    runtime.block_on(async {
-        let mut link = Link::open(options).await?;
+/// When there is no connection, or the user may not do what the mirror does, or Redis takes no writes.
+pub fn check(options: &MirrorOptions, epoch: Option<u64>) -> Result<(), MirrorError> {
+    runtime()?.block_on(async {
+        let wire = &mut Link::open(options).await?.wire;
         let keys = Keys::new(&options.prefix);
-        link.marker(&keys).await?;
-        Ok(())
+        let check = wire.load(script::CHECK).await?;
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(check).arg(3);
+        command
+            .arg(keys.check())
+            .arg(keys.marker())
+            .arg(keys.names());
+        let theirs: Option<Vec<u8>> = match wire.ask(&command).await {
+            // A key of another type is written over by the mirror.
+            Err(MirrorError::Refused(text)) if text.contains("WRONGTYPE") => None,
+            answer => answer?,
+        };
+        let theirs = theirs.and_then(|bytes| String::from_utf8(bytes).ok()?.parse::<u64>().ok());
+        match (epoch, theirs) {
+            (Some(ours), Some(theirs)) if ours < theirs => {
+                Err(MirrorError::LaterEpoch { ours, theirs })
+            }
+            _ => Ok(()),
+        }
     })
 }

@@ -15,6 +15,9 @@ use super::users::Page;
 /// Takes the marker over for a new sequence.
 pub(super) const CLAIM: &str = include_str!("claim.lua");
 
+/// Writes a key and takes it back.
+pub(super) const CHECK: &str = include_str!("check.lua");
+
 /// Writes counters, and how far the mirror is.
 const WRITE: &str = include_str!("write.lua");
 
@@ -61,6 +64,11 @@ impl Keys {
     /// The names of the counters that are here.
     pub(super) fn names(&self) -> String {
         format!("{}counterd:names", self.prefix)
+    }
+
+    /// A key for a moment, by which `counterd check` sees whether writes are taken.
+    pub(super) fn check(&self) -> String {
+        format!("{}counterd:check", self.prefix)
     }
 
     pub(super) fn value(&self, name: &str) -> String {

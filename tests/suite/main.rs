@@ -21,6 +21,7 @@ mod degraded;
 mod deploy;
 mod docs;
 mod documented;
+mod exporting;
 mod faults;
 mod harness;
 mod house;

@@ -27,6 +27,8 @@ pub(super) enum Place {
     NotKept,
     /// The counter never resets: its users are of no day.
     OfNoDay,
+    /// The database does not take some of them, so it has none.
+    Refused,
 }
 
 impl Place {
@@ -39,6 +41,7 @@ impl Place {
             Self::NotExported => Some("not exported"),
             Self::NotKept => Some("no longer kept"),
             Self::OfNoDay => Some("none of a day"),
+            Self::Refused => Some("refused"),
         }
     }
 }

@@ -342,20 +342,44 @@ impl DayWork {
         if days.users_are_gone(self.guard.day) {
             // They may have gone while they were read.
             link.run("ROLLBACK").await?;
-            return match prepared_again(source) {
-                Ok(row) => self.rows(link, vec![row]).await,
-                Err(aside) => {
-                    self.set_aside(aside);
-                    Ok(())
-                }
-            };
+            return self.without_users(link, source, Place::NotKept).await;
         }
-        if fate.is_err() {
-            link.run("ROLLBACK TO SAVEPOINT part").await?;
+        let Err(error) = fate else {
+            link.commit().await?;
+            self.judge(name, fate, users);
+            return Ok(());
+        };
+        // An id may be to blame, such as one that the encoding of the database does not have: the number
+        // of the day is written all the same.
+        link.run("ROLLBACK").await?;
+        let before = self.written;
+        self.without_users(link, source, Place::Refused).await?;
+        if self.written.set_aside == before.set_aside {
+            self.written.written = before.written;
+            self.written.unchanged = before.unchanged;
+            self.set_aside(Aside {
+                day: self.guard.day,
+                counter: name,
+                reason: format!("the number is written, but without the user ids: {error}"),
+            });
         }
-        link.commit().await?;
-        self.judge(name, fate, users);
         Ok(())
+    }
+
+    /// A row of a counter of users, without any of them, in a transaction of its own.
+    async fn without_users(
+        &mut self,
+        link: &mut Link,
+        row: Row,
+        place: Place,
+    ) -> Result<(), PostgresError> {
+        match prepared(row, place) {
+            Ok(row) => self.rows(link, vec![row]).await,
+            Err(aside) => {
+                self.set_aside(aside);
+                Ok(())
+            }
+        }
     }
 
     /// The users as the store has them, if the database has some already to compare them with.
@@ -508,10 +532,6 @@ async fn in_a_row(
         tokio::task::yield_now().await;
     }
     Ok(Some(all))
-}
-
-fn prepared_again(row: Row) -> Result<DayRow, Aside> {
-    prepared(row, Place::NotKept)
 }
 
 /// The row as the database takes it.

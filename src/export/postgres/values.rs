@@ -18,7 +18,6 @@ use super::connect::Link;
 use super::refused::Refused;
 use super::standing::{Turn, begin};
 use super::status::ExportStatus;
-use crate::calendar::Day;
 use crate::counter::{CounterName, Existence, Millis, Seen};
 use crate::current_day::CurrentDay;
 use crate::seeded::bug;

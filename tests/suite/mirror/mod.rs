@@ -1,6 +1,7 @@
 //! The mirror in a real Redis, which each test starts for itself: keys end equal to the store's values,
 //! whatever happens to either side, and a reader never sees a revision go back.
 
+mod check;
 mod faults;
 mod script;
 mod server;

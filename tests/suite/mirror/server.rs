@@ -59,7 +59,7 @@ fn the_documented_user_can_do_what_the_mirror_does() {
     let checked = setup.command("check").output().unwrap();
     let text = String::from_utf8_lossy(&checked.stdout).into_owned();
     assert!(
-        text.contains("reached; the mirror's scripts are loaded"),
+        text.contains("takes writes; the mirror's scripts are loaded"),
         "{text}"
     );
     server.stop();

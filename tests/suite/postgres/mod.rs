@@ -5,6 +5,7 @@
 //! only a whole server shows.
 
 mod days;
+mod encoding;
 mod faults;
 mod pages;
 mod pooler;

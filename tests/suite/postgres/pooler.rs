@@ -115,12 +115,15 @@ fn claim_works(test: &str, mode: &str) {
     let timeout = options.timeout;
     let mut reader = PostgresReader::new(options.clone(), timeout);
     let names = [name("online"), name("games")];
-    for _ in 0..4 {
-        let read = wait(async { reader.values(&names).await }).unwrap();
-        assert_eq!(read.values[0].as_ref().unwrap().value, 7);
-        let page = wait(async { reader.page("", None, 10).await }).unwrap();
-        assert!(page.values.len() >= 4, "{page:?}");
-    }
+    let read = async {
+        for _ in 0..4 {
+            let read = reader.values(&names).await.unwrap();
+            assert_eq!(read.values[0].as_ref().unwrap().value, 7);
+            let page = reader.page("", None, 10).await.unwrap();
+            assert!(page.values.len() >= 4, "{page:?}");
+        }
+    };
+    wait(read);
     // Settings of ours are left behind on no connection that others get.
     let url = database.url_through("postgres", pooler.port);
     for _ in 0..4 {

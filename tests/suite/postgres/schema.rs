@@ -140,12 +140,16 @@ fn a_role_that_does_not_own_an_older_schema_is_told_so() {
     house.exporter(options(&database)).catch_up().unwrap();
     database.sql(&format!(
         "CREATE ROLE writer LOGIN PASSWORD '{PASSWORD}';
-         GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO writer"
+         GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO writer;
+         GRANT DELETE ON counter_history_users TO writer"
     ));
     let writer = PostgresOptions {
         url: PostgresUrl::parse(&database.url_as("writer", PASSWORD, "postgres")).unwrap(),
         ..options(&database)
     };
+    let error = check(&writer, None).unwrap_err().to_string();
+    assert!(error.contains("counters_id_seq"), "{error}");
+    database.sql("GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO writer");
     assert_eq!(check(&writer, None).unwrap(), Schema::Current);
     database.sql(
         "ALTER TABLE counterd_counters DROP COLUMN expires_at, DROP COLUMN unreadable;
@@ -186,5 +190,51 @@ fn a_table_of_others_is_told_at_every_try_and_nothing_is_made() {
     assert_eq!(database.sql(tables), "counters");
     database.sql("DROP TABLE counters");
     exporter.catch_up().unwrap();
+    house.stop();
+}
+
+/// Why `counterd check` would call the database a fault, to a store of that epoch.
+fn fault(options: &PostgresOptions, epoch: u64) -> String {
+    check(options, Some(epoch)).unwrap_err().to_string()
+}
+
+#[test]
+fn what_takes_no_writes_is_a_fault_and_a_check_leaves_nothing() {
+    let Some(database) = database("what_takes_no_writes_is_a_fault_and_a_check_leaves_nothing")
+    else {
+        return;
+    };
+    let owner = options(&database);
+    assert_eq!(check(&owner, Some(7)).unwrap(), Schema::Absent);
+    assert_eq!(
+        database.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"),
+        "0"
+    );
+    database.sql(&format!(
+        "CREATE ROLE writer LOGIN PASSWORD '{PASSWORD}'; REVOKE CREATE ON SCHEMA public FROM PUBLIC"
+    ));
+    let writer = PostgresOptions {
+        url: PostgresUrl::parse(&database.url_as("writer", PASSWORD, "postgres")).unwrap(),
+        ..owner.clone()
+    };
+    let error = fault(&writer, 7);
+    assert!(error.contains("permission denied for schema"), "{error}");
+    let home = tempfile::tempdir().unwrap();
+    let house = House::open(home.path(), NOON);
+    house.up("games", 1);
+    house.exporter(owner.clone()).catch_up().unwrap();
+    let epoch = house.running.table.epoch();
+    let (rows, id) = (
+        "SELECT current_value FROM counters WHERE name = 'games'",
+        "SELECT last_value FROM counters_id_seq",
+    );
+    let before = (database.sql(rows), database.sql(id));
+    assert_eq!(check(&owner, Some(epoch)).unwrap(), Schema::Current);
+    assert_eq!((database.sql(rows), database.sql(id)), before);
+    let error = fault(&owner, epoch - 1);
+    assert!(error.contains("later than this store's"), "{error}");
+    database.sql("ALTER ROLE postgres SET default_transaction_read_only = on");
+    let error = fault(&owner, epoch);
+    assert!(error.contains("read-only transaction"), "{error}");
     house.stop();
 }

@@ -442,7 +442,7 @@ fn over_tls_only_a_database_that_a_root_vouches_for_is_spoken_to() {
     for (parameters, told) in [
         (
             format!("sslmode=verify-full&sslrootcert={}", ours.display()),
-            "ok     PostgreSQL      reached",
+            "ok     PostgreSQL      takes writes",
         ),
         (
             format!("sslmode=verify-full&sslrootcert={}", others.display()),
@@ -451,7 +451,7 @@ fn over_tls_only_a_database_that_a_root_vouches_for_is_spoken_to() {
         ("sslmode=verify-full".to_owned(), "FAULT  PostgreSQL"),
         (
             "sslmode=require".to_owned(),
-            "ok     PostgreSQL      reached",
+            "ok     PostgreSQL      takes writes",
         ),
         ("sslmode=disable".to_owned(), "FAULT  PostgreSQL"),
     ] {
