@@ -10,19 +10,19 @@ use std::thread::JoinHandle;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
-/// What a worker says is wrong before it has tried for the first time.
+/// The reason that a worker gives while it has not tried for the first time.
 pub const NOT_TRIED: &str = "not tried yet: it begins once the store is open";
 
-/// What works.
+/// The work of a background thread.
 pub trait Worker: Send + 'static {
-    /// Works until `ended`; what is cut off then is begun again after the next start.
+    /// Works until `ended`. The next start begins again what is cut off then.
     fn run(&mut self, ended: oneshot::Receiver<()>) -> impl Future<Output = ()>;
 
-    /// It does not work any more, for that reason.
+    /// Notes that the work has stopped for that reason.
     fn is_down(&mut self, error: &str);
 }
 
-/// The thread of a worker.
+/// The thread of a [`Worker`].
 pub struct Background {
     name: &'static str,
     end: oneshot::Sender<()>,
@@ -30,7 +30,7 @@ pub struct Background {
 }
 
 impl Background {
-    /// Lets `worker` work on a thread of that name.
+    /// Starts a thread of that name for `worker`.
     ///
     /// # Errors
     /// When there is no thread to be had.
@@ -57,8 +57,7 @@ impl Background {
         Ok(Self { name, end, thread })
     }
 
-    /// Ends it; what it was at is done again after the next start. To be called before the writer is
-    /// stopped.
+    /// Ends the thread. The next start begins again what is cut off. Call it before the writer stops.
     pub fn end(self) {
         // It may have ended by itself, which join tells.
         let _ = self.end.send(());
@@ -68,7 +67,7 @@ impl Background {
     }
 }
 
-/// A runtime of one thread, the caller's.
+/// Makes a runtime that runs on the caller's thread.
 ///
 /// # Errors
 /// When there are no resources for one.

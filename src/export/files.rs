@@ -21,7 +21,7 @@ pub enum Form {
     Jsonl,
 }
 
-/// What a file holds.
+/// The content of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Content {
@@ -58,7 +58,7 @@ pub enum FileError {
         /// The day.
         day: Day,
     },
-    /// What was written was not taken.
+    /// The output refused the text.
     #[error("cannot write: {0}")]
     Write(#[from] io::Error),
 }
@@ -69,7 +69,7 @@ pub struct Source<'a> {
     pub reader: &'a Reader,
     /// The calendar in force.
     pub calendar: &'a Calendar,
-    /// What is no longer kept.
+    /// The bounds below which data is no longer kept.
     pub horizons: &'a Horizons,
 }
 
@@ -229,7 +229,7 @@ fn push_csv(text: &mut String, cells: &[impl AsRef<str>]) {
     text.push_str("\r\n");
 }
 
-/// A text that no spreadsheet takes for a formula
+/// Returns the text so that no spreadsheet takes it for a formula
 /// ([CSV injection](https://owasp.org/www-community/attacks/CSV_Injection)).
 fn harmless(text: &str) -> std::borrow::Cow<'_, str> {
     let formula =

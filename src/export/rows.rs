@@ -103,7 +103,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// Whether its users belong to its days.
+    /// Returns whether the users of the counter belong to its days.
     pub fn counts_users(&self) -> bool {
         self.past
             .content
@@ -143,7 +143,7 @@ impl RowPages {
         }
     }
 
-    /// The next page; none after the last.
+    /// Returns the next page; `None` after the last.
     ///
     /// # Errors
     /// When the store cannot be read; asking again goes on where it was.
@@ -238,7 +238,7 @@ pub struct UserPages {
 }
 
 impl UserPages {
-    /// The next users; none after the last.
+    /// Returns the next users; `None` after the last.
     ///
     /// # Errors
     /// When the store cannot be read; asking again goes on where it was.

@@ -1,4 +1,4 @@
-//! How the mirror stands, for `/readyz?verbose` and `/metrics`.
+//! The state of the mirror, for `/readyz?verbose` and `/metrics`.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use crate::background::NOT_TRIED;
 use crate::counter::{Millis, Revision};
 use crate::metrics::{Metrics, MirrorMetrics};
 
-/// How the mirror stands. Shared between the mirror and who asks; reading it waits for no Redis.
+/// The state of the mirror. The mirror and its readers share it; reading it waits for no Redis.
 pub struct MirrorStatus {
     seen: Mutex<Seen>,
     metrics: Arc<Metrics>,
@@ -34,14 +34,14 @@ impl Seen {
     }
 }
 
-/// The standing of the mirror at one moment.
+/// The state of the mirror at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MirrorReport {
-    /// Whether the last attempt went well.
+    /// Whether the last attempt succeeded.
     pub up: bool,
-    /// Why it did not, or that there was none yet.
+    /// Why the last attempt failed, or that there was none yet.
     pub error: Option<String>,
-    /// Since when it is so; none before the first attempt.
+    /// When `up` last changed; `None` before the first attempt.
     pub since: Option<Millis>,
     /// Changes that Redis does not have yet.
     pub revisions: u64,
@@ -76,7 +76,7 @@ impl MirrorStatus {
         seen.complete = begun;
     }
 
-    /// A round went well; says whether the one before did not.
+    /// Notes a round that succeeded; returns whether the one before failed.
     pub(super) fn is_up(&self, now: Millis) -> bool {
         let mut seen = self.seen.lock();
         if !seen.up {
@@ -86,7 +86,7 @@ impl MirrorStatus {
         seen.error.take().is_some()
     }
 
-    /// A round failed; says whether the one before did not.
+    /// Notes a round that failed; returns whether the one before succeeded.
     pub(super) fn is_down(&self, error: &str, now: Millis) -> bool {
         self.metrics.mirror.errors.inc();
         let mut seen = self.seen.lock();
@@ -99,7 +99,7 @@ impl MirrorStatus {
         first
     }
 
-    /// The standing now, when the store is at `revision`.
+    /// Returns the standing now, when the store is at `revision`.
     pub fn report(&self, revision: Revision) -> MirrorReport {
         let seen = self.seen.lock();
         let revisions = revision.saturating_sub(seen.revision);

@@ -27,7 +27,7 @@ pub(super) enum Place {
     NotKept,
     /// The counter never resets: its users are of no day.
     OfNoDay,
-    /// The database does not take some of them, so it has none.
+    /// The database refuses some of them, so none of them is there.
     Refused,
 }
 
@@ -79,18 +79,18 @@ impl DayRow {
     }
 }
 
-/// What became of a row.
+/// The outcome of writing a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     /// It was new, or made equal.
     Written,
     /// It was there already.
     Unchanged,
-    /// There is another one, of that epoch (none: of nobody that is known).
+    /// Another row is there, written under that epoch; `None` when counterd did not write it.
     OfAnother(Option<i64>),
 }
 
-/// What holds for all rows of a statement.
+/// The day, the epoch and the rule that all rows of a statement share.
 pub(super) struct Guard {
     pub(super) day: Day,
     pub(super) epoch: u64,
@@ -221,16 +221,16 @@ async fn statement(
     Ok(fates.collect())
 }
 
-/// What is there of a row whose users are in the table.
+/// The database's state of a row whose users are in the table.
 pub(super) struct There {
-    /// Whether there is a row at all.
+    /// Whether the row exists.
     pub(super) row: bool,
     pub(super) epoch: Option<i64>,
     pub(super) digest: Option<Vec<u8>>,
     pub(super) users: u64,
 }
 
-/// Looks what is there of a row whose users are in the table.
+/// Reads the database's state of a row whose users are in the table.
 pub(super) async fn there(
     link: &mut Link,
     day: Day,
@@ -257,7 +257,7 @@ pub(super) async fn there(
 /// How long the removal of a day's users may take.
 const LONG_PATIENCE: std::time::Duration = std::time::Duration::from_secs(3600);
 
-/// Takes the users of these counters out of the table.
+/// Deletes the users of these counters from the table.
 pub(super) async fn clear_users(
     link: &mut Link,
     day: Day,

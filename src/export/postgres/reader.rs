@@ -81,12 +81,12 @@ type Row = (
     Option<i64>,
 );
 
-/// What the database had of the counters asked for.
+/// The database's values of the counters asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exported {
-    /// It had everything then; none where it does not say.
+    /// When the database last had everything; `None` where it does not say.
     pub as_of: Option<Millis>,
-    /// The values, in the order asked; none of what is not there.
+    /// The values, in the order asked; `None` for a counter that the database does not have.
     pub values: Vec<Option<CopiedValue>>,
 }
 
@@ -108,14 +108,14 @@ impl PostgresReader {
         }
     }
 
-    /// The connection is not needed for now.
+    /// Closes the connection until the next question.
     pub async fn rest(&mut self) {
         if let Some(link) = self.link.take() {
             link.close().await;
         }
     }
 
-    /// Reads counters, in the order asked; none of what is not there.
+    /// Reads counters, in the order asked; a counter that the database does not have is `None`.
     ///
     /// # Errors
     /// When the database cannot be asked in time.
@@ -202,7 +202,7 @@ impl PostgresReader {
             .collect())
     }
 
-    /// Whether a store has ever written here.
+    /// Returns whether a store has ever written to this database.
     ///
     /// # Errors
     /// When the database cannot be asked in time.
@@ -249,7 +249,7 @@ impl PostgresReader {
     }
 }
 
-/// As of when the rows have everything, before any of them is read.
+/// Reads when the rows last had everything. Asked before any row is read.
 async fn as_of(link: &mut Link) -> Result<Option<Millis>, PostgresError> {
     const AS_OF: &str = "
         SELECT CASE WHEN isfinite(at) THEN floor(extract(epoch FROM at) * 1000)::bigint END
@@ -258,18 +258,18 @@ async fn as_of(link: &mut Link) -> Result<Option<Millis>, PostgresError> {
     Ok(as_of.and_then(|(at,)| at).filter(is_of_a_calendar))
 }
 
-/// Whether a time is within the years that a calendar of ours has, wherever it is.
+/// Returns whether a time lies within the years of our calendar, in every zone.
 fn is_of_a_calendar(at: &Millis) -> bool {
     let day_of = at.div_euclid(24 * 60 * 60 * 1000);
     (i64::from(Day::MIN.days()) + 1..i64::from(Day::MAX.days())).contains(&day_of)
 }
 
-/// A number of days since 1970 as a day; none where it is no day of ours.
+/// Converts a number of days since 1970; `None` outside our calendar.
 fn day_of(days: i64) -> Option<Day> {
     Day::from_days(i32::try_from(days).ok()?).ok()
 }
 
-/// The value of a row; none where it says nothing that can be.
+/// Converts a row; `None` when one of its columns holds a value that cannot be.
 fn copied(row: Row, as_of: Option<Millis>) -> Option<CopiedValue> {
     let (name, value, updated_at, epoch, revision, period, kind, expires_at) = row;
     let last_updated = updated_at.filter(is_of_a_calendar)?;

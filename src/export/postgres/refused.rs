@@ -75,18 +75,18 @@ impl Refused {
         due.into_iter().map(|(_, name)| name.clone()).collect()
     }
 
-    /// Whether this round has met as many refusals as it may.
+    /// Returns whether this round has met as many refusals as it may.
     pub(super) fn is_exhausted(&self) -> bool {
         self.left == 0
     }
 
-    /// A statement was refused, whatever comes of its rows.
+    /// Counts a refused statement, whatever becomes of its rows.
     pub(super) fn met(&mut self, error: &PostgresError) {
         self.left = self.left.saturating_sub(1);
         self.reason = error.to_string();
     }
 
-    /// The value was refused by itself: it waits twice as long as the last time.
+    /// Notes that a value was refused by itself: it waits twice as long as the last time.
     pub(super) fn refuse(&mut self, name: &CounterName, error: &PostgresError) {
         let before = self.waiting.get(name).map_or(0, |wait| wait.waited);
         let waited = before.saturating_mul(2).clamp(1, self.longest);
@@ -107,14 +107,14 @@ impl Refused {
         }
     }
 
-    /// The value was not tried by itself: the next round goes on with it.
+    /// Notes that a value was not tried by itself: the next round tries it.
     pub(super) fn put_off(&mut self, name: &CounterName) {
         let due = self.round.saturating_add(1);
         let wait = Wait { due, waited: 0 };
         self.waiting.entry(name.clone()).or_insert(wait);
     }
 
-    /// The value is there, or there is none any more.
+    /// Forgets a value: it is in the database, or its counter is gone.
     pub(super) fn remove(&mut self, name: &CounterName) {
         self.waiting.remove(name);
         if self.waiting.is_empty() {
@@ -122,12 +122,12 @@ impl Refused {
         }
     }
 
-    /// Whether the value waits: whatever else happens to its counter, it is tried when it is due.
+    /// Returns whether the value waits. It is tried when it is due, whatever else happens to its counter.
     pub(super) fn waits(&self, name: &CounterName) -> bool {
         self.waiting.contains_key(name)
     }
 
-    /// How many values are not there, and why; none when all are.
+    /// Returns how many values are missing in the database, and why; `None` when none is missing.
     pub(super) fn told(&self) -> Option<(u64, String)> {
         let values = self.waiting.len() as u64;
         let reason = &self.reason;

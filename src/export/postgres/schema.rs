@@ -10,7 +10,7 @@ use super::connect::Link;
 use super::{PostgresError, PostgresOptions};
 use crate::background::runtime;
 
-/// What a database holds of our schema.
+/// The version of our schema in a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Schema {
     /// None of it: the first connection makes it.
@@ -56,8 +56,7 @@ const MIGRATIONS: [(i64, &str, &str); 5] = [
 /// Those who make the schema at the same moment wait for each other.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(1668248942, 3)";
 
-/// What says which migrations were applied. Its name is ours: another program in the same database may
-/// have the driver's.
+/// Creates the list of applied migrations. The driver's own name for it could be another program's.
 const MIGRATIONS_TABLE: &str = "
 CREATE TABLE IF NOT EXISTS counterd_migrations (
   version BIGINT PRIMARY KEY, description TEXT NOT NULL, installed_on TIMESTAMPTZ NOT NULL DEFAULT now(),
@@ -143,7 +142,10 @@ async fn try_writes(link: &mut Link, epoch: Option<u64>) -> Result<(), PostgresE
     }
 }
 
-/// What there is of the schema; an error when it is a later version's or was changed.
+/// Returns the version of the schema.
+///
+/// # Errors
+/// When a later version made it, or a migration differs from ours.
 async fn schema(link: &mut Link) -> Result<Schema, PostgresError> {
     let mut applied = applied(link).await?;
     if applied.is_empty() {
@@ -184,7 +186,7 @@ async fn applied(link: &mut Link) -> Result<BTreeMap<i64, Vec<u8>>, PostgresErro
     Ok(applied.into_iter().collect())
 }
 
-/// Whether this role may change the tables that there are, and make others beside them.
+/// Returns whether this role may change the existing tables and create others beside them.
 async fn may_change(link: &mut Link) -> Result<bool, PostgresError> {
     const MAY: &str = "
         SELECT COALESCE(bool_and(pg_has_role(relowner, 'USAGE')

@@ -1,4 +1,4 @@
-//! How the export stands, for `/readyz?verbose` and `/metrics`.
+//! The state of the export, for `/readyz?verbose` and `/metrics`.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use crate::background::NOT_TRIED;
 use crate::counter::Revision;
 use crate::metrics::Metrics;
 
-/// How the export stands. Shared between the exporter and who asks; reading it waits for no database.
+/// The state of the export. The exporter and its readers share it; reading it waits for no database.
 pub struct ExportStatus {
     seen: Mutex<Seen>,
     metrics: Arc<Metrics>,
@@ -37,12 +37,12 @@ impl Seen {
     }
 }
 
-/// The standing of the export at one moment.
+/// The state of the export at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExportReport {
-    /// Whether the last attempt went well: all was written that the database takes.
+    /// Whether the last attempt succeeded: everything was written, except refused rows.
     pub up: bool,
-    /// Why it did not, or that there was none yet, or which values the database refuses.
+    /// Why the last attempt failed, that there was none yet, or which values the database refuses.
     pub error: Option<String>,
     /// Changes that the database does not have yet; of a value that it refuses, one.
     pub revisions: u64,
@@ -100,7 +100,7 @@ impl ExportStatus {
         self.seen.lock().set_aside = rows;
     }
 
-    /// A round went well; says whether the one before did not.
+    /// Notes a round that succeeded; returns whether the one before failed.
     pub(super) fn is_up(&self) -> bool {
         let mut seen = self.seen.lock();
         let was_down = seen.error.take().is_some();
@@ -108,7 +108,7 @@ impl ExportStatus {
         was_down
     }
 
-    /// A round failed; says whether it failed for another reason before, or not at all.
+    /// Notes a round that failed; returns whether the reason is another than before.
     pub(super) fn is_down(&self, error: &str) -> bool {
         self.metrics.export.errors.inc();
         let mut seen = self.seen.lock();
@@ -118,7 +118,7 @@ impl ExportStatus {
         !known
     }
 
-    /// The standing now, when the store is at `revision`.
+    /// Returns the standing now, when the store is at `revision`.
     pub fn report(&self, revision: Revision) -> ExportReport {
         let seen = self.seen.lock();
         let refused = seen.refused.as_ref().map_or(0, |(values, _)| *values);

@@ -139,7 +139,7 @@ fn timeout(value: &str) -> Result<Option<Duration>, String> {
     }
 }
 
-/// Whether a parameter asks only for what is so anyway; the error says why it cannot be had.
+/// Returns whether a parameter asks only for what counterd does anyway. `Err` says why it cannot be had.
 fn is_without_effect(name: &str, value: &str) -> Result<bool, String> {
     match (name, value) {
         ("channel_binding" | "gssencmode", "disable" | "prefer") => Ok(true),
@@ -170,7 +170,7 @@ fn is_without_effect(name: &str, value: &str) -> Result<bool, String> {
     }
 }
 
-/// The driver's words without the values of a row.
+/// Returns the driver's words without the values of a row.
 fn plain(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(error) => error.message().to_owned(),
@@ -179,7 +179,7 @@ fn plain(error: &sqlx::Error) -> String {
     }
 }
 
-/// What must not be shown of a URL: the whole of it, and its passwords as they stand there and decoded.
+/// Returns the secrets of a URL: all of it, and its passwords, as written and decoded.
 fn secrets(url: &str) -> Vec<SecretString> {
     let after = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = after.split(['/', '?', '#']).next().unwrap_or_default();
@@ -198,7 +198,7 @@ fn secrets(url: &str) -> Vec<SecretString> {
         .collect()
 }
 
-/// The text without any of the secrets.
+/// Removes the secrets from a text.
 fn without(secrets: &[SecretString], text: &str) -> String {
     secrets.iter().fold(text.to_owned(), |text, secret| {
         masked(&text, secret.expose_secret(), "(secret)")

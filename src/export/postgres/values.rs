@@ -78,13 +78,13 @@ struct Rows {
     kinds: Vec<&'static str>,
     gone: Vec<bool>,
     expires_at: Vec<Option<NaiveDateTime>>,
-    /// What the store has come to.
+    /// The last revision of the store.
     latest: i64,
 }
 
-/// What is known to be in the database.
+/// The state of the database, as far as it is known.
 pub(super) struct Values {
-    /// What is there, and of which epoch; but for what is refused.
+    /// The epoch and the values that the database has, except refused ones.
     there: Option<(u64, Through)>,
     refused: Refused,
 }
@@ -332,7 +332,7 @@ async fn put_unreadable(
     link.commit().await
 }
 
-/// Says of counters that nobody knows them any more.
+/// Marks counters as gone that the store does not know any more.
 const GONE: &str =
     "UPDATE counterd_counters SET gone = TRUE WHERE counter_name = ANY($1) AND NOT gone";
 
