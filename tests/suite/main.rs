@@ -12,6 +12,7 @@ mod backup;
 mod bad_input;
 mod checker;
 mod cli;
+mod clocks;
 mod concurrent;
 mod containers;
 mod crash;

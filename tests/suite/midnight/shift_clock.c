@@ -1,6 +1,6 @@
 /* For tests: moves the wall clock of one process, the boot clock not.
  *
- * Reads the shift, 8 bytes of nanoseconds, from the file TEST_CLOCK_SHIFT names, which the test may write
+ * Reads the shift, 8 bytes of milliseconds, from the file TEST_CLOCK_SHIFT names, which the test may write
  * to at any time. A program that asks the kernel's vDSO without the C library is reached too: the
  * vDSO's clock_gettime is overwritten in this process's private copy. x86-64 only. */
 #define _GNU_SOURCE
@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define SECOND 1000000000LL
+#define MILLISECOND 1000000LL
 static volatile int64_t *shift;
 
 static long shifted(clockid_t id, struct timespec *t) {
@@ -24,9 +25,10 @@ static long shifted(clockid_t id, struct timespec *t) {
   asm volatile("syscall" : "+r"(result) : "D"((long)id), "S"(t) : "rcx", "r11", "memory");
   failed = result;
   if (!failed && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE)) {
-    int64_t ns = (int64_t)t->tv_sec * SECOND + t->tv_nsec + *shift;
-    t->tv_sec = ns / SECOND;
-    t->tv_nsec = ns % SECOND;
+    int64_t ms = *shift, ns = t->tv_nsec + (ms % 1000) * MILLISECOND;
+    int64_t borrowed = ns < 0 ? -1 : ns / SECOND;
+    t->tv_sec += ms / 1000 + borrowed;
+    t->tv_nsec = ns - borrowed * SECOND;
   }
   return failed;
 }

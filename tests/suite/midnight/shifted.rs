@@ -71,7 +71,7 @@ impl ShiftedClock {
         let real = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap();
-        let shift = wall_ms * 1_000_000 - i64::try_from(real.as_nanos()).unwrap();
+        let shift = wall_ms - i64::try_from(real.as_millis()).unwrap();
         self.shift.write_all_at(&shift.to_ne_bytes(), 0).unwrap();
     }
 }
