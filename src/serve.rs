@@ -167,7 +167,7 @@ pub fn run(config: &Config, warnings: &[Warning]) -> Result<(), ServeError> {
     let http = HttpServer::start(bound, http_options(config)?, shared);
     let http = http.map_err(anyhow::Error::new)?;
     say_ready(config, &http);
-    signals.wait_for_end(&http, config.server.drain_timeout);
+    signals.wait_for_end(&http, config.server.lame_duck, config.server.drain_timeout);
     let heeded = signals.heed_the_next(config.server.drain_timeout);
     if let Some((retrying, fallback, control)) = stand_in {
         retrying.end();
@@ -361,6 +361,7 @@ fn http_options(config: &Config) -> anyhow::Result<HttpOptions> {
         max_connections: files::room_for_connections(server.max_connections),
         max_body: server.max_body,
         max_batch_body: server.max_batch_body,
+        max_body_memory: server.max_body_memory,
         max_header_bytes: server.max_header_bytes,
         max_headers: server.max_headers,
         header_timeout: server.header_timeout,

@@ -55,6 +55,10 @@ fn judge_together(config: &Config, report: &mut Report) {
         let text = "server.max_batch_body is below server.max_body";
         report.mistake(place("server.max_batch_body"), text);
     }
+    if config.server.max_body_memory < config.server.max_batch_body {
+        let text = "server.max_body_memory is below server.max_batch_body";
+        report.mistake(place("server.max_body_memory"), text);
+    }
     // One that cannot be read is a mistake already.
     let is_set = |key, file_key| place(key).is_written() || place(file_key).is_written();
     let redis_is_set = is_set("redis.url", "redis.url_file");

@@ -49,6 +49,8 @@ configuration! {
         max_body: usize = Size(KIB, 16 * MIB), "16KiB";
         /// Longest body of a batch, in bytes.
         max_batch_body: usize = Size(KIB, 64 * MIB), "1MiB";
+        /// Most memory for bodies that have not arrived whole, in bytes.
+        max_body_memory: usize = Size(MIB, TIB), "64MiB";
         /// Longest head of a request (request line and headers), in bytes; at least 8 KiB.
         max_header_bytes: usize = Size(8 * KIB, MIB), "16KiB";
         /// Most headers of a request.
@@ -59,6 +61,8 @@ configuration! {
         body_timeout: Duration = Span(TENTH, HOUR), "10s";
         /// How long a connection may rest between two requests.
         idle_timeout: Duration = Span(TENTH, HOUR), "75s";
+        /// How long connections are still taken when stopping, while readiness says no.
+        lame_duck: Duration = Span(Duration::ZERO, HOUR), "0s";
         /// How long requests in flight are waited for when stopping.
         drain_timeout: Duration = Span(TENTH, HOUR), "30s";
         /// The origins, besides the server's own, whose pages may call.

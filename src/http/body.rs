@@ -143,22 +143,27 @@ where
 {
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
+    let mut held = connection.body_memory.hold();
     while let Some(data) = next_data(body, connection).await? {
         if first.len() + rest.len() + data.len() > limit {
             return Err(too_large(limit));
         }
+        let wanted = body.size_hint().exact().unwrap_or(0).min(limit as u64) as usize;
+        let in_all = first.len() + rest.len() + data.len() + wanted;
         if first.is_empty() && rest.is_empty() {
             first = data;
         } else {
             if rest.is_empty() {
-                let wanted = body.size_hint().exact().unwrap_or(0).min(limit as u64) as usize;
-                rest.reserve(first.len() + data.len() + wanted);
+                rest.reserve(in_all);
                 rest.extend_from_slice(&std::mem::take(&mut first));
             }
             rest.extend_from_slice(&data);
         }
         if body.is_end_stream() {
             break;
+        }
+        if !held.grow_to(in_all) {
+            return Err(no_memory());
         }
     }
     Ok(if rest.is_empty() {
@@ -223,6 +228,14 @@ fn too_large(limit: usize) -> Problem {
     Problem::new(
         Code::BodyTooLarge,
         format!("the body may have at most {limit} bytes; send less at a time"),
+    )
+}
+
+fn no_memory() -> Problem {
+    Problem::new(
+        Code::Overloaded,
+        "too many large bodies are under way (`server.max_body_memory`), nothing was counted; retry \
+         after a short pause",
     )
 }
 

@@ -23,7 +23,9 @@ use rustix::net::RecvFlags;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::body_memory::BodyMemory;
 use super::error::{Code, Problem};
+use super::places::Place;
 
 /// Of what a client sent after its last answer, this much is read and dropped, so that closing does
 /// not reset the connection under that answer.
@@ -124,6 +126,10 @@ pub(super) struct PhaseLimits {
 pub(super) struct Connection {
     /// Who is at the other end.
     pub(super) peer: SocketAddr,
+    /// It has one of the places that are kept for probes and administrators.
+    pub(super) is_guest: AtomicBool,
+    /// What bodies that have not arrived whole may hold.
+    pub(super) body_memory: Arc<BodyMemory>,
     ticks: Arc<Ticks>,
     phase: AtomicU8,
     since: AtomicU32,
@@ -132,13 +138,23 @@ pub(super) struct Connection {
     unsent: AtomicBool,
     /// The body of the answer comes in pieces, and there are more to come.
     streaming: AtomicBool,
+    /// A request of this connection was begun in this turn of its task.
+    begun_in_turn: AtomicBool,
     task: Mutex<Option<Waker>>,
 }
 
 impl Connection {
-    pub(super) fn new(peer: SocketAddr, ticks: Arc<Ticks>) -> Self {
+    pub(super) fn new(
+        peer: SocketAddr,
+        place: Place,
+        ticks: Arc<Ticks>,
+        body_memory: Arc<BodyMemory>,
+    ) -> Self {
         Self {
             peer,
+            is_guest: AtomicBool::new(place == Place::Kept),
+            body_memory,
+            begun_in_turn: AtomicBool::new(false),
             phase: AtomicU8::new(Phase::Idle as u8),
             since: AtomicU32::new(ticks.now()),
             order: AtomicU8::new(Order::GoOn as u8),
@@ -193,6 +209,36 @@ impl Connection {
     /// Whether the body that is waited for should have been here by now.
     pub(super) fn body_is_late(&self) -> bool {
         self.order() == Order::TooLate
+    }
+
+    /// The connection's task has its turn on the runtime.
+    pub(super) fn turn_begins(&self) {
+        self.begun_in_turn.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether it has had its share of this turn: a request was begun in it before.
+    pub(super) fn had_its_turn(&self) -> bool {
+        self.begun_in_turn.swap(true, Ordering::Relaxed)
+    }
+
+    /// For how long it has rested, in ticks; `None` while anything is under way.
+    pub(super) fn rests_for(&self) -> Option<u32> {
+        (self.phase() == Phase::Idle).then(|| self.lasted())
+    }
+
+    /// For how long a request has been arriving, in ticks; `None` when none is.
+    pub(super) fn waits_for(&self) -> Option<u32> {
+        matches!(self.phase(), Phase::Head | Phase::Body).then(|| self.lasted())
+    }
+
+    /// Gives its place to another: it is closed if it rests, and told that it is late if a request is
+    /// arriving.
+    pub(super) fn make_room(&self) {
+        match self.phase() {
+            Phase::Idle => self.tell(Order::Close),
+            Phase::Head | Phase::Body => self.tell(Order::TooLate),
+            Phase::Working | Phase::Sending => {}
+        }
     }
 
     /// Tells the connection if its phase has lasted too long.
@@ -301,6 +347,8 @@ pub(super) struct Socket<U> {
     unread: Arc<U>,
     /// What goes out in place of what hyper wrote.
     instead: Bytes,
+    /// The head that arrived last says that a body follows which is too long to count.
+    endless_body: bool,
 }
 
 impl<U: UnreadRequests> Socket<U> {
@@ -310,6 +358,7 @@ impl<U: UnreadRequests> Socket<U> {
             connection,
             unread,
             instead: Bytes::new(),
+            endless_body: false,
         }
     }
 
@@ -405,6 +454,13 @@ fn made_by_hyper(answer: &[u8]) -> Option<Problem> {
     }
 }
 
+/// Whether a `Content-Length` is one of the last before 2^64. hyper answers those as it answers headers
+/// that are too large, for it keeps these numbers to itself.
+fn says_endless_body(head: &[u8]) -> bool {
+    const ENDLESS: &[u8] = b"184467440737095516";
+    memchr::memmem::find(head, ENDLESS).is_some()
+}
+
 impl<U: UnreadRequests> AsyncRead for Socket<U> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -418,6 +474,9 @@ impl<U: UnreadRequests> AsyncRead for Socket<U> {
         }
         if let Some(arrived @ [_, ..]) = buffer.filled().get(before..) {
             self.connection.take_note_of_arrived(arrived);
+            if self.connection.phase() == Phase::Head {
+                self.endless_body = says_endless_body(arrived);
+            }
         }
         polled
     }
@@ -431,7 +490,10 @@ impl<U: UnreadRequests> AsyncWrite for Socket<U> {
     ) -> Poll<io::Result<usize>> {
         // What replaced an earlier write goes out before this one.
         ready!(self.poll_instead(context))?;
-        if let Some(problem) = made_by_hyper(answer) {
+        if let Some(mut problem) = made_by_hyper(answer) {
+            if self.endless_body && problem.code == Code::HeadersTooLarge {
+                problem = Problem::new(Code::BodyTooLarge, "`Content-Length` is beyond all limits");
+            }
             self.instead = self.unread.answer(self.connection.peer, &problem).into();
             self.connection.enter(Phase::Sending);
             self.connection.take_note_of_sent(true);

@@ -1,8 +1,8 @@
 //! What a request's head says by itself, ahead of any handler.
 
-use http::header::HOST;
+use http::header::{HOST, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{Method, Version};
+use http::{HeaderValue, Method, Version};
 
 use super::error::{Code, Problem};
 use crate::counter::Direction;
@@ -17,6 +17,13 @@ pub(super) fn check(parts: &Parts, max_headers: usize) -> Result<(), Problem> {
             Code::HeadersTooLarge,
             format!("a request may have at most {max_headers} headers"),
         ));
+    }
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    let others = codings.next().is_some_and(|first| !is_chunked(first)) || codings.next().is_some();
+    if others {
+        let detail = "the only transfer coding that is taken is `Transfer-Encoding: chunked`";
+        return Err(Problem::new(Code::BadRequest, detail).closing());
     }
     let mut hosts = headers.get_all(HOST).iter();
     let several = match hosts.next() {

@@ -16,17 +16,20 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use rustix::net::sockopt::set_socket_reuseaddr;
+use rustix::net::sockopt::{set_socket_reuseaddr, set_socket_send_buffer_size};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 
+use super::body_memory::BodyMemory;
 use super::connection::{Connection, Socket};
 use super::error::{Code, Problem};
+use super::places::{Place, Places};
 use super::request_id::RequestIds;
 use super::worker::Worker;
 use super::{HttpOptions, Shared, router};
+use crate::metrics::Shard;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -41,7 +44,10 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 const HYPER_HEADERS: usize = 100;
 
 /// Most bytes that a connection buffers in each direction.
-const BUFFER_BYTES: usize = 256 * 1024;
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// Bytes of answers that the kernel holds for a client that has not read them; it takes twice as many.
+const UNREAD_BYTES: usize = 128 * 1024;
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -69,17 +75,20 @@ pub struct HttpServer {
 
 /// What the threads share.
 struct Control {
-    draining: Arc<AtomicBool>,
+    /// The server was told to end; it may take connections for a while yet.
+    ending: Arc<AtomicBool>,
+    draining: AtomicBool,
     drain: Notify,
-    /// Connections that were accepted and have not ended.
-    open: AtomicUsize,
+    places: Arc<Places>,
     /// Threads that have not ended.
     serving: AtomicUsize,
 }
 
 /// What a runtime is told.
 enum Message {
-    Connection(OwnedFd, SocketAddr),
+    Connection(OwnedFd, SocketAddr, Place),
+    /// One at that address was refused: close a connection that rests.
+    MakeRoom(SocketAddr),
     /// Everyone who was accepted has been dealt; end when they are answered.
     Drain,
     End,
@@ -131,12 +140,14 @@ impl HttpServer {
         let listener = listen(bound).map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
         let control = Arc::new(Control {
-            draining: Arc::default(),
+            ending: Arc::default(),
+            draining: AtomicBool::new(false),
             drain: Notify::new(),
-            open: AtomicUsize::new(0),
+            places: Arc::new(Places::new(options.max_connections)),
             serving: AtomicUsize::new(0),
         });
         let options = Arc::new(options);
+        let body_memory = Arc::new(BodyMemory::new(options.max_body_memory));
         let router = router::router();
         let mut server = Self {
             addr,
@@ -150,22 +161,21 @@ impl HttpServer {
                 shared.clone(),
                 Arc::clone(&options),
                 router.clone(),
-                Arc::clone(&server.control.draining),
+                Arc::clone(&body_memory),
+                Arc::clone(&server.control.ending),
+                Arc::clone(&server.control.places),
             ));
-            let control = Arc::clone(&server.control);
             let runtime = runtime().map_err(HttpError::Thread)?;
             server.spawn(format!("http-{number}"), move || {
-                runtime.block_on(serve(&worker, number, receiver, &control));
+                runtime.block_on(serve(&worker, number, receiver));
             })?;
             server.runtimes.push(sender);
         }
         let (runtimes, control) = (server.runtimes.clone(), Arc::clone(&server.control));
-        let (runtime, limit) = (
-            runtime().map_err(HttpError::Thread)?,
-            options.max_connections,
-        );
+        let runtime = runtime().map_err(HttpError::Thread)?;
+        let shard = shared.metrics.shard();
         server.spawn("accept".to_owned(), move || {
-            if let Err(error) = runtime.block_on(accept(listener, &runtimes, &control, limit)) {
+            if let Err(error) = runtime.block_on(accept(listener, &runtimes, &control, &shard)) {
                 tracing::error!(%error, "no more connections can be accepted");
             }
             for runtime in &runtimes {
@@ -204,12 +214,18 @@ impl HttpServer {
 
     /// Connections open now.
     pub fn connections(&self) -> usize {
-        self.control.open.load(Ordering::Relaxed)
+        self.control.places.open()
+    }
+
+    /// From now on `/readyz` says 503 and each answer `Connection: close`. Connections are still taken.
+    pub fn begin_lame_duck(&self) {
+        self.control.ending.store(true, Ordering::Release);
     }
 
     /// Takes no more connections, answers what has arrived, closes each connection when it is quiet.
     /// From now on `/readyz` says 503.
     pub fn begin_drain(&self) {
+        self.begin_lame_duck();
         self.control.draining.store(true, Ordering::Release);
         self.control.drain.notify_one();
     }
@@ -257,7 +273,7 @@ async fn accept(
     listener: TcpListener,
     runtimes: &[mpsc::UnboundedSender<Message>],
     control: &Control,
-    limit: usize,
+    shard: &Shard,
 ) -> io::Result<()> {
     #[expect(
         deprecated,
@@ -289,13 +305,17 @@ async fn accept(
                     let (Some(peer), Some(runtime)) = (peer, turn.next()) else {
                         continue;
                     };
-                    if control.open.load(Ordering::Relaxed) >= limit {
-                        turn_away(socket, limit, &ids);
+                    let Some(place) = control.places.take() else {
+                        turn_away(socket, control.places.all(), &ids);
+                        control.places.refuse();
+                        shard.connection_refused();
+                        // A runtime that has ended has no connection to close.
+                        let _ = runtime.send(Message::MakeRoom(peer));
                         continue;
-                    }
-                    control.open.fetch_add(1, Ordering::Relaxed);
-                    if runtime.send(Message::Connection(socket, peer)).is_err() {
-                        control.open.fetch_sub(1, Ordering::Relaxed);
+                    };
+                    let dealt = Message::Connection(socket, peer, place);
+                    if runtime.send(dealt).is_err() {
+                        control.places.give_back();
                     }
                 }
                 Err(rustix::io::Errno::AGAIN) => break,
@@ -335,12 +355,7 @@ fn turn_away(socket: OwnedFd, limit: usize, ids: &RequestIds) {
 }
 
 /// One runtime, until it is drained or ended.
-async fn serve(
-    worker: &Arc<Worker>,
-    number: u16,
-    mut messages: mpsc::UnboundedReceiver<Message>,
-    control: &Arc<Control>,
-) {
+async fn serve(worker: &Arc<Worker>, number: u16, mut messages: mpsc::UnboundedReceiver<Message>) {
     worker.shared.intake.attach(number);
     let started = Instant::now();
     let mut sweep = tokio::time::interval(worker.sweep_period());
@@ -352,10 +367,14 @@ async fn serve(
     loop {
         tokio::select! {
             message = messages.recv(), if over.is_none() => match message {
-                Some(Message::Connection(socket, peer)) => {
+                Some(Message::Connection(socket, peer, place)) => {
                     count += 1;
-                    take_in(worker, &http, count, socket, peer, control);
+                    if place == Place::Kept {
+                        worker.make_room(peer.ip());
+                    }
+                    take_in(worker, &http, count, socket, peer, place);
                 }
+                Some(Message::MakeRoom(peer)) => worker.make_room(peer.ip()),
                 Some(Message::Drain) => {
                     draining = true;
                     worker.drain();
@@ -396,16 +415,14 @@ fn protocol(options: &HttpOptions) -> http1::Builder {
     http
 }
 
-/// A connection's place among those that are open, given back when it ends.
-struct Place {
+/// A connection among those that its runtime knows, until this is dropped.
+struct Admitted {
     worker: Arc<Worker>,
     number: u64,
-    control: Arc<Control>,
 }
 
-impl Drop for Place {
+impl Drop for Admitted {
     fn drop(&mut self) {
-        self.control.open.fetch_sub(1, Ordering::Relaxed);
         self.worker.dismiss(self.number);
     }
 }
@@ -417,33 +434,35 @@ fn take_in(
     number: u64,
     socket: OwnedFd,
     peer: SocketAddr,
-    control: &Arc<Control>,
+    place: Place,
 ) {
-    let connection = Arc::new(Connection::new(peer, Arc::clone(&worker.ticks)));
+    let (ticks, memory) = (Arc::clone(&worker.ticks), Arc::clone(&worker.body_memory));
+    let connection = Arc::new(Connection::new(peer, place, ticks, memory));
     worker.admit(number, Arc::clone(&connection));
-    let place = Place {
+    let admitted = Admitted {
         worker: Arc::clone(worker),
         number,
-        control: Arc::clone(control),
     };
     let stream = match TcpStream::from_std(socket.into()) {
         Ok(stream) => stream,
         Err(error) => return tracing::warn!(%error, "a connection could not be served"),
     };
-    // Without it answers are only later.
+    // Without these answers are only later, and more of them may wait for a client that reads nothing.
     let _ = stream.set_nodelay(true);
+    let _ = set_socket_send_buffer_size(&stream, UNREAD_BYTES);
     let socket = Socket::new(stream, Arc::clone(&connection), Arc::clone(worker));
     let (worker, own) = (Arc::clone(worker), Arc::clone(&connection));
     let service = service_fn(move |request| router::answer(&worker, &own, request));
     let mut http = http.serve_connection(TokioIo::new(socket), service);
     tokio::spawn(async move {
-        let _place = place;
+        let _admitted = admitted;
         poll_fn(|context| {
             connection.set_task(context.waker());
             Poll::Ready(())
         })
         .await;
         poll_fn(|context| {
+            connection.turn_begins();
             // What hyper says of a connection that failed was answered, or has nobody to hear it.
             if Pin::new(&mut http).poll(context).is_ready() || connection.is_cut() {
                 return Poll::Ready(());

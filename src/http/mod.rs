@@ -11,6 +11,7 @@
 mod admin;
 mod auth;
 mod body;
+mod body_memory;
 mod call;
 mod connection;
 mod contract;
@@ -22,6 +23,7 @@ mod listen;
 mod notes;
 mod parse;
 mod past;
+mod places;
 mod probes;
 mod query;
 mod read;
@@ -59,12 +61,14 @@ pub use listen::{Bound, HttpError, HttpServer};
 pub struct HttpOptions {
     /// Threads that serve requests, each with a port of the intake.
     pub workers: u16,
-    /// Most connections at once; one more is answered 503 and closed.
+    /// Most connections at once, those kept for probes and administrators among them.
     pub max_connections: usize,
     /// Longest body of a request, in bytes.
     pub max_body: usize,
     /// Longest body of a batch, in bytes.
     pub max_batch_body: usize,
+    /// Most memory for bodies that have not arrived whole, in bytes, of all connections together.
+    pub max_body_memory: usize,
     /// Longest head of a request, in bytes.
     pub max_header_bytes: usize,
     /// Most headers of a request; over 100 each request costs an allocation more.

@@ -20,6 +20,9 @@ const MAX_NAMES: usize = 10;
 const MAX_PAGE: usize = 1000;
 const DEFAULT_PAGE: usize = 100;
 
+/// After so many counters of a list others are served.
+const BREATH: usize = 100;
+
 /// `GET /api/v1/counter/{name}`
 pub(super) async fn one(
     call: &Call,
@@ -129,6 +132,8 @@ pub(super) async fn list(
     if let Some(fallback) = call.worker.shared.without_store() {
         return stale::list(call, fallback, &prefix, cursor.as_deref(), limit).await;
     }
+    // Others are served between two lists, and within one.
+    let _turn = call.worker.turn_for_a_list().await;
     let mut reply = Answer::new(&call.request_id, 4096);
     reply.body().extend_from_slice(b"{\"counters\":[");
     let mut listed = 0;
@@ -150,6 +155,9 @@ pub(super) async fn list(
                 reply.body().push(b',');
             }
             listed += 1;
+            if listed % BREATH == 0 {
+                tokio::task::yield_now().await;
+            }
             push_listed(call, reply.body(), reading, seen);
         }
         if !more || cursor.is_none() {

@@ -62,43 +62,49 @@ pub(super) fn answer(
             Origin::Friend => parts.headers.get(ORIGIN).cloned(),
             Origin::Home | Origin::Stranger => None,
         };
-        let mut response =
-            if let Err(problem) = head::check(&parts, call.worker.options.max_headers) {
-                refuse(&call, problem, &parts.headers, &mut body).await
-            } else if let Some((direction, name)) =
-                head::increment_or_decrement(&parts.method, parts.uri.path())
-            {
-                flight.route = route_of(direction);
-                flight.notes.counter = parse::name(name).ok();
-                let judged = match contract::endpoint(flight.route) {
-                    Some(endpoint) => {
-                        admit(&call, endpoint, &parts.headers, &parts.uri, &mut body).await
-                    }
-                    None => Err(no_such_path("")),
-                };
-                let done = match judged {
-                    Ok(body) => {
-                        let (headers, notes) = (&mut parts.headers, &mut flight.notes);
-                        write::change(&call, direction, name, headers, body, notes).await
-                    }
-                    Err(problem) => Err(problem),
-                };
-                match done {
-                    Ok(response) => response,
-                    Err(problem) => {
-                        flight.notes.refused_unless_noted(problem.code);
-                        refuse(&call, problem, &parts.headers, &mut body).await
-                    }
+        let mut response = if let Err(problem) =
+            head::check(&parts, call.worker.options.max_headers)
+                .and_then(|()| call.worker.check_place(&call.connection, &parts))
+        {
+            refuse(&call, problem, &parts.headers, &mut body).await
+        } else if let Some((direction, name)) =
+            head::increment_or_decrement(&parts.method, parts.uri.path())
+        {
+            flight.route = route_of(direction);
+            flight.notes.counter = parse::name(name).ok();
+            let judged = match contract::endpoint(flight.route) {
+                Some(endpoint) => {
+                    admit(&call, endpoint, &parts.headers, &parts.uri, &mut body).await
                 }
-            } else {
-                // In memory of its own, so that the future of the common calls stays small: each future is
-                // moved when it begins.
-                Box::pin(routed(&call, Request::from_parts(parts, body), &mut flight)).await
+                None => Err(no_such_path("")),
             };
+            let done = match judged {
+                Ok(body) => {
+                    let (headers, notes) = (&mut parts.headers, &mut flight.notes);
+                    write::change(&call, direction, name, headers, body, notes).await
+                }
+                Err(problem) => Err(problem),
+            };
+            match done {
+                Ok(response) => response,
+                Err(problem) => {
+                    flight.notes.refused_unless_noted(problem.code);
+                    refuse(&call, problem, &parts.headers, &mut body).await
+                }
+            }
+        } else {
+            // Further requests of one turn, which were sent without waiting, let others go first.
+            if call.connection.had_its_turn() {
+                tokio::task::yield_now().await;
+            }
+            // In memory of its own, so that the future of the common calls stays small: each future is
+            // moved when it begins.
+            Box::pin(routed(&call, Request::from_parts(parts, body), &mut flight)).await
+        };
         if friends {
             auth::let_read(&mut response, call.origin, friend.as_ref());
         }
-        if call.worker.is_ending() {
+        if call.worker.is_ending() || call.worker.is_guest(&call.connection) {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
         }

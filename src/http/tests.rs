@@ -121,6 +121,7 @@ impl Bench {
             max_connections: 100,
             max_body: 16 << 10,
             max_batch_body: 1 << 20,
+            max_body_memory: 1 << 20,
             max_header_bytes: 16 << 10,
             max_headers: 64,
             header_timeout: PATIENCE,
@@ -188,7 +189,7 @@ impl Bench {
 
 /// Waits until `condition` holds.
 #[track_caller]
-fn until(what: &str, condition: impl Fn() -> bool) {
+fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !condition() {
         assert!(begun.elapsed() < PATIENCE, "{what}");

@@ -1,20 +1,24 @@
 //! What one runtime knows: the shared parts, its own counts and log lines, its connections.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use http::Method;
+use http::request::Parts;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
+use super::auth::Access;
+use super::body_memory::BodyMemory;
 use super::connection::{Connection, PhaseLimits, Ticks, UnreadRequests};
 use super::contract;
-use super::error::Problem;
+use super::error::{Code, Problem};
 use super::notes::Notes;
+use super::places::Places;
 use super::request_id::{RequestIds, push_request_id};
 use super::stamp::DayMemo;
 use super::{HttpOptions, Shared};
@@ -26,6 +30,10 @@ use crate::metrics::{Route, Shard};
 const SWEEP: Duration = Duration::from_millis(100);
 /// and at most.
 const LEAST_SWEEP: Duration = Duration::from_millis(1);
+
+/// How long a connection has rested, or waited for the rest of a request, before it is closed for
+/// another.
+const RESTED_MS: u32 = 1000;
 
 /// The status under which a request is logged whose client left before the answer.
 const CLIENT_LEFT: u16 = 499;
@@ -40,8 +48,13 @@ pub(super) struct Worker {
     pub(super) days: DayMemo,
     /// Something ended that a drain waits for.
     pub(super) ended: Notify,
+    /// What bodies that have not arrived whole may hold, on all runtimes.
+    pub(super) body_memory: Arc<BodyMemory>,
     /// The server was told to end, whether or not this runtime drains yet.
     ending: Arc<AtomicBool>,
+    pub(super) places: Arc<Places>,
+    /// Long answers are made one at a time, so that short ones need not wait for many.
+    lists: Semaphore,
     limits: PhaseLimits,
     observer: Mutex<Observer>,
     connections: Mutex<HashMap<u64, Arc<Connection>>>,
@@ -59,7 +72,9 @@ impl Worker {
         shared: Shared,
         options: Arc<HttpOptions>,
         router: Router,
+        body_memory: Arc<BodyMemory>,
         ending: Arc<AtomicBool>,
+        places: Arc<Places>,
     ) -> Self {
         let ticks = |limit: Duration| u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
         Self {
@@ -78,7 +93,10 @@ impl Worker {
             ticks: Arc::default(),
             days: DayMemo::default(),
             ended: Notify::new(),
+            body_memory,
             ending,
+            places,
+            lists: Semaphore::new(1),
             shared,
             options,
             router,
@@ -98,6 +116,7 @@ impl Worker {
 
     /// Lets a connection go.
     pub(super) fn dismiss(&self, number: u64) {
+        self.places.give_back();
         self.observer.lock().shard.connection_closed();
         self.connections.lock().remove(&number);
         self.ended.notify_one();
@@ -117,6 +136,71 @@ impl Worker {
         for connection in self.connections.lock().values() {
             connection.wake();
         }
+    }
+
+    /// Whether the connection has a place of those that are kept. When there is room again it keeps its
+    /// place like any other.
+    pub(super) fn is_guest(&self, connection: &Connection) -> bool {
+        let is_guest = connection.is_guest.load(Ordering::Relaxed);
+        if is_guest && self.places.has_room() {
+            connection.is_guest.store(false, Ordering::Relaxed);
+            return false;
+        }
+        is_guest
+    }
+
+    /// Refuses what is neither a probe nor an administrator's on a place that is kept for those.
+    pub(super) fn check_place(
+        &self,
+        connection: &Connection,
+        parts: &Parts,
+    ) -> Result<(), Problem> {
+        if !self.is_guest(connection) {
+            return Ok(());
+        }
+        let is_probe = matches!(parts.uri.path(), "/livez" | "/readyz" | "/metrics");
+        let tokens = &self.options.tokens;
+        if is_probe || tokens.check(Access::Admin, &parts.headers, None).is_ok() {
+            return Ok(());
+        }
+        self.places.refuse();
+        self.observer.lock().shard.connection_refused();
+        let detail =
+            "the places that are left are for probes and administrators; retry after a pause";
+        Err(Problem::new(Code::TooManyConnections, detail).closing())
+    }
+
+    /// Closes a connection for one that has come from `newcomer`: one that rests, the one that has
+    /// rested longest first; or, when the address that has most connections has more than the newcomer's,
+    /// one of those on which half a request waits. Those of that address come first in any case.
+    pub(super) fn make_room(&self, newcomer: IpAddr) {
+        let connections = self.connections.lock();
+        let mut held: HashMap<IpAddr, usize> = HashMap::new();
+        for connection in connections.values() {
+            *held.entry(connection.peer.ip()).or_default() += 1;
+        }
+        let of = |address: IpAddr| held.get(&address).copied().unwrap_or(0);
+        let most = held.values().copied().max().unwrap_or(0);
+        let chosen = connections
+            .values()
+            .filter_map(|connection| {
+                let has_most = of(connection.peer.ip()) == most;
+                let rests = connection.rests_for();
+                let waits = connection
+                    .waits_for()
+                    .filter(|_| has_most && most > of(newcomer));
+                let lasted = rests.or(waits).filter(|lasted| *lasted >= RESTED_MS)?;
+                Some(((has_most, rests.is_some(), lasted), connection))
+            })
+            .max_by_key(|(rank, _)| *rank);
+        if let Some((_, connection)) = chosen {
+            connection.make_room();
+        }
+    }
+
+    /// Waits for the turn to make a long answer; it is over when what is given back is dropped.
+    pub(super) async fn turn_for_a_list(&self) -> Option<SemaphorePermit<'_>> {
+        self.lists.acquire().await.ok()
     }
 
     /// How often to look for connections that are late: at least a few times within each limit.

@@ -60,6 +60,7 @@ struct ShardCells {
     requests_abandoned: AtomicU64,
     connections_opened: AtomicU64,
     connections_closed: AtomicU64,
+    connections_refused: AtomicU64,
     operations: [AtomicU64; OperationResult::COUNT],
     routes: [RouteCells; Route::COUNT],
 }
@@ -72,6 +73,7 @@ impl ShardCells {
             requests_abandoned: AtomicU64::new(0),
             connections_opened: AtomicU64::new(0),
             connections_closed: AtomicU64::new(0),
+            connections_refused: AtomicU64::new(0),
             operations: std::array::from_fn(|_| AtomicU64::new(0)),
             routes: std::array::from_fn(|_| RouteCells::new()),
         }
@@ -155,6 +157,11 @@ impl Shard {
     /// A connection of this runtime ended.
     pub fn connection_closed(&self) {
         add(&self.cells.connections_closed, 1);
+    }
+
+    /// A connection was turned away, or its first request was, for there were too many.
+    pub fn connection_refused(&self) {
+        add(&self.cells.connections_refused, 1);
     }
 }
 
@@ -249,6 +256,17 @@ impl Collector for Shards {
             )?
             .encode_counter::<NoLabels, u64, f64>(
                 &sum(&shards, |shard| Some(&shard.connections_opened)),
+                None,
+            )?;
+        encoder
+            .encode_descriptor(
+                "connections_refused",
+                "Client connections refused because there were too many.",
+                None,
+                MetricType::Counter,
+            )?
+            .encode_counter::<NoLabels, u64, f64>(
+                &sum(&shards, |shard| Some(&shard.connections_refused)),
                 None,
             )
     }

@@ -34,9 +34,15 @@ impl Signals {
         })
     }
 
-    /// Waits for the first signal, then until requests in flight are answered or the time is over. A
-    /// second signal ends the process at once: everything acknowledged is on disk already.
-    pub(super) fn wait_for_end(&mut self, http: &HttpServer, drain_timeout: Duration) {
+    /// Waits for the first signal, serves on for `lame_duck`, then waits until requests in flight are
+    /// answered or the time is over. A second signal ends the process at once: everything acknowledged is
+    /// on disk already.
+    pub(super) fn wait_for_end(
+        &mut self,
+        http: &HttpServer,
+        lame_duck: Duration,
+        drain_timeout: Duration,
+    ) {
         let Self {
             runtime,
             terminate,
@@ -44,11 +50,22 @@ impl Signals {
         } = self;
         runtime.block_on(async {
             let name = next(terminate, interrupt).await;
+            notify(&[sd_notify::NotifyState::Stopping]);
+            if !lame_duck.is_zero() {
+                tracing::info!(
+                    signal = name,
+                    "ending: /readyz says 503; connections are taken for server.lame_duck"
+                );
+                http.begin_lame_duck();
+                tokio::select! {
+                    signal = next(terminate, interrupt) => end_at_once(signal),
+                    () = tokio::time::sleep(lame_duck) => {}
+                }
+            }
             tracing::info!(
                 signal = name,
                 "ending: no new connections; requests in flight are answered"
             );
-            notify(&[sd_notify::NotifyState::Stopping]);
             http.begin_drain();
             let deadline = Instant::now() + drain_timeout;
             loop {

@@ -130,6 +130,24 @@ fn while_draining_readyz_is_503_and_livez_is_200() {
 }
 
 #[test]
+fn a_lame_duck_is_not_ready_and_still_takes_connections() {
+    let home = tempfile::tempdir().unwrap();
+    let setup = Setup::new(home.path()).set("server.lame_duck", "3s");
+    let server = setup.start();
+    server.signal(libc::SIGTERM);
+    crate::harness::eventually("it is not ready", PATIENCE, || {
+        let answer = server.client().get("/readyz");
+        (answer.status == 503 && answer.code() == "shutting_down").then_some(())
+    });
+    let counted = server
+        .client()
+        .post("/api/v1/counter/late/increment", &json!({}));
+    assert_eq!(counted.ok()["current_value"], 1);
+    assert_eq!(counted.header("connection"), Some("close"));
+    server.ended_well();
+}
+
+#[test]
 fn a_second_signal_ends_it_at_once_and_loses_nothing_acknowledged() {
     let home = tempfile::tempdir().unwrap();
     let setup = Setup::new(home.path());

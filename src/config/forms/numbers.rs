@@ -254,6 +254,9 @@ pub(in crate::config) struct Time(pub(in crate::config) Duration);
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nanos = self.0.as_nanos();
+        if nanos == 0 {
+            return write!(f, "0s");
+        }
         let units = [
             (86_400_000_000_000, 3, "d"),
             (3_600_000_000_000, 1, "h"),

@@ -425,41 +425,6 @@ fn who_closes_its_side_after_a_whole_request_is_answered() {
 }
 
 #[test]
-fn one_connection_too_many_is_told_so() {
-    let home = tempdir().unwrap();
-    let server = Setup::new(home.path())
-        .set("server.max_connections", "3")
-        .start();
-    let mut held: Vec<_> = (0..3).map(|_| server.client()).collect();
-    eventually("three connections are open", PATIENCE, || {
-        held.iter_mut()
-            .all(|client| {
-                client
-                    .request("GET", "/livez", &[], b"")
-                    .is_ok_and(|a| a.status == 200)
-            })
-            .then_some(())
-    });
-    let mut stream = TcpStream::connect(server.address()).unwrap();
-    let _ = stream.write_all(b"GET /livez HTTP/1.1\r\nhost: h\r\n\r\n");
-    let answer = until_closed(stream);
-    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
-    assert!(
-        answer.contains(r#""code":"too_many_connections""#),
-        "{answer}"
-    );
-    held.pop();
-    eventually("a place is free again", PATIENCE, || {
-        server
-            .client()
-            .request("GET", "/livez", &[], b"")
-            .is_ok_and(|answer| answer.status == 200)
-            .then_some(())
-    });
-    server.stop();
-}
-
-#[test]
 fn a_request_id_is_echoed_when_it_can_be_and_made_when_not() {
     let home = tempdir().unwrap();
     let server = server_with_counters(home.path());
