@@ -16,7 +16,7 @@ use super::wire::{self, mark_replayed};
 use crate::counter::{
     Adjustment, CounterName, Definition, Kind, OnBound, Outcome, Reset, parse_rfc3339,
 };
-use crate::writer::{Command, Failure, IdempotencyKey, Intake, Request};
+use crate::writer::{Command, Failure, IdempotencyKey, Request};
 
 /// Longest reason, in bytes.
 const MAX_REASON: usize = 1000;
@@ -206,7 +206,7 @@ async fn run(
             key,
             request_id: own.request_id.clone(),
         };
-        let answer = Intake::submit(request).await.map_err(Problem::from);
+        let answer = own.worker.port.submit(request).await.map_err(Problem::from);
         audit(&own, action, &reason, &counter, &answer);
         let answer = answer?;
         respond(&own, &counter, answer)

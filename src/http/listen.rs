@@ -63,6 +63,9 @@ pub enum HttpError {
     /// No thread or runtime could be made.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
+    /// There are more workers than the writer has ports for.
+    #[error("the writer was started for fewer workers than are to serve")]
+    Runtimes,
 }
 
 /// The running server. Dropping it ends it at once.
@@ -157,17 +160,19 @@ impl HttpServer {
         };
         for number in 0..options.workers.max(1) {
             let (sender, receiver) = mpsc::unbounded_channel();
+            let runtime = runtime().map_err(HttpError::Thread)?;
+            let port = shared.intake.attach(runtime.handle());
             let worker = Arc::new(Worker::new(
                 shared.clone(),
+                port.ok_or(HttpError::Runtimes)?,
                 Arc::clone(&options),
                 router.clone(),
                 Arc::clone(&body_memory),
                 Arc::clone(&server.control.ending),
                 Arc::clone(&server.control.places),
             ));
-            let runtime = runtime().map_err(HttpError::Thread)?;
             server.spawn(format!("http-{number}"), move || {
-                runtime.block_on(serve(&worker, number, receiver));
+                runtime.block_on(serve(&worker, receiver));
             })?;
             server.runtimes.push(sender);
         }
@@ -355,8 +360,7 @@ fn turn_away(socket: OwnedFd, limit: usize, ids: &RequestIds) {
 }
 
 /// One runtime, until it is drained or ended.
-async fn serve(worker: &Arc<Worker>, number: u16, mut messages: mpsc::UnboundedReceiver<Message>) {
-    worker.shared.intake.attach(number);
+async fn serve(worker: &Arc<Worker>, mut messages: mpsc::UnboundedReceiver<Message>) {
     let started = Instant::now();
     let mut sweep = tokio::time::interval(worker.sweep_period());
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -25,6 +25,7 @@ use super::{HttpOptions, Shared};
 use crate::access_log::{AccessBuffer, Entry};
 use crate::counter::{CounterName, RequestId};
 use crate::metrics::{Route, Shard};
+use crate::writer::Port;
 
 /// How often a runtime looks for late connections and hands its log lines on, at least
 const SWEEP: Duration = Duration::from_millis(100);
@@ -41,6 +42,8 @@ const CLIENT_LEFT: u16 = 499;
 /// One runtime. All of it is used by its own thread; what is in a mutex is never waited for.
 pub(super) struct Worker {
     pub(super) shared: Shared,
+    /// The way of its requests to the writer.
+    pub(super) port: Port,
     pub(super) options: Arc<HttpOptions>,
     pub(super) router: Router,
     pub(super) ids: RequestIds,
@@ -70,6 +73,7 @@ struct Observer {
 impl Worker {
     pub(super) fn new(
         shared: Shared,
+        port: Port,
         options: Arc<HttpOptions>,
         router: Router,
         body_memory: Arc<BodyMemory>,
@@ -98,6 +102,7 @@ impl Worker {
             places,
             lists: Semaphore::new(1),
             shared,
+            port,
             options,
             router,
         }

@@ -11,7 +11,7 @@ use super::notes::Notes;
 use super::parse;
 use super::wire::{Answer, mark_replayed, push_applied};
 use crate::counter::{Applied, Direction, Operation, Outcome};
-use crate::writer::{Command, Failure, Intake, Request};
+use crate::writer::{Command, Failure, Request};
 
 /// Bytes of the answer to one operation, at most in the common case.
 const ANSWER_BYTES: usize = 192;
@@ -53,7 +53,7 @@ pub(super) async fn change(
         key,
         request_id: call.request_id.clone(),
     };
-    let answer = Intake::submit(request).await?;
+    let answer = call.worker.port.submit(request).await?;
     let Outcome::Applied(applied) = answer.outcome else {
         return Err(Failure::OutcomeUnknown.into());
     };
@@ -87,7 +87,10 @@ pub(super) async fn batch(
         key,
         request_id: call.request_id.clone(),
     };
-    let answer = Intake::submit(request)
+    let answer = call
+        .worker
+        .port
+        .submit(request)
         .await
         .map_err(Problem::from)
         .inspect_err(|problem| {

@@ -29,7 +29,7 @@ pub use chore::Chore;
 pub use copied::{Round, Through};
 pub use mode::{Cause, Mode, ModeState};
 pub use options::{StartError, WriterOptions};
-pub use queue::{Intake, Ticket};
+pub use queue::{Intake, Port, Ticket};
 pub use running::{Absent, Running};
 pub use table::{Reading, Table};
 

@@ -1,17 +1,17 @@
 //! The hand-over between the runtimes and the writer, in both directions.
 //!
-//! Each runtime has a port: a thread-local buffer of requests and a slab of slots that wait for
-//! answers. Submitting takes one borrow: a slot, a push, and a future that holds only the slot's
-//! index. The first push of a turn wakes the runtime's flusher, which the run queue puts behind the
-//! connections already woken; it moves the whole buffer into the port's inbox and unparks the writer
-//! if that sleeps. Answers come back the same way, a whole group at once, with one wake-up.
+//! Each runtime has a [`Port`]: a buffer of requests and a slab of slots that wait for answers. Only
+//! the runtime's own thread uses it, so its lock is never waited for. Submitting takes that lock once:
+//! a slot, a push, and a future that holds the slot's index. The first push of a turn wakes the
+//! runtime's flusher, which the run queue puts behind the connections already woken; it moves the
+//! whole buffer into the runtime's inbox and unparks the writer if that sleeps. Answers come back the
+//! same way, a whole group at once, with one wake-up.
 //!
 //! A future dropped while it waits abandons its slot; the slot is free again when its answer
 //! arrives, so an index is never reused early, and the change still happens.
 //!
-//! Threads without a port (the control socket, tests) use [`Intake::call`].
+//! Threads without a runtime (the control socket, tests) use [`Intake::call`].
 
-use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
@@ -21,6 +21,7 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::chore::{Chore, WaitingChore};
@@ -37,15 +38,17 @@ pub(super) struct Submission {
 
 /// Where an answer goes.
 pub(super) enum ReplyTo {
-    /// A slot of a runtime's port.
-    Slot { port: u16, slot: u32 },
+    /// A slot of the port with that number.
+    Slot { port: usize, slot: u32 },
     /// A thread that waits.
     Thread(mpsc::SyncSender<Reply>),
 }
 
 /// The bounded queue in front of the writer.
 pub struct Intake {
-    ports: Box<[Arc<Port>]>,
+    exchanges: Box<[Arc<Exchange>]>,
+    /// How many of the exchanges have a runtime.
+    attached: AtomicUsize,
     side_door: Mutex<Vec<Submission>>,
     chore: Mutex<Option<WaitingChore>>,
     chore_turn: Mutex<()>,
@@ -55,8 +58,8 @@ pub struct Intake {
     capacity: usize,
 }
 
-/// One runtime's side of the queue.
-struct Port {
+/// Where one runtime and the writer leave requests and answers for each other.
+struct Exchange {
     inbox: Mutex<Vec<Submission>>,
     outbox: Mutex<Vec<(u32, Reply)>>,
     /// Wakes the runtime's completer.
@@ -96,13 +99,24 @@ impl Doorbell {
     }
 }
 
-/// What a runtime's thread keeps to itself.
-struct Local {
+/// One runtime's way to the writer. Used on the thread of that runtime.
+#[derive(Clone)]
+pub struct Port(Arc<OpenPort>);
+
+struct OpenPort {
     intake: Arc<Intake>,
-    port: u16,
+    exchange: Arc<Exchange>,
+    /// Its place among the exchanges.
+    number: usize,
+    slots: Mutex<Slots>,
+}
+
+/// What the runtime keeps to itself.
+#[derive(Default)]
+struct Slots {
     buffer: Vec<Submission>,
     flush_asked: bool,
-    slots: Vec<Slot>,
+    all: Vec<Slot>,
     free: Vec<u32>,
     /// Operations under way.
     weight: usize,
@@ -120,25 +134,21 @@ enum SlotState {
     Answered(Reply),
 }
 
-thread_local! {
-    static LOCAL: RefCell<Option<Local>> = const { RefCell::new(None) };
-}
-
 /// An answer to come. Dropping it abandons the answer, not the change.
 #[must_use]
 pub struct Ticket(TicketState);
 
 enum TicketState {
-    Slot(u32),
-    Refused(Option<Failure>),
+    Slot(Port, u32),
+    Refused(Failure),
     Done,
 }
 
 impl Intake {
     /// A queue for that many runtimes, which holds at most `capacity` operations.
     pub fn new(runtimes: u16, capacity: usize) -> Arc<Self> {
-        let port = || {
-            Arc::new(Port {
+        let exchange = || {
+            Arc::new(Exchange {
                 inbox: Mutex::default(),
                 outbox: Mutex::default(),
                 answered: Notify::new(),
@@ -148,7 +158,8 @@ impl Intake {
         };
         let count = usize::from(runtimes.max(1));
         Arc::new(Self {
-            ports: (0..count).map(|_| port()).collect(),
+            exchanges: (0..count).map(|_| exchange()).collect(),
+            attached: AtomicUsize::new(0),
             side_door: Mutex::default(),
             chore: Mutex::default(),
             chore_turn: Mutex::default(),
@@ -158,37 +169,19 @@ impl Intake {
         })
     }
 
-    /// Makes this thread's runtime (a current-thread tokio runtime, entered) the owner of a port and
-    /// starts its flusher and completer on it. A port number that does not exist attaches nothing.
-    pub fn attach(self: &Arc<Self>, number: u16) {
-        let Some(port) = self.ports.get(usize::from(number)) else {
-            return;
-        };
-        let local = Local {
+    /// Makes a port for a runtime with one thread, and starts the port's flusher and completer on it;
+    /// `None` where as many runtimes as the queue was made for have one already.
+    pub fn attach(self: &Arc<Self>, runtime: &Handle) -> Option<Port> {
+        let number = self.attached.fetch_add(1, Ordering::Relaxed);
+        let port = Port(Arc::new(OpenPort {
             intake: Arc::clone(self),
-            port: number,
-            buffer: Vec::new(),
-            flush_asked: false,
-            slots: Vec::new(),
-            free: Vec::new(),
-            weight: 0,
-        };
-        LOCAL.with(|cell| *cell.borrow_mut() = Some(local));
-        tokio::spawn(flush_forever(Arc::clone(self), Arc::clone(port)));
-        tokio::spawn(complete_forever(Arc::clone(port)));
-    }
-
-    /// Puts a request on the queue, from a thread whose runtime is attached.
-    pub fn submit(request: Request) -> Ticket {
-        let taken = LOCAL.try_with(|cell| match cell.borrow_mut().as_mut() {
-            Some(local) => local.submit(request),
-            None => Err(Failure::Closing),
-        });
-        match taken {
-            Ok(Ok(slot)) => Ticket(TicketState::Slot(slot)),
-            Ok(Err(failure)) => Ticket(TicketState::Refused(Some(failure))),
-            Err(_) => Ticket(TicketState::Refused(Some(Failure::Closing))),
-        }
+            exchange: Arc::clone(self.exchanges.get(number)?),
+            number,
+            slots: Mutex::default(),
+        }));
+        runtime.spawn(flush_forever(port.clone()));
+        runtime.spawn(complete_forever(port.clone()));
+        Some(port)
     }
 
     /// Puts a request on the queue and blocks until it is answered: for threads without a runtime.
@@ -237,7 +230,7 @@ impl Intake {
 
     /// Operations under way: in the queue or in the writer's hands.
     pub fn depth(&self) -> usize {
-        self.ports
+        self.exchanges
             .iter()
             .map(|port| port.depth.load(Ordering::Relaxed))
             .sum()
@@ -271,7 +264,7 @@ impl Intake {
 
     /// Moves everything that waits into `submissions`; says whether there was any.
     pub(super) fn take(&self, submissions: &mut Vec<Submission>) -> bool {
-        for port in &self.ports {
+        for port in &self.exchanges {
             submissions.append(&mut port.inbox.lock());
         }
         submissions.append(&mut self.side_door.lock());
@@ -284,22 +277,24 @@ impl Intake {
             self.is_closed()
                 || !self.side_door.lock().is_empty()
                 || self.chore.lock().is_some()
-                || self.ports.iter().any(|port| !port.inbox.lock().is_empty())
+                || self
+                    .exchanges
+                    .iter()
+                    .any(|port| !port.inbox.lock().is_empty())
         });
     }
 
     /// Sends a group's answers, with one wake-up for each runtime.
     pub(super) fn answer(&self, replies: &mut Vec<(ReplyTo, Reply)>) {
-        let mut by_port: Vec<_> = self.ports.iter().map(|_| None).collect();
+        let mut by_port: Vec<_> = self.exchanges.iter().map(|_| None).collect();
         for (reply_to, reply) in replies.drain(..) {
             match reply_to {
                 ReplyTo::Slot { port, slot } => {
-                    let index = usize::from(port);
-                    if let (Some(outbox), Some(port)) =
-                        (by_port.get_mut(index), self.ports.get(index))
+                    if let (Some(outbox), Some(exchange)) =
+                        (by_port.get_mut(port), self.exchanges.get(port))
                     {
                         outbox
-                            .get_or_insert_with(|| port.outbox.lock())
+                            .get_or_insert_with(|| exchange.outbox.lock())
                             .push((slot, reply));
                     }
                 }
@@ -307,7 +302,7 @@ impl Intake {
                 ReplyTo::Thread(sender) => drop(sender.try_send(reply)),
             }
         }
-        for (outbox, port) in by_port.into_iter().zip(&self.ports) {
+        for (outbox, port) in by_port.into_iter().zip(&self.exchanges) {
             if outbox.is_some() {
                 drop(outbox);
                 port.answered.notify_one();
@@ -316,53 +311,68 @@ impl Intake {
     }
 }
 
-impl Local {
-    fn submit(&mut self, request: Request) -> Result<u32, Failure> {
-        if self.intake.is_closed() {
+impl Port {
+    /// Puts a request on the queue.
+    pub fn submit(&self, request: Request) -> Ticket {
+        match self.put(request) {
+            Ok(slot) => Ticket(TicketState::Slot(self.clone(), slot)),
+            Err(failure) => Ticket(TicketState::Refused(failure)),
+        }
+    }
+
+    fn put(&self, request: Request) -> Result<u32, Failure> {
+        let OpenPort {
+            intake,
+            exchange,
+            number,
+            slots,
+        } = &*self.0;
+        if intake.is_closed() {
             return Err(Failure::Closing);
         }
+        let mut slots = slots.lock();
         let weight = request.command.weight();
-        if self.weight > 0 && self.weight + weight > self.intake.capacity {
+        if slots.weight > 0 && slots.weight + weight > intake.capacity {
             return Err(Failure::Overloaded);
         }
-        let slot = self.take_slot(weight)?;
-        self.weight += weight;
-        if let Some(port) = self.intake.ports.get(usize::from(self.port)) {
-            port.depth.store(self.weight, Ordering::Relaxed);
-            if !self.flush_asked {
-                self.flush_asked = true;
-                port.submitted.notify_one();
-            }
+        let slot = slots.take_slot(weight)?;
+        slots.weight += weight;
+        exchange.depth.store(slots.weight, Ordering::Relaxed);
+        if !slots.flush_asked {
+            slots.flush_asked = true;
+            exchange.submitted.notify_one();
         }
-        self.buffer.push(Submission {
+        slots.buffer.push(Submission {
             request,
             reply_to: ReplyTo::Slot {
-                port: self.port,
+                port: *number,
                 slot,
             },
         });
         Ok(slot)
     }
+}
 
+impl Slots {
     fn take_slot(&mut self, weight: usize) -> Result<u32, Failure> {
         let fresh = Slot {
             state: SlotState::Waiting(None),
             weight,
         };
         if let Some(index) = self.free.pop() {
-            if let Some(slot) = self.slots.get_mut(index as usize) {
+            if let Some(slot) = self.all.get_mut(index as usize) {
                 *slot = fresh;
             }
             return Ok(index);
         }
-        let index = u32::try_from(self.slots.len()).map_err(|_| Failure::Overloaded)?;
-        self.slots.push(fresh);
+        let index = u32::try_from(self.all.len()).map_err(|_| Failure::Overloaded)?;
+        self.all.push(fresh);
         Ok(index)
     }
 
     /// Fills a slot; gives the waker to wake once the borrow has ended.
     fn complete(&mut self, index: u32, reply: Reply) -> Option<Waker> {
-        let slot = self.slots.get_mut(index as usize)?;
+        let slot = self.all.get_mut(index as usize)?;
         self.weight = self.weight.saturating_sub(slot.weight);
         match std::mem::replace(&mut slot.state, SlotState::Free) {
             SlotState::Waiting(waker) => {
@@ -377,7 +387,7 @@ impl Local {
     }
 
     fn poll(&mut self, index: u32, waker: &Waker) -> Poll<Reply> {
-        let Some(slot) = self.slots.get_mut(index as usize) else {
+        let Some(slot) = self.all.get_mut(index as usize) else {
             return Poll::Ready(Err(Failure::OutcomeUnknown));
         };
         match &mut slot.state {
@@ -406,7 +416,7 @@ impl Local {
     /// The future is gone: the slot is freed now if answered, else when its answer arrives. What it
     /// held is returned, to be dropped after the borrow.
     fn abandon(&mut self, index: u32) -> Option<SlotState> {
-        let slot = self.slots.get_mut(index as usize)?;
+        let slot = self.all.get_mut(index as usize)?;
         let (next, free) = match &slot.state {
             SlotState::Waiting(_) | SlotState::Abandoned => (SlotState::Abandoned, false),
             SlotState::Answered(_) => (SlotState::Free, true),
@@ -424,82 +434,112 @@ impl Future for Ticket {
     type Output = Reply;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Reply> {
-        let polled = match &mut self.0 {
-            TicketState::Done => return Poll::Ready(Err(Failure::OutcomeUnknown)),
-            TicketState::Refused(failure) => {
-                Poll::Ready(Err(failure.take().unwrap_or(Failure::Closing)))
+        if let TicketState::Slot(port, slot) = &self.0 {
+            let polled = port.0.slots.lock().poll(*slot, context.waker());
+            if polled.is_ready() {
+                self.0 = TicketState::Done;
             }
-            TicketState::Slot(index) => LOCAL
-                .try_with(|cell| match cell.borrow_mut().as_mut() {
-                    Some(local) => local.poll(*index, context.waker()),
-                    None => Poll::Ready(Err(Failure::OutcomeUnknown)),
-                })
-                .unwrap_or(Poll::Ready(Err(Failure::OutcomeUnknown))),
-        };
-        if polled.is_ready() {
-            self.0 = TicketState::Done;
+            return polled;
         }
-        polled
+        match std::mem::replace(&mut self.0, TicketState::Done) {
+            TicketState::Refused(failure) => Poll::Ready(Err(failure)),
+            TicketState::Slot(..) | TicketState::Done => Poll::Ready(Err(Failure::OutcomeUnknown)),
+        }
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if let TicketState::Slot(index) = self.0 {
-            // Dropping a waker can drop a task and its tickets: never inside the borrow. At a
-            // thread's end there is no port any more, and nothing to free.
-            let held = LOCAL.try_with(|cell| {
-                cell.borrow_mut()
-                    .as_mut()
-                    .and_then(|local| local.abandon(index))
-            });
+        if let TicketState::Slot(port, slot) = &self.0 {
+            let held = port.0.slots.lock().abandon(*slot);
+            // Dropping a waker can drop a task and its tickets: never under the lock.
             drop(held);
         }
     }
 }
 
-async fn flush_forever(intake: Arc<Intake>, port: Arc<Port>) {
+async fn flush_forever(port: Port) {
+    let OpenPort {
+        intake,
+        exchange,
+        slots,
+        ..
+    } = &*port.0;
     loop {
-        port.submitted.notified().await;
-        let flushed = LOCAL.try_with(|cell| {
-            if let Some(local) = cell.borrow_mut().as_mut() {
-                local.flush_asked = false;
-                let mut inbox = port.inbox.lock();
-                if inbox.is_empty() {
-                    std::mem::swap(&mut *inbox, &mut local.buffer);
-                } else {
-                    inbox.append(&mut local.buffer);
-                }
+        exchange.submitted.notified().await;
+        {
+            let mut slots = slots.lock();
+            slots.flush_asked = false;
+            let mut inbox = exchange.inbox.lock();
+            if inbox.is_empty() {
+                std::mem::swap(&mut *inbox, &mut slots.buffer);
+            } else {
+                inbox.append(&mut slots.buffer);
             }
-        });
-        if flushed.is_err() {
-            return;
         }
         intake.doorbell.ring();
     }
 }
 
-async fn complete_forever(port: Arc<Port>) {
+async fn complete_forever(port: Port) {
+    let OpenPort {
+        exchange, slots, ..
+    } = &*port.0;
     let mut answers: Vec<(u32, Reply)> = Vec::new();
     let mut wakers: Vec<Waker> = Vec::new();
     loop {
-        port.answered.notified().await;
-        std::mem::swap(&mut *port.outbox.lock(), &mut answers);
-        let completed = LOCAL.try_with(|cell| {
-            if let Some(local) = cell.borrow_mut().as_mut() {
-                wakers.extend(
-                    answers
-                        .drain(..)
-                        .filter_map(|(slot, reply)| local.complete(slot, reply)),
-                );
-                port.depth.store(local.weight, Ordering::Relaxed);
-            }
-        });
-        if completed.is_err() {
-            return;
+        exchange.answered.notified().await;
+        std::mem::swap(&mut *exchange.outbox.lock(), &mut answers);
+        {
+            let mut slots = slots.lock();
+            let answers = answers.drain(..);
+            wakers.extend(answers.filter_map(|(slot, reply)| slots.complete(slot, reply)));
+            exchange.depth.store(slots.weight, Ordering::Relaxed);
         }
         for waker in wakers.drain(..) {
             waker.wake();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counter::{CounterName, RequestId};
+    use crate::writer::Command;
+
+    fn request() -> Request {
+        let counter = CounterName::parse("c").unwrap();
+        Request {
+            command: Command::Reset { counter },
+            key: None,
+            request_id: RequestId::Made(1),
+        }
+    }
+
+    /// Two queues on one thread: a request goes to the queue of its port.
+    #[test]
+    fn a_port_belongs_to_its_queue_and_each_runtime_has_one() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = runtime.unwrap();
+        let (first, second) = (Intake::new(1, 8), Intake::new(1, 8));
+        let port = first.attach(runtime.handle()).unwrap();
+        assert!(first.attach(runtime.handle()).is_none());
+        let other = second.attach(runtime.handle()).unwrap();
+        second.close();
+        let refused = runtime.block_on(other.submit(request()));
+        assert_eq!(refused, Err(Failure::Closing));
+        let ticket = port.submit(request());
+        runtime.block_on(tokio::task::yield_now());
+        runtime.block_on(tokio::task::yield_now());
+        let mut taken = Vec::new();
+        assert!(first.take(&mut taken));
+        assert!(!second.take(&mut Vec::new()));
+        let mut replies = taken
+            .into_iter()
+            .map(|submission| (submission.reply_to, Err(Failure::KeyReused)))
+            .collect();
+        first.answer(&mut replies);
+        assert_eq!(runtime.block_on(ticket), Err(Failure::KeyReused));
     }
 }

@@ -12,7 +12,7 @@ use counterd::counter::{
 };
 use counterd::storage::StorageOptions;
 use counterd::writer::{
-    Answer, Command, Failure, IdempotencyKey, Intake, Reading, Request, Running, StartError,
+    Answer, Command, Failure, IdempotencyKey, Port, Reading, Request, Running, StartError,
     WriterOptions,
 };
 use tempfile::TempDir;
@@ -70,6 +70,7 @@ pub struct Pair {
     pub dir: TempDir,
     pub running: Option<Running>,
     runtime: tokio::runtime::Runtime,
+    port: Option<Port>,
     requests: u64,
     keyed: Vec<Request>,
 }
@@ -140,6 +141,7 @@ impl Pair {
             clock,
             dir: tempfile::tempdir().unwrap(),
             running: None,
+            port: None,
             runtime: tokio::runtime::Builder::new_current_thread()
                 .build()
                 .unwrap(),
@@ -178,9 +180,7 @@ impl Pair {
         self.runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap();
-        let entered = self.runtime.enter();
-        running.intake.attach(0);
-        drop(entered);
+        self.port = running.intake.attach(self.runtime.handle());
         self.running = Some(running);
         self.model.start(configured);
         self.compare_readings()
@@ -300,8 +300,10 @@ impl Pair {
     fn ask(&mut self, requests: Vec<Request>) -> Result<(), String> {
         self.model.look();
         let submitted = requests.clone();
+        let port = self.port.as_ref().expect("there is a server");
         let found: Vec<Result<Answer, Failure>> = self.runtime.block_on(async {
-            let tickets: Vec<_> = submitted.into_iter().map(Intake::submit).collect();
+            let submit = |request| port.submit(request);
+            let tickets: Vec<_> = submitted.into_iter().map(submit).collect();
             let mut answers = Vec::new();
             for ticket in tickets {
                 answers.push(ticket.await);
