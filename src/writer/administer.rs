@@ -251,7 +251,7 @@ impl<L: Lookups> Fold<'_, L> {
         if let Some(at) = definition.expires_at {
             self.ledger.expiries.insert((at, index));
         }
-        self.journal(index);
+        self.note_for_undo(index)?;
         let (day, now) = (self.group.today.day, self.group.now);
         if let Some(entry) = self.ledger.entry_mut(index) {
             let state = &mut entry.state;

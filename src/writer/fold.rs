@@ -1,7 +1,7 @@
 //! The fold of one commit group: each request's exact result, in order, against the ledger.
 //!
 //! What is refused leaves nothing behind: a single request is judged before it changes anything, and
-//! a batch keeps a journal to take itself back whole. What administrators ask is in `administer`.
+//! a batch keeps what it needs to take itself back whole. What administrators ask is in `administer`.
 //!
 //! Kept out: disks (look-ups come through [`Lookups`]), clocks (the group has one time and one day),
 //! and answers (`run`).
@@ -19,8 +19,8 @@ use super::group::{Group, Kept, Lookups, Rules, Stop};
 use super::ledger::{EntryState, Index, Ledger, Life};
 use super::{Answer, Command, Failure, IdempotencyKey, Request};
 
-/// The state before a batch.
-struct Journal {
+/// The state before a batch, to take it back.
+struct Undo {
     entries: Vec<(Index, EntryState)>,
     live: u64,
     revision: u64,
@@ -36,7 +36,7 @@ pub(super) struct Fold<'a, L> {
     pub(super) lookups: &'a mut L,
     pub(super) rules: &'a Rules,
     pub(super) days: &'a CurrentDay,
-    journal: Option<Journal>,
+    undo: Option<Undo>,
 }
 
 impl<'a, L: Lookups> Fold<'a, L> {
@@ -53,7 +53,7 @@ impl<'a, L: Lookups> Fold<'a, L> {
             lookups,
             rules,
             days,
-            journal: None,
+            undo: None,
         }
     }
 
@@ -236,7 +236,7 @@ impl<'a, L: Lookups> Fold<'a, L> {
 
     fn batch(&mut self, operations: &[Operation], request_id: &RequestId) -> Result<Outcome, Stop> {
         self.group.batches += 1;
-        self.journal = Some(Journal {
+        self.undo = Some(Undo {
             entries: Vec::new(),
             live: self.ledger.live,
             revision: self.ledger.revision,
@@ -253,27 +253,27 @@ impl<'a, L: Lookups> Fold<'a, L> {
                 Err(unreadable @ Stop::Unreadable(_)) => return Err(unreadable),
             }
         }
-        let journal = self.journal.take();
+        let undo = self.undo.take();
         if refused.is_empty() {
             return Ok(Outcome::Batch(results.into_boxed_slice()));
         }
-        if let Some(journal) = journal.filter(|_| !bug("batch_keeps_prefix")) {
-            self.take_back(journal);
+        if let Some(undo) = undo.filter(|_| !bug("batch_keeps_prefix")) {
+            self.take_back(undo);
         }
         Err(Refusal::Batch(refused.into_boxed_slice()).into())
     }
 
-    fn take_back(&mut self, journal: Journal) {
-        for (_, generation, user) in self.group.users.drain(journal.users..) {
+    fn take_back(&mut self, undo: Undo) {
+        for (_, generation, user) in self.group.users.drain(undo.users..) {
             if let Some(users) = self.group.user_set.get_mut(&generation) {
                 users.remove(&user);
             }
         }
-        self.group.events.truncate(journal.events);
-        self.group.counted = journal.counted;
-        self.ledger.live = journal.live;
-        self.ledger.revision = journal.revision;
-        for (index, state) in journal.entries {
+        self.group.events.truncate(undo.events);
+        self.group.counted = undo.counted;
+        self.ledger.live = undo.live;
+        self.ledger.revision = undo.revision;
+        for (index, state) in undo.entries {
             if let Life::Gone(gone) = state.life {
                 self.ledger.gone.insert((gone.at, index));
             }
@@ -288,9 +288,7 @@ impl<'a, L: Lookups> Fold<'a, L> {
         let Some(index) = self.ledger.find(name) else {
             return Ok(None);
         };
-        let Some(entry) = self.ledger.entry(index) else {
-            return Ok(None);
-        };
+        let entry = self.ledger.at(index)?;
         if entry.state.life == Life::Absent {
             return Ok(None);
         }
@@ -340,7 +338,7 @@ impl<'a, L: Lookups> Fold<'a, L> {
 
     /// Begins a change: a revision, the group's time, the period and the day's record.
     pub(super) fn change(&mut self, index: Index) -> Result<(u64, &mut EntryState), Stop> {
-        self.journal(index);
+        self.note_for_undo(index)?;
         let revision = self.ledger.revision + 1;
         self.ledger.revision = revision;
         let Group {
@@ -351,9 +349,7 @@ impl<'a, L: Lookups> Fold<'a, L> {
             ..
         } = &mut *self.group;
         let (day, now) = (today.day, *now);
-        let Some(entry) = self.ledger.entry_mut(index) else {
-            return Err(Refusal::UnknownCounter.into());
-        };
+        let entry = self.ledger.at_mut(index)?;
         if entry.touched != *number {
             entry.touched = *number;
             touched.push(index);
@@ -379,25 +375,23 @@ impl<'a, L: Lookups> Fold<'a, L> {
     }
 
     /// Notes a counter's state before the first change by the batch under way.
-    pub(super) fn journal(&mut self, index: Index) {
-        let Some(journal) = &mut self.journal else {
-            return;
+    pub(super) fn note_for_undo(&mut self, index: Index) -> Result<(), Stop> {
+        let Some(undo) = &mut self.undo else {
+            return Ok(());
         };
         // Batches are told apart by group and number within it.
         let serial = self.group.number << 20 | self.group.batches;
-        if let Some(entry) = self.ledger.entry_mut(index)
-            && entry.journaled != serial
-        {
-            entry.journaled = serial;
-            journal.entries.push((index, entry.state.clone()));
+        let entry = self.ledger.at_mut(index)?;
+        if entry.noted_for_undo != serial {
+            entry.noted_for_undo = serial;
+            undo.entries.push((index, entry.state.clone()));
         }
+        Ok(())
     }
 
     pub(super) fn set_value(&mut self, index: Index, value: i64) -> Result<(), Stop> {
         let now = self.group.now;
-        let Some(entry) = self.ledger.entry_mut(index) else {
-            return Err(Refusal::UnknownCounter.into());
-        };
+        let entry = self.ledger.at_mut(index)?;
         entry.state.value = value;
         entry.state.delta = 0;
         entry.state.whole = true;
@@ -443,9 +437,7 @@ impl<'a, L: Lookups> Fold<'a, L> {
     }
 
     pub(super) fn push_event(&mut self, index: Index, event: Event) -> Result<(), Stop> {
-        let Some(entry) = self.ledger.entry_mut(index) else {
-            return Err(Refusal::UnknownCounter.into());
-        };
+        let entry = self.ledger.at_mut(index)?;
         if let Some((_, record)) = &mut entry.state.day {
             if record.events < MAX_EVENTS
                 && let Ok(number) = u8::try_from(record.events)
@@ -458,7 +450,6 @@ impl<'a, L: Lookups> Fold<'a, L> {
     }
 
     pub(super) fn state(&self, index: Index) -> Result<&EntryState, Stop> {
-        let entry = self.ledger.entry(index).ok_or(Refusal::UnknownCounter)?;
-        Ok(&entry.state)
+        Ok(&self.ledger.at(index)?.state)
     }
 }

@@ -8,6 +8,7 @@ use crate::calendar::{Day, LocalDay};
 use crate::counter::{
     CounterName, DayRecord, Event, Generation, Millis, Moment, Outcome, Refusal, UserId,
 };
+use crate::invariant::Broken;
 use crate::storage::{Bucket, ReadError};
 
 use super::ledger::{Index, Ledger};
@@ -138,6 +139,12 @@ pub(super) enum Stop {
 impl From<Refusal> for Stop {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
+    }
+}
+
+impl From<Broken> for Stop {
+    fn from(broken: Broken) -> Self {
+        Self::Unreadable(broken.into())
     }
 }
 

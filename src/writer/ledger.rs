@@ -10,6 +10,7 @@ use crate::counter::{
     CounterName, DayRecord, Definition, Existence, Generation, Gone, Kind, Millis, Moment, Reset,
     Revision, Seen, Stored,
 };
+use crate::invariant::Broken;
 use crate::storage::{CounterValue, DayPart, ReadError, Record, State, Tables};
 
 use super::table::Reading;
@@ -46,8 +47,8 @@ pub(super) struct Entry {
     pub(super) touched: u64,
     /// The revision of its last sample in `series`; none while it is not followed there.
     pub(super) sampled: Option<Revision>,
-    /// The batch that last journaled it.
-    pub(super) journaled: u64,
+    /// The batch that last noted it to take itself back.
+    pub(super) noted_for_undo: u64,
     pub(super) state: EntryState,
 }
 
@@ -279,6 +280,18 @@ impl Ledger {
         self.entries.get_mut(index as usize)
     }
 
+    /// The counter at a place that the ledger gave out; an error where there is none.
+    pub(super) fn at(&self, index: Index) -> Result<&Entry, Broken> {
+        let entry = self.entry(index);
+        entry.ok_or_else(|| Broken::found(format_args!("the ledger has no place {index}")))
+    }
+
+    /// The same, to be changed.
+    pub(super) fn at_mut(&mut self, index: Index) -> Result<&mut Entry, Broken> {
+        let entry = self.entries.get_mut(index as usize);
+        entry.ok_or_else(|| Broken::found(format_args!("the ledger has no place {index}")))
+    }
+
     /// The place of a name, made if there is none.
     pub(super) fn add(&mut self, name: CounterName) -> Index {
         if let Some(index) = self.find(&name) {
@@ -289,7 +302,7 @@ impl Ledger {
             configured: false,
             touched: 0,
             sampled: None,
-            journaled: 0,
+            noted_for_undo: 0,
             state: EntryState::absent(),
         };
         let index = match self.free.pop() {
@@ -353,5 +366,16 @@ impl Entry {
             tracing::error!(counter = %self.name, "the definition is missing: `counterd repair`");
             state.life = Life::Corrupt;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "the ledger has no place 7")]
+    fn a_place_that_the_ledger_did_not_give_out_is_a_broken_invariant() {
+        let _ = Ledger::default().at(7);
     }
 }

@@ -95,7 +95,7 @@ pub enum ModeState {
 }
 
 impl Mode {
-    /// The gravest cause that refuses writes; none in mode `normal`. One relaxed load.
+    /// The gravest cause that refuses writes; `None` in mode `normal`. One acquiring load.
     pub fn refuses(&self) -> Option<Cause> {
         let causes = self.causes.load(Ordering::Acquire);
         if causes == 0 {

@@ -116,11 +116,11 @@ impl Writer {
             let any = self.intake.take(&mut submissions);
             // Before the look, so that what is done now is done by a time that is no older.
             let due = self.upkeep.is_due(self.clock.boot_ms());
-            let mut look = self.look();
+            let mut look = self.observe_time();
             if self.store.is_none() {
                 self.try_reopen(look);
                 // What was opened may have been counted into a later day.
-                look = self.look();
+                look = self.observe_time();
             }
             if due {
                 self.tick(look);
@@ -161,7 +161,7 @@ impl Writer {
 
     fn end(mut self) {
         // Says until when the server was there.
-        let look = self.look();
+        let look = self.observe_time();
         if self.store.is_some() && self.mode.refuses().is_none() {
             let group = self.new_group(look);
             self.write(group);
@@ -173,8 +173,9 @@ impl Writer {
         }
     }
 
-    /// One look at the time, for everything that happens until the next.
-    pub(super) fn look(&self) -> Look {
+    /// Looks at the time, for everything that happens until the next look, and raises or clears the cause
+    /// `clock` by what it sees.
+    pub(super) fn observe_time(&self) -> Look {
         let look = self.days.look();
         if look.clock_fault {
             if self.mode.raise(Cause::Clock, look.wall_ms) {

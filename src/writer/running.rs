@@ -225,7 +225,7 @@ impl Writer {
     /// What happens before the first request: publish what is on disk, and bring the counters of
     /// the configuration in.
     fn begin(&mut self) -> Result<(), StartError> {
-        let look = self.look();
+        let look = self.observe_time();
         self.ledger.configure(&self.configured);
         let last_commit = self.away.map(|away| away.since);
         self.minutes.restart(&mut self.ledger, last_commit);
