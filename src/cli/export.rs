@@ -258,7 +258,7 @@ pub(super) fn export(args: &ExportArgs) -> Result<(), Failure> {
                 };
                 format!(
                     "exported {days} records{users} to {place}{}",
-                    left_out(&to, &through)
+                    left_out(&to, &through, args.include_open)
                 )
             };
             // The rows themselves may be on standard output.
@@ -270,8 +270,9 @@ pub(super) fn export(args: &ExportArgs) -> Result<(), Failure> {
 }
 
 /// What is said of days that were asked for and have not ended.
-fn left_out(asked: &str, through: &str) -> String {
-    if asked == "yesterday" || asked == through {
+fn left_out(asked: &str, through: &str, include_open: bool) -> String {
+    let all = asked == "yesterday" || asked == through;
+    if all || include_open {
         return String::new();
     }
     format!("; days after {through} have not ended and are left out")
@@ -319,7 +320,7 @@ fn into_postgres(
             } else {
                 print(&format!(
                     "PostgreSQL: {written} rows written (with {users} users), {unchanged} unchanged, {set_aside} set aside{}\n",
-                    left_out(&to, &through)
+                    left_out(&to, &through, args.include_open)
                 ))?;
             }
             match set_aside {
