@@ -3,9 +3,9 @@
 //!
 //! One thread asks the copies, for values one question at a time: names that are asked for while a question
 //! is on its way are gathered for the next, so no name is asked for twice at once, however many readers
-//! there are. An answer is good for `degraded.cache_for`; after that it is kept for when no copy answers. A
-//! copy that failed is looked at beside the questions until it answers again: nobody waits for it, and an
-//! outage of the store does not become the copies'.
+//! there are. A cached answer is served for `degraded.cache_for`; after that it is kept for when no copy
+//! answers. A copy that failed is tried in the background until it answers again: no question waits for it,
+//! and an outage of the store does not overload the copies.
 //!
 //! Kept out: how copies are read (`mirror`, `export`), when the store is tried again (`serve`), and what
 //! the answers look like (`http`).
@@ -28,7 +28,7 @@ use crate::counter::{CopiedValue, CounterName, Millis};
 use crate::export::postgres::{CopiedDay, PostgresOptions};
 use crate::mirror::MirrorOptions;
 
-/// Most counters that are remembered, those that no copy has among them; some 20 MB.
+/// The most counters that are cached, also such as no copy has; some 20 MB.
 const MOST_REMEMBERED: usize = 100_000;
 
 /// Before whatever `degraded.cache_for` reaches back to.
@@ -49,7 +49,7 @@ pub struct FallbackOptions {
     pub postgres: Option<PostgresOptions>,
     /// How long a copy may take to answer, connecting too.
     pub timeout: Duration,
-    /// How long an answer is good for, and a copy that failed let be.
+    /// How long a cached answer is served.
     pub cache_for: Duration,
 }
 
@@ -81,7 +81,7 @@ pub struct StaleValue {
     pub source: Source,
 }
 
-/// What a copy knows of a counter; none where it lacks it.
+/// What a copy knows of a counter; `None` where the copy lacks it.
 pub type Found = Option<Arc<StaleValue>>;
 
 /// No copy can be asked, or too many questions wait.
@@ -94,7 +94,7 @@ pub struct NoCopy;
 pub struct Standing {
     /// Which.
     pub source: Source,
-    /// It had everything then; none where it does not say.
+    /// It had everything then; `None` where it does not say.
     pub as_of: Option<Millis>,
 }
 
@@ -121,7 +121,7 @@ enum ListQuestion {
 pub struct PageFound {
     /// The counters, in the order of names.
     pub values: Vec<Arc<StaleValue>>,
-    /// The cursor of the next page; none on the last.
+    /// The cursor of the next page; `None` on the last.
     pub next: Option<String>,
 }
 
@@ -150,15 +150,15 @@ struct Cache {
 }
 
 impl Cache {
-    /// What is known of that name and no older than `age`; with none, of any age.
+    /// Returns the cached entry of that name, if it is no older than `age`; with `None`, of any age.
     fn known(&self, name: &CounterName, age: Option<Duration>) -> Option<Found> {
         let (at, found) = self.values.get(name)?;
         let good = age.is_none_or(|age| at.elapsed() <= age);
         good.then(|| found.clone())
     }
 
-    /// A value of a list, or what is known of a later state of the same counter. It is remembered, so that
-    /// no later answer goes back behind it, but whoever asks for the counter asks a copy.
+    /// Returns the newer of `value` and the cached entry of its counter. Caches it as expired, so that later
+    /// answers never go back, but a direct read still asks a copy.
     fn no_earlier(&mut self, value: Arc<StaleValue>) -> Arc<StaleValue> {
         let name = &value.copied.name;
         let known = self
@@ -182,8 +182,8 @@ impl Cache {
         }
     }
 
-    /// Remembers what a copy said, unless what is known is of a later state of the same counter: a copy
-    /// that is behind takes nothing back. Gives what is known then.
+    /// Caches what a copy said, unless the cached entry is of a later state of the counter: a copy that is
+    /// behind takes nothing back. Returns what is cached then.
     fn remember(&mut self, name: &CounterName, found: Found) -> Found {
         let now = Instant::now();
         if let Some((at, before)) = self.values.get_mut(name) {

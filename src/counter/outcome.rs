@@ -14,7 +14,7 @@ pub struct Applied {
     pub applied: i64,
     /// The revision of the counter's last change.
     pub revision: Revision,
-    /// The local day that the value belongs to; none for `reset = never`.
+    /// The local day that the value belongs to; `None` for `reset = never`.
     pub period: Option<Day>,
     /// Whether it created the counter.
     pub created: bool,

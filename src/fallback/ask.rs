@@ -231,7 +231,7 @@ impl ValuesDesk {
             let known: Vec<Option<Found>> = names.iter().map(known).collect();
             let nothing = !names.is_empty() && known.iter().all(Option::is_none);
             let found = known.into_iter().map(Option::flatten).collect();
-            // One that has left is none to be told.
+            // An asker that has left needs no answer.
             let _ = answer.send(if nothing { Err(NoCopy) } else { Ok(found) });
         }
     }
@@ -320,7 +320,7 @@ fn add<Of: Eq + Hash, Answer>(asked: &mut HashMap<Of, Vec<Answer>>, of: Of, answ
 
 fn tell<T: Clone>(answers: Vec<oneshot::Sender<Result<T, NoCopy>>>, found: &Result<T, NoCopy>) {
     for answer in answers {
-        // One that has left is none to be told.
+        // An asker that has left needs no answer.
         let _ = answer.send(found.clone());
     }
 }

@@ -1,4 +1,4 @@
-//! The copies: which one is asked, and which one is let be.
+//! The copies: which one is asked, and which one is left alone after a failure.
 
 use std::fmt::Display;
 use std::future::poll_fn;
@@ -20,11 +20,11 @@ use crate::mirror::{MirrorError, MirrorOptions, MirrorReader};
 /// How long a copy may take to say whether a store has ever written to it: nobody waits for that.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a copy that failed is let be before it is looked at again, at first and at most.
+/// How long a copy that failed is left alone before the next try, at first and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
-/// The copies and how they stand.
+/// The copies, each with its state.
 pub(super) struct Copies {
     redis: Option<Copy<MirrorReader>>,
     postgres: Option<Copy<PostgresReader>>,
@@ -76,7 +76,7 @@ struct Copy<R> {
 enum State<R> {
     /// It may be asked.
     Up(R),
-    /// It failed, and is looked at until it answers: beside the questions, so that nobody waits for it.
+    /// It failed, and a task of its own tries it until it answers, so that no question waits for it.
     Down(JoinHandle<R>),
     /// It is being asked.
     Asked,
@@ -92,7 +92,7 @@ impl<R: Reader> Copy<R> {
         }
     }
 
-    /// Asks, unless it is let be.
+    /// Asks the copy; `None` while it is left alone after a failure.
     async fn ask<T: Send + 'static>(
         &mut self,
         question: impl AsyncFnOnce(&mut R) -> Result<T, R::Error>,
@@ -211,7 +211,7 @@ impl Copies {
             if standing.as_of.is_some() {
                 return Ok((standing, found));
             }
-            // Of an emptied one nothing stands in for anything.
+            // An emptied mirror that has none of the names is skipped: ask PostgreSQL.
             partly = found
                 .iter()
                 .any(Option::is_some)

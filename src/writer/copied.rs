@@ -1,4 +1,4 @@
-//! How far a copy of the table elsewhere is, and what it may lack: for the mirror and the export.
+//! How far a copy of the table elsewhere has come, and what it may lack: for the mirror and the export.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -8,16 +8,16 @@ use crate::calendar::Day;
 use crate::counter::{CounterName, Existence, Millis, Moment, Revision};
 use crate::current_day::CurrentDay;
 
-/// A round of a copier, as of its begin.
+/// A round of a copier, as of its beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Round {
     /// Everything up to this revision is read in it.
     pub revision: Revision,
     /// The current day.
     pub day: Day,
-    /// The time by which counters are over; that of the last round while the clock tells none.
+    /// The time by which counters are over; that of the last round while the clock cannot be trusted.
     pub now: Millis,
-    /// The copy has everything as of then, once the round is done; none while the clock tells no time.
+    /// The copy has everything as of then, once the round is done; `None` while the clock cannot be trusted.
     pub as_of: Option<Millis>,
 }
 

@@ -43,7 +43,7 @@ pub(super) struct Filter {
     what: LookedUp,
     seed: u64,
     parts: Vec<Part>,
-    /// All keys on disk below this are in the filter; none: all of them.
+    /// All keys on disk below this are in the filter; `None`: all keys.
     filled_to: Option<Cursor>,
     /// All keys on disk that begin with this are in the filter: when it was chosen there were none.
     empty_prefix: Option<Cursor>,

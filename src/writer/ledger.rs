@@ -45,7 +45,7 @@ pub(super) struct Entry {
     pub(super) configured: bool,
     /// The group that last touched it.
     pub(super) touched: u64,
-    /// The revision of its last sample in `series`; none while it is not followed there.
+    /// The revision of its last sample in `series`; `None` while `series` does not follow it.
     pub(super) sampled: Option<Revision>,
     /// The batch that last noted it to take itself back.
     pub(super) noted_for_undo: u64,

@@ -33,7 +33,7 @@ pub struct WriterOptions {
     pub configured: Vec<(CounterName, Definition)>,
     /// How many users known to be counted are held in memory.
     pub recent_users: usize,
-    /// `storage.min_free`, in bytes; none: as the file system suggests.
+    /// `storage.min_free`, in bytes; `None`: as the file system suggests.
     pub min_free: Option<u64>,
     /// `samples.max_counters`: how many counters `series` follows at most.
     pub followed_counters: usize,

@@ -17,7 +17,7 @@ pub(super) struct SpaceWatch {
 }
 
 impl SpaceWatch {
-    /// `min_free` in bytes; none: as the file system suggests.
+    /// `min_free` in bytes; `None`: as the file system suggests.
     pub(super) fn new(storage: &StorageOptions, min_free: Option<u64>) -> Result<Self, OpenError> {
         let space = Space::of(&storage.data_dir)?;
         Ok(Self {

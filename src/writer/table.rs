@@ -31,7 +31,7 @@ pub struct Reading {
     pub existence: Existence,
     /// The value stored; for a daily counter it holds in [`Reading::period`] only.
     pub value: i64,
-    /// The local day that the value belongs to; none for a counter that never resets.
+    /// The local day that the value belongs to; `None` for a counter that never resets.
     pub period: Option<Day>,
     /// Its generation.
     pub generation: Generation,
@@ -101,7 +101,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// One counter; none for a name that nobody defined or wrote.
+    /// Reads one counter; `None` for a name that nobody defined or wrote.
     pub fn read(&self, name: &str) -> Option<Reading> {
         loop {
             let group = self.published.load(Ordering::Acquire);
