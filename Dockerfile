@@ -7,19 +7,23 @@
 # docs/operations.md, "Containers", says more; docker-compose.yml adds PostgreSQL.
 
 FROM rust:1.95-bookworm AS build
-# RocksDB's C++ builds in minutes with clang, and bindgen needs libclang.
+# RocksDB's C++ is compiled with clang, and bindgen needs libclang.
 RUN apt-get update \
  && apt-get install -y --no-install-recommends clang libclang-dev make \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
-# The caches make the next build one of minutes: RocksDB is in them.
+# The first build takes about five minutes on two cores; the caches keep RocksDB for the next one.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/target \
     CARGO_TARGET_DIR=/target cargo build --release --locked --bin counterd \
  && install -m 0755 /target/release/counterd /counterd
 
 FROM debian:bookworm-slim
+# The certificate authorities that `rediss://` and PostgreSQL's `sslmode=verify-full` are checked with.
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends ca-certificates \
+ && rm -rf /var/lib/apt/lists/*
 # The user that the server runs as, and what it writes to. A named volume takes over owner and mode.
 RUN groupadd --system --gid 10001 counterd \
  && useradd --system --uid 10001 --gid 10001 --home-dir /var/lib/counterd --shell /usr/sbin/nologin counterd \
