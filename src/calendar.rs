@@ -199,8 +199,10 @@ impl FromStr for DayStart {
 
 /// A zone name that the bundled time zone data do not have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no such time zone{}", .nearest.as_ref().map(|n| format!("; did you mean {n:?}?")).unwrap_or_default())]
+#[error("no such time zone{}", hint(.abbreviated, .nearest.as_deref()))]
 pub struct UnknownZone {
+    /// The zones that use the text as an abbreviation, when it is one: a zone of each region.
+    pub abbreviated: Vec<String>,
     /// The known name that is most like the one asked for, when one is like it at all.
     pub nearest: Option<String>,
 }
@@ -331,9 +333,73 @@ fn zone(name: &str) -> Result<(TimeZone, String), UnknownZone> {
             Ok((zone, name))
         }
         Ok(_) | Err(_) => Err(UnknownZone {
+            abbreviated: abbreviated_zones(&db, name),
             nearest: nearest_zone(&db, name),
         }),
     }
+}
+
+fn hint(abbreviated: &[String], nearest: Option<&str>) -> String {
+    match (abbreviated, nearest) {
+        ([], None) => String::new(),
+        ([], Some(nearest)) => format!("; did you mean {nearest:?}?"),
+        (zones, _) => format!(
+            "; it abbreviates the time of several zones: write the one you mean, such as {}",
+            zones.join(", ")
+        ),
+    }
+}
+
+/// Returns zones that show the abbreviation in a winter or a summer of this decade: of each region and
+/// offset those with the best known names.
+fn abbreviated_zones(db: &TimeZoneDatabase, name: &str) -> Vec<String> {
+    const BEST_KNOWN: [&str; 12] = [
+        "America/Chicago",
+        "America/New_York",
+        "America/Denver",
+        "America/Los_Angeles",
+        "America/Havana",
+        "Asia/Shanghai",
+        "Asia/Kolkata",
+        "Asia/Jerusalem",
+        "Europe/Dublin",
+        "Europe/London",
+        "Europe/Berlin",
+        "Europe/Athens",
+    ];
+    let is_short = (2..=5).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphabetic());
+    if !is_short {
+        return Vec::new();
+    }
+    let instants = [1_736_899_200_000, 1_752_537_600_000].map(timestamp);
+    let mut found: Vec<(bool, String, String)> = Vec::new();
+    for known in db.available() {
+        let (Ok(zone), Some((region, _))) =
+            (db.get(known.as_str()), known.as_str().split_once('/'))
+        else {
+            continue;
+        };
+        let shows = |at: &Timestamp| {
+            let info = zone.to_offset_info(*at);
+            info.abbreviation()
+                .eq_ignore_ascii_case(name)
+                .then(|| info.offset().seconds())
+        };
+        if !matches!(region, "Etc" | "SystemV" | "US")
+            && let Some(offset) = instants.iter().find_map(shows)
+        {
+            let is_unknown = !BEST_KNOWN.contains(&known.as_str());
+            found.push((
+                is_unknown,
+                format!("{region} {offset}"),
+                known.as_str().to_owned(),
+            ));
+        }
+    }
+    found.sort();
+    let mut groups = std::collections::BTreeSet::new();
+    found.retain(|(is_unknown, group, _)| groups.insert(group.clone()) || !is_unknown);
+    found.into_iter().map(|(_, _, name)| name).take(6).collect()
 }
 
 fn nearest_zone(db: &TimeZoneDatabase, name: &str) -> Option<String> {
@@ -351,6 +417,23 @@ fn nearest_zone(db: &TimeZoneDatabase, name: &str) -> Option<String> {
         .filter(|(score, _)| *score > 0.85)
         .max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| b.1.cmp(&a.1)))
         .map(|(_, known)| known)
+}
+
+/// Returns whether two zone names have the same rules from 1970 to 2200: aliases of one zone, such as
+/// `Europe/Kiev` and `Europe/Kyiv`. A name that the bundled data do not have is like itself alone.
+pub fn is_one_zone(a: &str, b: &str) -> bool {
+    let rules = |name: &str| {
+        let (zone, _) = zone(name).ok()?;
+        let (from, to) = (timestamp(0), timestamp(7_258_118_400_000));
+        let mut rules = vec![(from, zone.to_offset(from))];
+        let following = zone.following(from);
+        let following = following.take_while(|transition| transition.timestamp() < to);
+        rules.extend(following.map(|transition| (transition.timestamp(), transition.offset())));
+        // Where only the name of the time changes, nothing of the days does.
+        rules.dedup_by_key(|(_, offset)| *offset);
+        Some(rules)
+    };
+    a == b || rules(a).is_some_and(|found| Some(found) == rules(b))
 }
 
 /// The release of the bundled time zone data, such as `2026f`.
@@ -376,6 +459,10 @@ pub fn machine_zone(tz: Option<&str>, localtime: &Path) -> MachineZone {
     let (asked, found_in) = match tz.map(|tz| tz.strip_prefix(':').unwrap_or(tz)) {
         // POSIX: an empty TZ is UTC.
         Some("") => (Some("UTC".to_owned()), "TZ".to_owned()),
+        // A file that names no zone by its path may be a link to one that does.
+        Some(tz) if tz.starts_with('/') && !tz.contains("zoneinfo/") => {
+            (linked_zone(Path::new(tz)), format!("TZ={tz}"))
+        }
         Some(tz) => (Some(after_zoneinfo(tz).to_owned()), "TZ".to_owned()),
         None => (linked_zone(localtime), localtime.display().to_string()),
     };

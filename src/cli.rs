@@ -66,7 +66,8 @@ Examples:
   counterd serve --set storage.memory=512MiB --set log.access=errors
   COUNTERD_AUTH__ADMIN_TOKEN=... counterd serve
 
-SIGTERM or SIGINT stops it once what was asked is answered and stored; a second one at once.")]
+SIGTERM or SIGINT stops it once what was asked is answered and stored; a second one at once.
+SIGHUP reloads tokens, log.level, log.access and log.sample.")]
     Serve(ConfigArgs),
 
     /// Print the effective configuration and where each value comes from
@@ -378,7 +379,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure>
     match command {
         Command::Serve(args) => {
             let (config, warnings) = args.load()?;
-            Ok(crate::serve::run(&config, &warnings)?)
+            let again = || args.load_again();
+            Ok(crate::serve::run(&config, &warnings, &again)?)
         }
         Command::Config(args) => {
             let (config, warnings) = args.load()?;
@@ -422,6 +424,13 @@ impl ConfigArgs {
             &environment,
             self.file().as_deref(),
         )?)
+    }
+
+    /// The effective configuration as it is now; flags that could be read once still can.
+    fn load_again(&self) -> Result<(Config, Vec<Warning>), ConfigErrors> {
+        let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+        let overrides = self.overrides().unwrap_or_default();
+        Config::load(&overrides, &environment, self.file().as_deref())
     }
 
     /// The file to read, if any.

@@ -9,6 +9,7 @@ mod beside;
 mod files;
 mod opening;
 mod probe;
+mod reload;
 mod signals;
 
 use std::io::Write as _;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::access_log::{
@@ -38,7 +40,9 @@ use crate::writer::{Cause, Running, StartError, WriterOptions};
 use beside::{Beside, ControlWithoutStore, Service};
 pub use opening::Against;
 use opening::{NotOpen, Opening, against_a_new_store};
-use signals::Signals;
+pub use reload::LoadAgain;
+use reload::Reload;
+use signals::Hangups;
 
 /// Bytes of request lines that may wait for the log thread, for each line that may.
 const LOG_BYTES_A_LINE: usize = 512;
@@ -76,34 +80,40 @@ impl From<StartError> for ServeError {
     }
 }
 
-/// Serves until a signal says stop.
+/// Serves until a signal says stop; SIGHUP calls `load_again`.
 ///
 /// # Errors
 /// When the store, the socket or the logs cannot be opened.
-pub fn run(config: &Config, warnings: &[Warning]) -> Result<(), ServeError> {
+pub fn run(
+    config: &Config,
+    warnings: &[Warning],
+    load_again: LoadAgain<'_>,
+) -> Result<(), ServeError> {
+    let hangups = Hangups::listen().context("the signals")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let calendar = calendar(config)?;
     let metrics = Arc::new(Metrics::new());
     let output = log_output(config, &clock, &calendar, &metrics)?;
     let format = config.log.format;
-    let events = EventLogOptions {
+    let event_options = EventLogOptions {
         format,
-        // What administrators did is told at any level.
-        level: format!("{},audit=info", config.log.level.as_str()),
+        level: event_level(config),
         queue_lines: config.log.queue,
     };
-    let _events = init_events(&events, &output).context("the event log")?;
+    let events = init_events(&event_options, &output).context("the event log")?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }
     let access = AccessLogOptions {
         access: config.log.access,
+        sample: config.log.sample,
         format,
         queue_lines: config.log.queue,
         queue_bytes: config.log.queue.saturating_mul(LOG_BYTES_A_LINE),
     };
     let (access_log, access_thread) =
         AccessLog::start(&access, output).context("the request log")?;
+    let access_for_reload = access_log.clone();
     // A port in use is told before the store is touched.
     let bound = Bound::to(config.server.listen).map_err(anyhow::Error::new)?;
     let options = writer_options(config, clock, calendar, &metrics)?;
@@ -163,11 +173,22 @@ pub fn run(config: &Config, warnings: &[Warning]) -> Result<(), ServeError> {
         }
     };
     // Before anyone can connect: from then on an end is an orderly one.
-    let mut signals = Signals::listen().context("the signals")?;
-    let http = HttpServer::start(bound, http_options(config)?, shared);
+    let mut signals = hangups.and_ends().context("the signals")?;
+    let options = http_options(config)?;
+    let mut reload = Reload {
+        load: load_again,
+        config: config.clone(),
+        tokens: Arc::clone(&options.tokens),
+        access_log: access_for_reload,
+        events,
+    };
+    let http = HttpServer::start(bound, options, shared);
     let http = http.map_err(anyhow::Error::new)?;
     say_ready(config, &http);
-    signals.wait_for_end(&http, config.server.lame_duck, config.server.drain_timeout);
+    let lame_duck = config.server.lame_duck;
+    signals.wait_for_end(&http, lame_duck, config.server.drain_timeout, || {
+        reload.run()
+    });
     let heeded = signals.heed_the_next(config.server.drain_timeout);
     if let Some((retrying, fallback, control)) = stand_in {
         retrying.end();
@@ -331,6 +352,19 @@ fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// What events are logged under this configuration; what administrators did is told at any level.
+fn event_level(config: &Config) -> String {
+    format!("{},audit=info", config.log.level.as_str())
+}
+
+fn tokens(config: &Config) -> Tokens {
+    Tokens {
+        admin: config.auth.admin_token.clone(),
+        write: config.auth.write_token.clone(),
+        read: config.auth.read_token.clone(),
+    }
+}
+
 fn log_output(
     config: &Config,
     clock: &Arc<dyn Clock>,
@@ -369,11 +403,7 @@ fn http_options(config: &Config) -> anyhow::Result<HttpOptions> {
         idle_timeout: server.idle_timeout,
         cors_origins: server.cors_origins.clone(),
         series_range: config.samples.retention,
-        tokens: Tokens {
-            admin: config.auth.admin_token.clone(),
-            write: config.auth.write_token.clone(),
-            read: config.auth.read_token.clone(),
-        },
+        tokens: Arc::new(ArcSwap::from_pointee(tokens(config))),
     })
 }
 
@@ -384,14 +414,19 @@ fn say_ready(config: &Config, http: &HttpServer) {
     let data_dir = std::path::absolute(&config.storage.data_dir);
     let data_dir = data_dir.as_deref().unwrap_or(Path::new("?")).display();
     let zone = &config.calendar.timezone;
+    let version = env!("CARGO_PKG_VERSION");
+    let file = match &config.file {
+        Some(file) => file.display().to_string(),
+        None => "none, defaults".to_owned(),
+    };
     let log_is_elsewhere = config.log.dir.is_some() || config.log.level < LogLevel::Info;
     if config.open_to_the_network() {
         tracing::warn!(
-            %addr, %data_dir, zone,
+            version, config = file, %addr, %data_dir, zone,
             "ready, and open to the network: anyone who reaches this address may write; set auth.write_token"
         );
     } else {
-        tracing::info!(%addr, %data_dir, zone, "ready");
+        tracing::info!(version, config = file, %addr, %data_dir, zone, "ready");
     }
     if log_is_elsewhere {
         let logs = match &config.log.dir {
@@ -406,7 +441,7 @@ fn say_ready(config: &Config, http: &HttpServer) {
         // Where nobody listens there is nobody to tell.
         let _ = writeln!(
             std::io::stderr(),
-            "counterd: ready on http://{addr}, data in {data_dir}{logs}{warning}"
+            "counterd {version}: ready on http://{addr}, data in {data_dir}{logs}{warning}"
         );
     }
     notify(&[sd_notify::NotifyState::Ready]);

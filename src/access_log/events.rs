@@ -11,6 +11,7 @@ use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuild
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::reload;
 
 use super::output::{LogOutput, WallClock};
 use super::stamp::Stamp;
@@ -30,10 +31,29 @@ pub struct EventLogOptions {
 }
 
 /// Keeps the event log going. Dropping it writes what waits, for a second at most.
-#[derive(Debug)]
 #[must_use = "dropping it ends the event log"]
 pub struct EventLog {
     _worker: WorkerGuard,
+    set_filter: SetFilter,
+}
+
+type SetFilter = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
+
+impl std::fmt::Debug for EventLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EventLog").finish_non_exhaustive()
+    }
+}
+
+impl EventLog {
+    /// Logs at another level from now on, written as in [`EventLogOptions::level`].
+    ///
+    /// # Errors
+    /// [`LogError::Level`] for a level that cannot be understood.
+    pub fn set_level(&self, level: &str) -> Result<(), LogError> {
+        let filter = parse_level(level)?;
+        (self.set_filter)(filter).map_err(|_| LogError::Level(level.to_owned()))
+    }
 }
 
 /// Sends all `tracing` events of the process to `output` from now on.
@@ -64,26 +84,43 @@ fn events(options: &EventLogOptions, output: &LogOutput) -> Result<(Dispatch, Ev
         .finish(end);
     // Nothing can have been logged yet, so the queue's end finds it set.
     let _ = dropped.set(queue.error_counter());
-    let dispatch = subscriber(options.format, filter, Clock(output.wall()), queue);
-    Ok((dispatch, EventLog { _worker: worker }))
+    let (dispatch, set_filter) = subscriber(options.format, filter, Clock(output.wall()), queue);
+    let log = EventLog {
+        _worker: worker,
+        set_filter,
+    };
+    Ok((dispatch, log))
 }
 
-fn subscriber(format: LogFormat, filter: EnvFilter, clock: Clock, queue: NonBlocking) -> Dispatch {
+fn subscriber(
+    format: LogFormat,
+    filter: EnvFilter,
+    clock: Clock,
+    queue: NonBlocking,
+) -> (Dispatch, SetFilter) {
     let common = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_timer(clock)
         .with_ansi(false)
         .with_writer(queue);
     match format {
-        LogFormat::Text => Dispatch::new(common.finish()),
-        LogFormat::Json => Dispatch::new(
-            common
+        LogFormat::Text => {
+            let text = common.with_filter_reloading();
+            let filter = text.reload_handle();
+            let set = move |wanted| filter.reload(wanted);
+            (Dispatch::new(text.finish()), Box::new(set))
+        }
+        LogFormat::Json => {
+            let json = common
                 .json()
                 .flatten_event(true)
                 .with_current_span(false)
                 .with_span_list(false)
-                .finish(),
-        ),
+                .with_filter_reloading();
+            let filter = json.reload_handle();
+            let set = move |wanted| filter.reload(wanted);
+            (Dispatch::new(json.finish()), Box::new(set))
+        }
     }
 }
 

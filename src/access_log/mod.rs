@@ -21,6 +21,7 @@
 //! let output = LogOutput::stdout(Arc::new(|| 0), metrics.log.clone())?;
 //! let options = AccessLogOptions {
 //!     access: Access::All,
+//!     sample: 1,
 //!     format: LogFormat::Text,
 //!     queue_lines: 65_536,
 //!     queue_bytes: 16 << 20,
@@ -60,6 +61,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
@@ -95,6 +97,8 @@ pub enum Access {
 pub struct AccessLogOptions {
     /// Which requests get a line.
     pub access: Access,
+    /// Of so many requests that were answered below 400 one gets a line; 1 logs all of them.
+    pub sample: u32,
     /// How a line looks.
     pub format: LogFormat,
     /// Lines that may wait to be written; what comes on top is dropped and counted.
@@ -159,6 +163,37 @@ pub enum LogError {
 pub struct AccessLog {
     options: Arc<AccessLogOptions>,
     queue: Arc<queue::Queue>,
+    choice: Arc<Choice>,
+}
+
+/// Which requests get a line; may be changed while the server runs.
+#[derive(Debug)]
+struct Choice(AtomicU64);
+
+impl Choice {
+    fn new(access: Access, sample: u32) -> Self {
+        let choice = Self(AtomicU64::new(0));
+        choice.set(access, sample);
+        choice
+    }
+
+    fn set(&self, access: Access, sample: u32) {
+        let errors_only = u64::from(matches!(access, Access::Errors)) << 32;
+        let off = u64::from(matches!(access, Access::Off)) << 33;
+        self.0
+            .store(errors_only | off | u64::from(sample.max(1)), Relaxed);
+    }
+
+    /// Returns which requests are logged, and of how many successful ones one is.
+    fn get(&self) -> (Access, u64) {
+        let bits = self.0.load(Relaxed);
+        let access = match bits >> 32 {
+            0 => Access::All,
+            1 => Access::Errors,
+            _ => Access::Off,
+        };
+        (access, bits & u64::from(u32::MAX))
+    }
 }
 
 impl AccessLog {
@@ -186,6 +221,7 @@ impl AccessLog {
             .map_err(LogError::Thread)?;
         let log = Self {
             options: Arc::new(options.clone()),
+            choice: Arc::new(Choice::new(options.access, options.sample)),
             queue: Arc::clone(&queue),
         };
         let thread = AccessLogThread {
@@ -195,12 +231,17 @@ impl AccessLog {
         Ok((log, thread))
     }
 
+    /// Chooses anew which requests get a line, from now on.
+    pub fn choose(&self, access: Access, sample: u32) {
+        self.choice.set(access, sample);
+    }
+
     /// A buffer for one runtime to keep.
     #[must_use]
     pub fn buffer(&self) -> AccessBuffer {
         let options = &self.options;
         AccessBuffer::new(
-            options.access,
+            Arc::clone(&self.choice),
             options.format,
             // A quarter, so that several runtimes fit into a small queue.
             (options.queue_lines / 4).max(1),

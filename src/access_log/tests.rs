@@ -64,6 +64,7 @@ impl Log {
     ) -> (AccessLog, AccessLogThread) {
         let options = AccessLogOptions {
             access,
+            sample: 1,
             format: LogFormat::Json,
             queue_lines: lines,
             queue_bytes: bytes,
@@ -292,4 +293,26 @@ fn a_directory_that_cannot_be_used_is_an_error_at_the_start() {
     let output = LogOutput::files(options, Arc::new(|| 0), Box::new(|_| 0), Metrics::new().log);
     let message = output.unwrap_err().to_string();
     assert!(message.contains("log.dir"), "{message}");
+}
+
+#[test]
+fn a_sample_has_one_of_so_many_successes_and_every_error() {
+    let log = Log::new();
+    let (access, thread) = log.start(Access::All);
+    access.choose(Access::All, 10);
+    let buffer = access.buffer();
+    for number in 0..100 {
+        buffer.record(&entry("x", if number % 20 == 7 { 409 } else { 200 }));
+    }
+    // What is chosen while it runs holds from then on.
+    access.choose(Access::Errors, 1);
+    buffer.record(&entry("x", 200));
+    buffer.record(&entry("x", 500));
+    drop(buffer);
+    finish(thread);
+    let count = |status: u64| {
+        let lines = log.lines();
+        lines.iter().filter(|line| line["status"] == status).count()
+    };
+    assert_eq!((count(200), count(409), count(500)), (9, 5, 1));
 }

@@ -295,3 +295,44 @@ proptest! {
         prop_assert_eq!(day.to_string().parse::<Day>(), Ok(day));
     }
 }
+
+#[test]
+fn aliases_are_one_zone_and_neighbours_are_not() {
+    for (a, b) in [
+        ("Etc/UTC", "UTC"),
+        ("Europe/Kiev", "Europe/Kyiv"),
+        ("Asia/Calcutta", "Asia/Kolkata"),
+        ("No/Where", "No/Where"),
+    ] {
+        assert!(is_one_zone(a, b), "{a} {b}");
+    }
+    for (a, b) in [
+        ("Europe/Berlin", "Europe/London"),
+        ("Europe/Berlin", "Africa/Algiers"),
+        ("UTC", "Europe/London"),
+        ("UTC", "No/Where"),
+    ] {
+        assert!(!is_one_zone(a, b), "{a} {b}");
+    }
+}
+
+#[test]
+fn an_abbreviation_is_answered_with_the_zones_of_that_name() {
+    let error = Calendar::new("CST", DayStart::default()).unwrap_err();
+    let text = error.to_string();
+    for zone in ["America/Chicago", "Asia/Shanghai", "America/Havana"] {
+        assert!(text.contains(zone), "{text}");
+    }
+}
+
+#[test]
+fn a_tz_that_is_a_path_is_followed_to_its_zone() {
+    let dir = tempfile::tempdir().unwrap();
+    let link = dir.path().join("localtime");
+    std::os::unix::fs::symlink("/usr/share/zoneinfo/Asia/Tokyo", &link).unwrap();
+    for tz in [format!(":{}", link.display()), link.display().to_string()] {
+        let found = machine_zone(Some(&tz), Path::new("/nowhere"));
+        assert_eq!(found.name, "Asia/Tokyo", "{found:?}");
+        assert_eq!(found.warning, None);
+    }
+}

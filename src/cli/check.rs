@@ -22,8 +22,16 @@ use crate::storage::{DataDirLock, Sound, lock, read_through, verify};
 /// What one look found.
 struct Finding {
     what: &'static str,
-    fault: bool,
+    verdict: Verdict,
     text: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Ok,
+    /// It works, and may not be what anybody wants.
+    Warn,
+    Fault,
 }
 
 /// Prints one line for each thing looked at; the failure says how many faults were found.
@@ -35,6 +43,8 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     let mut findings = vec![configuration(file, config)];
     findings.extend(time(config));
+    findings.push(listening(config));
+    findings.extend(secret_files(config));
     let (found, epoch) = data_directory(config, deep);
     findings.extend(found);
     if let Some(dir) = &config.log.dir {
@@ -45,18 +55,26 @@ pub(super) fn run(
     let mut text = String::new();
     for Finding {
         what,
-        fault,
+        verdict,
         text: found,
     } in &findings
     {
-        let verdict = if *fault { "FAULT" } else { "ok" };
+        let verdict = match verdict {
+            Verdict::Ok => "ok",
+            Verdict::Warn => "warn",
+            Verdict::Fault => "FAULT",
+        };
         let _ = writeln!(text, "{verdict:5}  {what:14}  {found}");
     }
     for warning in warnings {
         let _ = writeln!(text, "warn   {warning}");
     }
     print(&text)?;
-    match findings.iter().filter(|finding| finding.fault).count() {
+    match findings
+        .iter()
+        .filter(|finding| finding.verdict == Verdict::Fault)
+        .count()
+    {
         0 => Ok(()),
         1 => Err(Failure::Check("a fault".to_owned())),
         faults => Err(Failure::Check(format!("{faults} faults"))),
@@ -66,7 +84,15 @@ pub(super) fn run(
 fn ok(what: &'static str, text: String) -> Finding {
     Finding {
         what,
-        fault: false,
+        verdict: Verdict::Ok,
+        text,
+    }
+}
+
+fn warn(what: &'static str, text: String) -> Finding {
+    Finding {
+        what,
+        verdict: Verdict::Warn,
         text,
     }
 }
@@ -74,7 +100,7 @@ fn ok(what: &'static str, text: String) -> Finding {
 fn fault(what: &'static str, text: String) -> Finding {
     Finding {
         what,
-        fault: true,
+        verdict: Verdict::Fault,
         text,
     }
 }
@@ -123,6 +149,50 @@ fn time(config: &Config) -> Vec<Finding> {
     ]
 }
 
+/// Whether the address can be listened on, and who could write there.
+fn listening(config: &Config) -> Finding {
+    const WHAT: &str = "address";
+    let address = config.server.listen;
+    match std::net::TcpListener::bind(address) {
+        Err(error)
+            if error.kind() == io::ErrorKind::AddrInUse
+                && matches!(
+                    holder(&config.storage.data_dir.join(lock::FILE_NAME)),
+                    Ok(Holder::Process(_) | Holder::Unknown)
+                ) =>
+        {
+            ok(WHAT, format!("{address} is in use, as the store is"))
+        }
+        Err(error) => fault(WHAT, format!("{address} cannot be listened on: {error}")),
+        Ok(_) if config.open_to_the_network() => warn(
+            WHAT,
+            format!("anyone who reaches {address} may write: set auth.write_token"),
+        ),
+        Ok(_) => ok(WHAT, format!("{address} can be listened on")),
+    }
+}
+
+/// The files of secrets that others than their owner and group may read.
+fn secret_files(config: &Config) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (key, path) in config.secret_files() {
+        match path.metadata() {
+            Ok(file) if file.mode() & 0o007 != 0 => findings.push(warn(
+                "secret file",
+                format!(
+                    "{} ({key}) may be used by every user of this machine: chmod 0600",
+                    path.display()
+                ),
+            )),
+            Ok(_) => {}
+            Err(error) => {
+                findings.push(warn("secret file", format!("{}: {error}", path.display())))
+            }
+        }
+    }
+    findings
+}
+
 /// Whether the export could write to its database, as a store of that epoch.
 fn database(config: &Config, epoch: Option<u64>) -> Option<Finding> {
     const WHAT: &str = "PostgreSQL";
@@ -168,7 +238,7 @@ fn data_directory(config: &Config, deep: bool) -> (Vec<Finding>, Option<u64>) {
     const WHAT: &str = "data directory";
     let dir = &config.storage.data_dir;
     let found = directory(WHAT, dir);
-    if found.fault {
+    if found.verdict == Verdict::Fault {
         return (vec![found], None);
     }
     let (store, epoch) = store(config, dir);
@@ -197,6 +267,15 @@ fn directory(what: &'static str, dir: &Path) -> Finding {
         Err(error) => return fault(what, not_written(looked_at, &error)),
     }
     match write_unseen(looked_at) {
+        Ok(()) if volatile(looked_at).is_some() => {
+            let kind = volatile(looked_at).unwrap_or_default();
+            warn(
+                what,
+                format!(
+                    "{shown} is on {kind}: what is acknowledged there may be gone after a crash"
+                ),
+            )
+        }
         Ok(()) if exists => ok(what, format!("{shown} can be written to")),
         Ok(()) => ok(what, format!("{shown} is not there yet and can be made")),
         Err(error) => fault(what, not_written(looked_at, &error)),
@@ -213,11 +292,41 @@ fn write_unseen(dir: &Path) -> io::Result<()> {
     let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
     let file = match open(dir, flags, Mode::RUSR | Mode::WUSR) {
         // Not every file system has such files.
-        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => return Ok(()),
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) if can_hold_files(dir) => {
+            return Ok(());
+        }
         opened => File::from(opened?),
     };
     (&file).write_all(&[0; 4096])?;
     file.sync_data()
+}
+
+/// Returns what the file system is where it keeps nothing, or keeps it elsewhere.
+fn volatile(dir: &Path) -> Option<&'static str> {
+    const KINDS: [(u32, &str); 8] = [
+        (0x0102_1994, "tmpfs"),
+        (0x8584_58f6, "ramfs"),
+        (0x6969, "a network file system (NFS)"),
+        (0xff53_4d42, "a network file system (CIFS)"),
+        (0xfe53_4d42, "a network file system (SMB)"),
+        (0x517b, "a network file system (SMB)"),
+        (0x0102_1997, "a network file system (9P)"),
+        (0x00c3_6400, "a network file system (Ceph)"),
+    ];
+    let kind = u32::try_from(rustix::fs::statfs(dir).ok()?.f_type & 0xffff_ffff).ok()?;
+    KINDS
+        .iter()
+        .find(|(magic, _)| *magic == kind)
+        .map(|(_, name)| *name)
+}
+
+/// Returns whether directories and files can be made there at all: not in `/proc` or `/sys`.
+fn can_hold_files(dir: &Path) -> bool {
+    const NONE: [u32; 4] = [0x9fa0, 0x6265_6572, 0x0027_e0eb, 0x6367_7270];
+    rustix::fs::statfs(dir)
+        .ok()
+        .and_then(|found| u32::try_from(found.f_type & 0xffff_ffff).ok())
+        .is_some_and(|kind| !NONE.contains(&kind))
 }
 
 /// The path itself or the nearest folder above it that exists.

@@ -8,6 +8,7 @@ use anyhow::{Context, anyhow};
 use clap::CommandFactory;
 
 use super::{Cli, Failure, ModeArgs, RecoverArgs, RepairArgs, WantedMode, print, tell};
+use crate::calendar::Calendar;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::control::{self, Ask, Desk, Tell, Told};
@@ -17,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::serve::{self, ServeError};
 use crate::storage::DataDirLock;
 use crate::storage::recover::recover;
-use crate::writer::Running;
+use crate::writer::{Running, StartError};
 
 impl From<ServeError> for Failure {
     fn from(error: ServeError) -> Self {
@@ -130,8 +131,21 @@ fn on_the_store(config: &Config, ask: Ask, tell: Tell<'_>) -> Result<Told, Failu
     }
     let metrics = Arc::new(Metrics::new());
     let calendar = serve::calendar(config)?;
-    let options = serve::writer_options(config, Arc::new(SystemClock), calendar, &metrics)?;
-    let running = Running::start(options).map_err(ServeError::from)?;
+    let start = |calendar| -> Result<_, Failure> {
+        let clock = Arc::new(SystemClock);
+        Ok(Running::start(serve::writer_options(
+            config, clock, calendar, &metrics,
+        )?))
+    };
+    let running = match start(calendar)? {
+        // Nobody wrote a zone, and the command counts nothing: the store's holds.
+        Err(StartError::ZoneChanged { stored, .. }) => {
+            let stored = Calendar::new(&stored, config.calendar.day_start);
+            start(stored.context("the zone of the store")?)?
+        }
+        started => started,
+    };
+    let running = running.map_err(ServeError::from)?;
     // Days that ended while nothing ran are closed first, as a server would.
     let options = serve::archivist_options(config, &metrics);
     let caught_up = Archivist::new(&running, options).catch_up();

@@ -128,6 +128,7 @@ pub(super) fn read(written: &mut Written, report: &mut Report) -> Vec<CounterEnt
             report,
             tz: None,
             table: Some((&source, "counter")),
+            secret_files: Vec::new(),
             sources: BTreeMap::new(),
         };
         let Some(table) = CounterTable::read(&mut reader) else {

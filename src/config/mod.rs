@@ -92,10 +92,15 @@ impl Config {
         self.sources.get(key)
     }
 
+    /// Returns the files that secrets were read from, each with its key.
+    pub fn secret_files(&self) -> &[(&'static str, std::path::PathBuf)] {
+        &self.secret_files
+    }
+
     /// Returns whether anybody on the network may write: it listens elsewhere than on the loopback, and
     /// no write token is set.
     pub fn open_to_the_network(&self) -> bool {
-        !self.server.listen.ip().is_loopback() && self.auth.write_token.is_none()
+        !self.server.listen.ip().is_loopback() && self.auth.write_token.is_empty()
     }
 }
 

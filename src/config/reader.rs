@@ -29,6 +29,8 @@ pub(super) struct Reader<'r> {
     pub(super) tz: Option<&'r str>,
     /// The table of an array that is being read, for mistakes: where it begins, and what it is.
     pub(super) table: Option<(&'r Source, &'r str)>,
+    /// The files that secrets were read from, by the keys that name them.
+    pub(super) secret_files: Vec<(&'static str, PathBuf)>,
     /// Where each value read so far comes from.
     pub(super) sources: BTreeMap<&'static str, Source>,
 }
@@ -44,6 +46,7 @@ impl Reader<'_> {
         let file = key.file.and_then(|file| {
             let (path, source) = self.highest::<PathBuf>(&FilePath, file)?;
             self.sources.insert(file.name, source.clone());
+            self.secret_files.push((file.name, path.clone()));
             Some((file, path, source))
         });
         let chosen = match (written, file) {

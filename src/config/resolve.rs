@@ -36,9 +36,13 @@ pub(super) fn load(
         report: &mut report,
         tz: tz.as_deref(),
         table: None,
+        secret_files: Vec::new(),
         sources: BTreeMap::new(),
     };
-    let config = Config::read(&mut reader, counters::with_built_in(defined));
+    let mut config = Config::read(&mut reader, counters::with_built_in(defined));
+    if let Some(config) = &mut config {
+        config.file = file.map(Path::to_path_buf);
+    }
     if let Some(config) = &config {
         judge_together(config, &mut report);
     }
@@ -78,15 +82,16 @@ fn judge_together(config: &Config, report: &mut Report) {
         ("auth.write_token", &auth.write_token),
         ("auth.read_token", &auth.read_token),
     ] {
-        let Some(token) = token.as_ref().map(ExposeSecret::expose_secret) else {
-            continue;
-        };
-        if token.len() < SHORT_TOKEN {
+        let is = |other: &str| token.iter().any(|token| token.expose_secret() == other);
+        if token
+            .iter()
+            .any(|token| token.expose_secret().len() < SHORT_TOKEN)
+        {
             let text = format!("{key} is short; use at least {SHORT_TOKEN} characters");
             report.warn(place(key), text);
         }
-        let admin = auth.admin_token.as_ref().map(ExposeSecret::expose_secret);
-        if key != "auth.admin_token" && admin == Some(token) {
+        let mut admins = auth.admin_token.iter().map(ExposeSecret::expose_secret);
+        if key != "auth.admin_token" && admins.any(is) {
             let text = format!("{key} is the admin token: whoever has it may do everything");
             report.warn(place(key), text);
         }

@@ -132,6 +132,9 @@ macro_rules! configuration {
             /// The counters that the configuration defines: the built-in ones, unless defined anew,
             /// then `[[counter]]` in the order of the file. No name twice.
             pub defined_counters: Vec<CounterEntry>,
+            /// The configuration file, if one was read.
+            pub file: Option<PathBuf>,
+            pub(super) secret_files: Vec<(&'static str, PathBuf)>,
             pub(super) sources: BTreeMap<&'static str, Source>,
         }
 
@@ -146,7 +149,8 @@ macro_rules! configuration {
             ) -> Option<Self> {
                 $( let $section = $Section::read(reader); )+
                 let sources = std::mem::take(&mut reader.sources);
-                Some(Self { $( $section: $section?, )+ defined_counters, sources })
+                let secret_files = std::mem::take(&mut reader.secret_files);
+                Some(Self { $( $section: $section?, )+ defined_counters, file: None, secret_files, sources })
             }
 
             /// Returns every key with its value, in the order of the table.

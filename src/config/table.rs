@@ -13,8 +13,8 @@ use secrecy::SecretString;
 
 use super::counters::{CounterEntry, CounterTable};
 use super::forms::{
-    Address, Cores, Count, FilePath, Form, KeyPrefix, List, PathOrNone, Secret, Size, SizeOrAuto,
-    Span, Switch, TimeOfDay, Url, Word, Zone, is_origin,
+    Address, Cores, Count, FilePath, Form, KeyPrefix, List, PathOrNone, Size, SizeOrAuto, Span,
+    Switch, TimeOfDay, Tokens, Url, Word, Zone, is_origin,
 };
 use super::mistakes::Source;
 use super::reader::Reader;
@@ -170,14 +170,15 @@ configuration! {
         cache_for: Duration = Span(Duration::from_millis(10), HOUR), "1s";
     }
 
-    /// Who may do what. An unset token: `admin` calls are refused, the others are open.
+    /// Who may do what. Of several tokens for a role each serves. A role without a token: `admin` calls
+    /// are refused, the others are open.
     auth: AuthConfig {
         /// Guards administrative calls; serves for all others too.
-        admin_token or admin_token_file: Option<SecretString> = Secret;
+        admin_token or admin_token_file: Vec<SecretString> = Tokens;
         /// Guards writes when set.
-        write_token or write_token_file: Option<SecretString> = Secret;
+        write_token or write_token_file: Vec<SecretString> = Tokens;
         /// Guards reads when set.
-        read_token or read_token_file: Option<SecretString> = Secret;
+        read_token or read_token_file: Vec<SecretString> = Tokens;
     }
 
     /// What is logged, and where to.
@@ -190,6 +191,8 @@ configuration! {
         level: LogLevel = Word::<LogLevel>::OF, "info", flag "--log-level";
         /// Which requests are logged.
         access: Access = Word::<Access>::OF, "all", flag "--log-access";
+        /// Of so many requests that were answered below 400 one is logged.
+        sample: u32 = Count(1, 1_000_000), "1";
         /// Size at which a log file is followed by the next, in bytes.
         max_file_size: u64 = Size(4 * KIB, TIB), "100MiB";
         /// Log files kept.

@@ -40,6 +40,7 @@ pub(super) async fn reset(
     call.worker
         .options
         .tokens
+        .load()
         .check(Access::Admin, asked.headers, given)?;
     query::check(asked.uri, asked.endpoint)?;
     object?.only(asked.endpoint.fields)?;

@@ -54,7 +54,7 @@ impl Tokens {
             Access::Write => &self.write,
             Access::Admin => &self.admin,
         };
-        if guard.is_none() {
+        if guard.is_empty() {
             return match access {
                 Access::Read | Access::Write => Ok(()),
                 Access::Admin => Err(Problem::new(
@@ -66,9 +66,12 @@ impl Tokens {
         let header = bearer(headers);
         let given = [header.token(), in_body.map(str::as_bytes)];
         // Every secret is compared with every token given, whatever the others said.
-        let matches = |secret: &Option<SecretString>| {
-            given.iter().flatten().fold(false, |matched, token| {
-                matched | secret.as_ref().is_some_and(|secret| same(secret, token))
+        let matches = |secrets: &[SecretString]| {
+            let pairs = secrets
+                .iter()
+                .flat_map(|secret| given.iter().flatten().map(move |token| (secret, token)));
+            pairs.fold(false, |matched, (secret, token)| {
+                matched | same(secret, token)
             })
         };
         let (admin, write, read) = (
@@ -251,7 +254,12 @@ mod tests {
     use super::*;
 
     fn tokens(admin: Option<&str>, write: Option<&str>, read: Option<&str>) -> Tokens {
-        let secret = |text: Option<&str>| text.map(|text| SecretString::from(text.to_owned()));
+        let secret = |text: Option<&str>| {
+            let secrets = text
+                .iter()
+                .map(|text| SecretString::from((*text).to_owned()));
+            secrets.collect()
+        };
         Tokens {
             admin: secret(admin),
             write: secret(write),

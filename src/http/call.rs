@@ -50,7 +50,12 @@ impl Call {
         }
         match endpoint.role {
             Role::Anyone => {}
-            Role::Holder(access) => self.worker.options.tokens.check(access, headers, None)?,
+            Role::Holder(access) => self
+                .worker
+                .options
+                .tokens
+                .load()
+                .check(access, headers, None)?,
             // The handler reads the body first, then asks for the token, then judges the query.
             Role::AdminInBody => return Ok(()),
         }

@@ -38,6 +38,7 @@ mod write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use secrecy::SecretString;
 
 use crate::access_log::AccessLog;
@@ -84,20 +85,20 @@ pub struct HttpOptions {
     pub cors_origins: Vec<String>,
     /// `samples.retention`: how far back a series goes.
     pub series_range: Duration,
-    /// Who may do what.
-    pub tokens: Tokens,
+    /// Who may do what; may be replaced while the server runs.
+    pub tokens: Arc<ArcSwap<Tokens>>,
 }
 
-/// The tokens that calls need. An unset one leaves reads and writes open, and administrative calls
-/// disabled.
+/// The tokens that calls need; of several for a role each serves. A role without one leaves reads and
+/// writes open, and administrative calls disabled.
 #[derive(Clone, Debug, Default)]
 pub struct Tokens {
-    /// For administrative calls; serves for all others too.
-    pub admin: Option<SecretString>,
+    /// For administrative calls; serve for all others too.
+    pub admin: Vec<SecretString>,
     /// For writes.
-    pub write: Option<SecretString>,
+    pub write: Vec<SecretString>,
     /// For reads.
-    pub read: Option<SecretString>,
+    pub read: Vec<SecretString>,
 }
 
 /// What requests are answered from, and who is told of them.

@@ -111,6 +111,7 @@ impl Bench {
         let output = LogOutput::stdout(Arc::new(|| 0), metrics.log.clone()).unwrap();
         let options = AccessLogOptions {
             access: Access::Off,
+            sample: 1,
             format: LogFormat::Text,
             queue_lines: 100,
             queue_bytes: 10_000,
@@ -129,10 +130,10 @@ impl Bench {
             idle_timeout: PATIENCE,
             cors_origins: vec!["https://game.example".to_owned()],
             series_range: Duration::from_secs(14 * 24 * 3600),
-            tokens: Tokens {
-                admin: Some("the-admin".to_owned().into()),
+            tokens: Arc::new(ArcSwap::from_pointee(Tokens {
+                admin: vec!["the-admin".to_owned().into()],
                 ..Tokens::default()
-            },
+            })),
         };
         change(&mut options);
         let bound = Bound::to("127.0.0.1:0".parse().unwrap()).unwrap();

@@ -165,7 +165,12 @@ impl Worker {
         }
         let is_probe = matches!(parts.uri.path(), "/livez" | "/readyz" | "/metrics");
         let tokens = &self.options.tokens;
-        if is_probe || tokens.check(Access::Admin, &parts.headers, None).is_ok() {
+        if is_probe
+            || tokens
+                .load()
+                .check(Access::Admin, &parts.headers, None)
+                .is_ok()
+        {
             return Ok(());
         }
         self.places.refuse();

@@ -1,4 +1,5 @@
-//! The end of a server: the first signal drains it, the next one ends it at once.
+//! What signals do: SIGHUP reloads the configuration; the first SIGTERM or SIGINT drains the server, the
+//! next one ends it at once.
 
 use std::time::{Duration, Instant};
 
@@ -12,14 +13,32 @@ pub(super) struct Signals {
     runtime: tokio::runtime::Runtime,
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
-impl Signals {
-    /// Takes the signals from now on.
+/// SIGHUP alone, from the first moment of a start: it never ends the process, and waits until there is a
+/// server that can reload.
+pub(super) struct Hangups {
+    runtime: tokio::runtime::Runtime,
+    hangup: Signal,
+}
+
+impl Hangups {
+    /// Takes SIGHUP from now on.
     pub(super) fn listen() -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
+        let hangup = {
+            let _inside = runtime.enter();
+            signal(SignalKind::hangup())?
+        };
+        Ok(Self { runtime, hangup })
+    }
+
+    /// Takes the signals that end the server, too.
+    pub(super) fn and_ends(self) -> std::io::Result<Signals> {
+        let Self { runtime, hangup } = self;
         let (terminate, interrupt) = {
             let _inside = runtime.enter();
             (
@@ -27,29 +46,39 @@ impl Signals {
                 signal(SignalKind::interrupt())?,
             )
         };
-        Ok(Self {
+        Ok(Signals {
             runtime,
             terminate,
             interrupt,
+            hangup,
         })
     }
+}
 
-    /// Waits for the first signal, serves on for `lame_duck`, then waits until requests in flight are
-    /// answered or the time is over. A second signal ends the process at once: everything acknowledged is
-    /// on disk already.
+impl Signals {
+    /// Waits for the first signal that ends the server, and calls `reload` at each SIGHUP until then;
+    /// serves on for `lame_duck`, then waits until requests in flight are answered or the time is over. A
+    /// second signal ends the process at once: everything acknowledged is on disk already.
     pub(super) fn wait_for_end(
         &mut self,
         http: &HttpServer,
         lame_duck: Duration,
         drain_timeout: Duration,
+        mut reload: impl FnMut(),
     ) {
         let Self {
             runtime,
             terminate,
             interrupt,
+            hangup,
         } = self;
         runtime.block_on(async {
-            let name = next(terminate, interrupt).await;
+            let name = loop {
+                tokio::select! {
+                    name = next(terminate, interrupt) => break name,
+                    _ = hangup.recv() => reload(),
+                }
+            };
             notify(&[sd_notify::NotifyState::Stopping]);
             if !lame_duck.is_zero() {
                 tracing::info!(
@@ -92,6 +121,7 @@ impl Signals {
             runtime,
             mut terminate,
             mut interrupt,
+            hangup: _,
         } = self;
         let heed = move || {
             runtime.block_on(async {

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 
+use crate::calendar::is_one_zone;
 use crate::current_day::{self, CurrentDay};
 use crate::storage::expiry::Horizons;
 use crate::storage::{Batch, DataDirLock, Reader, StorageOptions, Store};
@@ -159,14 +160,23 @@ impl Writer {
         let stored = stored_state(&store)?;
         let zone = calendar.zone_name().to_owned();
         let stored_zone = tables.zone()?;
+        // The stored name is kept where the configured one is an alias of it.
+        let is_stored = |stored: &String| is_one_zone(stored, &zone);
+        let zone_stored = stored_zone.as_ref().is_some_and(is_stored);
         if let Some(stored) = &stored_zone
-            && *stored != zone
-            && !zone_is_written
+            && !zone_stored
         {
-            return Err(StartError::ZoneChanged {
-                stored: stored.clone(),
-                found: zone,
-            });
+            if !zone_is_written {
+                return Err(StartError::ZoneChanged {
+                    stored: stored.clone(),
+                    found: zone,
+                });
+            }
+            tracing::warn!(
+                from = stored,
+                to = zone,
+                "days were counted in another zone so far; the configuration changes it from now on"
+            );
         }
         let ledger = Ledger::load(tables, stored.as_ref())?;
         let days = Arc::clone(&running.day);
@@ -213,7 +223,7 @@ impl Writer {
             // A writer before this one may have got as far as publishing.
             last_group: running.table.last_group(),
             stored_day: stored.map(|state| state.highest_day),
-            zone_stored: stored_zone.as_ref() == Some(&zone),
+            zone_stored,
             zone,
             store_time,
             batch: Batch::new(),

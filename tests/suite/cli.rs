@@ -38,6 +38,8 @@ impl Home {
             .args(arguments)
             .env_clear()
             .env("TZ", "Europe/Berlin")
+            // Nobody can tell who listens at the default port meanwhile.
+            .envs((arguments[0] == "check").then_some(("COUNTERD_SERVER__LISTEN", "127.0.0.1:0")))
             .envs(environment.iter().copied())
             .current_dir(self.path())
             .output()
@@ -309,9 +311,8 @@ fn a_store_is_refused_under_another_zone_that_nobody_wrote() {
     let home = tempfile::tempdir().unwrap();
     let berlin = Setup::new(home.path()).set("calendar.timezone", "Europe/Berlin");
     berlin.start().stop();
-    // A command that opens the store as `serve` does, and ends.
-    let opened = |setup: &Setup, zone_is_written: bool| {
-        let mut command = setup.command("repair");
+    let opened = |setup: &Setup, command: &str, zone_is_written: bool| {
+        let mut command = setup.command(command);
         if !zone_is_written {
             // The machine's zone, which is UTC there.
             command.env_remove("COUNTERD_CALENDAR__TIMEZONE");
@@ -322,17 +323,84 @@ fn a_store_is_refused_under_another_zone_that_nobody_wrote() {
             String::from_utf8(output.stderr).unwrap(),
         )
     };
-    let (code, told) = opened(&berlin, false);
+    let (code, told) = opened(&berlin, "serve", false);
     assert_eq!(code, Some(78), "{told}");
     assert!(
         told.contains("Europe/Berlin") && told.contains("UTC"),
         "{told}"
     );
+    // A command that serves nobody takes the store's zone.
+    let found = (Some(0), String::new());
+    assert_eq!(opened(&berlin, "repair", false), found);
     // Written down, another zone is what somebody wants.
+    assert_eq!(opened(&Setup::new(home.path()), "repair", true), found);
+}
+
+#[test]
+fn another_name_of_the_zone_is_the_same_zone() {
+    let home = tempfile::tempdir().unwrap();
+    let kyiv = Setup::new(home.path()).set("calendar.timezone", "Europe/Kyiv");
+    kyiv.start().stop();
+    let machine = Setup::new(home.path())
+        .without("calendar.timezone")
+        .env("TZ", "Europe/Kiev");
+    machine.start().stop();
+    // A zone with other rules that the configuration names is told.
+    let berlin = kyiv.set("calendar.timezone", "Europe/Berlin").start();
+    let told = berlin.output();
     assert_eq!(
-        opened(&Setup::new(home.path()), true),
-        (Some(0), String::new())
+        told.matches("days were counted in another zone").count(),
+        1,
+        "{told}"
     );
+    berlin.stop();
+}
+
+#[test]
+fn check_tells_what_a_start_would_stumble_over() {
+    let home = Home::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let ran = home.run(&["check", "--listen", &address], &[]);
+    assert_eq!(ran.code, 3, "{}", ran.out);
+    let told = format!("FAULT  address         {address} cannot be listened on: ");
+    assert!(ran.out.contains(&told), "{}", ran.out);
+
+    let ran = home.run(&["check", "--listen", "0.0.0.0:0"], &[]);
+    assert!(
+        ran.out
+            .contains("warn   address         anyone who reaches"),
+        "{}",
+        ran.out
+    );
+
+    let ran = home.run(&["check", "--data-dir", "/proc/nope"], &[]);
+    assert_eq!(ran.code, 3, "{}", ran.out);
+    assert!(
+        ran.out
+            .contains("FAULT  data directory  /proc cannot be written to"),
+        "{}",
+        ran.out
+    );
+
+    home.write("token", SECRET);
+    let path = home.path().join("token");
+    let file = [("COUNTERD_AUTH__WRITE_TOKEN_FILE", path.to_str().unwrap())];
+    for (mode, told) in [(0o644, true), (0o640, false)] {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let ran = home.run(&["check"], &file);
+        assert_eq!(
+            ran.out.contains("may be used by every user"),
+            told,
+            "{}",
+            ran.out
+        );
+    }
+    if Path::new("/dev/shm").is_dir() {
+        let shm = tempfile::tempdir_in("/dev/shm").unwrap();
+        let ran = home.run(&["check", "--data-dir", shm.path().to_str().unwrap()], &[]);
+        assert!(ran.out.contains("is on tmpfs"), "{}", ran.out);
+    }
 }
 
 #[test]

@@ -34,6 +34,7 @@ mod model;
 mod operate;
 mod postgres;
 mod power;
+mod reload;
 mod runbook;
 mod shutdown;
 mod tidy;

@@ -11,7 +11,7 @@ use std::fmt;
 use super::mistakes::{Report, Source};
 pub(super) use numbers::{Cores, Count, Integer, Size, SizeOrAuto, Span};
 pub(super) use texts::{
-    Address, FilePath, Instant, KeyPrefix, List, Name, PathOrNone, Secret, Switch, Text, TimeOfDay,
+    Address, FilePath, Instant, KeyPrefix, List, Name, PathOrNone, Switch, Text, TimeOfDay, Tokens,
     Url, Zone, is_origin,
 };
 pub(super) use words::{Word, Words};

@@ -281,6 +281,55 @@ impl<T> Form<Option<T>> for Url<T> {
     }
 }
 
+/// One or several secrets: a string or a list in the file; in a variable or in a file of their own with
+/// spaces or line ends between them.
+pub(in crate::config) struct Tokens;
+
+impl Described for Tokens {
+    fn wanted(&self) -> String {
+        "strings of 1 to 512 visible ASCII characters without spaces".to_owned()
+    }
+
+    fn is_secret(&self) -> bool {
+        true
+    }
+
+    #[cfg(test)]
+    fn example(&self) -> String {
+        crate::config::tests::SECRET.to_owned()
+    }
+}
+
+impl Form<Vec<SecretString>> for Tokens {
+    fn read(&self, raw: Raw) -> Result<Vec<SecretString>, String> {
+        let texts = match raw {
+            Raw::Text(text) => vec![text],
+            Raw::List(texts) => texts,
+            Raw::Untyped(text) => text.split_whitespace().map(str::to_owned).collect(),
+            _ => Vec::new(),
+        };
+        let secrets = texts.into_iter().map(|text| Secret.read(Raw::Text(text)));
+        let secrets: Option<Vec<SecretString>> = secrets.map(|secret| secret.ok()?).collect();
+        // An empty list would leave open what somebody meant to guard.
+        match secrets.filter(|secrets| !secrets.is_empty()) {
+            Some(secrets) => Ok(secrets),
+            None => Err(format!("want {}", self.wanted())),
+        }
+    }
+
+    fn show(&self, value: &Vec<SecretString>) -> String {
+        match value.len() {
+            0 => "(not set)".to_owned(),
+            1 => "(set)".to_owned(),
+            several => format!("({several} set)"),
+        }
+    }
+
+    fn unwritten(&self, _: Option<&str>, _: &mut Report) -> Option<(Vec<SecretString>, Source)> {
+        Some((Vec::new(), Source::Default))
+    }
+}
+
 /// The name of a counter.
 pub(in crate::config) struct Name;
 

@@ -106,7 +106,7 @@ fn without_anything_written_the_defaults_run() {
         config.source("calendar.timezone"),
         Some(&Source::Machine("TZ".to_owned()))
     );
-    assert!(config.auth.admin_token.is_none());
+    assert!(config.auth.admin_token.is_empty());
     assert!(!config.open_to_the_network());
     assert_eq!(config.storage.min_free.bytes(10 << 30), (10 << 30) / 20);
     assert_eq!(config.storage.min_free.bytes(1 << 40), 1 << 30);

@@ -16,8 +16,7 @@ fn secrets_come_from_file_environment_or_a_file_of_their_own() {
         .environment
         .push(("COUNTERD_AUTH__WRITE_TOKEN", "from-the-environment"));
     let (config, warnings) = written.load().unwrap();
-    let exposed =
-        |token: &Option<secrecy::SecretString>| token.as_ref().unwrap().expose_secret().to_owned();
+    let exposed = |tokens: &[secrecy::SecretString]| tokens[0].expose_secret().to_owned();
     assert_eq!(exposed(&config.auth.admin_token), SECRET);
     assert_eq!(exposed(&config.auth.read_token), SECRET);
     assert_eq!(exposed(&config.auth.write_token), "from-the-environment");
@@ -42,7 +41,7 @@ fn of_a_token_and_its_file_the_higher_layer_wins_and_one_layer_may_not_have_both
         .environment
         .push(("COUNTERD_AUTH__ADMIN_TOKEN_FILE", &path));
     let (config, _) = written.load().unwrap();
-    assert_eq!(config.auth.admin_token.unwrap().expose_secret(), SECRET);
+    assert_eq!(config.auth.admin_token[0].expose_secret(), SECRET);
 
     let by_path = format!("auth.admin_token_file = {path:?}");
     let mut written = file(&by_path);
@@ -50,8 +49,10 @@ fn of_a_token_and_its_file_the_higher_layer_wins_and_one_layer_may_not_have_both
         .environment
         .push(("COUNTERD_AUTH__ADMIN_TOKEN", "from-the-environment"));
     let (config, _) = written.load().unwrap();
-    let token = config.auth.admin_token.unwrap();
-    assert_eq!(token.expose_secret(), "from-the-environment");
+    assert_eq!(
+        config.auth.admin_token[0].expose_secret(),
+        "from-the-environment"
+    );
 
     let both = format!("{by_path}\nauth.admin_token = {SECRET:?}");
     assert_eq!(
@@ -64,9 +65,9 @@ fn of_a_token_and_its_file_the_higher_layer_wins_and_one_layer_may_not_have_both
 fn no_mistake_about_a_secret_shows_it() {
     let dir = tempfile::tempdir().unwrap();
     let two_lines = dir.path().join("token");
-    std::fs::write(&two_lines, format!("{SECRET}\n{SECRET}\n")).unwrap();
+    std::fs::write(&two_lines, format!("{SECRET}\n{SECRET}\u{e4}\n")).unwrap();
     let two_lines = two_lines.display().to_string();
-    let spaced = format!("{SECRET} {SECRET}");
+    let spaced = format!("{SECRET} {SECRET}\u{e4}");
     let wrong_type = format!("auth.admin_token = [{SECRET:?}]");
     let unknown = format!("auth.admin_tokn = {SECRET:?}");
     let wrong_form = format!("auth.admin_token = {spaced:?}");
@@ -119,4 +120,45 @@ fn a_listener_beyond_the_loopback_needs_a_write_token() {
         .environment
         .push(("COUNTERD_AUTH__WRITE_TOKEN", SECRET));
     assert!(!written.load().unwrap().0.open_to_the_network());
+}
+
+#[test]
+fn a_role_may_have_several_tokens_so_that_they_can_be_rotated() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tokens");
+    std::fs::write(&path, "the-old-read-token\nthe-new-read-token\n").unwrap();
+    let text = format!(
+        "[auth]\nadmin_token = [\"the-old-admin-token\", \"the-new-admin-token\"]\nread_token_file = {:?}\n",
+        path.display().to_string()
+    );
+    let mut written = file(&text);
+    written.environment.push((
+        "COUNTERD_AUTH__WRITE_TOKEN",
+        "the-old-write-token the-new-write-token",
+    ));
+    let (config, warnings) = written.load().unwrap();
+    assert_eq!(warnings, []);
+    for (key, tokens) in [
+        ("admin", &config.auth.admin_token),
+        ("write", &config.auth.write_token),
+        ("read", &config.auth.read_token),
+    ] {
+        let exposed: Vec<&str> = tokens.iter().map(|token| token.expose_secret()).collect();
+        assert_eq!(
+            exposed,
+            [
+                format!("the-old-{key}-token"),
+                format!("the-new-{key}-token")
+            ]
+        );
+        assert_eq!(value_of(&config, &format!("auth.{key}_token")).0, "(2 set)");
+    }
+    // No token at all is not taken for "nobody needs one".
+    for text in ["auth.write_token = []", "auth.write_token = \"\""] {
+        assert!(
+            file(text)
+                .mistakes()
+                .contains("auth.write_token: want strings")
+        );
+    }
 }

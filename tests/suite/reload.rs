@@ -1,0 +1,77 @@
+//! SIGHUP: the configuration is read again, what can change does, and nothing ends.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::harness::{Server, Setup, eventually};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Sends SIGHUP and waits until the log says `told` once more.
+fn reload(server: &Server, told: &str) {
+    let before = server.output().matches(told).count();
+    server.signal(libc::SIGHUP);
+    eventually("the reload is told", LIMIT, || {
+        (server.output().matches(told).count() > before).then_some(())
+    });
+}
+
+#[test]
+fn sighup_takes_over_tokens_and_what_is_logged_and_never_ends_the_server() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("counterd.toml");
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+    write("[auth]\nwrite_token = \"the-old-write-token\"\n");
+    let mut server = Setup::new(home.path()).without("log.access").start();
+    let count = |token: &str| {
+        let mut client = server.client().with_token(token);
+        let path = "/api/v1/counter/games/increment";
+        client.post(path, &json!({})).status
+    };
+    assert_eq!(
+        (count("the-old-write-token"), count("the-new-write-token")),
+        (200, 401)
+    );
+
+    // Rotation: both, then the new one alone.
+    write("[auth]\nwrite_token = [\"the-old-write-token\", \"the-new-write-token\"]\n");
+    reload(&server, "configuration reloaded");
+    assert_eq!(
+        (count("the-old-write-token"), count("the-new-write-token")),
+        (200, 200)
+    );
+    write(
+        "[auth]\nwrite_token = \"the-new-write-token\"\n[log]\nlevel = \"debug\"\naccess = \"off\"\n\
+         [writer]\nqueue = 1000\n",
+    );
+    reload(&server, "configuration reloaded");
+    assert_eq!(
+        (count("the-old-write-token"), count("the-new-write-token")),
+        (401, 200)
+    );
+    let told = server.output();
+    let line = told
+        .lines()
+        .filter(|line| line.contains("configuration reloaded"))
+        .next_back();
+    for part in [
+        "log.level",
+        "log.access",
+        "auth.write_token",
+        "needs_a_restart=\"writer.queue\"",
+    ] {
+        assert!(line.unwrap().contains(part), "{part} is not in {line:?}");
+    }
+    assert!(!told.contains("-write-token"), "{told}");
+
+    // What is wrong changes nothing.
+    write("[auth]\nwrite_token = \"\"\n[log]\nlevel = \"loud\"\n");
+    reload(&server, "the configuration is wrong");
+    assert_eq!(
+        (count("the-old-write-token"), count("the-new-write-token")),
+        (401, 200)
+    );
+    assert!(server.try_exit().is_none());
+    server.stop();
+}
