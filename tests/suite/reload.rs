@@ -53,8 +53,7 @@ fn sighup_takes_over_tokens_and_what_is_logged_and_never_ends_the_server() {
     let told = server.output();
     let line = told
         .lines()
-        .filter(|line| line.contains("configuration reloaded"))
-        .next_back();
+        .rfind(|line| line.contains("configuration reloaded"));
     for part in [
         "log.level",
         "log.access",
