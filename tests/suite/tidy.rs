@@ -240,21 +240,25 @@ const RULES: &[Rule] = &[
         instead: "a typed read of `Tables` or a typed write into `Batch`, in src/storage/records/",
         find: |file| {
             const LAYOUT: [&str; 3] = ["keys", "value", "merge"];
-            lines(file, |_, line| {
-                let opened = file.path == "src/storage/mod.rs"
+            let mut found = lines(file, |_, line| {
+                file.path == "src/storage/mod.rs"
                     && line.starts_with("pub")
-                    && LAYOUT.iter().any(|m| line.ends_with(&format!("mod {m};")));
-                let outside = file.is_rust() && !file.path.starts_with("src/storage/");
-                let laid_out = LAYOUT
-                    .iter()
-                    .any(|m| line.contains(&format!("storage::{m}")))
-                    || line.contains("keys::");
-                opened || outside && laid_out && !is_comment(line)
-            })
+                    && LAYOUT.iter().any(|m| line.ends_with(&format!("mod {m};")))
+            });
+            if !file.is_rust() || file.path.starts_with("src/storage/") {
+                return found;
+            }
+            for (at, uses) in file.text.match_indices("storage::") {
+                let names = named(&file.text[at + uses.len()..]);
+                if names.iter().any(|name| LAYOUT.contains(name)) {
+                    found.push((line_of(file, at), names.join(", ")));
+                }
+            }
+            found
         },
         sample: (
             "src/writer/a.rs",
-            "use crate::storage::{Batch, keys};\nlet key = keys::counter(&name);\n",
+            "use crate::storage::{\n    Batch, keys,\n};\nlet key = keys::counter(&name);\n",
         ),
     },
     Rule {
