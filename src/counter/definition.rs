@@ -22,11 +22,12 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Gauge, Self::Sum, Self::Unique];
+
     /// The kind of that word; none where it is another's.
     pub fn of_word(word: &str) -> Option<Self> {
-        [Self::Gauge, Self::Sum, Self::Unique]
-            .into_iter()
-            .find(|kind| kind.as_str() == word)
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
     }
 
     /// The word used in JSON, configuration and messages.

@@ -158,14 +158,13 @@ pub(super) async fn delete(
 fn definition(object: &Object<'_>) -> Result<Definition, Problem> {
     const CODE: Code = Code::InvalidDefinition;
     let default = Definition::default();
-    let kinds = [Kind::Gauge, Kind::Sum, Kind::Unique];
     let expires_at = object.text("expires_at", CODE)?.map(|text| {
         let detail = "`expires_at` must be an RFC 3339 time such as \"2026-12-24T18:00:00Z\"";
         parse_rfc3339(&text).ok_or_else(|| Problem::new(CODE, detail))
     });
     let definition = Definition {
         kind: object
-            .word("kind", &kinds, Kind::as_str, CODE)?
+            .word("kind", &Kind::ALL, Kind::as_str, CODE)?
             .unwrap_or(default.kind),
         reset: object
             .word("reset", &[Reset::Never, Reset::Daily], Reset::as_str, CODE)?

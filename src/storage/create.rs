@@ -52,20 +52,28 @@ pub(super) fn create(paths: &Paths, schema: &Schema, epoch: u64) -> Result<(), O
 
 /// The records that say what the store is.
 pub(super) fn stamp(batch: &mut Batch, epoch: u64) {
-    let mut versions = FORMAT_VERSION.to_be_bytes().to_vec();
-    versions.extend_from_slice(&MERGE_VERSION.to_be_bytes());
-    batch.put(Family::Meta, META_VERSIONS, &versions);
+    stamp_versions(batch);
     batch.put(Family::Meta, META_EPOCH, &epoch.to_be_bytes());
+}
+
+/// The record that says in which format the store is.
+pub(super) fn stamp_versions(batch: &mut Batch) {
+    let versions = [FORMAT_VERSION.to_be_bytes(), MERGE_VERSION.to_be_bytes()].concat();
+    batch.put(Family::Meta, META_VERSIONS, &versions);
 }
 
 /// Writes a batch to a database that no `Store` owns yet, and flushes every family.
 pub(super) fn write_and_flush(tables: &Tables, batch: &Batch) -> Result<(), ReadError> {
+    write_synced(tables, batch)?;
+    Ok(tables.flush()?)
+}
+
+/// Writes a batch to a database that no `Store` owns yet, and syncs it.
+pub(super) fn write_synced(tables: &Tables, batch: &Batch) -> Result<(), ReadError> {
     let mut options = WriteOptions::default();
     options.set_sync(true);
-    tables
-        .db()
-        .write_opt(to_rocksdb(tables, batch)?, &options)?;
-    Ok(tables.flush()?)
+    let batch = to_rocksdb(tables, batch)?;
+    Ok(tables.db().write_opt(batch, &options)?)
 }
 
 /// Writes `ACKED` for a store whose database is closed and holds everything in tables, and syncs

@@ -4,12 +4,14 @@
 //! Reads never rely on a filter having run.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use rocksdb::CompactionDecision;
 
 use super::keys::{self, Bucket};
 use super::schema::Family;
+use super::value;
+use crate::counter::Millis;
 use crate::seeded::bug;
 
 /// Families whose records end with a local day.
@@ -54,6 +56,7 @@ impl Daily {
 pub struct Horizons {
     idempotency: AtomicU32,
     daily: [AtomicI32; Daily::ALL.len()],
+    windows: AtomicI64,
     /// Records dropped by a filter.
     pub dropped: AtomicU64,
     /// Records kept because their key could not be read.
@@ -65,6 +68,7 @@ impl Default for Horizons {
         Self {
             idempotency: AtomicU32::new(Bucket::MIN),
             daily: [const { AtomicI32::new(i32::MIN) }; Daily::ALL.len()],
+            windows: AtomicI64::new(Millis::MIN),
             dropped: AtomicU64::new(0),
             undecodable: AtomicU64::new(0),
         }
@@ -78,6 +82,7 @@ impl Horizons {
         for bound in &self.daily {
             bound.store(i32::MIN, Ordering::Release);
         }
+        self.windows.store(Millis::MIN, Ordering::Release);
     }
 
     /// Buckets of idempotency records below this may go.
@@ -98,6 +103,11 @@ impl Horizons {
     /// Publishes the horizon of a family. It must be on disk before.
     pub fn publish(&self, daily: Daily, day: i32) {
         self.bound(daily).fetch_max(day, Ordering::AcqRel);
+    }
+
+    /// Publishes the instant before which what is in windows has left them. It must be on disk before.
+    pub(super) fn publish_windows(&self, at: Millis) {
+        self.windows.fetch_max(at, Ordering::AcqRel);
     }
 
     fn bound(&self, daily: Daily) -> &AtomicI32 {
@@ -134,6 +144,17 @@ pub fn idempotency_filter(
         let late = Bucket::from(bug("horizon_off_by_one"));
         let bound = horizons.idempotency.load(Ordering::Acquire) + late;
         horizons.judge(keys::leading_bucket(key).map(|bucket| bucket < bound))
+    }
+}
+
+/// The filter of the family `windows`, whose values say until when they count.
+pub fn windows_filter(
+    horizons: &Arc<Horizons>,
+) -> impl FnMut(u32, &[u8], &[u8]) -> CompactionDecision + Send + use<> {
+    let horizons = Arc::clone(horizons);
+    move |_level, _key, value| {
+        let bound = horizons.windows.load(Ordering::Acquire);
+        horizons.judge(value::counts_until(value).map(|until| until <= bound))
     }
 }
 
@@ -197,6 +218,22 @@ mod tests {
         horizons.publish_idempotency(3);
         assert_eq!(horizons.idempotency(), 7, "a horizon never goes back");
         assert_eq!(horizons.dropped.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn what_has_left_its_window_goes_and_what_a_later_version_wrote_stays() {
+        let horizons = Arc::new(Horizons::default());
+        let mut filter = windows_filter(&horizons);
+        let until = |at: i64| [&[1][..], &at.to_be_bytes(), b"more"].concat();
+        assert!(!removed(&filter(0, b"", &until(i64::MIN + 1))));
+        horizons.publish_windows(7);
+        assert!(removed(&filter(0, b"", &until(7))));
+        assert!(!removed(&filter(0, b"", &until(8))));
+        assert!(!removed(&filter(0, b"", b"\x02\0\0\0\0\0\0\0\0")));
+        assert!(!removed(&filter(0, b"", b"\x01\0")));
+        assert_eq!(horizons.undecodable.load(Ordering::Relaxed), 2);
+        horizons.forget();
+        assert!(!removed(&filter(0, b"", &until(7))));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use rocksdb::DB;
 
 use super::acked::{self, Acked, Mark, Reading};
 use super::backup;
+use super::batch::Batch;
 use super::create;
 use super::error::{FileError, OpenError, ReadError};
 use super::expiry::Horizons;
@@ -26,7 +27,8 @@ use super::lock::DataDirLock;
 use super::place::Place;
 use super::reserve::{Reserve, Space, wal_limit};
 use super::schema::{
-    FORMAT_VERSION, Family, LogReading, MERGE_VERSION, META_EPOCH, META_VERSIONS, Schema,
+    FORMAT_VERSION, Family, LogReading, MERGE_VERSION, META_EPOCH, META_VERSIONS, OLDEST_FORMAT,
+    Schema,
 };
 use super::store::Store;
 use super::tables::{Reader, Tables};
@@ -363,21 +365,46 @@ fn lost(paths: &Paths, mark: &Mark, replayed: u64) -> Result<OpenError, FileErro
     })
 }
 
-/// Refuses a store of another format or merge operator.
+/// Refuses a store whose format or merge operator this program does not read.
 pub(super) fn check_versions(path: &Path, format: u32, merge: u32) -> Result<(), OpenError> {
-    for (what, found, known) in [
-        ("format", format, FORMAT_VERSION),
-        ("merge operator", merge, MERGE_VERSION),
-    ] {
-        if found != known {
-            return Err(OpenError::Unsupported {
-                path: path.to_owned(),
-                what,
-                found,
-                known,
-            });
-        }
+    match unread(format, merge) {
+        None => Ok(()),
+        Some((what, found, known)) => Err(OpenError::Unsupported {
+            path: path.to_owned(),
+            what,
+            found,
+            known,
+        }),
     }
+}
+
+/// Returns which version this program does not read, what it is, and what it should be; `None` when
+/// it reads both.
+pub(super) fn unread(format: u32, merge: u32) -> Option<(&'static str, u32, u32)> {
+    if !(OLDEST_FORMAT..=FORMAT_VERSION).contains(&format) {
+        return Some(("format", format, FORMAT_VERSION));
+    }
+    (merge != MERGE_VERSION).then_some(("merge operator", merge, MERGE_VERSION))
+}
+
+/// Raises a store of an earlier format to this program's. Its records stay as they are, since they are
+/// read in every version; what is written from now on would be damage to an earlier program, which
+/// therefore has to refuse the store. `ACKED` follows: a program that finds one of the two raised and
+/// the other not refuses, or raises the other.
+fn raise_format(paths: &Paths, tables: &Tables) -> Result<(), OpenError> {
+    let refused = |error| OpenError::from_read(&paths.db, error);
+    let (format, _) = versions_of(tables).map_err(refused)?;
+    if format == FORMAT_VERSION {
+        return Ok(());
+    }
+    let mut batch = Batch::new();
+    create::stamp_versions(&mut batch);
+    create::write_synced(tables, &batch).map_err(refused)?;
+    tracing::info!(
+        from = format,
+        to = FORMAT_VERSION,
+        "the store's format is raised"
+    );
     Ok(())
 }
 
@@ -503,6 +530,7 @@ fn finish(
             detail: format!("read up to {sequence}, but opened for writing up to {opened}"),
         });
     }
+    raise_format(paths, &tables)?;
     schema
         .horizons()
         .load(&tables)
@@ -514,7 +542,8 @@ fn finish(
     files::sync_file(&files::manifest_path(&paths.db, live.manifest.number))?;
     let mut acked = Acked::resume(&paths.acked, turn, mark)?;
     acked.write(Mark {
-        sequence,
+        format: FORMAT_VERSION,
+        sequence: tables.sequence(),
         wal: live.wal,
         manifest: live.manifest,
         ..mark

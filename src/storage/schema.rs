@@ -18,8 +18,12 @@ use super::expiry::{self, Daily, Horizons};
 use super::merge;
 use super::rot::Rot;
 
-/// Version of families, keys and values. A store of another version is refused.
-pub const FORMAT_VERSION: u32 = 1;
+/// Version of families, keys and values, as this program writes them. A store of a later version is
+/// refused; one of an earlier version is raised to this one when it is opened for writing.
+pub const FORMAT_VERSION: u32 = 2;
+
+/// The earliest version of families, keys and values that this program reads.
+pub const OLDEST_FORMAT: u32 = 1;
 
 /// Version of the merge operator: its operands and how they fold. A store of another version is
 /// refused, because operands that wait in it would fold otherwise.
@@ -42,7 +46,7 @@ const DAY_SECONDS: u64 = 24 * 60 * 60;
 /// A column family: one kind of record.
 ///
 /// `windows` holds nothing yet. It is made with the store all the same, so that a later version fills
-/// it without another format.
+/// it without another family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Family {
     /// Versions, epoch, zone, last revision, highest day, store time, horizons.
@@ -277,7 +281,7 @@ impl Schema {
                 options
             }
             Family::Dedup => {
-                let mut options = self.looked_up()?;
+                let mut options = self.looked_up(16 * MIB)?;
                 options.set_compaction_filter(
                     "dedup",
                     expiry::daily_filter(&self.horizons, Daily::Dedup),
@@ -285,7 +289,7 @@ impl Schema {
                 options
             }
             Family::Idempotency => {
-                let mut options = self.looked_up()?;
+                let mut options = self.looked_up(16 * MIB)?;
                 options.set_compaction_filter(
                     "idempotency",
                     expiry::idempotency_filter(&self.horizons),
@@ -314,7 +318,11 @@ impl Schema {
                 options.set_periodic_compaction_seconds(7 * DAY_SECONDS);
                 options
             }
-            Family::Windows => self.plain(4 * MIB)?,
+            Family::Windows => {
+                let mut options = self.looked_up(4 * MIB)?;
+                options.set_compaction_filter("windows", expiry::windows_filter(&self.horizons));
+                options
+            }
         })
     }
 
@@ -330,9 +338,9 @@ impl Schema {
     }
 
     /// A family of many small records that are looked up by their whole key, most of them absent.
-    fn looked_up(&self) -> Result<Options, rocksdb::Error> {
+    fn looked_up(&self, write_buffer: usize) -> Result<Options, rocksdb::Error> {
         let mut options = of_any_family()?;
-        options.set_write_buffer_size(16 * MIB);
+        options.set_write_buffer_size(write_buffer);
         options.set_max_write_buffer_number(3);
         options.set_target_file_size_base(32 * MIB as u64);
         options.set_level_compaction_dynamic_level_bytes(true);

@@ -4,18 +4,27 @@
 //! variable length, options and enums as a number. The order of fields and variants in this file is
 //! the format; what is retired stays reserved. The meta record is laid out by hand.
 //!
+//! A struct is named after the version that it came with. Where version 2 has an enum of two words,
+//! version 1 had a `bool`, which is the same byte: so one struct reads both, and a third word is a
+//! third number. A program of format 1 knows neither, and refuses a store that holds them.
+//!
 //! What does not read back whole, to the last byte, is [`Undecodable`].
+
+use std::ops::RangeInclusive;
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::{Decode, Encode};
 
 use crate::calendar::Day;
-use crate::counter::{Applied, Definition, Effect, Gone, Kind, OnBound, Outcome, Reset};
+use crate::counter::{Applied, Definition, Effect, Gone, Kind, Millis, OnBound, Outcome, Reset};
 
 /// No record may ask for more memory than this when it is read, in bytes.
 const MAX_RECORD: usize = 1024 * 1024;
 
 const VERSION: u8 = 1;
+
+/// The version of records that say of what definition they are.
+const DEFINED_VERSION: u8 = 2;
 
 const CONFIG: Configuration<LittleEndian, Varint, Limit<MAX_RECORD>> =
     bincode::config::standard().with_limit::<MAX_RECORD>();
@@ -93,12 +102,24 @@ enum KindV1 {
 }
 
 #[derive(Encode, Decode)]
-struct DefinitionV1 {
+enum ResetV2 {
+    Never,
+    Daily,
+}
+
+#[derive(Encode, Decode)]
+enum OnBoundV2 {
+    Refuse,
+    Clamp,
+}
+
+#[derive(Encode, Decode)]
+struct DefinitionV2 {
     kind: KindV1,
-    daily: bool,
+    reset: ResetV2,
     min: i64,
     max: i64,
-    clamp: bool,
+    on_bound: OnBoundV2,
     expires_at: Option<i64>,
     description: Option<String>,
 }
@@ -111,8 +132,8 @@ struct GoneV1 {
 }
 
 #[derive(Encode, Decode)]
-struct CounterV1 {
-    definition: DefinitionV1,
+struct CounterV2 {
+    definition: DefinitionV2,
     gone: Option<GoneV1>,
 }
 
@@ -128,7 +149,7 @@ struct AppliedV1 {
 }
 
 #[derive(Encode, Decode)]
-enum OutcomeV1 {
+enum OutcomeV2 {
     Applied(AppliedV1),
     Batch(Vec<AppliedV1>),
     Set {
@@ -138,7 +159,7 @@ enum OutcomeV1 {
         period: Option<i32>,
     },
     Defined {
-        definition: DefinitionV1,
+        definition: DefinitionV2,
         started: bool,
         revision: u64,
     },
@@ -149,9 +170,9 @@ enum OutcomeV1 {
 }
 
 #[derive(Encode, Decode)]
-struct KeptV1 {
+struct KeptV2 {
     fingerprint: u128,
-    outcome: OutcomeV1,
+    outcome: OutcomeV2,
 }
 
 /// Bytes of a counter in `definitions`.
@@ -167,10 +188,8 @@ pub fn encode_counter(definition: &Definition, gone: Option<&Gone>) -> Vec<u8> {
             at,
         },
     );
-    encode(CounterV1 {
-        definition: definition.into(),
-        gone,
-    })
+    let definition = definition.into();
+    encode_as(DEFINED_VERSION, CounterV2 { definition, gone })
 }
 
 /// Reads a counter of `definitions`.
@@ -178,7 +197,7 @@ pub fn encode_counter(definition: &Definition, gone: Option<&Gone>) -> Vec<u8> {
 /// # Errors
 /// When it is not one.
 pub fn decode_counter(bytes: &[u8]) -> Result<(Definition, Option<Gone>), Undecodable> {
-    let CounterV1 { definition, gone } = decode(bytes)?;
+    let CounterV2 { definition, gone } = decode_defined(bytes)?;
     let gone = gone.map(
         |GoneV1 {
              expired,
@@ -197,10 +216,14 @@ pub fn decode_counter(bytes: &[u8]) -> Result<(Definition, Option<Gone>), Undeco
 
 /// Bytes of what is kept under an idempotency key.
 pub fn encode_kept(fingerprint: u128, outcome: &Outcome) -> Vec<u8> {
-    encode(KeptV1 {
-        fingerprint,
-        outcome: outcome.into(),
-    })
+    let outcome = outcome.into();
+    encode_as(
+        DEFINED_VERSION,
+        KeptV2 {
+            fingerprint,
+            outcome,
+        },
+    )
 }
 
 /// Reads what is kept under an idempotency key.
@@ -208,14 +231,21 @@ pub fn encode_kept(fingerprint: u128, outcome: &Outcome) -> Vec<u8> {
 /// # Errors
 /// When it is not that.
 pub fn decode_kept(bytes: &[u8]) -> Result<Kept, Undecodable> {
-    let KeptV1 {
+    let KeptV2 {
         fingerprint,
         outcome,
-    } = decode(bytes)?;
+    } = decode_defined(bytes)?;
     Ok(Kept {
         fingerprint,
         outcome: outcome.try_into()?,
     })
+}
+
+/// Reads until when, in milliseconds since 1970, a record of the family `windows` counts: the first
+/// eight bytes after its version. `None` when it is not one.
+pub fn counts_until(bytes: &[u8]) -> Option<Millis> {
+    let until = bytes.strip_prefix(&[VERSION])?.first_chunk()?;
+    Some(Millis::from_be_bytes(*until))
 }
 
 fn encode(record: impl Encode) -> Vec<u8> {
@@ -231,12 +261,16 @@ fn encode_as(version: u8, record: impl Encode) -> Vec<u8> {
 }
 
 fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, Undecodable> {
-    decode_as(VERSION, bytes)
+    decode_as(VERSION..=VERSION, bytes)
 }
 
-fn decode_as<T: Decode<()>>(version: u8, bytes: &[u8]) -> Result<T, Undecodable> {
-    let (&found, rest) = bytes.split_first().ok_or(Undecodable)?;
-    if found != version {
+fn decode_defined<T: Decode<()>>(bytes: &[u8]) -> Result<T, Undecodable> {
+    decode_as(VERSION..=DEFINED_VERSION, bytes)
+}
+
+fn decode_as<T: Decode<()>>(versions: RangeInclusive<u8>, bytes: &[u8]) -> Result<T, Undecodable> {
+    let (found, rest) = bytes.split_first().ok_or(Undecodable)?;
+    if !versions.contains(found) {
         return Err(Undecodable);
     }
     let (record, consumed) = bincode::decode_from_slice(rest, CONFIG).map_err(|_| Undecodable)?;
@@ -267,35 +301,51 @@ impl From<KindV1> for Kind {
     }
 }
 
-impl From<&Definition> for DefinitionV1 {
+impl From<Reset> for ResetV2 {
+    fn from(reset: Reset) -> Self {
+        match reset {
+            Reset::Never => Self::Never,
+            Reset::Daily => Self::Daily,
+        }
+    }
+}
+
+impl From<ResetV2> for Reset {
+    fn from(stored: ResetV2) -> Self {
+        match stored {
+            ResetV2::Never => Self::Never,
+            ResetV2::Daily => Self::Daily,
+        }
+    }
+}
+
+impl From<&Definition> for DefinitionV2 {
     fn from(definition: &Definition) -> Self {
         Self {
             kind: definition.kind.into(),
-            daily: definition.reset == Reset::Daily,
+            reset: definition.reset.into(),
             min: definition.min,
             max: definition.max,
-            clamp: definition.on_bound == OnBound::Clamp,
+            on_bound: match definition.on_bound {
+                OnBound::Refuse => OnBoundV2::Refuse,
+                OnBound::Clamp => OnBoundV2::Clamp,
+            },
             expires_at: definition.expires_at,
             description: definition.description.clone(),
         }
     }
 }
 
-impl From<DefinitionV1> for Definition {
-    fn from(stored: DefinitionV1) -> Self {
+impl From<DefinitionV2> for Definition {
+    fn from(stored: DefinitionV2) -> Self {
         Self {
             kind: stored.kind.into(),
-            reset: if stored.daily {
-                Reset::Daily
-            } else {
-                Reset::Never
-            },
+            reset: stored.reset.into(),
             min: stored.min,
             max: stored.max,
-            on_bound: if stored.clamp {
-                OnBound::Clamp
-            } else {
-                OnBound::Refuse
+            on_bound: match stored.on_bound {
+                OnBoundV2::Refuse => OnBound::Refuse,
+                OnBoundV2::Clamp => OnBound::Clamp,
             },
             expires_at: stored.expires_at,
             description: stored.description,
@@ -340,7 +390,7 @@ impl TryFrom<AppliedV1> for Applied {
     }
 }
 
-impl From<&Outcome> for OutcomeV1 {
+impl From<&Outcome> for OutcomeV2 {
     fn from(outcome: &Outcome) -> Self {
         match outcome {
             Outcome::Applied(applied) => Self::Applied(applied.into()),
@@ -377,18 +427,18 @@ impl From<&Outcome> for OutcomeV1 {
     }
 }
 
-impl TryFrom<OutcomeV1> for Outcome {
+impl TryFrom<OutcomeV2> for Outcome {
     type Error = Undecodable;
 
-    fn try_from(stored: OutcomeV1) -> Result<Self, Undecodable> {
+    fn try_from(stored: OutcomeV2) -> Result<Self, Undecodable> {
         Ok(match stored {
-            OutcomeV1::Applied(applied) => Self::Applied(applied.try_into()?),
-            OutcomeV1::Batch(all) => Self::Batch(
+            OutcomeV2::Applied(applied) => Self::Applied(applied.try_into()?),
+            OutcomeV2::Batch(all) => Self::Batch(
                 all.into_iter()
                     .map(Applied::try_from)
                     .collect::<Result<_, _>>()?,
             ),
-            OutcomeV1::Set {
+            OutcomeV2::Set {
                 previous_value,
                 current_value,
                 revision,
@@ -399,7 +449,7 @@ impl TryFrom<OutcomeV1> for Outcome {
                 revision,
                 period: period(stored)?,
             },
-            OutcomeV1::Defined {
+            OutcomeV2::Defined {
                 definition,
                 started,
                 revision,
@@ -409,7 +459,7 @@ impl TryFrom<OutcomeV1> for Outcome {
                 revision,
                 previous: None,
             },
-            OutcomeV1::Deleted {
+            OutcomeV2::Deleted {
                 final_value,
                 revision,
             } => Self::Deleted {

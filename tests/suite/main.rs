@@ -39,4 +39,5 @@ mod runbook;
 mod shutdown;
 mod tidy;
 mod traffic;
+mod upgrade;
 mod year;

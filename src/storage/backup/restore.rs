@@ -19,7 +19,7 @@ use crate::storage::lock::DataDirLock;
 use crate::storage::open::{self, Paths};
 use crate::storage::pace::{Pace, Watch};
 use crate::storage::recover::{swap, sync_all};
-use crate::storage::schema::{FORMAT_VERSION, LogReading, MERGE_VERSION, Schema};
+use crate::storage::schema::{LogReading, Schema};
 use crate::storage::tables::Tables;
 
 /// Where the store is built; a start that finds it in place of a store refuses to begin empty.
@@ -67,20 +67,15 @@ fn choose(wanted: &Restore) -> Result<Manifest, BackupError> {
     };
     let listed = listed.swap_remove(at);
     let manifest = listed.manifest?;
-    for (what, found, known) in [
-        ("format", manifest.format, FORMAT_VERSION),
-        ("merge operator", manifest.merge, MERGE_VERSION),
-    ] {
-        if found != known {
-            return Err(BackupError::Unsupported {
-                path: wanted.dir.join(format!("backup-{}.json", listed.id)),
-                what,
-                found,
-                known,
-            });
-        }
+    match open::unread(manifest.format, manifest.merge) {
+        None => Ok(manifest),
+        Some((what, found, known)) => Err(BackupError::Unsupported {
+            path: wanted.dir.join(format!("backup-{}.json", listed.id)),
+            what,
+            found,
+            known,
+        }),
     }
-    Ok(manifest)
 }
 
 /// Restores a backup to a data directory that no server has open. `now_ms` is milliseconds since

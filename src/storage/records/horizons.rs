@@ -1,6 +1,7 @@
 //! Horizons on disk: the bounds below which records may be dropped.
 
 use crate::calendar::Day;
+use crate::counter::Millis;
 use crate::storage::Family;
 use crate::storage::batch::Batch;
 use crate::storage::error::{CommitError, ReadError};
@@ -8,6 +9,9 @@ use crate::storage::expiry::{Daily, Horizons};
 use crate::storage::keys::{self, Bucket};
 use crate::storage::store::Store;
 use crate::storage::tables::Tables;
+
+/// Key in `meta` of the instant before which what is in windows has left them.
+const WINDOWS: &[u8] = b"horizon|windows";
 
 /// Key in `meta` of the bucket below which outcomes may go.
 const IDEMPOTENCY: &[u8] = b"horizon|idempotency";
@@ -19,6 +23,11 @@ const fn key(daily: Daily) -> &'static [u8] {
         Daily::Samples => b"horizon|samples",
         Daily::History => b"horizon|history",
     }
+}
+
+fn read<const N: usize>(tables: &Tables, key: &[u8]) -> Result<Option<[u8; N]>, ReadError> {
+    let bytes = tables.get(Family::Meta, key)?;
+    Ok(bytes.and_then(|bytes| bytes[..].try_into().ok()))
 }
 
 impl Batch {
@@ -39,17 +48,16 @@ impl Horizons {
     /// # Errors
     /// When the store cannot be read.
     pub(crate) fn load(&self, tables: &Tables) -> Result<(), ReadError> {
-        let read = |key: &[u8]| {
-            let bytes = tables.get(Family::Meta, key)?;
-            Ok::<_, ReadError>(bytes.and_then(|bytes| <[u8; 4]>::try_from(&bytes[..]).ok()))
-        };
-        if let Some(bytes) = read(IDEMPOTENCY)? {
+        if let Some(bytes) = read(tables, IDEMPOTENCY)? {
             self.publish_idempotency(Bucket::from_be_bytes(bytes));
         }
         for daily in Daily::ALL {
-            if let Some(bytes) = read(key(daily))? {
+            if let Some(bytes) = read(tables, key(daily))? {
                 self.publish(daily, i32::from_be_bytes(bytes));
             }
+        }
+        if let Some(bytes) = read(tables, WINDOWS)? {
+            self.publish_windows(Millis::from_be_bytes(bytes));
         }
         Ok(())
     }

@@ -46,7 +46,10 @@ impl Tables {
     }
 
     /// Returns the format version and the version of the merge operator.
-    pub(crate) fn versions(&self) -> Result<(u32, u32), ReadError> {
+    ///
+    /// # Errors
+    /// When RocksDB cannot read them.
+    pub fn versions(&self) -> Result<(u32, u32), ReadError> {
         let versions = self.number(META_VERSIONS)?;
         Ok(((versions >> 32) as u32, versions as u32))
     }

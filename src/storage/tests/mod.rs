@@ -9,6 +9,7 @@ mod life;
 mod recovering;
 mod reopening;
 mod rotting;
+mod upgrade;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -3,11 +3,14 @@
 
 use bincode::{Decode, Encode};
 
-use super::{KindV1, Undecodable, VERSION, decode, decode_as, encode, encode_as};
+use super::{
+    DEFINED_VERSION, KindV1, ResetV2, Undecodable, VERSION, decode, decode_as, decode_defined,
+    encode, encode_as,
+};
 use crate::counter::{ClosedDay, DayRecord, Event, EventKind, Extreme, Kind, Reset};
 
-/// The version of day records, which name the kind of counter since the second.
-const DAY_RECORD_VERSION: u8 = 2;
+/// The version of day records, which name the kind of counter since version 2.
+const DAY_RECORD_VERSION: u8 = 3;
 
 #[derive(Encode, Decode)]
 struct DayRecordV1 {
@@ -26,10 +29,10 @@ struct DayRecordV1 {
 }
 
 #[derive(Encode, Decode)]
-struct DayRecordV2 {
+struct DayRecordV3 {
     record: DayRecordV1,
     kind: KindV1,
-    daily: bool,
+    reset: ResetV2,
 }
 
 #[derive(Encode, Decode)]
@@ -53,9 +56,9 @@ struct EventV1 {
 }
 
 #[derive(Encode, Decode)]
-struct ClosedDayV1 {
+struct ClosedDayV2 {
     kind: KindV1,
-    daily: bool,
+    reset: ResetV2,
     starts_at: i64,
     ends_at: i64,
     away_ms: i64,
@@ -67,10 +70,10 @@ struct ClosedDayV1 {
 pub fn encode_day_record(record: &DayRecord, kind: Kind, reset: Reset) -> Vec<u8> {
     encode_as(
         DAY_RECORD_VERSION,
-        DayRecordV2 {
+        DayRecordV3 {
             record: record.into(),
             kind: kind.into(),
-            daily: reset == Reset::Daily,
+            reset: reset.into(),
         },
     )
 }
@@ -84,10 +87,10 @@ pub fn decode_day_record(bytes: &[u8]) -> Result<(DayRecord, Option<(Kind, Reset
     if bytes.first() == Some(&VERSION) {
         return Ok((decode::<DayRecordV1>(bytes)?.into(), None));
     }
-    let stored: DayRecordV2 = decode_as(DAY_RECORD_VERSION, bytes)?;
+    let stored: DayRecordV3 = decode_as(2..=DAY_RECORD_VERSION, bytes)?;
     Ok((
         stored.record.into(),
-        Some((stored.kind.into(), reset(stored.daily))),
+        Some((stored.kind.into(), stored.reset.into())),
     ))
 }
 
@@ -106,15 +109,18 @@ pub fn decode_event(bytes: &[u8]) -> Result<Event, Undecodable> {
 
 /// Bytes of a closed day.
 pub fn encode_closed_day(day: &ClosedDay) -> Vec<u8> {
-    encode(ClosedDayV1 {
-        kind: day.kind.into(),
-        daily: day.reset == Reset::Daily,
-        starts_at: day.starts_at,
-        ends_at: day.ends_at,
-        away_ms: day.away_ms,
-        record: (&day.record).into(),
-        events: day.events.iter().map(EventV1::from).collect(),
-    })
+    encode_as(
+        DEFINED_VERSION,
+        ClosedDayV2 {
+            kind: day.kind.into(),
+            reset: day.reset.into(),
+            starts_at: day.starts_at,
+            ends_at: day.ends_at,
+            away_ms: day.away_ms,
+            record: (&day.record).into(),
+            events: day.events.iter().map(EventV1::from).collect(),
+        },
+    )
 }
 
 /// The version of what history keeps of a day record that cannot be read: its bytes follow.
@@ -130,10 +136,10 @@ pub fn keep_unreadable_day(record: &[u8]) -> Vec<u8> {
 /// # Errors
 /// When it is not one.
 pub fn decode_closed_day(bytes: &[u8]) -> Result<ClosedDay, Undecodable> {
-    let stored: ClosedDayV1 = decode(bytes)?;
+    let stored: ClosedDayV2 = decode_defined(bytes)?;
     Ok(ClosedDay {
         kind: stored.kind.into(),
-        reset: reset(stored.daily),
+        reset: stored.reset.into(),
         starts_at: stored.starts_at,
         ends_at: stored.ends_at,
         away_ms: stored.away_ms,
@@ -164,10 +170,6 @@ pub fn decode_sample(bytes: &[u8]) -> Result<Option<i64>, Undecodable> {
             .map_err(|_| Undecodable),
         _ => Err(Undecodable),
     }
-}
-
-fn reset(daily: bool) -> Reset {
-    if daily { Reset::Daily } else { Reset::Never }
 }
 
 impl From<&DayRecord> for DayRecordV1 {

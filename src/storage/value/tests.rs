@@ -48,9 +48,26 @@ fn a_counter_is_these_bytes() {
     // version; unique; daily; min -1, max 300 (zigzag, 300 as 251 and two bytes); clamp;
     // expires_at some 1000; description some "ab"; gone some, expired, -2, 5.
     let bytes: &[u8] =
-        b"\x01\x02\x01\x01\xfb\x58\x02\x01\x01\xfb\xd0\x07\x01\x02ab\x01\x01\x03\x0a";
+        b"\x02\x02\x01\x01\xfb\x58\x02\x01\x01\xfb\xd0\x07\x01\x02ab\x01\x01\x03\x0a";
     assert_eq!(encode_counter(&definition(), Some(&gone)), bytes);
     assert_eq!(decode_counter(bytes), Ok((definition(), Some(gone))));
+    // Version 1 had a `bool` for "daily" and one for "clamp".
+    let first: &[u8] =
+        b"\x01\x02\x01\x01\xfb\x58\x02\x01\x01\xfb\xd0\x07\x01\x02ab\x01\x01\x03\x0a";
+    assert_eq!(decode_counter(first), Ok((definition(), Some(gone))));
+    let plain = Definition {
+        reset: Reset::Never,
+        on_bound: OnBound::Refuse,
+        ..definition()
+    };
+    let first: &[u8] = b"\x01\x02\x00\x01\xfb\x58\x02\x00\x01\xfb\xd0\x07\x01\x02ab\x00";
+    assert_eq!(decode_counter(first), Ok((plain, None)));
+    // A third word for when it resets, and a third version, are of a later program.
+    for (at, byte) in [(0, 3), (2, 2), (6, 2), (7, 2)] {
+        let mut later = bytes.to_vec();
+        later[at] = byte;
+        assert_eq!(decode_counter(&later), Err(Undecodable), "{at}");
+    }
     assert_eq!(decode_counter(&bytes[..bytes.len() - 1]), Err(Undecodable));
     let mut longer = bytes.to_vec();
     longer.push(0);
@@ -62,12 +79,14 @@ fn a_day_record_is_these_bytes() {
     let mut record = DayRecord::begin(1, 10, 7);
     record.count(2, 3, 11);
     record.events = 4;
-    // version 2; the record; unique; daily.
-    let bytes: &[u8] = b"\x02\x02\x06\x06\x16\x02\x14\x02\x00\x01\x07\x01\x04\x02\x01";
+    // version 3; the record; unique; daily.
+    let bytes: &[u8] = b"\x03\x02\x06\x06\x16\x02\x14\x02\x00\x01\x07\x01\x04\x02\x01";
     let nature = (Kind::Unique, Reset::Daily);
     assert_eq!(encode_day_record(&record, nature.0, nature.1), bytes);
     assert_eq!(decode_day_record(bytes), Ok((record, Some(nature))));
-    // Version 1 did not say of what it was.
+    // Version 2 had a `bool` for "daily"; version 1 did not say of what it was.
+    let second: &[u8] = b"\x02\x02\x06\x06\x16\x02\x14\x02\x00\x01\x07\x01\x04\x02\x01";
+    assert_eq!(decode_day_record(second), Ok((record, Some(nature))));
     let first: &[u8] = b"\x01\x02\x06\x06\x16\x02\x14\x02\x00\x01\x07\x01\x04";
     assert_eq!(decode_day_record(first), Ok((record, None)));
     assert_eq!(decode_day_record(b"\x01\x02"), Err(Undecodable));
@@ -92,11 +111,14 @@ fn a_closed_day_is_these_bytes() {
         }],
     };
     // version; sum; never; begin, end, away; the record; one event.
-    let bytes: &[u8] = b"\x01\x01\x00\x02\x04\x06\
+    let bytes: &[u8] = b"\x02\x01\x00\x02\x04\x06\
         \x02\x02\x02\x14\x02\x14\x00\x00\x00\x07\x01\x00\
         \x01\x03\x02\x04\x00\x00\x00";
     assert_eq!(encode_closed_day(&closed), bytes);
-    assert_eq!(decode_closed_day(bytes), Ok(closed));
+    assert_eq!(decode_closed_day(bytes), Ok(closed.clone()));
+    // Version 1 had a `bool` for "daily".
+    let first = [b"\x01", &bytes[1..]].concat();
+    assert_eq!(decode_closed_day(&first), Ok(closed));
     assert_eq!(decode_closed_day(&bytes[..9]), Err(Undecodable));
     let kept = keep_unreadable_day(b"\x09?");
     assert_eq!(kept, b"\xff\x09?");
@@ -181,6 +203,19 @@ fn what_is_kept_under_a_key_reads_back() {
     // version; fingerprint 77; applied; 5, counted, 5, 6, some day 20781, created.
     assert_eq!(
         encode_kept(77, &Outcome::Applied(applied)),
-        b"\x01\x4d\x00\x0a\x01\x0a\x06\x01\xfb\x5a\xa2\x01"
+        b"\x02\x4d\x00\x0a\x01\x0a\x06\x01\xfb\x5a\xa2\x01"
     );
+    // Version 1: 77; defined; a definition with a `bool` for "daily" and one for "clamp"; started; 3.
+    let first: &[u8] =
+        b"\x01\x4d\x03\x02\x01\x01\xfb\x58\x02\x01\x01\xfb\xd0\x07\x01\x02ab\x01\x03";
+    let defined = Kept {
+        fingerprint: 77,
+        outcome: Outcome::Defined {
+            definition: Box::new(definition()),
+            started: true,
+            revision: 3,
+            previous: None,
+        },
+    };
+    assert_eq!(decode_kept(first), Ok(defined));
 }

@@ -1,0 +1,195 @@
+//! A store of the format before this one, made by the program of that format and killed, is opened
+//! as it is, raised, and goes on exactly.
+
+use std::path::Path;
+use std::process::Command as Process;
+use std::sync::Arc;
+
+use counterd::calendar::{Calendar, Day};
+use counterd::clock::{Clock, ManualClock};
+use counterd::counter::{
+    Applied, Direction, EventKind, Existence, Kind, OnBound, Operation, Outcome, RequestId, Reset, UserId,
+};
+use counterd::lifecycle::days_of;
+use counterd::storage::backup::{Restore, restore};
+use counterd::storage::{DataDirLock, Reader, RequestKey, Store};
+use counterd::writer::{
+    Answer, Command, IdempotencyKey, Request, Running, WriterOptions,
+};
+
+use crate::house::name;
+use crate::midnight::storage;
+
+/// A second after it was killed, in the day that began at 07:58.
+const KILLED: i64 = 1_795_939_133_000;
+
+fn unpack(to: &Path) {
+    let archive = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/data/store-of-format-1.tar.gz"
+    );
+    let unpacked = Process::new("tar")
+        .args(["xzf", archive, "-C"])
+        .arg(to)
+        .status();
+    assert!(unpacked.unwrap().success());
+}
+
+fn start(dir: &Path) -> Running {
+    let clock = Arc::new(ManualClock::new(KILLED));
+    let calendar = Calendar::new("UTC", "07:58".parse().unwrap()).unwrap();
+    let options = WriterOptions {
+        min_free: Some(1 << 20),
+        ..WriterOptions::new(storage(dir), Arc::clone(&clock) as Arc<dyn Clock>, calendar)
+    };
+    Running::start(options).unwrap()
+}
+
+fn ask(running: &Running, command: Command, key: Option<IdempotencyKey>) -> Answer {
+    let request = Request {
+        command,
+        key: key.map(Box::new),
+        request_id: RequestId::Made(1),
+    };
+    running.intake.call(request).unwrap()
+}
+
+fn up(counter: &str, amount: i64, user: Option<&str>) -> Command {
+    Command::Apply(Operation {
+        counter: name(counter),
+        direction: Direction::Increment,
+        amount,
+        user_id: user.map(|user| UserId::parse(user).unwrap()),
+    })
+}
+
+fn applied(answer: &Answer) -> Applied {
+    let Outcome::Applied(applied) = answer.outcome else {
+        panic!("{answer:?}")
+    };
+    applied
+}
+
+/// The fingerprint that is kept under a key: that of the request which HTTP would make of it.
+fn fingerprint(running: &Running, client_key: &str) -> u128 {
+    let mut key = RequestKey::default();
+    let read = running
+        .reader
+        .with(|tables| tables.kept(key.set(0, client_key)));
+    read.unwrap().unwrap().unwrap().fingerprint
+}
+
+/// Claims that a writer on the store in `dir` knows all that the program before knew.
+fn goes_on_exactly(dir: &Path) {
+    let running = start(dir);
+    let online = running.table.read("online_players").unwrap();
+    assert_eq!((online.value, online.revision), (6, 22));
+    let event = running.table.read("event_score").unwrap();
+    let definition = &event.definition;
+    assert_eq!(
+        (definition.kind, definition.reset, definition.on_bound),
+        (Kind::Gauge, Reset::Daily, OnBound::Clamp)
+    );
+    assert_eq!(definition.description.as_deref(), Some("an event"));
+    let old = running.table.read("old").unwrap().existence;
+    assert!(matches!(old, Existence::Gone(gone) if gone.final_value == 1 && !gone.expired));
+
+    let users = ["anna", "dora", "emil"].map(|user| up("daily_active_users", 1, Some(user)));
+    let users = users.map(|user| applied(&ask(&running, user, None)));
+    assert_eq!(users.map(|user| user.current_value), [2, 2, 3]);
+    assert_eq!(users.map(|user| user.applied), [0, 0, 1]);
+    let bert = applied(&ask(&running, up("ever", 1, Some("bert")), None));
+    assert_eq!((bert.current_value, bert.applied), (2, 0));
+    let clamped = applied(&ask(&running, up("event_score", 100, None), None));
+    assert_eq!((clamped.current_value, clamped.applied), (10, 6));
+    for (key, revision) in [("clamped", 11), ("u-anna", 6)] {
+        let fingerprint = fingerprint(&running, key);
+        let key = IdempotencyKey {
+            key: key.into(),
+            fingerprint,
+        };
+        let again = ask(&running, up("event_score", 1, None), Some(key));
+        assert!(again.replayed);
+        assert_eq!(applied(&again).revision, revision);
+    }
+
+    let calendar = running.day.calendar();
+    let days = |counter: &str| {
+        let counter = name(counter);
+        let read = running
+            .reader
+            .with(|tables| days_of(tables, calendar, &counter, Day::MIN, Day::MAX));
+        let days = read.unwrap().into_iter();
+        days.map(|past| (past.day.to_string(), past.closed, past.content.unwrap()))
+            .collect::<Vec<_>>()
+    };
+    let [(today, false, open), (yesterday, true, closed)] = &days("event_score")[..] else {
+        panic!()
+    };
+    assert_eq!(
+        (today.as_str(), yesterday.as_str()),
+        ("2026-11-29", "2026-11-28")
+    );
+    assert_eq!((open.record.last, open.record.operations), (10, 2));
+    assert_eq!((closed.kind, closed.reset), (Kind::Gauge, Reset::Daily));
+    assert_eq!((closed.record.last, closed.record.peak.value), (10, 10));
+    assert_eq!(closed.events[0].kind, EventKind::Creation);
+    assert_eq!(days("daily_active_users")[0].2.record.operations, 3);
+    running.stop();
+}
+
+/// What the store and `ACKED` say of their format.
+fn formats(dir: &Path) -> [u32; 2] {
+    let acked = std::fs::read(dir.join("store/ACKED")).unwrap();
+    let number = |at: usize| u64::from_be_bytes(acked[at..at + 8].try_into().unwrap());
+    let newest = if number(8) > number(4096 + 8) {
+        0
+    } else {
+        4096
+    };
+    let acked = u32::from_be_bytes(acked[newest + 16..newest + 20].try_into().unwrap());
+    let lock = DataDirLock::take(dir).unwrap();
+    let (horizons, reader) = (Arc::default(), Reader::default());
+    let store = Store::open(&lock, &storage(dir), &horizons, &reader, 1).unwrap();
+    let (format, merge) = store.tables().versions().unwrap();
+    assert_eq!(merge, 1);
+    [acked, format]
+}
+
+#[test]
+fn a_store_of_the_format_before_is_raised_and_goes_on_exactly() {
+    let dir = tempfile::tempdir().unwrap();
+    unpack(dir.path());
+    goes_on_exactly(dir.path());
+    assert_eq!(
+        formats(dir.path()),
+        [2, 2],
+        "an older program would open it"
+    );
+    // What was written since stands beside what was there.
+    let running = start(dir.path());
+    assert_eq!(running.table.read("daily_active_users").unwrap().value, 3);
+    assert_eq!(running.table.read("event_score").unwrap().value, 10);
+    let again = ask(&running, up("daily_active_users", 1, Some("emil")), None);
+    assert_eq!(applied(&again).applied, 0);
+    running.stop();
+}
+
+#[test]
+fn a_backup_of_the_format_before_is_restored_and_goes_on_exactly() {
+    let from = tempfile::tempdir().unwrap();
+    unpack(from.path());
+    let dir = tempfile::tempdir().unwrap();
+    let wanted = Restore {
+        dir: from.path().join("backups"),
+        backup: None,
+        replace: false,
+    };
+    restore(dir.path(), &wanted, KILLED, &mut |_| Ok(())).unwrap();
+    goes_on_exactly(dir.path());
+    assert_eq!(
+        formats(dir.path()),
+        [2, 2],
+        "an older program would open it"
+    );
+}
