@@ -8,14 +8,13 @@ use std::sync::Arc;
 use counterd::calendar::{Calendar, Day};
 use counterd::clock::{Clock, ManualClock};
 use counterd::counter::{
-    Applied, Direction, EventKind, Existence, Kind, OnBound, Operation, Outcome, RequestId, Reset, UserId,
+    Applied, Direction, EventKind, Existence, Kind, OnBound, Operation, Outcome, RequestId, Reset,
+    UserId,
 };
 use counterd::lifecycle::days_of;
 use counterd::storage::backup::{Restore, restore};
 use counterd::storage::{DataDirLock, Reader, RequestKey, Store};
-use counterd::writer::{
-    Answer, Command, IdempotencyKey, Request, Running, WriterOptions,
-};
+use counterd::writer::{Answer, Command, IdempotencyKey, Request, Running, WriterOptions};
 
 use crate::house::name;
 use crate::midnight::storage;
