@@ -63,7 +63,7 @@ fn a_counter_is_these_bytes() {
     let first: &[u8] = b"\x01\x02\x00\x01\xfb\x58\x02\x00\x01\xfb\xd0\x07\x01\x02ab\x00";
     assert_eq!(decode_counter(first), Ok((plain, None)));
     // A third word for when it resets, and a third version, are of a later program.
-    for (at, byte) in [(0, 3), (2, 2), (6, 2), (7, 2)] {
+    for (at, byte) in [(0, 3), (2, 2), (7, 2)] {
         let mut later = bytes.to_vec();
         later[at] = byte;
         assert_eq!(decode_counter(&later), Err(Undecodable), "{at}");
