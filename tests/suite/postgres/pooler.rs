@@ -34,7 +34,7 @@ impl Pooler {
         let text = format!(
             "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
              listen_port = {port}\nauth_type = scram-sha-256\nauth_file = {}\nunix_socket_dir =\n\
-             pool_mode = {mode}\nserver_round_robin = 1\nmin_pool_size = 3\ndefault_pool_size = 3\n",
+             pool_mode = {mode}\nserver_round_robin = 1\nmin_pool_size = 3\ndefault_pool_size = 8\n",
             database.port(),
             users.display()
         );
