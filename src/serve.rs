@@ -402,6 +402,9 @@ fn http_options(config: &Config) -> anyhow::Result<HttpOptions> {
         body_timeout: server.body_timeout,
         idle_timeout: server.idle_timeout,
         cors_origins: server.cors_origins.clone(),
+        // Elsewhere than on the loopback, nobody knows by which names the server is reached.
+        hosts: (server.listen.ip().is_loopback() || !server.hosts.is_empty())
+            .then(|| server.hosts.clone()),
         series_range: config.samples.retention,
         tokens: Arc::new(ArcSwap::from_pointee(tokens(config))),
     })

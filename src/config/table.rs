@@ -14,7 +14,7 @@ use secrecy::SecretString;
 use super::counters::{CounterEntry, CounterTable};
 use super::forms::{
     Address, Cores, Count, FilePath, Form, KeyPrefix, List, PathOrNone, Size, SizeOrAuto, Span,
-    Switch, TimeOfDay, Tokens, Url, Word, Zone, is_origin,
+    Switch, TimeOfDay, Tokens, Url, Word, Zone, is_host, is_origin,
 };
 use super::mistakes::Source;
 use super::reader::Reader;
@@ -70,6 +70,12 @@ configuration! {
             wanted: "origins as browsers write them",
             fits: is_origin,
             example: "https://example.com",
+        }, "";
+        /// The host names under which pages of its own are opened, besides IP addresses and `localhost`.
+        hosts: Vec<String> = List {
+            wanted: "host names in lower case, without scheme and port",
+            fits: is_host,
+            example: "counters.example.com",
         }, "";
     }
 

@@ -48,6 +48,8 @@ pub enum Outcome {
     Applied(Applied),
     /// All operations of a batch, in order.
     Batch(Box<[Applied]>),
+    /// All operations of a batch, in order, each accepted or refused by itself.
+    Each(Box<[Result<Applied, Refusal>]>),
     /// A reset, an adjustment or a repair.
     Set {
         /// The value before.

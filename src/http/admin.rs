@@ -262,7 +262,9 @@ fn respond(
                 .with("revision", revision);
             (StatusCode::OK, body)
         }
-        Outcome::Applied(_) | Outcome::Batch(_) => return Err(Failure::OutcomeUnknown.into()),
+        Outcome::Applied(_) | Outcome::Batch(_) | Outcome::Each(_) => {
+            return Err(Failure::OutcomeUnknown.into());
+        }
     };
     let mut response = wire::answer(&call.request_id, &body);
     *response.status_mut() = status;
@@ -281,14 +283,12 @@ fn audit(
     let (result, before, after) = match answer {
         Ok(answer) => {
             let (before, after) = before_and_after(&answer.outcome);
-            (
-                if answer.replayed { "replayed" } else { "done" },
-                before,
-                after,
-            )
+            let result = if answer.replayed { "replayed" } else { "done" };
+            (result, before, after)
         }
-        Err(problem) => (problem.code.as_str(), String::new(), String::new()),
+        Err(problem) => (problem.code.as_str(), Audited::Nothing, Audited::Nothing),
     };
+    let (before, after) = (before.as_field(), after.as_field());
     tracing::info!(
         target: "audit",
         peer = %call.connection.peer,
@@ -303,28 +303,50 @@ fn audit(
     );
 }
 
-fn before_and_after(outcome: &Outcome) -> (String, String) {
+/// What an audit line says of a counter: a number stays one in JSON.
+enum Audited {
+    Nothing,
+    Value(i64),
+    Definition(String),
+}
+
+impl Audited {
+    fn of(definition: &Definition) -> Self {
+        Self::Definition(wire::definition(definition).to_json())
+    }
+
+    fn as_field(&self) -> &dyn tracing::Value {
+        match self {
+            Self::Nothing => &"",
+            Self::Value(value) => value,
+            Self::Definition(text) => text,
+        }
+    }
+}
+
+/// The counter before and after.
+fn before_and_after(outcome: &Outcome) -> (Audited, Audited) {
     match outcome {
         Outcome::Set {
             previous_value,
             current_value,
             ..
-        } => (previous_value.to_string(), current_value.to_string()),
+        } => (
+            Audited::Value(*previous_value),
+            Audited::Value(*current_value),
+        ),
         Outcome::Defined {
             definition,
             previous,
             ..
-        } => {
-            let previous = previous
-                .as_ref()
-                .map(|previous| wire::definition(previous).to_json());
-            (
-                previous.unwrap_or_default(),
-                wire::definition(definition).to_json(),
-            )
+        } => (
+            previous.as_deref().map_or(Audited::Nothing, Audited::of),
+            Audited::of(definition),
+        ),
+        Outcome::Deleted { final_value, .. } => (Audited::Value(*final_value), Audited::Nothing),
+        Outcome::Applied(_) | Outcome::Batch(_) | Outcome::Each(_) => {
+            (Audited::Nothing, Audited::Nothing)
         }
-        Outcome::Deleted { final_value, .. } => (final_value.to_string(), String::new()),
-        Outcome::Applied(_) | Outcome::Batch(_) => (String::new(), String::new()),
     }
 }
 

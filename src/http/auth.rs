@@ -1,5 +1,7 @@
 //! Who may do what: tokens, and the origins of web pages.
 
+use std::net::IpAddr;
+
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, AUTHORIZATION, HOST, ORIGIN, VARY,
@@ -153,10 +155,17 @@ pub(super) enum Origin {
     Friend,
     /// A page of any other origin.
     Stranger,
+    /// A page of the host that the request names, which is none of this server's.
+    Rebound,
 }
 
 /// Judges a request's `Origin`.
-pub(super) fn origin(headers: &HeaderMap, uri: &Uri, allowed: &[String]) -> Origin {
+pub(super) fn origin(
+    headers: &HeaderMap,
+    uri: &Uri,
+    allowed: &[String],
+    hosts: Option<&[String]>,
+) -> Origin {
     let mut all = headers.get_all(ORIGIN).iter();
     let Some(origin) = all.next() else {
         return Origin::Home;
@@ -177,11 +186,24 @@ pub(super) fn origin(headers: &HeaderMap, uri: &Uri, allowed: &[String]) -> Orig
         .get(HOST)
         .and_then(|host| host.to_str().ok())
         .or(uri.authority().map(Authority::as_str));
-    if host.is_some_and(|host| is_own(origin, host)) {
-        Origin::Home
-    } else {
-        Origin::Stranger
+    match host.filter(|host| is_own(origin, host)) {
+        None => Origin::Stranger,
+        Some(host) if hosts.is_none_or(|hosts| is_known(host, hosts)) => Origin::Home,
+        Some(_) => Origin::Rebound,
     }
+}
+
+/// Whether a host, with its port, is known to be this server: a name can be made to point anywhere.
+fn is_known(host: &str, hosts: &[String]) -> bool {
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if is_port(port) => name,
+        Some(_) | None => host,
+    };
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    address.parse::<IpAddr>().is_ok()
+        || name.eq_ignore_ascii_case("localhost")
+        || hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
 /// Whether the origin is the host that the request was sent to. A proxy may have ended TLS, so that
@@ -204,15 +226,19 @@ fn is_own(origin: &str, host: &str) -> bool {
     bare(authority) == bare(host)
 }
 
-/// The refusal of a write that a stranger's page sends.
-pub(super) fn check_origin(from: Origin) -> Result<(), Problem> {
-    match from {
-        Origin::Home | Origin::Friend => Ok(()),
-        Origin::Stranger => Err(Problem::new(
-            Code::OriginNotAllowed,
-            "pages of this origin may not write; add it to `server.cors_origins` or call from a backend",
-        )),
-    }
+/// Refuses writes of strangers' pages, and everything of a page under a name that is not known.
+pub(super) fn check_origin(origin: Origin, writes: bool) -> Result<(), Problem> {
+    let detail = match origin {
+        Origin::Stranger if writes => {
+            "pages of this origin may not write; add it to `server.cors_origins` or call from a backend"
+        }
+        Origin::Rebound => {
+            "this server does not know itself by the host that this page was opened under; add the \
+             host to `server.hosts`, or open the page by an IP address or `localhost`"
+        }
+        Origin::Home | Origin::Friend | Origin::Stranger => return Ok(()),
+    };
+    Err(Problem::new(Code::OriginNotAllowed, detail))
 }
 
 /// Tells browsers that a friend's page may read the answer.
@@ -394,12 +420,32 @@ mod tests {
             if !origin_text.is_empty() {
                 headers.insert(ORIGIN, HeaderValue::from_str(origin_text).unwrap());
             }
-            origin(&headers, &Uri::from_static("/"), &allowed)
+            let hosts = ["counters.example".to_owned()];
+            origin(&headers, &Uri::from_static("/"), &allowed, Some(&hosts))
         };
         for (origin, host, want) in [
             ("", "localhost:8080", Origin::Home),
             ("http://localhost:8080", "localhost:8080", Origin::Home),
             ("https://LOCALHOST", "localhost:443", Origin::Home),
+            ("http://127.0.0.1:8080", "127.0.0.1:8080", Origin::Home),
+            ("http://[::1]:8080", "[::1]:8080", Origin::Home),
+            ("https://[::1]", "[::1]", Origin::Home),
+            ("https://counters.example", "Counters.Example", Origin::Home),
+            (
+                "http://evil.example:8080",
+                "evil.example:8080",
+                Origin::Rebound,
+            ),
+            (
+                "http://localhost.evil.example",
+                "localhost.evil.example",
+                Origin::Rebound,
+            ),
+            (
+                "http://1.2.3.4.evil.example",
+                "1.2.3.4.evil.example",
+                Origin::Rebound,
+            ),
             ("http://localhost:8081", "localhost:8080", Origin::Stranger),
             ("http://localhost", "localhost:8080", Origin::Stranger),
             ("https://game.example", "localhost:8080", Origin::Friend),

@@ -42,9 +42,7 @@ impl Call {
         headers: &HeaderMap,
         uri: &Uri,
     ) -> Result<(), Problem> {
-        if endpoint.verb != Verb::Get {
-            auth::check_origin(self.origin)?;
-        }
+        auth::check_origin(self.origin, endpoint.verb != Verb::Get)?;
         if endpoint.limit != Limit::NoBody {
             body::check_headers(headers, self.body_limit(endpoint))?;
         }

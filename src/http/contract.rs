@@ -165,7 +165,7 @@ pub(super) static CALLS: &[Endpoint] = &[
         role: WRITE,
         limit: Limit::Batch,
         parameters: &[],
-        fields: &["operations"],
+        fields: &["operations", "mode"],
         answers: &[200],
         refusals: &[
             Code::InvalidName,

@@ -232,6 +232,17 @@ impl Problem {
         out
     }
 
+    /// Appends an object that says it of one operation, after `first`.
+    pub(super) fn push_as_part(self, out: &mut Vec<u8>, first: Members) {
+        let part = first
+            .with("code", self.code.as_str())
+            .with("detail", self.detail)
+            .with_all(self.extras);
+        out.push(b'{');
+        part.push_to(out);
+        out.push(b'}');
+    }
+
     pub(super) fn into_response(self, request_id: &RequestId) -> Response<ReplyBody> {
         let mut response = Response::new(ReplyBody::Whole(Bytes::from(self.to_json(request_id))));
         *response.status_mut() = self.code.status();
@@ -315,7 +326,10 @@ impl From<Refusal> for Problem {
             Refusal::UnknownCounter => unknown_counter(),
             Refusal::TooManyCounters { max } => Self::new(
                 Code::TooManyCounters,
-                format!("there are {max} counters, as many as `counters.max` allows; delete some first"),
+                format!(
+                    "there are {max} counters, as many as may be made so (`counters.max`, of which \
+                     one in twenty is kept for administrators); delete some first"
+                ),
             ),
             Refusal::Deleted { final_value, at } => deleted(final_value, at),
             Refusal::Expired { final_value, at } => expired(final_value, at),
@@ -408,23 +422,18 @@ fn gone(code: Code, how: &str, final_value: i64, at: Millis) -> Problem {
 
 fn batch_refused(refusals: Box<[(u32, Refusal)]>) -> Problem {
     let count = refusals.len();
-    let errors: Vec<String> = refusals
-        .into_iter()
-        .map(|(index, refusal)| {
-            let problem = Problem::from(refusal);
-            let error = Members::default()
-                .with("index", index)
-                .with("code", problem.code.as_str())
-                .with("detail", problem.detail);
-            error.with_all(problem.extras).to_json()
-        })
-        .collect();
+    let mut errors = Vec::with_capacity(128 * count);
+    for (index, refusal) in refusals {
+        errors.push(if errors.is_empty() { b'[' } else { b',' });
+        Problem::from(refusal).push_as_part(&mut errors, Members::default().with("index", index));
+    }
+    errors.push(b']');
     let detail =
         format!("operations refused: {count}, so none of the batch was counted; see `errors`");
     let mut problem = Problem::new(Code::BatchRefused, detail);
     problem.extras = problem
         .extras
-        .with_json("errors", format!("[{}]", errors.join(",")));
+        .with_json("errors", String::from_utf8_lossy(&errors).into_owned());
     problem
 }
 

@@ -83,6 +83,9 @@ pub struct HttpOptions {
     pub idle_timeout: Duration,
     /// The origins, besides the server's own, whose pages may call, such as `https://game.example`.
     pub cors_origins: Vec<String>,
+    /// The host names, besides IP addresses and `localhost`, that are the server's own to browsers;
+    /// `None` when any is.
+    pub hosts: Option<Vec<String>>,
     /// `samples.retention`: how far back a series goes.
     pub series_range: Duration,
     /// Who may do what; may be replaced while the server runs.

@@ -4,12 +4,16 @@ use super::error::Code;
 use crate::counter::{Applied, CounterName, Effect};
 use crate::metrics::OperationResult;
 
+/// How many results the operations of one batch can have: counted, duplicate, clamped, and refused by
+/// existence, by rules, by what was sent.
+const MAX_RESULTS: usize = 6;
+
 /// Notes of one request.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Notes {
     /// The counter that the path names, if its name is one.
     pub(super) counter: Option<CounterName>,
-    results: [Option<(OperationResult, u64)>; 3],
+    results: [Option<(OperationResult, u64)>; MAX_RESULTS],
 }
 
 impl Notes {
@@ -28,21 +32,31 @@ impl Notes {
         }
     }
 
-    /// Notes operations that were accepted, now or before under the same key.
-    pub(super) fn accepted(&mut self, applied: &[Applied], replayed: bool) {
-        for applied in applied {
-            self.add(match applied.effect {
-                _ if replayed => OperationResult::Replayed,
-                Effect::Counted => OperationResult::Counted,
-                Effect::Duplicate => OperationResult::Duplicate,
-                Effect::Clamped => OperationResult::Clamped,
-            });
-        }
+    /// Notes an operation that was accepted, now or before under the same key.
+    pub(super) fn accepted(&mut self, applied: &Applied, replayed: bool) {
+        self.add(match applied.effect {
+            _ if replayed => OperationResult::Replayed,
+            Effect::Counted => OperationResult::Counted,
+            Effect::Duplicate => OperationResult::Duplicate,
+            Effect::Clamped => OperationResult::Clamped,
+        });
+    }
+
+    /// Notes one operation of a batch that was refused by itself.
+    pub(super) fn refused_one(&mut self, code: Code, replayed: bool) {
+        self.add(if replayed {
+            OperationResult::Replayed
+        } else {
+            result_of(code)
+        });
     }
 
     /// Notes that `count` operations were refused.
     pub(super) fn refused(&mut self, code: Code, count: usize) {
-        self.results = [Some((result_of(code), count as u64)), None, None];
+        self.results = [None; MAX_RESULTS];
+        if let Some(first) = self.results.first_mut() {
+            *first = Some((result_of(code), count as u64));
+        }
     }
 
     /// Notes that one operation was refused, unless more is known.

@@ -3,6 +3,7 @@
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response};
 
+use super::auth::Access;
 use super::body::ReplyBody;
 use super::call::{Asked, Call};
 use super::error::{Code, Problem};
@@ -36,9 +37,9 @@ pub(super) async fn readyz(
     asked: &Asked<'_>,
     _: &mut Notes,
 ) -> Result<Response<ReplyBody>, Problem> {
-    let asked = query::read(asked.uri, ["verbose", "writes"])?;
+    let parameters = query::read(asked.uri, ["verbose", "writes"])?;
     let [is_verbose, of_writes] =
-        asked.map(|value| value.is_some_and(|value| !matches!(value.as_str(), "0" | "false")));
+        parameters.map(|value| value.is_some_and(|value| !matches!(value.as_str(), "0" | "false")));
     let shared = &call.worker.shared;
     let state = shared.mode.state();
     let stand_in = match shared.without_store() {
@@ -57,7 +58,10 @@ pub(super) async fn readyz(
             .map(|NoCopy| stale::no_copy(call)),
         ModeState::Normal => None,
     };
-    let details = if is_verbose {
+    // What is behind it is for those who may read.
+    let tokens = &call.worker.options.tokens;
+    let may_see = || tokens.check(Access::Read, asked.headers, None).is_ok();
+    let details = if is_verbose && may_see() {
         verbose(call, state, stand_in.and_then(Result::ok))
     } else {
         Members::default()

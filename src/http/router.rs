@@ -48,7 +48,12 @@ pub(super) fn answer(
         worker: Arc::clone(worker),
         connection: Arc::clone(connection),
         request_id: worker.ids.of(&parts.headers),
-        origin: auth::origin(&parts.headers, &parts.uri, &worker.options.cors_origins),
+        origin: auth::origin(
+            &parts.headers,
+            &parts.uri,
+            &worker.options.cors_origins,
+            worker.options.hosts.as_deref(),
+        ),
     };
     let mut flight = InFlight::begin(
         worker,
@@ -60,7 +65,7 @@ pub(super) fn answer(
         let friends = !call.worker.options.cors_origins.is_empty();
         let friend = match call.origin {
             Origin::Friend => parts.headers.get(ORIGIN).cloned(),
-            Origin::Home | Origin::Stranger => None,
+            Origin::Home | Origin::Stranger | Origin::Rebound => None,
         };
         let mut response = if let Err(problem) =
             head::check(&parts, call.worker.options.max_headers)
@@ -291,8 +296,10 @@ async fn other_method(
         && parts.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let done = match call.origin {
         Origin::Friend if asks => Ok(auth::preflight()),
-        Origin::Stranger if asks => auth::check_origin(call.origin).map(|()| auth::preflight()),
-        Origin::Home | Origin::Friend | Origin::Stranger => Err(Problem::new(
+        Origin::Stranger | Origin::Rebound if asks => {
+            auth::check_origin(call.origin, true).map(|()| auth::preflight())
+        }
+        Origin::Home | Origin::Friend | Origin::Stranger | Origin::Rebound => Err(Problem::new(
             Code::MethodNotAllowed,
             "this path does not have this method; `Allow` lists those it has",
         )),

@@ -18,6 +18,7 @@ use crate::writer::{Cause, WriterOptions};
 mod connections;
 mod contract;
 mod race;
+mod recipes;
 
 /// 2026-11-24T12:00:00Z.
 const NOON: i64 = 1_795_521_600_000;
@@ -129,6 +130,7 @@ impl Bench {
             body_timeout: PATIENCE,
             idle_timeout: PATIENCE,
             cors_origins: vec!["https://game.example".to_owned()],
+            hosts: Some(Vec::new()),
             series_range: Duration::from_secs(14 * 24 * 3600),
             tokens: Arc::new(ArcSwap::from_pointee(Tokens {
                 admin: vec!["the-admin".to_owned().into()],

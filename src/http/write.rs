@@ -7,10 +7,11 @@ use super::body::ReplyBody;
 use super::call::{Asked, Call};
 use super::error::Problem;
 use super::fingerprint::{self, Fingerprint};
+use super::json::Members;
 use super::notes::Notes;
 use super::parse;
 use super::wire::{Answer, mark_replayed, push_applied};
-use crate::counter::{Applied, Direction, Operation, Outcome};
+use crate::counter::{Applied, Direction, Operation, Outcome, Refusal};
 use crate::writer::{Command, Failure, Request};
 
 /// Bytes of the answer to one operation, at most in the common case.
@@ -57,7 +58,7 @@ pub(super) async fn change(
     let Outcome::Applied(applied) = answer.outcome else {
         return Err(Failure::OutcomeUnknown.into());
     };
-    notes.accepted(&[applied], answer.replayed);
+    notes.accepted(&applied, answer.replayed);
     let mut reply = Answer::new(&call.request_id, ANSWER_BYTES);
     reply.body().extend_from_slice(b"{\"success\":true,");
     push_dated(call, reply.body(), &applied);
@@ -67,7 +68,7 @@ pub(super) async fn change(
     Ok(response)
 }
 
-/// All operations or none.
+/// All operations or none; or each by itself, when the body says so.
 pub(super) async fn batch(
     call: &Call,
     asked: &Asked<'_>,
@@ -75,13 +76,18 @@ pub(super) async fn batch(
 ) -> Result<Response<ReplyBody>, Problem> {
     let batch = parse::batch(&asked.body)?;
     let key = fingerprint::key(asked.headers)?.map(|key| {
-        Fingerprint::new("POST", "batch", "")
+        let call = if batch.each { "batch_each" } else { "batch" };
+        Fingerprint::new("POST", call, "")
             .batch(&batch.operations, &batch.metadata)
             .bind(key)
     });
     call.worker.shared.check_mode()?;
     let count = batch.operations.len();
-    let command = Command::Batch(batch.operations.into());
+    let command = if batch.each {
+        Command::Each(batch.operations.into())
+    } else {
+        Command::Batch(batch.operations.into())
+    };
     let request = Request {
         command,
         key,
@@ -96,22 +102,42 @@ pub(super) async fn batch(
         .inspect_err(|problem| {
             notes.refused(problem.code, count);
         })?;
-    let Outcome::Batch(results) = answer.outcome else {
-        return Err(Failure::OutcomeUnknown.into());
+    let (results, each): (Vec<Result<Applied, Refusal>>, bool) = match answer.outcome {
+        Outcome::Batch(all) => (all.into_iter().map(Ok).collect(), false),
+        Outcome::Each(all) => (all.into_vec(), true),
+        Outcome::Applied(_)
+        | Outcome::Set { .. }
+        | Outcome::Defined { .. }
+        | Outcome::Deleted { .. } => return Err(Failure::OutcomeUnknown.into()),
     };
-    notes.accepted(&results, answer.replayed);
     let mut reply = Answer::new(&call.request_id, 64 + results.len() * ANSWER_BYTES);
-    reply
-        .body()
-        .extend_from_slice(b"{\"success\":true,\"results\":[");
-    for (index, applied) in results.iter().enumerate() {
-        reply
-            .body()
-            .extend_from_slice(if index == 0 { b"{" } else { b",{" });
-        push_dated(call, reply.body(), applied);
-        reply.body().push(b'}');
+    let out = reply.body();
+    out.extend_from_slice(b"{\"success\":true,\"results\":[");
+    let mut refused = 0;
+    for (index, result) in results.into_iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        match result {
+            Ok(applied) => {
+                notes.accepted(&applied, answer.replayed);
+                out.push(b'{');
+                push_dated(call, out, &applied);
+                out.push(b'}');
+            }
+            Err(refusal) => {
+                refused += 1;
+                let problem = Problem::from(refusal);
+                notes.refused_one(problem.code, answer.replayed);
+                problem.push_as_part(out, Members::default().with("counted", false));
+            }
+        }
     }
-    reply.body().extend_from_slice(b"]}");
+    out.push(b']');
+    if each {
+        out.extend_from_slice(format!(",\"refused\":{refused}").as_bytes());
+    }
+    out.push(b'}');
     let mut response = reply.finish(HeaderMap::new());
     mark_replayed(&mut response, answer.replayed);
     Ok(response)

@@ -467,6 +467,12 @@ fn revision_of(outcome: &Outcome) -> u64 {
             .map(|applied| applied.revision)
             .max()
             .unwrap_or(0),
+        Outcome::Each(all) => all
+            .iter()
+            .flatten()
+            .map(|applied| applied.revision)
+            .max()
+            .unwrap_or(0),
         Outcome::Set { revision, .. }
         | Outcome::Defined { revision, .. }
         | Outcome::Deleted { revision, .. } => *revision,

@@ -15,6 +15,7 @@ use std::ops::RangeInclusive;
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::{Decode, Encode};
 
+use self::each::EachV1;
 use crate::calendar::Day;
 use crate::counter::{Applied, Definition, Effect, Gone, Kind, Millis, OnBound, Outcome, Reset};
 
@@ -167,6 +168,7 @@ enum OutcomeV2 {
         final_value: i64,
         revision: u64,
     },
+    Each(Vec<EachV1>),
 }
 
 #[derive(Encode, Decode)]
@@ -395,6 +397,7 @@ impl From<&Outcome> for OutcomeV2 {
         match outcome {
             Outcome::Applied(applied) => Self::Applied(applied.into()),
             Outcome::Batch(all) => Self::Batch(all.iter().map(AppliedV1::from).collect()),
+            Outcome::Each(all) => Self::Each(all.iter().map(EachV1::from).collect()),
             &Outcome::Set {
                 previous_value,
                 current_value,
@@ -438,6 +441,11 @@ impl TryFrom<OutcomeV2> for Outcome {
                     .map(Applied::try_from)
                     .collect::<Result<_, _>>()?,
             ),
+            OutcomeV2::Each(all) => Self::Each(
+                all.into_iter()
+                    .map(EachV1::decode)
+                    .collect::<Result<_, _>>()?,
+            ),
             OutcomeV2::Set {
                 previous_value,
                 current_value,
@@ -477,6 +485,7 @@ fn period(days: Option<i32>) -> Result<Option<Day>, Undecodable> {
 }
 
 mod day;
+mod each;
 
 pub use day::{
     decode_closed_day, decode_day_record, decode_event, decode_sample, encode_closed_day,

@@ -134,7 +134,7 @@ impl<L: Lookups> Fold<'_, L> {
                 self.record_expiry(index)?;
             }
             if quota {
-                self.room_for_one()?;
+                self.room_for_one(self.rules.max_counters)?;
             }
             let index = self.start(counter, definition, request_id)?;
             let revision = self.state(index)?.revision;

@@ -19,6 +19,10 @@ use super::group::{Group, Kept, Lookups, Rules, Stop};
 use super::ledger::{EntryState, Index, Ledger, Life};
 use super::{Answer, Command, Failure, IdempotencyKey, Request};
 
+/// One place in this many of `counters.max` is not given to first increments, so that clients who
+/// make up names never keep an administrator from defining a counter.
+const KEPT_SHARE: u64 = 20;
+
 /// The state before a batch, to take it back.
 struct Undo {
     entries: Vec<(Index, EntryState)>,
@@ -124,6 +128,7 @@ impl<'a, L: Lookups> Fold<'a, L> {
         match command {
             Command::Apply(operation) => Ok(Outcome::Applied(self.apply(&operation, request_id)?)),
             Command::Batch(operations) => self.batch(&operations, request_id),
+            Command::Each(operations) => self.each(&operations, request_id),
             Command::Reset { counter } => self.reset(&counter, request_id),
             Command::Adjust {
                 counter,
@@ -263,6 +268,19 @@ impl<'a, L: Lookups> Fold<'a, L> {
         Err(Refusal::Batch(refused.into_boxed_slice()).into())
     }
 
+    /// What is refused leaves nothing behind, as a single operation does.
+    fn each(&mut self, operations: &[Operation], request_id: &RequestId) -> Result<Outcome, Stop> {
+        let mut results = Vec::with_capacity(operations.len());
+        for operation in operations {
+            match self.apply(operation, request_id) {
+                Ok(applied) => results.push(Ok(applied)),
+                Err(Stop::Refused(refusal)) => results.push(Err(refusal)),
+                Err(unreadable @ Stop::Unreadable(_)) => return Err(unreadable),
+            }
+        }
+        Ok(Outcome::Each(results.into_boxed_slice()))
+    }
+
     fn take_back(&mut self, undo: Undo) {
         for (_, generation, user) in self.group.users.drain(undo.users..) {
             if let Some(users) = self.group.user_set.get_mut(&generation) {
@@ -317,15 +335,16 @@ impl<'a, L: Lookups> Fold<'a, L> {
         if operation.direction == Direction::Decrement || !self.rules.auto_create {
             return Err(Refusal::UnknownCounter.into());
         }
-        self.room_for_one()?;
+        // The last places are kept for the configuration and administrators.
+        self.room_for_one(self.rules.max_counters - self.rules.max_counters / KEPT_SHARE)?;
         let definition = Definition::default();
         judge_move(&definition, 0, operation.direction, operation.amount)?;
         self.start(operation.counter.clone(), definition, request_id)
     }
 
-    /// Whether the quota leaves room. Counters whose time is over take none, recorded or not.
-    pub(super) fn room_for_one(&self) -> Result<(), Stop> {
-        let (live, max) = (self.ledger.live, self.rules.max_counters);
+    /// Whether there are fewer than `max`. Counters whose time is over take no place, recorded or not.
+    pub(super) fn room_for_one(&self, max: u64) -> Result<(), Stop> {
+        let live = self.ledger.live;
         let over = || {
             let over = self.ledger.expiries.range(..=(self.group.now, Index::MAX));
             over.count() as u64

@@ -44,6 +44,8 @@ pub enum Command {
     Apply(Operation),
     /// Increments and decrements, all or nothing, in order.
     Batch(Box<[Operation]>),
+    /// Increments and decrements, in order, each accepted or refused by itself; one commit group.
+    Each(Box<[Operation]>),
     /// Value to 0, a new generation.
     Reset {
         /// Which counter.
@@ -85,7 +87,7 @@ impl Command {
     /// How many operations it takes in the queue.
     pub fn weight(&self) -> usize {
         match self {
-            Self::Batch(operations) => operations.len().max(1),
+            Self::Batch(operations) | Self::Each(operations) => operations.len().max(1),
             Self::Apply(_)
             | Self::Reset { .. }
             | Self::Adjust { .. }

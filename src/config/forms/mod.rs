@@ -12,7 +12,7 @@ use super::mistakes::{Report, Source};
 pub(super) use numbers::{Cores, Count, Integer, Size, SizeOrAuto, Span};
 pub(super) use texts::{
     Address, FilePath, Instant, KeyPrefix, List, Name, PathOrNone, Switch, Text, TimeOfDay, Tokens,
-    Url, Zone, is_origin,
+    Url, Zone, is_host, is_origin,
 };
 pub(super) use words::{Word, Words};
 

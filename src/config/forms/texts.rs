@@ -190,13 +190,18 @@ pub(in crate::config) fn is_origin(text: &str) -> bool {
     let host = text
         .strip_prefix("https://")
         .or_else(|| text.strip_prefix("http://"));
-    host.is_some_and(|host| {
-        !host.is_empty()
-            && host.len() <= 300
-            && host
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-:[]_".contains(&b))
-    })
+    host.is_some_and(|host| is_of_hosts(host, b".-:[]_"))
+}
+
+/// Returns whether it is a host name in lower case without its port.
+pub(in crate::config) fn is_host(text: &str) -> bool {
+    is_of_hosts(text, b".-_")
+}
+
+fn is_of_hosts(text: &str, marks: &[u8]) -> bool {
+    let fits =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || marks.contains(&byte);
+    (1..=300).contains(&text.len()) && text.bytes().all(fits)
 }
 
 /// What nobody may see: from the file or the environment, never a flag.

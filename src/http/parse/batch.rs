@@ -8,7 +8,7 @@ use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqA
 use serde_json::value::RawValue;
 
 use super::names::NameMemo;
-use super::operation::Fields;
+use super::operation::{Fields, Refused, Text};
 use super::{Trouble, parse};
 use crate::counter::Operation;
 use crate::http::error::{Code, Problem};
@@ -17,9 +17,11 @@ use crate::http::error::{Code, Problem};
 const MAX_BATCH: usize = 1000;
 
 /// The body of a batch.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(in crate::http) struct Batch<'a> {
     pub(in crate::http) operations: Vec<Operation>,
+    /// Whether each operation is judged by itself.
+    pub(in crate::http) each: bool,
     /// The metadata of those operations that have some, by index.
     pub(in crate::http) metadata: Vec<(usize, &'a RawValue)>,
 }
@@ -37,7 +39,7 @@ pub(in crate::http) fn batch(body: &[u8]) -> Result<Batch<'_>, Problem> {
     Ok(batch)
 }
 
-/// `{"operations":[…]}`
+/// `{"operations":[…],"mode":"all"}`
 struct BatchBody<'t>(&'t Trouble);
 
 impl<'de> DeserializeSeed<'de> for BatchBody<'_> {
@@ -56,10 +58,29 @@ impl<'de> Visitor<'de> for BatchBody<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Batch<'de>, A::Error> {
-        let mut batch = None;
+        let (mut batch, mut mode) = (None, None);
         while let Some(field) = map.next_key::<Cow<'_, str>>()? {
+            if field == "mode" {
+                if mode.is_some() {
+                    return Err(self.0.twice("mode"));
+                }
+                mode = Some(map.next_value_seed(Text {
+                    trouble: self.0,
+                    refused: Refused {
+                        field: "mode",
+                        code: Code::InvalidBatch,
+                        detail: "`mode` must be `all` or `each`",
+                    },
+                    read: |mode: &str| match mode {
+                        "all" => Some(false),
+                        "each" => Some(true),
+                        _ => None,
+                    },
+                })?);
+                continue;
+            }
             if field != "operations" {
-                return Err(self.0.unknown(&field, &["operations"]));
+                return Err(self.0.unknown(&field, &["operations", "mode"]));
             }
             if batch.is_some() {
                 return Err(self.0.twice("operations"));
@@ -70,10 +91,9 @@ impl<'de> Visitor<'de> for BatchBody<'_> {
             })?;
             batch = Some(operations);
         }
-        Ok(batch.unwrap_or(Batch {
-            operations: Vec::new(),
-            metadata: Vec::new(),
-        }))
+        let mut batch = batch.unwrap_or_default();
+        batch.each = mode.flatten().unwrap_or(false);
+        Ok(batch)
     }
 }
 
@@ -95,10 +115,7 @@ impl<'de> Visitor<'de> for Operations<'_> {
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<Batch<'de>, E> {
-        Ok(Batch {
-            operations: Vec::new(),
-            metadata: Vec::new(),
-        })
+        Ok(Batch::default())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Batch<'de>, A::Error> {
@@ -110,7 +127,7 @@ impl<'de> Visitor<'de> for Operations<'_> {
         };
         let mut batch = Batch {
             operations: Vec::with_capacity(MAX_BATCH),
-            metadata: Vec::new(),
+            ..Batch::default()
         };
         loop {
             let index = batch.operations.len();

@@ -280,18 +280,18 @@ impl<'de> Visitor<'de> for Amount<'_> {
 }
 
 /// How a field is refused that must be a string of some form.
-struct Refused {
-    field: &'static str,
-    code: Code,
+pub(super) struct Refused {
+    pub(super) field: &'static str,
+    pub(super) code: Code,
     /// What is said of a string of another form.
-    detail: &'static str,
+    pub(super) detail: &'static str,
 }
 
 /// A string that `read` understands; anything else is `refused`.
-struct Text<'t, R> {
-    trouble: &'t Trouble,
-    refused: Refused,
-    read: R,
+pub(super) struct Text<'t, R> {
+    pub(super) trouble: &'t Trouble,
+    pub(super) refused: Refused,
+    pub(super) read: R,
 }
 
 impl<R> Text<'_, R> {

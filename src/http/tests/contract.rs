@@ -166,3 +166,123 @@ fn probes_and_scrapes_get_no_line_in_the_log() {
         assert_eq!(logged, !quiet, "{}", route.as_str());
     }
 }
+
+#[test]
+fn each_operation_of_a_batch_may_be_judged_by_itself() {
+    let bench = Bench::new();
+    bench.up("online", r#"{"value":2}"#).ok();
+    let operations = json!([
+        {"op": "decrement", "name": "online", "value": 3},
+        {"op": "increment", "name": "online"},
+        {"op": "increment", "name": "dau"},
+        {"op": "decrement", "name": "nobody"},
+        {"op": "increment", "name": "dau", "user_id": "u1"},
+        {"op": "increment", "name": "dau", "user_id": "u1"},
+        {"op": "decrement", "name": "online", "value": 3},
+        {"op": "decrement", "name": "games"},
+    ]);
+    let batch = |mode: &str, key: &str| {
+        let body = json!({"operations": operations, "mode": mode}).to_string();
+        let headers = format!("idempotency-key: {key}\r\n");
+        bench.ask("POST /api/v1/batch", &headers, &body)
+    };
+    batch("all", "k1").refused(409, "batch_refused");
+    assert_eq!(bench.get("/api/v1/counter/online").ok()["value"], 2);
+    let first = batch("each", "k2");
+    let answer = first.ok();
+    let results = answer["results"].as_array().unwrap();
+    let said: Vec<Value> = results
+        .iter()
+        .map(|result| {
+            result
+                .get("code")
+                .or(result.get("current_value"))
+                .unwrap()
+                .clone()
+        })
+        .collect();
+    let wanted = json!([
+        "below_minimum",
+        3,
+        "missing_user_id",
+        "unknown_counter",
+        1,
+        1,
+        0,
+        "wrong_kind"
+    ]);
+    assert_eq!(Value::from(said), wanted);
+    assert_eq!(answer["refused"], 4);
+    assert_eq!(
+        (&results[0]["current"], &results[0]["counted"]),
+        (&json!(2), &json!(false))
+    );
+    assert_eq!(bench.get("/api/v1/counter/online").ok()["value"], 0);
+    bench
+        .get("/api/v1/counter/nobody")
+        .refused(404, "unknown_counter");
+    // Under its key the same is answered again, refusals too; and the mode is part of the request.
+    let again = batch("each", "k2");
+    assert_eq!(again.body, first.body);
+    assert!(
+        again.head.contains("idempotency-replayed: true\r\n"),
+        "{}",
+        again.head
+    );
+    batch("all", "k2").refused(422, "idempotency_key_reused");
+    for bad in [json!("some"), json!(1), json!(["each"])] {
+        let body = json!({"operations": operations, "mode": bad}).to_string();
+        bench
+            .ask("POST /api/v1/batch", "", &body)
+            .refused(400, "invalid_batch");
+    }
+    bench.end();
+}
+
+#[test]
+fn a_page_under_a_name_that_is_not_the_servers_may_neither_read_nor_write() {
+    let bench = Bench::with(|options| options.hosts = Some(vec!["counters.example".to_owned()]));
+    bench.up("a", "").ok();
+    let from = |host: &str, line: &str| {
+        let mut connection = bench.connect();
+        let text = format!(
+            "{line} HTTP/1.1\r\nhost: {host}\r\norigin: http://{host}\r\ncontent-length: 0\r\n\r\n"
+        );
+        connection.get_mut().write_all(text.as_bytes()).unwrap();
+        receive(&mut connection).unwrap()
+    };
+    for endpoint in CALLS {
+        let line = format!(
+            "{} {}",
+            endpoint.verb.as_str(),
+            endpoint.path.replace("{name}", "a")
+        );
+        from("evil.example:8080", &line).refused(403, "origin_not_allowed");
+    }
+    for host in [
+        "counters.example:8080",
+        "localhost:8080",
+        "127.0.0.1:8080",
+        "[::1]:8080",
+    ] {
+        from(host, "GET /api/v1/counter/a").ok();
+        from(host, "POST /api/v1/counter/a/increment").ok();
+    }
+    assert_eq!(bench.get("/api/v1/counter/a").ok()["value"], 5);
+    bench.end();
+}
+
+#[test]
+fn what_is_behind_readiness_is_told_to_those_who_may_read() {
+    let bench = Bench::with(|options| options.tokens.read = Some("the-reader".to_owned().into()));
+    let verbose = |headers: &str| bench.ask("GET /readyz?verbose", headers, "").ok();
+    assert_eq!(verbose(""), json!({"status": "ok"}));
+    assert_eq!(
+        verbose("authorization: Bearer wrong\r\n"),
+        json!({"status": "ok"})
+    );
+    for headers in ["authorization: Bearer the-reader\r\n", ADMIN] {
+        assert!(verbose(headers)["epoch"].is_u64());
+    }
+    bench.end();
+}

@@ -1,7 +1,7 @@
 //! The bytes on disk, pinned.
 
 use super::*;
-use crate::counter::{ClosedDay, DayRecord, Event, EventKind};
+use crate::counter::{ClosedDay, DayRecord, Event, EventKind, Refusal};
 
 fn day() -> Day {
     Day::from_days(20781).unwrap()
@@ -170,6 +170,37 @@ fn what_is_kept_under_a_key_reads_back() {
                     period: None,
                     ..applied
                 },
+            ]
+            .into(),
+        ),
+        Outcome::Each(
+            [
+                Ok(applied),
+                Err(Refusal::UnknownCounter),
+                Err(Refusal::TooManyCounters { max: 3 }),
+                Err(Refusal::Deleted {
+                    final_value: 4,
+                    at: 5,
+                }),
+                Err(Refusal::Expired {
+                    final_value: -4,
+                    at: 6,
+                }),
+                Err(Refusal::WrongKind {
+                    kind: Kind::Unique,
+                    wanted: "decrement",
+                }),
+                Err(Refusal::MissingUserId),
+                Err(Refusal::UniqueCountsOne),
+                Err(Refusal::BelowMinimum {
+                    current: 1,
+                    minimum: 0,
+                }),
+                Err(Refusal::AboveMaximum {
+                    current: 1,
+                    maximum: 2,
+                }),
+                Err(Refusal::Corrupt),
             ]
             .into(),
         ),

@@ -194,6 +194,27 @@ fn a_counter_whose_time_is_over_takes_no_place_in_the_quota() {
 }
 
 #[test]
+fn clients_who_make_up_names_leave_places_for_administrators() {
+    let bench = Bench::start_with(|options| options.max_counters = 40);
+    let configured = 2;
+    let mut made = 0;
+    let full = loop {
+        let new = Command::Apply(increment(&format!("made-up-{made}"), 1, None));
+        match bench.ask(new, None) {
+            Ok(_) => made += 1,
+            Err(full) => break full,
+        }
+    };
+    assert_eq!(full, Failure::Refused(Refusal::TooManyCounters { max: 38 }));
+    assert_eq!(made, 38 - configured);
+    for name in ["event-1", "event-2"] {
+        bench.define(name, Definition::default()).unwrap();
+    }
+    let full = Failure::Refused(Refusal::TooManyCounters { max: 40 });
+    assert_eq!(bench.define("event-3", Definition::default()), Err(full));
+}
+
+#[test]
 fn a_final_value_is_what_was_counted_also_while_the_calendar_is_behind() {
     let bench = Bench::new();
     bench.clock.shift_wall(-24 * HOUR);

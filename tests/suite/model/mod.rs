@@ -45,6 +45,7 @@ struct Ask {
 enum What {
     Move(Move),
     Batch(Vec<Move>),
+    Each(Vec<Move>),
     Reset(usize),
     Adjust {
         counter: usize,
@@ -118,6 +119,7 @@ fn an_ask() -> impl Strategy<Value = Ask> {
     let what = prop_oneof![
         12 => a_move().prop_map(What::Move),
         4 => prop::collection::vec(a_move(), 1..6).prop_map(What::Batch),
+        3 => prop::collection::vec(a_move(), 1..6).prop_map(What::Each),
         1 => a_counter().prop_map(What::Reset),
         1 => adjust.prop_map(|(counter, to, by)| What::Adjust { counter, to, by }),
         3 => define.prop_map(|((counter, kind, daily, bounds), (clamp, lasts))| {

@@ -253,6 +253,12 @@ impl Model {
                 *self = copy;
                 Ok(Outcome::Batch(results.into()))
             }
+            Command::Each(operations) => {
+                let judged = operations
+                    .iter()
+                    .map(|operation| self.apply(operation, request));
+                Ok(Outcome::Each(judged.collect()))
+            }
             Command::Reset { counter } => {
                 let previous = self.current(counter)?;
                 let revision = self.change(counter);

@@ -398,6 +398,7 @@ fn command(what: &What, now: i64) -> Command {
     match what {
         What::Move(one) => Command::Apply(operation(one)),
         What::Batch(moves) => Command::Batch(moves.iter().map(operation).collect()),
+        What::Each(moves) => Command::Each(moves.iter().map(operation).collect()),
         What::Reset(counter) => Command::Reset {
             counter: name(NAMES[*counter]),
         },
