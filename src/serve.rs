@@ -406,6 +406,11 @@ fn http_options(config: &Config) -> anyhow::Result<HttpOptions> {
         hosts: (server.listen.ip().is_loopback() || !server.hosts.is_empty())
             .then(|| server.hosts.clone()),
         series_range: config.samples.retention,
+        configured: config
+            .defined_counters
+            .iter()
+            .map(|entry| entry.name.clone())
+            .collect(),
         tokens: Arc::new(ArcSwap::from_pointee(tokens(config))),
     })
 }

@@ -134,6 +134,7 @@ pub(super) static CALLS: &[Endpoint] = &[
             Code::CounterDeleted,
             Code::CounterExpired,
             Code::CorruptRecord,
+            Code::UnreadableUser,
         ],
     },
     Endpoint {

@@ -42,7 +42,7 @@ use arc_swap::ArcSwap;
 use secrecy::SecretString;
 
 use crate::access_log::AccessLog;
-use crate::counter::Millis;
+use crate::counter::{CounterName, Millis};
 use crate::current_day::CurrentDay;
 use crate::export::postgres::ExportStatus;
 use crate::fallback::Fallback;
@@ -88,6 +88,8 @@ pub struct HttpOptions {
     pub hosts: Option<Vec<String>>,
     /// `samples.retention`: how far back a series goes.
     pub series_range: Duration,
+    /// The counters of the configuration, whose values are in `/metrics`.
+    pub configured: Vec<CounterName>,
     /// Who may do what; may be replaced while the server runs.
     pub tokens: Arc<ArcSwap<Tokens>>,
 }

@@ -1,6 +1,6 @@
 //! The pages at the root: whether the server lives, whether it is ready, and its metrics.
 
-use http::header::CONTENT_TYPE;
+use http::header::{ACCEPT, CONTENT_TYPE, VARY};
 use http::{HeaderValue, Response};
 
 use super::auth::Access;
@@ -10,6 +10,7 @@ use super::error::{Code, Problem};
 use super::json::Members;
 use super::notes::Notes;
 use super::query;
+use super::read;
 use super::stale;
 use super::wire::{self, no_store};
 use crate::counter::rfc3339;
@@ -59,7 +60,7 @@ pub(super) async fn readyz(
         ModeState::Normal => None,
     };
     // What is behind it is for those who may read.
-    let tokens = &call.worker.options.tokens;
+    let tokens = call.worker.options.tokens.load();
     let may_see = || tokens.check(Access::Read, asked.headers, None).is_ok();
     let details = if is_verbose && may_see() {
         verbose(call, state, stand_in.and_then(Result::ok))
@@ -169,22 +170,43 @@ fn mirror(report: &MirrorReport) -> String {
         .to_json()
 }
 
-/// `GET /metrics`: OpenMetrics text.
+/// `GET /metrics`: OpenMetrics text, or the older text format for those who ask for it.
 pub(super) async fn metrics(
     call: &Call,
-    _: &Asked<'_>,
+    asked: &Asked<'_>,
     _: &mut Notes,
 ) -> Result<Response<ReplyBody>, Problem> {
+    tell_values(call);
     let mut text = String::with_capacity(32 * 1024);
     if let Err(error) = call.worker.shared.metrics.encode(&mut text) {
         tracing::error!(%error, "the metrics could not be written");
     }
+    let accept = asked.headers.get(ACCEPT);
+    let accept = accept.and_then(|accept| accept.to_str().ok()).unwrap_or("");
+    let content_type = if metrics::wants_text(accept) {
+        text = metrics::to_text(&text);
+        metrics::TEXT_CONTENT_TYPE
+    } else {
+        metrics::CONTENT_TYPE
+    };
     let mut reply = wire::Answer::new(&call.request_id, text.len() + 16);
     reply.body().extend_from_slice(text.as_bytes());
     let mut response = no_store(reply.finish(http::HeaderMap::new()));
-    response.headers_mut().insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static(metrics::CONTENT_TYPE),
-    );
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(VARY, HeaderValue::from_static("Accept"));
     Ok(response)
+}
+
+/// Tells the metrics what the counters of the configuration say now.
+fn tell_values(call: &Call) {
+    let shared = &call.worker.shared;
+    let is_there = shared.without_store().is_none();
+    let readings = shared.table.read_many(&call.worker.options.configured);
+    let moment = shared.day.moment();
+    for (name, reading) in call.worker.options.configured.iter().zip(readings) {
+        let seen = reading.and_then(|reading| read::seen(call, &reading, &moment).ok());
+        let value = seen.filter(|_| is_there).map(|seen| seen.value);
+        shared.metrics.state.set_value(name.as_str(), value);
+    }
 }

@@ -132,6 +132,9 @@ impl Bench {
             cors_origins: vec!["https://game.example".to_owned()],
             hosts: Some(Vec::new()),
             series_range: Duration::from_secs(14 * 24 * 3600),
+            configured: ["dau", "games"]
+                .map(|name| CounterName::parse(name).unwrap())
+                .into(),
             tokens: Arc::new(ArcSwap::from_pointee(Tokens {
                 admin: vec!["the-admin".to_owned().into()],
                 ..Tokens::default()

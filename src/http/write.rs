@@ -11,8 +11,11 @@ use super::json::Members;
 use super::notes::Notes;
 use super::parse;
 use super::wire::{Answer, mark_replayed, push_applied};
-use crate::counter::{Applied, Direction, Operation, Outcome, Refusal};
+use crate::counter::{Applied, CounterName, Direction, Operation, Outcome, Refusal};
 use crate::writer::{Command, Failure, Request};
+
+/// Most live counters with which the name of a new one is compared.
+const MOST_COMPARED: i64 = 1000;
 
 /// Bytes of the answer to one operation, at most in the common case.
 const ANSWER_BYTES: usize = 192;
@@ -59,6 +62,9 @@ pub(super) async fn change(
         return Err(Failure::OutcomeUnknown.into());
     };
     notes.accepted(&applied, answer.replayed);
+    if applied.created && !answer.replayed {
+        tell_created(call, notes.counter.as_ref());
+    }
     let mut reply = Answer::new(&call.request_id, ANSWER_BYTES);
     reply.body().extend_from_slice(b"{\"success\":true,");
     push_dated(call, reply.body(), &applied);
@@ -83,6 +89,11 @@ pub(super) async fn batch(
     });
     call.worker.shared.check_mode()?;
     let count = batch.operations.len();
+    let names: Vec<CounterName> = batch
+        .operations
+        .iter()
+        .map(|operation| operation.counter.clone())
+        .collect();
     let command = if batch.each {
         Command::Each(batch.operations.into())
     } else {
@@ -121,6 +132,9 @@ pub(super) async fn batch(
         match result {
             Ok(applied) => {
                 notes.accepted(&applied, answer.replayed);
+                if applied.created && !answer.replayed {
+                    tell_created(call, names.get(index));
+                }
                 out.push(b'{');
                 push_dated(call, out, &applied);
                 out.push(b'}');
@@ -141,6 +155,34 @@ pub(super) async fn batch(
     let mut response = reply.finish(HeaderMap::new());
     mark_replayed(&mut response, answer.replayed);
     Ok(response)
+}
+
+/// Says that a first increment created a counter, and which other one is named much alike: a misspelt
+/// name counts apart without an error.
+fn tell_created(call: &Call, name: Option<&CounterName>) {
+    let Some(name) = name else {
+        return;
+    };
+    let shared = &call.worker.shared;
+    shared.metrics.state.created_counters.inc();
+    let mut known = call.worker.options.configured.clone();
+    // Where there are many, they are not all looked at for each new one.
+    if shared.metrics.state.live_counters.get() <= MOST_COMPARED {
+        let (readings, _) = shared.table.list("", None, usize::MAX);
+        known.extend(readings.into_iter().map(|reading| reading.name));
+    }
+    let alike = known
+        .iter()
+        .filter(|known| *known != name)
+        .map(|known| (strsim::jaro_winkler(known.as_str(), name.as_str()), known))
+        .filter(|(likeness, _)| *likeness > 0.9);
+    let nearest = alike.max_by(|a, b| a.0.total_cmp(&b.0));
+    tracing::info!(
+        counter = name.as_str(),
+        nearest = nearest.map_or("", |(_, nearest)| nearest.as_str()),
+        request_id = %call.request_id,
+        "a first increment created this counter"
+    );
 }
 
 fn word(direction: Direction) -> &'static str {

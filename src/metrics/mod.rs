@@ -6,7 +6,8 @@
 //! process). `docs/metrics.md` lists every name; a test holds it to this module.
 //!
 //! Kept out: anything of the server's other modules, which tell their figures here and are not
-//! asked; counter names, user ids and whatever else strangers choose, which never become a label.
+//! asked; user ids, names that the configuration does not give, and whatever else strangers choose, which never
+//! become a label.
 
 mod export;
 mod labels;
@@ -16,12 +17,13 @@ mod process;
 mod shard;
 mod state;
 mod store;
+mod text;
 
 #[cfg(test)]
 mod tests;
 
 use parking_lot::RwLock;
-use prometheus_client::encoding::text;
+use prometheus_client::encoding::text as open_metrics;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
@@ -32,6 +34,7 @@ pub use past::PastMetrics;
 pub use shard::{LATENCY_BOUNDS_US, Shard};
 pub use state::{CommitMetrics, FloatGauge, LogMetrics, StateMetrics};
 pub use store::{StoreFigure, StoreProbe, StoreSample};
+pub use text::{TEXT_CONTENT_TYPE, to_text, wants_text};
 
 /// The content type of [`Metrics::encode`]'s text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -118,7 +121,7 @@ impl Metrics {
         for hook in &*self.hooks.read() {
             hook(self);
         }
-        text::encode(out, &self.registry)
+        open_metrics::encode(out, &self.registry)
     }
 }
 

@@ -101,11 +101,14 @@ pub struct StateMetrics {
     pub clock_jumps: Counter,
     /// Counters that live now.
     pub live_counters: Gauge,
+    /// Counters that a first increment created.
+    pub created_counters: Counter,
     /// Counters disabled because an operand or a value of theirs is corrupt.
     pub quarantined_counters: Gauge,
     read_only: Gauge,
     causes: [Gauge; ReadOnlyCause::COUNT],
     filter: Family<OneLabel, Counter>,
+    values: Family<[(&'static str, String); 1], Gauge>,
 }
 
 impl StateMetrics {
@@ -118,11 +121,13 @@ impl StateMetrics {
             clock_behind: FloatGauge::default(),
             clock_jumps: Counter::default(),
             live_counters: Gauge::default(),
+            created_counters: Counter::default(),
             quarantined_counters: Gauge::default(),
             read_only: Gauge::default(),
             causes: ReadOnlyCause::ALL
                 .map(|cause| causes.get_or_create_owned(&[("cause", cause.as_str())])),
             filter: Family::default(),
+            values: Family::default(),
         };
         metrics.register_gauges(registry);
         registry.register(
@@ -134,6 +139,11 @@ impl StateMetrics {
             "filtered_records",
             "Records that compaction looked at for expiry, by decision",
             metrics.filter.clone(),
+        );
+        registry.register(
+            "counter_value",
+            "Values of the counters of the configuration",
+            metrics.values.clone(),
         );
         metrics
     }
@@ -176,6 +186,11 @@ impl StateMetrics {
             self.live_counters.clone(),
         );
         registry.register(
+            "counters_created",
+            "Counters created by a first increment of a name that nobody defined",
+            self.created_counters.clone(),
+        );
+        registry.register(
             "quarantined_counters",
             "Counters disabled because something stored of them is corrupt",
             self.quarantined_counters.clone(),
@@ -187,6 +202,16 @@ impl StateMetrics {
         self.read_only.set(i64::from(!causes.is_empty()));
         for (cause, gauge) in ReadOnlyCause::ALL.iter().zip(&self.causes) {
             gauge.set(i64::from(causes.contains(cause)));
+        }
+    }
+
+    /// Sets what a counter of the configuration says; `None` while that is not known. Names of others
+    /// must not come here: they would grow the page without bound.
+    pub fn set_value(&self, name: &str, value: Option<i64>) {
+        let label = [("counter", name.to_owned())];
+        match value {
+            Some(value) => drop(self.values.get_or_create(&label).set(value)),
+            None => drop(self.values.remove(&label)),
         }
     }
 

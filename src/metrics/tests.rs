@@ -209,6 +209,9 @@ fn all_told() -> Metrics {
     for decision in FilterDecision::ALL {
         metrics.state.set_filtered(decision, 1);
     }
+    metrics.state.set_value("configured", Some(-5));
+    metrics.state.set_value("unknown_now", Some(1));
+    metrics.state.set_value("unknown_now", None);
     metrics
         .commits
         .synced(3, Duration::from_micros(170), 1_000_500);
@@ -330,7 +333,8 @@ fn label_values_come_from_closed_sets_whatever_is_asked() {
     let metrics = all_told();
     let series = |families: &[Family]| families.iter().map(|f| f.samples.len()).sum::<usize>();
     let families = read(&metrics);
-    let mut closed: BTreeSet<&str> = BTreeSet::from(["counters", env!("CARGO_PKG_VERSION")]);
+    let mut closed: BTreeSet<&str> =
+        BTreeSet::from(["counters", "configured", env!("CARGO_PKG_VERSION")]);
     closed.extend(Route::ALL.iter().map(|v| v.as_str()));
     closed.extend(Status::ALL.iter().map(|v| v.as_str()));
     closed.extend(OperationResult::ALL.iter().map(|v| v.as_str()));

@@ -36,6 +36,7 @@ pub(super) enum EachV1 {
         maximum: i64,
     },
     Corrupt,
+    UnreadableUser,
 }
 
 impl From<&Result<Applied, Refusal>> for EachV1 {
@@ -54,6 +55,7 @@ impl From<&Result<Applied, Refusal>> for EachV1 {
             Refusal::UniqueCountsOne => Self::UniqueCountsOne,
             Refusal::BelowMinimum { current, minimum } => Self::BelowMinimum { current, minimum },
             Refusal::AboveMaximum { current, maximum } => Self::AboveMaximum { current, maximum },
+            Refusal::UnreadableUser => Self::UnreadableUser,
             Refusal::Corrupt
             // No operation of a client is refused so.
             | Refusal::DefinitionConflict { .. }
@@ -82,6 +84,7 @@ impl EachV1 {
             Self::BelowMinimum { current, minimum } => Refusal::BelowMinimum { current, minimum },
             Self::AboveMaximum { current, maximum } => Refusal::AboveMaximum { current, maximum },
             Self::Corrupt => Refusal::Corrupt,
+            Self::UnreadableUser => Refusal::UnreadableUser,
         }))
     }
 }

@@ -201,6 +201,7 @@ fn what_is_kept_under_a_key_reads_back() {
                     maximum: 2,
                 }),
                 Err(Refusal::Corrupt),
+                Err(Refusal::UnreadableUser),
             ]
             .into(),
         ),
