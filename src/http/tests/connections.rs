@@ -315,7 +315,7 @@ fn one_address_cannot_hold_all_places_with_half_requests() {
 #[test]
 fn a_slow_reader_is_kept_and_one_that_reads_nothing_is_cut_off() {
     let bench = Bench::with(|options| options.idle_timeout = Duration::from_millis(250));
-    let operations: Vec<_> = (0..990)
+    let operations: Vec<_> = (0..940)
         .map(|n| json!({"op": "increment", "name": format!("{}{n}", "x".repeat(90))}))
         .collect();
     let body = json!({ "operations": operations }).to_string();
