@@ -325,7 +325,7 @@ fn a_slow_reader_is_kept_and_one_that_reads_nothing_is_cut_off() {
         .ask("GET /api/v1/counters/all?limit=1000", "", "")
         .body;
     let mut slow = sent(&bench, &list.repeat(4));
-    set_socket_recv_buffer_size(slow.get_ref(), 4096).unwrap();
+    set_socket_recv_buffer_size(slow.get_ref(), 64 * 1024).unwrap();
     let mut all = Vec::new();
     let mut some = [0; 8 * 1024];
     while all.len() < 4 * whole.len() {
