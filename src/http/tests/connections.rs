@@ -244,8 +244,13 @@ fn full(rested: bool) -> (Bench, Vec<BufReader<TcpStream>>) {
 #[test]
 fn probes_and_administrators_are_served_when_all_places_are_taken() {
     let (bench, taken) = full(false);
+    // The one place that is kept has to be free again before each.
+    let ask = |line: &str, headers: &str, body: &str| {
+        until("the last is not closed", || bench.http().connections() == 7);
+        bench.ask(line, headers, body)
+    };
     for path in ["/livez", "/readyz", "/metrics"] {
-        let reply = bench.get(path);
+        let reply = ask(&format!("GET {path}"), "", "");
         assert_eq!(reply.status, 200, "{path}: {}", reply.body);
         assert!(
             reply.head.contains("connection: close\r\n"),
@@ -253,12 +258,14 @@ fn probes_and_administrators_are_served_when_all_places_are_taken() {
             reply.head
         );
     }
-    bench.define("defined", &json!({"kind": "sum"})).ok();
-    bench.up("a", "{}").refused(503, "too_many_connections");
-    bench
-        .get("/api/v1/counters/all")
-        .refused(503, "too_many_connections");
-    let page = bench.get("/metrics").body;
+    ask("PUT /api/v1/counter/defined", ADMIN, r#"{"kind":"sum"}"#).ok();
+    for line in [
+        "POST /api/v1/counter/a/increment",
+        "GET /api/v1/counters/all",
+    ] {
+        ask(line, "", "").refused(503, "too_many_connections");
+    }
+    let page = ask("GET /metrics", "", "").body;
     assert!(
         page.contains("counterd_connections_refused_total 2\n"),
         "{page}"
