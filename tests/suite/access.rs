@@ -297,8 +297,9 @@ fn audit_lines_are_written_at_any_level_of_the_log() {
     assert_eq!(audit.len(), 1, "{output}");
     // Whoever started it is told all the same where it listens.
     assert_eq!(other.len(), 1, "{output}");
-    assert!(
-        other[0].starts_with("counterd: ready on http://127.0.0.1:"),
-        "{output}"
+    let ready = format!(
+        "counterd {}: ready on http://127.0.0.1:",
+        env!("CARGO_PKG_VERSION")
     );
+    assert!(other[0].starts_with(&ready), "{output}");
 }

@@ -39,7 +39,10 @@ impl Home {
             .env_clear()
             .env("TZ", "Europe/Berlin")
             // Nobody can tell who listens at the default port meanwhile.
-            .envs((arguments[0] == "check").then_some(("COUNTERD_SERVER__LISTEN", "127.0.0.1:0")))
+            .envs(
+                (arguments.first() == Some(&"check"))
+                    .then_some(("COUNTERD_SERVER__LISTEN", "127.0.0.1:0")),
+            )
             .envs(environment.iter().copied())
             .current_dir(self.path())
             .output()

@@ -68,7 +68,7 @@ fn no_mistake_about_a_secret_shows_it() {
     std::fs::write(&two_lines, format!("{SECRET}\n{SECRET}\u{e4}\n")).unwrap();
     let two_lines = two_lines.display().to_string();
     let spaced = format!("{SECRET} {SECRET}\u{e4}");
-    let wrong_type = format!("auth.admin_token = [{SECRET:?}]");
+    let wrong_type = format!("auth.admin_token = [{SECRET:?}, 5]");
     let unknown = format!("auth.admin_tokn = {SECRET:?}");
     let wrong_form = format!("auth.admin_token = {spaced:?}");
     let wrong_section = format!("auth = {SECRET:?}");

@@ -324,7 +324,7 @@ fn the_services_come_up_in_any_order_and_find_each_other() {
         let given = compose["services"]["counterd"]["environment"].as_object();
         for (name, value) in given.unwrap() {
             let value = match value.as_str().unwrap() {
-                zone if zone.starts_with("${COUNTERD_TIMEZONE:-") => "UTC".to_owned(),
+                zone if zone.starts_with("${COUNTERD_TIMEZONE:?") => "UTC".to_owned(),
                 value => match value.strip_prefix("/run/secrets/") {
                     Some(secret) => mounted[secret].display().to_string(),
                     None => value.to_owned(),

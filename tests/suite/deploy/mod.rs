@@ -50,9 +50,12 @@ fn root_with(text: &str) -> tempfile::TempDir {
     let units = root.path().join("etc/systemd/system");
     let binaries = root.path().join("usr/local/bin");
     let shipped = root.path().join("usr/lib/systemd");
-    for dir in [&units, &binaries, &shipped] {
+    let tools = root.path().join("bin");
+    for dir in [&units, &binaries, &shipped, &tools] {
         std::fs::create_dir_all(dir).unwrap();
     }
+    // What reloads it.
+    std::fs::copy("/bin/kill", tools.join("kill")).unwrap();
     std::fs::copy(env!("CARGO_BIN_EXE_counterd"), binaries.join("counterd")).unwrap();
     let copied = Command::new("cp")
         .args(["-r", "/usr/lib/systemd/system"])
