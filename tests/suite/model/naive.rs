@@ -595,8 +595,4 @@ impl Model {
             Ok(())
         }
     }
-
-    fn is_configured(&self, name: &CounterName) -> bool {
-        self.configured.iter().any(|(known, _)| known == name)
-    }
 }

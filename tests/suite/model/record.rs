@@ -5,6 +5,10 @@ use counterd::counter::{CounterName, DayRecord, Event, EventKind, Extreme, Outco
 use super::naive::{Counter, Model, start_of};
 
 impl Model {
+    pub fn is_configured(&self, name: &CounterName) -> bool {
+        self.configured.iter().any(|(known, _)| known == name)
+    }
+
     pub fn of(&mut self, name: &CounterName) -> &mut Counter {
         self.counters.get_mut(name).unwrap()
     }
