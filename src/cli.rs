@@ -3,6 +3,7 @@
 //! Commands return a [`Failure`]; which exit code that is, `main` alone decides. The work itself is
 //! done elsewhere: here are only arguments, the configuration, and text for people.
 
+mod adopt;
 mod backup;
 mod check;
 mod export;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::calendar::tzdb_version;
+pub use adopt::AdoptArgs;
 pub use backup::{BackupArgs, CompactArgs, InspectArgs, RestoreArgs};
 pub use export::{ExportArgs, ExportTarget, HistoryArgs};
 pub use health::HealthArgs;
@@ -168,6 +170,17 @@ Examples:
 The server must be off; run it as the server's user. Every byte and record is checked before anything \
 is changed. What was counted after the backup is not in it.")]
     Restore(RestoreArgs),
+
+    /// Show whose the copies in Redis and PostgreSQL are; take over those of another store
+    #[command(after_help = "\
+Examples:
+  counterd adopt          whose they are, and what would be replaced; changes nothing
+  counterd adopt --yes    replace what another store wrote there
+
+Each store has an id, which backups, restores and recoveries keep. Its copies carry that id, and another
+store that finds them writes nothing to them until it is told so here. Works through the running server,
+or on the data directory when none runs.")]
+    Adopt(AdoptArgs),
 
     /// Print what a data directory holds
     #[command(after_help = "\
@@ -397,6 +410,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure>
         Command::Repair(args) => work::repair(args),
         Command::Recover(args) => work::recover_store(&args),
         Command::Backup(args) => backup::backup(&args),
+        Command::Adopt(args) => adopt::adopt(&args),
         Command::Restore(args) => backup::restore(&args),
         Command::Inspect(args) => backup::inspect(&args),
         Command::Compact(args) => backup::compact(&args),

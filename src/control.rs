@@ -20,7 +20,7 @@ use crate::export::files::{Content, Form};
 use crate::inspect::Inspection;
 use crate::storage::backup::Summary;
 
-pub use desk::Desk;
+pub use desk::{CopyOptions, Desk, POSTGRES, REDIS};
 pub use socket::{ControlSocket, FILE_NAME, ask};
 
 /// What a command asks.
@@ -89,6 +89,11 @@ pub enum Ask {
     },
     /// The rows of closed days that did not get into PostgreSQL.
     SetAside,
+    /// Whose the copies are, and what they hold; those of another store are taken over if asked.
+    Adopt {
+        /// Whether they are taken over.
+        confirmed: bool,
+    },
 }
 
 impl Ask {
@@ -100,6 +105,7 @@ impl Ask {
             | Self::ExportDays { .. }
             | Self::Backup { .. }
             | Self::Inspect { .. }
+            | Self::Adopt { .. }
             | Self::Compact => true,
         }
     }
@@ -172,6 +178,15 @@ pub enum Told {
         /// Each with its reason.
         rows: Vec<RowAside>,
     },
+    /// Whose the copies are, as they were found.
+    Copies {
+        /// The id of the store.
+        store: String,
+        /// Each copy that is configured.
+        copies: Vec<CopyFound>,
+        /// Whether those of another store were taken over.
+        adopted: bool,
+    },
     /// Everything was told.
     Listed {
         /// How many rows.
@@ -211,6 +226,7 @@ impl Told {
             | Self::Inspected { .. }
             | Self::Compacted { .. }
             | Self::ExportedDays { .. }
+            | Self::Copies { .. }
             | Self::Listed { .. }
             | Self::Refused { .. } => false,
         }
@@ -219,6 +235,29 @@ impl Told {
 
 /// Takes the parts of an answer as they come. An error ends the work.
 pub type Tell<'a> = &'a mut dyn FnMut(Told) -> io::Result<()>;
+
+/// A copy of the store elsewhere, as it was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyFound {
+    /// Which: Redis or PostgreSQL.
+    pub copy: String,
+    /// Whose it is and what it holds, in words.
+    pub text: String,
+    /// Whose that is.
+    pub whose: Whose,
+}
+
+/// Whose a copy is, in the eyes of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Whose {
+    /// This store's, or nobody's yet.
+    Ours,
+    /// Another store's.
+    AnotherStores,
+    /// It could not be asked.
+    Unknown,
+}
 
 /// A cause of `read_only`, in words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

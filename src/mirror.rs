@@ -23,7 +23,7 @@ use std::time::Duration;
 
 pub use error::MirrorError;
 pub use follower::Mirror;
-pub use link::check;
+pub use link::{adopt, check, contents};
 pub use reader::{MirrorReader, Mirrored};
 pub use status::{MirrorReport, MirrorStatus};
 pub use url::RedisUrl;

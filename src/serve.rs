@@ -27,7 +27,7 @@ use crate::access_log::{
 use crate::calendar::Calendar;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, LogLevel, MinFree, Source, Warning};
-use crate::control::ControlSocket;
+use crate::control::{ControlSocket, CopyOptions};
 use crate::export::postgres::{Days, PostgresOptions};
 use crate::fallback::{Fallback, FallbackOptions, anything_known};
 use crate::http::{Bound, HttpOptions, HttpServer, Tokens};
@@ -285,6 +285,14 @@ pub fn postgres_options(config: &Config) -> Option<PostgresOptions> {
 /// How values are mirrored to Redis under this configuration; none when they are not.
 pub fn mirror_options(config: &Config) -> Option<MirrorOptions> {
     config.redis.mirror.then(|| redis_options(config))?
+}
+
+/// The copies of the store under this configuration.
+pub fn copy_options(config: &Config) -> CopyOptions {
+    CopyOptions {
+        redis: mirror_options(config),
+        postgres: postgres_options(config),
+    }
 }
 
 /// Where values are read while there is no store, under this configuration: also out of a mirror that

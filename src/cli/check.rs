@@ -10,17 +10,18 @@ use std::time::Duration;
 use rustix::fs::{Access, FlockOperation, Mode, OFlags, access, flock, open, statvfs};
 use rustix::io::Errno;
 
-use super::{Failure, print};
+use super::{Failure, adopt, print};
 use crate::calendar::{Calendar, tzdb_version};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Source, Warning};
+use crate::control::{POSTGRES, REDIS};
 use crate::export::postgres::{self, Schema};
 use crate::mirror;
 use crate::serve::{mirror_options, postgres_options, storage_options, why_no_new_store};
 use crate::storage::{DataDirLock, Sound, lock, read_through, verify};
 
 /// What one look found.
-struct Finding {
+pub(super) struct Finding {
     what: &'static str,
     verdict: Verdict,
     text: String,
@@ -50,8 +51,12 @@ pub(super) fn run(
     if let Some(dir) = &config.log.dir {
         findings.push(directory("log directory", dir));
     }
-    findings.extend(database(config, epoch));
-    findings.extend(mirrored(config, epoch));
+    let copies = adopt::copies(config);
+    // Nothing is written to another store's copy, not even to try.
+    let tried = |copy: &str| !adopt::is_another_stores(&copies, copy);
+    findings.extend(tried(POSTGRES).then(|| database(config, epoch)).flatten());
+    findings.extend(tried(REDIS).then(|| mirrored(config, epoch)).flatten());
+    findings.extend(copies.into_iter().filter_map(adopt::finding));
     let mut text = String::new();
     for Finding {
         what,
@@ -81,7 +86,7 @@ pub(super) fn run(
     }
 }
 
-fn ok(what: &'static str, text: String) -> Finding {
+pub(super) fn ok(what: &'static str, text: String) -> Finding {
     Finding {
         what,
         verdict: Verdict::Ok,
@@ -97,7 +102,7 @@ fn warn(what: &'static str, text: String) -> Finding {
     }
 }
 
-fn fault(what: &'static str, text: String) -> Finding {
+pub(super) fn fault(what: &'static str, text: String) -> Finding {
     Finding {
         what,
         verdict: Verdict::Fault,
@@ -195,41 +200,39 @@ fn secret_files(config: &Config) -> Vec<Finding> {
 
 /// Whether the export could write to its database, as a store of that epoch.
 fn database(config: &Config, epoch: Option<u64>) -> Option<Finding> {
-    const WHAT: &str = "PostgreSQL";
     let options = postgres_options(config)?;
     Some(match postgres::check(&options, epoch) {
         Ok(Schema::Current) => ok(
-            WHAT,
+            POSTGRES,
             "takes writes, and the schema is this version's".to_owned(),
         ),
         Ok(Schema::Older) => ok(
-            WHAT,
+            POSTGRES,
             "takes writes; the schema is an older one, and the start of the server brings it up to date"
                 .to_owned(),
         ),
         Ok(Schema::OlderNotOwned) => fault(
-            WHAT,
+            POSTGRES,
             "reached; the schema is an older one, and this role does not own it: start the server once \
              with the URL of the role that does"
                 .to_owned(),
         ),
         Ok(Schema::Absent) => ok(
-            WHAT,
+            POSTGRES,
             "takes writes; it has no schema yet, and the start of the server makes it".to_owned(),
         ),
-        Err(error) => fault(WHAT, error.to_string()),
+        Err(error) => fault(POSTGRES, error.to_string()),
     })
 }
 
 fn mirrored(config: &Config, epoch: Option<u64>) -> Option<Finding> {
-    const WHAT: &str = "Redis";
     let options = mirror_options(config)?;
     Some(match mirror::check(&options, epoch) {
         Ok(()) => ok(
-            WHAT,
+            REDIS,
             "takes writes; the mirror's scripts are loaded".to_owned(),
         ),
-        Err(error) => fault(WHAT, error.to_string()),
+        Err(error) => fault(REDIS, error.to_string()),
     })
 }
 

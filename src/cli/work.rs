@@ -152,6 +152,7 @@ fn on_the_store(config: &Config, ask: Ask, tell: Tell<'_>) -> Result<Told, Failu
     let postgres = serve::days_to_postgres(config, &running, &metrics);
     let told = Desk::new(&running)
         .with_postgres(postgres)
+        .with_copies(serve::copy_options(config))
         .answer(ask, tell);
     running.stop();
     caught_up.context("closing the days that are over")?;

@@ -1,11 +1,14 @@
 //! What is asked on the control socket, done on a running writer.
 
+mod adopt;
 mod upkeep;
 
 use std::io;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+
+pub use adopt::{CopyOptions, POSTGRES, REDIS};
 
 use super::{Ask, CorruptCounter, RowAside, StandingCause, Tell, Told};
 use crate::calendar::Day;
@@ -44,6 +47,7 @@ pub struct Desk {
     /// Held while a backup is made.
     backups: Arc<Mutex<()>>,
     postgres: Option<Days>,
+    copies: CopyOptions,
 }
 
 impl Desk {
@@ -59,6 +63,7 @@ impl Desk {
             storage: running.storage.clone(),
             backups: Arc::default(),
             postgres: None,
+            copies: CopyOptions::default(),
         }
     }
 
@@ -115,6 +120,7 @@ impl Desk {
                 Err(told) => told,
             },
             Ask::SetAside => return self.set_aside(tell),
+            Ask::Adopt { confirmed } => self.adopt(confirmed),
             Ask::Backup { dir, keep, verify } => return self.back_up(dir, keep, verify, tell),
             Ask::Inspect { count } => return self.inspect(count, tell),
             Ask::Compact => return self.compact(tell),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::storage::{LineageId, OtherStore, ReadError};
+
 /// Why the mirror is held up.
 #[derive(Debug, thiserror::Error)]
 pub enum MirrorError {
@@ -37,6 +39,19 @@ pub enum MirrorError {
         /// The highest in Redis.
         theirs: u64,
     },
+    /// The keys are another store's.
+    #[error(
+        "Redis holds the values of another store, {theirs}; this store is {ours}: nothing is mirrored. Give this store a redis.prefix or a database of its own; to replace those values by this store's, see `counterd adopt`"
+    )]
+    OtherStore {
+        /// The store.
+        ours: LineageId,
+        /// The one that the keys belong to.
+        theirs: OtherStore,
+    },
+    /// The store cannot be read now.
+    #[error("cannot read the store: {0}")]
+    Read(#[from] ReadError),
     /// Another mirror writes to the same keys.
     #[error(
         "another counterd mirrors to the same keys; give each a redis.prefix or a database of its own"
@@ -63,6 +78,8 @@ impl MirrorError {
             Self::Refused(_)
             | Self::LaterEpoch { .. }
             | Self::Ahead { .. }
+            | Self::OtherStore { .. }
+            | Self::Read(_)
             | Self::Rival
             | Self::NoScript
             | Self::Names

@@ -17,7 +17,7 @@ use crate::background::{Background, Worker, runtime};
 use crate::counter::{CounterName, Millis, Revision, rfc3339};
 use crate::current_day::CurrentDay;
 use crate::metrics::Metrics;
-use crate::storage::Reader;
+use crate::storage::{Lineage, Reader};
 use crate::writer::{Reading, Round, Running, Table, Through};
 
 /// The first and the longest wait after a failure; each is twice the one before.
@@ -60,6 +60,8 @@ pub struct Mirror {
     status: Arc<MirrorStatus>,
     runtime: Arc<Runtime>,
     link: Option<Link>,
+    /// Which store this is, as it was last read.
+    lineage: Option<Lineage>,
     /// Our sequence of calls; none until the marker is taken over.
     sequence: Option<Sequence>,
     /// What is there.
@@ -112,6 +114,7 @@ impl Mirror {
             status: Arc::new(MirrorStatus::new(Arc::clone(metrics))),
             runtime: Arc::new(runtime()?),
             link: None,
+            lineage: None,
             sequence: None,
             there: None,
             rivalry: 0,
@@ -227,7 +230,14 @@ impl Mirror {
         self.there = None;
         self.users.forget();
         let id = format!("{:016x}", RandomState::new().hash_one(epoch));
-        link.claim(&self.keys, &id, epoch).await?;
+        let lineage = match (self.reader.lineage(), self.lineage.take()) {
+            (Ok(lineage), _) => lineage,
+            // A store that is being reopened is still the same.
+            (Err(_), Some(lineage)) => lineage,
+            (Err(error), None) => return Err(error.into()),
+        };
+        let lineage = self.lineage.insert(lineage);
+        link.claim(&self.keys, &id, epoch, lineage).await?;
         self.status.metrics().refills.inc();
         self.sequence = Some(Sequence {
             id,

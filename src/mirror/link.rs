@@ -8,6 +8,7 @@ use redis::{AsyncConnectionConfig, Cmd, ErrorKind, Pipeline, RedisError, ServerE
 use super::script::{self, Keys};
 use super::{MirrorError, MirrorOptions, RedisUrl};
 use crate::background::runtime;
+use crate::storage::{CopyContents, Lineage, OtherStore, Owner};
 
 /// A connection, and how long it is waited for.
 pub(super) struct Wire {
@@ -119,24 +120,35 @@ impl Link {
         })
     }
 
-    /// Begins a sequence of that id; the error says so where a later epoch is there.
+    /// Begins a sequence of that id; with an empty one it only looks whether it could. Says whether the
+    /// keys were this store's before. It is an error where they are another store's, or of a later epoch.
     pub(super) async fn claim(
         &mut self,
         keys: &Keys,
         id: &str,
         epoch: u64,
-    ) -> Result<(), MirrorError> {
+        lineage: &Lineage,
+    ) -> Result<bool, MirrorError> {
         let mut command = redis::cmd("EVALSHA");
         command.arg(&self.claim).arg(2);
         command.arg(keys.marker()).arg(keys.names());
-        command.arg(id).arg(epoch);
-        let theirs: String = self.wire.ask(&command).await?;
-        match theirs.as_str() {
-            "" => Ok(()),
-            theirs => Err(MirrorError::LaterEpoch {
+        command.arg(id).arg(epoch).arg(lineage.id.to_string());
+        command.arg(keys.counters()).arg(lineage.epochs());
+        let (verdict, detail): (String, String) = self.wire.ask(&command).await?;
+        let of_epoch = || detail.parse().unwrap_or(u64::MAX);
+        match verdict.as_str() {
+            "later" => Err(MirrorError::LaterEpoch {
                 ours: epoch,
-                theirs: theirs.parse().unwrap_or(u64::MAX),
+                theirs: of_epoch(),
             }),
+            "other" => Err(MirrorError::OtherStore {
+                ours: lineage.id,
+                theirs: match detail.parse() {
+                    Ok(id) => OtherStore::Known(id),
+                    Err(()) => OtherStore::OfEpoch(of_epoch()),
+                },
+            }),
+            _ => Ok(detail == "ours"),
         }
     }
 
@@ -210,6 +222,56 @@ impl Link {
             self.wire.ask(command.arg("COUNT").arg(1000)).await?;
         Ok((next, pairs.into_iter().map(|(name, _)| name).collect()))
     }
+}
+
+/// Looks whose the keys are and what they hold, and changes none.
+///
+/// # Errors
+/// When Redis cannot be asked.
+pub fn contents(
+    options: &MirrorOptions,
+    lineage: &Lineage,
+    epoch: u64,
+) -> Result<CopyContents, MirrorError> {
+    let keys = Keys::new(&options.prefix);
+    runtime()?.block_on(async {
+        let mut link = Link::open(options).await?;
+        let owner = match link.claim(&keys, "", epoch, lineage).await {
+            Ok(true) | Err(MirrorError::LaterEpoch { .. }) => Owner::Ours,
+            Ok(false) => Owner::Nobody,
+            Err(MirrorError::OtherStore { theirs, .. }) => Owner::Other(theirs),
+            Err(error) => return Err(error),
+        };
+        let mut count = redis::cmd("ZCARD");
+        let names = link.wire.ask(count.arg(keys.names())).await;
+        let mut marker = redis::cmd("HGET");
+        let marker = marker.arg(keys.marker()).arg("revision");
+        let revision: Result<Option<u64>, _> = link.wire.ask(marker).await;
+        Ok(CopyContents {
+            owner,
+            // Keys of another type hold none.
+            names: names.unwrap_or(0),
+            revision: revision.ok().flatten().unwrap_or(0),
+            through: None,
+        })
+    })
+}
+
+/// Gives the keys to this store, whoever wrote them: its mirror then writes all of them anew.
+///
+/// # Errors
+/// When Redis does not do it.
+pub fn adopt(options: &MirrorOptions, lineage: &Lineage) -> Result<(), MirrorError> {
+    let keys = Keys::new(&options.prefix);
+    runtime()?.block_on(async {
+        let mut wire = Wire::open(options).await?;
+        let adopt = wire.load(script::ADOPT).await?;
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(adopt).arg(2);
+        command.arg(keys.marker()).arg(keys.names());
+        command.arg(lineage.id.to_string()).arg(keys.counters());
+        wire.ask::<String>(&command).await.map(drop)
+    })
 }
 
 /// Connects, loads the scripts, and writes a key that it takes back. With `epoch`, that of the store, it also

@@ -18,6 +18,9 @@ pub(super) const CLAIM: &str = include_str!("claim.lua");
 /// Writes a key and takes it back.
 pub(super) const CHECK: &str = include_str!("check.lua");
 
+/// Gives the keys of another store to this one.
+pub(super) const ADOPT: &str = include_str!("adopt.lua");
+
 /// Writes counters, and how far the mirror is.
 const WRITE: &str = include_str!("write.lua");
 
@@ -69,6 +72,11 @@ impl Keys {
     /// A key for a moment, by which `counterd check` sees whether writes are taken.
     pub(super) fn check(&self) -> String {
         format!("{}counterd:check", self.prefix)
+    }
+
+    /// What the key of every counter begins with.
+    pub(super) fn counters(&self) -> String {
+        format!("{}counter:", self.prefix)
     }
 
     pub(super) fn value(&self, name: &str) -> String {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use anyhow::Context;
 use parking_lot::Mutex;
 
-use super::{archivist_options, days_to_postgres, mirror_options, postgres_options, probe};
+use super::{
+    archivist_options, copy_options, days_to_postgres, mirror_options, postgres_options, probe,
+};
 use crate::access_log::AccessLog;
 use crate::background::Background;
 use crate::config::Config;
@@ -48,7 +50,9 @@ impl Beside {
             archivist: Archivist::new(running, archivist_options(config, metrics)),
             exporter: None,
             mirror: None,
-            desk: Desk::new(running).with_postgres(days_to_postgres(config, running, metrics)),
+            desk: Desk::new(running)
+                .with_postgres(days_to_postgres(config, running, metrics))
+                .with_copies(copy_options(config)),
             data_dir: config.storage.data_dir.clone(),
         };
         if let Some(options) = postgres_options(config) {

@@ -14,6 +14,7 @@ use super::acked::{Acked, Mark};
 use super::batch::Batch;
 use super::error::{FileError, OpenError, ReadError};
 use super::files::{self, sync_dir};
+use super::lineage::Lineage;
 use super::open::Paths;
 use super::schema::{
     FORMAT_VERSION, Family, LogReading, MERGE_VERSION, META_EPOCH, META_VERSIONS, Schema,
@@ -40,7 +41,7 @@ pub(super) fn create(paths: &Paths, schema: &Schema, epoch: u64) -> Result<(), O
         .map_err(|error| OpenError::from_rocksdb(&building.db, error))?;
     let tables = Tables::new(db, options, schema, true);
     let mut batch = Batch::new();
-    stamp(&mut batch, epoch);
+    stamp(&mut batch, epoch, &Lineage::born(epoch));
     write_and_flush(&tables, &batch).map_err(|error| OpenError::from_read(&building.db, error))?;
     let sequence = tables.sequence();
     drop(tables);
@@ -51,7 +52,8 @@ pub(super) fn create(paths: &Paths, schema: &Schema, epoch: u64) -> Result<(), O
 }
 
 /// The records that say what the store is.
-pub(super) fn stamp(batch: &mut Batch, epoch: u64) {
+pub(super) fn stamp(batch: &mut Batch, epoch: u64, lineage: &Lineage) {
+    lineage.put(batch);
     stamp_versions(batch);
     batch.put(Family::Meta, META_EPOCH, &epoch.to_be_bytes());
 }

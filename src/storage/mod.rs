@@ -9,6 +9,7 @@
 //! - `merge`, `expiry`: what RocksDB calls back: the fold of a counter's records, what may go.
 //! - `acked`: the small file beside RocksDB's directory that says how far it was acknowledged.
 //! - `files`: which log and manifest are live, read from the directory itself.
+//! - `lineage`: which store this is, whatever becomes of its files.
 //! - `lock`: one process at a time in a data directory.
 //! - `create`, `open`, `verify`, `recover`: a new store, the checked opening, the same check alone, the
 //!   way past damage.
@@ -33,6 +34,7 @@ mod error;
 pub mod expiry;
 mod files;
 mod keys;
+mod lineage;
 pub mod lock;
 mod merge;
 mod open;
@@ -52,6 +54,7 @@ mod verify;
 pub use batch::Batch;
 pub use error::{CommitError, OpenCause, OpenError, ReadError};
 pub use keys::Bucket;
+pub use lineage::{CopyContents, Lineage, LineageId, OtherStore, Owner};
 pub use lock::DataDirLock;
 #[doc(hidden)]
 pub use merge::fold;
@@ -67,7 +70,7 @@ pub use schema::Family;
 pub use store::{Store, Tick};
 pub use tables::{Reader, Tables};
 pub use value::{Kept, State, Undecodable};
-pub use verify::{Sound, look, read_through, verify};
+pub use verify::{Sound, lineage, look, read_through, verify};
 
 #[cfg(test)]
 mod tests;

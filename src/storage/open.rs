@@ -23,6 +23,7 @@ use super::create;
 use super::error::{FileError, OpenError, ReadError};
 use super::expiry::Horizons;
 use super::files;
+use super::lineage::Lineage;
 use super::lock::DataDirLock;
 use super::place::Place;
 use super::reserve::{Reserve, Space, wal_limit};
@@ -531,13 +532,12 @@ fn finish(
         });
     }
     raise_format(paths, &tables)?;
-    schema
-        .horizons()
-        .load(&tables)
-        .map_err(|error| OpenError::Failed {
-            dir: paths.db.clone(),
-            detail: error.to_string(),
-        })?;
+    let failed = |error: ReadError| OpenError::Failed {
+        dir: paths.db.clone(),
+        detail: error.to_string(),
+    };
+    schema.horizons().load(&tables).map_err(failed)?;
+    with_lineage(paths, &tables, mark.epoch).map_err(failed)?;
     let live = files::live(&paths.db)?;
     files::sync_file(&files::manifest_path(&paths.db, live.manifest.number))?;
     let mut acked = Acked::resume(&paths.acked, turn, mark)?;
@@ -558,6 +558,16 @@ fn finish(
         created,
         reserve_freed,
     ))
+}
+
+/// Gives a store that an earlier version made an id.
+fn with_lineage(paths: &Paths, tables: &Tables, epoch: u64) -> Result<(), ReadError> {
+    if tables.lineage()?.is_some() {
+        return Ok(());
+    }
+    let mut batch = Batch::new();
+    Lineage::of_older(paths, epoch).put(&mut batch);
+    create::write_and_flush(tables, &batch)
 }
 
 fn for_writing(paths: &Paths, schema: &Schema) -> Result<Tables, OpenError> {

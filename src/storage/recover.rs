@@ -26,6 +26,7 @@ use super::create::{remove, seal, stamp, write_and_flush};
 use super::error::{FileError, OpenCause, OpenError, ReadError};
 use super::files;
 use super::keys;
+use super::lineage::Lineage;
 use super::lock::DataDirLock;
 use super::merge;
 use super::open::{self, Paths, StorageOptions};
@@ -242,7 +243,8 @@ pub fn recover(
         })?;
         working = salvaged;
     }
-    begin_epoch(&tables, &mut after, epoch, now_ms).map_err(|error| beyond(&paths, error))?;
+    begin_epoch(&paths, &tables, &mut after, (old_epoch, epoch), now_ms)
+        .map_err(|error| beyond(&paths, error))?;
     let sequence = tables.sequence();
     drop(tables);
     seal(&working, epoch, sequence)?;
@@ -480,13 +482,18 @@ fn revision_of(outcome: &Outcome) -> u64 {
 }
 
 fn begin_epoch(
+    paths: &Paths,
     tables: &Tables,
     after: &mut Tally,
-    epoch: u64,
+    (old_epoch, epoch): (Option<u64>, u64),
     now_ms: i64,
 ) -> Result<(), ReadError> {
     let mut batch = Batch::new();
-    stamp(&mut batch, epoch);
+    // The same store, on a new epoch.
+    let known = tables.lineage()?;
+    let mut lineage = known.unwrap_or_else(|| Lineage::of_older(paths, old_epoch.unwrap_or(0)));
+    lineage.add(epoch);
+    stamp(&mut batch, epoch, &lineage);
     if let Some(state) = after.resumed(now_ms) {
         after.revision = state.revision;
         batch.put(Family::Meta, State::KEY, &state.encode());

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::error::OpenError;
 use super::expiry::Horizons;
+use super::lineage::Lineage;
 use super::lock::DataDirLock;
 use super::open::{self, Paths, StorageOptions};
 use super::reserve::{Reserve, wal_limit};
@@ -84,4 +85,21 @@ pub fn read_through(
             .map_err(|error| OpenError::from_read(&paths.db, error))?;
     }
     Ok(schema.rot().tables())
+}
+
+/// Reads which store is in the directory that `lock` holds, and changes nothing on disk. Of a store that
+/// an earlier version made, it is the id that the next opening gives it.
+///
+/// # Errors
+/// What an opening would be refused with.
+pub fn lineage(lock: &DataDirLock, options: &StorageOptions) -> Result<Lineage, OpenError> {
+    let paths = Paths::new(lock.data_dir());
+    let reserve = Reserve::new(lock.data_dir(), options.reserve)?;
+    let schema = Schema::new(options.memory, wal_limit(reserve.bytes()), Arc::default());
+    let checked = open::check(&paths, &schema, open::Depth::Counters)?;
+    let tables = open::read_only(&paths.db, &schema)?;
+    let known = tables
+        .lineage()
+        .map_err(|error| OpenError::from_read(&paths.db, error))?;
+    Ok(known.unwrap_or_else(|| Lineage::of_older(&paths, checked.mark.epoch)))
 }

@@ -12,6 +12,7 @@ use counterd::export::Selection;
 use counterd::export::postgres::{Days, DaysWritten, Exporter, PostgresError, PostgresOptions};
 use counterd::lifecycle::{Archivist, ArchivistOptions, Retention};
 use counterd::metrics::Metrics;
+use counterd::storage::recover::recover;
 use counterd::storage::{Batch, Damaged, DataDirLock, Reader, Store};
 use counterd::writer::{Chore, Command, Request, Running, WriterOptions};
 
@@ -71,6 +72,19 @@ impl House {
                 ..Retention::default()
             },
         }
+    }
+
+    /// A copy of the closed store in `from`, recovered at `at`: the same store on a later epoch.
+    pub fn recovered(from: &Path, to: &Path, at: i64) -> Self {
+        let copied = std::process::Command::new("cp")
+            .arg("-a")
+            .args([from, to])
+            .status();
+        assert!(copied.unwrap().success());
+        let lock = DataDirLock::take(to).unwrap();
+        recover(&lock, &storage(to), at, true).unwrap();
+        drop(lock);
+        Self::open(to, at)
     }
 
     pub fn exporter(&self, options: PostgresOptions) -> Exporter {

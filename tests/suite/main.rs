@@ -26,6 +26,7 @@ mod exporting;
 mod faults;
 mod harness;
 mod house;
+mod lineage;
 mod logs;
 mod matrix;
 mod midnight;

@@ -11,6 +11,7 @@ use sqlx::query::{Query, QueryAs};
 use sqlx::{AssertSqlSafe, Connection, FromRow, Postgres};
 
 use super::{PostgresError, PostgresOptions};
+use crate::storage::LineageId;
 
 /// Longest wait for a connection.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
@@ -22,6 +23,8 @@ const GRACE: Duration = Duration::from_secs(5);
 pub(super) struct Link {
     connection: PgConnection,
     timeout: Duration,
+    /// The store that writes on it; `None` until the database was asked whose it is.
+    pub(super) lineage: Option<LineageId>,
 }
 
 impl Link {
@@ -35,6 +38,7 @@ impl Link {
             Ok(Ok(connection)) => Ok(Self {
                 connection,
                 timeout: options.timeout,
+                lineage: None,
             }),
             Ok(Err(error)) => Err(PostgresError::Connect(url.told(&error))),
             Err(_) => Err(PostgresError::Late(patience)),

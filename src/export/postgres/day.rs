@@ -254,8 +254,8 @@ pub(super) async fn there(
     })
 }
 
-/// How long the removal of a day's users may take.
-const LONG_PATIENCE: std::time::Duration = std::time::Duration::from_secs(3600);
+/// How long a statement over a whole table may take.
+pub(super) const LONG_PATIENCE: std::time::Duration = std::time::Duration::from_secs(3600);
 
 /// Deletes the users of these counters from the table.
 pub(super) async fn clear_users(

@@ -19,7 +19,7 @@ use crate::export::{Row, RowPages, Selection};
 use crate::lifecycle::{DayView, kept_range};
 use crate::metrics::Metrics;
 use crate::storage::expiry::{Daily, Horizons};
-use crate::storage::{Aside, Batch, ExportCursor, ReadError, Reader};
+use crate::storage::{Aside, Batch, ExportCursor, ReadError, Reader, Tables};
 use crate::writer::{Chore, Intake, Mode, Running, Table};
 
 /// Most rows that are remembered as set aside; further ones are logged and counted only.
@@ -132,7 +132,10 @@ impl Days {
     ) -> Result<DaysWritten, PostgresError> {
         let mut link = open(&self.options).await?;
         let epoch = self.table.epoch();
-        look(&mut link, epoch).await?;
+        let lineage = self.reader.lineage()?;
+        let stored = self.reader.with(Tables::export_cursor)?;
+        let known = stored.map(|cursor| cursor.database);
+        look(&mut link, epoch, &lineage, known).await?;
         let mut total = DaysWritten::default();
         let mut day = selection.from;
         while day <= selection.to {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::storage::ReadError;
+use crate::storage::{LineageId, OtherStore, ReadError};
 use crate::writer::Failure;
 
 /// Why the export is held up.
@@ -49,6 +49,16 @@ pub enum PostgresError {
         /// The highest in the database.
         theirs: u64,
     },
+    /// The rows are another store's.
+    #[error(
+        "the database holds the rows of another store, {theirs}; this store is {ours}: nothing is exported. Give this store a database of its own; to replace those rows by this store's, see `counterd adopt`"
+    )]
+    OtherStore {
+        /// The store.
+        ours: LineageId,
+        /// The one that the rows belong to.
+        theirs: OtherStore,
+    },
     /// The store cannot be read now.
     #[error("cannot read the store: {0}")]
     Read(#[from] ReadError),
@@ -69,6 +79,7 @@ impl PostgresError {
             | Self::Schema(_)
             | Self::LaterEpoch { .. }
             | Self::Ahead { .. }
+            | Self::OtherStore { .. }
             | Self::Read(_)
             | Self::Write(_)
             | Self::BrokenOff(_) => false,

@@ -120,12 +120,14 @@ impl Exporter {
 
     /// Finds out which database it is, and how far it has got.
     async fn stand(&mut self, link: &mut Link) -> Result<(), PostgresError> {
-        let standing = look(link, self.days.table.epoch()).await?;
+        let lineage = self.days.reader.lineage()?;
+        let stored = self.days.reader.with(Tables::export_cursor)?;
+        let known = self.cursor.or(stored);
+        let database = known.map(|known| known.database);
+        let standing = look(link, self.days.table.epoch(), &lineage, database).await?;
         if !standing.has_values {
             self.values.forget();
         }
-        let stored = self.days.reader.with(Tables::export_cursor)?;
-        let known = self.cursor.or(stored);
         let same = known.filter(|known| known.database == standing.identity);
         let mut through = same.and_then(|known| known.through);
         // A database that was restored from its backup is behind.

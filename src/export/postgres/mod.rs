@@ -29,6 +29,7 @@ pub use error::PostgresError;
 pub use exporter::Exporter;
 pub use reader::{CopiedDay, Exported, ExportedPage, PostgresReader};
 pub use schema::{Schema, check};
+pub use standing::{adopt, contents};
 pub use status::{ExportReport, ExportStatus};
 pub use url::PostgresUrl;
 

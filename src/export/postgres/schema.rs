@@ -25,7 +25,7 @@ pub enum Schema {
 }
 
 /// The files of `migrations/`, by their numbers.
-const MIGRATIONS: [(i64, &str, &str); 5] = [
+const MIGRATIONS: [(i64, &str, &str); 6] = [
     (
         1,
         "tables",
@@ -50,6 +50,11 @@ const MIGRATIONS: [(i64, &str, &str); 5] = [
         6,
         "summary",
         include_str!("../../../migrations/0006_summary.sql"),
+    ),
+    (
+        7,
+        "lineage",
+        include_str!("../../../migrations/0007_lineage.sql"),
     ),
 ];
 
@@ -146,7 +151,7 @@ async fn try_writes(link: &mut Link, epoch: Option<u64>) -> Result<(), PostgresE
 ///
 /// # Errors
 /// When a later version made it, or a migration differs from ours.
-async fn schema(link: &mut Link) -> Result<Schema, PostgresError> {
+pub(super) async fn schema(link: &mut Link) -> Result<Schema, PostgresError> {
     let mut applied = applied(link).await?;
     if applied.is_empty() {
         return Ok(Schema::Absent);

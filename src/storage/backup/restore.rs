@@ -15,6 +15,7 @@ use crate::storage::batch::Batch;
 use crate::storage::create::{remove, seal, stamp, write_and_flush};
 use crate::storage::error::{FileError, OpenError};
 use crate::storage::files::sync_dir;
+use crate::storage::lineage::Lineage;
 use crate::storage::lock::DataDirLock;
 use crate::storage::open::{self, Paths};
 use crate::storage::pace::{Pace, Watch};
@@ -104,7 +105,13 @@ pub fn restore(
     let epoch = u64::try_from(now_ms)
         .unwrap_or(0)
         .max(manifest.epoch.max(before).saturating_add(1));
-    let built = build(&pool, &manifest, &working, epoch, Pace::new(watch));
+    let built = build(
+        &pool,
+        &manifest,
+        &working,
+        (before, epoch),
+        Pace::new(watch),
+    );
     if let Err(error) = built {
         remove(&working.store)?;
         return Err(error);
@@ -148,7 +155,7 @@ fn build(
     pool: &Pool,
     manifest: &Manifest,
     working: &Paths,
-    epoch: u64,
+    (before, epoch): (u64, u64),
     mut pace: Pace<'_>,
 ) -> Result<(), BackupError> {
     make_dir(&working.store, false)?;
@@ -156,14 +163,19 @@ fn build(
     take_out(pool, manifest, &working.db, false, &mut pace)?;
     let schema = reading_schema();
     compare(manifest, &working.db, &schema, &mut pace)?;
-    let sequence = begin_epoch(working, &schema, epoch)?;
+    let sequence = begin_epoch(manifest, working, &schema, (before, epoch))?;
     seal(working, epoch, sequence)?;
     sync_all(&working.db)?;
     open::check(working, &schema, open::Depth::Counters)?;
     Ok(())
 }
 
-fn begin_epoch(working: &Paths, schema: &Schema, epoch: u64) -> Result<u64, OpenError> {
+fn begin_epoch(
+    manifest: &Manifest,
+    working: &Paths,
+    schema: &Schema,
+    (before, epoch): (u64, u64),
+) -> Result<u64, OpenError> {
     let refused = |error| OpenError::from_rocksdb(&working.db, error);
     let options = schema
         .database(LogReading::Checked, false)
@@ -173,8 +185,14 @@ fn begin_epoch(working: &Paths, schema: &Schema, epoch: u64) -> Result<u64, Open
         .and_then(|families| DB::open_cf_descriptors(&options, &working.db, families))
         .map_err(refused)?;
     let tables = Tables::new(db, options, schema, true);
+    let refused = |error| OpenError::from_read(&working.db, error);
+    // The same store, on a new epoch.
+    let known = tables.lineage().map_err(refused)?;
+    let mut lineage = known.unwrap_or_else(|| Lineage::of_older(working, manifest.epoch));
+    lineage.add(before);
+    lineage.add(epoch);
     let mut batch = Batch::new();
-    stamp(&mut batch, epoch);
-    write_and_flush(&tables, &batch).map_err(|error| OpenError::from_read(&working.db, error))?;
+    stamp(&mut batch, epoch, &lineage);
+    write_and_flush(&tables, &batch).map_err(refused)?;
     Ok(tables.sequence())
 }

@@ -38,7 +38,7 @@ fn write(redis: &Redis, id: &str, number: u64, state: &State) -> (String, String
     redis.ask(&mut command)
 }
 
-fn claim(redis: &Redis, id: &str, epoch: u64) -> String {
+fn claim(redis: &Redis, id: &str, epoch: u64) -> (String, String) {
     let mut command = redis::cmd("EVAL");
     redis.ask(
         command
@@ -47,6 +47,9 @@ fn claim(redis: &Redis, id: &str, epoch: u64) -> String {
             .arg("counterd:mirror")
             .arg("counterd:names")
             .arg(id)
+            .arg(epoch)
+            .arg("00112233-4455-6677-8899-aabbccddeeff")
+            .arg("counter:")
             .arg(epoch),
     )
 }
@@ -74,7 +77,7 @@ fn the_latest_state_stays_whatever_order_it_comes_in() {
     let mut dice = Dice::new(seed(test));
     for _ in 0..30 {
         redis.say::<()>("FLUSHALL");
-        assert_eq!(claim(&redis, "one", 1), "");
+        assert_eq!(claim(&redis, "one", 1).0, "ok");
         let mut latest = 0;
         for number in 0..20 {
             let chosen = usize::try_from(dice.below(states.len() as u64)).unwrap();
@@ -106,12 +109,13 @@ fn a_call_out_of_its_place_writes_nothing() {
     let zero = || "0".to_owned();
     let lost = |id: &str| ("lost".to_owned(), id.to_owned(), zero(), zero());
     assert_eq!(write(&redis, "one", 0, &state(1, 1)), lost(""));
-    assert_eq!(claim(&redis, "one", 5), "");
+    assert_eq!(claim(&redis, "one", 5).0, "ok");
     assert_eq!(write(&redis, "one", 1, &state(1, 1)), lost("one"));
     assert_eq!(write(&redis, "one", 0, &state(1, 1)).0, "ok");
     assert_eq!(write(&redis, "one", 0, &state(2, 2)), lost("one"), "twice");
-    assert_eq!(claim(&redis, "two", 5), "");
+    assert_eq!(claim(&redis, "two", 5).0, "ok");
     assert_eq!(write(&redis, "one", 1, &state(3, 3)), lost("two"), "late");
-    assert_eq!(claim(&redis, "three", 4), "5", "an older epoch");
+    let later = ("later".to_owned(), "5".to_owned());
+    assert_eq!(claim(&redis, "three", 4), later, "an older epoch");
     assert_eq!(redis.say::<i64>("GET counter:c"), 1);
 }

@@ -165,7 +165,10 @@ fn what_an_earlier_version_listed_is_looked_for() {
     house.up("a", 1);
     redis.say::<()>("SADD counterd:names a forgotten");
     redis.say::<()>("SET counter:forgotten 5");
-    redis.say::<()>("HSET counter:forgotten:meta epoch 1 revision 1 period ");
+    let epoch = house.running.table.epoch();
+    redis.say::<()>(&format!(
+        "HSET counter:forgotten:meta epoch {epoch} revision 1 period "
+    ));
     mirror(&house, options(&redis)).catch_up().unwrap();
     assert_eq!(seen(&redis, ""), expected(&house));
     house.stop();

@@ -258,7 +258,10 @@ fn a_row_of_another_epoch_is_set_aside_and_replaced_only_by_hand() {
         return;
     };
     let home = tempfile::tempdir().unwrap();
-    let first = House::open(&home.path().join("first"), NOON - HOUR);
+    let (before, after) = (home.path().join("first"), home.path().join("second"));
+    House::open(&before, NOON - HOUR).stop();
+    let second = House::recovered(&before, &after, NOON);
+    let first = House::open(&before, NOON - HOUR);
     first.up("games", 5);
     first.up("online", 1);
     first.users("dau", ["a", "b", "c", "d", "e"]);
@@ -266,7 +269,6 @@ fn a_row_of_another_epoch_is_set_aside_and_replaced_only_by_hand() {
     first.exporter(options(&database)).catch_up().unwrap();
     first.stop();
 
-    let second = House::open(&home.path().join("second"), NOON);
     second.up("other", 6);
     second.up("games", 6);
     second.users("dau", ["x", "y", "z", "w"]);

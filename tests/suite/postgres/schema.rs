@@ -82,17 +82,22 @@ fn several_that_start_at_the_same_moment_make_one_schema() {
         house.stop();
         done.map_err(|error| error.to_string())
     });
-    for outcome in outcomes {
-        outcome.unwrap();
-    }
+    // They are four stores: one of them has the database.
+    let refused = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
+    let refused: Vec<_> = refused.collect();
+    assert_eq!(refused.len(), 3, "{refused:?}");
+    assert!(
+        refused.iter().all(|error| error.contains("another store")),
+        "{refused:?}"
+    );
     assert_eq!(
         database.number("SELECT count(*) FROM counterd_migrations"),
-        5
+        6
     );
     assert_eq!(database.number("SELECT count(*) FROM counterd_database"), 1);
     assert_eq!(
         database.number("SELECT count(*) FROM counters WHERE name LIKE 'of-%'"),
-        4
+        1
     );
 }
 

@@ -119,12 +119,14 @@ fn rows_of_counters_that_nobody_knows_any_more_are_gone() {
         return;
     };
     let home = tempfile::tempdir().unwrap();
-    let given_up = House::open(&home.path().join("given-up"), NOON);
+    let (before, after) = (home.path().join("given-up"), home.path().join("new"));
+    House::open(&before, NOON).stop();
+    let house = House::recovered(&before, &after, NOON + HOUR);
+    let given_up = House::open(&before, NOON);
     given_up.up("only-there", 1);
     given_up.up("both", 1);
     given_up.exporter(options(&database)).catch_up().unwrap();
     given_up.stop();
-    let house = House::open(&home.path().join("new"), NOON + HOUR);
     house.up("both", 5);
     house.up("forgotten", 6);
     house.exporter(options(&database)).catch_up().unwrap();

@@ -171,8 +171,10 @@ fn an_older_epoch_stops_before_it_writes_anything() {
         return;
     };
     let home = tempfile::tempdir().unwrap();
-    let older = House::open(&home.path().join("older"), NOON - HOUR);
-    let newer = House::open(&home.path().join("newer"), NOON);
+    let (old, new) = (home.path().join("older"), home.path().join("newer"));
+    House::open(&old, NOON - HOUR).stop();
+    let newer = House::recovered(&old, &new, NOON);
+    let older = House::open(&old, NOON - HOUR);
     older.up("games", 100);
     older.up("only-old", 1);
     let mut of_older = older.exporter(options(&database));

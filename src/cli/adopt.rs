@@ -1,0 +1,119 @@
+//! `counterd adopt`, and what `counterd check` tells of whose the copies are.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+
+use super::check::{Finding, fault, ok};
+use super::work::{carry_out, unexpected};
+use super::{ConfigArgs, Failure, print, tell};
+use crate::config::Config;
+use crate::control::{self, Ask, CopyFound, Told, Whose};
+use crate::serve::{copy_options, storage_options};
+use crate::storage::{DataDirLock, Lineage, Tables, lineage, look, verify};
+
+/// Arguments of `adopt`.
+#[derive(Debug, Clone, Args)]
+pub struct AdoptArgs {
+    /// Replace what the copies of another store hold; without it they are only shown
+    #[arg(long)]
+    pub yes: bool,
+
+    /// Where the data directory and the copies are.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// Shows whose the copies are, and takes over those of another store.
+pub(super) fn adopt(args: &AdoptArgs) -> Result<(), Failure> {
+    let (config, warnings) = args.config.load()?;
+    tell(&warnings);
+    let ask = Ask::Adopt {
+        confirmed: args.yes,
+    };
+    match carry_out(&config, ask, &mut |_| Ok(()))? {
+        Told::Copies {
+            store,
+            copies,
+            adopted,
+        } => print(&in_words(&store, &copies, adopted)),
+        other => Err(unexpected(other)),
+    }
+}
+
+fn in_words(store: &str, copies: &[CopyFound], adopted: bool) -> String {
+    let mut text = format!("this store: {store}\n");
+    for CopyFound {
+        copy, text: found, ..
+    } in copies
+    {
+        let _ = writeln!(text, "{copy} {found}");
+    }
+    text.push_str(match (copies.iter().any(|copy| copy.whose == Whose::AnotherStores), adopted) {
+        (false, _) if copies.is_empty() => "no copy is configured (redis.mirror, postgres.url)\n",
+        (false, _) => "nothing is to be taken over\n",
+        (true, false) => {
+            "with --yes this store takes over what is another store's. In Redis it replaces all values, and \
+             deletes the counters that it does not have. In PostgreSQL it replaces current values and adds \
+             the days that are missing; days that are there stay (`counterd export --to postgres --replace`)\n"
+        }
+        (true, true) => "they are this store's now; within some seconds it writes its values\n",
+    });
+    text
+}
+
+/// Whose the copies are: as the server sees it that has the store open, else as the store would.
+pub(super) fn copies(config: &Config) -> Vec<CopyFound> {
+    let options = copy_options(config);
+    if options.redis.is_none() && options.postgres.is_none() {
+        return Vec::new();
+    }
+    let ask = Ask::Adopt { confirmed: false };
+    match control::ask(&config.storage.data_dir, &ask, &mut |_| Ok(())) {
+        Ok(Some(Told::Copies { copies, .. })) => copies,
+        // A copy that cannot be reached, and a store that does not open, are findings of their own.
+        Ok(Some(_)) | Err(_) => Vec::new(),
+        Ok(None) => seen_from(config),
+    }
+}
+
+/// Returns whether the copy of that name is known to be another store's.
+pub(super) fn is_another_stores(copies: &[CopyFound], copy: &str) -> bool {
+    copies
+        .iter()
+        .any(|found| found.copy == copy && found.whose == Whose::AnotherStores)
+}
+
+/// Says whose a copy is; `None` where that is not known.
+pub(super) fn finding(copy: CopyFound) -> Option<Finding> {
+    const WHAT: &str = "copies";
+    let text = format!("{} {}", copy.copy, copy.text);
+    match copy.whose {
+        Whose::Ours => Some(ok(WHAT, text)),
+        Whose::AnotherStores => Some(fault(WHAT, format!("{text}; see `counterd adopt`"))),
+        Whose::Unknown => None,
+    }
+}
+
+/// The copies as the store in the data directory sees them that nobody has open.
+fn seen_from(config: &Config) -> Vec<CopyFound> {
+    let dir = &config.storage.data_dir;
+    if !dir.join("store").exists() {
+        // The first start makes one, which is no store that any copy knows.
+        return copy_options(config).look(&Lineage::born(u64::MAX), u64::MAX, None);
+    }
+    let storage = storage_options(config);
+    let seen = DataDirLock::take(dir).and_then(|lock| {
+        let epoch = verify(&lock, &storage)?.epoch;
+        let cursor = look(&lock, &storage, |reader, _| {
+            reader.with(Tables::export_cursor)
+        })?;
+        let cursor = cursor.ok().flatten();
+        Ok((lineage(&lock, &storage)?, epoch, cursor))
+    });
+    let Ok((lineage, epoch, cursor)) = seen else {
+        return Vec::new();
+    };
+    let database = cursor.map(|cursor| cursor.database);
+    copy_options(config).look(&lineage, epoch, database)
+}

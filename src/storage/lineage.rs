@@ -1,0 +1,267 @@
+//! Which store this is: a random id that it is born with and keeps, whatever becomes of its files.
+//!
+//! A backup, a restore and a recovery keep the id and begin a new epoch. Copies of the store elsewhere
+//! (the mirror, the database, backups) carry the id, so that no other store takes them over unasked. A
+//! copy that an earlier version wrote carries only its epoch; it belongs to the store that had that
+//! epoch.
+//!
+//! Kept out: what a copy does with a store that is not its own (`mirror`, `export`, `backup`).
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::str::FromStr;
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::acked::{self, Reading};
+use super::batch::Batch;
+use super::error::ReadError;
+use super::open::Paths;
+use super::schema::Family;
+use super::tables::{Reader, Tables};
+use crate::calendar::Day;
+use crate::invariant::invariant;
+
+/// Key in [`Family::Meta`] of the lineage: a version byte, the id (16 bytes), then the epochs of the
+/// store, oldest first (8 bytes each); all numbers big-endian.
+const META_LINEAGE: &[u8] = b"store.lineage";
+
+const VERSION: u8 = 1;
+
+/// Most epochs that are remembered: each is a restore or a recovery.
+const MAX_EPOCHS: usize = 256;
+
+/// The id of a store and of what descends from it by backups and recoveries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LineageId(u128);
+
+impl LineageId {
+    fn random() -> Self {
+        // Keyed by the operating system's random numbers.
+        let random = RandomState::new();
+        let (high, low) = (random.hash_one(0), random.hash_one(1));
+        Self(u128::from(high) << 64 | u128::from(low))
+    }
+
+    fn of_epoch(epoch: u64) -> Self {
+        Self(xxh3_128(
+            format!("counterd store of epoch {epoch}").as_bytes(),
+        ))
+    }
+}
+
+impl fmt::Display for LineageId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hex = format!("{:032x}", self.0);
+        let parts = [(0, 8), (8, 12), (12, 16), (16, 20), (20, 32)];
+        let parts: Vec<&str> = parts
+            .iter()
+            .filter_map(|&(from, to)| hex.get(from..to))
+            .collect();
+        out.write_str(&parts.join("-"))
+    }
+}
+
+impl FromStr for LineageId {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let id = u128::from_str_radix(&text.replace('-', ""), 16).map(Self);
+        // One way of writing each, so that texts can be compared.
+        id.ok().filter(|id| id.to_string() == text).ok_or(())
+    }
+}
+
+/// Which store this is, and the epochs that it has had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lineage {
+    /// Its id.
+    pub id: LineageId,
+    /// Its epochs, oldest first; the last is the present one.
+    epochs: Vec<u64>,
+}
+
+impl Lineage {
+    /// A new store, born with that epoch.
+    pub fn born(epoch: u64) -> Self {
+        Self::with_id(LineageId::random(), [epoch])
+    }
+
+    fn with_id(id: LineageId, epochs: impl IntoIterator<Item = u64>) -> Self {
+        let mut lineage = Self {
+            id,
+            epochs: Vec::new(),
+        };
+        epochs.into_iter().for_each(|epoch| lineage.add(epoch));
+        lineage
+    }
+
+    /// A store that an earlier version made, or its backup. The id is made of the epoch, so that both
+    /// get the same. It has had that epoch, and those of the stores that a restore or a recovery set
+    /// aside beside it.
+    pub(super) fn of_older(paths: &Paths, epoch: u64) -> Self {
+        let mut epochs = vec![epoch];
+        while let Some(&before) = epochs.last()
+            && let Some(earlier) = replaced(paths, before)
+            && !epochs.contains(&earlier)
+        {
+            epochs.push(earlier);
+        }
+        epochs.reverse();
+        Self::with_id(LineageId::of_epoch(epoch), epochs)
+    }
+
+    /// Begins an epoch.
+    pub(super) fn add(&mut self, epoch: u64) {
+        if epoch > 0 && !self.has(epoch) {
+            self.epochs.push(epoch);
+        }
+        let surplus = self.epochs.len().saturating_sub(MAX_EPOCHS);
+        self.epochs.drain(..surplus);
+    }
+
+    /// Whether the store has ever been on that epoch, as far as is known.
+    pub fn has(&self, epoch: u64) -> bool {
+        self.epochs.contains(&epoch)
+    }
+
+    /// The epochs that are known, oldest first.
+    pub fn epochs(&self) -> &[u64] {
+        &self.epochs
+    }
+
+    pub(super) fn put(&self, batch: &mut Batch) {
+        let mut bytes = vec![VERSION];
+        bytes.extend_from_slice(&self.id.0.to_be_bytes());
+        for epoch in &self.epochs {
+            bytes.extend_from_slice(&epoch.to_be_bytes());
+        }
+        batch.put(Family::Meta, META_LINEAGE, &bytes);
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (id, epochs) = bytes.strip_prefix(&[VERSION])?.split_first_chunk::<16>()?;
+        let (epochs, rest) = epochs.as_chunks::<8>();
+        rest.is_empty().then(|| Self {
+            id: LineageId(u128::from_be_bytes(*id)),
+            epochs: epochs
+                .iter()
+                .map(|&epoch| u64::from_be_bytes(epoch))
+                .collect(),
+        })
+    }
+}
+
+impl Tables {
+    /// Reads which store this is; `None` in one that an earlier version made and this one never opened.
+    ///
+    /// # Errors
+    /// When RocksDB cannot read it.
+    pub fn lineage(&self) -> Result<Option<Lineage>, ReadError> {
+        let bytes = self.get(Family::Meta, META_LINEAGE)?;
+        Ok(bytes.and_then(|bytes| Lineage::decode(&bytes)))
+    }
+}
+
+impl Reader {
+    /// Reads which store this is.
+    ///
+    /// # Errors
+    /// [`ReadError::Closed`] while no store is open, or when RocksDB cannot read it.
+    pub fn lineage(&self) -> Result<Lineage, ReadError> {
+        let lineage = self.with(Tables::lineage)?;
+        // An opening gives one to whatever store has none.
+        invariant!(lineage.is_some(), "the open store has no id")?;
+        lineage.ok_or(ReadError::Closed)
+    }
+}
+
+/// The epoch of the store that was set aside when `epoch` began; `None` where there is none.
+fn replaced(paths: &Paths, epoch: u64) -> Option<u64> {
+    let kept = paths.data_dir.join(format!("store.before-{epoch}"));
+    match acked::read(&kept.join(acked::FILE_NAME)) {
+        Ok(Reading::Valid { mark, .. }) => Some(mark.epoch),
+        Ok(Reading::Damaged | Reading::Missing) | Err(_) => None,
+    }
+}
+
+/// The store that a copy belongs to, where that is another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtherStore {
+    /// The store of that id.
+    Known(LineageId),
+    /// A store that an earlier version of counterd wrote from, on that epoch.
+    OfEpoch(u64),
+}
+
+impl fmt::Display for OtherStore {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known(id) => write!(out, "{id}"),
+            Self::OfEpoch(epoch) => write!(
+                out,
+                "of epoch {epoch} (an earlier version wrote it, without an id)"
+            ),
+        }
+    }
+}
+
+/// Whose a copy is, in the eyes of one store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// Nobody's: it holds nothing yet.
+    Nobody,
+    /// This store's.
+    Ours,
+    /// Another store's.
+    Other(OtherStore),
+}
+
+/// What a copy holds, and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyContents {
+    /// Whose it is.
+    pub owner: Owner,
+    /// Counters in it.
+    pub names: u64,
+    /// The revision it has come to.
+    pub revision: u64,
+    /// The last closed day in it; `None` where it holds none.
+    pub through: Option<Day>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_record_is_laid_out_as_documented() {
+        let bytes = b"\x01\x00\x11\x22\x33\x44\x55\x66\x77\x88\x99\xaa\xbb\xcc\xdd\xee\xff\
+            \0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\x09";
+        let lineage = Lineage::decode(bytes).unwrap();
+        assert_eq!(
+            lineage.id.to_string(),
+            "00112233-4455-6677-8899-aabbccddeeff"
+        );
+        assert_eq!(lineage.id.to_string().parse(), Ok(lineage.id));
+        assert_eq!(lineage.epochs(), [5, 9]);
+        let mut batch = Batch::new();
+        lineage.put(&mut batch);
+        assert_eq!(batch.count(), 1);
+        for bad in [&bytes[..16], &bytes[..18], b"\x02", b""] {
+            assert_eq!(Lineage::decode(bad), None);
+        }
+    }
+
+    #[test]
+    fn an_id_is_another_each_time_and_epochs_are_bounded() {
+        assert_ne!(Lineage::born(1).id, Lineage::born(1).id);
+        let mut lineage = Lineage::born(1);
+        for epoch in 0..1000 {
+            lineage.add(epoch);
+            lineage.add(epoch);
+        }
+        assert_eq!(lineage.epochs().len(), MAX_EPOCHS);
+        assert!(lineage.has(999) && !lineage.has(1));
+    }
+}

@@ -1,0 +1,369 @@
+//! A store and its copies belong together: another store that finds them writes nothing to them, until
+//! an operator says so. With a real Redis and a real PostgreSQL, which each test starts for itself.
+
+use std::time::Duration;
+
+use counterd::export::postgres::{self, PostgresError, PostgresOptions, PostgresUrl};
+use counterd::mirror::{self, Mirror, MirrorError, MirrorOptions, RedisUrl};
+use serde_json::json;
+
+use crate::harness::{Database, Redis, Setup, eventually, skipped};
+use crate::house::{HOUR, House, NOON};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn redis(test: &str) -> Option<Redis> {
+    let redis = Redis::new();
+    redis.map_err(|reason| skipped(test, &reason)).ok()
+}
+
+fn database(test: &str) -> Option<Database> {
+    let database = Database::new();
+    database.map_err(|reason| skipped(test, &reason)).ok()
+}
+
+fn of_redis(redis: &Redis) -> MirrorOptions {
+    MirrorOptions {
+        url: RedisUrl::parse(&redis.url()).unwrap(),
+        users: true,
+        interval: Duration::from_millis(50),
+        timeout: Duration::from_secs(20),
+        prefix: String::new(),
+    }
+}
+
+fn of_postgres(database: &Database) -> PostgresOptions {
+    PostgresOptions {
+        url: PostgresUrl::parse(&database.url()).unwrap(),
+        interval: Duration::from_millis(100),
+        timeout: Duration::from_secs(20),
+        export_users: true,
+        unique_users_inline: 3,
+    }
+}
+
+fn mirror_of(house: &House, redis: &Redis) -> Mirror {
+    Mirror::new(&house.running, &house.metrics, of_redis(redis)).unwrap()
+}
+
+fn id(house: &House) -> String {
+    house.running.reader.lineage().unwrap().id.to_string()
+}
+
+/// Every key, but for the marker: that moves by itself.
+fn keys(redis: &Redis) -> Vec<(String, String)> {
+    let mut keys: Vec<String> = redis.say("KEYS *");
+    keys.sort();
+    keys.retain(|key| key != "counterd:mirror");
+    let dump = |key: String| {
+        let mut command = redis::cmd("DUMP");
+        let bytes: Vec<u8> = redis.ask(command.arg(&key));
+        (key, format!("{bytes:?}"))
+    };
+    keys.into_iter().map(dump).collect()
+}
+
+/// Every row of every table.
+fn rows(database: &Database) -> Vec<String> {
+    let tables = [
+        "counters",
+        "counter_history",
+        "counter_history_users",
+        "counterd_counters",
+        "counterd_days",
+        "counterd_database",
+    ];
+    let ask = |table| database.sql(&format!("SELECT t::text FROM {table} t ORDER BY 1"));
+    tables.map(ask).map(|rows| format!("{rows:?}")).into()
+}
+
+#[test]
+fn another_store_writes_nothing_to_a_mirror_until_it_is_told_to() {
+    let Some(redis) = redis("another_store_writes_nothing_to_a_mirror_until_it_is_told_to") else {
+        return;
+    };
+    let home = tempfile::tempdir().unwrap();
+    let rightful = House::open(&home.path().join("rightful"), NOON - HOUR);
+    rightful.up("games", 7);
+    rightful.up("only.here", 1);
+    rightful.users("dau", ["a", "b"]);
+    let mut of_rightful = mirror_of(&rightful, &redis);
+    of_rightful.catch_up().unwrap();
+    let before = keys(&redis);
+
+    let other = House::open(&home.path().join("other"), NOON);
+    other.up("games", 1);
+    let mut of_other = mirror_of(&other, &redis);
+    for _ in 0..2 {
+        let error = of_other.catch_up().unwrap_err();
+        assert!(matches!(error, MirrorError::OtherStore { .. }), "{error}");
+        let text = error.to_string();
+        assert!(
+            text.contains(&id(&rightful)) && text.contains(&id(&other)),
+            "{text}"
+        );
+        assert!(text.contains("counterd adopt"), "{text}");
+    }
+    let report = of_other.status().report(1);
+    assert!(!report.up && report.error.unwrap().contains("another store"));
+    assert_eq!(keys(&redis), before);
+    // Nor where the marker was lost: the values themselves tell whose they are.
+    redis.say::<()>("DEL counterd:mirror");
+    let error = of_other.catch_up().unwrap_err();
+    assert!(matches!(error, MirrorError::OtherStore { .. }), "{error}");
+    assert_eq!(keys(&redis), before);
+    rightful.up("games", 1);
+    of_rightful.catch_up().unwrap();
+    assert_eq!(redis.say::<i64>("GET counter:games"), 8);
+
+    let lineage = other.running.reader.lineage().unwrap();
+    let epoch = other.running.table.epoch();
+    let found = mirror::contents(&of_redis(&redis), &lineage, epoch).unwrap();
+    let names = before.iter().filter(|(key, _)| key.ends_with(":meta"));
+    let names = names.count();
+    assert_eq!(found.names, names as u64, "{found:?}");
+    assert_eq!(found.revision, rightful.running.table.revision());
+    mirror::adopt(&of_redis(&redis), &lineage).unwrap();
+    of_other.catch_up().unwrap();
+    assert_eq!(redis.say::<i64>("GET counter:games"), 1);
+    assert_eq!(redis.say::<Option<i64>>("GET counter:only.here"), None);
+    let error = of_rightful.catch_up().unwrap_err();
+    assert!(matches!(error, MirrorError::OtherStore { .. }), "{error}");
+    // Back again, though the other store is of a later epoch.
+    let lineage = rightful.running.reader.lineage().unwrap();
+    mirror::adopt(&of_redis(&redis), &lineage).unwrap();
+    of_rightful.catch_up().unwrap();
+    assert_eq!(redis.say::<i64>("GET counter:games"), 8);
+    assert_eq!(redis.say::<Option<i64>>("GET counter:only.here"), Some(1));
+    rightful.stop();
+    other.stop();
+}
+
+#[test]
+fn another_store_writes_nothing_to_a_database_until_it_is_told_to() {
+    let Some(database) = database("another_store_writes_nothing_to_a_database_until_it_is_told_to")
+    else {
+        return;
+    };
+    let home = tempfile::tempdir().unwrap();
+    let rightful = House::open(&home.path().join("rightful"), NOON - HOUR);
+    rightful.up("games", 7);
+    rightful.users("dau", ["a", "b", "c", "d"]);
+    rightful.next_day();
+    rightful.up("online", 4);
+    let mut of_rightful = rightful.exporter(of_postgres(&database));
+    of_rightful.catch_up().unwrap();
+    let before = rows(&database);
+
+    let other = House::open(&home.path().join("other"), NOON);
+    other.up("games", 1);
+    other.up("here", 1);
+    other.users("dau", ["x"]);
+    other.next_day();
+    let mut of_other = other.exporter(of_postgres(&database));
+    for _ in 0..2 {
+        let error = of_other.catch_up().unwrap_err();
+        assert!(matches!(error, PostgresError::OtherStore { .. }), "{error}");
+        let text = error.to_string();
+        assert!(
+            text.contains(&id(&rightful)) && text.contains(&id(&other)),
+            "{text}"
+        );
+        assert!(text.contains("counterd adopt"), "{text}");
+    }
+    // Nor does the command that replaces days.
+    let replaced = other.export(of_postgres(&database), "2026-11-24", true);
+    let error = replaced.unwrap_err();
+    assert!(matches!(error, PostgresError::OtherStore { .. }), "{error}");
+    assert_eq!(rows(&database), before);
+    rightful.up("online", 1);
+    of_rightful.catch_up().unwrap();
+
+    let lineage = other.running.reader.lineage().unwrap();
+    let found = postgres::contents(&of_postgres(&database), &lineage, None).unwrap();
+    assert_eq!(found.names, 4, "{found:?}");
+    assert_eq!(found.through, Some("2026-11-24".parse().unwrap()));
+    postgres::adopt(&of_postgres(&database), &lineage).unwrap();
+    of_other.catch_up().unwrap();
+    let value = |name: &str| {
+        database.number(&format!(
+            "SELECT current_value FROM counters WHERE name = '{name}'"
+        ))
+    };
+    assert_eq!((value("online"), value("here")), (0, 1));
+    let day = |name: &str| {
+        database.number(&format!(
+            "SELECT final_value FROM counter_history WHERE counter_name = '{name}' AND date = '2026-11-24'"
+        ))
+    };
+    assert_eq!(
+        (day("games"), day("here")),
+        (7, 1),
+        "days that were there stay"
+    );
+    other
+        .export(of_postgres(&database), "2026-11-24", true)
+        .unwrap();
+    assert_eq!(day("games"), 1);
+    // On the connection that there is, too.
+    rightful.up("online", 1);
+    let error = of_rightful.catch_up().unwrap_err();
+    assert!(matches!(error, PostgresError::OtherStore { .. }), "{error}");
+    let lineage = rightful.running.reader.lineage().unwrap();
+    postgres::adopt(&of_postgres(&database), &lineage).unwrap();
+    of_rightful.catch_up().unwrap();
+    assert_eq!(value("online"), 6);
+    rightful.stop();
+    other.stop();
+}
+
+#[test]
+fn copies_that_an_earlier_version_wrote_belong_to_the_store_that_had_their_epoch() {
+    let test = "copies_that_an_earlier_version_wrote_belong_to_the_store_that_had_their_epoch";
+    let (Some(redis), Some(database)) = (redis(test), database(test)) else {
+        return;
+    };
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("rightful");
+    let rightful = House::open(&dir, NOON - HOUR);
+    rightful.up("games", 7);
+    mirror_of(&rightful, &redis).catch_up().unwrap();
+    rightful
+        .exporter(of_postgres(&database))
+        .catch_up()
+        .unwrap();
+    rightful.stop();
+    let forget = || {
+        redis.say::<()>("HDEL counterd:mirror lineage");
+        database.sql(
+            "ALTER TABLE counterd_database DROP COLUMN lineage;
+             DELETE FROM counterd_migrations WHERE version = 7",
+        );
+    };
+    forget();
+    let (before, of_before) = (keys(&redis), rows(&database));
+    let other = House::open(&home.path().join("other"), NOON);
+    other.up("games", 1);
+    let error = mirror_of(&other, &redis).catch_up().unwrap_err();
+    assert!(error.to_string().contains("of epoch"), "{error}");
+    let error = other
+        .exporter(of_postgres(&database))
+        .catch_up()
+        .unwrap_err();
+    assert!(error.to_string().contains("of epoch"), "{error}");
+    assert_eq!(keys(&redis), before);
+    database.sql("ALTER TABLE counterd_database DROP COLUMN lineage; DELETE FROM counterd_migrations WHERE version = 7");
+    assert_eq!(rows(&database), of_before);
+    other.stop();
+    // Also once the store was recovered since: it has had that epoch.
+    let later = House::recovered(&dir, &home.path().join("later"), NOON);
+    let of_later = later.running.reader.lineage().unwrap();
+    later.up("games", 1);
+    mirror_of(&later, &redis).catch_up().unwrap();
+    later.exporter(of_postgres(&database)).catch_up().unwrap();
+    assert_eq!(redis.say::<i64>("GET counter:games"), 8);
+    assert_eq!(
+        redis.say::<String>("HGET counterd:mirror lineage"),
+        of_later.id.to_string()
+    );
+    later.stop();
+    // It is the same store, on an older epoch.
+    let rightful = House::open(&dir, NOON);
+    assert_eq!(id(&rightful), of_later.id.to_string());
+    let error = mirror_of(&rightful, &redis).catch_up().unwrap_err();
+    assert!(matches!(error, MirrorError::LaterEpoch { .. }), "{error}");
+    let error = rightful
+        .exporter(of_postgres(&database))
+        .catch_up()
+        .unwrap_err();
+    assert!(matches!(error, PostgresError::LaterEpoch { .. }), "{error}");
+    rightful.stop();
+}
+
+#[test]
+fn an_operator_is_told_whose_the_copies_are_and_decides() {
+    let test = "an_operator_is_told_whose_the_copies_are_and_decides";
+    let (Some(redis), Some(database)) = (redis(test), database(test)) else {
+        return;
+    };
+    let homes = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let setups = homes.each_ref().map(|home| {
+        Setup::new(home.path())
+            .set("redis.mirror", "true")
+            .set("redis.url", &redis.url())
+            .set("postgres.url", &database.url())
+            .set("postgres.interval", "100ms")
+    });
+    let count = |setup: &Setup, value: u32| {
+        let server = setup.start();
+        let body = json!({"value": value});
+        server
+            .client()
+            .post("/api/v1/counter/a/increment", &body)
+            .ok();
+        server
+    };
+    let standing = |server: &crate::harness::Server| {
+        let mut client = server.client();
+        client.get("/readyz?verbose").json()["lags"].clone()
+    };
+    let first = count(&setups[0], 5);
+    eventually("both copies have it", PATIENCE, || {
+        let lags = standing(&first);
+        let there = |copy: &str| lags[copy]["up"] == true && lags[copy]["revisions"] == 0;
+        (there("redis") && there("postgres")).then_some(())
+    });
+    first.stop();
+    let run = |arguments: &[&str]| {
+        let output = setups[1]
+            .command(arguments[0])
+            .args(&arguments[1..])
+            .output()
+            .unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    };
+    // No store yet: the one to be made would not be theirs.
+    let (code, text) = run(&["check"]);
+    assert_eq!(code, Some(3), "{text}");
+    assert_eq!(text.matches("is another store's, ").count(), 2, "{text}");
+
+    let second = count(&setups[1], 1);
+    eventually("both say so", PATIENCE, || {
+        let lags = standing(&second);
+        let says = |copy: &str| {
+            let error = lags[copy]["error"].as_str().unwrap_or_default();
+            lags[copy]["up"] == false && error.contains("another store")
+        };
+        (says("redis") && says("postgres")).then_some(())
+    });
+    let metrics = second.client().get("/metrics").text();
+    for metric in ["counterd_mirror_up 0", "counterd_export_up 0"] {
+        assert!(metrics.contains(metric), "{metric}");
+    }
+    let (code, text) = run(&["check"]);
+    assert_eq!(code, Some(3), "{text}");
+    assert_eq!(text.matches("is another store's, ").count(), 2, "{text}");
+    let (code, text) = run(&["adopt"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert_eq!(text.matches("is another store's, ").count(), 2, "{text}");
+    assert!(
+        text.contains("counters, up to revision") && text.contains("--yes"),
+        "{text}"
+    );
+    assert_eq!(redis.say::<i64>("GET counter:a"), 5);
+
+    let (code, text) = run(&["adopt", "--yes"]);
+    assert_eq!(code, Some(0), "{text}");
+    eventually("they are the other's", PATIENCE, || {
+        let value = database.number("SELECT current_value FROM counters WHERE name = 'a'");
+        (redis.say::<Option<i64>>("GET counter:a") == Some(1) && value == 1).then_some(())
+    });
+    let (code, text) = run(&["check"]);
+    assert_eq!(code, Some(0), "{text}");
+    second.stop();
+    // With the store at rest it says the same.
+    let (code, text) = run(&["adopt"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert_eq!(text.matches("is this store's").count(), 2, "{text}");
+}
