@@ -22,6 +22,11 @@ impl BodyMemory {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
     /// Begins to hold memory; nothing yet.
     pub(super) fn hold(&self) -> Held<'_> {
         Held {
@@ -60,6 +65,6 @@ mod tests {
         drop(first);
         assert!(second.grow_to(10));
         drop(second);
-        assert_eq!(memory.held.load(Ordering::Relaxed), 0);
+        assert_eq!(memory.held(), 0);
     }
 }

@@ -82,6 +82,7 @@ struct Control {
     ending: Arc<AtomicBool>,
     draining: AtomicBool,
     drain: Notify,
+    body_memory: Arc<BodyMemory>,
     places: Arc<Places>,
     /// Threads that have not ended.
     serving: AtomicUsize,
@@ -147,10 +148,10 @@ impl HttpServer {
             draining: AtomicBool::new(false),
             drain: Notify::new(),
             places: Arc::new(Places::new(options.max_connections)),
+            body_memory: Arc::new(BodyMemory::new(options.max_body_memory)),
             serving: AtomicUsize::new(0),
         });
         let options = Arc::new(options);
-        let body_memory = Arc::new(BodyMemory::new(options.max_body_memory));
         let router = router::router();
         let mut server = Self {
             addr,
@@ -167,7 +168,7 @@ impl HttpServer {
                 port.ok_or(HttpError::Runtimes)?,
                 Arc::clone(&options),
                 router.clone(),
-                Arc::clone(&body_memory),
+                Arc::clone(&server.control.body_memory),
                 Arc::clone(&server.control.ending),
                 Arc::clone(&server.control.places),
             ));
@@ -220,6 +221,12 @@ impl HttpServer {
     /// Connections open now.
     pub fn connections(&self) -> usize {
         self.control.places.open()
+    }
+
+    /// Bytes that bodies under way hold.
+    #[cfg(test)]
+    pub(super) fn body_memory_held(&self) -> usize {
+        self.control.body_memory.held()
     }
 
     /// From now on `/readyz` says 503 and each answer `Connection: close`. Connections are still taken.
