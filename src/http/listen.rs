@@ -223,12 +223,6 @@ impl HttpServer {
         self.control.places.open()
     }
 
-    /// Bytes that bodies under way hold.
-    #[cfg(test)]
-    pub(super) fn body_memory_held(&self) -> usize {
-        self.control.body_memory.held()
-    }
-
     /// From now on `/readyz` says 503 and each answer `Connection: close`. Connections are still taken.
     pub fn begin_lame_duck(&self) {
         self.control.ending.store(true, Ordering::Release);
@@ -482,4 +476,12 @@ fn take_in(
         })
         .await;
     });
+}
+
+#[cfg(test)]
+impl HttpServer {
+    /// Bytes that bodies under way hold.
+    pub(super) fn body_memory_held(&self) -> usize {
+        self.control.body_memory.held()
+    }
 }

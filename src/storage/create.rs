@@ -15,7 +15,7 @@ use super::batch::Batch;
 use super::error::{FileError, OpenError, ReadError};
 use super::files::{self, sync_dir};
 use super::lineage::Lineage;
-use super::open::Paths;
+use super::paths::Paths;
 use super::schema::{
     FORMAT_VERSION, Family, LogReading, MERGE_VERSION, META_EPOCH, META_VERSIONS, Schema,
 };

@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::acked::{self, Reading};
 use super::batch::Batch;
 use super::error::ReadError;
-use super::open::Paths;
+use super::paths::Paths;
 use super::schema::Family;
 use super::tables::{Reader, Tables};
 use crate::calendar::Day;

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use super::error::{FileError, OpenError};
 use super::files::sync_dir;
-use super::open::Paths;
+use super::paths::Paths;
 
 /// The lock file's name in the data directory.
 pub const FILE_NAME: &str = "lock";

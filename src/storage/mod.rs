@@ -39,6 +39,7 @@ pub mod lock;
 mod merge;
 mod open;
 pub mod pace;
+mod paths;
 mod place;
 mod records;
 pub mod recover;

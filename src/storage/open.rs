@@ -25,6 +25,7 @@ use super::expiry::Horizons;
 use super::files;
 use super::lineage::Lineage;
 use super::lock::DataDirLock;
+use super::paths::Paths;
 use super::place::Place;
 use super::reserve::{Reserve, Space, wal_limit};
 use super::schema::{
@@ -70,32 +71,6 @@ pub enum Landed {
     /// The store is of a greater epoch (it was restored or recovered): judged by `ACKED` alone, so
     /// nothing in memory can be kept.
     NewEpoch,
-}
-
-/// Where the parts of a store lie.
-#[derive(Debug, Clone)]
-pub(super) struct Paths {
-    pub data_dir: PathBuf,
-    pub store: PathBuf,
-    pub building: PathBuf,
-    pub db: PathBuf,
-    pub acked: PathBuf,
-}
-
-impl Paths {
-    pub fn new(data_dir: &Path) -> Self {
-        Self::at(data_dir.to_owned(), data_dir.join("store"))
-    }
-
-    pub fn at(data_dir: PathBuf, store: PathBuf) -> Self {
-        Self {
-            building: data_dir.join("store.new"),
-            db: store.join("db"),
-            acked: store.join(acked::FILE_NAME),
-            data_dir,
-            store,
-        }
-    }
 }
 
 /// A store that was checked and may be opened for writing.

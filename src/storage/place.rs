@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 use super::error::{CommitError, FileError};
-use super::open::Paths;
+use super::paths::Paths;
 
 /// Which directory a name stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

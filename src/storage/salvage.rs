@@ -11,7 +11,7 @@ use rocksdb::{DB, WriteBatch};
 use super::create::remove;
 use super::error::{FileError, ReadError};
 use super::keys;
-use super::open::Paths;
+use super::paths::Paths;
 use super::schema::{Family, LogReading, Schema};
 use super::tables::Tables;
 use crate::counter::CounterName;
