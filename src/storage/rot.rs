@@ -290,7 +290,7 @@ impl Tables {
         }
     }
 
-    /// Reads as [`Tables::scan`] does, and goes on behind what is rotten. Gives what was left out.
+    /// Reads as `Tables::scan` does, and goes on behind what is rotten. Gives what was left out.
     ///
     /// # Errors
     /// When RocksDB cannot read for another reason.
