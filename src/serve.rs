@@ -28,6 +28,7 @@ use crate::calendar::Calendar;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, LogLevel, MinFree, Source, Warning};
 use crate::control::{ControlSocket, CopyOptions};
+use crate::counter::{CounterName, Definition};
 use crate::export::postgres::{Days, PostgresOptions};
 use crate::fallback::{Fallback, FallbackOptions, anything_known};
 use crate::http::{Bound, HttpOptions, HttpServer, Tokens};
@@ -225,24 +226,17 @@ pub fn writer_options(
     calendar: Calendar,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<WriterOptions> {
-    let zone_is_written = config
-        .source("calendar.timezone")
-        .is_some_and(Source::is_written);
     Ok(WriterOptions {
         storage: storage_options(config),
         clock,
         calendar,
-        zone_is_written,
+        zone_is_written: zone_is_written(config),
         max_clock_jump_ms: millis(config.calendar.max_clock_jump),
         max_away_ms: millis(config.calendar.max_away),
         auto_create: config.counters.auto_create,
         max_counters: config.counters.max,
         gone_for_ms: millis(config.counters.gone_for),
-        configured: config
-            .defined_counters
-            .iter()
-            .map(|entry| (entry.name.clone(), entry.definition.clone()))
-            .collect(),
+        configured: defined(config),
         recent_users: config.counters.recent_users,
         min_free: match config.storage.min_free {
             MinFree::Auto => None,
@@ -253,6 +247,20 @@ pub fn writer_options(
         queue: config.writer.queue,
         metrics: Arc::clone(metrics),
     })
+}
+
+/// Whether the configuration names the zone; else it is the machine's.
+pub fn zone_is_written(config: &Config) -> bool {
+    let source = config.source("calendar.timezone");
+    source.is_some_and(Source::is_written)
+}
+
+/// The counters that the configuration defines.
+pub fn defined(config: &Config) -> Vec<(CounterName, Definition)> {
+    let entries = config.defined_counters.iter();
+    entries
+        .map(|entry| (entry.name.clone(), entry.definition.clone()))
+        .collect()
 }
 
 /// What the archivist is started with under this configuration.

@@ -17,8 +17,11 @@ use crate::config::{Config, Source, Warning};
 use crate::control::{POSTGRES, REDIS};
 use crate::export::postgres::{self, Schema};
 use crate::mirror;
-use crate::serve::{mirror_options, postgres_options, storage_options, why_no_new_store};
-use crate::storage::{DataDirLock, Sound, lock, read_through, verify};
+use crate::serve::{
+    defined, mirror_options, postgres_options, storage_options, why_no_new_store, zone_is_written,
+};
+use crate::storage::{DataDirLock, Sound, lock, look, read_through, verify};
+use crate::writer::Wanted;
 
 /// What one look found.
 pub(super) struct Finding {
@@ -246,6 +249,7 @@ fn data_directory(config: &Config, deep: bool) -> (Vec<Finding>, Option<u64>) {
     }
     let (store, epoch) = store(config, dir);
     let mut findings = vec![found, store];
+    findings.extend(epoch.and_then(|_| disagreement(config, dir)));
     findings.extend(deep.then(|| tables(config, dir)));
     findings.push(free_space(config, dir));
     (findings, epoch)
@@ -390,6 +394,34 @@ fn sound(config: &Config, dir: &Path) -> (Finding, Option<u64>) {
             (ok(WHAT, text), Some(epoch))
         }
         Err(error) => (fault(WHAT, error.to_string()), None),
+    }
+}
+
+/// Compares a store that is not in use with the zone and the counters of the configuration, as a start would.
+/// Returns `None` when they agree.
+fn disagreement(config: &Config, dir: &Path) -> Option<Finding> {
+    const WHAT: &str = "store";
+    let calendar = Calendar::new(&config.calendar.timezone, config.calendar.day_start).ok()?;
+    let counters = defined(config);
+    let wanted = Wanted {
+        zone: calendar.zone_name(),
+        zone_is_written: zone_is_written(config),
+        counters: &counters,
+    };
+    let lock = DataDirLock::take_existing(dir).ok()?;
+    let judged = look(&lock, &storage_options(config), |reader, _| {
+        reader.with(|tables| Ok(wanted.judge(tables, SystemClock.wall_ms())))
+    });
+    match judged.ok()?.ok()? {
+        Ok(None) => None,
+        Ok(Some(stored)) => Some(warn(
+            WHAT,
+            format!(
+                "days were counted in the zone {stored} so far; a start changes it to {} from then on",
+                calendar.zone_name()
+            ),
+        )),
+        Err(error) => Some(fault(WHAT, error.to_string())),
     }
 }
 

@@ -13,11 +13,12 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes};
+use memchr::memmem::Finder;
 use parking_lot::Mutex;
 use rustix::net::RecvFlags;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -457,8 +458,9 @@ fn made_by_hyper(answer: &[u8]) -> Option<Problem> {
 /// Whether a `Content-Length` is one of the last before 2^64. hyper answers those as it answers headers
 /// that are too large, for it keeps these numbers to itself.
 fn says_endless_body(head: &[u8]) -> bool {
-    const ENDLESS: &[u8] = b"184467440737095516";
-    memchr::memmem::find(head, ENDLESS).is_some()
+    // Made once: every head is searched.
+    static ENDLESS: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"184467440737095516"));
+    ENDLESS.find(head).is_some()
 }
 
 impl<U: UnreadRequests> AsyncRead for Socket<U> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{event_level, tokens};
+use super::{defined, event_level, tokens};
 use crate::access_log::{AccessLog, EventLog};
 use crate::config::{Config, ConfigErrors, Warning};
 use crate::http::Tokens;
@@ -97,14 +97,7 @@ fn differences(old: &Config, new: &Config) -> (Vec<&'static str>, Vec<&'static s
             taken.push(key);
         }
     }
-    let definitions = |config: &Config| {
-        let counters = config.defined_counters.iter();
-        let definitions: Vec<_> = counters
-            .map(|counter| (counter.name.clone(), counter.definition.clone()))
-            .collect();
-        definitions
-    };
-    if definitions(old) != definitions(new) {
+    if defined(old) != defined(new) {
         restart.push("[[counter]]");
     }
     (taken, restart)

@@ -5,6 +5,7 @@
 //! Kept out: HTTP, configuration files, and the layout of what is stored (`storage`).
 
 mod administer;
+mod agreement;
 mod away;
 mod chore;
 mod copied;
@@ -25,6 +26,7 @@ mod space;
 mod table;
 mod upkeep;
 
+pub use agreement::Wanted;
 pub use chore::Chore;
 pub use copied::{Round, Through};
 pub use mode::{Cause, Mode, ModeState};

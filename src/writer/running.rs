@@ -6,11 +6,11 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 
-use crate::calendar::is_one_zone;
 use crate::current_day::{self, CurrentDay};
 use crate::storage::expiry::Horizons;
 use crate::storage::{Batch, DataDirLock, Reader, StorageOptions, Store};
 
+use super::agreement::{Wanted, judge_definition};
 use super::away::Away;
 use super::group::Rules;
 use super::ledger::{Ledger, Life};
@@ -160,24 +160,20 @@ impl Writer {
         let stored = stored_state(&store)?;
         let zone = calendar.zone_name().to_owned();
         let stored_zone = tables.zone()?;
-        // The stored name is kept where the configured one is an alias of it.
-        let is_stored = |stored: &String| is_one_zone(stored, &zone);
-        let zone_stored = stored_zone.as_ref().is_some_and(is_stored);
-        if let Some(stored) = &stored_zone
-            && !zone_stored
-        {
-            if !zone_is_written {
-                return Err(StartError::ZoneChanged {
-                    stored: stored.clone(),
-                    found: zone,
-                });
-            }
+        let wanted = Wanted {
+            zone: &zone,
+            zone_is_written,
+            counters: &configured,
+        };
+        let changed = wanted.judge_zone(stored_zone.as_deref())?;
+        if let Some(stored) = changed {
             tracing::warn!(
                 from = stored,
                 to = zone,
                 "days were counted in another zone so far; the configuration changes it from now on"
             );
         }
+        let zone_stored = stored_zone.is_some() && changed.is_none();
         let ledger = Ledger::load(tables, stored.as_ref())?;
         let days = Arc::clone(&running.day);
         days.begin(
@@ -245,12 +241,8 @@ impl Writer {
                 // One whose time was over while nothing ran is gone, though not yet recorded.
                 let over = !look.clock_fault && stored.expired_at(look.wall_ms);
                 let live = entry.state.life == Life::Live && !over;
-                if live && !stored.may_become(definition) {
-                    return Err(StartError::DefinitionConflict {
-                        name: name.clone(),
-                        wanted: (definition.kind, definition.reset),
-                        stored: (stored.kind, stored.reset),
-                    });
+                if live {
+                    judge_definition(name, definition, stored)?;
                 }
             }
         }

@@ -407,6 +407,59 @@ fn check_tells_what_a_start_would_stumble_over() {
 }
 
 #[test]
+fn check_compares_zone_and_counters_with_the_store_as_a_start_does() {
+    let home = tempfile::tempdir().unwrap();
+    let defined = |kind: &str| {
+        let file = home.path().join(kind);
+        let text = format!("[[counter]]\nname = \"songs\"\nkind = \"{kind}\"\n");
+        std::fs::write(&file, text).unwrap();
+        let setup = Setup::new(home.path());
+        setup.arg("--config").arg(file.to_str().unwrap())
+    };
+    let kyiv = defined("sum").set("calendar.timezone", "Europe/Kyiv");
+    kyiv.start().stop();
+    let ran = |setup: &Setup, kind: &str, command| {
+        let file = home.path().join(kind);
+        let mut command = setup.command(command);
+        let output = command.arg("--config").arg(file).output().unwrap();
+        let told = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(told).unwrap())
+    };
+    let (code, told) = ran(&kyiv, "sum", "check");
+    assert_eq!(code, Some(0), "{told}");
+
+    let berlin = defined("sum").set("calendar.timezone", "Europe/Berlin");
+    let (code, told) = ran(&berlin, "sum", "check");
+    assert_eq!(code, Some(0), "{told}");
+    let changes =
+        "days were counted in the zone Europe/Kyiv so far; a start changes it to Europe/Berlin";
+    assert!(told.contains(changes), "{told}");
+
+    let machine = defined("sum")
+        .without("calendar.timezone")
+        .env("TZ", "Europe/Berlin");
+    let gauge = defined("gauge").set("calendar.timezone", "Europe/Kyiv");
+    for (setup, kind, why) in [
+        (
+            machine,
+            "sum",
+            "days were counted in the zone Europe/Kyiv so far, and the machine's zone is now",
+        ),
+        (gauge, "gauge", "[[counter]] songs is a gauge"),
+    ] {
+        let (code, told) = ran(&setup, kind, "check");
+        assert_eq!(code, Some(3), "{told}");
+        assert!(
+            told.contains("FAULT  store") && told.contains(why),
+            "{told}"
+        );
+        let (code, told) = ran(&setup, kind, "serve");
+        assert_eq!(code, Some(78), "{told}");
+        assert!(told.contains(why), "{told}");
+    }
+}
+
+#[test]
 fn an_address_in_use_is_told_once_and_before_a_store_is_made() {
     let home = Home::new();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,0 +1,80 @@
+//! Whether a store can be served under a configuration: the zone of its days, and counters that both define.
+
+use crate::calendar::is_one_zone;
+use crate::counter::{CounterName, Definition, Millis};
+use crate::storage::Tables;
+
+use super::StartError;
+
+/// What a configuration says of zone and counters.
+#[derive(Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The zone in force.
+    pub zone: &'a str,
+    /// The configuration names the zone; else it is the machine's.
+    pub zone_is_written: bool,
+    /// The counters that the configuration defines.
+    pub counters: &'a [(CounterName, Definition)],
+}
+
+impl Wanted<'_> {
+    /// Compares the zone with the stored one. Returns the stored zone when a start changes it.
+    ///
+    /// # Errors
+    /// [`StartError::ZoneChanged`] when they differ and nobody wrote the new one down.
+    pub(super) fn judge_zone(self, stored: Option<&str>) -> Result<Option<&str>, StartError> {
+        match stored {
+            // The stored name is kept where the configured one is an alias of it.
+            Some(stored) if !is_one_zone(stored, self.zone) => {
+                if self.zone_is_written {
+                    return Ok(Some(stored));
+                }
+                Err(StartError::ZoneChanged {
+                    stored: stored.to_owned(),
+                    found: self.zone.to_owned(),
+                })
+            }
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// Judges a store that nobody has open as a start at `now` would, and changes nothing. Returns the stored zone
+    /// when a start changes it.
+    ///
+    /// # Errors
+    /// What a start would be refused with.
+    pub fn judge(self, tables: &Tables, now: Millis) -> Result<Option<String>, StartError> {
+        let stored = tables.zone()?;
+        let changed = self.judge_zone(stored.as_deref())?.map(str::to_owned);
+        let mut conflict = Ok(());
+        tables.definitions(|name, found| {
+            let wanted = self.counters.iter().find(|(wanted, _)| *wanted == name);
+            if let (Some((_, wanted)), Ok((stored, None))) = (wanted, found)
+                && !stored.expired_at(now)
+                && conflict.is_ok()
+            {
+                conflict = judge_definition(&name, wanted, &stored);
+            }
+        })?;
+        conflict.map(|()| changed)
+    }
+}
+
+/// Compares the definition that a live counter has with the one that the configuration wants.
+///
+/// # Errors
+/// [`StartError::DefinitionConflict`] when the kind or the reset differs.
+pub(super) fn judge_definition(
+    name: &CounterName,
+    wanted: &Definition,
+    stored: &Definition,
+) -> Result<(), StartError> {
+    if stored.may_become(wanted) {
+        return Ok(());
+    }
+    Err(StartError::DefinitionConflict {
+        name: name.clone(),
+        wanted: (wanted.kind, wanted.reset),
+        stored: (stored.kind, stored.reset),
+    })
+}
