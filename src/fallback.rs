@@ -8,7 +8,7 @@
 //! and an outage of the store does not overload the copies.
 //!
 //! Kept out: how copies are read (`mirror`, `export`), when the store is tried again (`serve`), and what
-//! the answers look like (`http`).
+//! the answers look like (`http`). `engine` alone asks here.
 
 mod ask;
 mod copies;

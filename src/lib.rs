@@ -14,6 +14,7 @@ pub mod config;
 pub mod control;
 pub mod counter;
 pub mod current_day;
+pub mod engine;
 pub mod export;
 pub mod fallback;
 pub mod http;

@@ -5,7 +5,7 @@
 //! The order of the end: `/readyz` says 503 and no connection is taken any more; requests in flight
 //! are answered; the writer writes what it was given and closes the store; the logs are written.
 
-mod beside;
+mod companions;
 mod files;
 mod opening;
 mod probe;
@@ -31,14 +31,14 @@ use crate::control::{ControlSocket, CopyOptions};
 use crate::counter::{CounterName, Definition};
 use crate::export::postgres::{Days, PostgresOptions};
 use crate::fallback::{Fallback, FallbackOptions, anything_known};
-use crate::http::{Bound, HttpOptions, HttpServer, Tokens};
+use crate::http::{Bound, HttpOptions, HttpServer, Shared, Tokens};
 use crate::lifecycle::{ArchivistOptions, Retention};
 use crate::metrics::Metrics;
 use crate::mirror::MirrorOptions;
 use crate::storage::{DataDirLock, StorageOptions};
 use crate::writer::{Cause, Running, StartError, WriterOptions};
 
-use beside::{Beside, ControlWithoutStore, Service};
+use companions::{Companions, ControlWithoutStore, RunningCompanions};
 pub use opening::Against;
 use opening::{NotOpen, Opening, against_a_new_store};
 pub use reload::LoadAgain;
@@ -120,7 +120,7 @@ pub fn run(
     let options = writer_options(config, clock, calendar, &metrics)?;
     let running = Arc::new(Running::new(&options));
     probe::attach(&metrics, &running);
-    let (beside, shared) = Beside::new(config, &running, &metrics, access_log)?;
+    let (companions, engine) = Companions::new(config, &running, &metrics)?;
     let copies = config.degraded.start.then(|| fallback_options(config));
     let opening = Opening {
         running: Arc::clone(&running),
@@ -129,10 +129,10 @@ pub fn run(
     };
     let service = Arc::new(Mutex::new(None));
     let mut stand_in = None;
-    let shared = match opening.first()? {
+    let engine = match opening.first()? {
         None => {
-            *service.lock() = Some(beside.start()?);
-            shared
+            *service.lock() = Some(companions.start()?);
+            engine
         }
         Some(retrying) => {
             // One that holds no lock, for it has no store either.
@@ -148,7 +148,7 @@ pub fn run(
                 .raise(Cause::NoStore, running.day.look().wall_ms);
             let (fallback, thread) = Fallback::new(&copies.unwrap_or_default());
             let thread = thread.start().context("the fallback's thread")?;
-            let asking = ControlWithoutStore::new(&beside);
+            let asking = ControlWithoutStore::new(&companions);
             asking.listen();
             let control = Arc::clone(&asking.socket);
             let (opened, before) = (Arc::clone(&service), Arc::clone(&control));
@@ -159,7 +159,7 @@ pub fn run(
                     .take()
                     .into_iter()
                     .for_each(ControlSocket::end);
-                match beside.start() {
+                match companions.start() {
                     Ok(begun) => *opened.lock() = Some(begun),
                     // As at a start: a server whose parts are missing is worse than one that restarts.
                     Err(error) => {
@@ -170,8 +170,13 @@ pub fn run(
             });
             let retrying = retrying.context("the thread that opens the store")?;
             stand_in = Some((retrying, thread, control));
-            shared.with_fallback(fallback)
+            engine.with_fallback(fallback)
         }
+    };
+    let shared = Shared {
+        engine,
+        metrics: Arc::clone(&metrics),
+        log: access_log,
     };
     // Before anyone can connect: from then on an end is an orderly one.
     let mut signals = hangups.and_ends().context("the signals")?;
@@ -204,7 +209,7 @@ pub fn run(
         }
     }
     let service = service.lock().take();
-    service.into_iter().for_each(Service::end);
+    service.into_iter().for_each(RunningCompanions::end);
     running.stop();
     // What was cut off has lines in the request log too.
     http.end();

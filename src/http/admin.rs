@@ -16,7 +16,7 @@ use super::wire::{self, mark_replayed};
 use crate::counter::{
     Adjustment, CounterName, Definition, Kind, OnBound, Outcome, Reset, parse_rfc3339,
 };
-use crate::writer::{Command, Failure, IdempotencyKey, Request};
+use crate::engine::{Command, Failure, IdempotencyKey, Request};
 
 /// Longest reason, in bytes.
 const MAX_REASON: usize = 1000;
@@ -219,7 +219,7 @@ async fn run(
 fn respond(
     call: &Call,
     counter: &CounterName,
-    answer: crate::writer::Answer,
+    answer: crate::engine::Answer,
 ) -> Result<Response<ReplyBody>, Problem> {
     let done = Members::default().with("success", true);
     let (status, body) = match answer.outcome {
@@ -278,7 +278,7 @@ fn audit(
     action: &'static str,
     reason: &str,
     counter: &CounterName,
-    answer: &Result<crate::writer::Answer, Problem>,
+    answer: &Result<crate::engine::Answer, Problem>,
 ) {
     let (result, before, after) = match answer {
         Ok(answer) => {

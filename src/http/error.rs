@@ -15,7 +15,7 @@ use super::body::ReplyBody;
 use super::json::{Members, push_i64, push_text};
 use super::request_id::{REQUEST_ID, header_value};
 use crate::counter::{Millis, Refusal, RequestId, rfc3339};
-use crate::writer::{Cause, Failure};
+use crate::engine::{Cause, Failure};
 
 macro_rules! codes {
     ($( $variant:ident = $code:literal, $status:ident, $title:literal, $advice:literal; )+) => {

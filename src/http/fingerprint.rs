@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::error::{Code, Problem};
 use super::parse;
 use crate::counter::{Adjustment, Definition, Direction, Kind, OnBound, Operation, Reset, UserId};
-use crate::writer::IdempotencyKey;
+use crate::engine::IdempotencyKey;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 

@@ -162,7 +162,7 @@ impl HttpServer {
         for number in 0..options.workers.max(1) {
             let (sender, receiver) = mpsc::unbounded_channel();
             let runtime = runtime().map_err(HttpError::Thread)?;
-            let port = shared.intake.attach(runtime.handle());
+            let port = shared.engine.attach(runtime.handle());
             let worker = Arc::new(Worker::new(
                 shared.clone(),
                 port.ok_or(HttpError::Runtimes)?,

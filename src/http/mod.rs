@@ -29,7 +29,6 @@ mod query;
 mod read;
 mod request_id;
 mod router;
-mod stale;
 mod stamp;
 mod wire;
 mod worker;
@@ -42,15 +41,9 @@ use arc_swap::ArcSwap;
 use secrecy::SecretString;
 
 use crate::access_log::AccessLog;
-use crate::counter::{CounterName, Millis};
-use crate::current_day::CurrentDay;
-use crate::export::postgres::ExportStatus;
-use crate::fallback::Fallback;
+use crate::counter::CounterName;
+use crate::engine::Engine;
 use crate::metrics::Metrics;
-use crate::mirror::MirrorStatus;
-use crate::storage::Reader;
-use crate::storage::expiry::Horizons;
-use crate::writer::{Cause, Intake, Mode, ModeState, Running, Table};
 
 use error::Problem;
 
@@ -109,87 +102,20 @@ pub struct Tokens {
 /// What requests are answered from, and who is told of them.
 #[derive(Clone)]
 pub struct Shared {
-    pub(self) intake: Arc<Intake>,
-    pub(self) table: Arc<Table>,
-    pub(self) mode: Arc<Mode>,
-    pub(self) day: Arc<CurrentDay>,
-    pub(self) reader: Reader,
-    pub(self) horizons: Arc<Horizons>,
-    pub(self) metrics: Arc<Metrics>,
-    pub(self) log: AccessLog,
-    pub(self) export: Option<Arc<ExportStatus>>,
-    pub(self) mirror: Option<Arc<MirrorStatus>>,
-    pub(self) fallback: Option<Fallback>,
+    /// What serves counts.
+    pub engine: Engine,
+    /// Where requests are counted.
+    pub metrics: Arc<Metrics>,
+    /// Where requests are logged.
+    pub log: AccessLog,
 }
 
 impl Shared {
-    /// Takes its share of a running writer.
-    pub fn new(writer: &Running, metrics: Arc<Metrics>, log: AccessLog) -> Self {
-        Self {
-            intake: Arc::clone(&writer.intake),
-            table: Arc::clone(&writer.table),
-            mode: Arc::clone(&writer.mode),
-            day: Arc::clone(&writer.day),
-            reader: writer.reader.clone(),
-            horizons: Arc::clone(&writer.horizons),
-            metrics,
-            log,
-            export: None,
-            mirror: None,
-            fallback: None,
-        }
-    }
-
-    /// Reads there while there is no store.
-    #[must_use]
-    pub fn with_fallback(self, fallback: Fallback) -> Self {
-        Self {
-            fallback: Some(fallback),
-            ..self
-        }
-    }
-
     /// Whether writes are served.
     pub(self) fn check_mode(&self) -> Result<(), Problem> {
-        match self.mode.state() {
-            ModeState::Normal => Ok(()),
-            ModeState::ReadOnly { cause, .. } => {
-                Err(Problem::read_only(cause).after_an_outage_of(self.outage_ms()))
-            }
-        }
-    }
-
-    /// For how long writes have been refused by the wall clock, in milliseconds; 0 while they are not.
-    pub(self) fn outage_ms(&self) -> Millis {
-        match self.mode.state() {
-            ModeState::Normal => 0,
-            ModeState::ReadOnly { since, .. } => self.day.look().wall_ms.saturating_sub(since),
-        }
-    }
-
-    /// Where values are read while there is no store; none while there is.
-    pub(self) fn without_store(&self) -> Option<&Fallback> {
-        self.fallback
-            .as_ref()
-            .filter(|_| self.mode.stands(Cause::NoStore))
-    }
-
-    /// Says also how the mirror in Redis stands.
-    #[must_use]
-    pub fn with_mirror(self, status: Arc<MirrorStatus>) -> Self {
-        Self {
-            mirror: Some(status),
-            ..self
-        }
-    }
-
-    /// Says also how the export to PostgreSQL stands.
-    #[must_use]
-    pub fn with_export(self, status: Arc<ExportStatus>) -> Self {
-        Self {
-            export: Some(status),
-            ..self
-        }
+        self.engine
+            .writes()
+            .map_err(|refused| Problem::read_only(refused.cause).after_an_outage_of(refused.for_ms))
     }
 }
 

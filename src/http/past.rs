@@ -1,22 +1,20 @@
 //! Looking back: the days of a counter, and the course of its value. Both are read from the store,
-//! beside the runtime: no other call waits for the disk.
+//! or, while there is none, from a copy.
 
 use http::{HeaderMap, Response};
 
 use super::body::ReplyBody;
 use super::call::{Asked, Call};
 use super::error::{self, Code, Problem};
-use super::json::push_text;
+use super::json::{Members, push_text};
 use super::notes::Notes;
 use super::parse;
 use super::query;
-use super::read::seen;
-use super::stale;
+use super::read::{counting, no_copy, not_here, unknown_here};
 use super::wire::{Answer, no_store};
 use crate::calendar::Day;
 use crate::counter::{CounterName, rfc3339};
-use crate::lifecycle::{self, DayView, PastDay, Point, SeriesRequest};
-use crate::storage::{ReadError, Reader, Tables};
+use crate::engine::{CopiedDay, DayView, Days, NoCopy, NoPast, PastDay, Point, Series, SeriesOf};
 
 /// Most spans of a series.
 const MAX_POINTS: i64 = 2000;
@@ -33,34 +31,49 @@ pub(super) async fn history(
 ) -> Result<Response<ReplyBody>, Problem> {
     let name = parse::name(asked.name)?;
     let [from, to] = query::read(asked.uri, ["from", "to"])?;
-    let shared = &call.worker.shared;
-    let known = shared.table.read(name.as_str()).is_some();
-    let today = shared.day.look().day;
+    let engine = &call.worker.shared.engine;
+    // Before its days are read: a name that comes meanwhile is not one without days.
+    let known = engine.knows(&name);
+    let today = engine.current_day().look().day;
     let to = date("to", to.as_deref())?.unwrap_or(today);
-    let kept_from = lifecycle::kept_from(&shared.horizons);
-    let from = date("from", from.as_deref())?.unwrap_or(kept_from);
+    let from = date("from", from.as_deref())?.unwrap_or_else(|| engine.kept_from());
     if from > to {
         return Err(Problem::new(
             Code::InvalidQuery,
             "`from` is after `to`; days are `YYYY-MM-DD`, both included",
         ));
     }
-    if let Some(fallback) = shared.without_store() {
-        return stale::history(call, fallback, &name, from, to).await;
+    let days = engine.days(&name, from, to).await;
+    let days = days.map_err(|error| problem(call, &error))?;
+    let mut reply = Answer::new(&call.request_id, 4096);
+    match days {
+        Days::Store(days) if days.is_empty() && !known => return Err(error::unknown_counter()),
+        Days::Copy(days) if days.is_empty() => return Err(unknown_here(call)),
+        Days::Store(days) => push_history(reply.body(), &name, days),
+        Days::Copy(days) => push_copied(reply.body(), &name, days),
     }
-    let days = {
-        let (name, day) = (name.clone(), std::sync::Arc::clone(&shared.day));
-        read(&shared.reader, move |tables| {
-            lifecycle::days_of(tables, day.calendar(), &name, from.max(kept_from), to)
-        })
-        .await?
-    };
-    if days.is_empty() && !known {
-        return Err(error::unknown_counter());
-    }
-    let mut reply = Answer::new(&call.request_id, 256 + days.len() * 512);
-    push_history(reply.body(), &name, days);
     Ok(no_store(reply.finish(HeaderMap::new())))
+}
+
+/// The closed days that a copy has. The open one is not among them.
+fn push_copied(out: &mut Vec<u8>, name: &CounterName, days: Vec<CopiedDay>) {
+    out.extend_from_slice(b"{\"name\":");
+    push_text(out, name.as_str());
+    out.extend_from_slice(b",\"days\":[");
+    for (number, day) in days.into_iter().enumerate() {
+        if number > 0 {
+            out.push(b',');
+        }
+        let text = day.record.unwrap_or_else(|| {
+            Members::default()
+                .with("date", day.day.to_string())
+                .with("closed", true)
+                .with("final_value", day.final_value)
+                .to_json()
+        });
+        out.extend_from_slice(text.as_bytes());
+    }
+    out.extend_from_slice(b"],\"stale\":true,\"source\":\"postgres\"}");
 }
 
 fn push_history(out: &mut Vec<u8>, name: &CounterName, days: Vec<PastDay>) {
@@ -112,29 +125,21 @@ pub(super) async fn series(
             ),
         ));
     }
-    let shared = &call.worker.shared;
-    if shared.without_store().is_some() {
-        return Err(stale::not_here(call));
-    }
-    let reading = shared.table.read(name.as_str());
-    let moment = shared.day.moment();
-    let reading = reading.ok_or_else(error::unknown_counter)?;
-    let request = SeriesRequest {
-        value: seen(call, &reading, &moment)?.value,
-        reset: reading.definition.reset,
-        changed_at: reading.changed_at,
-        now: moment.now.unwrap_or_else(|| shared.day.look().wall_ms),
-        today: moment.today.day,
+    let engine = &call.worker.shared.engine;
+    let asked = SeriesOf {
+        name: name.clone(),
         range_ms,
         step_ms,
-        name,
     };
-    let (name, day) = (request.name.clone(), std::sync::Arc::clone(&shared.day));
-    let horizons = std::sync::Arc::clone(&shared.horizons);
-    let (points, followed) = read(&shared.reader, move |tables| {
-        lifecycle::series(tables, day.calendar(), &horizons, &request)
-    })
-    .await?;
+    let series = engine.series(asked).await;
+    let Some(series) = series.map_err(|error| problem(call, &error))? else {
+        let read = engine.read_one(&name).await;
+        let (value, _) = read.map_err(|NoCopy| no_copy(call))?;
+        let value = value.ok_or_else(error::unknown_counter)?;
+        counting(&value)?;
+        return Err(error::unknown_counter());
+    };
+    let Series { points, followed } = series;
     let mut reply = Answer::new(&call.request_id, 128 + points.len() * 96);
     push_series(reply.body(), &name, step_ms, followed, &points);
     Ok(no_store(reply.finish(HeaderMap::new())))
@@ -173,30 +178,21 @@ fn push_series(
     out.extend_from_slice(b"]}");
 }
 
-/// Reads from the store on a thread where waiting for a disk holds nobody up.
-async fn read<T: Send + 'static>(
-    reader: &Reader,
-    work: impl FnOnce(&Tables) -> Result<T, ReadError> + Send + 'static,
-) -> Result<T, Problem> {
-    let reader = reader.clone();
-    let done = tokio::task::spawn_blocking(move || reader.with(work)).await;
-    match done {
-        Ok(Ok(read)) => Ok(read),
-        Ok(Err(ReadError::Closed)) => Err(Problem::new(
+fn problem(call: &Call, error: &NoPast) -> Problem {
+    match error {
+        NoPast::NoCopy => not_here(call),
+        NoPast::Reopening => Problem::new(
             Code::StoreReopening,
             "the store is being reopened; values are served meanwhile, history and series again after that",
-        )),
-        Ok(Err(error)) => {
-            tracing::error!(%error, "the past cannot be read");
-            Err(Problem::new(
-                Code::StoreReopening,
-                "the store cannot be read now; the log says why",
-            ))
-        }
-        Err(_) => Err(Problem::new(
+        ),
+        NoPast::Unreadable => Problem::new(
+            Code::StoreReopening,
+            "the store cannot be read now; the log says why",
+        ),
+        NoPast::Closing => Problem::new(
             Code::ShuttingDown,
             "the server is ending; connect again and retry",
-        )),
+        ),
     }
 }
 

@@ -10,15 +10,11 @@ use super::error::{Code, Problem};
 use super::json::Members;
 use super::notes::Notes;
 use super::query;
-use super::read;
-use super::stale;
+use super::read::{self, no_copy};
 use super::wire::{self, no_store};
 use crate::counter::rfc3339;
-use crate::export::postgres::ExportReport;
-use crate::fallback::{NoCopy, Standing};
+use crate::engine::{ExportReport, MirrorReport, ModeState, NoCopy, Report, Standing};
 use crate::metrics;
-use crate::mirror::MirrorReport;
-use crate::writer::ModeState;
 
 /// `GET /livez`: 200 while the process works.
 pub(super) async fn livez(
@@ -42,11 +38,9 @@ pub(super) async fn readyz(
     let [is_verbose, of_writes] =
         parameters.map(|value| value.is_some_and(|value| !matches!(value.as_str(), "0" | "false")));
     let shared = &call.worker.shared;
-    let state = shared.mode.state();
-    let stand_in = match shared.without_store() {
-        Some(fallback) => Some(fallback.standing().await),
-        None => None,
-    };
+    let report = shared.engine.report();
+    let state = report.state;
+    let stand_in = shared.engine.stand_in().await;
     let problem = match state {
         _ if call.worker.is_ending() => Some(Problem::new(
             Code::ShuttingDown,
@@ -54,16 +48,14 @@ pub(super) async fn readyz(
         )),
         ModeState::ReadOnly { .. } if of_writes => shared.check_mode().err(),
         // Without a store, and without a copy, there is nothing to be read.
-        ModeState::ReadOnly { .. } => stand_in
-            .and_then(Result::err)
-            .map(|NoCopy| stale::no_copy(call)),
+        ModeState::ReadOnly { .. } => stand_in.and_then(Result::err).map(|NoCopy| no_copy(call)),
         ModeState::Normal => None,
     };
     // What is behind it is for those who may read.
     let tokens = call.worker.options.tokens.load();
     let may_see = || tokens.check(Access::Read, asked.headers, None).is_ok();
     let details = if is_verbose && may_see() {
-        verbose(call, state, stand_in.and_then(Result::ok))
+        verbose(call, &report, stand_in.and_then(Result::ok))
     } else {
         Members::default()
     };
@@ -80,12 +72,8 @@ pub(super) async fn readyz(
 }
 
 /// The mode, its cause, since when, what brings it back, and what lags.
-fn verbose(call: &Call, state: ModeState, stand_in: Option<Standing>) -> Members {
-    let shared = &call.worker.shared;
-    let look = shared.day.look();
-    // Without a store there is no history of its own.
-    let there = shared.without_store().is_none();
-    let (mode, cause, since, remedy) = match state {
+fn verbose(call: &Call, report: &Report, stand_in: Option<Standing>) -> Members {
+    let (mode, cause, since, remedy) = match report.state {
         ModeState::Normal => ("normal", None, None, None),
         ModeState::ReadOnly { cause, since } => (
             "read_only",
@@ -95,14 +83,14 @@ fn verbose(call: &Call, state: ModeState, stand_in: Option<Standing>) -> Members
         ),
     };
     let lags = Members::default()
-        .with("queued_operations", shared.intake.depth())
-        .with("clock_behind_ms", shared.day.behind_ms());
-    let lags = match &shared.export {
-        Some(status) => lags.with_json("postgres", export(&status.report(shared.table.revision()))),
+        .with("queued_operations", report.queued)
+        .with("clock_behind_ms", report.clock_behind_ms);
+    let lags = match &report.export {
+        Some(lag) => lags.with_json("postgres", export(lag)),
         None => lags,
     };
-    let lags = match &shared.mirror {
-        Some(status) => lags.with_json("redis", mirror(&status.report(shared.table.revision()))),
+    let lags = match &report.mirror {
+        Some(lag) => lags.with_json("redis", mirror(lag)),
         None => lags,
     };
     let members = Members::default()
@@ -116,19 +104,12 @@ fn verbose(call: &Call, state: ModeState, stand_in: Option<Standing>) -> Members
             .with("as_of", as_of.map(rfc3339)),
         None => members,
     };
-    let rotten: Vec<_> = shared
-        .reader
-        .rot()
-        .tables()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
     members
         .with("draining", call.worker.is_ending())
-        .with("day", look.day.to_string())
-        .with("epoch", there.then(|| shared.table.epoch()))
-        .with("revision", there.then(|| shared.table.revision()))
-        .with("rotten_tables", rotten)
+        .with("day", report.day.to_string())
+        .with("epoch", report.history.map(|(epoch, _)| epoch))
+        .with("revision", report.history.map(|(_, revision)| revision))
+        .with("rotten_tables", report.rotten_tables.clone())
         .with_json("lags", lags.to_json())
 }
 
@@ -201,12 +182,12 @@ pub(super) async fn metrics(
 /// Tells the metrics what the counters of the configuration say now.
 fn tell_values(call: &Call) {
     let shared = &call.worker.shared;
-    let is_there = shared.without_store().is_none();
-    let readings = shared.table.read_many(&call.worker.options.configured);
-    let moment = shared.day.moment();
-    for (name, reading) in call.worker.options.configured.iter().zip(readings) {
-        let seen = reading.and_then(|reading| read::seen(call, &reading, &moment).ok());
-        let value = seen.filter(|_| is_there).map(|seen| seen.value);
-        shared.metrics.state.set_value(name.as_str(), value);
+    let configured = &call.worker.options.configured;
+    let mut found = shared.engine.read_store(configured).into_iter().flatten();
+    for name in configured {
+        let value = found.next().flatten();
+        let seen = value.and_then(|value| read::counting(&value).ok());
+        let state = &shared.metrics.state;
+        state.set_value(name.as_str(), seen.map(|seen| seen.value));
     }
 }

@@ -5,13 +5,14 @@ use http::{HeaderMap, Response};
 use super::body::ReplyBody;
 use super::call::{Asked, Call};
 use super::error::{self, Code, Problem};
+use super::json::Members;
 use super::notes::Notes;
 use super::parse;
 use super::query;
-use super::stale;
-use super::wire::{self, Answer, Origin, Shown, no_store, push_shown};
-use crate::counter::{CounterName, Moment, Seen};
-use crate::writer::Reading;
+use super::wire::{self, Answer, no_store, push_value};
+use crate::counter::{CounterName, Millis, Seen, rfc3339};
+use crate::engine::{NoCopy, Origin, Page, Value, Values};
+use crate::seeded::bug;
 
 /// Most names of one read.
 const MAX_NAMES: usize = 10;
@@ -30,16 +31,24 @@ pub(super) async fn one(
     _: &mut Notes,
 ) -> Result<Response<ReplyBody>, Problem> {
     let name = parse::name(asked.name)?;
-    if let Some(fallback) = call.worker.shared.without_store() {
-        return stale::one(call, fallback, name).await;
-    }
-    let reading = call.worker.shared.table.read(name.as_str());
-    // The day is looked up after the values: no value's period is after a day seen later.
-    let moment = call.worker.shared.day.moment();
-    let reading = reading.ok_or_else(error::unknown_counter)?;
-    let seen = seen(call, &reading, &moment)?;
+    let read = call.worker.shared.engine.read_one(&name).await;
+    let (value, stale) = read.map_err(|NoCopy| no_copy(call))?;
+    let Some(value) = value else {
+        if stale && bug("unknown_as_zero") {
+            let zero = Members::default()
+                .with("name", name.as_str())
+                .with("value", 0);
+            return Ok(no_store(wire::answer(&call.request_id, &zero)));
+        }
+        return Err(if stale {
+            unknown_here(call)
+        } else {
+            error::unknown_counter()
+        });
+    };
+    let seen = counting(&value)?;
     let mut reply = Answer::new(&call.request_id, 384);
-    push(call, reply.body(), &reading, seen);
+    push(call, reply.body(), &value, seen);
     reply.body().push(b'}');
     Ok(no_store(reply.finish(HeaderMap::new())))
 }
@@ -72,36 +81,40 @@ pub(super) async fn many(
             "`names` must be 1 to 10 counter names with commas between",
         ));
     }
-    if let Some(fallback) = call.worker.shared.without_store() {
-        return stale::many(call, fallback, &asked).await;
+    let read = call.worker.shared.engine.read(&asked).await;
+    let Values { found, stale } = read.map_err(|NoCopy| no_copy(call))?;
+    if stale && found.iter().all(Option::is_none) {
+        return Err(unknown_here(call));
     }
-    let readings = call.worker.shared.table.read_many(&asked);
-    let moment = call.worker.shared.day.moment();
-    let mut missing: Vec<&str> = Vec::new();
+    let as_of = oldest(found.iter().flatten());
+    let mut lacking: Vec<&str> = Vec::new();
     let mut reply = Answer::new(&call.request_id, 64 + asked.len() * 384);
     reply.body().extend_from_slice(b"{\"counters\":[");
     let mut first = true;
-    for (name, reading) in asked.iter().zip(readings) {
-        let found =
-            reading.map(|reading| seen(call, &reading, &moment).map(|seen| (reading, seen)));
-        match found {
-            Some(Ok((reading, seen))) => {
+    for (name, value) in asked.iter().zip(&found) {
+        match value.as_ref().map(|value| (value, counting(value))) {
+            Some((value, Ok(seen))) => {
                 if !std::mem::take(&mut first) {
                     reply.body().push(b',');
                 }
-                push(call, reply.body(), &reading, seen);
+                push(call, reply.body(), value, seen);
                 reply.body().push(b'}');
             }
-            Some(Err(problem)) if problem.code == Code::CorruptRecord => {
+            Some((_, Err(problem))) if problem.code == Code::CorruptRecord => {
                 return Err(problem.with("name", name.as_str()));
             }
-            Some(Err(_)) | None => missing.push(name.as_str()),
+            Some((_, Err(_))) | None => lacking.push(name.as_str()),
         }
     }
-    let missing = serde_json::Value::from(missing);
-    reply
-        .body()
-        .extend_from_slice(format!("],\"missing\":{missing},\"stale\":false}}").as_bytes());
+    let lacking = serde_json::Value::from(lacking);
+    let rest = if stale {
+        // Whether those that the copy lacks exist is not known here.
+        format!("],\"missing\":[],\"unknown_here\":{lacking}")
+    } else {
+        format!("],\"missing\":{lacking}")
+    };
+    reply.body().extend_from_slice(rest.as_bytes());
+    push_origin(reply.body(), stale, as_of);
     Ok(no_store(reply.finish(HeaderMap::new())))
 }
 
@@ -128,99 +141,112 @@ pub(super) async fn list(
             })?,
     };
     let prefix = prefix.unwrap_or_default();
-    let mut cursor = cursor.filter(|cursor| !cursor.is_empty());
-    if let Some(fallback) = call.worker.shared.without_store() {
-        return stale::list(call, fallback, &prefix, cursor.as_deref(), limit).await;
-    }
-    // Others are served between two lists, and within one.
+    let cursor = cursor.filter(|cursor| !cursor.is_empty());
+    let engine = &call.worker.shared.engine;
+    let page = engine.list(&prefix, cursor.as_deref(), limit).await;
+    let Page { found, next, stale } = page.map_err(|NoCopy| no_copy(call))?;
+    let as_of = oldest(&found);
+    // Others are served between two lists, and within one. A copy is waited for before.
     let _turn = call.worker.turn_for_a_list().await;
-    let mut reply = Answer::new(&call.request_id, 4096);
+    let mut reply = Answer::new(&call.request_id, 128 + found.len() * 512);
     reply.body().extend_from_slice(b"{\"counters\":[");
-    let mut listed = 0;
-    // Gone counters are passed over, so that a page is full unless it is the last.
-    let next = loop {
-        let (readings, more) =
-            call.worker
-                .shared
-                .table
-                .list(&prefix, cursor.as_deref(), limit - listed);
-        let moment = call.worker.shared.day.moment();
-        cursor = readings.last().map(|reading| reading.name.to_string());
-        for reading in &readings {
-            let seen = reading.seen(&moment, call.worker.shared.day.calendar());
-            if seen.is_some_and(|seen| seen.over.is_some()) {
-                continue;
-            }
-            if listed > 0 {
-                reply.body().push(b',');
-            }
-            listed += 1;
-            if listed % BREATH == 0 {
-                tokio::task::yield_now().await;
-            }
-            push_listed(call, reply.body(), reading, seen);
+    for (number, value) in found.iter().enumerate() {
+        if number > 0 {
+            reply.body().push(b',');
         }
-        if !more || cursor.is_none() {
-            break None;
+        if number % BREATH == BREATH - 1 {
+            tokio::task::yield_now().await;
         }
-        if listed >= limit {
-            break cursor;
-        }
-    };
+        push_listed(call, reply.body(), value);
+    }
     let next = serde_json::Value::from(next);
     reply
         .body()
-        .extend_from_slice(format!("],\"next_cursor\":{next},\"stale\":false}}").as_bytes());
+        .extend_from_slice(format!("],\"next_cursor\":{next}").as_bytes());
+    push_origin(reply.body(), stale, as_of);
     Ok(no_store(reply.finish(HeaderMap::new())))
 }
 
-/// Says what a counter says at `moment`, or why it says nothing.
-pub(super) fn seen(call: &Call, reading: &Reading, moment: &Moment) -> Result<Seen, Problem> {
-    let calendar = call.worker.shared.day.calendar();
-    let seen = reading.seen(moment, calendar).ok_or_else(error::corrupt)?;
+/// Since when the oldest of the copied values may be out of date.
+fn oldest<'a>(values: impl IntoIterator<Item = &'a Value>) -> Option<Millis> {
+    let as_of = |value: &Value| match value.origin {
+        Origin::Store => None,
+        Origin::Copy { as_of, .. } => Some(as_of),
+    };
+    values.into_iter().filter_map(as_of).min()
+}
+
+/// Appends where several values come from, up to the end of the object.
+fn push_origin(out: &mut Vec<u8>, stale: bool, as_of: Option<Millis>) {
+    let as_of = as_of.map(rfc3339);
+    out.extend_from_slice(
+        match (stale, as_of) {
+            (false, _) => b",\"stale\":false}".to_vec(),
+            (true, None) => b",\"stale\":true,\"as_of\":null}".to_vec(),
+            (true, Some(as_of)) => format!(",\"stale\":true,\"as_of\":\"{as_of}\"}}").into_bytes(),
+        }
+        .as_slice(),
+    );
+}
+
+/// Says what a counter says, or why it says nothing.
+pub(super) fn counting(value: &Value) -> Result<Seen, Problem> {
+    let seen = value.seen.ok_or_else(error::corrupt)?;
     match seen.over {
         None => Ok(seen),
         Some(gone) => Err(gone.refusal().into()),
     }
 }
 
-fn push(call: &Call, out: &mut Vec<u8>, reading: &Reading, seen: Seen) {
-    let shown = Shown {
-        name: &reading.name,
-        kind: Some(reading.definition.kind),
-        reset: reading.definition.reset,
-        seen,
-        origin: Origin::Store,
-    };
-    push_counter(call, out, &shown);
+/// No copy can be asked.
+pub(super) fn no_copy(call: &Call) -> Problem {
+    let detail = "the store cannot be opened, and neither Redis nor PostgreSQL can be asked for values now; retry later";
+    unavailable(call, Code::UnknownHere, detail)
+}
+
+/// What only the store has.
+pub(super) fn not_here(call: &Call) -> Problem {
+    let detail = "the store cannot be opened, and no copy has this; values are served meanwhile, this again after that";
+    unavailable(call, Code::StoreReopening, detail)
+}
+
+/// What the copy lacks.
+pub(super) fn unknown_here(call: &Call) -> Problem {
+    let detail = "the store cannot be opened, and the copy that values are served from lacks this; whether the counter exists is not known now; retry later";
+    unavailable(call, Code::UnknownHere, detail)
+}
+
+fn unavailable(call: &Call, code: Code, detail: &'static str) -> Problem {
+    Problem::new(code, detail).after_an_outage_of(call.worker.shared.engine.outage_ms())
 }
 
 /// Appends one counter as a whole object but for its closing brace.
-pub(super) fn push_counter(call: &Call, out: &mut Vec<u8>, shown: &Shown<'_>) {
+fn push(call: &Call, out: &mut Vec<u8>, value: &Value, seen: Seen) {
     let worker = &call.worker;
-    match shown.seen.period {
-        None => push_shown(out, shown, None),
-        Some(day) => worker.days.with(&worker.shared.day, day, |facts| {
-            push_shown(out, shown, Some(facts))
-        }),
+    match seen.period {
+        None => push_value(out, value, &seen, None),
+        Some(day) => worker
+            .days
+            .with(worker.shared.engine.current_day(), day, |facts| {
+                push_value(out, value, &seen, Some(facts))
+            }),
     }
 }
 
-/// One entry of the list; one that cannot be read has no value.
-fn push_listed(call: &Call, out: &mut Vec<u8>, reading: &Reading, seen: Option<Seen>) {
-    match seen {
-        Some(seen) => push(call, out, reading, seen),
+/// One entry of the list: with the definition, where it is known; without a value, where that cannot be
+/// read.
+fn push_listed(call: &Call, out: &mut Vec<u8>, value: &Value) {
+    match value.seen {
+        Some(seen) => push(call, out, value, seen),
         None => {
             out.extend_from_slice(b"{\"name\":");
-            super::json::push_text(out, reading.name.as_str());
+            super::json::push_text(out, value.name.as_str());
             out.extend_from_slice(b",\"value\":null,\"corrupt\":true");
         }
     }
-    out.extend_from_slice(
-        format!(
-            ",\"definition\":{}}}",
-            wire::definition(&reading.definition).to_json()
-        )
-        .as_bytes(),
-    );
+    if let Some(definition) = &value.definition {
+        let definition = wire::definition(definition).to_json();
+        out.extend_from_slice(format!(",\"definition\":{definition}").as_bytes());
+    }
+    out.push(b'}');
 }

@@ -13,7 +13,7 @@ use crate::calendar::Calendar;
 use crate::clock::{Clock, ManualClock};
 use crate::counter::{CounterName, Definition, Kind, Reset};
 use crate::storage::StorageOptions;
-use crate::writer::{Cause, WriterOptions};
+use crate::writer::{Cause, Running, WriterOptions};
 
 mod connections;
 mod contract;
@@ -142,7 +142,12 @@ impl Bench {
         };
         change(&mut options);
         let bound = Bound::to("127.0.0.1:0".parse().unwrap()).unwrap();
-        let shared = Shared::new(&running, metrics, log);
+        let engine = crate::engine::Engine::new(&running);
+        let shared = Shared {
+            engine,
+            metrics,
+            log,
+        };
         let http = HttpServer::start(bound, options, shared).unwrap();
         Self {
             http: Some(http),

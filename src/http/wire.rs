@@ -8,9 +8,8 @@ use super::body::ReplyBody;
 use super::json::{Members, push_i64, push_text, push_u64};
 use super::request_id::{REQUEST_ID, push_request_id};
 use super::stamp::DayFacts;
-use crate::counter::{
-    Applied, CounterName, Definition, Kind, Millis, RequestId, Reset, Seen, rfc3339,
-};
+use crate::counter::{Applied, Definition, Kind, RequestId, Seen, rfc3339};
+use crate::engine::{Origin, Value};
 
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
@@ -94,35 +93,16 @@ pub(super) fn push_applied(out: &mut Vec<u8>, applied: &Applied, period: Option<
     }
 }
 
-/// A counter as an answer shows it.
-#[derive(Clone, Copy)]
-pub(super) struct Shown<'a> {
-    pub(super) name: &'a CounterName,
-    /// `None` where a copy does not know it.
-    pub(super) kind: Option<Kind>,
-    pub(super) reset: Reset,
-    pub(super) seen: Seen,
-    pub(super) origin: Origin,
-}
-
-/// Where the value of an answer comes from.
-#[derive(Clone, Copy)]
-pub(super) enum Origin {
-    /// From the store: it is up to date.
-    Store,
-    /// From a copy, which had it then.
-    Copy { source: &'static str, as_of: Millis },
-}
-
 /// Appends one counter as a whole object but for its closing brace. `facts` are those of its period.
-pub(super) fn push_shown(out: &mut Vec<u8>, shown: &Shown<'_>, facts: Option<&DayFacts>) {
-    let Shown {
+pub(super) fn push_value(out: &mut Vec<u8>, value: &Value, seen: &Seen, facts: Option<&DayFacts>) {
+    let Value {
         name,
         kind,
         reset,
-        seen,
+        definition: _,
+        seen: _,
         origin,
-    } = shown;
+    } = value;
     out.extend_from_slice(b"{\"name\":");
     push_text(out, name.as_str());
     out.extend_from_slice(b",\"value\":");

@@ -24,8 +24,8 @@ use super::stamp::DayMemo;
 use super::{HttpOptions, Shared};
 use crate::access_log::{AccessBuffer, Entry};
 use crate::counter::{CounterName, RequestId};
+use crate::engine::Port;
 use crate::metrics::{Route, Shard};
-use crate::writer::Port;
 
 /// How often a runtime looks for late connections and hands its log lines on, at least
 const SWEEP: Duration = Duration::from_millis(100);
@@ -264,7 +264,7 @@ impl Worker {
             }
         };
         observer.log.record(&Entry {
-            at_ms: self.shared.day.look().wall_ms,
+            at_ms: self.shared.engine.now(),
             request_id,
             ..entry
         });

@@ -12,7 +12,7 @@ use super::notes::Notes;
 use super::parse;
 use super::wire::{Answer, mark_replayed, push_applied};
 use crate::counter::{Applied, CounterName, Direction, Operation, Outcome, Refusal};
-use crate::writer::{Command, Failure, Request};
+use crate::engine::{Command, Failure, Request};
 
 /// Most live counters with which the name of a new one is compared.
 const MOST_COMPARED: i64 = 1000;
@@ -168,8 +168,7 @@ fn tell_created(call: &Call, name: Option<&CounterName>) {
     let mut known = call.worker.options.configured.clone();
     // Where there are many, they are not all looked at for each new one.
     if shared.metrics.state.live_counters.get() <= MOST_COMPARED {
-        let (readings, _) = shared.table.list("", None, usize::MAX);
-        known.extend(readings.into_iter().map(|reading| reading.name));
+        known.extend(shared.engine.names());
     }
     let alike = known
         .iter()
@@ -198,9 +197,11 @@ fn push_dated(call: &Call, out: &mut Vec<u8>, applied: &Applied) {
     match applied.period {
         None => push_applied(out, applied, None),
         Some(day) => {
-            worker.days.with(&worker.shared.day, day, |facts| {
-                push_applied(out, applied, Some(&facts.text))
-            });
+            worker
+                .days
+                .with(worker.shared.engine.current_day(), day, |facts| {
+                    push_applied(out, applied, Some(&facts.text))
+                });
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What works beside the writer: the archivist, the copies, the control socket.
+//! The companions of the writer: the archivist, the copies, the control socket.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,20 +9,19 @@ use parking_lot::Mutex;
 use super::{
     archivist_options, copy_options, days_to_postgres, mirror_options, postgres_options, probe,
 };
-use crate::access_log::AccessLog;
 use crate::background::Background;
 use crate::config::Config;
 use crate::control::{ControlSocket, Desk};
+use crate::engine::Engine;
 use crate::export::postgres::Exporter;
-use crate::http::Shared;
 use crate::lifecycle::{Archivist, ArchivistThread};
 use crate::metrics::Metrics;
 use crate::mirror::Mirror;
 use crate::storage::DataDirLock;
 use crate::writer::Running;
 
-/// What works beside the writer, once there is a store.
-pub(super) struct Beside {
+/// The companion threads, before there is a store to work on.
+pub(super) struct Companions {
     archivist: Archivist,
     exporter: Option<Exporter>,
     mirror: Option<Mirror>,
@@ -30,23 +29,22 @@ pub(super) struct Beside {
     data_dir: PathBuf,
 }
 
-/// The same, at work.
-pub(super) struct Service {
+/// The companion threads, running.
+pub(super) struct RunningCompanions {
     control: ControlSocket,
     copies: Vec<Background>,
     archivist: ArchivistThread,
 }
 
-impl Beside {
-    /// And what requests are answered from.
+impl Companions {
+    /// Makes the companions, and the engine that requests are answered by.
     pub(super) fn new(
         config: &Config,
         running: &Running,
         metrics: &Arc<Metrics>,
-        access_log: AccessLog,
-    ) -> anyhow::Result<(Self, Shared)> {
-        let mut shared = Shared::new(running, Arc::clone(metrics), access_log);
-        let mut beside = Self {
+    ) -> anyhow::Result<(Self, Engine)> {
+        let mut engine = Engine::new(running);
+        let mut companions = Self {
             archivist: Archivist::new(running, archivist_options(config, metrics)),
             exporter: None,
             mirror: None,
@@ -60,21 +58,21 @@ impl Beside {
             let exporter = exporter.context("the exporter's runtime")?;
             let status = exporter.status();
             probe::attach_export(metrics, running, &status);
-            shared = shared.with_export(status);
-            beside.exporter = Some(exporter);
+            engine = engine.with_export(status);
+            companions.exporter = Some(exporter);
         }
         if let Some(options) = mirror_options(config) {
             let mirror = Mirror::new(running, metrics, options);
             let mirror = mirror.context("the mirror's runtime")?;
             let status = mirror.status();
             probe::attach_mirror(metrics, running, &status);
-            shared = shared.with_mirror(status);
-            beside.mirror = Some(mirror);
+            engine = engine.with_mirror(status);
+            companions.mirror = Some(mirror);
         }
-        Ok((beside, shared))
+        Ok((companions, engine))
     }
 
-    pub(super) fn start(self) -> anyhow::Result<Service> {
+    pub(super) fn start(self) -> anyhow::Result<RunningCompanions> {
         let archivist = self.archivist.start().context("the archivist's thread")?;
         let control = ControlSocket::listen(&self.data_dir, self.desk)
             .context("the control socket in storage.data_dir")?;
@@ -85,7 +83,7 @@ impl Beside {
         if let Some(mirror) = self.mirror {
             copies.push(mirror.start().context("the mirror's thread")?);
         }
-        Ok(Service {
+        Ok(RunningCompanions {
             control,
             copies,
             archivist,
@@ -95,22 +93,23 @@ impl Beside {
 
 /// The control socket of a server without a store, for `counterd mode`.
 pub(super) struct ControlWithoutStore {
-    /// None while it cannot listen.
+    /// `None` while it cannot listen.
     pub(super) socket: Arc<Mutex<Option<ControlSocket>>>,
     desk: Desk,
     data_dir: PathBuf,
 }
 
 impl ControlWithoutStore {
-    pub(super) fn new(beside: &Beside) -> Self {
+    pub(super) fn new(companions: &Companions) -> Self {
         Self {
             socket: Arc::default(),
-            desk: beside.desk.clone(),
-            data_dir: beside.data_dir.clone(),
+            desk: companions.desk.clone(),
+            data_dir: companions.data_dir.clone(),
         }
     }
 
-    /// Listens, unless it does: where the data directory is there, and nobody else has it.
+    /// Listens where the data directory is there and no other process has it; does nothing when it listens
+    /// already.
     pub(super) fn listen(&self) {
         let mut socket = self.socket.lock();
         if socket.is_some() {
@@ -126,7 +125,7 @@ impl ControlWithoutStore {
     }
 }
 
-impl Service {
+impl RunningCompanions {
     pub(super) fn end(self) {
         self.control.end();
         self.copies.into_iter().for_each(Background::end);

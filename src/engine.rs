@@ -1,0 +1,206 @@
+//! The one handle for what serves counts: changing them, reading them, and how that stands.
+//!
+//! Whether values come from the store or, while there is none, from a copy, is decided here (`values`,
+//! `past`): whoever asks reads the same types either way, and is told where they come from.
+//!
+//! Kept out: how requests are parsed and answers are written (`http`), and starting and ending the parts
+//! (`serve`).
+
+mod past;
+mod values;
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use crate::calendar::{Calendar, Day};
+use crate::counter::{Millis, Moment};
+use crate::current_day::CurrentDay;
+use crate::export::postgres::ExportStatus;
+use crate::fallback::Fallback;
+use crate::mirror::MirrorStatus;
+use crate::storage::Reader;
+use crate::storage::expiry::Horizons;
+use crate::writer::{Intake, Mode, Running, Table};
+
+pub use crate::export::postgres::{CopiedDay, ExportReport};
+pub use crate::fallback::{NoCopy, Standing};
+pub use crate::lifecycle::{DayView, PastDay, Point};
+pub use crate::mirror::MirrorReport;
+pub use crate::writer::{
+    Answer, Cause, Command, Failure, IdempotencyKey, ModeState, Port, Request,
+};
+pub use past::{Days, NoPast, Series, SeriesOf};
+pub use values::{Origin, Page, Value, Values};
+
+/// The handle. Its clones share everything.
+#[derive(Clone)]
+pub struct Engine {
+    intake: Arc<Intake>,
+    table: Arc<Table>,
+    mode: Arc<Mode>,
+    day: Arc<CurrentDay>,
+    reader: Reader,
+    horizons: Arc<Horizons>,
+    export: Option<Arc<ExportStatus>>,
+    mirror: Option<Arc<MirrorStatus>>,
+    fallback: Option<Fallback>,
+}
+
+/// How the engine stands.
+pub struct Report {
+    /// Whether writes are served.
+    pub state: ModeState,
+    /// The day that is counted now.
+    pub day: Day,
+    /// How far the clock is before that day, in milliseconds; 0 unless it was set back.
+    pub clock_behind_ms: i64,
+    /// Operations under way.
+    pub queued: usize,
+    /// The epoch and the revision of the last change; `None` without a store.
+    pub history: Option<(u64, u64)>,
+    /// The tables of the store of which a block cannot be read.
+    pub rotten_tables: Vec<String>,
+    /// What PostgreSQL lacks; `None` where nothing is exported.
+    pub export: Option<ExportReport>,
+    /// What the mirror lacks; `None` where there is none.
+    pub mirror: Option<MirrorReport>,
+}
+
+/// Writes are refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Why.
+    pub cause: Cause,
+    /// For how long they have been, by the wall clock, in milliseconds.
+    pub for_ms: Millis,
+}
+
+impl Engine {
+    /// Takes its share of a writer, running or not yet.
+    pub fn new(writer: &Running) -> Self {
+        Self {
+            intake: Arc::clone(&writer.intake),
+            table: Arc::clone(&writer.table),
+            mode: Arc::clone(&writer.mode),
+            day: Arc::clone(&writer.day),
+            reader: writer.reader.clone(),
+            horizons: Arc::clone(&writer.horizons),
+            export: None,
+            mirror: None,
+            fallback: None,
+        }
+    }
+
+    /// Reads the copies there while there is no store.
+    #[must_use]
+    pub fn with_fallback(self, fallback: Fallback) -> Self {
+        Self {
+            fallback: Some(fallback),
+            ..self
+        }
+    }
+
+    /// Reports how the mirror in Redis stands.
+    #[must_use]
+    pub fn with_mirror(self, status: Arc<MirrorStatus>) -> Self {
+        Self {
+            mirror: Some(status),
+            ..self
+        }
+    }
+
+    /// Reports how the export to PostgreSQL stands.
+    #[must_use]
+    pub fn with_export(self, status: Arc<ExportStatus>) -> Self {
+        Self {
+            export: Some(status),
+            ..self
+        }
+    }
+
+    /// Makes a port for a runtime with one thread; `None` where as many runtimes as the writer was
+    /// started for have one already.
+    pub fn attach(&self, runtime: &Handle) -> Option<Port> {
+        self.intake.attach(runtime)
+    }
+
+    /// Says whether writes are served.
+    ///
+    /// # Errors
+    /// When they are refused, and why.
+    pub fn writes(&self) -> Result<(), Refused> {
+        match self.mode.state() {
+            ModeState::Normal => Ok(()),
+            ModeState::ReadOnly { cause, since } => Err(Refused {
+                cause,
+                for_ms: self.day.look().wall_ms.saturating_sub(since),
+            }),
+        }
+    }
+
+    /// For how long writes have been refused, in milliseconds; 0 while they are served.
+    pub fn outage_ms(&self) -> Millis {
+        self.writes().err().map_or(0, |refused| refused.for_ms)
+    }
+
+    /// Which copy stands in for the store; `None` while there is a store.
+    pub async fn stand_in(&self) -> Option<Result<Standing, NoCopy>> {
+        match self.without_store() {
+            Some(fallback) => Some(fallback.standing().await),
+            None => None,
+        }
+    }
+
+    /// The current moment, for what counters say at it.
+    pub fn moment(&self) -> Moment {
+        self.day.moment()
+    }
+
+    /// The wall clock, in milliseconds since 1970 UTC.
+    pub fn now(&self) -> Millis {
+        self.day.look().wall_ms
+    }
+
+    /// The one current day.
+    pub fn current_day(&self) -> &CurrentDay {
+        &self.day
+    }
+
+    /// Says how all of it stands.
+    pub fn report(&self) -> Report {
+        let revision = self.table.revision();
+        let export = self.export.as_ref();
+        let mirror = self.mirror.as_ref();
+        Report {
+            state: self.mode.state(),
+            day: self.day.look().day,
+            clock_behind_ms: self.day.behind_ms(),
+            queued: self.intake.depth(),
+            history: self
+                .without_store()
+                .is_none()
+                .then(|| (self.table.epoch(), revision)),
+            rotten_tables: self
+                .reader
+                .rot()
+                .tables()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            export: export.map(|status| status.report(revision)),
+            mirror: mirror.map(|status| status.report(revision)),
+        }
+    }
+
+    fn calendar(&self) -> &Calendar {
+        self.day.calendar()
+    }
+
+    /// The copies, while there is no store.
+    fn without_store(&self) -> Option<&Fallback> {
+        self.fallback
+            .as_ref()
+            .filter(|_| self.mode.stands(Cause::NoStore))
+    }
+}

@@ -1,0 +1,137 @@
+//! The past of a counter: its days, and the course of its value. The store is read beside the runtime,
+//! so that no other call waits for the disk.
+
+use std::sync::Arc;
+
+use super::{CopiedDay, Engine, NoCopy, PastDay, Point};
+use crate::calendar::Day;
+use crate::counter::CounterName;
+use crate::lifecycle::{self, SeriesRequest};
+use crate::storage::{ReadError, Tables};
+
+/// The days of a counter, newest first.
+pub enum Days {
+    /// Of the store.
+    Store(Vec<PastDay>),
+    /// The closed ones, of the database.
+    Copy(Vec<CopiedDay>),
+}
+
+/// The course of a value.
+pub struct Series {
+    /// Its spans, oldest first.
+    pub points: Vec<Point>,
+    /// Whether the counter is followed.
+    pub followed: bool,
+}
+
+/// Of what the course is asked.
+pub struct SeriesOf {
+    /// The counter.
+    pub name: CounterName,
+    /// How far back, in milliseconds.
+    pub range_ms: i64,
+    /// The length of a span; a whole number of minutes.
+    pub step_ms: i64,
+}
+
+/// Why the past cannot be read.
+#[derive(Debug)]
+pub enum NoPast {
+    /// There is no store, and no copy has it.
+    NoCopy,
+    /// The store is closed for now.
+    Reopening,
+    /// The store cannot be read.
+    Unreadable,
+    /// The server ends.
+    Closing,
+}
+
+impl From<NoCopy> for NoPast {
+    fn from(NoCopy: NoCopy) -> Self {
+        Self::NoCopy
+    }
+}
+
+impl Engine {
+    /// The first day that is kept.
+    pub fn kept_from(&self) -> Day {
+        lifecycle::kept_from(&self.horizons)
+    }
+
+    /// Whether the store knows the name, gone or not.
+    pub fn knows(&self, name: &CounterName) -> bool {
+        self.table.read(name.as_str()).is_some()
+    }
+
+    /// Reads the days of a counter.
+    ///
+    /// # Errors
+    /// When neither the store nor a copy can be read.
+    pub async fn days(&self, name: &CounterName, from: Day, to: Day) -> Result<Days, NoPast> {
+        if let Some(fallback) = self.without_store() {
+            return Ok(Days::Copy(fallback.days(name, from, to).await?));
+        }
+        let (name, day) = (name.clone(), Arc::clone(&self.day));
+        let from = from.max(self.kept_from());
+        self.past(move |tables| lifecycle::days_of(tables, day.calendar(), &name, from, to))
+            .await
+            .map(Days::Store)
+    }
+
+    /// Reads the course of a counter's value, up to now; `None` for a counter that does not count.
+    ///
+    /// # Errors
+    /// When the store cannot be read: no copy has this.
+    pub async fn series(&self, asked: SeriesOf) -> Result<Option<Series>, NoPast> {
+        if self.without_store().is_some() {
+            return Err(NoPast::NoCopy);
+        }
+        let SeriesOf {
+            name,
+            range_ms,
+            step_ms,
+        } = asked;
+        let reading = self.table.read(name.as_str());
+        let moment = self.moment();
+        let Some(reading) = reading else {
+            return Ok(None);
+        };
+        let seen = reading.seen(&moment, self.calendar());
+        let Some(seen) = seen.filter(|seen| seen.over.is_none()) else {
+            return Ok(None);
+        };
+        let request = SeriesRequest {
+            value: seen.value,
+            reset: reading.definition.reset,
+            changed_at: reading.changed_at,
+            now: moment.now.unwrap_or_else(|| self.now()),
+            today: moment.today.day,
+            range_ms,
+            step_ms,
+            name,
+        };
+        let (day, horizons) = (Arc::clone(&self.day), Arc::clone(&self.horizons));
+        self.past(move |tables| lifecycle::series(tables, day.calendar(), &horizons, &request))
+            .await
+            .map(|(points, followed)| Some(Series { points, followed }))
+    }
+
+    /// Reads from the store on a thread where waiting for a disk holds nobody up.
+    async fn past<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Tables) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, NoPast> {
+        let reader = self.reader.clone();
+        match tokio::task::spawn_blocking(move || reader.with(work)).await {
+            Ok(Ok(read)) => Ok(read),
+            Ok(Err(ReadError::Closed)) => Err(NoPast::Reopening),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the past cannot be read");
+                Err(NoPast::Unreadable)
+            }
+            Err(_) => Err(NoPast::Closing),
+        }
+    }
+}
