@@ -134,6 +134,33 @@ fn every_request_has_one_line_and_no_secret_is_in_any() {
 }
 
 #[test]
+fn a_counter_made_by_an_increment_is_told_with_the_name_it_is_like() {
+    let home = tempfile::tempdir().unwrap();
+    let setup = Setup::new(home.path()).set("log.format", "json");
+    let server = setup.start();
+    let mut client = server.client();
+    for name in ["daily_bosses", "daily_boses", "daily_boses", "zzz"] {
+        let path = format!("/api/v1/counter/{name}/increment");
+        client.post(&path, &json!({})).ok();
+    }
+    server.stop();
+    let output = std::fs::read_to_string(home.path().join("output")).unwrap();
+    let lines = output.lines().map(|line| {
+        serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+    });
+    let told: Vec<_> = lines
+        .filter(|line| line["message"] == "a first increment created this counter")
+        .map(|line| (line["counter"].clone(), line["nearest"].clone()))
+        .collect();
+    let expected = [
+        (json!("daily_bosses"), json!("")),
+        (json!("daily_boses"), json!("daily_bosses")),
+        (json!("zzz"), json!("")),
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
 fn which_requests_are_logged_can_be_chosen() {
     for (access, wanted) in [("all", 16), ("errors", 8), ("off", 0)] {
         let home = tempfile::tempdir().unwrap();

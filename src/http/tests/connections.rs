@@ -12,6 +12,17 @@ fn sent(bench: &Bench, text: &str) -> BufReader<TcpStream> {
     connection
 }
 
+const LIST: &str = "GET /api/v1/counters/all?limit=1000";
+
+/// Makes as many counters as a list has at most, nearly, with long names.
+fn make_many(bench: &Bench) {
+    let operations: Vec<_> = (0..940)
+        .map(|n| json!({"op": "increment", "name": format!("{}{n}", "x".repeat(90))}))
+        .collect();
+    let body = json!({ "operations": operations }).to_string();
+    bench.ask("POST /api/v1/batch", "", &body).ok();
+}
+
 /// The first half of a head, which keeps a connection busy.
 const HALF: &str = "POST /api/v1/counter/a/increment HTT";
 
@@ -321,15 +332,9 @@ fn one_address_cannot_hold_all_places_with_half_requests() {
 #[test]
 fn a_slow_reader_is_kept_and_one_that_reads_nothing_is_cut_off() {
     let bench = Bench::with(|options| options.idle_timeout = Duration::from_millis(250));
-    let operations: Vec<_> = (0..940)
-        .map(|n| json!({"op": "increment", "name": format!("{}{n}", "x".repeat(90))}))
-        .collect();
-    let body = json!({ "operations": operations }).to_string();
-    bench.ask("POST /api/v1/batch", "", &body).ok();
-    let list = request("GET /api/v1/counters/all?limit=1000", "", "");
-    let whole = bench
-        .ask("GET /api/v1/counters/all?limit=1000", "", "")
-        .body;
+    make_many(&bench);
+    let list = request(LIST, "", "");
+    let whole = bench.ask(LIST, "", "").body;
     let mut slow = sent(&bench, &list.repeat(4));
     set_socket_recv_buffer_size(slow.get_ref(), 64 * 1024).unwrap();
     let mut all = Vec::new();
@@ -344,6 +349,45 @@ fn a_slow_reader_is_kept_and_one_that_reads_nothing_is_cut_off() {
     let stalled = sent(&bench, &list.repeat(40));
     drop(slow);
     until("it is not cut off", || bench.http().connections() == 0);
+    drop(stalled);
+    bench.end();
+}
+
+#[test]
+fn few_answers_are_made_for_those_who_read_none() {
+    let bench = Bench::new();
+    make_many(&bench);
+    let mut stalled: Vec<_> = (0..20)
+        .map(|_| {
+            let connection = bench.connect();
+            set_socket_recv_buffer_size(connection.get_ref(), 64 * 1024).unwrap();
+            connection
+        })
+        .collect();
+    for connection in &mut stalled {
+        let lists = request(LIST, "", "").repeat(50);
+        connection.get_mut().write_all(lists.as_bytes()).unwrap();
+    }
+    let made = || {
+        let page = bench.get("/metrics").body;
+        let lists = page.lines().filter(|line| {
+            line.starts_with("counterd_requests_total{") && line.contains("\"list\"")
+        });
+        let counts = lists.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+        counts.sum::<u64>()
+    };
+    // Until no more are made while others are served.
+    let (mut last, mut same) = (0, 0);
+    while same < 20 {
+        bench.up("a", "").ok();
+        let now = made();
+        same = if now == last && now > 0 { same + 1 } else { 0 };
+        last = now;
+    }
+    assert!(
+        (20..=4 * 20).contains(&last),
+        "{last} of 1000 lists were made"
+    );
     drop(stalled);
     bench.end();
 }
