@@ -1,7 +1,6 @@
-//! A thread that works beside the server until it is told to end, on a runtime of its own: the export
-//! to PostgreSQL, the mirror in Redis.
+//! A thread that works beside the server, on a runtime of its own, until it is told to end.
 //!
-//! Kept out: what it does, and how long it waits after a failure.
+//! Kept out: what the thread does, and work that is done in rounds (`rounds`).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -9,9 +8,6 @@ use std::thread::JoinHandle;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
-
-/// The reason that a worker gives while it has not tried for the first time.
-pub const NOT_TRIED: &str = "not tried yet: it begins once the store is open";
 
 /// The work of a background thread.
 pub trait Worker: Send + 'static {

@@ -16,17 +16,16 @@ use tokio::runtime::Handle;
 use crate::calendar::{Calendar, Day};
 use crate::counter::{Millis, Moment};
 use crate::current_day::CurrentDay;
-use crate::export::postgres::ExportStatus;
 use crate::fallback::Fallback;
-use crate::mirror::MirrorStatus;
+use crate::rounds::RoundStatus;
 use crate::storage::Reader;
 use crate::storage::expiry::Horizons;
 use crate::writer::{Intake, Mode, Running, Table};
 
-pub use crate::export::postgres::{CopiedDay, ExportReport};
+pub use crate::export::postgres::CopiedDay;
 pub use crate::fallback::{NoCopy, Standing};
 pub use crate::lifecycle::{DayView, PastDay, Point};
-pub use crate::mirror::MirrorReport;
+pub use crate::rounds::RoundReport;
 pub use crate::writer::{
     Answer, Cause, Command, Failure, IdempotencyKey, ModeState, Port, Request,
 };
@@ -42,8 +41,8 @@ pub struct Engine {
     day: Arc<CurrentDay>,
     reader: Reader,
     horizons: Arc<Horizons>,
-    export: Option<Arc<ExportStatus>>,
-    mirror: Option<Arc<MirrorStatus>>,
+    export: Option<Arc<RoundStatus>>,
+    mirror: Option<Arc<RoundStatus>>,
     fallback: Option<Fallback>,
 }
 
@@ -62,9 +61,9 @@ pub struct Report {
     /// The tables of the store of which a block cannot be read.
     pub rotten_tables: Vec<String>,
     /// What PostgreSQL lacks; `None` where nothing is exported.
-    pub export: Option<ExportReport>,
+    pub export: Option<RoundReport>,
     /// What the mirror lacks; `None` where there is none.
-    pub mirror: Option<MirrorReport>,
+    pub mirror: Option<RoundReport>,
 }
 
 /// Writes are refused.
@@ -103,7 +102,7 @@ impl Engine {
 
     /// Reports how the mirror in Redis stands.
     #[must_use]
-    pub fn with_mirror(self, status: Arc<MirrorStatus>) -> Self {
+    pub fn with_mirror(self, status: Arc<RoundStatus>) -> Self {
         Self {
             mirror: Some(status),
             ..self
@@ -112,7 +111,7 @@ impl Engine {
 
     /// Reports how the export to PostgreSQL stands.
     #[must_use]
-    pub fn with_export(self, status: Arc<ExportStatus>) -> Self {
+    pub fn with_export(self, status: Arc<RoundStatus>) -> Self {
         Self {
             export: Some(status),
             ..self

@@ -24,6 +24,7 @@ pub mod lifecycle;
 mod masking;
 pub mod metrics;
 pub mod mirror;
+pub mod rounds;
 mod seeded;
 pub mod serve;
 pub mod storage;

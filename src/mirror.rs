@@ -15,17 +15,15 @@ mod follower;
 mod link;
 mod reader;
 mod script;
-mod status;
 mod url;
 mod users;
 
 use std::time::Duration;
 
 pub use error::MirrorError;
-pub use follower::Mirror;
+pub use follower::{Mirror, MirrorWork};
 pub use link::{adopt, check, contents};
 pub use reader::{MirrorReader, Mirrored};
-pub use status::{MirrorReport, MirrorStatus};
 pub use url::RedisUrl;
 
 /// How values are mirrored.

@@ -29,7 +29,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, LogLevel, MinFree, Source, Warning};
 use crate::control::{ControlSocket, CopyOptions};
 use crate::counter::{CounterName, Definition};
-use crate::export::postgres::{Days, PostgresOptions};
+use crate::export::postgres::{ExportContext, PostgresOptions};
 use crate::fallback::{Fallback, FallbackOptions, anything_known};
 use crate::http::{Bound, HttpOptions, HttpServer, Shared, Tokens};
 use crate::lifecycle::{ArchivistOptions, Retention};
@@ -347,9 +347,9 @@ pub fn days_to_postgres(
     config: &Config,
     running: &Running,
     metrics: &Arc<Metrics>,
-) -> Option<Days> {
+) -> Option<ExportContext> {
     let options = postgres_options(config)?;
-    Some(Days::new(running, Arc::clone(metrics), options))
+    Some(ExportContext::new(running, Arc::clone(metrics), options))
 }
 
 /// How the store is opened under this configuration.

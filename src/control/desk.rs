@@ -16,10 +16,10 @@ use crate::counter::{CounterName, Existence, Outcome, RequestId};
 use crate::current_day::CurrentDay;
 use crate::export::Selection;
 use crate::export::files::{self, Content, FileError, Form, Source, Written};
-use crate::export::postgres::{Days, DaysWritten, PostgresError};
-use crate::lifecycle::kept_range;
+use crate::export::postgres::{DaysWritten, ExportContext, PostgresError};
+use crate::lifecycle::kept_days;
 use crate::storage::expiry::Horizons;
-use crate::storage::{ReadError, Reader, StorageOptions, Tables};
+use crate::storage::{Reader, StorageOptions, Tables};
 use crate::writer::{Cause, Command, Failure, Intake, Mode, ModeState, Request, Running, Table};
 
 /// How many bytes of a corrupt record are shown.
@@ -46,7 +46,7 @@ pub struct Desk {
     storage: StorageOptions,
     /// Held while a backup is made.
     backups: Arc<Mutex<()>>,
-    postgres: Option<Days>,
+    postgres: Option<ExportContext>,
     copies: CopyOptions,
 }
 
@@ -69,7 +69,7 @@ impl Desk {
 
     /// With a way into PostgreSQL.
     #[must_use]
-    pub fn with_postgres(self, postgres: Option<Days>) -> Self {
+    pub fn with_postgres(self, postgres: Option<ExportContext>) -> Self {
         Self { postgres, ..self }
     }
 
@@ -256,7 +256,7 @@ impl Desk {
         } else {
             format!("from {from} to {to}")
         };
-        match kept_range::<ReadError>(&self.reader, &self.horizons, &mut |_, _| Ok(())) {
+        match kept_days(&self.reader, &self.horizons) {
             Ok(Some((first, last))) => refused(format!(
                 "there are no records {asked}; closed days are kept from {first} to {last}"
             )),

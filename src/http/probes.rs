@@ -13,7 +13,7 @@ use super::query;
 use super::read::{self, no_copy};
 use super::wire::{self, no_store};
 use crate::counter::rfc3339;
-use crate::engine::{ExportReport, MirrorReport, ModeState, NoCopy, Report, Standing};
+use crate::engine::{ModeState, NoCopy, Report, RoundReport, Standing};
 use crate::metrics;
 
 /// `GET /livez`: 200 while the process works.
@@ -86,11 +86,17 @@ fn verbose(call: &Call, report: &Report, stand_in: Option<Standing>) -> Members 
         .with("queued_operations", report.queued)
         .with("clock_behind_ms", report.clock_behind_ms);
     let lags = match &report.export {
-        Some(lag) => lags.with_json("postgres", export(lag)),
+        Some(report) => {
+            let export = &call.worker.shared.metrics.export;
+            let lag = lag(report)
+                .with("days", export.days_waiting.get())
+                .with("rows_set_aside", export.set_aside.get());
+            lags.with_json("postgres", lag.to_json())
+        }
         None => lags,
     };
     let lags = match &report.mirror {
-        Some(lag) => lags.with_json("redis", mirror(lag)),
+        Some(report) => lags.with_json("redis", lag(report).to_json()),
         None => lags,
     };
     let members = Members::default()
@@ -113,42 +119,14 @@ fn verbose(call: &Call, report: &Report, stand_in: Option<Standing>) -> Members 
         .with_json("lags", lags.to_json())
 }
 
-/// What PostgreSQL does not have yet, and why.
-fn export(report: &ExportReport) -> String {
-    let ExportReport {
-        up,
-        error,
-        revisions,
-        seconds,
-        days_waiting,
-        set_aside,
-    } = report;
+/// What a copy does not have yet, and why.
+fn lag(report: &RoundReport) -> Members {
     Members::default()
-        .with("up", *up)
-        .with("error", error.clone())
-        .with("revisions", *revisions)
-        .with("seconds", (seconds * 10.0).round() / 10.0)
-        .with("days", *days_waiting)
-        .with("rows_set_aside", *set_aside)
-        .to_json()
-}
-
-/// What the mirror in Redis does not have yet, and why.
-fn mirror(report: &MirrorReport) -> String {
-    let MirrorReport {
-        up,
-        error,
-        since,
-        revisions,
-        seconds,
-    } = report;
-    Members::default()
-        .with("up", *up)
-        .with("error", error.clone())
-        .with("since", since.map(rfc3339))
-        .with("revisions", *revisions)
-        .with("seconds", (seconds * 10.0).round() / 10.0)
-        .to_json()
+        .with("up", report.up)
+        .with("error", report.error.clone())
+        .with("since", report.since.map(rfc3339))
+        .with("revisions", report.revisions)
+        .with("seconds", (report.seconds * 10.0).round() / 10.0)
 }
 
 /// `GET /metrics`: OpenMetrics text, or the older text format for those who ask for it.

@@ -123,8 +123,16 @@ pub(super) fn closed_day(
     }
 }
 
-/// The first and the last closed day of which there is any record; none when there is none. Looks at
-/// all of history, and tells `between` as [`Reader::count`] does.
+/// Returns the first and the last closed day of which there is any record; `None` when there is none. Reads
+/// all of history.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn kept_days(reader: &Reader, horizons: &Horizons) -> Result<Option<(Day, Day)>, ReadError> {
+    kept_range(reader, horizons, &mut |_, _| Ok(()))
+}
+
+/// Returns what [`kept_days`] returns, and tells `between` as [`Reader::count`] does.
 ///
 /// # Errors
 /// When the store cannot be read, or `between` says so.

@@ -16,7 +16,7 @@ mod view;
 #[cfg(feature = "mutants")]
 pub use archivist::ENDS;
 pub use archivist::{Archivist, ArchivistOptions, ArchivistThread, Stop};
-pub use history::{PastDay, days_of, kept_from, kept_range};
+pub use history::{PastDay, days_of, kept_days, kept_from, kept_range};
 pub use retention::Retention;
 pub use series::{Point, SeriesRequest, Values, series};
 pub use view::DayView;

@@ -1,10 +1,9 @@
 //! What is told of the mirror in Redis.
 
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::Registry;
 
-use super::FloatGauge;
+use super::RoundMetrics;
 
 /// Told by the mirror.
 #[derive(Clone, Debug)]
@@ -15,14 +14,8 @@ pub struct MirrorMetrics {
     pub users: Counter,
     /// How often everything was written.
     pub refills: Counter,
-    /// Rounds that failed.
-    pub errors: Counter,
-    /// Whether the last round went well.
-    pub up: Gauge,
-    /// Changes that Redis does not have yet.
-    pub lag_revisions: Gauge,
-    /// For how long it has not had everything.
-    pub lag: FloatGauge,
+    /// How its rounds go.
+    pub round: RoundMetrics,
 }
 
 impl MirrorMetrics {
@@ -31,10 +24,7 @@ impl MirrorMetrics {
             values: Counter::default(),
             users: Counter::default(),
             refills: Counter::default(),
-            errors: Counter::default(),
-            up: Gauge::default(),
-            lag_revisions: Gauge::default(),
-            lag: FloatGauge::default(),
+            round: RoundMetrics::register(registry, "mirror", "the mirror in Redis", "Redis"),
         };
         registry.register(
             "mirror_values",
@@ -50,27 +40,6 @@ impl MirrorMetrics {
             "mirror_refills",
             "Times that all values were written to Redis: after a start, and after it lost something",
             metrics.refills.clone(),
-        );
-        registry.register(
-            "mirror_errors",
-            "Attempts of the mirror in Redis that failed",
-            metrics.errors.clone(),
-        );
-        registry.register(
-            "mirror_up",
-            "1 while the mirror in Redis works, else 0, also when there is none",
-            metrics.up.clone(),
-        );
-        registry.register(
-            "mirror_lag_revisions",
-            "Changes that Redis does not have yet",
-            metrics.lag_revisions.clone(),
-        );
-        registry.register_with_unit(
-            "mirror_lag",
-            "For how long Redis has not had every change; 0 when it has",
-            Unit::Seconds,
-            metrics.lag.clone(),
         );
         metrics
     }

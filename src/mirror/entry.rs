@@ -6,7 +6,7 @@ use crate::writer::Reading;
 
 /// What a call says of one counter.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct MirrorEntry {
     pub(super) name: String,
     pub(super) value: Said,
     pub(super) revision: Revision,
@@ -29,7 +29,7 @@ pub(super) enum Said {
     Unknown,
 }
 
-impl Entry {
+impl MirrorEntry {
     /// What is told of the counter at that moment, which was taken after it was read.
     pub(super) fn of(reading: &Reading, moment: &Moment, calendar: &Calendar) -> Self {
         let without_value = || Self::gone(reading.name.to_string(), reading.revision);

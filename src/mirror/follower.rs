@@ -1,166 +1,138 @@
-//! The mirror: a thread that brings Redis up to date every `redis.interval`.
+//! The rounds of the mirror: each brings Redis up to date.
 
 use std::hash::{BuildHasher, RandomState};
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
+use prometheus_client::metrics::counter::Counter;
 
-use super::entry::Entry;
-use super::link::{Done, Link, Written};
-use super::script::{Complete, Keys, Place, add_users, call, forget};
-use super::status::MirrorStatus;
+use super::entry::MirrorEntry;
+use super::link::{CallDone, CallOutcome, Link};
+use super::script::{CallPlace, Complete, Keys, add_users, call, forget};
 use super::users::{USERS_IN_A_CALL, Users};
 use super::{MirrorError, MirrorOptions};
-use crate::background::{Background, Worker, runtime};
 use crate::counter::{CounterName, Millis, Revision, rfc3339};
 use crate::current_day::CurrentDay;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, MirrorMetrics};
+use crate::rounds::{LONGEST_WAIT, RoundStatus, RoundWork, Rounds};
 use crate::storage::{Lineage, Reader};
 use crate::writer::{Reading, Round, Running, Table, Through};
 
-/// The first and the longest wait after a failure; each is twice the one before.
-const FIRST_WAIT: Duration = Duration::from_millis(250);
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
-
-/// The longest wait for a Redis that is away: trying costs next to nothing, and once it is back it is to
-/// have everything within a second.
+/// The longest wait for a Redis that is away. A try costs next to nothing, and Redis should have everything
+/// within a second after its return.
 const LONGEST_WAIT_WHILE_AWAY: Duration = Duration::from_millis(500);
 
 /// How long the last round before the end may take.
 const LAST_ROUND: Duration = Duration::from_secs(1);
 
-/// Counters in one call: Redis serves nobody else while it runs, some milliseconds.
+/// Counters in one call. Redis serves nobody else during a call; this many take some milliseconds.
 const COUNTERS_IN_A_CALL: usize = 250;
 
 /// Calls that are sent before their answers are awaited.
 const CALLS_AT_ONCE: usize = 8;
 
-/// So often the keys are taken back from another mirror at full speed.
+/// How often the keys are taken back from another mirror without a wait.
 const PATIENCE_WITH_RIVALS: u32 = 3;
 
-/// How long nothing is seen of another mirror before it is taken to be gone: it may rest as long as we do.
+/// Another mirror is taken to be gone when it was not seen for this long: it may wait as long as we do.
 const UNTIL_A_RIVAL_IS_GONE: Duration = LONGEST_WAIT.saturating_mul(2);
 
 /// How long a set of users is kept after its day.
 const USERS_KEPT_MS: Millis = 24 * 60 * 60 * 1000;
 
-/// How often the marker says as of when Redis has everything, while nothing changes.
+/// How often the marker is told as of when Redis has everything, while nothing changes.
 const AS_OF_AT_LEAST: Duration = Duration::from_secs(1);
 
-/// Brings Redis up to date.
-pub struct Mirror {
+/// Brings Redis up to date every `redis.interval`.
+pub type Mirror = Rounds<MirrorWork>;
+
+/// What the rounds of the mirror work with, and what they know of Redis.
+pub struct MirrorWork {
     options: MirrorOptions,
     keys: Keys,
     table: Arc<Table>,
     day: Arc<CurrentDay>,
     reader: Reader,
     users: Users,
-    status: Arc<MirrorStatus>,
-    runtime: Arc<Runtime>,
+    metrics: MirrorMetrics,
     link: Option<Link>,
     /// Which store this is, as it was last read.
     lineage: Option<Lineage>,
-    /// Our sequence of calls; none until the marker is taken over.
-    sequence: Option<Sequence>,
-    /// What is there.
+    /// Our sequence of calls.
+    sequence: Sequence,
+    /// What Redis has; `None` while that is not known.
     there: Option<Through>,
-    /// How often another mirror had taken the keys over, since it was last taken to be gone.
+    /// How often another mirror had taken the keys, since it was last taken to be gone.
     rivalry: u32,
-    /// When it last had.
+    /// When another mirror was last seen to have taken them.
     rival_seen: Option<Instant>,
-    /// When the marker last said as of when it is.
-    said: Option<Instant>,
+    /// When the marker was last told as of when Redis has everything.
+    as_of_told: Option<Instant>,
 }
 
-/// The calls of one mirror between two losses.
-#[derive(Clone, Debug)]
+/// The calls of one mirror from one claim of the marker to the next.
+#[derive(Clone, Debug, Default)]
 struct Sequence {
+    /// Empty before the marker is claimed.
     id: String,
     epoch: u64,
-    /// The last call that was answered, and the last that was sent.
+    /// The number of the last call that was answered.
     answered: u64,
+    /// The number of the last call that was sent.
     sent: u64,
 }
 
-/// What calls are of.
-#[derive(Clone, Copy)]
-enum Of {
-    Values,
-    Users,
+/// Why the writing of a round stops.
+enum Stop {
+    /// Redis lost what was written, or another mirror took over. The id that is in the marker now.
+    Lost(String),
+    Failed(MirrorError),
 }
 
-/// Redis lost what was written, or another mirror took over; the id that is there now.
-struct Loss(String);
+impl From<MirrorError> for Stop {
+    fn from(error: MirrorError) -> Self {
+        Self::Failed(error)
+    }
+}
 
-impl Mirror {
-    /// For that writer.
+impl Rounds<MirrorWork> {
+    /// Prepares the mirror of a writer's counters.
     ///
     /// # Errors
-    /// When there is no runtime to be had.
+    /// When there are no resources for a runtime.
     pub fn new(
         running: &Running,
         metrics: &Arc<Metrics>,
         options: MirrorOptions,
-    ) -> std::io::Result<Self> {
-        Ok(Self {
+    ) -> io::Result<Self> {
+        let work = MirrorWork {
             keys: Keys::new(&options.prefix),
             options,
             table: Arc::clone(&running.table),
             day: Arc::clone(&running.day),
             reader: running.reader.clone(),
             users: Users::default(),
-            status: Arc::new(MirrorStatus::new(Arc::clone(metrics))),
-            runtime: Arc::new(runtime()?),
+            metrics: metrics.mirror.clone(),
             link: None,
             lineage: None,
-            sequence: None,
+            sequence: Sequence::default(),
             there: None,
             rivalry: 0,
             rival_seen: None,
-            said: None,
-        })
+            as_of_told: None,
+        };
+        Self::of(work, &metrics.mirror.round, &running.day)
     }
+}
 
-    /// How it stands, for others.
-    pub fn status(&self) -> Arc<MirrorStatus> {
-        Arc::clone(&self.status)
-    }
+impl RoundWork for MirrorWork {
+    type Error = MirrorError;
+    const THREAD: &'static str = "mirror";
+    const NAME: &'static str = "the mirror in Redis";
 
-    /// Works on a thread of its own until told to end.
-    ///
-    /// # Errors
-    /// When there is no thread to be had.
-    pub fn start(self) -> std::io::Result<Background> {
-        Background::start("mirror", Arc::clone(&self.runtime), self)
-    }
-
-    /// Brings Redis up to date once, on the caller's thread.
-    ///
-    /// # Errors
-    /// When it could not be done; the next time goes on.
-    pub fn catch_up(&mut self) -> Result<(), MirrorError> {
-        let runtime = Arc::clone(&self.runtime);
-        let round = runtime.block_on(self.round());
-        self.tell(&round);
-        round
-    }
-
-    /// Tells the status; says whether it is another one than before.
-    fn tell(&mut self, round: &Result<(), MirrorError>) -> bool {
-        let now = self.day.look().wall_ms;
-        match round {
-            Ok(()) => self.status.is_up(now),
-            Err(error) => {
-                self.link = None;
-                self.status.is_down(&error.to_string(), now)
-            }
-        }
-    }
-
-    async fn round(&mut self) -> Result<(), MirrorError> {
-        // Out of its place while it works: what is cut off leaves no connection in an unknown state.
+    async fn round(&mut self, status: &RoundStatus) -> Result<(), MirrorError> {
+        // Taken out of its place: after a round that is cut off, the state of the connection is unknown.
         let mut link = match self.link.take() {
             Some(link) => link,
             None => {
@@ -170,18 +142,18 @@ impl Mirror {
             }
         };
         let epoch = self.table.epoch();
-        self.sequence.take_if(|sequence| sequence.epoch != epoch);
-        if self.sequence.is_none() {
-            self.claim(&mut link, epoch).await?;
-        }
-        if let Err(Loss(id)) = self.write_changes(&mut link).await? {
-            self.lost(&id)?;
-            self.claim(&mut link, epoch).await?;
-            if let Err(Loss(id)) = self.write_changes(&mut link).await? {
-                self.lost(&id)?;
+        // What is lost in the first attempt is claimed and written anew in the second.
+        for _ in 0..2 {
+            if self.sequence.id.is_empty() || self.sequence.epoch != epoch {
+                self.claim(&mut link, epoch).await?;
+            }
+            match self.write_changes(&mut link, status).await {
+                Ok(()) => break,
+                Err(Stop::Lost(id)) => self.note_loss(&id)?,
+                Err(Stop::Failed(error)) => return Err(error),
             }
         }
-        // That the keys were taken back does not show that the other has gone.
+        // That the keys were taken back does not show that the other mirror has gone.
         if self
             .rival_seen
             .is_none_or(|seen| seen.elapsed() > UNTIL_A_RIVAL_IS_GONE)
@@ -195,41 +167,63 @@ impl Mirror {
         Ok(())
     }
 
-    /// After a new connection: goes on where the calls that arrived ended, if they are all there.
+    fn pause(&self, took: Duration) -> Duration {
+        // Where many counters change in little time, half of it is left to others.
+        self.options.interval.max(took)
+    }
+
+    fn longest_wait(&self, error: &MirrorError) -> Duration {
+        if error.is_away() {
+            LONGEST_WAIT_WHILE_AWAY
+        } else {
+            LONGEST_WAIT
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        self.rivalry == 0
+    }
+
+    async fn finish(&mut self, status: &RoundStatus) {
+        if self.link.is_some() {
+            // What the last requests changed. If this fails, the next start writes it.
+            let _ = tokio::time::timeout(LAST_ROUND, self.round(status)).await;
+        }
+    }
+}
+
+impl MirrorWork {
+    /// Goes on after a new connection where the calls that arrived ended, if Redis still has all of them.
     async fn resume(&mut self, link: &mut Link) -> Result<(), MirrorError> {
-        let Some(sequence) = &mut self.sequence else {
+        let sequence = &mut self.sequence;
+        if sequence.id.is_empty() {
             return Ok(());
-        };
+        }
         let marker = match link.marker(&self.keys).await {
-            // Of another type, say. Where it is not to be read at all, the claim says so.
+            // It is of another type, say. If it cannot be read at all, the claim says so.
             Err(MirrorError::Refused(_)) => None,
             marker => marker?,
         };
-        if marker
-            .as_ref()
-            .is_some_and(|marker| marker.id != sequence.id)
-        {
-            self.rival_seen = Some(Instant::now());
-        }
-        let ours = marker.filter(|marker| {
-            let possible = sequence.answered..=sequence.sent;
-            marker.id == sequence.id && possible.contains(&marker.sequence)
-        });
-        match ours {
-            Some(marker) => {
+        let possible = sequence.answered..=sequence.sent;
+        match marker {
+            Some(marker) if marker.id != sequence.id => {
+                self.rival_seen = Some(Instant::now());
+                *sequence = Sequence::default();
+            }
+            Some(marker) if possible.contains(&marker.sequence) => {
                 sequence.answered = marker.sequence;
                 sequence.sent = marker.sequence;
             }
-            None => self.sequence = None,
+            Some(_) | None => *sequence = Sequence::default(),
         }
         Ok(())
     }
 
-    /// Takes the marker over: everything is written again.
+    /// Claims the marker for a new sequence, in which everything is written again.
     async fn claim(&mut self, link: &mut Link, epoch: u64) -> Result<(), MirrorError> {
+        self.sequence = Sequence::default();
         self.there = None;
         self.users.forget();
-        let id = format!("{:016x}", RandomState::new().hash_one(epoch));
         let lineage = match (self.reader.lineage(), self.lineage.take()) {
             (Ok(lineage), _) => lineage,
             // A store that is being reopened is still the same.
@@ -237,25 +231,24 @@ impl Mirror {
             (Err(error), None) => return Err(error.into()),
         };
         let lineage = self.lineage.insert(lineage);
+        let id = format!("{:016x}", RandomState::new().hash_one(epoch));
         link.claim(&self.keys, &id, epoch, lineage).await?;
-        self.status.metrics().refills.inc();
-        self.sequence = Some(Sequence {
+        self.metrics.refills.inc();
+        self.sequence = Sequence {
             id,
             epoch,
-            answered: 0,
-            sent: 0,
-        });
+            ..Sequence::default()
+        };
         Ok(())
     }
 
-    fn lost(&mut self, id: &str) -> Result<(), MirrorError> {
-        let lost = self.sequence.take();
-        if lost.is_some_and(|lost| lost.id == id) {
-            // An older state of our own.
-        } else if id.is_empty() {
-            // Nobody's: it was emptied.
+    /// Notes that the marker holds `id` in place of ours.
+    fn note_loss(&mut self, id: &str) -> Result<(), MirrorError> {
+        let lost = std::mem::take(&mut self.sequence);
+        if id.is_empty() {
+            // Redis was emptied.
             self.rivalry = 0;
-        } else {
+        } else if lost.id != id {
             self.rivalry += 1;
             self.rival_seen = Some(Instant::now());
             if self.rivalry > PATIENCE_WITH_RIVALS {
@@ -268,102 +261,87 @@ impl Mirror {
         Ok(())
     }
 
-    /// Writes what changed since the last time, everything after a claim.
-    async fn write_changes(&mut self, link: &mut Link) -> Result<Result<(), Loss>, MirrorError> {
+    /// Writes what changed since the last round; after a claim, everything.
+    async fn write_changes(&mut self, link: &mut Link, status: &RoundStatus) -> Result<(), Stop> {
         let begun = Instant::now();
-        // Before anything is read: what changes meanwhile is found the next time.
+        // Before anything is read: the next round finds what changes meanwhile.
         let there = self.there.as_ref();
         let round = Round::begin(&self.table, &self.day, there);
         let fills = there.is_none();
         let (names, through) = match there {
             Some(there) if there.has(&round) => (Vec::new(), None),
-            Some(_) | None => {
+            there => {
                 let (names, through) = self.table.news(there, &round);
                 (names, Some(through))
             }
         };
-        let revision = round.revision;
         let mut calls = Vec::new();
         for names in names.chunks(COUNTERS_IN_A_CALL) {
             let entries = self.entries(names, &round);
-            if let Some(call) = self.call(link, None, &entries) {
-                calls.push(call);
-            }
-            if calls.len() >= CALLS_AT_ONCE
-                && let Err(loss) = self.send(link, &mut calls, Of::Values).await?
-            {
-                return Ok(Err(loss));
+            calls.push(self.call(link, None, &entries));
+            if calls.len() >= CALLS_AT_ONCE {
+                self.send_values(link, &mut calls).await?;
             }
         }
-        if let Err(loss) = self.send(link, &mut calls, Of::Values).await? {
-            return Ok(Err(loss));
+        self.send_values(link, &mut calls).await?;
+        if fills {
+            self.sweep(link, round.revision).await?;
         }
-        if fills && let Err(loss) = self.sweep(link, revision).await? {
-            return Ok(Err(loss));
-        }
-        // In every round, so that a loss is seen also when nothing changes.
         let complete = Complete {
-            revision,
+            revision: round.revision,
             as_of: round.as_of.map(rfc3339),
         };
-        let stale = self
-            .said
-            .is_none_or(|said| said.elapsed() >= AS_OF_AT_LEAST);
-        let says = through.is_some() || stale;
-        calls.extend(self.call(link, says.then_some(&complete), &[]));
-        if let Err(loss) = self.send(link, &mut calls, Of::Values).await? {
-            return Ok(Err(loss));
-        }
-        if says {
-            self.said = Some(begun);
+        let tells = through.is_some()
+            || self
+                .as_of_told
+                .is_none_or(|told| told.elapsed() >= AS_OF_AT_LEAST);
+        // In every round, so that a loss is seen also when nothing changes.
+        calls.push(self.call(link, tells.then_some(&complete), &[]));
+        self.send_values(link, &mut calls).await?;
+        if tells {
+            self.as_of_told = Some(begun);
         }
         if through.is_some() {
             self.there = through;
         }
-        self.status.is_there(revision, begun);
+        status.is_there(round.revision, begun, None);
         if self.options.users {
-            return self.add_users(link).await;
+            self.add_users(link).await?;
         }
-        Ok(Ok(()))
+        Ok(())
     }
 
-    /// Adds users of the current day to their sets, as many as a round has time for.
-    async fn add_users(&mut self, link: &mut Link) -> Result<Result<(), Loss>, MirrorError> {
+    /// Adds users of the current day to their sets, as many as one round takes.
+    async fn add_users(&mut self, link: &mut Link) -> Result<(), Stop> {
         let today = self.day.look().day;
         let end = self.day.local_day(today).end.unwrap_or(Millis::MAX);
         let expires_at = end.saturating_add(USERS_KEPT_MS);
         for page in self.users.pages(&self.table, &self.reader, today) {
             let mut calls = Vec::new();
             for users in page.users.chunks(USERS_IN_A_CALL) {
-                if let Some(place) = self.place(true) {
-                    let sha = link.users_sha();
-                    calls.push(add_users(sha, &self.keys, &place, &page, users, expires_at));
-                }
+                let place = self.place(true);
+                let sha = link.users_sha();
+                calls.push(add_users(sha, &self.keys, &place, &page, users, expires_at));
             }
-            if let Err(loss) = self.send(link, &mut calls, Of::Users).await? {
-                return Ok(Err(loss));
-            }
+            let added = self.metrics.users.clone();
+            self.send(link, &mut calls, &added).await?;
             self.users.are_there(&page);
         }
-        Ok(Ok(()))
+        Ok(())
     }
 
-    fn entries(&self, names: &[CounterName], round: &Round) -> Vec<Entry> {
+    fn entries(&self, names: &[CounterName], round: &Round) -> Vec<MirrorEntry> {
         let readings = self.table.read_many(names);
         let moment = round.moment(&self.day);
         let entry = |(name, reading): (&CounterName, Option<Reading>)| match reading {
-            Some(reading) => Entry::of(&reading, &moment, self.day.calendar()),
-            None => Entry::gone(name.to_string(), round.revision),
+            Some(reading) => MirrorEntry::of(&reading, &moment, self.day.calendar()),
+            None => MirrorEntry::gone(name.to_string(), round.revision),
         };
         names.iter().zip(readings).map(entry).collect()
     }
 
-    /// Deletes the counters that are in Redis and that nobody knows any more.
-    async fn sweep(
-        &mut self,
-        link: &mut Link,
-        revision: Revision,
-    ) -> Result<Result<(), Loss>, MirrorError> {
+    /// Deletes the counters that Redis has and the store does not.
+    async fn sweep(&mut self, link: &mut Link, revision: Revision) -> Result<(), Stop> {
         let mut cursor = 0;
         loop {
             let (next, names) = link.names(&self.keys, cursor).await?;
@@ -371,7 +349,7 @@ impl Mirror {
             for bytes in names {
                 match std::str::from_utf8(&bytes).map(CounterName::parse) {
                     Ok(Ok(name)) if self.table.read(name.as_str()).is_none() => {
-                        gone.push(Entry::gone(name.to_string(), revision));
+                        gone.push(MirrorEntry::gone(name.to_string(), revision));
                     }
                     Ok(Ok(_)) => {}
                     Ok(Err(_)) | Err(_) => strange.push(bytes),
@@ -379,142 +357,90 @@ impl Mirror {
             }
             let mut calls = Vec::new();
             for entries in gone.chunks(COUNTERS_IN_A_CALL) {
-                calls.extend(self.call(link, None, entries));
+                calls.push(self.call(link, None, entries));
             }
             for names in strange.chunks(COUNTERS_IN_A_CALL) {
-                if let Some(place) = self.place(true) {
-                    calls.push(forget(link.forget_sha(), &self.keys, &place, names));
-                }
+                let place = self.place(true);
+                calls.push(forget(link.forget_sha(), &self.keys, &place, names));
             }
-            if let Err(loss) = self.send(link, &mut calls, Of::Values).await? {
-                return Ok(Err(loss));
-            }
+            self.send_values(link, &mut calls).await?;
             if next == 0 {
-                return Ok(Ok(()));
+                return Ok(());
             }
             cursor = next;
         }
     }
 
-    /// The next call of the sequence; one that says and changes nothing takes no number.
+    /// Makes the next call of the sequence. A call that tells and changes nothing takes no number.
     fn call(
         &mut self,
         link: &Link,
         complete: Option<&Complete>,
-        entries: &[Entry],
-    ) -> Option<redis::Cmd> {
-        let place = self.place(complete.is_some() || !entries.is_empty())?;
-        Some(call(link.sha(), &self.keys, &place, complete, entries))
+        entries: &[MirrorEntry],
+    ) -> redis::Cmd {
+        let place = self.place(complete.is_some() || !entries.is_empty());
+        call(link.sha(), &self.keys, &place, complete, entries)
     }
 
-    fn place(&mut self, takes_a_number: bool) -> Option<Place> {
-        let sequence = self.sequence.as_mut()?;
+    fn place(&mut self, takes_a_number: bool) -> CallPlace {
+        let sequence = &mut self.sequence;
         let before = sequence.sent;
         sequence.sent += u64::from(takes_a_number);
-        Some(Place {
+        CallPlace {
             id: sequence.id.clone(),
             before,
             number: sequence.sent,
             epoch: sequence.epoch,
             latest: self.table.revision(),
-        })
+        }
     }
 
+    async fn send_values(
+        &mut self,
+        link: &mut Link,
+        calls: &mut Vec<redis::Cmd>,
+    ) -> Result<(), Stop> {
+        let written = self.metrics.values.clone();
+        self.send(link, calls, &written).await
+    }
+
+    /// Sends the calls and adds up in `written` how much they wrote.
     async fn send(
         &mut self,
         link: &mut Link,
         calls: &mut Vec<redis::Cmd>,
-        of: Of,
-    ) -> Result<Result<(), Loss>, MirrorError> {
+        written: &Counter,
+    ) -> Result<(), Stop> {
         if calls.is_empty() {
-            return Ok(Ok(()));
+            return Ok(());
         }
         let answers = link.write(calls).await?;
         calls.clear();
-        let mut sum = Done::default();
+        let mut sum = CallDone::default();
         for answer in answers {
             match answer {
-                Written::Done(done) => {
+                CallOutcome::Done(done) => {
                     sum.written += done.written;
                     sum.later_epoch = sum.later_epoch.max(done.later_epoch);
                     sum.ahead = sum.ahead.max(done.ahead);
                 }
-                Written::Lost(id) => return Ok(Err(Loss(id))),
+                CallOutcome::Lost(id) => return Err(Stop::Lost(id)),
             }
         }
-        match of {
-            Of::Values => self.status.metrics().values.inc_by(sum.written),
-            Of::Users => self.status.metrics().users.inc_by(sum.written),
-        };
-        if let Some(sequence) = &mut self.sequence {
-            sequence.answered = sequence.sent;
-            if sum.later_epoch > sequence.epoch {
-                return Err(MirrorError::LaterEpoch {
-                    ours: sequence.epoch,
-                    theirs: sum.later_epoch,
-                });
-            }
-            if sum.ahead > 0 {
-                return Err(MirrorError::Ahead {
-                    ours: self.table.revision(),
-                    theirs: sum.ahead,
-                });
-            }
+        written.inc_by(sum.written);
+        self.sequence.answered = self.sequence.sent;
+        if sum.later_epoch > self.sequence.epoch {
+            return Err(Stop::Failed(MirrorError::LaterEpoch {
+                ours: self.sequence.epoch,
+                theirs: sum.later_epoch,
+            }));
         }
-        Ok(Ok(()))
-    }
-}
-
-impl Worker for Mirror {
-    async fn run(&mut self, mut ended: oneshot::Receiver<()>) {
-        let mut wait = FIRST_WAIT;
-        loop {
-            let begun = Instant::now();
-            // What is cut off here is done again: nothing rests on it.
-            let round = tokio::select! {
-                _ = &mut ended => break,
-                round = self.round() => round,
-            };
-            let pause = match &round {
-                Ok(()) => {
-                    if self.rivalry == 0 {
-                        wait = FIRST_WAIT;
-                    }
-                    // Of many counters in little time: half of it is left to others.
-                    self.options.interval.max(begun.elapsed())
-                }
-                Err(error) => {
-                    let longest = if error.is_away() {
-                        LONGEST_WAIT_WHILE_AWAY
-                    } else {
-                        LONGEST_WAIT
-                    };
-                    let pause = wait.min(longest);
-                    wait = (wait * 2).min(longest);
-                    pause
-                }
-            };
-            if self.tell(&round) {
-                match round {
-                    Ok(()) => tracing::info!("the mirror in Redis goes on"),
-                    Err(error) => tracing::warn!(
-                        error = error.to_string(),
-                        "the mirror in Redis is held up; it tries again"
-                    ),
-                }
-            }
-            tokio::select! {
-                _ = &mut ended => break,
-                () = tokio::time::sleep(pause) => {}
-            }
+        if sum.ahead > 0 {
+            return Err(Stop::Failed(MirrorError::Ahead {
+                ours: self.table.revision(),
+                theirs: sum.ahead,
+            }));
         }
-        if self.link.is_some() {
-            // What the last requests changed. Without it the next start writes that.
-            let _ = tokio::time::timeout(LAST_ROUND, self.round()).await;
-        }
-    }
-
-    fn is_down(&mut self, error: &str) {
-        self.status.is_down(error, self.day.look().wall_ms);
+        Ok(())
     }
 }

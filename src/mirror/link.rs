@@ -34,7 +34,7 @@ pub(super) struct Marker {
 
 /// What a call wrote and met.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Done {
+pub(super) struct CallDone {
     /// Counters, or users.
     pub(super) written: u64,
     /// The highest later epoch; 0 for none.
@@ -44,9 +44,9 @@ pub(super) struct Done {
 }
 
 /// What became of a call that writes.
-pub(super) enum Written {
+pub(super) enum CallOutcome {
     /// What was written and met.
-    Done(Done),
+    Done(CallDone),
     /// The marker is not ours any more: nothing was written. Its id.
     Lost(String),
 }
@@ -181,7 +181,7 @@ impl Link {
     }
 
     /// Sends calls of the scripts that write at once, and says what became of each.
-    pub(super) async fn write(&mut self, calls: &[Cmd]) -> Result<Vec<Written>, MirrorError> {
+    pub(super) async fn write(&mut self, calls: &[Cmd]) -> Result<Vec<CallOutcome>, MirrorError> {
         let mut pipeline = Pipeline::with_capacity(calls.len());
         for call in calls {
             pipeline.add_command(call.clone());
@@ -198,12 +198,12 @@ impl Link {
                 // An id that others wrote may be any bytes.
                 let detail = String::from_utf8_lossy(&detail);
                 match verdict.as_str() {
-                    "ok" => Written::Done(Done {
+                    "ok" => CallOutcome::Done(CallDone {
                         written: detail.parse().unwrap_or(0),
                         later_epoch,
                         ahead,
                     }),
-                    _ => Written::Lost(detail.into_owned()),
+                    _ => CallOutcome::Lost(detail.into_owned()),
                 }
             })
             .collect())

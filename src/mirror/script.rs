@@ -9,8 +9,8 @@ use crate::calendar::Day;
 use crate::counter::{CounterName, Millis};
 use crate::seeded::bug;
 
-use super::entry::{Entry, Said};
-use super::users::Page;
+use super::entry::{MirrorEntry, Said};
+use super::users::UsersPage;
 
 /// Takes the marker over for a new sequence.
 pub(super) const CLAIM: &str = include_str!("claim.lua");
@@ -94,7 +94,7 @@ impl Keys {
 
 /// The place of a call in a mirror's sequence.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct CallPlace {
     /// Of the mirror's present sequence.
     pub(super) id: String,
     /// The number of the call before it.
@@ -119,9 +119,9 @@ pub(super) struct Complete {
 pub(super) fn call(
     sha: &str,
     keys: &Keys,
-    place: &Place,
+    place: &CallPlace,
     complete: Option<&Complete>,
-    entries: &[Entry],
+    entries: &[MirrorEntry],
 ) -> redis::Cmd {
     let mut command = redis::cmd("EVALSHA");
     command.arg(sha).arg(2 + 2 * entries.len());
@@ -140,7 +140,7 @@ pub(super) fn call(
         None => command.arg("").arg(""),
     };
     for entry in entries {
-        let Entry {
+        let MirrorEntry {
             name,
             value,
             revision,
@@ -186,7 +186,7 @@ pub(super) fn names(sha: &str, keys: &Keys, from: &str, to: &str, limit: usize) 
 }
 
 /// One call of the script that takes out what is no counter's name.
-pub(super) fn forget(sha: &str, keys: &Keys, place: &Place, names: &[Vec<u8>]) -> redis::Cmd {
+pub(super) fn forget(sha: &str, keys: &Keys, place: &CallPlace, names: &[Vec<u8>]) -> redis::Cmd {
     let mut command = redis::cmd("EVALSHA");
     command.arg(sha).arg(2);
     command.arg(keys.marker()).arg(keys.names());
@@ -201,8 +201,8 @@ pub(super) fn forget(sha: &str, keys: &Keys, place: &Place, names: &[Vec<u8>]) -
 pub(super) fn add_users(
     sha: &str,
     keys: &Keys,
-    place: &Place,
-    page: &Page,
+    place: &CallPlace,
+    page: &UsersPage,
     users: &[Vec<u8>],
     expires_at: Millis,
 ) -> redis::Cmd {

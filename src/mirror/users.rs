@@ -34,7 +34,7 @@ struct Sweep {
 }
 
 /// Some users of a counter.
-pub(super) struct Page {
+pub(super) struct UsersPage {
     pub(super) name: CounterName,
     pub(super) day: Day,
     pub(super) generation: Generation,
@@ -49,7 +49,7 @@ impl Users {
     }
 
     /// What this round sends, for each counter whose set may lack users.
-    pub(super) fn pages(&mut self, table: &Table, reader: &Reader, today: Day) -> Vec<Page> {
+    pub(super) fn pages(&mut self, table: &Table, reader: &Reader, today: Day) -> Vec<UsersPage> {
         let names = table.names_where(|reading| has_users(reading, today));
         self.of.retain(|_, sweep| sweep.day == today);
         let mut room = USERS_IN_A_ROUND;
@@ -85,7 +85,7 @@ impl Users {
     }
 
     /// The users of that page are there.
-    pub(super) fn are_there(&mut self, page: &Page) {
+    pub(super) fn are_there(&mut self, page: &UsersPage) {
         if let Some(sweep) = self.of.get_mut(&page.name) {
             sweep.next.clone_from(&page.next);
             if page.next.is_none() {
@@ -102,11 +102,11 @@ fn has_users(reading: &Reading, today: Day) -> bool {
         && reading.period == Some(today)
 }
 
-fn page(name: &CounterName, sweep: &Sweep, reader: &Reader, limit: usize) -> Option<Page> {
+fn page(name: &CounterName, sweep: &Sweep, reader: &Reader, limit: usize) -> Option<UsersPage> {
     let from = sweep.next.as_ref();
     let read = reader.with(|tables| tables.users(Some(sweep.day), sweep.generation, from, limit));
     let (users, next) = read.ok()?;
-    Some(Page {
+    Some(UsersPage {
         name: name.clone(),
         day: sweep.day,
         generation: sweep.generation,

@@ -57,7 +57,7 @@ impl Companions {
             let exporter = Exporter::new(running, metrics, options);
             let exporter = exporter.context("the exporter's runtime")?;
             let status = exporter.status();
-            probe::attach_export(metrics, running, &status);
+            probe::attach_rounds(metrics, running, &status);
             engine = engine.with_export(status);
             companions.exporter = Some(exporter);
         }
@@ -65,7 +65,7 @@ impl Companions {
             let mirror = Mirror::new(running, metrics, options);
             let mirror = mirror.context("the mirror's runtime")?;
             let status = mirror.status();
-            probe::attach_mirror(metrics, running, &status);
+            probe::attach_rounds(metrics, running, &status);
             engine = engine.with_mirror(status);
             companions.mirror = Some(mirror);
         }

@@ -5,9 +5,8 @@ use std::sync::atomic::Ordering;
 
 use rocksdb::properties;
 
-use crate::export::postgres::{ExportReport, ExportStatus};
 use crate::metrics::{FilterDecision, Metrics, ReadOnlyCause, StoreFigure, StoreSample};
-use crate::mirror::{MirrorReport, MirrorStatus};
+use crate::rounds::RoundStatus;
 use crate::storage::compact::expired_bytes;
 use crate::storage::expiry::Horizons;
 use crate::storage::{Family, Reader, Tables};
@@ -46,46 +45,10 @@ pub(super) fn attach(metrics: &Metrics, running: &Running) {
     });
 }
 
-/// Lets the metrics ask how the export stands.
-pub(super) fn attach_export(metrics: &Metrics, running: &Running, status: &Arc<ExportStatus>) {
+/// Lets the metrics ask how the copy stands that is kept up to date in these rounds.
+pub(super) fn attach_rounds(metrics: &Metrics, running: &Running, status: &Arc<RoundStatus>) {
     let (table, status) = (Arc::clone(&running.table), Arc::clone(status));
-    metrics.before_scrape(move |metrics| {
-        let ExportReport {
-            up,
-            error: _,
-            revisions,
-            seconds,
-            days_waiting,
-            set_aside,
-        } = status.report(table.revision());
-        let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        let export = &metrics.export;
-        export.up.set(i64::from(up));
-        export.lag_revisions.set(gauge(revisions));
-        export.lag.set(seconds);
-        export.days_waiting.set(gauge(days_waiting));
-        export.set_aside.set(gauge(set_aside));
-    });
-}
-
-/// Lets the metrics ask how the mirror stands.
-pub(super) fn attach_mirror(metrics: &Metrics, running: &Running, status: &Arc<MirrorStatus>) {
-    let (table, status) = (Arc::clone(&running.table), Arc::clone(status));
-    metrics.before_scrape(move |metrics| {
-        let MirrorReport {
-            up,
-            error: _,
-            since: _,
-            revisions,
-            seconds,
-        } = status.report(table.revision());
-        let mirror = &metrics.mirror;
-        mirror.up.set(i64::from(up));
-        mirror
-            .lag_revisions
-            .set(i64::try_from(revisions).unwrap_or(i64::MAX));
-        mirror.lag.set(seconds);
-    });
+    metrics.before_scrape(move |_| status.measure(table.revision()));
 }
 
 #[allow(

@@ -9,7 +9,9 @@ use counterd::counter::{
     CounterName, Definition, Direction, Kind, Operation, Outcome, RequestId, Reset, UserId,
 };
 use counterd::export::Selection;
-use counterd::export::postgres::{Days, DaysWritten, Exporter, PostgresError, PostgresOptions};
+use counterd::export::postgres::{
+    DaysWritten, ExportContext, Exporter, PostgresError, PostgresOptions,
+};
 use counterd::lifecycle::{Archivist, ArchivistOptions, Retention};
 use counterd::metrics::Metrics;
 use counterd::storage::recover::recover;
@@ -91,8 +93,8 @@ impl House {
         Exporter::new(&self.running, &self.metrics, options).unwrap()
     }
 
-    pub fn days(&self, options: PostgresOptions) -> Days {
-        Days::new(&self.running, Arc::clone(&self.metrics), options)
+    pub fn days(&self, options: PostgresOptions) -> ExportContext {
+        ExportContext::new(&self.running, Arc::clone(&self.metrics), options)
     }
 
     /// What `counterd export --to postgres` does.

@@ -13,6 +13,11 @@ pub(super) fn number(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
+/// A revision, an epoch or a count of the database; 0 for a negative one, which counterd never writes.
+pub(super) fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
 /// A day as the database takes it.
 pub(super) fn date(day: Day) -> NaiveDate {
     NaiveDate::from_num_days_from_ce_opt(day.days().saturating_add(DAY_0)).unwrap_or_default()
@@ -30,9 +35,25 @@ pub(super) fn timestamp(at: Millis) -> NaiveDateTime {
         .naive_utc()
 }
 
+/// Splits the rows of a statement that was refused into halves; `Err` holds the only row, if there is one.
+pub(super) fn halves<T>(mut rows: Vec<T>) -> Result<[Vec<T>; 2], Option<T>> {
+    if rows.len() < 2 {
+        return Err(rows.pop());
+    }
+    let second = rows.split_off(rows.len() / 2);
+    Ok([rows, second])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn halves_lose_no_row() {
+        assert_eq!(halves(vec![1, 2, 3]), Ok([vec![1], vec![2, 3]]));
+        assert_eq!(halves(vec![1]), Err(Some(1)));
+        assert_eq!(halves::<u8>(vec![]), Err(None));
+    }
 
     #[test]
     fn days_are_the_same_dates_and_come_back() {

@@ -1,26 +1,23 @@
 //! Closed days, in steps of one transaction each, and what becomes of rows that are not taken.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::columns::number;
+use super::PostgresError;
+use super::columns::{halves, number};
 use super::connect::Link;
+use super::context::ExportContext;
 use super::day::{self, DayRow, Fate, Guard, Place};
 use super::schema::open;
-use super::standing::{Turn, begin, look};
+use super::standing::{Turn, begin};
 use super::users::{self, Crowd, Progress};
-use super::{PostgresError, PostgresOptions};
 use crate::background::runtime;
 use crate::calendar::Day;
 use crate::counter::{CounterName, Kind, Reset};
-use crate::current_day::CurrentDay;
 use crate::export::{Row, RowPages, Selection};
-use crate::lifecycle::{DayView, kept_range};
-use crate::metrics::Metrics;
-use crate::storage::expiry::{Daily, Horizons};
-use crate::storage::{Aside, Batch, ExportCursor, ReadError, Reader, Tables};
-use crate::writer::{Chore, Intake, Mode, Running, Table};
+use crate::lifecycle::{DayView, kept_days};
+use crate::storage::expiry::Daily;
+use crate::storage::{Aside, Batch, ExportCursor, Reader, Tables};
 
 /// Most rows that are remembered as set aside; further ones are logged and counted only.
 const MOST_ASIDE: u64 = 10_000;
@@ -55,34 +52,7 @@ impl DaysWritten {
     }
 }
 
-/// What of a running writer the export of days needs; also for commands.
-#[derive(Clone)]
-pub struct Days {
-    pub(super) intake: Arc<Intake>,
-    pub(super) table: Arc<Table>,
-    pub(super) mode: Arc<Mode>,
-    pub(super) day: Arc<CurrentDay>,
-    pub(super) reader: Reader,
-    pub(super) horizons: Arc<Horizons>,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) options: PostgresOptions,
-}
-
-impl Days {
-    /// For that writer.
-    pub fn new(running: &Running, metrics: Arc<Metrics>, options: PostgresOptions) -> Self {
-        Self {
-            intake: Arc::clone(&running.intake),
-            table: Arc::clone(&running.table),
-            mode: Arc::clone(&running.mode),
-            day: Arc::clone(&running.day),
-            reader: running.reader.clone(),
-            horizons: Arc::clone(&running.horizons),
-            metrics,
-            options,
-        }
-    }
-
+impl ExportContext {
     /// Writes the closed days of a selection; with `replace` also over rows that were written under
     /// another epoch. `tell` is told now and then how many rows and users were looked at, and how many
     /// there are; an error of it ends the work at once.
@@ -96,8 +66,7 @@ impl Days {
         replace: bool,
         tell: &mut dyn FnMut(u64, u64) -> std::io::Result<()>,
     ) -> Result<DaysWritten, PostgresError> {
-        let kept = kept_range::<ReadError>(&self.reader, &self.horizons, &mut |_, _| Ok(()))?;
-        let Some((first, last)) = kept else {
+        let Some((first, last)) = kept_days(&self.reader, &self.horizons)? else {
             return Ok(DaysWritten::default());
         };
         let selection = Selection {
@@ -132,10 +101,8 @@ impl Days {
     ) -> Result<DaysWritten, PostgresError> {
         let mut link = open(&self.options).await?;
         let epoch = self.table.epoch();
-        let lineage = self.reader.lineage()?;
         let stored = self.reader.with(Tables::export_cursor)?;
-        let known = stored.map(|cursor| cursor.database);
-        look(&mut link, epoch, &lineage, known).await?;
+        self.claim(&mut link, stored).await?;
         let mut total = DaysWritten::default();
         let mut day = selection.from;
         while day <= selection.to {
@@ -208,12 +175,12 @@ pub(super) struct DayWork {
 impl DayWork {
     /// Begins a day, or one counter of it.
     pub(super) fn new(
-        days: &Days,
+        context: &ExportContext,
         guard: Guard,
         counter: Option<CounterName>,
         progress: Progress,
     ) -> Result<Self, PostgresError> {
-        let before = days
+        let before = context
             .reader
             .with(|tables| tables.set_aside(Some(guard.day)))?;
         Ok(Self {
@@ -236,23 +203,23 @@ impl DayWork {
     /// Does the next transaction; says whether there was one to do.
     pub(super) async fn step(
         &mut self,
-        days: &Days,
+        context: &ExportContext,
         link: &mut Link,
     ) -> Result<bool, PostgresError> {
         if let Some(row) = self.waiting.front() {
             let row = row.clone();
-            self.with_users(days, link, row).await?;
+            self.with_users(context, link, row).await?;
             self.waiting.pop_front();
             return Ok(true);
         }
         let page = self
             .pages
-            .next(&days.reader, days.day.calendar(), &days.horizons)?;
+            .next(&context.reader, context.day.calendar(), &context.horizons)?;
         let Some(page) = page else { return Ok(false) };
         self.progress.add(page.len());
         let mut rows = Vec::new();
         for row in page {
-            match days.place(&row) {
+            match context.place(&row) {
                 // Which of the two is known once they were counted.
                 Place::Inline | Place::Table => self.waiting.push_back(row),
                 place => match prepared(row, place) {
@@ -274,7 +241,7 @@ impl DayWork {
         begin(link, Turn::Days, self.guard.epoch).await?;
         let mut parts = vec![rows];
         let mut fates = Vec::new();
-        while let Some(mut rows) = parts.pop() {
+        while let Some(rows) = parts.pop() {
             link.run("SAVEPOINT part").await?;
             match day::write(link, &self.guard, &rows, None).await {
                 Ok(done) => {
@@ -283,12 +250,11 @@ impl DayWork {
                 }
                 Err(error) if error.is_of_the_row() => {
                     link.run("ROLLBACK TO SAVEPOINT part").await?;
-                    let second = rows.split_off(rows.len() / 2);
-                    match (rows.is_empty(), second.into_iter()) {
-                        (true, mut single) => {
-                            fates.extend(single.next().map(|row| (row.name, Err(error))));
+                    match halves(rows) {
+                        Ok([first, second]) => parts.extend([second, first]),
+                        Err(single) => {
+                            fates.extend(single.map(|row| (row.name, Err(error))));
                         }
-                        (false, second) => parts.extend([second.collect(), rows]),
                     }
                 }
                 Err(error) => return Err(error),
@@ -304,15 +270,15 @@ impl DayWork {
     /// One row with its users, in a transaction of its own.
     async fn with_users(
         &mut self,
-        days: &Days,
+        context: &ExportContext,
         link: &mut Link,
         row: Row,
     ) -> Result<(), PostgresError> {
-        let (name, number) = (row.name.clone(), days.options.unique_users_inline);
-        let inline = in_a_row(&row, &days.reader, number).await?;
+        let (name, number) = (row.name.clone(), context.options.unique_users_inline);
+        let inline = in_a_row(&row, &context.reader, number).await?;
         let place = inline.as_ref().map_or(Place::Table, |_| Place::Inline);
         let known = match place {
-            Place::Table => self.known(days, link, &row).await?,
+            Place::Table => self.known(context, link, &row).await?,
             _ => None,
         };
         let source = row.clone();
@@ -335,14 +301,14 @@ impl DayWork {
                     (fate.unwrap_or(Fate::Unchanged), users.len() as u64)
                 })
             }
-            None => self.table(days, link, &source, &prepared, known).await,
+            None => self.table(context, link, &source, &prepared, known).await,
         };
         let (fate, users) = match done {
             Ok((fate, users)) => (Ok(fate), users),
             Err(error) if error.is_of_the_row() => (Err(error), 0),
             Err(error) => return Err(error),
         };
-        if days.users_are_gone(self.guard.day) {
+        if context.users_are_gone(self.guard.day) {
             // They may have gone while they were read.
             link.run("ROLLBACK").await?;
             return self.without_users(link, source, Place::NotKept).await;
@@ -388,7 +354,7 @@ impl DayWork {
     /// The users as the store has them, if the database has some already to compare them with.
     async fn known(
         &self,
-        days: &Days,
+        context: &ExportContext,
         link: &mut Link,
         row: &Row,
     ) -> Result<Option<Crowd>, PostgresError> {
@@ -396,7 +362,7 @@ impl DayWork {
         let there = day::there(link, self.guard.day, &row.name).await?;
         link.commit().await?;
         match row.users().filter(|_| there.row) {
-            Some(users) => users::counted(users, &days.reader, &self.progress)
+            Some(users) => users::counted(users, &context.reader, &self.progress)
                 .await
                 .map(Some),
             None => Ok(None),
@@ -406,7 +372,7 @@ impl DayWork {
     /// The row with its users in the table, within the transaction.
     async fn table(
         &self,
-        days: &Days,
+        context: &ExportContext,
         link: &mut Link,
         source: &Row,
         row: &DayRow,
@@ -435,7 +401,8 @@ impl DayWork {
             return Ok((Fate::Unchanged, 0));
         };
         day::clear_users(link, day, &[row.name.as_str()]).await?;
-        let crowd = users::copy(link, &row.name, day, users, &days.reader, &self.progress).await?;
+        let crowd =
+            users::copy(link, &row.name, day, users, &context.reader, &self.progress).await?;
         let fate = day::write_with_crowd(link, &self.guard, row, &crowd, true).await?;
         Ok((fate, crowd.count))
     }
@@ -486,14 +453,14 @@ impl DayWork {
     /// Remembers in the store what was set aside, and with it how far the export is.
     pub(super) fn finish(
         self,
-        days: &Days,
+        context: &ExportContext,
         cursor: Option<ExportCursor>,
     ) -> Result<DaysWritten, PostgresError> {
         let mut batch = Batch::new();
         for name in &self.taken {
             batch.delete_aside(self.guard.day, name);
         }
-        let known = days.reader.with(|tables| tables.set_aside(None))?.len() as u64;
+        let known = context.reader.with(|tables| tables.set_aside(None))?.len() as u64;
         let room = MOST_ASIDE.saturating_sub(known);
         for (number, aside) in self.aside.iter().enumerate() {
             if self.aside_before.contains(&aside.counter) || (number as u64) < room {
@@ -503,16 +470,10 @@ impl DayWork {
         if let Some(cursor) = cursor {
             batch.put_export_cursor(&cursor);
         }
-        let metrics = &days.metrics.export;
+        let metrics = &context.metrics.export;
         metrics.days.inc_by(self.written.written);
         metrics.users.inc_by(self.written.users);
-        if !batch.is_empty() {
-            let chore = Chore {
-                batch,
-                horizons: Vec::new(),
-            };
-            days.intake.carry_out(chore).map_err(PostgresError::Write)?;
-        }
+        context.write(batch)?;
         Ok(self.written)
     }
 }

@@ -9,6 +9,7 @@
 
 mod columns;
 mod connect;
+mod context;
 mod day;
 mod days;
 mod error;
@@ -17,20 +18,19 @@ mod reader;
 mod refused;
 mod schema;
 mod standing;
-mod status;
 mod url;
 mod users;
 mod values;
 
 use std::time::Duration;
 
-pub use days::{Days, DaysWritten};
+pub use context::ExportContext;
+pub use days::DaysWritten;
 pub use error::PostgresError;
-pub use exporter::Exporter;
+pub use exporter::{ExportWork, Exporter};
 pub use reader::{CopiedDay, Exported, ExportedPage, PostgresReader};
 pub use schema::{Schema, check};
 pub use standing::{adopt, contents};
-pub use status::{ExportReport, ExportStatus};
 pub use url::PostgresUrl;
 
 /// How the export is done.

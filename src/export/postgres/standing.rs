@@ -33,7 +33,7 @@ impl Turn {
 
 /// What the database says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(super) struct ClaimedDatabase {
     /// Which database it is.
     pub(super) identity: u128,
     /// The last day that is there whole.
@@ -45,7 +45,7 @@ pub(super) struct Standing {
 }
 
 /// What the one row of `counterd_database` says.
-struct Told {
+struct DatabaseRow {
     identity: u128,
     epoch: u64,
     through: Option<Day>,
@@ -56,7 +56,7 @@ struct Told {
 
 /// Asks; `None` where the row is gone. The column that this version added is read so that an earlier
 /// schema does too.
-async fn ask(link: &mut Link) -> Result<Option<Told>, PostgresError> {
+async fn ask(link: &mut Link) -> Result<Option<DatabaseRow>, PostgresError> {
     const ASK: &str = "
         SELECT identity::text, epoch, exported_through,
           EXISTS (SELECT FROM counters), EXISTS (SELECT FROM counter_history), to_jsonb(d) ->> 'lineage'
@@ -68,7 +68,7 @@ async fn ask(link: &mut Link) -> Result<Option<Told>, PostgresError> {
     let (identity, epoch, through, has_values, has_days, lineage) = row;
     let identity = u128::from_str_radix(&identity.replace('-', ""), 16)
         .map_err(|_| PostgresError::Schema("the identity of the database".to_owned()))?;
-    Ok(Some(Told {
+    Ok(Some(DatabaseRow {
         identity,
         epoch: u64::try_from(epoch).unwrap_or(0),
         through: through.map(day),
@@ -81,7 +81,7 @@ async fn ask(link: &mut Link) -> Result<Option<Told>, PostgresError> {
 /// Whose the rows are. `known` is the database that the store itself remembers having written to.
 async fn owner(
     link: &mut Link,
-    told: &Told,
+    told: &DatabaseRow,
     lineage: &Lineage,
     known: Option<u128>,
 ) -> Result<Owner, PostgresError> {
@@ -119,12 +119,12 @@ async fn owner(
 
 /// Finds out which database it is, and that its rows are this store's or nobody's; says in it that a
 /// store of this lineage and epoch writes from now on.
-pub(super) async fn look(
+pub(super) async fn claim(
     link: &mut Link,
     epoch: u64,
     lineage: &Lineage,
     known: Option<u128>,
-) -> Result<Standing, PostgresError> {
+) -> Result<ClaimedDatabase, PostgresError> {
     // Rows of an earlier history are not this one's until they are written again.
     const OURS: &str = "
         UPDATE counterd_database SET lineage = $2::uuid, epoch = $1,
@@ -160,7 +160,7 @@ pub(super) async fn look(
     link.commit().await?;
     // Whoever wrote itself in at the same moment is found by the first transaction.
     link.lineage = Some(lineage.id);
-    Ok(Standing {
+    Ok(ClaimedDatabase {
         identity: told.identity,
         through: told.through,
         has_values: told.has_values,

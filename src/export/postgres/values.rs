@@ -10,16 +10,19 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use chrono::{NaiveDate, NaiveDateTime};
-use sqlx::{AssertSqlSafe, SqlSafeStr};
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, Postgres, SqlSafeStr};
 
 use super::PostgresError;
-use super::columns::{date, number, timestamp};
+use super::columns::{date, halves, number, timestamp, unsigned};
 use super::connect::Link;
+use super::context::ExportContext;
 use super::refused::Refused;
 use super::standing::{Turn, begin};
-use super::status::ExportStatus;
-use crate::counter::{CounterName, Existence, Millis, Seen};
+use crate::counter::{CounterName, Existence};
 use crate::current_day::CurrentDay;
+use crate::rounds::RoundStatus;
 use crate::seeded::bug;
 use crate::writer::{Reading, Round, Table, Through};
 
@@ -67,22 +70,20 @@ SELECT (SELECT count(*) FROM updated) + (SELECT count(*) FROM inserted),
   COALESCE((SELECT max(o.epoch) FROM old o WHERE o.epoch > $6), 0),
   COALESCE((SELECT max(g.revision) FROM old o JOIN counterd_counters g ON g.counter_name = o.guard WHERE o.ahead), 0)";
 
-/// Rows of one statement, column by column.
-#[derive(Clone, Debug, Default)]
-struct Rows {
-    names: Vec<CounterName>,
-    values: Vec<i64>,
-    at: Vec<NaiveDateTime>,
-    revisions: Vec<i64>,
-    periods: Vec<Option<NaiveDate>>,
-    kinds: Vec<&'static str>,
-    gone: Vec<bool>,
-    expires_at: Vec<Option<NaiveDateTime>>,
-    /// The last revision of the store.
-    latest: i64,
+/// A current value as the database takes it.
+#[derive(Clone, Debug)]
+struct ValueRow {
+    name: CounterName,
+    value: i64,
+    at: NaiveDateTime,
+    revision: i64,
+    period: Option<NaiveDate>,
+    kind: &'static str,
+    gone: bool,
+    expires_at: Option<NaiveDateTime>,
 }
 
-/// The state of the database, as far as it is known.
+/// What is known of the current values in the database.
 pub(super) struct Values {
     /// The epoch and the values that the database has, except refused ones.
     there: Option<(u64, Through)>,
@@ -90,7 +91,7 @@ pub(super) struct Values {
 }
 
 impl Values {
-    /// Nothing is known; a round begins every `interval`.
+    /// Begins without knowing what the database has; a round begins every `interval`.
     pub(super) fn new(interval: Duration) -> Self {
         Self {
             there: None,
@@ -98,36 +99,35 @@ impl Values {
         }
     }
 
-    /// Forgets what is there: everything is compared again.
+    /// Forgets what the database has: everything is compared again.
     pub(super) fn forget(&mut self) {
         self.there = None;
     }
 
-    /// Writes what changed since the last time.
+    /// Writes what changed since the last round.
     pub(super) async fn export(
         &mut self,
         link: &mut Link,
-        table: &Table,
-        day: &CurrentDay,
-        status: &ExportStatus,
+        context: &ExportContext,
+        status: &RoundStatus,
     ) -> Result<(), PostgresError> {
         let begun = Instant::now();
+        let table = &context.table;
         let epoch = table.epoch();
-        // Out of its place while it works: what is cut off is compared again.
+        // Taken out of its place: after a round that is cut off, everything is compared again.
         let there = self.there.take().filter(|(known, _)| *known == epoch);
         let there = there.map(|(_, through)| through);
-        // Before anything is read: what changes meanwhile is found the next time.
-        let round = Round::begin(table, day, there.as_ref());
-        self.write_refused(link, epoch, table, day, &round, status)
-            .await?;
+        // Before anything is read: the next round finds what changes meanwhile.
+        let round = Round::begin(table, &context.day, there.as_ref());
+        self.write_refused(link, context, &round).await?;
         let through = match there {
             Some(there) if there.has(&round) => there,
             there => {
                 let (mut names, through) = table.news(there.as_ref(), &round);
                 names.retain(|name| !self.refused.waits(name));
                 for names in names.chunks(ROWS_AT_ONCE) {
-                    let rows = Rows::read(&table.read_many(names), table, day, &round);
-                    self.write(link, epoch, rows, status).await?;
+                    let rows = rows(&table.read_many(names), &context.day, &round);
+                    self.write(link, context, rows).await?;
                 }
                 let told = there.as_ref().map(Through::unreadable);
                 if told != Some(through.unreadable()) {
@@ -141,41 +141,39 @@ impl Values {
         };
         self.there = Some((epoch, through));
         let refused = self.refused.told();
-        // A row that was refused is of an earlier time: what was said before stays, of then it has
-        // everything.
+        // A row that was refused is of an earlier time, so the time that the database tells stays.
         if refused.is_none()
             && let Some(as_of) = round.as_of
         {
-            put_as_of(link, epoch, as_of).await?;
+            let put = sqlx::query(AS_OF).bind(timestamp(as_of));
+            put_values(link, epoch, put.bind(number(epoch))).await?;
         }
-        status.values_are_there(round.revision, begun, refused);
+        status.is_there(round.revision, begun, refused);
         Ok(())
     }
 
-    /// Writes again what was refused and is due: it may be taken by now.
+    /// Writes again what was refused and is due: the database may take it by now.
     async fn write_refused(
         &mut self,
         link: &mut Link,
-        epoch: u64,
-        table: &Table,
-        day: &CurrentDay,
+        context: &ExportContext,
         round: &Round,
-        status: &ExportStatus,
     ) -> Result<(), PostgresError> {
         let due = self.refused.begin();
         for names in due.chunks(ROWS_AT_ONCE) {
             if self.refused.is_exhausted() {
                 break;
             }
-            let readings = table.read_many(names);
-            let rows = Rows::read(&readings, table, day, round);
-            self.write(link, epoch, rows, status).await?;
+            let readings = context.table.read_many(names);
+            let rows = rows(&readings, &context.day, round);
+            self.write(link, context, rows).await?;
             let pairs = || names.iter().zip(&readings);
             let forgotten = pairs().filter(|(_, reading)| reading.is_none());
             let forgotten: Vec<&str> = forgotten.map(|(name, _)| name.as_str()).collect();
             if !forgotten.is_empty() {
-                // Its last row was refused, and there is no other to come.
-                put_forgotten(link, epoch, &forgotten).await?;
+                // The last row of these was refused, and no other row of them follows.
+                let gone = sqlx::query(GONE).bind(forgotten);
+                put_values(link, context.table.epoch(), gone).await?;
             }
             for (name, reading) in pairs() {
                 let corrupt = |reading: &Reading| reading.existence == Existence::Corrupt;
@@ -187,39 +185,39 @@ impl Values {
         Ok(())
     }
 
-    /// Writes the rows; those that the database refuses are left out and told of.
+    /// Writes the rows; those that the database refuses wait for another round.
     async fn write(
         &mut self,
         link: &mut Link,
-        epoch: u64,
-        rows: Rows,
-        status: &ExportStatus,
+        context: &ExportContext,
+        rows: Vec<ValueRow>,
     ) -> Result<(), PostgresError> {
+        let metrics = &context.metrics.export;
         let mut parts = vec![rows];
         while let Some(rows) = parts.pop() {
-            if rows.names.is_empty() {
+            if rows.is_empty() {
                 continue;
             }
-            match transaction(link, epoch, &rows).await {
+            match transaction(link, &context.table, &rows).await {
                 Ok(written) => {
-                    status.metrics().values.inc_by(written);
-                    rows.names.iter().for_each(|name| self.refused.remove(name));
+                    metrics.values.inc_by(written);
+                    rows.iter().for_each(|row| self.refused.remove(&row.name));
                 }
                 Err(error) if error.is_of_the_row() => {
                     link.run("ROLLBACK").await?;
                     let exhausted = self.refused.is_exhausted();
                     self.refused.met(&error);
-                    match rows.halves() {
+                    match halves(rows) {
                         Ok(halves) if exhausted => {
-                            for name in halves.0.names.iter().chain(&halves.1.names) {
-                                self.refused.put_off(name);
+                            for row in halves.iter().flatten() {
+                                self.refused.put_off(&row.name);
                             }
                         }
-                        Ok((first, second)) => parts.extend([second, first]),
+                        Ok([first, second]) => parts.extend([second, first]),
                         Err(single) => {
-                            status.metrics().values_refused.inc();
-                            for name in &single.names {
-                                self.refused.refuse(name, &error);
+                            metrics.values_refused.inc();
+                            for row in single {
+                                self.refused.refuse(&row.name, &error);
                             }
                         }
                     }
@@ -231,93 +229,90 @@ impl Values {
     }
 }
 
-impl Rows {
-    /// The rows of what was read. The moment and the revision are looked up here, after that.
-    fn read(readings: &[Option<Reading>], table: &Table, day: &CurrentDay, round: &Round) -> Self {
-        let moment = round.moment(day);
-        let mut rows = Self {
-            latest: number(table.revision()),
-            ..Self::default()
-        };
-        for reading in readings.iter().flatten() {
-            // A counter that cannot be read is not told.
-            if let Some(seen) = reading.seen(&moment, day.calendar()) {
-                rows.push(reading, &seen);
-            }
-        }
-        rows
-    }
-
-    fn push(&mut self, reading: &Reading, seen: &Seen) {
-        self.names.push(reading.name.clone());
-        self.values.push(seen.value);
-        self.at.push(timestamp(seen.last_updated));
-        self.revisions.push(number(seen.revision));
-        self.periods.push(seen.period.map(date));
-        self.kinds.push(reading.definition.kind.as_str());
-        self.gone.push(seen.over.is_some());
-        self.expires_at
-            .push(reading.definition.expires_at.map(timestamp));
-    }
-
-    /// The rows in two parts; a single one as it is.
-    fn halves(mut self) -> Result<(Self, Self), Box<Self>> {
-        let half = self.names.len() / 2;
-        if half == 0 {
-            return Err(Box::new(self));
-        }
-        let second = Self {
-            names: self.names.split_off(half),
-            values: self.values.split_off(half),
-            at: self.at.split_off(half),
-            revisions: self.revisions.split_off(half),
-            periods: self.periods.split_off(half),
-            kinds: self.kinds.split_off(half),
-            gone: self.gone.split_off(half),
-            expires_at: self.expires_at.split_off(half),
-            latest: self.latest,
-        };
-        Ok((self, second))
-    }
+/// Makes the rows of what was read. The moment is looked up here, after the reading.
+fn rows(readings: &[Option<Reading>], day: &CurrentDay, round: &Round) -> Vec<ValueRow> {
+    let moment = round.moment(day);
+    let row = |reading: &Reading| {
+        // `None` for a counter that cannot be read: of it nothing is told.
+        let seen = reading.seen(&moment, day.calendar())?;
+        Some(ValueRow {
+            name: reading.name.clone(),
+            value: seen.value,
+            at: timestamp(seen.last_updated),
+            revision: number(seen.revision),
+            period: seen.period.map(date),
+            kind: reading.definition.kind.as_str(),
+            gone: seen.over.is_some(),
+            expires_at: reading.definition.expires_at.map(timestamp),
+        })
+    };
+    readings.iter().flatten().filter_map(row).collect()
 }
 
-async fn transaction(link: &mut Link, epoch: u64, rows: &Rows) -> Result<u64, PostgresError> {
+/// One column of the rows.
+fn column<'r, T>(rows: &'r [ValueRow], of: impl Fn(&'r ValueRow) -> T) -> Vec<T> {
+    rows.iter().map(of).collect()
+}
+
+async fn transaction(
+    link: &mut Link,
+    table: &Table,
+    rows: &[ValueRow],
+) -> Result<u64, PostgresError> {
+    let (epoch, latest) = (table.epoch(), table.revision());
     begin(link, Turn::Values, epoch).await?;
     let statement = if bug("export_takes_back") {
         AssertSqlSafe(WRITE.replace(" < (", " <> (")).into_sql_str()
     } else {
         WRITE.into_sql_str()
     };
-    let names: Vec<&str> = rows.names.iter().map(CounterName::as_str).collect();
     let write = sqlx::query_as::<_, (i64, i64, i64)>(statement)
-        .bind(&names)
-        .bind(&rows.values)
-        .bind(&rows.at)
-        .bind(&rows.revisions)
-        .bind(&rows.periods)
+        .bind(column(rows, |row| row.name.as_str()))
+        .bind(column(rows, |row| row.value))
+        .bind(column(rows, |row| row.at))
+        .bind(column(rows, |row| row.revision))
+        .bind(column(rows, |row| row.period))
         .bind(number(epoch))
-        .bind(&rows.kinds)
-        .bind(&rows.gone)
-        .bind(&rows.expires_at)
-        .bind(rows.latest);
-    let (written, theirs, ahead) = link.one(write).await?;
-    if theirs > 0 {
+        .bind(column(rows, |row| row.kind))
+        .bind(column(rows, |row| row.gone))
+        .bind(column(rows, |row| row.expires_at))
+        .bind(number(latest));
+    let (written, later, ahead) = link.one(write).await?;
+    if later > 0 {
         return Err(PostgresError::LaterEpoch {
             ours: epoch,
-            theirs: u64::try_from(theirs).unwrap_or(u64::MAX),
+            theirs: unsigned(later),
         });
     }
     if ahead > 0 {
         return Err(PostgresError::Ahead {
-            ours: u64::try_from(rows.latest).unwrap_or(0),
-            theirs: u64::try_from(ahead).unwrap_or(u64::MAX),
+            ours: latest,
+            theirs: unsigned(ahead),
         });
     }
     link.commit().await?;
-    Ok(u64::try_from(written).unwrap_or(0))
+    Ok(unsigned(written))
 }
 
-/// Marks the rows of counters that cannot be read, and those alone: what they say is not known to be so.
+/// Says as of when the values are there, for those who read them in place of the store.
+const AS_OF: &str = "UPDATE counterd_database SET values_as_of = $1 WHERE epoch = $2";
+
+/// Marks counters as gone that the store does not know any more.
+const GONE: &str =
+    "UPDATE counterd_counters SET gone = TRUE WHERE counter_name = ANY($1) AND NOT gone";
+
+/// Runs one statement on the current values in a transaction of its own.
+async fn put_values(
+    link: &mut Link,
+    epoch: u64,
+    statement: Query<'_, Postgres, PgArguments>,
+) -> Result<(), PostgresError> {
+    begin(link, Turn::Values, epoch).await?;
+    link.execute(statement).await?;
+    link.commit().await
+}
+
+/// Marks the rows of counters that cannot be read, and no others: what they say may be wrong.
 async fn put_unreadable(
     link: &mut Link,
     epoch: u64,
@@ -326,25 +321,12 @@ async fn put_unreadable(
     const PUT: &str = "
         UPDATE counterd_counters SET unreadable = NOT unreadable
         WHERE unreadable <> (counter_name = ANY($1))";
-    begin(link, Turn::Values, epoch).await?;
     let names: Vec<&str> = unreadable.iter().map(CounterName::as_str).collect();
-    link.execute(sqlx::query(PUT).bind(&names)).await?;
-    link.commit().await
+    put_values(link, epoch, sqlx::query(PUT).bind(names)).await
 }
 
-/// Marks counters as gone that the store does not know any more.
-const GONE: &str =
-    "UPDATE counterd_counters SET gone = TRUE WHERE counter_name = ANY($1) AND NOT gone";
-
-/// Marks as gone counters that were forgotten before their last row was taken.
-async fn put_forgotten(link: &mut Link, epoch: u64, names: &[&str]) -> Result<(), PostgresError> {
-    begin(link, Turn::Values, epoch).await?;
-    link.execute(sqlx::query(GONE).bind(names)).await?;
-    link.commit().await
-}
-
-/// Marks as gone what nobody knows any more: of a history that was given up, or forgotten while nothing
-/// was exported.
+/// Marks as gone what the store does not know: counters of a history that was given up, and counters that
+/// were forgotten while nothing was exported.
 async fn put_gone(link: &mut Link, epoch: u64, table: &Table) -> Result<(), PostgresError> {
     const THERE: &str = "SELECT counter_name FROM counterd_counters WHERE NOT gone";
     begin(link, Turn::Values, epoch).await?;
@@ -355,38 +337,4 @@ async fn put_gone(link: &mut Link, epoch: u64, table: &Table) -> Result<(), Post
         link.execute(sqlx::query(GONE).bind(names)).await?;
     }
     link.commit().await
-}
-
-/// Says as of when the values are there, for who reads them in place of the store.
-async fn put_as_of(link: &mut Link, epoch: u64, at: Millis) -> Result<(), PostgresError> {
-    begin(link, Turn::Values, epoch).await?;
-    let put = sqlx::query("UPDATE counterd_database SET values_as_of = $1 WHERE epoch = $2");
-    let put = put.bind(timestamp(at)).bind(number(epoch));
-    link.execute(put).await?;
-    link.commit().await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn halves_lose_no_row() {
-        let rows = Rows {
-            names: ["a", "b", "c"]
-                .map(|name| CounterName::parse(name).unwrap())
-                .into(),
-            values: vec![1, 2, 3],
-            at: vec![NaiveDateTime::default(); 3],
-            revisions: vec![1, 2, 3],
-            periods: vec![None; 3],
-            kinds: vec!["sum"; 3],
-            gone: vec![false; 3],
-            expires_at: vec![None; 3],
-            latest: 9,
-        };
-        let (first, second) = rows.halves().unwrap();
-        assert_eq!((first.names.len(), second.names.len()), (1, 2));
-        assert_eq!((first.values, second.values), (vec![1], vec![2, 3]));
-    }
 }

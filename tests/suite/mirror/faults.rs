@@ -4,13 +4,13 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use counterd::mirror::MirrorStatus;
+use counterd::rounds::RoundStatus;
 
 use super::{expected, mirror, options, redis, seen};
 use crate::harness::{Dice, PATIENCE, Redis, eventually, rounds, seed};
 use crate::house::{House, NOON};
 
-fn wait_equal(redis: &Redis, house: &House, status: &MirrorStatus, what: &str) -> Duration {
+fn wait_equal(redis: &Redis, house: &House, status: &RoundStatus, what: &str) -> Duration {
     let begun = Instant::now();
     eventually(what, PATIENCE, || {
         let report = status.report(house.running.table.revision());

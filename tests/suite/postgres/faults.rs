@@ -3,7 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use counterd::export::postgres::{ExportStatus, PostgresError};
+use counterd::export::postgres::PostgresError;
+use counterd::rounds::RoundStatus;
 
 use crate::harness::{Database, PATIENCE, SmallDisk, eventually, skipped};
 
@@ -31,10 +32,11 @@ fn claim_users(database: &Database, date: &str, count: i64) {
     );
 }
 
-fn wait_up(status: &ExportStatus, house: &House) {
+fn wait_up(status: &RoundStatus, house: &House) {
     eventually("the export has caught up", 2 * PATIENCE, || {
         let report = status.report(house.running.table.revision());
-        (report.up && report.revisions == 0 && report.days_waiting == 0).then_some(())
+        (report.up && report.revisions == 0 && house.metrics.export.days_waiting.get() == 0)
+            .then_some(())
     });
 }
 
