@@ -362,16 +362,16 @@ mod tests {
             (false, None, 5)
         );
         assert_eq!(report.error.as_deref(), Some(NOT_TRIED));
-        let mut since = |round: &dyn Fn()| {
+        let since = |round: &dyn Fn() -> bool| {
             clock.advance(1_000);
             round();
             status.report(0).since
         };
-        assert_eq!(since(&|| drop(status.failed("a"))), Some(2_000));
-        assert_eq!(since(&|| drop(status.failed("b"))), Some(2_000));
-        assert_eq!(since(&|| drop(status.succeeded())), Some(4_000));
-        assert_eq!(since(&|| drop(status.succeeded())), Some(4_000));
-        assert_eq!(since(&|| drop(status.failed("a"))), Some(6_000));
+        assert_eq!(since(&|| status.failed("a")), Some(2_000));
+        assert_eq!(since(&|| status.failed("b")), Some(2_000));
+        assert_eq!(since(&|| status.succeeded()), Some(4_000));
+        assert_eq!(since(&|| status.succeeded()), Some(4_000));
+        assert_eq!(since(&|| status.failed("a")), Some(6_000));
     }
 
     #[test]

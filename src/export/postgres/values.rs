@@ -216,7 +216,7 @@ impl Values {
                         Ok([first, second]) => parts.extend([second, first]),
                         Err(single) => {
                             metrics.values_refused.inc();
-                            for row in single {
+                            if let Some(row) = single {
                                 self.refused.refuse(&row.name, &error);
                             }
                         }
