@@ -365,7 +365,7 @@ fn height(module: &str) -> Option<u8> {
         "metrics" | "seeded" | "invariant" | "masking" | "background" => 0,
         "clock" | "calendar" | "current_day" | "counter" | "access_log" => 1,
         "storage" => 2,
-        "writer" => 3,
+        "writer" | "rounds" => 3,
         "lifecycle" | "export" | "mirror" => 4,
         "fallback" | "inspect" => 5,
         "engine" => 6,
