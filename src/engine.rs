@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 
 use crate::calendar::{Calendar, Day};
 use crate::counter::{Millis, Moment};
-use crate::current_day::CurrentDay;
+use crate::current_day::{CurrentDay, Look};
 use crate::fallback::Fallback;
 use crate::rounds::RoundStatus;
 use crate::storage::Reader;
@@ -50,6 +50,8 @@ pub struct Engine {
 pub struct Report {
     /// Whether writes are served.
     pub state: ModeState,
+    /// Since when and for how many milliseconds writes have waited for a slow disk; `None` while they do not.
+    pub slow_disk: Option<(Millis, Millis)>,
     /// The day that is counted now.
     pub day: Day,
     /// How far the clock is before that day, in milliseconds; 0 unless it was set back.
@@ -171,9 +173,15 @@ impl Engine {
         let revision = self.table.revision();
         let export = self.export.as_ref();
         let mirror = self.mirror.as_ref();
+        let Look { day, wall_ms, .. } = self.day.look();
+        let slow_disk = self.mode.disk().slow().map(|waited| {
+            let waited = Millis::try_from(waited.as_millis()).unwrap_or(Millis::MAX);
+            (wall_ms.saturating_sub(waited), waited)
+        });
         Report {
             state: self.mode.state(),
-            day: self.day.look().day,
+            slow_disk,
+            day,
             clock_behind_ms: self.day.behind_ms(),
             queued: self.intake.depth(),
             history: self

@@ -36,7 +36,7 @@ use crate::lifecycle::{ArchivistOptions, Retention};
 use crate::metrics::Metrics;
 use crate::mirror::MirrorOptions;
 use crate::storage::{DataDirLock, StorageOptions};
-use crate::writer::{Cause, Running, StartError, WriterOptions};
+use crate::writer::{Cause, Running, SlowDisk, StartError, WriterOptions};
 
 use companions::{Companions, ControlWithoutStore, RunningCompanions};
 pub use opening::Against;
@@ -192,9 +192,15 @@ pub fn run(
     let http = http.map_err(anyhow::Error::new)?;
     say_ready(config, &http);
     let lame_duck = config.server.lame_duck;
-    signals.wait_for_end(&http, lame_duck, config.server.drain_timeout, || {
-        reload.run()
-    });
+    let mut slow_disk = SlowDisk::default();
+    let watch = || slow_disk.look(running.mode.disk());
+    signals.wait_for_end(
+        &http,
+        lame_duck,
+        config.server.drain_timeout,
+        || reload.run(),
+        watch,
+    );
     let heeded = signals.heed_the_next(config.server.drain_timeout);
     if let Some((retrying, fallback, control)) = stand_in {
         retrying.end();
@@ -247,6 +253,7 @@ pub fn writer_options(
             MinFree::Auto => None,
             MinFree::Bytes(bytes) => Some(bytes),
         },
+        slow_disk_after: config.storage.slow_disk_after,
         followed_counters: config.samples.max_counters,
         runtimes: u16::try_from(config.server.workers).context("server.workers")?,
         queue: config.writer.queue,

@@ -95,6 +95,8 @@ configuration! {
         memory: u64 = Size(16 * MIB, TIB), "192MiB";
         /// Free space below which writes are refused.
         min_free: MinFree = SizeOrAuto(Size(MIB, TIB)), "auto";
+        /// How long a write waits for the disk before that is told.
+        slow_disk_after: Duration = Span(TENTH, HOUR), "5s";
     }
 
     /// How counters come, and how they go.

@@ -359,7 +359,7 @@ pub(super) static CALLS: &[Endpoint] = &[
         parameters: &["verbose", "writes"],
         fields: &[],
         answers: &[200],
-        refusals: &[Code::ReadOnly, Code::UnknownHere],
+        refusals: &[Code::ReadOnly, Code::SlowDisk, Code::UnknownHere],
     },
     Endpoint {
         route: Route::Metrics,

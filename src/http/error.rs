@@ -134,6 +134,8 @@ codes! {
         "Whether the first try counted cannot be told; tell the operator, use a new key for new requests.";
     ReadOnly = "read_only", SERVICE_UNAVAILABLE, "Writes are refused for now",
         "Nothing was counted: retry after `Retry-After` seconds.";
+    SlowDisk = "slow_disk", SERVICE_UNAVAILABLE, "Writes wait for the disk",
+        "Only `/readyz?writes` says so. Nothing is refused: a write is answered once the disk has it, so wait for the answer.";
     Overloaded = "overloaded", SERVICE_UNAVAILABLE, "The queue is full",
         "Nothing was counted: retry after a short, growing, random pause.";
     OutcomeUnknown = "outcome_unknown", SERVICE_UNAVAILABLE, "Whether it was counted is not known",

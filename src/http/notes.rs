@@ -107,9 +107,11 @@ fn result_of(code: Code) -> OperationResult {
         | Code::UnreadableUser => OperationResult::RefusedRules,
         Code::IdempotencyKeyReused | Code::CorruptKey => OperationResult::RefusedKey,
         Code::Overloaded | Code::TooManyConnections => OperationResult::RefusedOverload,
-        Code::ReadOnly | Code::UnknownHere | Code::StoreReopening | Code::ShuttingDown => {
-            OperationResult::RefusedMode
-        }
+        Code::ReadOnly
+        | Code::SlowDisk
+        | Code::UnknownHere
+        | Code::StoreReopening
+        | Code::ShuttingDown => OperationResult::RefusedMode,
         Code::OutcomeUnknown => OperationResult::OutcomeUnknown,
     }
 }

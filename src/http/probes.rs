@@ -12,7 +12,7 @@ use super::notes::Notes;
 use super::query;
 use super::read::{self, no_copy};
 use super::wire::{self, no_store};
-use crate::counter::rfc3339;
+use crate::counter::{Millis, rfc3339};
 use crate::engine::{ModeState, NoCopy, Report, RoundReport, Standing};
 use crate::metrics;
 
@@ -49,6 +49,7 @@ pub(super) async fn readyz(
         ModeState::ReadOnly { .. } if of_writes => shared.check_mode().err(),
         // Without a store, and without a copy, there is nothing to be read.
         ModeState::ReadOnly { .. } => stand_in.and_then(Result::err).map(|NoCopy| no_copy(call)),
+        ModeState::Normal if of_writes => report.slow_disk.map(|(_, waited)| slow_disk(waited)),
         ModeState::Normal => None,
     };
     // What is behind it is for those who may read.
@@ -71,11 +72,26 @@ pub(super) async fn readyz(
     }
 }
 
+/// Says that writes wait, and for how many milliseconds they have.
+fn slow_disk(waited: Millis) -> Problem {
+    let detail = format!(
+        "writes have waited {} s for the disk (cause `slow_disk`); none is refused, and reads are served",
+        waited / 1000
+    );
+    Problem::new(Code::SlowDisk, detail).with("cause", Code::SlowDisk.as_str())
+}
+
 /// The mode, its cause, since when, what brings it back, and what lags.
 fn verbose(call: &Call, report: &Report, stand_in: Option<Standing>) -> Members {
-    let (mode, cause, since, remedy) = match report.state {
-        ModeState::Normal => ("normal", None, None, None),
-        ModeState::ReadOnly { cause, since } => (
+    let (mode, cause, since, remedy) = match (report.state, report.slow_disk) {
+        (ModeState::Normal, None) => ("normal", None, None, None),
+        (ModeState::Normal, Some((since, _))) => (
+            "normal",
+            Some(Code::SlowDisk.as_str()),
+            Some(rfc3339(since)),
+            Some("writes wait and are answered once the disk answers; see what holds it up"),
+        ),
+        (ModeState::ReadOnly { cause, since }, _) => (
             "read_only",
             Some(cause.as_str()),
             Some(rfc3339(since)),

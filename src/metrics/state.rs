@@ -97,6 +97,8 @@ pub struct StateMetrics {
     pub day: Gauge,
     /// Seconds until the calendar catches up with the stored day; 0 when it is not behind.
     pub clock_behind: FloatGauge,
+    /// For how long the writer has waited for the disk now, in seconds.
+    pub disk_wait: FloatGauge,
     /// Jumps of the wall clock seen.
     pub clock_jumps: Counter,
     /// Counters that live now.
@@ -119,6 +121,7 @@ impl StateMetrics {
             epoch: Gauge::default(),
             day: Gauge::default(),
             clock_behind: FloatGauge::default(),
+            disk_wait: FloatGauge::default(),
             clock_jumps: Counter::default(),
             live_counters: Gauge::default(),
             created_counters: Counter::default(),
@@ -174,6 +177,12 @@ impl StateMetrics {
             "Time until the calendar catches up with the stored day; 0 when it is not behind",
             Unit::Seconds,
             self.clock_behind.clone(),
+        );
+        registry.register_with_unit(
+            "disk_wait",
+            "For how long the writer has waited for the disk now",
+            Unit::Seconds,
+            self.disk_wait.clone(),
         );
         registry.register(
             "clock_jumps",

@@ -32,6 +32,7 @@ pub(super) fn attach(metrics: &Metrics, running: &Running) {
         state.epoch.set(gauge(table.epoch()));
         state.day.set(i64::from(day.look().day.days()));
         state.clock_behind.set(seconds(day.behind_ms()));
+        state.disk_wait.set(mode.disk().lasts().as_secs_f64());
         let standing = Cause::ALL.into_iter().filter(|&cause| mode.stands(cause));
         state.set_read_only(&standing.map(label).collect::<Vec<_>>());
         state.set_filtered(

@@ -8,6 +8,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::notify;
 use crate::http::HttpServer;
 
+/// How often the disk is watched.
+const WATCH_EVERY: Duration = Duration::from_millis(500);
+
 /// The signals that end the server, and what waits for them.
 pub(super) struct Signals {
     runtime: tokio::runtime::Runtime,
@@ -56,7 +59,7 @@ impl Hangups {
 }
 
 impl Signals {
-    /// Waits for the first signal that ends the server, and calls `reload` at each SIGHUP until then;
+    /// Waits for the first signal that ends the server, and calls `reload` at each SIGHUP and `watch` a few times a second until then;
     /// serves on for `lame_duck`, then waits until requests in flight are answered or the time is over. A
     /// second signal ends the process at once: everything acknowledged is on disk already.
     pub(super) fn wait_for_end(
@@ -65,6 +68,7 @@ impl Signals {
         lame_duck: Duration,
         drain_timeout: Duration,
         mut reload: impl FnMut(),
+        mut watch: impl FnMut(),
     ) {
         let Self {
             runtime,
@@ -77,6 +81,7 @@ impl Signals {
                 tokio::select! {
                     name = next(terminate, interrupt) => break name,
                     _ = hangup.recv() => reload(),
+                    () = tokio::time::sleep(WATCH_EVERY) => watch(),
                 }
             };
             notify(&[sd_notify::NotifyState::Stopping]);

@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 
+use super::disk::DiskWait;
 use crate::counter::Millis;
 
 /// Why writes are refused, gravest first.
@@ -78,6 +79,7 @@ impl Cause {
 pub struct Mode {
     causes: AtomicU8,
     since: AtomicI64,
+    disk: DiskWait,
 }
 
 /// One look at the mode.
@@ -95,6 +97,19 @@ pub enum ModeState {
 }
 
 impl Mode {
+    /// `normal`, with a wait for the disk of its own.
+    pub fn new(disk: DiskWait) -> Self {
+        Self {
+            disk,
+            ..Self::default()
+        }
+    }
+
+    /// Whether the writer waits for the disk: nothing is refused for that.
+    pub fn disk(&self) -> &DiskWait {
+        &self.disk
+    }
+
     /// The gravest cause that refuses writes; `None` in mode `normal`. One acquiring load.
     pub fn refuses(&self) -> Option<Cause> {
         let causes = self.causes.load(Ordering::Acquire);

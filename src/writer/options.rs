@@ -1,6 +1,7 @@
 //! What the writer is started with, and why it may not start.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::calendar::Calendar;
 use crate::clock::Clock;
@@ -35,6 +36,8 @@ pub struct WriterOptions {
     pub recent_users: usize,
     /// `storage.min_free`, in bytes; `None`: as the file system suggests.
     pub min_free: Option<u64>,
+    /// `storage.slow_disk_after`.
+    pub slow_disk_after: Duration,
     /// `samples.max_counters`: how many counters `series` follows at most.
     pub followed_counters: usize,
     /// How many runtimes submit.
@@ -64,6 +67,7 @@ impl WriterOptions {
             configured: Vec::new(),
             recent_users: 1_000_000,
             min_free: None,
+            slow_disk_after: Duration::from_secs(5),
             followed_counters: 1000,
             runtimes: 1,
             queue: 65_536,

@@ -114,6 +114,7 @@ impl Writer {
             // Asked before the queue is looked at: what came in before it closed is still taken.
             let closing = self.intake.is_closed();
             let any = self.intake.take(&mut submissions);
+            self.mode.disk().begin();
             // Before the look, so that what is done now is done by a time that is no older.
             let due = self.upkeep.is_due(self.clock.boot_ms());
             let mut look = self.observe_time();
@@ -133,10 +134,13 @@ impl Writer {
             } else if closing && !self.intake.has_chore() {
                 break;
             } else if !self.prune_users(look) && !self.fill_memory(FILLED_WHEN_IDLE) {
+                self.mode.disk().end();
                 self.intake.wait(self.idle_time());
             }
         }
+        let mode = Arc::clone(&self.mode);
         self.end();
+        mode.disk().end();
     }
 
     /// Takes some more of what is on disk into memory; says whether there is still more.

@@ -23,7 +23,7 @@ use super::run::{Writer, stored_state};
 use super::space::SpaceWatch;
 use super::table::Table;
 use super::upkeep::Upkeep;
-use super::{Cause, Mode};
+use super::{Cause, DiskWait, Mode};
 
 /// What to do where there is no store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ impl Running {
         Self {
             intake: Intake::new(options.runtimes, options.queue),
             table: Arc::default(),
-            mode: Arc::default(),
+            mode: Arc::new(Mode::new(DiskWait::new(options.slow_disk_after))),
             day: Arc::new(CurrentDay::new(current_day::Options {
                 calendar: options.calendar.clone(),
                 clock: Arc::clone(&options.clock),
@@ -141,6 +141,7 @@ impl Writer {
             configured,
             recent_users,
             min_free,
+            slow_disk_after: _,
             followed_counters,
             runtimes: _,
             queue: _,

@@ -38,6 +38,7 @@ mod power;
 mod reload;
 mod runbook;
 mod shutdown;
+mod slow_disk;
 mod tidy;
 mod traffic;
 mod upgrade;

@@ -69,6 +69,17 @@ impl SmallDisk {
             .env("PATH", path()))
     }
 
+    /// Holds up whoever writes to it or syncs, until what it gives is dropped. Until then nothing of the
+    /// test may write there.
+    pub fn freeze(&self) -> Result<Frozen, String> {
+        let frozen = Frozen(self.path());
+        ran(Command::new("fsfreeze")
+            .arg("-f")
+            .arg(self.path())
+            .env("PATH", path()))?;
+        Ok(frozen)
+    }
+
     /// Cuts the power: from now on nothing reaches the disk, not even the log of the file system.
     pub fn cut_power(&self) {
         const EXT4_IOC_SHUTDOWN: libc::c_ulong = 0x8004_587d;
@@ -109,6 +120,18 @@ impl SmallDisk {
     /// Gives it back.
     pub fn empty(&self) {
         std::fs::remove_file(self.path().join("filler")).unwrap();
+    }
+}
+
+/// A file system that holds up all writes; dropped, it lets them go.
+pub struct Frozen(PathBuf);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let _ = ran(Command::new("fsfreeze")
+            .arg("-u")
+            .arg(&self.0)
+            .env("PATH", path()));
     }
 }
 
