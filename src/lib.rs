@@ -21,6 +21,7 @@ pub mod http;
 pub mod inspect;
 mod invariant;
 pub mod lifecycle;
+mod links;
 mod masking;
 pub mod metrics;
 pub mod mirror;

@@ -33,6 +33,7 @@ use crate::export::postgres::{ExportContext, PostgresOptions};
 use crate::fallback::{Fallback, FallbackOptions, anything_known};
 use crate::http::{Bound, HttpOptions, HttpServer, Shared, Tokens};
 use crate::lifecycle::{ArchivistOptions, Retention};
+use crate::links::others_may_write;
 use crate::metrics::Metrics;
 use crate::mirror::MirrorOptions;
 use crate::storage::{DataDirLock, StorageOptions};
@@ -104,6 +105,17 @@ pub fn run(
     let events = init_events(&event_options, &output).context("the event log")?;
     for warning in warnings {
         tracing::warn!("{warning}");
+    }
+    files::tell_of_a_limit_on_sizes();
+    for dir in [Some(&config.storage.data_dir), config.log.dir.as_ref()] {
+        if let Some(mode) = dir.and_then(|dir| others_may_write(dir)) {
+            let dir = dir.map(|dir| dir.display().to_string());
+            tracing::warn!(
+                dir,
+                mode = format!("{mode:o}"),
+                "everybody may write to the directory: take that right away (chmod o-w)"
+            );
+        }
     }
     let access = AccessLogOptions {
         access: config.log.access,

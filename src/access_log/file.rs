@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use crate::links::NO_LINK;
+
 /// Lines could not be written.
 #[derive(Debug)]
 pub(super) struct Lost {
@@ -86,8 +88,15 @@ pub(super) fn open(path: &Path) -> io::Result<Opened> {
         .append(true)
         .create(true)
         .mode(0o640)
+        // Nor a pipe, which would hold the log up until somebody reads.
+        .custom_flags(NO_LINK)
         .open(path)?;
-    let size = file.metadata()?.len();
+    let there = file.metadata()?;
+    if !there.is_file() {
+        let text = format!("{} is no file", path.display());
+        return Err(io::Error::other(text));
+    }
+    let size = there.len();
     let mut last = [b'\n'];
     if size > 0 {
         file.read_exact_at(&mut last, size - 1)?;

@@ -16,6 +16,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Source, Warning};
 use crate::control::{POSTGRES, REDIS};
 use crate::export::postgres::{self, Schema};
+use crate::links::others_may_write;
 use crate::mirror;
 use crate::serve::{
     defined, mirror_options, postgres_options, storage_options, why_no_new_store, zone_is_written,
@@ -247,6 +248,13 @@ fn data_directory(config: &Config, deep: bool) -> (Vec<Finding>, Option<u64>) {
     if found.verdict == Verdict::Fault {
         return (vec![found], None);
     }
+    if let Some(kind) = existing(dir).and_then(without_sockets) {
+        let text = format!(
+            "{} is on {kind}, which has no Unix sockets: a start would fail",
+            dir.display()
+        );
+        return (vec![fault(WHAT, text)], None);
+    }
     let (store, epoch) = store(config, dir);
     let mut findings = vec![found, store];
     findings.extend(epoch.and_then(|_| disagreement(config, dir)));
@@ -283,7 +291,13 @@ fn directory(what: &'static str, dir: &Path) -> Finding {
                 ),
             )
         }
-        Ok(()) if exists => ok(what, format!("{shown} can be written to")),
+        Ok(()) if exists => match others_may_write(dir) {
+            Some(mode) => warn(
+                what,
+                format!("{shown} can be written to by everybody (mode {mode:o}): chmod o-w"),
+            ),
+            None => ok(what, format!("{shown} can be written to")),
+        },
         Ok(()) => ok(what, format!("{shown} is not there yet and can be made")),
         Err(error) => fault(what, not_written(looked_at, &error)),
     }
@@ -325,6 +339,16 @@ fn volatile(dir: &Path) -> Option<&'static str> {
         .iter()
         .find(|(magic, _)| *magic == kind)
         .map(|(_, name)| *name)
+}
+
+/// Returns what the file system is where it cannot hold the control socket.
+fn without_sockets(dir: &Path) -> Option<&'static str> {
+    let kind = rustix::fs::statfs(dir).ok()?.f_type & 0xffff_ffff;
+    match kind {
+        0x4d44 => Some("vfat"),
+        0x2011_bab0 => Some("exfat"),
+        _ => None,
+    }
 }
 
 /// Returns whether directories and files can be made there at all: not in `/proc` or `/sys`.
@@ -510,6 +534,9 @@ fn free_space(config: &Config, dir: &Path) -> Finding {
         bytesize::ByteSize(free).display().iec(),
         bytesize::ByteSize(limit).display().iec()
     );
+    if file_system.f_files > 0 && file_system.f_favail < 32 {
+        return fault(WHAT, format!("{text}; no inodes are left (`df -i`)"));
+    }
     if free < limit {
         fault(WHAT, format!("{text}: writes would be refused"))
     } else {

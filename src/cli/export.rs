@@ -1,15 +1,16 @@
 //! `export` and `history`: the past, to files and to people.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::{Args, CommandFactory, ValueEnum, ValueHint};
 use comfy_table::{CellAlignment, Table, presets};
+use rustix::fs::{AtFlags, Mode, OFlags, openat, renameat, unlinkat};
 
 use super::progress::Progress;
 use super::work::{carry_out, unexpected};
@@ -19,6 +20,7 @@ use crate::config::Config;
 use crate::control::{Ask, Told};
 use crate::counter::CounterName;
 use crate::export::files::{Content, Form};
+use crate::links;
 
 /// Where an export goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -372,7 +374,8 @@ enum Output {
     Direct(File),
     File {
         file: BufWriter<File>,
-        unfinished: PathBuf,
+        dir: File,
+        unfinished: OsString,
         path: PathBuf,
     },
 }
@@ -384,7 +387,7 @@ impl Output {
         };
         let cannot = || format!("cannot write {}", path.display());
         // A link stays one: what it leads to is written.
-        let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let path = &links::followed(path).with_context(cannot)?;
         if path.metadata().is_ok_and(|there| !there.is_file()) {
             let file = File::options().write(true).open(path);
             return Ok(Self::Direct(file.with_context(cannot)?));
@@ -396,17 +399,17 @@ impl Output {
         // No other run, a killed one in another container included, has this name.
         let serial = RandomState::new().hash_one(std::process::id());
         name.push(format!(".{serial:016x}.unfinished"));
-        let unfinished = path.with_file_name(name);
+        // Held: whatever is put in its place meanwhile, the file is made and named in this one.
+        let dir = links::directory_of(path);
+        let held = File::open(dir).with_context(cannot)?;
         // For its owner alone: it may hold user ids.
-        let file = File::options()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&unfinished)
-            .with_context(|| format!("cannot write {}", unfinished.display()))?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = openat(&held, &name, flags, Mode::RUSR | Mode::WUSR)
+            .with_context(|| format!("cannot write {}", dir.join(&name).display()))?;
         Ok(Self::File {
-            file: BufWriter::new(file),
-            unfinished,
+            file: BufWriter::new(File::from(file)),
+            dir: held,
+            unfinished: name,
             path: path.clone(),
         })
     }
@@ -438,12 +441,14 @@ impl Output {
             Self::Direct(_) => {}
             Self::File {
                 file,
+                dir,
                 unfinished,
                 path,
             } => {
+                let name = path.file_name().unwrap_or_default();
                 file.flush()
                     .and_then(|()| file.get_ref().sync_all())
-                    .and_then(|()| std::fs::rename(&*unfinished, &*path))
+                    .and_then(|()| Ok(renameat(&*dir, &*unfinished, &*dir, name)?))
                     .with_context(|| format!("cannot write {}", path.display()))?;
             }
         }
@@ -454,8 +459,11 @@ impl Output {
 impl Drop for Output {
     fn drop(&mut self) {
         // Under that name it is there only when it was not finished.
-        if let Self::File { unfinished, .. } = self {
-            let _ = std::fs::remove_file(unfinished);
+        if let Self::File {
+            dir, unfinished, ..
+        } = self
+        {
+            let _ = unlinkat(&*dir, &*unfinished, AtFlags::empty());
         }
     }
 }

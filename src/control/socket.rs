@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rustix::fs::{Mode as FileMode, OFlags, open};
+use rustix::fs::{Mode as FileMode, OFlags, fchmod, open};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
 use serde::{Deserialize, Serialize};
 
@@ -73,11 +73,12 @@ impl ControlSocket {
             Ok(()) | Err(_) => {}
         }
         let socket = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+        // The file that it makes has this mode from the first moment.
+        fchmod(&socket, FileMode::RUSR | FileMode::WUSR)?;
         with_short_path(data_dir, |short| {
             Ok(bind(&socket, &SocketAddrUnix::new(short)?)?)
-        })?;
-        // Before it listens nobody can connect, so nobody comes in under the wider mode.
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        })
+        .map_err(no_socket)?;
         listen(&socket, 16)?;
         let listener = Arc::new(UnixListener::from(socket));
         let clients = Arc::new(Clients::default());
@@ -132,6 +133,19 @@ impl ControlSocket {
         {
             tracing::warn!(%error, "the control socket could not be removed");
         }
+    }
+}
+
+/// Says what a file system without sockets refuses with.
+fn no_socket(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported => io::Error::new(
+            error.kind(),
+            format!(
+                "{error}; a file system such as vfat has no sockets: keep the data directory on another"
+            ),
+        ),
+        _ => error,
     }
 }
 

@@ -1,4 +1,4 @@
-//! How many files the process may have open, and how many of them may be connections.
+//! How many files the process may have open, and how many of them may be connections; how large files may be.
 //!
 //! The store needs descriptors at any moment, for tables, logs and manifests. Connections that took
 //! the last ones would make it fail, and nothing could be written for as long as they stay.
@@ -35,6 +35,16 @@ pub(super) fn room_for_connections(wanted: usize) -> usize {
         );
     }
     room
+}
+
+/// Tells of a limit on the size of files: the store fails where it is met.
+pub(super) fn tell_of_a_limit_on_sizes() {
+    if let Some(limit) = getrlimit(Resource::Fsize).current {
+        tracing::warn!(
+            limit,
+            "files may have at most so many bytes (ulimit -f, LimitFSIZE=): the store cannot be written beyond that; remove the limit"
+        );
+    }
 }
 
 fn within(limit: Option<u64>, wanted: usize) -> usize {

@@ -34,6 +34,10 @@ impl Hangups {
             .build()?;
         let hangup = {
             let _inside = runtime.enter();
+            // Taken, and not waited for: a write beyond `ulimit -f` then fails, and does not end the process.
+            drop(signal(SignalKind::from_raw(
+                rustix::process::Signal::XFSZ.as_raw(),
+            ))?);
             signal(SignalKind::hangup())?
         };
         Ok(Self { runtime, hangup })

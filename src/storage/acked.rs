@@ -10,11 +10,13 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::FileError;
+use crate::links::NO_LINK;
 
 /// The file's name in `store/`.
 pub const FILE_NAME: &str = "ACKED";
@@ -218,6 +220,7 @@ impl Acked {
     pub fn resume(path: &Path, turn: u64, mark: Mark) -> Result<Self, FileError> {
         let file = OpenOptions::new()
             .write(true)
+            .custom_flags(NO_LINK)
             .open(path)
             .map_err(FileError::new("open", path))?;
         Ok(Self {

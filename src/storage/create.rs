@@ -26,12 +26,7 @@ use super::tables::Tables;
 pub(super) fn create(paths: &Paths, schema: &Schema, epoch: u64) -> Result<(), OpenError> {
     let building = Paths::at(paths.data_dir.clone(), paths.building.clone());
     remove(&building.store)?;
-    for dir in [&building.store, &building.db] {
-        DirBuilder::new()
-            .mode(0o700)
-            .create(dir)
-            .map_err(FileError::new("create", dir))?;
-    }
+    directories(&building)?;
     let options = schema
         .database(LogReading::Checked, true)
         .map_err(|error| OpenError::from_rocksdb(&building.db, error))?;
@@ -48,6 +43,17 @@ pub(super) fn create(paths: &Paths, schema: &Schema, epoch: u64) -> Result<(), O
     seal(&building, epoch, sequence)?;
     fs::rename(&building.store, &paths.store).map_err(FileError::new("rename", &building.store))?;
     sync_dir(&paths.data_dir)?;
+    Ok(())
+}
+
+/// Makes the directories of a store, where nothing stands, for their owner alone.
+pub(super) fn directories(of: &Paths) -> Result<(), FileError> {
+    for dir in [&of.store, &of.db] {
+        DirBuilder::new()
+            .mode(0o700)
+            .create(dir)
+            .map_err(FileError::new("create", dir))?;
+    }
     Ok(())
 }
 

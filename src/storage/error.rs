@@ -12,7 +12,7 @@ use crate::invariant::Broken;
 
 /// A file or directory operation that failed, with what it was for.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {doing} {}: {source}", path.display())]
+#[error("cannot {doing} {}: {source}{}", path.display(), limit_in(&source.to_string()))]
 pub struct FileError {
     /// What was being done, as a verb: "read", "sync", "rename".
     pub doing: &'static str,
@@ -31,6 +31,17 @@ impl FileError {
             path,
             source,
         }
+    }
+}
+
+/// What stands behind an error that the operating system words for something else; nothing for most.
+pub fn limit_in(text: &str) -> &'static str {
+    if text.contains("File too large") {
+        " (a limit on the size of a file: `ulimit -f`, LimitFSIZE= of a unit, or the file system's own)"
+    } else if text.contains("No space left on device") {
+        " (no bytes, `df -h`, or no inodes, `df -i`)"
+    } else {
+        ""
     }
 }
 
@@ -229,7 +240,7 @@ pub enum OpenError {
         available: u64,
     },
     /// RocksDB could not do what it was asked, for a reason that may pass (no space, an I/O error).
-    #[error("{}: {detail}; try again when the disk works and has space", dir.display())]
+    #[error("{}: {detail}{}; try again when the disk works and has space", dir.display(), limit_in(detail))]
     Failed {
         /// RocksDB's directory.
         dir: PathBuf,
@@ -332,10 +343,13 @@ fn file_in(dir: &Path, detail: &str) -> Option<PathBuf> {
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     /// RocksDB refused the write or its sync.
-    #[error("write or sync failed: {0}")]
+    #[error("write or sync failed: {0}{limit}", limit = limit_in(.0.as_ref()))]
     Write(#[source] rocksdb::Error),
     /// A flush or compaction failed in the background; later writes could not be made durable.
-    #[error("{errors} flushes or compactions failed in the background: {detail}")]
+    #[error(
+        "{errors} flushes or compactions failed in the background: {detail}{}",
+        limit_in(detail)
+    )]
     Background {
         /// How many RocksDB counted.
         errors: u64,

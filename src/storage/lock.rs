@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use super::error::{FileError, OpenError};
 use super::files::sync_dir;
 use super::paths::Paths;
+use crate::links::NO_LINK;
 
 /// The lock file's name in the data directory.
 pub const FILE_NAME: &str = "lock";
@@ -76,6 +77,7 @@ impl DataDirLock {
             .create(may_make_file)
             .truncate(false)
             .mode(0o600)
+            .custom_flags(NO_LINK)
             .open(&path);
         let file = match file {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

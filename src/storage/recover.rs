@@ -22,7 +22,7 @@ use rustix::io::Errno;
 
 use super::acked::{self, Reading};
 use super::batch::Batch;
-use super::create::{remove, seal, stamp, write_and_flush};
+use super::create::{directories, remove, seal, stamp, write_and_flush};
 use super::error::{FileError, OpenCause, OpenError, ReadError};
 use super::files;
 use super::keys;
@@ -362,7 +362,7 @@ fn beyond(paths: &Paths, error: ReadError) -> RecoverError {
 /// Copies RocksDB's files, tables as links to the same file: RocksDB never writes to a table twice.
 fn copy(from: &Paths, to: &Paths) -> Result<(), FileError> {
     remove(&to.store)?;
-    fs::create_dir_all(&to.db).map_err(FileError::new("create", &to.db))?;
+    directories(to)?;
     for entry in fs::read_dir(&from.db).map_err(FileError::new("list", &from.db))? {
         let entry = entry.map_err(FileError::new("list", &from.db))?;
         let name = entry.file_name();

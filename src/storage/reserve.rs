@@ -9,9 +9,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::error::FileError;
 
@@ -30,6 +33,8 @@ pub struct Space {
     pub total: u64,
     /// What an unprivileged process may still take.
     pub available: u64,
+    /// How many files it may still make; `None` where the file system makes room for them as they come.
+    pub files: Option<u64>,
 }
 
 impl Space {
@@ -43,6 +48,7 @@ impl Space {
         Ok(Self {
             total: stat.f_blocks.saturating_mul(stat.f_frsize),
             available: stat.f_bavail.saturating_mul(stat.f_frsize),
+            files: (stat.f_files > 0).then_some(stat.f_favail),
         })
     }
 
@@ -71,6 +77,8 @@ pub fn wal_limit(reserve_bytes: u64) -> u64 {
 pub struct Reserve {
     path: PathBuf,
     bytes: u64,
+    /// Whether a file was made that does not hold its space, and cannot: it is not made again.
+    hollow: Arc<AtomicBool>,
 }
 
 impl Reserve {
@@ -86,6 +94,7 @@ impl Reserve {
         Ok(Self {
             path: data_dir.join(FILE_NAME),
             bytes,
+            hollow: Arc::default(),
         })
     }
 
@@ -94,10 +103,13 @@ impl Reserve {
         self.bytes
     }
 
-    /// Whether the file is there and holds its space.
+    /// Whether the file is there and holds its space, as far as the file system lets it.
     pub fn is_whole(&self) -> bool {
-        fs::symlink_metadata(&self.path).is_ok_and(|metadata| {
-            metadata.len() >= self.bytes && metadata.blocks().saturating_mul(512) >= self.bytes
+        fs::symlink_metadata(&self.path).is_ok_and(|there| {
+            let holds = there.blocks().saturating_mul(512) >= self.bytes;
+            there.is_file()
+                && there.len() >= self.bytes
+                && (holds || self.hollow.load(Ordering::Relaxed))
         })
     }
 
@@ -120,6 +132,12 @@ impl Reserve {
         let made = self
             .fill()
             .map_err(FileError::new("make the reserve", &self.path));
+        if made.is_ok() && !self.is_whole() && !self.hollow.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                path = %self.path.display(),
+                "the file system does not set space aside, or tells of it later: the reserve may hold less than it should"
+            );
+        }
         if made.is_err() {
             // What is half made serves no one, and its space is wanted.
             self.free()?;
@@ -128,21 +146,24 @@ impl Reserve {
     }
 
     fn fill(&self) -> io::Result<()> {
+        // What stands in the place, a link of another's perhaps, is not written to.
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
         let file = OpenOptions::new()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(0o600)
             .open(&self.path)?;
         match fallocate(&file, FallocateFlags::empty(), 0, self.bytes) {
             Ok(()) => {}
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
-                let zeros = vec![0; MIB as usize];
                 let mut at = 0;
                 while at < self.bytes {
-                    let length = MIB.min(self.bytes - at);
-                    let part = zeros.get(..length as usize).unwrap_or(&zeros);
-                    file.write_all_at(part, at)?;
+                    let part = noise(at);
+                    let length = self.bytes.saturating_sub(at).min(part.len() as u64);
+                    file.write_all_at(part.get(..length as usize).unwrap_or(&part), at)?;
                     at += length;
                 }
             }
@@ -168,6 +189,12 @@ impl Reserve {
     }
 }
 
+/// A mebibyte that no file system can store in less.
+fn noise(seed: u64) -> Vec<u8> {
+    let words = (0..MIB / 16).map(|at| xxh3_128_with_seed(&at.to_ne_bytes(), seed));
+    words.flat_map(u128::to_ne_bytes).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,6 +204,7 @@ mod tests {
         let of = |total| Space {
             total,
             available: 0,
+            files: None,
         };
         assert_eq!(of(100 * MIB).default_reserve(), 24 * MIB);
         assert_eq!(of(1000 * MIB).default_reserve(), 50 * MIB);

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use rocksdb::{DB, WriteBatch};
 
-use super::create::remove;
+use super::create::{directories, remove};
 use super::error::{FileError, ReadError};
 use super::keys;
 use super::paths::Paths;
@@ -42,7 +42,7 @@ pub(super) fn salvage(
     schema: &Schema,
 ) -> Result<(Tables, Vec<CounterName>), SalvageError> {
     remove(&target.store)?;
-    std::fs::create_dir_all(&target.db).map_err(FileError::new("create", &target.db))?;
+    directories(target)?;
     let options = schema.database(LogReading::Checked, true)?;
     let db = DB::open_cf_descriptors(&options, &target.db, schema.families()?)?;
     let made = Tables::new(db, options, schema, true);

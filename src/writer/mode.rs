@@ -57,7 +57,7 @@ impl Cause {
                 "set the clock right, or accept it with `counterd mode normal --accept-clock`"
             }
             Self::Space => {
-                "free space on the data directory's file system; writes come back by themselves"
+                "free space, or inodes where `df -i` shows none, on the data directory's file system; writes come back by themselves"
             }
             Self::Operator => "`counterd mode normal`",
         }

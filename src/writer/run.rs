@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::calendar::Day;
 use crate::clock::Clock;
-use crate::counter::{CounterName, Definition, RequestId};
+use crate::counter::{CounterName, Definition, Millis, RequestId};
 use crate::current_day::{CurrentDay, Look};
 use crate::metrics::Metrics;
 use crate::seeded::bug;
@@ -20,7 +20,7 @@ use crate::storage::{
 use super::away::Away;
 use super::fold::Fold;
 use super::group::{Group, Rules};
-use super::ledger::{Entry, Index, Ledger, Life};
+use super::ledger::{Entry, EntryState, Index, Ledger, Life};
 use super::lookups::{Memory, StoreLookups};
 use super::minutes::Minutes;
 use super::options::StartError;
@@ -34,6 +34,10 @@ use super::{Cause, Failure, Mode};
 
 /// How long the writer sleeps at most when nothing comes.
 const IDLE: Duration = Duration::from_millis(250);
+
+/// 2020-01-01 in days since 1970: counterd did not exist before, so a clock that shows less is not set.
+const EARLIEST_DAY: i32 = 18_262;
+const DAY_MS: Millis = 86_400_000;
 
 /// Keys taken into memory after a start, at a time: between two groups, and when nothing waits.
 const FILLED_WHEN_BUSY: usize = 1000;
@@ -180,7 +184,11 @@ impl Writer {
     /// Looks at the time, for everything that happens until the next look, and raises or clears the cause
     /// `clock` by what it sees.
     pub(super) fn observe_time(&self) -> Look {
-        let look = self.days.look();
+        let mut look = self.days.look();
+        if look.clock_fault && self.was_born_too_early(look.wall_ms) {
+            look = self.days.accept();
+            tracing::warn!(day = %look.day, "the store began while the clock was not set, and nothing was counted: the clock is believed");
+        }
         if look.clock_fault {
             if self.mode.raise(Cause::Clock, look.wall_ms) {
                 self.metrics.state.clock_jumps.inc();
@@ -189,6 +197,23 @@ impl Writer {
             self.mode.clear(Cause::Clock);
         }
         look
+    }
+
+    /// Whether the store began on a machine whose clock was not set yet, which it is now, and nothing was
+    /// counted since: no day is at stake.
+    fn was_born_too_early(&self, wall_ms: Millis) -> bool {
+        let untouched = |entry: &Entry| {
+            let EntryState {
+                value,
+                revision,
+                generation,
+                ..
+            } = entry.state;
+            value == 0 && revision == generation
+        };
+        self.stored_day.is_some_and(|day| day.days() < EARLIEST_DAY)
+            && wall_ms >= i64::from(EARLIEST_DAY) * DAY_MS
+            && self.ledger.iter().all(untouched)
     }
 
     /// What is due about once a second.

@@ -1,4 +1,4 @@
-//! Whether there is room to write: free space on the store's file system, and the reserve.
+//! Whether there is room to write: free space and inodes on the store's file system, and the reserve.
 
 use std::path::PathBuf;
 
@@ -8,6 +8,16 @@ use crate::storage::{OpenError, StorageOptions};
 
 use super::Cause;
 use super::run::Writer;
+
+/// Writes are refused while fewer files than this can be made: RocksDB makes one for each log and table.
+const LEAST_FILES: u64 = 32;
+
+/// What there is too little of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lacking {
+    Bytes,
+    Files,
+}
 
 /// Watches the file system that the store is on.
 pub(super) struct SpaceWatch {
@@ -27,32 +37,43 @@ impl SpaceWatch {
         })
     }
 
-    /// Whether there is room: at least the minimum is free with the reserve in place. Makes the
-    /// reserve again when there is room for both.
-    fn suffices(&self) -> Result<bool, OpenError> {
-        let mut available = Space::of(&self.data_dir)?.available;
+    /// Returns what is lacking: at least the minimum is to be free with the reserve in place, and there are
+    /// to be inodes. Makes the reserve again when there is room for both.
+    fn lacks(&self) -> Result<Option<Lacking>, OpenError> {
+        let Space {
+            mut available,
+            files,
+            ..
+        } = Space::of(&self.data_dir)?;
+        if files.is_some_and(|files| files < LEAST_FILES) {
+            return Ok(Some(Lacking::Files));
+        }
         if !self.reserve.is_whole() {
             if available < self.reserve.bytes().saturating_add(self.min_free) {
-                return Ok(false);
+                return Ok(Some(Lacking::Bytes));
             }
             self.reserve.make()?;
             available = Space::of(&self.data_dir)?.available;
         }
-        Ok(available >= self.min_free)
+        Ok((available < self.min_free).then_some(Lacking::Bytes))
     }
 }
 
 impl Writer {
     /// Raises or clears the cause `space`.
     pub(super) fn watch_space(&self, now: Millis) {
-        match self.space.suffices() {
-            Ok(true) => {
+        match self.space.lacks() {
+            Ok(None) => {
                 if self.mode.stands(Cause::Space) {
                     self.mode.clear(Cause::Space);
                 }
             }
-            Ok(false) => {
-                self.mode.raise(Cause::Space, now);
+            Ok(Some(lacking)) => {
+                if self.mode.raise(Cause::Space, now) && lacking == Lacking::Files {
+                    tracing::error!(
+                        "the file system of the data directory has bytes, but no inodes left (`df -i`): delete files"
+                    );
+                }
             }
             Err(error) => {
                 if self.mode.raise(Cause::Space, now) {

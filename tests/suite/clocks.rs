@@ -61,3 +61,39 @@ fn a_clock_that_no_calendar_reaches_stops_no_answer() {
     eventually("it counts again", PATIENCE, || count(&server).then_some(()));
     server.stop();
 }
+
+#[test]
+fn a_store_born_before_the_clock_was_set_believes_it_until_something_is_counted() {
+    let test = "a_store_born_before_the_clock_was_set_believes_it_until_something_is_counted";
+    let increment = "/api/v1/counter/total_games_played/increment";
+    for counted in [false, true] {
+        let home = tempfile::tempdir().unwrap();
+        let Some((setup, clock)) =
+            ShiftedClock::for_server(test, Setup::new(home.path()), home.path())
+        else {
+            return;
+        };
+        clock.set(5000);
+        let server = setup.start();
+        if counted {
+            let period = server.client().post(increment, &json!({})).ok()["period"].clone();
+            assert_eq!(period, "1970-01-01");
+        }
+        clock.set(1_795_521_600_000);
+        if counted {
+            eventually("writes are refused", PATIENCE, || {
+                let refused = server.client().post(increment, &json!({}));
+                (refused.status == 503 && refused.json()["cause"] == "clock").then_some(())
+            });
+        } else {
+            // A look at the clock is taken before each group.
+            let answer = server.client().post(increment, &json!({})).ok();
+            assert_eq!(
+                (&answer["period"], &answer["current_value"]),
+                (&json!("2026-11-24"), &json!(1))
+            );
+            assert_eq!(server.client().get("/readyz?writes").status, 200);
+        }
+        server.stop();
+    }
+}

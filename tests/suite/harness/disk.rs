@@ -14,6 +14,13 @@ pub struct SmallDisk {
 impl SmallDisk {
     /// Makes one; none, and why, where mounting is refused.
     pub fn new(megabytes: u64) -> Result<Self, String> {
+        // No blocks kept back for root: full is full.
+        Self::made_by(&["mkfs.ext4", "-q", "-m", "0", "-F"], megabytes)
+    }
+
+    /// Makes one by that command, to which the image is added; none, and why, where it is not there or
+    /// mounting is refused.
+    pub fn made_by(command: &[&str], megabytes: u64) -> Result<Self, String> {
         let home = tempfile::tempdir().unwrap();
         let mut disk = Self {
             home,
@@ -24,9 +31,9 @@ impl SmallDisk {
             .set_len(megabytes << 20)
             .unwrap();
         let image = disk.image();
-        // No blocks kept back for root: full is full.
-        ran(Command::new("mkfs.ext4")
-            .args(["-q", "-m", "0", "-F"])
+        let (program, arguments) = command.split_first().unwrap();
+        ran(Command::new(program)
+            .args(arguments)
             .arg(&image)
             .env("PATH", path()))?;
         std::fs::create_dir(disk.path()).unwrap();
