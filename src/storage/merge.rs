@@ -12,6 +12,8 @@
 //! ```
 //! All numbers big-endian; `period` is `i32::MIN` for a counter that never resets.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use rocksdb::MergeOperands;
 
 use crate::calendar::Day;
@@ -196,11 +198,22 @@ fn keep(kept: &mut Vec<u8>, bytes: &[u8]) {
 
 /// RocksDB's full merge.
 pub fn full_merge(_key: &[u8], base: Option<&[u8]>, operands: &MergeOperands) -> Option<Vec<u8>> {
-    // A panic must not cross into C++, and a failed merge must not happen: keep the base as it is.
-    let folded = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        fold(base, &operands.iter().collect::<Vec<_>>())
-    }));
-    Some(folded.unwrap_or_else(|_| vec![QUARANTINED]))
+    Some(or_quarantine(
+        base,
+        &operands.iter().collect::<Vec<_>>(),
+        fold,
+    ))
+}
+
+/// Folds, and quarantines the base and the operands where the fold panics: a panic must not cross into
+/// C++, and a merge that fails makes all of RocksDB read-only.
+fn or_quarantine(
+    base: Option<&[u8]>,
+    operands: &[&[u8]],
+    fold: impl FnOnce(Option<&[u8]>, &[&[u8]]) -> Vec<u8>,
+) -> Vec<u8> {
+    catch_unwind(AssertUnwindSafe(|| fold(base, operands)))
+        .unwrap_or_else(|_| quarantine(base, operands))
 }
 
 /// RocksDB's partial merge: operands only.
@@ -209,7 +222,7 @@ pub fn partial_merge(
     _base: Option<&[u8]>,
     operands: &MergeOperands,
 ) -> Option<Vec<u8>> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| join(operands.iter())))
+    catch_unwind(AssertUnwindSafe(|| join(operands.iter())))
         .ok()
         .flatten()
 }
@@ -302,6 +315,18 @@ mod tests {
             "the base is kept"
         );
         assert_eq!(join([&operand[..], damaged].into_iter()), None);
+    }
+
+    #[test]
+    fn a_fold_that_panics_keeps_the_base_and_every_operand() {
+        let base = base().encode();
+        let operands = [&b"one"[..], b"three"];
+        let kept = or_quarantine(Some(&base), &operands, |_, _| panic!("a fault of the fold"));
+        assert_eq!(kept, quarantine(Some(&base), &operands));
+        for bytes in [&base[..], b"one", b"three"] {
+            assert!(kept.windows(bytes.len()).any(|part| part == bytes));
+        }
+        assert!(matches!(Record::decode(&kept), Record::Quarantined(_)));
     }
 
     proptest! {
