@@ -19,6 +19,7 @@ mod crash;
 mod damage;
 mod days;
 mod degraded;
+mod dependencies;
 mod deploy;
 mod docs;
 mod documented;
