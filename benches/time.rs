@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use counterd::calendar::{Calendar, DAY_MS, DayStart};
 use counterd::clock::{Clock, SystemClock};
-use counterd::current_day::{CurrentDay, Options};
+use counterd::current_day::{CurrentDay, CurrentDayOptions};
 use criterion::{Criterion, criterion_group, criterion_main};
 
 fn time(criterion: &mut Criterion) {
     let calendar = Calendar::new("Europe/Berlin", DayStart::default()).expect("a bundled zone");
-    let current = CurrentDay::new(Options {
+    let current = CurrentDay::new(CurrentDayOptions {
         calendar: calendar.clone(),
         clock: Arc::new(SystemClock),
         highest_stored: None,

@@ -20,7 +20,7 @@ use crate::counter::Moment;
 const VOUCHED_MS: i64 = 1000;
 
 /// What [`CurrentDay`] is made from.
-pub struct Options {
+pub struct CurrentDayOptions {
     /// The calendar in force.
     pub calendar: Calendar,
     /// Where time comes from.
@@ -74,8 +74,8 @@ pub struct CurrentDay {
 impl CurrentDay {
     /// Takes the first look. It is accepted unless the store's last commit says that the wall clock
     /// is wrong: more than `max_away` later, or more than `max_clock_jump` earlier than the commit.
-    pub fn new(options: Options) -> CurrentDay {
-        let Options {
+    pub fn new(options: CurrentDayOptions) -> CurrentDay {
+        let CurrentDayOptions {
             calendar,
             clock,
             highest_stored,
@@ -211,7 +211,7 @@ impl CurrentDay {
 
     /// The bounds of `day`. Those of the current day cost two loads.
     pub fn local_day(&self, day: Day) -> LocalDay {
-        let bound = |place: &AtomicU64| State::unpack(place.load(Ordering::Acquire));
+        let bound = |place: &AtomicU64| DayState::unpack(place.load(Ordering::Acquire));
         let (start, end) = (bound(&self.start), bound(&self.end));
         if (start.day, end.day) == (day, day) {
             LocalDay {
@@ -229,8 +229,8 @@ impl CurrentDay {
         &self.calendar
     }
 
-    fn state(&self) -> State {
-        State::unpack(self.state.load(Ordering::Acquire))
+    fn state(&self) -> DayState {
+        DayState::unpack(self.state.load(Ordering::Acquire))
     }
 
     #[cold]
@@ -293,7 +293,7 @@ impl CurrentDay {
         let start_ms = self.calendar.start_of(day);
         let end_ms = self.calendar.end_of(day);
         let behind = !fault && wall_ms < start_ms;
-        let bound = |look_closer_ms| State {
+        let bound = |look_closer_ms| DayState {
             day,
             look_closer_ms,
             fault: false,
@@ -301,7 +301,7 @@ impl CurrentDay {
         };
         self.start.store(bound(start_ms).pack(), Ordering::Release);
         self.end.store(bound(end_ms).pack(), Ordering::Release);
-        let state = State {
+        let state = DayState {
             day,
             look_closer_ms: if behind { start_ms } else { end_ms },
             fault,
@@ -312,7 +312,7 @@ impl CurrentDay {
 }
 
 /// Says once each way that counting goes on in a day that the clock has not reached.
-fn report_behind(was_behind: bool, now: State) {
+fn report_behind(was_behind: bool, now: DayState) {
     if now.behind && !was_behind {
         tracing::error!(
             day = %now.day,
@@ -326,7 +326,7 @@ fn report_behind(was_behind: bool, now: State) {
 
 /// What [`CurrentDay`] packs into one word: two flags, 22 bits of day, 39 of seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct State {
+struct DayState {
     day: Day,
     /// A whole second, since days begin on whole seconds; `i64::MAX` where no day follows.
     look_closer_ms: i64,
@@ -346,7 +346,7 @@ const _: () = assert!((Day::MAX.days() - Day::MIN.days()) < (1 << DAY_BITS));
 const _: () = assert!((Day::MAX.days() as i64 + 2) * 86_400 - FIRST_SECOND < NO_SECOND as i64);
 const _: () = assert!(1u64 << (SECOND_BITS + DAY_BITS) < BEHIND);
 
-impl State {
+impl DayState {
     fn pack(self) -> u64 {
         let second = self
             .look_closer_ms
@@ -358,10 +358,10 @@ impl State {
         second | day << SECOND_BITS | flag(self.fault, FAULT) | flag(self.behind, BEHIND)
     }
 
-    fn unpack(word: u64) -> State {
+    fn unpack(word: u64) -> DayState {
         let second = word & NO_SECOND;
         let days = (word >> SECOND_BITS) & ((1 << DAY_BITS) - 1);
-        State {
+        DayState {
             day: Day::clamped(days as i64 + i64::from(Day::MIN.days())),
             look_closer_ms: if second == NO_SECOND {
                 i64::MAX

@@ -23,7 +23,7 @@ fn day(text: &str) -> Day {
 
 fn start(zone: &str, wall_ms: i64, stored: Option<&str>, last_commit_ms: Option<i64>) -> Fixture {
     let clock = Arc::new(ManualClock::new(wall_ms));
-    let current = CurrentDay::new(Options {
+    let current = CurrentDay::new(CurrentDayOptions {
         calendar: Calendar::new(zone, DayStart::default()).unwrap(),
         clock: clock.clone(),
         highest_stored: stored.map(day),
@@ -323,13 +323,13 @@ fn state_survives_its_packing() {
             i64::MAX,
         ] {
             for (fault, behind) in [(false, false), (true, false), (false, true), (true, true)] {
-                let state = State {
+                let state = DayState {
                     day,
                     look_closer_ms,
                     fault,
                     behind,
                 };
-                assert_eq!(State::unpack(state.pack()), state);
+                assert_eq!(DayState::unpack(state.pack()), state);
             }
         }
     }

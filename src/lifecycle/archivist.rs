@@ -11,7 +11,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::close;
-use super::retention::{Retention, Standing};
+use super::retention::{DayProgress, Retention};
 use crate::calendar::Day;
 use crate::current_day::CurrentDay;
 use crate::metrics::Metrics;
@@ -19,7 +19,7 @@ use crate::seeded::{bug, ends_here};
 use crate::storage::compact::compact_ended;
 use crate::storage::expiry::{Daily, Horizons};
 use crate::storage::{Batch, Cursor, ReadError, Reader, Tables};
-use crate::writer::{Chore, Failure, Intake, Mode, Running};
+use crate::writer::{Failure, Intake, Mode, PreparedBatch, Running};
 
 /// The seeded ends of the process: one before and one after each step of a close.
 #[cfg(feature = "mutants")]
@@ -46,7 +46,7 @@ pub struct ArchivistOptions {
 
 /// Why a step was not done. It is tried again later.
 #[derive(Debug, thiserror::Error)]
-pub enum Stop {
+pub enum ArchiveError {
     /// The store cannot be read now.
     #[error("cannot read the store: {0}")]
     Read(#[from] ReadError),
@@ -136,7 +136,7 @@ impl Archivist {
     ///
     /// # Errors
     /// When a step was not done.
-    pub fn catch_up(&mut self) -> Result<(), Stop> {
+    pub fn catch_up(&mut self) -> Result<(), ArchiveError> {
         while self.step()? {}
         Ok(())
     }
@@ -145,7 +145,7 @@ impl Archivist {
     ///
     /// # Errors
     /// When it was not done; nothing is lost, and the next step tries again.
-    pub fn step(&mut self) -> Result<bool, Stop> {
+    pub fn step(&mut self) -> Result<bool, ArchiveError> {
         if self.mode.refuses().is_some() {
             return Ok(false);
         }
@@ -166,14 +166,14 @@ impl Archivist {
         let archived = self.horizons.day(Daily::Days);
         if archived < today.days() {
             ends_here("ends_before_flush");
-            self.reader.with(Tables::flush_history)?;
+            self.reader.with(Tables::flush_all)?;
             ends_here("ends_after_flush");
         }
         self.move_horizons(today, over)
     }
 
     /// Closes a part of the first day that is over and not closed.
-    fn close_some(&mut self, closed: Option<Day>, over: Day) -> Result<(), Stop> {
+    fn close_some(&mut self, closed: Option<Day>, over: Day) -> Result<(), ArchiveError> {
         if bug("deletes_before_durable") {
             self.write(Batch::new(), vec![(Daily::Days, over.next())])?;
         }
@@ -218,9 +218,9 @@ impl Archivist {
     }
 
     /// Moves the horizons to where they may be; says whether one moved.
-    fn move_horizons(&mut self, today: Day, closed: Day) -> Result<bool, Stop> {
+    fn move_horizons(&mut self, today: Day, closed: Day) -> Result<bool, ArchiveError> {
         let mut noted = Batch::new();
-        let mut standing = Standing {
+        let mut progress = DayProgress {
             today,
             closed,
             exported: None,
@@ -236,15 +236,15 @@ impl Archivist {
                     tables.state()?.map_or(0, |state| state.store_time),
                 ))
             })?;
-            standing.exported = exported;
+            progress.exported = exported;
             match since {
-                Some(since) => standing.waited_ms = now.saturating_sub(since),
+                Some(since) => progress.waited_ms = now.saturating_sub(since),
                 None => noted.put_waits_since(exported, now),
             }
         }
         let retention = &self.options.retention;
         let moved: Vec<_> = retention
-            .horizons(&standing)
+            .horizons(&progress)
             .into_iter()
             .filter(|&(daily, day)| day.days() > self.horizons.day(daily))
             .collect();
@@ -254,7 +254,7 @@ impl Archivist {
             }
             return Ok(false);
         }
-        self.tell_given_up(&standing, &moved);
+        self.tell_given_up(&progress, &moved);
         ends_here("ends_before_horizon");
         self.write(noted, moved.clone())?;
         ends_here("ends_after_horizon");
@@ -266,14 +266,14 @@ impl Archivist {
     }
 
     /// Tells of days that go though they were not exported.
-    fn tell_given_up(&self, standing: &Standing, moved: &[(Daily, Day)]) {
-        let first = standing.first_unexported();
+    fn tell_given_up(&self, progress: &DayProgress, moved: &[(Daily, Day)]) {
+        let first = progress.first_unexported();
         for &(daily, horizon) in moved {
             let asks = matches!(daily, Daily::Dedup | Daily::History);
             if self.options.retention.exports && asks && horizon > first {
                 tracing::error!(
                     family = daily.family().name(),
-                    exported = standing.exported.map(tracing::field::display),
+                    exported = progress.exported.map(tracing::field::display),
                     before = %horizon,
                     "days that could not be exported for calendar.max_unexported_days are given up"
                 );
@@ -282,10 +282,10 @@ impl Archivist {
         }
     }
 
-    fn write(&self, batch: Batch, horizons: Vec<(Daily, Day)>) -> Result<(), Stop> {
+    fn write(&self, batch: Batch, horizons: Vec<(Daily, Day)>) -> Result<(), ArchiveError> {
         self.intake
-            .carry_out(Chore { batch, horizons })
-            .map_err(Stop::Write)
+            .carry_out(PreparedBatch { batch, horizons })
+            .map_err(ArchiveError::Write)
     }
 }
 

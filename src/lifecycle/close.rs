@@ -14,7 +14,7 @@ const RECORDS_AT_ONCE: usize = 256;
 const BYTES_AT_ONCE: usize = 256 * 1024;
 
 /// A part of a day, ready to be written.
-pub(super) struct Page {
+pub(super) struct DayPage {
     pub(super) batch: Batch,
     /// Records in it.
     pub(super) records: u64,
@@ -33,7 +33,7 @@ pub(super) fn page(
     calendar: &Calendar,
     day: Day,
     from: Option<&Cursor>,
-) -> Result<Page, ReadError> {
+) -> Result<DayPage, ReadError> {
     let away_ms = tables.away_ms(day)?;
     let (mut batch, mut records) = (Batch::new(), 0);
     let next = tables.recorded_in(day, from, |name, recorded| {
@@ -58,7 +58,7 @@ pub(super) fn page(
         batch.put_closed_through(day);
         batch.delete_away(day);
     }
-    Ok(Page {
+    Ok(DayPage {
         batch,
         records,
         next,

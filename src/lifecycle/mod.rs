@@ -2,7 +2,7 @@
 //! horizons below which compaction may drop what is no longer needed, and reads the past back.
 //!
 //! It works beside the writer and never in its way: it reads on a thread of its own, and hands the
-//! writer finished batches, one at a time ([`crate::writer::Chore`]).
+//! writer finished batches, one at a time ([`crate::writer::PreparedBatch`]).
 //!
 //! Kept out: counting, exports, HTTP.
 
@@ -15,7 +15,7 @@ mod view;
 
 #[cfg(feature = "mutants")]
 pub use archivist::ENDS;
-pub use archivist::{Archivist, ArchivistOptions, ArchivistThread, Stop};
+pub use archivist::{ArchiveError, Archivist, ArchivistOptions, ArchivistThread};
 pub use history::{PastDay, days_of, kept_days, kept_from, kept_range};
 pub use retention::Retention;
 pub use series::{Point, SeriesRequest, Values, series};

@@ -33,7 +33,7 @@ impl Default for Retention {
 
 /// Where the store stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(super) struct DayProgress {
     /// The highest day that was counted in.
     pub(super) today: Day,
     /// All days up to this one are in history, and that is in tables.
@@ -46,7 +46,7 @@ pub(super) struct Standing {
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
-impl Standing {
+impl DayProgress {
     /// The first day that is not exported.
     pub(super) fn first_unexported(&self) -> Day {
         self.exported.map_or(Day::MIN, Day::next)
@@ -55,10 +55,10 @@ impl Standing {
 
 impl Retention {
     /// The first day whose records stay, in each family.
-    pub(super) fn horizons(&self, standing: &Standing) -> [(Daily, Day); Daily::ALL.len()] {
-        let archived = standing.closed.next();
-        let before = |days: u32| Day::clamped(i64::from(standing.today.days()) - i64::from(days));
-        let wanted = self.wanted_for_export(standing);
+    pub(super) fn horizons(&self, progress: &DayProgress) -> [(Daily, Day); Daily::ALL.len()] {
+        let archived = progress.closed.next();
+        let before = |days: u32| Day::clamped(i64::from(progress.today.days()) - i64::from(days));
+        let wanted = self.wanted_for_export(progress);
         Daily::ALL.map(|daily| {
             let day = match daily {
                 Daily::Days => archived,
@@ -71,16 +71,16 @@ impl Retention {
     }
 
     /// The first day that waits to be exported and is not given up.
-    fn wanted_for_export(&self, standing: &Standing) -> Day {
+    fn wanted_for_export(&self, progress: &DayProgress) -> Day {
         if !self.exports {
             return Day::MAX;
         }
-        let first = standing.first_unexported();
+        let first = progress.first_unexported();
         // Nights switched off do not count: the database could not have been asked.
-        if standing.waited_ms < i64::from(self.max_unexported_days) * DAY_MS {
+        if progress.waited_ms < i64::from(self.max_unexported_days) * DAY_MS {
             return first;
         }
-        let given_up = i64::from(standing.today.days()) - i64::from(self.max_unexported_days);
+        let given_up = i64::from(progress.today.days()) - i64::from(self.max_unexported_days);
         first.max(Day::clamped(given_up))
     }
 }
@@ -103,13 +103,13 @@ mod tests {
         exported: Option<i32>,
         waited: i32,
     ) -> [i32; 4] {
-        let standing = Standing {
+        let progress = DayProgress {
             today: day(20_000),
             closed: day(closed),
             exported: exported.map(day),
             waited_ms: i64::from(waited) * DAY_MS,
         };
-        retention.horizons(&standing).map(|(_, day)| day.days())
+        retention.horizons(&progress).map(|(_, day)| day.days())
     }
 
     #[test]

@@ -125,11 +125,11 @@ impl House {
         }
     }
 
-    /// The writer looks at the time about once a second: a chore makes it look now.
+    /// The writer looks at the time about once a second: a batch makes it look now.
     fn pass(&self, ms: i64) {
         self.clock.advance(ms);
-        let chore = crate::writer::Chore::default();
-        self.running.intake.carry_out(chore).unwrap();
+        let prepared = crate::writer::PreparedBatch::default();
+        self.running.intake.carry_out(prepared).unwrap();
     }
 
     fn history(&self, counter: &str) -> Vec<PastDay> {

@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::error::FileError;
+use super::file_error::FileError;
+use super::files::FileMark;
 use crate::links::NO_LINK;
 
 /// The file's name in `store/`.
@@ -26,15 +27,6 @@ const SLOT_BYTES: usize = 80;
 /// The slots lie a page apart, so that no disk has both in one physical sector.
 const SLOT_STRIDE: u64 = 4096;
 const FILE_BYTES: u64 = 2 * SLOT_STRIDE;
-
-/// A numbered file of RocksDB (a log, a manifest) and how long it was, in bytes, when last synced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct FileMark {
-    /// The number in the file's name; 0 when there was none.
-    pub number: u64,
-    /// Its synced length in bytes.
-    pub size: u64,
-}
 
 /// What `ACKED` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,7 +124,7 @@ fn half(bytes: &[u8]) -> Option<(u32, &[u8])> {
 
 /// What reading the file gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reading {
+pub enum AckedReading {
     /// The newer of the valid slots.
     Valid {
         /// Which write it was, counted from the file's creation.
@@ -150,10 +142,10 @@ pub enum Reading {
 ///
 /// # Errors
 /// When the file is there but cannot be read.
-pub fn read(path: &Path) -> Result<Reading, FileError> {
+pub fn read(path: &Path) -> Result<AckedReading, FileError> {
     let file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Reading::Missing),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(AckedReading::Missing),
         Err(error) => return Err(FileError::new("open", path)(error)),
     };
     let mut newest: Option<(u64, Mark)> = None;
@@ -171,8 +163,8 @@ pub fn read(path: &Path) -> Result<Reading, FileError> {
         }
     }
     Ok(match newest {
-        Some((turn, mark)) => Reading::Valid { turn, mark },
-        None => Reading::Damaged,
+        Some((turn, mark)) => AckedReading::Valid { turn, mark },
+        None => AckedReading::Damaged,
     })
 }
 
@@ -333,24 +325,24 @@ mod tests {
             .unwrap();
         assert_eq!(
             read(&path).unwrap(),
-            Reading::Valid {
+            AckedReading::Valid {
                 turn: 3,
                 mark: mark(11)
             }
         );
         file.write_all_at(&[0xff; 40], (1 - newest) * SLOT_STRIDE)
             .unwrap();
-        assert_eq!(read(&path).unwrap(), Reading::Damaged);
+        assert_eq!(read(&path).unwrap(), AckedReading::Damaged);
     }
 
     #[test]
     fn the_newest_slot_counts_across_reopening() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(FILE_NAME);
-        assert_eq!(read(&path).unwrap(), Reading::Missing);
+        assert_eq!(read(&path).unwrap(), AckedReading::Missing);
         Acked::create(&path, mark(1)).unwrap();
         for sequence in 2..9 {
-            let Reading::Valid { turn, mark: found } = read(&path).unwrap() else {
+            let AckedReading::Valid { turn, mark: found } = read(&path).unwrap() else {
                 panic!()
             };
             assert_eq!(found.sequence, sequence - 1);

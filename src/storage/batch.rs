@@ -3,19 +3,19 @@
 //! A batch knows no store: it can be filled before, compared with what a reopened store holds, and
 //! cleared and filled again without allocating. [`super::Store::commit`] turns it into RocksDB's.
 
-use super::schema::Family;
+use super::family::Family;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum ChangeKind {
     Put,
     Merge,
     Delete,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Entry {
+struct BatchEntry {
     family: Family,
-    kind: Kind,
+    kind: ChangeKind,
     key_end: usize,
     value_end: usize,
 }
@@ -34,7 +34,7 @@ pub enum Change<'a> {
 /// Writes that become visible and durable together, in the order in which they were added.
 #[derive(Debug, Default)]
 pub struct Batch {
-    entries: Vec<Entry>,
+    entries: Vec<BatchEntry>,
     bytes: Vec<u8>,
 }
 
@@ -46,24 +46,24 @@ impl Batch {
 
     /// Sets the value of `key`.
     pub(super) fn put(&mut self, family: Family, key: &[u8], value: &[u8]) {
-        self.push(family, Kind::Put, key, value);
+        self.push(family, ChangeKind::Put, key, value);
     }
 
     /// Adds an operand to `key`; only for [`Family::Counters`], which alone has a merge operator.
     pub(super) fn merge(&mut self, family: Family, key: &[u8], operand: &[u8]) {
-        self.push(family, Kind::Merge, key, operand);
+        self.push(family, ChangeKind::Merge, key, operand);
     }
 
     /// Removes `key`.
     pub(super) fn delete(&mut self, family: Family, key: &[u8]) {
-        self.push(family, Kind::Delete, key, &[]);
+        self.push(family, ChangeKind::Delete, key, &[]);
     }
 
-    fn push(&mut self, family: Family, kind: Kind, key: &[u8], value: &[u8]) {
+    fn push(&mut self, family: Family, kind: ChangeKind, key: &[u8], value: &[u8]) {
         self.bytes.extend_from_slice(key);
         let key_end = self.bytes.len();
         self.bytes.extend_from_slice(value);
-        self.entries.push(Entry {
+        self.entries.push(BatchEntry {
             family,
             kind,
             key_end,
@@ -121,9 +121,9 @@ impl Batch {
                 .unwrap_or_default();
             start = entry.value_end;
             let change = match entry.kind {
-                Kind::Put => Change::Put(value),
-                Kind::Merge => Change::Merge(value),
-                Kind::Delete => Change::Delete,
+                ChangeKind::Put => Change::Put(value),
+                ChangeKind::Merge => Change::Merge(value),
+                ChangeKind::Delete => Change::Delete,
             };
             (entry.family, key, change)
         })

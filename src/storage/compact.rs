@@ -9,9 +9,9 @@ use rocksdb::{BottommostLevelCompaction, CompactOptions, Range, properties};
 
 use super::error::ReadError;
 use super::expiry::{Daily, Horizons};
+use super::family::Family;
 use super::keys;
 use super::pace::{Ended, Pace, Watch};
-use super::schema::Family;
 use super::tables::{Reader, Tables};
 
 /// A compaction that RocksDB had begun on its own before a horizon moved keeps what lay below it: then
@@ -100,7 +100,7 @@ pub fn compact(
 ) -> Result<Vec<Compacted>, CompactError> {
     let mut pace = Pace::new(watch);
     // What is in memory only is dropped by no compaction.
-    reader.with(Tables::flush_history)?;
+    reader.with(Tables::flush_all)?;
     let mut before = Vec::new();
     for expiring in Expiring::ALL {
         let family = expiring.family();

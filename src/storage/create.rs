@@ -8,17 +8,17 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-use rocksdb::{DB, WriteOptions};
+use rocksdb::WriteOptions;
 
 use super::acked::{Acked, Mark};
 use super::batch::Batch;
-use super::error::{FileError, OpenError, ReadError};
+use super::error::{OpenError, ReadError};
+use super::family::Family;
+use super::file_error::FileError;
 use super::files::{self, sync_dir};
 use super::lineage::Lineage;
 use super::paths::Paths;
-use super::schema::{
-    FORMAT_VERSION, Family, LogReading, MERGE_VERSION, META_EPOCH, META_VERSIONS, Schema,
-};
+use super::schema::{Access, FORMAT_VERSION, MERGE_VERSION, META_EPOCH, META_VERSIONS, Schema};
 use super::store::to_rocksdb;
 use super::tables::Tables;
 
@@ -27,14 +27,8 @@ pub(super) fn create(paths: &Paths, schema: &Schema, epoch: u64) -> Result<(), O
     let building = Paths::at(paths.data_dir.clone(), paths.building.clone());
     remove(&building.store)?;
     directories(&building)?;
-    let options = schema
-        .database(LogReading::Checked, true)
+    let tables = Tables::open(&building.db, schema, Access::Make)
         .map_err(|error| OpenError::from_rocksdb(&building.db, error))?;
-    let db = schema
-        .families()
-        .and_then(|families| DB::open_cf_descriptors(&options, &building.db, families))
-        .map_err(|error| OpenError::from_rocksdb(&building.db, error))?;
-    let tables = Tables::new(db, options, schema, true);
     let mut batch = Batch::new();
     stamp(&mut batch, epoch, &Lineage::born(epoch));
     write_and_flush(&tables, &batch).map_err(|error| OpenError::from_read(&building.db, error))?;

@@ -2,48 +2,13 @@
 //!
 //! Kept out: handling. An error is logged and answered where it is handled, once.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use rocksdb::ErrorKind;
 
-use super::{files, rot};
+use super::file_error::{FileError, limit_in};
+use super::files;
 use crate::invariant::Broken;
-
-/// A file or directory operation that failed, with what it was for.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {doing} {}: {source}{}", path.display(), limit_in(&source.to_string()))]
-pub struct FileError {
-    /// What was being done, as a verb: "read", "sync", "rename".
-    pub doing: &'static str,
-    /// The file or directory.
-    pub path: PathBuf,
-    /// What the operating system said.
-    pub source: io::Error,
-}
-
-impl FileError {
-    /// Wraps what the operating system said about `path`; for `map_err`.
-    pub fn new(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
-        let path = path.into();
-        move |source| Self {
-            doing,
-            path,
-            source,
-        }
-    }
-}
-
-/// What stands behind an error that the operating system words for something else; nothing for most.
-pub fn limit_in(text: &str) -> &'static str {
-    if text.contains("File too large") {
-        " (a limit on the size of a file: `ulimit -f`, LimitFSIZE= of a unit, or the file system's own)"
-    } else if text.contains("No space left on device") {
-        " (no bytes, `df -h`, or no inodes, `df -i`)"
-    } else {
-        ""
-    }
-}
 
 /// Whether a refused opening can end by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -409,8 +374,21 @@ impl ReadError {
     /// Whether a table is rotten: the same read fails again, and reads of other records do not.
     pub fn is_rot(&self) -> bool {
         match self {
-            Self::RocksDb(error) => rot::tells(error),
+            Self::RocksDb(error) => is_rot(error),
             Self::Closed | Self::Broken(_) | Self::NoFamily(_) => false,
         }
+    }
+}
+
+/// Whether RocksDB says that it could not read what is in a table: a wrong checksum, or a disk that does
+/// not give the bytes.
+pub(super) fn is_rot(error: &rocksdb::Error) -> bool {
+    let text: &str = error.as_ref();
+    match error.kind() {
+        ErrorKind::Corruption => !text.contains("WAL") && !text.contains("MANIFEST"),
+        ErrorKind::IOError => {
+            text.contains(".sst") && (text.contains("pread") || text.contains("random read"))
+        }
+        _ => false,
     }
 }

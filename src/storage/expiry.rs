@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use rocksdb::CompactionDecision;
 
+use super::family::Family;
 use super::keys::{self, Bucket};
-use super::schema::Family;
 use super::value;
 use crate::counter::Millis;
 use crate::seeded::bug;

@@ -6,11 +6,19 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::acked::FileMark;
-use super::error::FileError;
+use super::file_error::FileError;
 
 /// The file that names the live manifest.
 pub const CURRENT: &str = "CURRENT";
+
+/// A numbered file of RocksDB (a log, a manifest) and how long it was, in bytes, when last synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FileMark {
+    /// The number in the file's name; 0 when there was none.
+    pub number: u64,
+    /// Its synced length in bytes.
+    pub size: u64,
+}
 
 /// Path of log `number` in RocksDB's directory.
 pub fn wal_path(db_dir: &Path, number: u64) -> PathBuf {

@@ -23,9 +23,6 @@ pub type Bucket = u32;
 /// The day of dedup records of a counter that never resets: above every horizon.
 pub(super) const NEVER: i32 = i32::MAX;
 
-/// The longest name that a length can stand for; a greater length is damage.
-const MAX_NAME: usize = CounterName::MAX_LEN;
-
 fn sortable(day: i32) -> [u8; 4] {
     (day.cast_unsigned() ^ 0x8000_0000).to_be_bytes()
 }
@@ -166,11 +163,7 @@ fn push_name(key: &mut Vec<u8>, name: &CounterName) {
 
 fn split_name(bytes: &[u8]) -> Option<(CounterName, &[u8])> {
     let (&len, rest) = bytes.split_first()?;
-    let len = usize::from(len);
-    if len > MAX_NAME {
-        return None;
-    }
-    let (name, rest) = rest.split_at_checked(len)?;
+    let (name, rest) = rest.split_at_checked(usize::from(len))?;
     let name = CounterName::parse(std::str::from_utf8(name).ok()?).ok()?;
     Some((name, rest))
 }

@@ -13,11 +13,11 @@ use std::str::FromStr;
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::acked::{self, Reading};
+use super::acked::{self, AckedReading};
 use super::batch::Batch;
 use super::error::ReadError;
+use super::family::Family;
 use super::paths::Paths;
-use super::schema::Family;
 use super::tables::{Reader, Tables};
 use crate::calendar::Day;
 use crate::invariant::invariant;
@@ -180,8 +180,8 @@ impl Reader {
 fn replaced(paths: &Paths, epoch: u64) -> Option<u64> {
     let kept = paths.data_dir.join(format!("store.before-{epoch}"));
     match acked::read(&kept.join(acked::FILE_NAME)) {
-        Ok(Reading::Valid { mark, .. }) => Some(mark.epoch),
-        Ok(Reading::Damaged | Reading::Missing) | Err(_) => None,
+        Ok(AckedReading::Valid { mark, .. }) => Some(mark.epoch),
+        Ok(AckedReading::Damaged | AckedReading::Missing) | Err(_) => None,
     }
 }
 

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use super::error::{FileError, OpenError};
+use super::error::OpenError;
+use super::file_error::FileError;
 use super::files::sync_dir;
 use super::paths::Paths;
 use crate::links::NO_LINK;

@@ -4,7 +4,7 @@
 //! recorded as acknowledged. [`Store::open`] checks, before it changes a byte, that the directory
 //! still holds everything that was acknowledged, and refuses to open what would lose some of it.
 //!
-//! - `schema`: the column families and RocksDB's options, one set for every way of opening.
+//! - `family`, `schema`: the column families; RocksDB's options, one set for every way of opening.
 //! - `keys`, `value`: how records are laid out, a file each.
 //! - `merge`, `expiry`: what RocksDB calls back: the fold of a counter's records, what may go.
 //! - `acked`: the small file beside RocksDB's directory that says how far it was acknowledged.
@@ -32,6 +32,8 @@ pub mod compact;
 mod create;
 mod error;
 pub mod expiry;
+mod family;
+mod file_error;
 mod files;
 mod keys;
 mod lineage;
@@ -40,7 +42,6 @@ mod merge;
 mod open;
 pub mod pace;
 mod paths;
-mod place;
 mod records;
 pub mod recover;
 pub mod reserve;
@@ -48,12 +49,14 @@ mod rot;
 mod salvage;
 mod schema;
 mod store;
+mod store_place;
 mod tables;
 mod value;
 mod verify;
 
 pub use batch::Batch;
 pub use error::{CommitError, OpenCause, OpenError, ReadError};
+pub use family::Family;
 pub use keys::Bucket;
 pub use lineage::{CopyContents, Lineage, LineageId, OtherStore, Owner};
 pub use lock::DataDirLock;
@@ -67,10 +70,9 @@ pub use records::{
     Aside, Cursor, DayPart, Defined, ExportCursor, LookedUp, Recorded, RequestKey, UserKey,
 };
 pub use rot::{Gap, Rot, RottenTable};
-pub use schema::Family;
 pub use store::{Store, Tick};
 pub use tables::{Reader, Tables};
-pub use value::{Kept, State, Undecodable};
+pub use value::{Kept, StoreState, Undecodable};
 pub use verify::{Sound, lineage, look, read_through, verify};
 
 #[cfg(test)]

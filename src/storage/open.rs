@@ -14,25 +14,22 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rocksdb::DB;
-
-use super::acked::{self, Acked, Mark, Reading};
+use super::acked::{self, Acked, AckedReading, Mark};
 use super::backup;
 use super::batch::Batch;
 use super::create;
-use super::error::{FileError, OpenError, ReadError};
+use super::error::{OpenError, ReadError};
 use super::expiry::Horizons;
+use super::family::Family;
+use super::file_error::FileError;
 use super::files;
 use super::lineage::Lineage;
 use super::lock::DataDirLock;
 use super::paths::Paths;
-use super::place::Place;
 use super::reserve::{Reserve, Space, wal_limit};
-use super::schema::{
-    FORMAT_VERSION, Family, LogReading, MERGE_VERSION, META_EPOCH, META_VERSIONS, OLDEST_FORMAT,
-    Schema,
-};
+use super::schema::{Access, FORMAT_VERSION, MERGE_VERSION, OLDEST_FORMAT, Schema};
 use super::store::Store;
+use super::store_place::StorePlace;
 use super::tables::{Reader, Tables};
 
 /// What an opening writes besides the tables it makes of the logs, in bytes; rather more than was
@@ -81,44 +78,66 @@ pub(super) struct Checked {
     pub(super) sequence: u64,
 }
 
-/// Opens the store in the directory that `lock` holds, or makes one where there is none; its epoch
-/// is then `now_ms`, milliseconds since 1970.
-pub(super) fn open(
-    lock: &DataDirLock,
-    options: &StorageOptions,
-    horizons: &Arc<Horizons>,
-    reader: &Reader,
-    now_ms: i64,
-) -> Result<Store, OpenError> {
-    let Opening {
-        paths,
-        reserve,
-        schema,
-    } = Opening::new(lock, options, horizons, reader)?;
-    let created = !is_there(&paths)?;
-    if created {
-        let epoch = u64::try_from(now_ms).unwrap_or(0).max(1);
-        create::create(&paths, &schema, epoch)?;
+impl Store {
+    /// Opens the store in the directory that `lock` holds, or makes an empty one where there is
+    /// none. `reader` reads from it from then on. `now_ms`, milliseconds since 1970, is the epoch
+    /// of a new store.
+    ///
+    /// # Errors
+    /// When the store would not hold all that was acknowledged, or cannot be opened; nothing on
+    /// disk is changed then.
+    pub fn open(
+        lock: &DataDirLock,
+        options: &StorageOptions,
+        horizons: &Arc<Horizons>,
+        reader: &Reader,
+        now_ms: i64,
+    ) -> Result<Self, OpenError> {
+        let opening = Opening::new(lock, options, horizons, reader)?;
+        if !is_there(&opening.paths)? {
+            let epoch = u64::try_from(now_ms).unwrap_or(0).max(1);
+            create::create(&opening.paths, &opening.schema, epoch)?;
+        }
+        let checked = check(&opening.paths, &opening.schema, Depth::Counters)?;
+        opening.finish(checked, lock, reader)
     }
-    let checked = check(&paths, &schema, Depth::Counters)?;
-    finish(lock, &paths, schema, checked, &reserve, reader, created)
-}
 
-/// Opens the store in the directory that `lock` holds; an error where there is none.
-pub(super) fn open_existing(
-    lock: &DataDirLock,
-    options: &StorageOptions,
-    horizons: &Arc<Horizons>,
-    reader: &Reader,
-) -> Result<Store, OpenError> {
-    let Opening {
-        paths,
-        reserve,
-        schema,
-    } = Opening::new(lock, options, horizons, reader)?;
-    expect_there(&paths)?;
-    let checked = check(&paths, &schema, Depth::Counters)?;
-    finish(lock, &paths, schema, checked, &reserve, reader, false)
+    /// Opens the store in the locked directory, as [`Store::open`], and makes none.
+    ///
+    /// # Errors
+    /// As [`Store::open`], and [`OpenError::Missing`] where there is no store.
+    pub fn open_existing(
+        lock: &DataDirLock,
+        options: &StorageOptions,
+        horizons: &Arc<Horizons>,
+        reader: &Reader,
+    ) -> Result<Self, OpenError> {
+        let opening = Opening::new(lock, options, horizons, reader)?;
+        expect_there(&opening.paths)?;
+        let checked = check(&opening.paths, &opening.schema, Depth::Counters)?;
+        opening.finish(checked, lock, reader)
+    }
+
+    /// Opens a store again after a failed commit, once the failed handle was dropped. It must hold
+    /// what was published, or that and the batch in flight, or be of a greater epoch; that the
+    /// values agree too is the caller's to check.
+    ///
+    /// # Errors
+    /// As [`Store::open`], and [`OpenError::Unexpected`] when it holds anything else.
+    pub fn reopen(
+        lock: &DataDirLock,
+        options: &StorageOptions,
+        horizons: &Arc<Horizons>,
+        reader: &Reader,
+        expectation: &Expectation,
+    ) -> Result<(Self, Landed), OpenError> {
+        let opening = Opening::new(lock, options, horizons, reader)?;
+        expect_there(&opening.paths)?;
+        // What cannot be read of the counters is in memory still; the writer judges that.
+        let checked = check(&opening.paths, &opening.schema, Depth::Log)?;
+        let landed = judge(&opening.paths, &checked, expectation)?;
+        Ok((opening.finish(checked, lock, reader)?, landed))
+    }
 }
 
 /// What every opening needs.
@@ -145,6 +164,72 @@ impl Opening {
             reserve,
         })
     }
+
+    /// Opens what was checked for writing, and records where it stands.
+    fn finish(
+        self,
+        checked: Checked,
+        lock: &DataDirLock,
+        reader: &Reader,
+    ) -> Result<Store, OpenError> {
+        let Self {
+            paths,
+            reserve,
+            schema,
+        } = &self;
+        let place = StorePlace::of(paths)?;
+        let reserve_freed = make_room(paths, reserve)?;
+        if paths.building.exists() {
+            create::remove(&paths.building)?;
+        }
+        backup::remove_leftover(&paths.data_dir)?;
+        let for_writing = || {
+            Tables::open(&paths.db, schema, Access::Write)
+                .map_err(|error| OpenError::from_rocksdb(&paths.db, error))
+        };
+        let tables = match for_writing() {
+            // Space that was freed a moment ago is not always there at once.
+            Err(OpenError::Failed { .. }) if reserve_freed => for_writing(),
+            outcome => outcome,
+        }?;
+        let Checked {
+            turn,
+            mark,
+            sequence,
+        } = checked;
+        let opened = tables.sequence();
+        if opened != sequence {
+            return Err(OpenError::Failed {
+                dir: paths.db.clone(),
+                detail: format!("read up to {sequence}, but opened for writing up to {opened}"),
+            });
+        }
+        raise_format(paths, &tables)?;
+        let failed = |error: ReadError| OpenError::Failed {
+            dir: paths.db.clone(),
+            detail: error.to_string(),
+        };
+        schema.horizons().load(&tables).map_err(failed)?;
+        with_lineage(paths, &tables, mark.epoch).map_err(failed)?;
+        let live = files::live(&paths.db)?;
+        files::sync_file(&files::manifest_path(&paths.db, live.manifest.number))?;
+        let mut acked = Acked::resume(&paths.acked, turn, mark)?;
+        acked.write(Mark {
+            format: FORMAT_VERSION,
+            sequence: tables.sequence(),
+            wal: live.wal,
+            manifest: live.manifest,
+            ..mark
+        })?;
+        acked.sync()?;
+        Ok(Store::new(
+            lock.clone(),
+            place,
+            tables,
+            acked,
+            reader.clone(),
+        ))
+    }
 }
 
 fn expect_there(paths: &Paths) -> Result<(), OpenError> {
@@ -156,27 +241,6 @@ fn expect_there(paths: &Paths) -> Result<(), OpenError> {
         what: "the store, which was there before",
         recoverable: false,
     })
-}
-
-/// Opens a store again after a failed write, if it holds what `expectation` says.
-pub(super) fn reopen(
-    lock: &DataDirLock,
-    options: &StorageOptions,
-    horizons: &Arc<Horizons>,
-    reader: &Reader,
-    expectation: &Expectation,
-) -> Result<(Store, Landed), OpenError> {
-    let Opening {
-        paths,
-        reserve,
-        schema,
-    } = Opening::new(lock, options, horizons, reader)?;
-    expect_there(&paths)?;
-    // What cannot be read of the counters is in memory still; the writer judges that.
-    let checked = check(&paths, &schema, Depth::Log)?;
-    let landed = judge(&paths, &checked, expectation)?;
-    let store = finish(lock, &paths, schema, checked, &reserve, reader, false)?;
-    Ok((store, landed))
 }
 
 fn judge(paths: &Paths, checked: &Checked, expectation: &Expectation) -> Result<Landed, OpenError> {
@@ -246,13 +310,13 @@ pub(super) enum Depth {
 /// Checks that the store holds everything that was acknowledged, changing nothing on disk.
 pub(super) fn check(paths: &Paths, schema: &Schema, depth: Depth) -> Result<Checked, OpenError> {
     let (turn, mark) = match acked::read(&paths.acked)? {
-        Reading::Valid { turn, mark } => (turn, mark),
-        Reading::Damaged => {
+        AckedReading::Valid { turn, mark } => (turn, mark),
+        AckedReading::Damaged => {
             return Err(OpenError::AckedDamaged {
                 path: paths.acked.clone(),
             });
         }
-        Reading::Missing => {
+        AckedReading::Missing => {
             return Err(OpenError::AckedMissing {
                 path: paths.acked.clone(),
             });
@@ -369,7 +433,7 @@ pub(super) fn unread(format: u32, merge: u32) -> Option<(&'static str, u32, u32)
 /// the other not refuses, or raises the other.
 fn raise_format(paths: &Paths, tables: &Tables) -> Result<(), OpenError> {
     let refused = |error| OpenError::from_read(&paths.db, error);
-    let (format, _) = versions_of(tables).map_err(refused)?;
+    let (format, _) = tables.versions().map_err(refused)?;
     if format == FORMAT_VERSION {
         return Ok(());
     }
@@ -431,10 +495,10 @@ fn check_files(db_dir: &Path, mark: &Mark) -> Result<(), OpenError> {
 }
 
 fn check_meta(paths: &Paths, mark: &Mark, tables: &Tables) -> Result<(), OpenError> {
-    let (format, merge) =
-        versions_of(tables).map_err(|error| OpenError::from_read(&paths.db, error))?;
+    let refused = |error| OpenError::from_read(&paths.db, error);
+    let (format, merge) = tables.versions().map_err(refused)?;
     check_versions(&paths.db, format, merge)?;
-    let store = epoch_of(tables).map_err(|error| OpenError::from_read(&paths.db, error))?;
+    let store = tables.epoch().map_err(refused)?;
     if store != mark.epoch {
         let path = paths.acked.clone();
         return Err(OpenError::OtherEpoch {
@@ -446,93 +510,10 @@ fn check_meta(paths: &Paths, mark: &Mark, tables: &Tables) -> Result<(), OpenErr
     Ok(())
 }
 
-/// Format and merge-operator version that the store itself holds; zero where it holds none.
-pub(super) fn versions_of(tables: &Tables) -> Result<(u32, u32), ReadError> {
-    let value = tables.get(Family::Meta, META_VERSIONS)?;
-    let bytes: Option<[u8; 8]> = value.and_then(|value| value[..].try_into().ok());
-    let both = u64::from_be_bytes(bytes.unwrap_or_default());
-    Ok(((both >> 32) as u32, both as u32))
-}
-
-/// The epoch that the store itself holds; zero where it holds none.
-pub(super) fn epoch_of(tables: &Tables) -> Result<u64, ReadError> {
-    let value = tables.get(Family::Meta, META_EPOCH)?;
-    let bytes: Option<[u8; 8]> = value.and_then(|value| value[..].try_into().ok());
-    Ok(u64::from_be_bytes(bytes.unwrap_or_default()))
-}
-
 /// Opens a database for reading, with every check; changes nothing on disk.
 pub(super) fn read_only(db_dir: &Path, schema: &Schema) -> Result<Tables, OpenError> {
-    let options = schema
-        .database(LogReading::Checked, false)
-        .map_err(|error| OpenError::from_rocksdb(db_dir, error))?;
-    let db = schema
-        .families()
-        .and_then(|families| DB::open_cf_descriptors_read_only(&options, db_dir, families, false))
-        .map_err(|error| OpenError::from_rocksdb(db_dir, error))?;
-    Ok(Tables::new(db, options, schema, false))
-}
-
-/// Opens what was checked for writing, and records where it stands.
-fn finish(
-    lock: &DataDirLock,
-    paths: &Paths,
-    schema: Schema,
-    checked: Checked,
-    reserve: &Reserve,
-    reader: &Reader,
-    created: bool,
-) -> Result<Store, OpenError> {
-    let place = Place::of(paths)?;
-    let reserve_freed = make_room(paths, reserve)?;
-    if paths.building.exists() {
-        create::remove(&paths.building)?;
-    }
-    backup::remove_leftover(&paths.data_dir)?;
-    let tables = match for_writing(paths, &schema) {
-        // Space that was freed a moment ago is not always there at once.
-        Err(OpenError::Failed { .. }) if reserve_freed => for_writing(paths, &schema),
-        outcome => outcome,
-    }?;
-    let Checked {
-        turn,
-        mark,
-        sequence,
-    } = checked;
-    let opened = tables.sequence();
-    if opened != sequence {
-        return Err(OpenError::Failed {
-            dir: paths.db.clone(),
-            detail: format!("read up to {sequence}, but opened for writing up to {opened}"),
-        });
-    }
-    raise_format(paths, &tables)?;
-    let failed = |error: ReadError| OpenError::Failed {
-        dir: paths.db.clone(),
-        detail: error.to_string(),
-    };
-    schema.horizons().load(&tables).map_err(failed)?;
-    with_lineage(paths, &tables, mark.epoch).map_err(failed)?;
-    let live = files::live(&paths.db)?;
-    files::sync_file(&files::manifest_path(&paths.db, live.manifest.number))?;
-    let mut acked = Acked::resume(&paths.acked, turn, mark)?;
-    acked.write(Mark {
-        format: FORMAT_VERSION,
-        sequence: tables.sequence(),
-        wal: live.wal,
-        manifest: live.manifest,
-        ..mark
-    })?;
-    acked.sync()?;
-    Ok(Store::new(
-        lock.clone(),
-        place,
-        tables,
-        acked,
-        reader.clone(),
-        created,
-        reserve_freed,
-    ))
+    Tables::open(db_dir, schema, Access::Read)
+        .map_err(|error| OpenError::from_rocksdb(db_dir, error))
 }
 
 /// Gives a store that an earlier version made an id.
@@ -543,18 +524,6 @@ fn with_lineage(paths: &Paths, tables: &Tables, epoch: u64) -> Result<(), ReadEr
     let mut batch = Batch::new();
     Lineage::of_older(paths, epoch).put(&mut batch);
     create::write_and_flush(tables, &batch)
-}
-
-fn for_writing(paths: &Paths, schema: &Schema) -> Result<Tables, OpenError> {
-    let refused = |error| OpenError::from_rocksdb(&paths.db, error);
-    let options = schema
-        .database(LogReading::Checked, false)
-        .map_err(refused)?;
-    let db = schema
-        .families()
-        .and_then(|families| DB::open_cf_descriptors(&options, &paths.db, families))
-        .map_err(refused)?;
-    Ok(Tables::new(db, options, schema, true))
 }
 
 /// Sees to it that there is room to make tables of the logs, by freeing the reserve if it must.

@@ -16,14 +16,15 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rocksdb::DB;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-use super::acked::{self, Reading};
+use super::acked::{self, AckedReading};
 use super::batch::Batch;
 use super::create::{directories, remove, seal, stamp, write_and_flush};
-use super::error::{FileError, OpenCause, OpenError, ReadError};
+use super::error::{OpenCause, OpenError, ReadError};
+use super::family::Family;
+use super::file_error::FileError;
 use super::files;
 use super::keys;
 use super::lineage::Lineage;
@@ -34,9 +35,9 @@ use super::paths::Paths;
 use super::reserve::{Reserve, Space, wal_limit};
 use super::rot::RottenTable;
 use super::salvage::{SalvageError, salvage};
-use super::schema::{Family, LogReading, Schema};
+use super::schema::{Access, Schema};
 use super::tables::Tables;
-use super::value::{self, State};
+use super::value::{self, StoreState};
 use crate::calendar::Day;
 use crate::counter::{CounterName, Outcome};
 
@@ -89,7 +90,7 @@ pub struct Tally {
     pub revision: u64,
     highest_day: Option<Day>,
     highest_bucket: Option<u32>,
-    state: Option<State>,
+    state: Option<StoreState>,
 }
 
 /// What was done, and what was given up for it.
@@ -218,10 +219,10 @@ pub fn recover(
     let (mut tables, left_out) = consistent(&paths, &working, &schema)?;
     let mut after = tally(&tables).map_err(|error| beyond(&paths, error))?;
     let acked = match acked::read(&paths.acked)? {
-        Reading::Valid { mark, .. } => Some(mark),
-        Reading::Damaged | Reading::Missing => None,
+        AckedReading::Valid { mark, .. } => Some(mark),
+        AckedReading::Damaged | AckedReading::Missing => None,
     };
-    let stored = open::epoch_of(&tables).map_err(|error| beyond(&paths, error))?;
+    let stored = tables.epoch().map_err(|error| beyond(&paths, error))?;
     let old_epoch = acked
         .map(|mark| mark.epoch)
         .max((stored > 0).then_some(stored));
@@ -310,7 +311,7 @@ fn readable(
     schema: &Schema,
 ) -> Result<Option<Tally>, RecoverError> {
     copy(paths, working)?;
-    let tally = open_copy(working, schema, LogReading::SkipDamaged)
+    let tally = Tables::open(&working.db, schema, Access::WriteWithoutDamaged)
         .ok()
         .and_then(|tables| tally(&tables).ok());
     remove(&working.store)?;
@@ -324,13 +325,13 @@ fn consistent(
     schema: &Schema,
 ) -> Result<(Tables, bool), RecoverError> {
     copy(paths, working)?;
-    if let Ok(tables) = open_copy(working, schema, LogReading::PointInTime) {
+    if let Ok(tables) = Tables::open(&working.db, schema, Access::WriteToPointInTime) {
         return Ok((tables, false));
     }
     copy(paths, working)?;
     // With no log at all there is nothing to leave out: the tables are the consistent point.
     let left_out = !files::wals(&working.db)?.is_empty();
-    match open_copy(working, schema, LogReading::SkipDamaged) {
+    match Tables::open(&working.db, schema, Access::WriteWithoutDamaged) {
         Ok(tables) => Ok((tables, left_out)),
         Err(error) => {
             remove(&working.store)?;
@@ -340,16 +341,6 @@ fn consistent(
             })
         }
     }
-}
-
-fn open_copy(
-    working: &Paths,
-    schema: &Schema,
-    reading: LogReading,
-) -> Result<Tables, rocksdb::Error> {
-    let options = schema.database(reading, false)?;
-    let db = DB::open_cf_descriptors(&options, &working.db, schema.families()?)?;
-    Ok(Tables::new(db, options, schema, true))
 }
 
 fn beyond(paths: &Paths, error: ReadError) -> RecoverError {
@@ -406,8 +397,8 @@ fn tally(tables: &Tables) -> Result<Tally, ReadError> {
 impl Tally {
     fn add(&mut self, family: Family, key: &[u8], value: &[u8]) {
         let revision = match family {
-            Family::Meta if key == State::KEY => {
-                self.state = State::decode(value).ok();
+            Family::Meta if key == StoreState::KEY => {
+                self.state = StoreState::decode(value).ok();
                 self.state.map(|state| state.revision)
             }
             Family::Counters => match merge::Record::decode(value) {
@@ -440,18 +431,18 @@ impl Tally {
     }
 
     /// The meta record from which counting goes on: above every revision, day and bucket found.
-    fn resumed(&self, now_ms: i64) -> Option<State> {
+    fn resumed(&self, now_ms: i64) -> Option<StoreState> {
         let bucket_ms = i64::from(self.highest_bucket.unwrap_or(0)) * 24 * 60 * 60 * 1000;
         let state = self.state.or_else(|| {
             let highest_day = self.highest_day?;
-            Some(State {
+            Some(StoreState {
                 revision: 0,
                 highest_day,
                 store_time: 0,
                 wall_ms: now_ms,
             })
         })?;
-        Some(State {
+        Some(StoreState {
             revision: state.revision.max(self.revision),
             highest_day: state
                 .highest_day
@@ -497,7 +488,7 @@ fn begin_epoch(
     stamp(&mut batch, epoch, &lineage);
     if let Some(state) = after.resumed(now_ms) {
         after.revision = state.revision;
-        batch.put(Family::Meta, State::KEY, &state.encode());
+        batch.put(Family::Meta, StoreState::KEY, &state.encode());
     }
     write_and_flush(tables, &batch)
 }

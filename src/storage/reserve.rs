@@ -16,7 +16,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use super::error::FileError;
+use super::file_error::FileError;
 
 /// The file's name in the data directory.
 pub const FILE_NAME: &str = "reserve";

@@ -13,11 +13,11 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use parking_lot::Mutex;
-use rocksdb::{DB, DBRawIteratorWithThreadMode, ErrorKind, ReadOptions, WriteBatch, WriteOptions};
+use rocksdb::{DB, DBRawIteratorWithThreadMode, ReadOptions, WriteBatch, WriteOptions};
 
-use super::error::ReadError;
+use super::error::{ReadError, is_rot};
+use super::family::Family;
 use super::keys;
-use super::schema::Family;
 use super::tables::Tables;
 use crate::calendar::Day;
 
@@ -181,19 +181,6 @@ impl Rot {
     }
 }
 
-/// Whether RocksDB says that it could not read what is in a table: a wrong checksum, or a disk that does
-/// not give the bytes.
-pub(super) fn tells(error: &rocksdb::Error) -> bool {
-    let text: &str = error.as_ref();
-    match error.kind() {
-        ErrorKind::Corruption => !text.contains("WAL") && !text.contains("MANIFEST"),
-        ErrorKind::IOError => {
-            text.contains(".sst") && (text.contains("pread") || text.contains("random read"))
-        }
-        _ => false,
-    }
-}
-
 /// The table's file name within what RocksDB said.
 fn file_in(text: &str) -> Option<&str> {
     text.split_whitespace()
@@ -212,7 +199,7 @@ impl Tables {
     /// Notes the table that `error` speaks of, if it speaks of one that is rotten; `family` is the one
     /// that was read.
     pub(super) fn note(&self, family: Option<Family>, error: &rocksdb::Error) {
-        if !tells(error) {
+        if !is_rot(error) {
             return;
         }
         let detail = AsRef::<str>::as_ref(error).to_owned();

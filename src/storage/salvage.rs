@@ -6,13 +6,15 @@
 
 use std::ops::ControlFlow;
 
-use rocksdb::{DB, WriteBatch};
+use rocksdb::WriteBatch;
 
 use super::create::{directories, remove};
-use super::error::{FileError, ReadError};
+use super::error::ReadError;
+use super::family::Family;
+use super::file_error::FileError;
 use super::keys;
 use super::paths::Paths;
-use super::schema::{Family, LogReading, Schema};
+use super::schema::{Access, Schema};
 use super::tables::Tables;
 use crate::counter::CounterName;
 
@@ -43,9 +45,7 @@ pub(super) fn salvage(
 ) -> Result<(Tables, Vec<CounterName>), SalvageError> {
     remove(&target.store)?;
     directories(target)?;
-    let options = schema.database(LogReading::Checked, true)?;
-    let db = DB::open_cf_descriptors(&options, &target.db, schema.families()?)?;
-    let made = Tables::new(db, options, schema, true);
+    let made = Tables::open(&target.db, schema, Access::Make)?;
     let mut lost = Vec::new();
     for family in Family::ALL {
         let handle = made.handle(family)?;

@@ -1,4 +1,4 @@
-//! The column families, their options, and the versions of what is in them.
+//! RocksDB's options, and the versions of what is in a store.
 //!
 //! Every way of opening (reading, writing, recovering) takes its options from here: a store that
 //! tracked its logs crashes a reader that has the tracking off, and a family opened without its
@@ -8,13 +8,13 @@
 
 use std::sync::Arc;
 
-use rocksdb::statistics::StatsLevel;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode,
     DEFAULT_COLUMN_FAMILY_NAME, Options, WriteBufferManager,
 };
 
 use super::expiry::{self, Daily, Horizons};
+use super::family::Family;
 use super::merge;
 use super::rot::Rot;
 
@@ -43,90 +43,22 @@ const MIB: usize = 1024 * KIB;
 const LEVEL_ZERO_STOP: i32 = 36;
 const DAY_SECONDS: u64 = 24 * 60 * 60;
 
-/// A column family: one kind of record.
-///
-/// `windows` holds nothing yet. It is made with the store all the same, so that a later version fills
-/// it without another family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Family {
-    /// Versions, epoch, zone, last revision, highest day, store time, horizons.
-    Meta,
-    /// Definitions of live and gone counters.
-    Definitions,
-    /// The counters' values: the one family with a merge operator.
-    Counters,
-    /// Day records, a partition for each local day.
-    Days,
-    /// The user ids that `unique` counters have counted, day first.
-    Dedup,
-    /// Outcomes of requests with an idempotency key, by bucket of store time.
-    Idempotency,
-    /// Closed days, by counter.
-    History,
-    /// The minutes of a day.
-    Samples,
-    /// Counters over a moving window.
-    Windows,
-}
-
-impl Family {
-    /// All of them, in the order in which they were created.
-    pub const ALL: [Self; 9] = [
-        Self::Meta,
-        Self::Definitions,
-        Self::Counters,
-        Self::Days,
-        Self::Dedup,
-        Self::Idempotency,
-        Self::History,
-        Self::Samples,
-        Self::Windows,
-    ];
-
-    /// RocksDB's name of the family.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Meta => "meta",
-            Self::Definitions => "definitions",
-            Self::Counters => "counters",
-            Self::Days => "days",
-            Self::Dedup => "dedup",
-            Self::Idempotency => "idempotency",
-            Self::History => "history",
-            Self::Samples => "samples",
-            Self::Windows => "windows",
-        }
-    }
-
-    /// Whether the keys begin with the day or bucket in which a record ends, so that whole files
-    /// of them can be dropped.
-    pub const fn is_partitioned(self) -> bool {
-        match self {
-            Self::Days | Self::Dedup | Self::Idempotency | Self::Samples => true,
-            Self::Meta | Self::Definitions | Self::Counters | Self::History | Self::Windows => {
-                false
-            }
-        }
-    }
-
-    /// Position in [`Family::ALL`].
-    pub(super) const fn index(self) -> usize {
-        self as usize
-    }
-}
-
-/// How strictly the log is read when a store is opened.
+/// How a database is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogReading {
-    /// Up to the first torn record, and every closed log must be there and whole. The only way
-    /// that serves.
-    Checked,
-    /// Up to the first damaged record or missing log: for `recover`, on a copy. Each log still
-    /// names its predecessor, else a log that is missing would be a hole in the middle.
-    PointInTime,
-    /// Whatever can be read, with the damaged records left out: for `recover`, on a copy, when a
-    /// table is ahead of the damaged log.
-    SkipDamaged,
+pub enum Access {
+    /// It is made, with its families. Never where a store may be, for RocksDB takes a missing `CURRENT`
+    /// as leave to delete the tables.
+    Make,
+    /// For reading; nothing on disk is changed. The log must be whole.
+    Read,
+    /// For writing. The log is read up to the first torn record, and every closed log must be there and
+    /// whole. The only way that serves.
+    Write,
+    /// For writing, on a copy: the log is read up to the first damaged record or missing log. Each log
+    /// still names its predecessor, else a log that is missing would be a hole in the middle.
+    WriteToPointInTime,
+    /// For writing, on a copy, when a table is ahead of the damaged log: damaged records are left out.
+    WriteWithoutDamaged,
 }
 
 /// What all options of one store share: the memory that may be used and what RocksDB calls back.
@@ -194,27 +126,25 @@ impl Schema {
         &self.write_buffers
     }
 
-    /// Options of the database. `create` makes it and its families; never with a store that may be
-    /// there, for RocksDB takes a missing `CURRENT` as leave to delete the tables.
+    /// Options of the database.
     ///
     /// # Errors
     /// When this RocksDB does not know an option; a fault of the build.
-    pub fn database(&self, reading: LogReading, create: bool) -> Result<Options, rocksdb::Error> {
-        let (chained, tracked) = match reading {
-            LogReading::Checked => (true, true),
-            LogReading::PointInTime => (true, false),
-            LogReading::SkipDamaged => (false, false),
+    pub fn database(&self, access: Access) -> Result<Options, rocksdb::Error> {
+        let (chained, tracked, recovery) = match access {
+            Access::Make | Access::Read | Access::Write => {
+                (true, true, DBRecoveryMode::PointInTime)
+            }
+            Access::WriteToPointInTime => (true, false, DBRecoveryMode::PointInTime),
+            Access::WriteWithoutDamaged => (false, false, DBRecoveryMode::SkipAnyCorruptedRecord),
         };
         // First, on fresh options: what it returns has forgotten the caches it must outlive.
         let mut options = Options::default()
             .get_options_from_string(format!("track_and_verify_wals={chained}"))?;
         options.set_track_and_verify_wals_in_manifest(tracked);
-        options.set_wal_recovery_mode(match reading {
-            LogReading::Checked | LogReading::PointInTime => DBRecoveryMode::PointInTime,
-            LogReading::SkipDamaged => DBRecoveryMode::SkipAnyCorruptedRecord,
-        });
-        options.create_if_missing(create);
-        options.create_missing_column_families(create);
+        options.set_wal_recovery_mode(recovery);
+        options.create_if_missing(access == Access::Make);
+        options.create_missing_column_families(access == Access::Make);
         options.set_paranoid_checks(true);
         // Every write is synced, so this costs nothing; it makes a log error final at once, where
         // RocksDB would otherwise resume on its own and may apply half a batch.
@@ -230,8 +160,6 @@ impl Schema {
         options.set_max_log_file_size(8 * MIB);
         options.set_keep_log_file_num(5);
         options.set_write_buffer_manager(&self.write_buffers);
-        options.enable_statistics();
-        options.set_statistics_level(StatsLevel::ExceptDetailedTimers);
         Ok(options)
     }
 
@@ -271,23 +199,9 @@ impl Schema {
                 options.set_merge_operator(merge::NAME, merge::full_merge, merge::partial_merge);
                 options
             }
-            Family::Days => {
-                let mut options = self.plain(4 * MIB)?;
-                options.set_compaction_filter(
-                    "days",
-                    expiry::daily_filter(&self.horizons, Daily::Days),
-                );
-                options.set_periodic_compaction_seconds(7 * DAY_SECONDS);
-                options
-            }
-            Family::Dedup => {
-                let mut options = self.looked_up(16 * MIB)?;
-                options.set_compaction_filter(
-                    "dedup",
-                    expiry::daily_filter(&self.horizons, Daily::Dedup),
-                );
-                options
-            }
+            Family::Days => self.daily(self.plain(4 * MIB)?, Daily::Days),
+            Family::Samples => self.daily(self.plain(4 * MIB)?, Daily::Samples),
+            Family::Dedup => self.daily(self.looked_up(16 * MIB)?, Daily::Dedup),
             Family::Idempotency => {
                 let mut options = self.looked_up(16 * MIB)?;
                 options.set_compaction_filter(
@@ -299,24 +213,8 @@ impl Schema {
             Family::History => {
                 let mut options = self.plain(4 * MIB)?;
                 options.set_compression_type(DBCompressionType::Zstd);
-                let mut table = self.table(16 * KIB);
-                table.set_bloom_filter(10.0, false);
-                options.set_block_based_table_factory(&table);
-                options.set_compaction_filter(
-                    "history",
-                    expiry::daily_filter(&self.horizons, Daily::History),
-                );
-                options.set_periodic_compaction_seconds(7 * DAY_SECONDS);
-                options
-            }
-            Family::Samples => {
-                let mut options = self.plain(4 * MIB)?;
-                options.set_compaction_filter(
-                    "samples",
-                    expiry::daily_filter(&self.horizons, Daily::Samples),
-                );
-                options.set_periodic_compaction_seconds(7 * DAY_SECONDS);
-                options
+                options.set_block_based_table_factory(&self.table(16 * KIB));
+                self.daily(options, Daily::History)
             }
             Family::Windows => {
                 let mut options = self.looked_up(4 * MIB)?;
@@ -326,14 +224,20 @@ impl Schema {
         })
     }
 
+    /// A family whose records end with a day.
+    fn daily(&self, mut options: Options, daily: Daily) -> Options {
+        let filter = expiry::daily_filter(&self.horizons, daily);
+        options.set_compaction_filter(daily.family().name(), filter);
+        options.set_periodic_compaction_seconds(7 * DAY_SECONDS);
+        options
+    }
+
     /// A family of moderate size that is mostly scanned.
     fn plain(&self, write_buffer: usize) -> Result<Options, rocksdb::Error> {
         let mut options = of_any_family()?;
         options.set_write_buffer_size(write_buffer);
         options.set_compression_type(DBCompressionType::Lz4);
-        let mut table = self.table(4 * KIB);
-        table.set_bloom_filter(10.0, false);
-        options.set_block_based_table_factory(&table);
+        options.set_block_based_table_factory(&self.table(4 * KIB));
         Ok(options)
     }
 
@@ -350,11 +254,7 @@ impl Schema {
         // Neither works without the other.
         options.set_memtable_prefix_bloom_ratio(0.05);
         options.set_memtable_whole_key_filtering(true);
-        let mut table = self.table(4 * KIB);
-        // One Bloom filter a file: in partitions, looking up an absent key is 2 to 3 times as dear,
-        // and building a Ribbon filter takes some 100 MB more at its peak.
-        table.set_bloom_filter(10.0, false);
-        options.set_block_based_table_factory(&table);
+        options.set_block_based_table_factory(&self.table(4 * KIB));
         Ok(options)
     }
 
@@ -362,6 +262,9 @@ impl Schema {
         let mut table = BlockBasedOptions::default();
         table.set_block_cache(&self.cache);
         table.set_block_size(block);
+        // One Bloom filter a file: in partitions, looking up an absent key is 2 to 3 times as dear,
+        // and building a Ribbon filter takes some 100 MB more at its peak.
+        table.set_bloom_filter(10.0, false);
         table.set_whole_key_filtering(true);
         table.set_cache_index_and_filter_blocks(true);
         table.set_pin_l0_filter_and_index_blocks_in_cache(true);
@@ -375,29 +278,4 @@ fn of_any_family() -> Result<Options, rocksdb::Error> {
     // counters that change all the time are compacted all the time, up to its bound. 300 is what
     // RocksDB's authors mean to make the default (include/rocksdb/options.h).
     Options::default().get_options_from_string("uncache_aggressiveness=300")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn families_keep_their_names_and_order() {
-        let names = Family::ALL.map(Family::name);
-        let expected = [
-            "meta",
-            "definitions",
-            "counters",
-            "days",
-            "dedup",
-            "idempotency",
-            "history",
-            "samples",
-            "windows",
-        ];
-        assert_eq!(names, expected);
-        for (at, family) in Family::ALL.into_iter().enumerate() {
-            assert_eq!(family.index(), at);
-        }
-    }
 }

@@ -13,13 +13,11 @@ use rocksdb::{ErrorKind, FlushOptions, WriteBatch, WriteOptions};
 
 use super::acked::{Acked, Mark};
 use super::batch::{Batch, Change};
-use super::error::{CommitError, OpenError, ReadError};
-use super::expiry::Horizons;
+use super::error::{CommitError, ReadError};
+use super::family::Family;
 use super::files::{self, Live};
 use super::lock::DataDirLock;
-use super::open::{self, Expectation, Landed, StorageOptions};
-use super::place::Place;
-use super::schema::Family;
+use super::store_place::StorePlace;
 use super::tables::{Reader, Tables};
 use crate::invariant::invariant;
 
@@ -32,8 +30,6 @@ pub struct Tick {
     /// RocksDB began a new log: commit a group now, with the meta record alone if nothing waits.
     /// Until a group is in the new log, the loss of the old one's tail could go unseen.
     pub group_due: bool,
-    /// RocksDB holds writes back because flushes or compactions do not keep up.
-    pub write_stopped: bool,
 }
 
 /// An open store. It belongs to one thread, the writer's; others read through a [`Reader`].
@@ -41,72 +37,23 @@ pub struct Store {
     tables: Arc<Tables>,
     acked: Acked,
     reader: Reader,
-    place: Place,
+    place: StorePlace,
     write_options: WriteOptions,
     recorded: Live,
     poisoned: bool,
-    created: bool,
-    reserve_freed: bool,
     synced_sequence: u64,
+    #[cfg(test)]
     waits: u64,
     _lock: DataDirLock,
 }
 
 impl Store {
-    /// Opens the store in the directory that `lock` holds, or makes an empty one where there is
-    /// none. `reader` reads from it from then on. `now_ms`, milliseconds since 1970, is the epoch
-    /// of a new store.
-    ///
-    /// # Errors
-    /// When the store would not hold all that was acknowledged, or cannot be opened; nothing on
-    /// disk is changed then.
-    pub fn open(
-        lock: &DataDirLock,
-        options: &StorageOptions,
-        horizons: &Arc<Horizons>,
-        reader: &Reader,
-        now_ms: i64,
-    ) -> Result<Self, OpenError> {
-        open::open(lock, options, horizons, reader, now_ms)
-    }
-
-    /// Opens the store in the locked directory, as [`Store::open`], and makes none.
-    ///
-    /// # Errors
-    /// As [`Store::open`], and [`OpenError::Missing`] where there is no store.
-    pub fn open_existing(
-        lock: &DataDirLock,
-        options: &StorageOptions,
-        horizons: &Arc<Horizons>,
-        reader: &Reader,
-    ) -> Result<Self, OpenError> {
-        open::open_existing(lock, options, horizons, reader)
-    }
-
-    /// Opens a store again after a failed commit, once the failed handle was dropped. It must hold
-    /// what was published, or that and the batch in flight, or be of a greater epoch; that the
-    /// values agree too is the caller's to check.
-    ///
-    /// # Errors
-    /// As [`Store::open`], and [`OpenError::Unexpected`] when it holds anything else.
-    pub fn reopen(
-        lock: &DataDirLock,
-        options: &StorageOptions,
-        horizons: &Arc<Horizons>,
-        reader: &Reader,
-        expectation: &Expectation,
-    ) -> Result<(Self, Landed), OpenError> {
-        open::reopen(lock, options, horizons, reader, expectation)
-    }
-
     pub(super) fn new(
         lock: DataDirLock,
-        place: Place,
+        place: StorePlace,
         tables: Tables,
         acked: Acked,
         reader: Reader,
-        created: bool,
-        reserve_freed: bool,
     ) -> Self {
         let tables = Arc::new(tables);
         reader.attach(&tables);
@@ -127,9 +74,8 @@ impl Store {
             write_options,
             recorded: Live { wal, manifest },
             poisoned: false,
-            created,
-            reserve_freed,
             synced_sequence: sequence,
+            #[cfg(test)]
             waits: 0,
             _lock: lock,
         }
@@ -143,27 +89,6 @@ impl Store {
     /// The sequence number up to which everything is durable and may be acknowledged.
     pub fn sequence(&self) -> u64 {
         self.acked.mark().sequence
-    }
-
-    /// Whether this opening made the store.
-    pub fn was_created(&self) -> bool {
-        self.created
-    }
-
-    /// Whether this opening had to free the reserve; it is to be made again before writes are
-    /// taken.
-    pub fn reserve_was_freed(&self) -> bool {
-        self.reserve_freed
-    }
-
-    /// Whether an earlier failure ended this handle.
-    pub fn is_poisoned(&self) -> bool {
-        self.poisoned
-    }
-
-    /// Milliseconds, about, that commits waited for flushes since the store was opened.
-    pub fn waited_ms(&self) -> u64 {
-        self.waits
     }
 
     /// What the store holds, the last commit included.
@@ -214,7 +139,10 @@ impl Store {
     /// disk is full, and nobody would get an answer.
     fn wait_for_flush(&mut self) -> Result<(), CommitError> {
         self.look_for_background_errors()?;
-        self.waits += 1;
+        #[cfg(test)]
+        {
+            self.waits += 1;
+        }
         thread::sleep(STALL_POLL);
         Ok(())
     }
@@ -237,22 +165,19 @@ impl Store {
     /// As [`Store::commit`].
     pub fn tick(&mut self) -> Result<Tick, CommitError> {
         self.usable()?;
-        let outcome = self.look();
+        let outcome = self.record_files();
         self.poisoned |= outcome.is_err();
         outcome
     }
 
-    fn look(&mut self) -> Result<Tick, CommitError> {
+    fn record_files(&mut self) -> Result<Tick, CommitError> {
         self.place.check()?;
         self.look_for_background_errors()?;
         self.tables.forget_rotten();
         let live = files::live(self.place.db_dir())?;
         let group_due = live.wal.number != self.recorded.wal.number;
         self.record(live)?;
-        Ok(Tick {
-            group_due,
-            write_stopped: self.tables.is_write_stopped(),
-        })
+        Ok(Tick { group_due })
     }
 
     fn record(&mut self, live: Live) -> Result<(), CommitError> {
@@ -344,6 +269,16 @@ impl Store {
 
 #[cfg(test)]
 impl Store {
+    /// Whether an earlier failure ended this handle.
+    pub(super) fn is_poisoned(&self) -> bool {
+        self.poisoned
+    }
+
+    /// How often commits waited a moment for flushes.
+    pub(super) fn waits(&self) -> u64 {
+        self.waits
+    }
+
     /// Makes the next record of an acknowledgement fail.
     pub(super) fn break_acked(&mut self, full: &std::path::Path) {
         if let Ok(acked) = Acked::resume(full, 0, self.acked.mark()) {
@@ -359,11 +294,11 @@ impl Drop for Store {
 }
 
 impl Tables {
-    /// Moves history, and all that belongs with it, from the log into tables.
+    /// Moves everything from the log into tables.
     ///
     /// # Errors
     /// When RocksDB cannot write them; the writer finds that out by itself, too.
-    pub fn flush_history(&self) -> Result<(), ReadError> {
+    pub fn flush_all(&self) -> Result<(), ReadError> {
         Ok(self.flush()?)
     }
 

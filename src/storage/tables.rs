@@ -4,18 +4,19 @@
 //! open: a store that failed must close before it can be reopened.
 
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use rocksdb::statistics::{Histogram, Ticker};
 use rocksdb::{
-    Cache, ColumnFamily, DB, DBPinnableSlice, Options, ReadOptions, WriteBufferManager, properties,
+    Cache, ColumnFamily, DB, DBPinnableSlice, ReadOptions, WriteBufferManager, properties,
 };
 
 use super::error::ReadError;
+use super::family::Family;
 use super::files;
 use super::rot::Rot;
-use super::schema::{Family, Schema};
+use super::schema::{Access, Schema};
 
 /// Records that [`Reader::each`] reads while it holds the tables.
 const PAGE: usize = 20_000;
@@ -23,7 +24,6 @@ const PAGE: usize = 20_000;
 /// An open database: reads, and the figures that RocksDB keeps of itself.
 pub struct Tables {
     db: DB,
-    options: Options,
     cache: Cache,
     write_buffers: WriteBufferManager,
     rot: Arc<Rot>,
@@ -31,18 +31,26 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// `writable`: whether it was opened for writing.
-    pub(super) fn new(db: DB, options: Options, schema: &Schema, writable: bool) -> Self {
-        let cache = schema.cache().clone();
-        let write_buffers = schema.write_buffers().clone();
-        Self {
+    /// Opens the database in `db_dir`.
+    pub(super) fn open(
+        db_dir: &Path,
+        schema: &Schema,
+        access: Access,
+    ) -> Result<Self, rocksdb::Error> {
+        let (options, families) = (schema.database(access)?, schema.families()?);
+        let writable = access != Access::Read;
+        let db = if writable {
+            DB::open_cf_descriptors(&options, db_dir, families)
+        } else {
+            DB::open_cf_descriptors_read_only(&options, db_dir, families, false)
+        }?;
+        Ok(Self {
             db,
-            options,
-            cache,
-            write_buffers,
+            cache: schema.cache().clone(),
+            write_buffers: schema.write_buffers().clone(),
             rot: Arc::clone(schema.rot()),
             writable,
-        }
+        })
     }
 
     pub(super) fn rot(&self) -> &Rot {
@@ -117,11 +125,6 @@ impl Tables {
         self.database_property(properties::BACKGROUND_ERRORS)
     }
 
-    /// Whether RocksDB holds writes back, because flushes or compactions do not keep up.
-    pub fn is_write_stopped(&self) -> bool {
-        self.database_property(properties::IS_WRITE_STOPPED) != 0
-    }
-
     fn database_property(&self, name: &rocksdb::properties::PropName) -> u64 {
         self.db.property_int_value(name).ok().flatten().unwrap_or(0)
     }
@@ -148,17 +151,6 @@ impl Tables {
     /// Bytes in memtables.
     pub fn memtable_bytes(&self) -> u64 {
         self.write_buffers.get_usage() as u64
-    }
-
-    /// One of RocksDB's counters, since the store was opened.
-    pub fn ticker(&self, ticker: Ticker) -> u64 {
-        self.options.get_ticker_count(ticker)
-    }
-
-    /// Sum and count of one of RocksDB's histograms, since the store was opened.
-    pub fn histogram(&self, histogram: Histogram) -> (u64, u64) {
-        let data = self.options.get_histogram_data(histogram);
-        (data.sum(), data.count())
     }
 }
 

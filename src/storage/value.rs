@@ -37,7 +37,7 @@ pub struct Undecodable;
 
 /// What every commit group stores of the whole: the key `state` of the family `meta`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct State {
+pub struct StoreState {
     /// The revision of the last change.
     pub revision: u64,
     /// The highest local day that was counted in.
@@ -48,7 +48,7 @@ pub struct State {
     pub wall_ms: i64,
 }
 
-impl State {
+impl StoreState {
     /// Its key in `meta`.
     pub const KEY: &'static [u8] = b"state";
 

@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use super::error::OpenError;
 use super::expiry::Horizons;
+use super::family::Family;
 use super::lineage::Lineage;
 use super::lock::DataDirLock;
 use super::open::{self, StorageOptions};
 use super::paths::Paths;
 use super::reserve::{Reserve, wal_limit};
 use super::rot::RottenTable;
-use super::schema::{Family, Schema};
+use super::schema::Schema;
 use super::tables::Reader;
 
 /// What a sound store says of itself.

@@ -3,7 +3,7 @@
 //! What is refused leaves nothing behind: a single request is judged before it changes anything, and
 //! a batch keeps what it needs to take itself back whole. What administrators ask is in `administer`.
 //!
-//! Kept out: disks (look-ups come through [`Lookups`]), clocks (the group has one time and one day),
+//! KeptAnswer out: disks (look-ups come through [`Lookups`]), clocks (the group has one time and one day),
 //! and answers (`run`).
 
 use crate::calendar::Day;
@@ -15,7 +15,7 @@ use crate::current_day::CurrentDay;
 use crate::seeded::bug;
 use crate::storage::ReadError;
 
-use super::group::{Group, Kept, Lookups, Rules, Stop};
+use super::group::{Group, KeptAnswer, Lookups, Rules, Stop};
 use super::ledger::{EntryState, Index, Ledger, Life};
 use super::{Answer, Command, Failure, IdempotencyKey, Request};
 
@@ -73,8 +73,8 @@ impl<'a, L: Lookups> Fold<'a, L> {
         } = request;
         if let Some(key) = &key {
             match self.kept(key)? {
-                Kept::Nothing => {}
-                Kept::Outcome {
+                KeptAnswer::Nothing => {}
+                KeptAnswer::Outcome {
                     fingerprint,
                     outcome,
                 } if fingerprint == key.fingerprint => {
@@ -83,8 +83,8 @@ impl<'a, L: Lookups> Fold<'a, L> {
                         replayed: true,
                     }));
                 }
-                Kept::Outcome { .. } => return Ok(Err(Failure::KeyReused)),
-                Kept::Corrupt => return Ok(Err(Failure::KeyCorrupt)),
+                KeptAnswer::Outcome { .. } => return Ok(Err(Failure::KeyReused)),
+                KeptAnswer::Corrupt => return Ok(Err(Failure::KeyCorrupt)),
             }
         }
         match self.command(command, &request_id) {
@@ -102,14 +102,14 @@ impl<'a, L: Lookups> Fold<'a, L> {
         }
     }
 
-    pub(super) fn kept(&mut self, key: &IdempotencyKey) -> Result<Kept, ReadError> {
+    pub(super) fn kept(&mut self, key: &IdempotencyKey) -> Result<KeptAnswer, ReadError> {
         match self
             .group
             .kept_index
             .get(&key.key)
             .and_then(|&at| self.group.kept.get(at))
         {
-            Some((_, fingerprint, outcome)) => Ok(Kept::Outcome {
+            Some((_, fingerprint, outcome)) => Ok(KeptAnswer::Outcome {
                 fingerprint: *fingerprint,
                 outcome: outcome.clone(),
             }),

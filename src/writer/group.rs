@@ -25,7 +25,7 @@ pub(super) trait Lookups {
     ) -> Result<bool, ReadError>;
 
     /// What is kept under an idempotency key from before this group: its fingerprint and outcome.
-    fn kept(&mut self, key: &str) -> Result<Kept, ReadError>;
+    fn kept(&mut self, key: &str) -> Result<KeptAnswer, ReadError>;
 
     /// The record of a counter's day from before this group.
     fn day_record(
@@ -36,7 +36,7 @@ pub(super) trait Lookups {
 }
 
 /// What lies under an idempotency key.
-pub(super) enum Kept {
+pub(super) enum KeptAnswer {
     /// Nothing.
     Nothing,
     /// An answer.

@@ -11,7 +11,7 @@ use crate::counter::{
     Revision, Seen, Stored,
 };
 use crate::invariant::Broken;
-use crate::storage::{CounterValue, DayPart, ReadError, Record, State, Tables};
+use crate::storage::{CounterValue, DayPart, ReadError, Record, StoreState, Tables};
 
 use super::table::Reading;
 
@@ -22,7 +22,7 @@ pub(super) type Index = u32;
 #[derive(Default)]
 pub(super) struct Ledger {
     by_name: HashMap<CounterName, Index>,
-    entries: Vec<Entry>,
+    entries: Vec<LedgerEntry>,
     free: Vec<Index>,
     /// Counters that count against `counters.max`.
     pub(super) live: u64,
@@ -39,7 +39,7 @@ pub(super) struct Ledger {
 }
 
 /// One counter.
-pub(super) struct Entry {
+pub(super) struct LedgerEntry {
     pub(super) name: CounterName,
     /// Whether the configuration defines it.
     pub(super) configured: bool,
@@ -153,7 +153,7 @@ impl EntryState {
     }
 }
 
-impl Entry {
+impl LedgerEntry {
     /// What readers see of it, in the history of that epoch.
     pub(super) fn reading(&self, epoch: u64) -> Reading {
         let state = &self.state;
@@ -173,7 +173,7 @@ impl Entry {
 
 impl Ledger {
     /// Loads every counter, with the records of the store's highest day.
-    pub(super) fn load(tables: &Tables, stored: Option<&State>) -> Result<Self, ReadError> {
+    pub(super) fn load(tables: &Tables, stored: Option<&StoreState>) -> Result<Self, ReadError> {
         let mut ledger = Self {
             revision: stored.map_or(0, |s| s.revision),
             ..Self::default()
@@ -272,22 +272,22 @@ impl Ledger {
         self.by_name.get(name).copied()
     }
 
-    pub(super) fn entry(&self, index: Index) -> Option<&Entry> {
+    pub(super) fn entry(&self, index: Index) -> Option<&LedgerEntry> {
         self.entries.get(index as usize)
     }
 
-    pub(super) fn entry_mut(&mut self, index: Index) -> Option<&mut Entry> {
+    pub(super) fn entry_mut(&mut self, index: Index) -> Option<&mut LedgerEntry> {
         self.entries.get_mut(index as usize)
     }
 
     /// The counter at a place that the ledger gave out; an error where there is none.
-    pub(super) fn at(&self, index: Index) -> Result<&Entry, Broken> {
+    pub(super) fn at(&self, index: Index) -> Result<&LedgerEntry, Broken> {
         let entry = self.entry(index);
         entry.ok_or_else(|| Broken::found(format_args!("the ledger has no place {index}")))
     }
 
     /// The same, to be changed.
-    pub(super) fn at_mut(&mut self, index: Index) -> Result<&mut Entry, Broken> {
+    pub(super) fn at_mut(&mut self, index: Index) -> Result<&mut LedgerEntry, Broken> {
         let entry = self.entries.get_mut(index as usize);
         entry.ok_or_else(|| Broken::found(format_args!("the ledger has no place {index}")))
     }
@@ -297,7 +297,7 @@ impl Ledger {
         if let Some(index) = self.find(&name) {
             return index;
         }
-        let entry = Entry {
+        let entry = LedgerEntry {
             name: name.clone(),
             configured: false,
             touched: 0,
@@ -337,14 +337,14 @@ impl Ledger {
     }
 
     /// All counters that are there, live or not.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &LedgerEntry> {
         self.entries
             .iter()
             .filter(|entry| entry.state.life != Life::Absent)
     }
 }
 
-impl Entry {
+impl LedgerEntry {
     fn load_value(&mut self, record: Record) {
         let state = &mut self.state;
         match record {

@@ -8,11 +8,11 @@ use std::hash::{BuildHasher, RandomState};
 use crate::calendar::Day;
 use crate::counter::{CounterName, DayRecord, Generation, UserId};
 use crate::storage::{
-    Bucket, Cursor, Kept as Stored, LookedUp, ReadError, RequestKey, Tables, Undecodable, UserKey,
+    Bucket, Cursor, Kept, LookedUp, ReadError, RequestKey, Tables, Undecodable, UserKey,
 };
 
 use super::filter::Filter;
-use super::group::{Kept, Lookups};
+use super::group::{KeptAnswer, Lookups};
 
 /// How many parts [`Recent`] has: a power of two, and so many that no part takes long to grow or to drop.
 const RECENT_PARTS: usize = 256;
@@ -181,7 +181,7 @@ impl Lookups for StoreLookups<'_> {
         Ok(counted)
     }
 
-    fn kept(&mut self, client_key: &str) -> Result<Kept, ReadError> {
+    fn kept(&mut self, client_key: &str) -> Result<KeptAnswer, ReadError> {
         let Memory {
             keys: filter,
             request: key,
@@ -195,26 +195,26 @@ impl Lookups for StoreLookups<'_> {
                 continue;
             }
             let found = match self.tables.kept(key) {
-                Err(error) if error.is_rot() => return Ok(Kept::Corrupt),
+                Err(error) if error.is_rot() => return Ok(KeptAnswer::Corrupt),
                 found => found?,
             };
             if let Some(read) = found {
                 return Ok(match read {
-                    Ok(Stored {
+                    Ok(Kept {
                         fingerprint,
                         outcome,
-                    }) => Kept::Outcome {
+                    }) => KeptAnswer::Outcome {
                         fingerprint,
                         outcome,
                     },
                     Err(_) => {
                         tracing::error!(bucket, "an idempotency record cannot be read; it is kept");
-                        Kept::Corrupt
+                        KeptAnswer::Corrupt
                     }
                 });
             }
         }
-        Ok(Kept::Nothing)
+        Ok(KeptAnswer::Nothing)
     }
 
     fn day_record(

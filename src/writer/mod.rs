@@ -7,7 +7,6 @@
 mod administer;
 mod agreement;
 mod away;
-mod chore;
 mod copied;
 mod disk;
 mod filter;
@@ -18,6 +17,7 @@ mod lookups;
 mod minutes;
 mod mode;
 mod options;
+mod prepared;
 mod queue;
 mod record;
 mod reopen;
@@ -28,11 +28,11 @@ mod table;
 mod upkeep;
 
 pub use agreement::Wanted;
-pub use chore::Chore;
 pub use copied::{Round, Through};
 pub use disk::{DiskWait, SlowDisk};
 pub use mode::{Cause, Mode, ModeState};
 pub use options::{StartError, WriterOptions};
+pub use prepared::PreparedBatch;
 pub use queue::{Intake, Port, Ticket};
 pub use running::{Absent, Running};
 pub use table::{Reading, Table};

@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use super::chore::{Chore, WaitingChore};
+use super::prepared::{PreparedBatch, WaitingBatch};
 use super::{Answer, Failure, Request};
 
 /// What the writer sends back.
@@ -50,8 +50,8 @@ pub struct Intake {
     /// How many of the exchanges have a runtime.
     attached: AtomicUsize,
     side_door: Mutex<Vec<Submission>>,
-    chore: Mutex<Option<WaitingChore>>,
-    chore_turn: Mutex<()>,
+    prepared: Mutex<Option<WaitingBatch>>,
+    prepared_turn: Mutex<()>,
     doorbell: Doorbell,
     closed: AtomicBool,
     /// Operations that one port may have under way.
@@ -161,8 +161,8 @@ impl Intake {
             exchanges: (0..count).map(|_| exchange()).collect(),
             attached: AtomicUsize::new(0),
             side_door: Mutex::default(),
-            chore: Mutex::default(),
-            chore_turn: Mutex::default(),
+            prepared: Mutex::default(),
+            prepared_turn: Mutex::default(),
             doorbell: Doorbell::default(),
             closed: AtomicBool::new(false),
             capacity: (capacity / count).max(1),
@@ -206,26 +206,26 @@ impl Intake {
     ///
     /// # Errors
     /// When it was not written; [`Failure::OutcomeUnknown`] when that is not known.
-    pub fn carry_out(&self, chore: Chore) -> Result<(), Failure> {
-        let _turn = self.chore_turn.lock();
+    pub fn carry_out(&self, prepared: PreparedBatch) -> Result<(), Failure> {
+        let _turn = self.prepared_turn.lock();
         let (done, outcome) = mpsc::sync_channel(1);
         {
-            let mut place = self.chore.lock();
+            let mut place = self.prepared.lock();
             if self.is_closed() {
                 return Err(Failure::Closing);
             }
-            *place = Some(WaitingChore { chore, done });
+            *place = Some(WaitingBatch { prepared, done });
         }
         self.doorbell.ring();
         outcome.recv().unwrap_or(Err(Failure::Closing))
     }
 
-    pub(super) fn has_chore(&self) -> bool {
-        self.chore.lock().is_some()
+    pub(super) fn has_prepared(&self) -> bool {
+        self.prepared.lock().is_some()
     }
 
-    pub(super) fn take_chore(&self) -> Option<WaitingChore> {
-        self.chore.lock().take()
+    pub(super) fn take_prepared(&self) -> Option<WaitingBatch> {
+        self.prepared.lock().take()
     }
 
     /// Operations under way: in the queue or in the writer's hands.
@@ -240,7 +240,7 @@ impl Intake {
     pub fn close(&self) {
         {
             // So that nothing comes in by the side door once the writer has looked there last.
-            let _waiting = (self.side_door.lock(), self.chore.lock());
+            let _waiting = (self.side_door.lock(), self.prepared.lock());
             self.closed.store(true, Ordering::SeqCst);
         }
         self.doorbell.ring();
@@ -276,7 +276,7 @@ impl Intake {
         self.doorbell.sleep_unless(timeout, || {
             self.is_closed()
                 || !self.side_door.lock().is_empty()
-                || self.chore.lock().is_some()
+                || self.prepared.lock().is_some()
                 || self
                     .exchanges
                     .iter()

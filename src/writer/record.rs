@@ -1,6 +1,6 @@
 //! What a group writes: the counters it changed, users, keys, events, and the meta record.
 
-use crate::storage::{Batch, Bucket, Operand, State};
+use crate::storage::{Batch, Bucket, Operand, StoreState};
 
 use super::group::Group;
 use super::ledger::{self, Index, Life};
@@ -73,7 +73,7 @@ impl Writer {
         if horizon > self.horizons.idempotency() {
             batch.put_idempotency_horizon(horizon);
         }
-        let state = State {
+        let state = StoreState {
             revision: ledger.revision,
             highest_day: group.today.day,
             store_time: self.store_time.now(boot_ms),
@@ -85,7 +85,7 @@ impl Writer {
 }
 
 /// Puts what the group made of one counter: its definition, its value, its day.
-fn put_counter(batch: &mut Batch, entry: &mut ledger::Entry) {
+fn put_counter(batch: &mut Batch, entry: &mut ledger::LedgerEntry) {
     let name = &entry.name;
     let state = &mut entry.state;
     if state.redefined {

@@ -14,13 +14,13 @@ use crate::metrics::Metrics;
 use crate::seeded::bug;
 use crate::storage::expiry::Horizons;
 use crate::storage::{
-    Batch, Bucket, CommitError, Family, ReadError, Reader, State, StorageOptions, Store,
+    Batch, Bucket, CommitError, Family, ReadError, Reader, StorageOptions, Store, StoreState,
 };
 
 use super::away::Away;
 use super::fold::Fold;
 use super::group::{Group, Rules};
-use super::ledger::{Entry, EntryState, Index, Ledger, Life};
+use super::ledger::{EntryState, Index, Ledger, LedgerEntry, Life};
 use super::lookups::{Memory, StoreLookups};
 use super::minutes::Minutes;
 use super::options::StartError;
@@ -85,7 +85,7 @@ impl Writer {
     /// The whole ledger becomes what readers see.
     pub(super) fn publish_all(&mut self) {
         self.last_group += 1;
-        let there = |entry: &Entry| entry.state.life != Life::Absent;
+        let there = |entry: &LedgerEntry| entry.state.life != Life::Absent;
         let find = |name: &CounterName| self.ledger.entry(self.ledger.find(name)?);
         self.table.retain(|name| find(name).is_some_and(there));
         if let Some(store) = &self.store {
@@ -131,11 +131,11 @@ impl Writer {
                 self.tick(look);
             }
             self.settle(look);
-            self.carry_out_chore(look);
+            self.write_prepared(look);
             if any {
                 self.group(&mut submissions, look);
                 self.fill_memory(FILLED_WHEN_BUSY);
-            } else if closing && !self.intake.has_chore() {
+            } else if closing && !self.intake.has_prepared() {
                 break;
             } else if !self.prune_users(look) && !self.fill_memory(FILLED_WHEN_IDLE) {
                 self.mode.disk().end();
@@ -202,7 +202,7 @@ impl Writer {
     /// Whether the store began on a machine whose clock was not set yet, which it is now, and nothing was
     /// counted since: no day is at stake.
     fn was_born_too_early(&self, wall_ms: Millis) -> bool {
-        let untouched = |entry: &Entry| {
+        let untouched = |entry: &LedgerEntry| {
             let EntryState {
                 value,
                 revision,
@@ -535,7 +535,7 @@ impl Writer {
 }
 
 /// Where the store stands; none in a new one.
-pub(super) fn stored_state(store: &Store) -> Result<Option<State>, StartError> {
+pub(super) fn stored_state(store: &Store) -> Result<Option<StoreState>, StartError> {
     let state = store.tables().stored_state()?.transpose();
     state.map_err(|_| StartError::State)
 }

@@ -72,7 +72,7 @@ impl Running {
             intake: Intake::new(options.runtimes, options.queue),
             table: Arc::default(),
             mode: Arc::new(Mode::new(DiskWait::new(options.slow_disk_after))),
-            day: Arc::new(CurrentDay::new(current_day::Options {
+            day: Arc::new(CurrentDay::new(current_day::CurrentDayOptions {
                 calendar: options.calendar.clone(),
                 clock: Arc::clone(&options.clock),
                 highest_stored: None,

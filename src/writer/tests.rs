@@ -558,8 +558,8 @@ fn a_corrupt_operand_or_value_disables_that_counter_alone_until_it_is_repaired()
 mod edges;
 
 #[test]
-fn why_a_chore_was_not_done_reads_as_a_sentence() {
-    let stop = crate::lifecycle::Stop::Write(Failure::ReadOnly(Cause::Clock)).to_string();
+fn why_a_prepared_batch_was_not_done_reads_as_a_sentence() {
+    let stop = crate::lifecycle::ArchiveError::Write(Failure::ReadOnly(Cause::Clock)).to_string();
     assert!(
         stop.starts_with(
             "the writer did not write it: writes are refused (cause clock): set the clock"

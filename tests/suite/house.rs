@@ -16,7 +16,7 @@ use counterd::lifecycle::{Archivist, ArchivistOptions, Retention};
 use counterd::metrics::Metrics;
 use counterd::storage::recover::recover;
 use counterd::storage::{Batch, Damaged, DataDirLock, Reader, Store};
-use counterd::writer::{Chore, Command, Request, Running, WriterOptions};
+use counterd::writer::{Command, PreparedBatch, Request, Running, WriterOptions};
 
 use crate::midnight::storage;
 
@@ -183,7 +183,10 @@ impl House {
     /// Time passes, and the writer looks at it.
     pub fn pass(&self, ms: i64) {
         self.clock.advance(ms);
-        self.running.intake.carry_out(Chore::default()).unwrap();
+        self.running
+            .intake
+            .carry_out(PreparedBatch::default())
+            .unwrap();
     }
 
     /// Midnight passes, and the day is closed.

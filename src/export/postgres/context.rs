@@ -9,7 +9,7 @@ use crate::current_day::CurrentDay;
 use crate::metrics::Metrics;
 use crate::storage::expiry::Horizons;
 use crate::storage::{Batch, ExportCursor, Reader};
-use crate::writer::{Chore, Intake, Mode, Running, Table};
+use crate::writer::{Intake, Mode, PreparedBatch, Running, Table};
 
 /// What the export needs of a running writer.
 #[derive(Clone)]
@@ -55,11 +55,11 @@ impl ExportContext {
         if batch.is_empty() {
             return Ok(());
         }
-        let chore = Chore {
+        let prepared = PreparedBatch {
             batch,
             horizons: Vec::new(),
         };
-        let written = self.intake.carry_out(chore);
+        let written = self.intake.carry_out(prepared);
         written.map_err(PostgresError::Write)
     }
 }

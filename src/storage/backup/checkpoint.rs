@@ -8,7 +8,8 @@ use rocksdb::checkpoint::Checkpoint as RocksCheckpoint;
 
 use super::BackupError;
 use crate::storage::create::remove;
-use crate::storage::error::{FileError, ReadError};
+use crate::storage::error::ReadError;
+use crate::storage::file_error::FileError;
 use crate::storage::tables::{Reader, Tables};
 
 /// The directory's name in the data directory. RocksDB prepares it under that name and `.tmp`.

@@ -9,11 +9,12 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::BackupError;
 use crate::storage::error::ReadError;
+use crate::storage::family::Family;
 use crate::storage::open;
 use crate::storage::pace::Pace;
-use crate::storage::schema::{Family, META_ZONE, Schema};
+use crate::storage::schema::Schema;
 use crate::storage::tables::Tables;
-use crate::storage::value::State;
+use crate::storage::value::StoreState;
 
 /// Records between two looks at the time.
 const LOOK_EVERY: u64 = 4096;
@@ -27,7 +28,7 @@ pub(super) struct Contents {
     pub(super) format: u32,
     pub(super) merge: u32,
     pub(super) epoch: u64,
-    pub(super) state: Option<State>,
+    pub(super) state: Option<StoreState>,
     pub(super) zone: Option<String>,
     pub(super) rows: FamilyRows,
     /// xxh3-128 over family, key and value of every record, each with its length before it, in
@@ -44,16 +45,14 @@ impl Contents {
         pace: &mut Pace<'_>,
     ) -> Result<Self, BackupError> {
         let tables = open::read_only(db_dir, schema)?;
-        let (format, merge) = open::versions_of(&tables)?;
-        let zone = tables.get(Family::Meta, META_ZONE)?;
-        let zone = zone.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let (format, merge) = tables.versions()?;
         let (rows, hash) = read_through(&tables, what, pace)?;
         Ok(Self {
             format,
             merge,
-            epoch: open::epoch_of(&tables)?,
+            epoch: tables.epoch()?,
             state: tables.state()?,
-            zone,
+            zone: tables.zone()?,
             rows,
             hash,
         })

@@ -10,7 +10,7 @@ use super::manifest::{LAYOUT, Manifest, hex};
 use super::pool::{self, Pool, make_dir};
 use crate::counter::Millis;
 use crate::storage::create::remove;
-use crate::storage::error::FileError;
+use crate::storage::file_error::FileError;
 use crate::storage::open::StorageOptions;
 use crate::storage::pace::{Pace, Watch};
 use crate::storage::reserve::wal_limit;

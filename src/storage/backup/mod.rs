@@ -30,7 +30,8 @@ mod restore;
 
 use std::path::PathBuf;
 
-use super::error::{FileError, OpenError, ReadError};
+use super::error::{OpenError, ReadError};
+use super::file_error::FileError;
 use super::pace::Ended;
 
 pub(super) use checkpoint::remove_leftover;

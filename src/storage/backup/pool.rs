@@ -20,7 +20,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::BackupError;
 use super::manifest::{LAYOUT, Manifest, StoredFile, Unreadable, hex};
 use crate::storage::create::remove;
-use crate::storage::error::FileError;
+use crate::storage::file_error::FileError;
 use crate::storage::files::sync_dir;
 
 const LOCK: &str = "lock";

@@ -3,17 +3,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rocksdb::DB;
-
 use super::BackupError;
 use super::make::{compare, reading_schema, take_out};
 use super::manifest::Manifest;
 use super::pool::{self, Pool, make_dir};
 use crate::counter::Millis;
-use crate::storage::acked::{self, Reading};
+use crate::storage::acked::{self, AckedReading};
 use crate::storage::batch::Batch;
 use crate::storage::create::{remove, seal, stamp, write_and_flush};
-use crate::storage::error::{FileError, OpenError};
+use crate::storage::error::OpenError;
+use crate::storage::file_error::FileError;
 use crate::storage::files::sync_dir;
 use crate::storage::lineage::Lineage;
 use crate::storage::lock::DataDirLock;
@@ -21,7 +20,7 @@ use crate::storage::open;
 use crate::storage::pace::{Pace, Watch};
 use crate::storage::paths::Paths;
 use crate::storage::recover::{swap, sync_all};
-use crate::storage::schema::{LogReading, Schema};
+use crate::storage::schema::{Access, Schema};
 use crate::storage::tables::Tables;
 
 /// Where the store is built; a start that finds it in place of a store refuses to begin empty.
@@ -135,9 +134,9 @@ pub fn restore(
 /// The greatest epoch that anything in the data directory tells of.
 fn last_epoch(paths: &Paths) -> Result<u64, BackupError> {
     let acked = match acked::read(&paths.acked) {
-        Ok(Reading::Valid { mark, .. }) => mark.epoch,
+        Ok(AckedReading::Valid { mark, .. }) => mark.epoch,
         // What cannot be read is to be replaced for that.
-        Ok(Reading::Damaged | Reading::Missing) | Err(_) => 0,
+        Ok(AckedReading::Damaged | AckedReading::Missing) | Err(_) => 0,
     };
     let mut last = acked;
     let list = || FileError::new("list", &paths.data_dir);
@@ -178,14 +177,7 @@ fn begin_epoch(
     (before, epoch): (u64, u64),
 ) -> Result<u64, OpenError> {
     let refused = |error| OpenError::from_rocksdb(&working.db, error);
-    let options = schema
-        .database(LogReading::Checked, false)
-        .map_err(refused)?;
-    let db = schema
-        .families()
-        .and_then(|families| DB::open_cf_descriptors(&options, &working.db, families))
-        .map_err(refused)?;
-    let tables = Tables::new(db, options, schema, true);
+    let tables = Tables::open(&working.db, schema, Access::Write).map_err(refused)?;
     let refused = |error| OpenError::from_read(&working.db, error);
     // The same store, on a new epoch.
     let known = tables.lineage().map_err(refused)?;

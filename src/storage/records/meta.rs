@@ -5,12 +5,12 @@ use crate::storage::batch::Batch;
 use crate::storage::error::ReadError;
 use crate::storage::schema::{META_EPOCH, META_VERSIONS, META_ZONE};
 use crate::storage::tables::Tables;
-use crate::storage::value::{State, Undecodable};
+use crate::storage::value::{StoreState, Undecodable};
 
 impl Batch {
     /// Puts where the store stands.
-    pub(crate) fn put_state(&mut self, state: &State) {
-        self.put(Family::Meta, State::KEY, &state.encode());
+    pub(crate) fn put_state(&mut self, state: &StoreState) {
+        self.put(Family::Meta, StoreState::KEY, &state.encode());
     }
 
     /// Puts the zone that days are counted in.
@@ -24,13 +24,13 @@ impl Tables {
     ///
     /// # Errors
     /// When RocksDB cannot read it.
-    pub fn stored_state(&self) -> Result<Option<Result<State, Undecodable>>, ReadError> {
-        let bytes = self.get(Family::Meta, State::KEY)?;
-        Ok(bytes.map(|bytes| State::decode(&bytes)))
+    pub fn stored_state(&self) -> Result<Option<Result<StoreState, Undecodable>>, ReadError> {
+        let bytes = self.get(Family::Meta, StoreState::KEY)?;
+        Ok(bytes.map(|bytes| StoreState::decode(&bytes)))
     }
 
     /// Returns where the store stands; `None` in a new one, or when the record cannot be read.
-    pub(crate) fn state(&self) -> Result<Option<State>, ReadError> {
+    pub(crate) fn state(&self) -> Result<Option<StoreState>, ReadError> {
         Ok(self.stored_state()?.and_then(Result::ok))
     }
 

@@ -2,7 +2,7 @@
 //! changed on disk.
 
 use super::*;
-use crate::storage::acked::{self, Acked, Mark, Reading};
+use crate::storage::acked::{self, Acked, AckedReading, Mark};
 use crate::storage::files;
 
 const GROUPS: u32 = 12;
@@ -366,7 +366,7 @@ fn an_unknown_version_or_another_epoch_is_refused() {
     let rewrite = |change: fn(Mark) -> Mark| {
         let image = killed.image();
         let path = image.path().join("store/ACKED");
-        let Reading::Valid { turn, mark } = acked::read(&path).unwrap() else {
+        let AckedReading::Valid { turn, mark } = acked::read(&path).unwrap() else {
             panic!()
         };
         Acked::resume(&path, turn, mark)

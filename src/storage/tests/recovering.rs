@@ -6,7 +6,7 @@ use super::*;
 use crate::calendar::Day;
 use crate::storage::files;
 use crate::storage::recover::{RecoverError, RecoverReport, recover};
-use crate::storage::value::State;
+use crate::storage::value::StoreState;
 
 fn run(data_dir: &Path) -> Result<RecoverReport, RecoverError> {
     let lock = DataDirLock::take(data_dir).unwrap();
@@ -141,7 +141,7 @@ fn tables_past_the_damage_make_it_leave_out_records() {
 fn the_new_epoch_starts_above_every_revision_and_generation() {
     let (dir, mut store) = new_store();
     let day = Day::from_days(20_781).unwrap();
-    let state = State {
+    let state = StoreState {
         revision: 40,
         highest_day: day,
         store_time: 7,
@@ -151,7 +151,7 @@ fn the_new_epoch_starts_above_every_revision_and_generation() {
     let mut key = Vec::new();
     keys::dedup_into(&mut key, day.days() + 1, 55, b"user");
     batch.put(Family::Dedup, &key, b"");
-    batch.put(Family::Meta, State::KEY, &state.encode());
+    batch.put(Family::Meta, StoreState::KEY, &state.encode());
     store.commit(&batch).unwrap();
     let image = crashed(dir.path());
     fs::remove_file(image.path().join("store/ACKED")).unwrap();
@@ -160,12 +160,12 @@ fn the_new_epoch_starts_above_every_revision_and_generation() {
     let store = open(image.path()).unwrap();
     let stored = store
         .tables()
-        .get(Family::Meta, State::KEY)
+        .get(Family::Meta, StoreState::KEY)
         .unwrap()
         .unwrap();
     assert_eq!(
-        State::decode(&stored),
-        Ok(State {
+        StoreState::decode(&stored),
+        Ok(StoreState {
             revision: 55,
             ..state
         })

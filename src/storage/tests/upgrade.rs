@@ -1,11 +1,12 @@
 //! A store of an earlier format is raised when it is opened for writing, whenever that is cut off.
 
 use super::*;
-use crate::storage::acked::{self, Acked, Mark, Reading};
+use crate::storage::acked::{self, Acked, AckedReading, Mark};
 use crate::storage::schema::{FORMAT_VERSION, META_VERSIONS, OLDEST_FORMAT};
 
 fn acked_format(data_dir: &Path) -> u32 {
-    let Reading::Valid { mark, .. } = acked::read(&data_dir.join("store/ACKED")).unwrap() else {
+    let AckedReading::Valid { mark, .. } = acked::read(&data_dir.join("store/ACKED")).unwrap()
+    else {
         panic!()
     };
     mark.format
@@ -21,7 +22,7 @@ fn of_formats(store_format: u32, acked_format: u32) -> TempDir {
     store.commit(&batch).unwrap();
     let image = crashed(dir.path());
     let path = image.path().join("store/ACKED");
-    let Reading::Valid { turn, mark } = acked::read(&path).unwrap() else {
+    let AckedReading::Valid { turn, mark } = acked::read(&path).unwrap() else {
         panic!()
     };
     let mark = Mark {

@@ -21,7 +21,7 @@ fn definition() -> Definition {
 
 #[test]
 fn the_meta_record_is_these_bytes() {
-    let state = State {
+    let state = StoreState {
         revision: 258,
         highest_day: day(),
         store_time: 3,
@@ -33,9 +33,9 @@ fn the_meta_record_is_these_bytes() {
         \x00\x00\x00\x00\x00\x00\x00\x03\
         \x00\x00\x00\x00\x00\x00\x00\x04";
     assert_eq!(state.encode(), bytes);
-    assert_eq!(State::decode(bytes), Ok(state));
-    assert_eq!(State::decode(&bytes[1..]), Err(Undecodable));
-    assert_eq!(State::decode(b"\x02"), Err(Undecodable));
+    assert_eq!(StoreState::decode(bytes), Ok(state));
+    assert_eq!(StoreState::decode(&bytes[1..]), Err(Undecodable));
+    assert_eq!(StoreState::decode(b"\x02"), Err(Undecodable));
 }
 
 #[test]

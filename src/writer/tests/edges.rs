@@ -6,7 +6,7 @@ use crate::calendar::Day;
 use crate::counter::{DayRecord, Millis};
 use crate::storage::expiry::Horizons;
 use crate::storage::{
-    Batch, Damaged, DataDirLock, Family, ReadError, Reader, State, Store, recover,
+    Batch, Damaged, DataDirLock, Family, ReadError, Reader, Store, StoreState, recover,
 };
 
 impl Bench {
@@ -278,7 +278,7 @@ fn a_recovered_store_of_a_later_day_and_bucket_is_taken_as_it_is() {
     edit(bench.dir.path(), &lock, |store, batch| {
         let state = store.tables().state().unwrap().unwrap();
         day = Some(later(state.highest_day));
-        let state = State {
+        let state = StoreState {
             highest_day: later(state.highest_day),
             store_time: state.store_time + 24 * HOUR,
             ..state

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use super::error::{CommitError, FileError};
+use super::error::CommitError;
+use super::file_error::FileError;
 use super::paths::Paths;
 
 /// Which directory a name stands for.
@@ -32,12 +33,12 @@ struct Known {
 
 /// The directories of an open store, as they were when it was opened.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct StorePlace {
     db_dir: PathBuf,
     dirs: [Known; 2],
 }
 
-impl Place {
+impl StorePlace {
     pub(super) fn of(paths: &Paths) -> Result<Self, FileError> {
         Ok(Self {
             db_dir: paths.db.clone(),
@@ -99,7 +100,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let paths = Paths::new(&dir.path().join("data"));
         fs::create_dir_all(&paths.store).unwrap();
-        let place = Place::of(&paths).unwrap();
+        let place = StorePlace::of(&paths).unwrap();
         assert!(place.check().is_ok());
         // Where its inode is free again, a file system gives it to the next directory, at the latest soon.
         for _ in 0..100 {

@@ -13,7 +13,7 @@ use super::{Cause, Failure};
 
 /// A batch for the writer, in a commit group of its own.
 #[derive(Default)]
-pub struct Chore {
+pub struct PreparedBatch {
     /// What to write, in families that the writer itself does not write.
     pub batch: Batch,
     /// Horizons to store with it, and to publish once they are on disk: files that lie below one
@@ -21,30 +21,30 @@ pub struct Chore {
     pub horizons: Vec<(Daily, Day)>,
 }
 
-/// A chore that waits, and whom to tell.
-pub(super) struct WaitingChore {
-    pub(super) chore: Chore,
+/// A prepared batch that waits, and whom to tell.
+pub(super) struct WaitingBatch {
+    pub(super) prepared: PreparedBatch,
     pub(super) done: mpsc::SyncSender<Result<(), Failure>>,
 }
 
 impl Writer {
-    /// Carries out the chore that waits, if one does.
-    pub(super) fn carry_out_chore(&mut self, look: Look) {
-        let Some(WaitingChore { chore, done }) = self.intake.take_chore() else {
+    /// Writes the prepared batch that waits, if one does.
+    pub(super) fn write_prepared(&mut self, look: Look) {
+        let Some(WaitingBatch { prepared, done }) = self.intake.take_prepared() else {
             return;
         };
         // Whoever no longer waits need not be told.
-        let _ = done.try_send(self.chore(chore, look));
+        let _ = done.try_send(self.prepared(prepared, look));
     }
 
-    fn chore(&mut self, chore: Chore, look: Look) -> Result<(), Failure> {
+    fn prepared(&mut self, prepared: PreparedBatch, look: Look) -> Result<(), Failure> {
         if let Some(cause) = self.mode.refuses() {
             return Err(Failure::ReadOnly(cause));
         }
         if self.store.is_none() {
             return Err(Failure::ReadOnly(Cause::StoreFailed));
         }
-        let Chore { batch, horizons } = chore;
+        let PreparedBatch { batch, horizons } = prepared;
         self.batch = batch;
         for &(daily, day) in &horizons {
             self.batch.put_horizon(daily, day);
