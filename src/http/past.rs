@@ -15,6 +15,7 @@ use super::wire::{Answer, no_store};
 use crate::calendar::Day;
 use crate::counter::{CounterName, rfc3339};
 use crate::engine::{CopiedDay, DayView, Days, NoCopy, NoPast, PastDay, Point, Series, SeriesOf};
+use crate::invariant::Broken;
 
 /// Most spans of a series.
 const MAX_POINTS: i64 = 2000;
@@ -84,9 +85,10 @@ fn push_history(out: &mut Vec<u8>, name: &CounterName, days: Vec<PastDay>) {
         if number > 0 {
             out.push(b',');
         }
-        // Into memory, and of types that all have a form in JSON: it does not fail.
-        let written = serde_json::to_writer(&mut *out, &DayView::from(day));
-        debug_assert!(written.is_ok());
+        // Into memory, and of types that all have a form in JSON.
+        if let Err(error) = serde_json::to_writer(&mut *out, &DayView::from(day)) {
+            Broken::found(format_args!("a day has no form in JSON: {error}"));
+        }
     }
     out.extend_from_slice(b"]}");
 }

@@ -4,6 +4,7 @@
 //! cleared and filled again without allocating. [`super::Store::commit`] turns it into RocksDB's.
 
 use super::family::Family;
+use crate::invariant::Broken;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ChangeKind {
@@ -36,6 +37,8 @@ pub enum Change<'a> {
 pub struct Batch {
     entries: Vec<BatchEntry>,
     bytes: Vec<u8>,
+    /// A record that could not be made: the batch is not to be written.
+    broken: Option<Broken>,
 }
 
 impl Batch {
@@ -47,6 +50,24 @@ impl Batch {
     /// Sets the value of `key`.
     pub(super) fn put(&mut self, family: Family, key: &[u8], value: &[u8]) {
         self.push(family, ChangeKind::Put, key, value);
+    }
+
+    /// Sets the value of `key` to a record that was encoded. A batch that lacks one is never written.
+    pub(super) fn put_record(
+        &mut self,
+        family: Family,
+        key: &[u8],
+        record: Result<Vec<u8>, Broken>,
+    ) {
+        match record {
+            Ok(record) => self.put(family, key, &record),
+            Err(broken) => self.broken = Some(broken),
+        }
+    }
+
+    /// Checks that the batch holds every record that was put into it.
+    pub(super) fn check_whole(&self) -> Result<(), Broken> {
+        self.broken.clone().map_or(Ok(()), Err)
     }
 
     /// Adds an operand to `key`; only for [`Family::Counters`], which alone has a merge operator.
@@ -90,6 +111,7 @@ impl Batch {
     pub fn clear(&mut self) {
         self.entries.clear();
         self.bytes.clear();
+        self.broken = None;
     }
 
     /// The batch without the changes of `family`, and those alone: only to plant a bug.

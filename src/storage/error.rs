@@ -228,7 +228,7 @@ impl OpenError {
     pub(super) fn from_read(dir: &Path, error: ReadError) -> Self {
         match error {
             ReadError::RocksDb(error) => Self::from_rocksdb(dir, error),
-            ReadError::Closed | ReadError::NoFamily(_) | ReadError::Broken(_) => Self::Damaged {
+            ReadError::Closed | ReadError::Broken(_) => Self::Damaged {
                 path: dir.to_owned(),
                 detail: error.to_string(),
                 recoverable: false,
@@ -324,7 +324,7 @@ pub enum CommitError {
     /// The write is on disk, but recording it as acknowledged failed.
     #[error(transparent)]
     Acked(#[from] FileError),
-    /// The store lacks a family that the batch writes to.
+    /// What the commit has to know cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
     /// RocksDB's sequence number is not what this writer's batches add up to.
@@ -365,9 +365,6 @@ pub enum ReadError {
     /// This program is at fault: what must hold does not.
     #[error(transparent)]
     Broken(#[from] Broken),
-    /// A column family is missing: the store was not opened by this program's procedure.
-    #[error("column family {0} is missing")]
-    NoFamily(&'static str),
 }
 
 impl ReadError {
@@ -375,7 +372,7 @@ impl ReadError {
     pub fn is_rot(&self) -> bool {
         match self {
             Self::RocksDb(error) => is_rot(error),
-            Self::Closed | Self::Broken(_) | Self::NoFamily(_) => false,
+            Self::Closed | Self::Broken(_) => false,
         }
     }
 }

@@ -156,8 +156,8 @@ pub fn leading_bucket(key: &[u8]) -> Option<Bucket> {
 }
 
 fn push_name(key: &mut Vec<u8>, name: &CounterName) {
-    // A name has at most 100 bytes, so its length fits.
-    key.push(u8::try_from(name.as_str().len()).unwrap_or(u8::MAX));
+    const { assert!(CounterName::MAX_LEN <= u8::MAX as usize) };
+    key.push(name.as_str().len() as u8);
     key.extend_from_slice(name.as_str().as_bytes());
 }
 

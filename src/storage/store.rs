@@ -19,7 +19,7 @@ use super::files::{self, Live};
 use super::lock::DataDirLock;
 use super::store_place::StorePlace;
 use super::tables::{Reader, Tables};
-use crate::invariant::invariant;
+use crate::invariant::{Broken, invariant};
 
 /// How often a commit that waits for a flush looks again.
 const STALL_POLL: Duration = Duration::from_millis(1);
@@ -42,7 +42,8 @@ pub struct Store {
     recorded: Live,
     poisoned: bool,
     synced_sequence: u64,
-    #[cfg(test)]
+    /// How often commits waited a moment for flushes.
+    #[cfg_attr(not(test), expect(dead_code, reason = "a test looks whether a commit waited"))]
     waits: u64,
     _lock: DataDirLock,
 }
@@ -75,7 +76,6 @@ impl Store {
             recorded: Live { wal, manifest },
             poisoned: false,
             synced_sequence: sequence,
-            #[cfg(test)]
             waits: 0,
             _lock: lock,
         }
@@ -104,10 +104,11 @@ impl Store {
     /// store takes no further write.
     pub fn commit(&mut self, batch: &Batch) -> Result<(), CommitError> {
         self.usable()?;
-        if batch.is_empty() {
-            return Ok(());
-        }
-        let outcome = self.write(batch);
+        let outcome = match batch.check_whole() {
+            Ok(()) if batch.is_empty() => Ok(()),
+            Ok(()) => self.write(batch),
+            Err(broken) => Err(broken.into()),
+        };
         self.poisoned |= outcome.is_err();
         outcome
     }
@@ -139,10 +140,7 @@ impl Store {
     /// disk is full, and nobody would get an answer.
     fn wait_for_flush(&mut self) -> Result<(), CommitError> {
         self.look_for_background_errors()?;
-        #[cfg(test)]
-        {
-            self.waits += 1;
-        }
+        self.waits += 1;
         thread::sleep(STALL_POLL);
         Ok(())
     }
@@ -222,13 +220,12 @@ impl Store {
         if !family.is_partitioned() {
             return Ok(());
         }
-        let handle = self.tables.handle(family)?;
-        let outcome = self
-            .tables
-            .db()
-            .delete_file_in_range_cf(handle, &[][..], end);
-        self.poisoned |= outcome.is_err();
-        outcome.map_err(|error| self.failed(error))
+        let outcome = self.tables.handle(family).map(|handle| {
+            let db = self.tables.db();
+            db.delete_file_in_range_cf(handle, &[][..], end)
+        });
+        self.poisoned |= !matches!(outcome, Ok(Ok(())));
+        outcome?.map_err(|error| self.failed(error))
     }
 
     /// Moves everything from the log into tables.
@@ -274,7 +271,6 @@ impl Store {
         self.poisoned
     }
 
-    /// How often commits waited a moment for flushes.
     pub(super) fn waits(&self) -> u64 {
         self.waits
     }
@@ -319,7 +315,7 @@ pub(super) fn to_rocksdb(tables: &Tables, batch: &Batch) -> Result<WriteBatch, R
     for (family, key, change) in batch.changes() {
         let slot = handles
             .get_mut(family.index())
-            .ok_or(ReadError::NoFamily(family.name()))?;
+            .ok_or_else(|| Broken::found(format_args!("the family {family:?} has no slot")))?;
         let handle = match *slot {
             Some(handle) => handle,
             None => *slot.insert(tables.handle(family)?),

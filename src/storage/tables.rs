@@ -17,6 +17,7 @@ use super::family::Family;
 use super::files;
 use super::rot::Rot;
 use super::schema::{Access, Schema};
+use crate::invariant::Broken;
 
 /// Records that [`Reader::each`] reads while it holds the tables.
 const PAGE: usize = 20_000;
@@ -66,9 +67,11 @@ impl Tables {
     }
 
     pub(super) fn handle(&self, family: Family) -> Result<&ColumnFamily, ReadError> {
-        self.db
-            .cf_handle(family.name())
-            .ok_or(ReadError::NoFamily(family.name()))
+        let handle = self.db.cf_handle(family.name());
+        // Every way of opening names all families.
+        handle.ok_or_else(|| {
+            Broken::found(format_args!("the family {} is not open", family.name())).into()
+        })
     }
 
     /// The value of `key`, without copying it.

@@ -18,6 +18,7 @@ use bincode::{Decode, Encode};
 use self::each::EachV1;
 use crate::calendar::Day;
 use crate::counter::{Applied, Definition, Effect, Gone, Kind, Millis, OnBound, Outcome, Reset};
+use crate::invariant::{Broken, invariant};
 
 /// No record may ask for more memory than this when it is read, in bytes.
 const MAX_RECORD: usize = 1024 * 1024;
@@ -178,7 +179,7 @@ struct KeptV2 {
 }
 
 /// Bytes of a counter in `definitions`.
-pub fn encode_counter(definition: &Definition, gone: Option<&Gone>) -> Vec<u8> {
+pub fn encode_counter(definition: &Definition, gone: Option<&Gone>) -> Result<Vec<u8>, Broken> {
     let gone = gone.map(
         |&Gone {
              expired,
@@ -217,7 +218,7 @@ pub fn decode_counter(bytes: &[u8]) -> Result<(Definition, Option<Gone>), Undeco
 }
 
 /// Bytes of what is kept under an idempotency key.
-pub fn encode_kept(fingerprint: u128, outcome: &Outcome) -> Vec<u8> {
+pub fn encode_kept(fingerprint: u128, outcome: &Outcome) -> Result<Vec<u8>, Broken> {
     let outcome = outcome.into();
     encode_as(
         DEFINED_VERSION,
@@ -250,16 +251,16 @@ pub fn counts_until(bytes: &[u8]) -> Option<Millis> {
     Some(Millis::from_be_bytes(*until))
 }
 
-fn encode(record: impl Encode) -> Vec<u8> {
+fn encode(record: impl Encode) -> Result<Vec<u8>, Broken> {
     encode_as(VERSION, record)
 }
 
-fn encode_as(version: u8, record: impl Encode) -> Vec<u8> {
+fn encode_as(version: u8, record: impl Encode) -> Result<Vec<u8>, Broken> {
     let mut bytes = vec![version];
     // Writing into a Vec fails for no record of this file: none has a custom encoder.
     let written = bincode::encode_into_std_write(record, &mut bytes, CONFIG);
-    debug_assert!(written.is_ok());
-    bytes
+    invariant!(written.is_ok(), "a record cannot be encoded: {written:?}")?;
+    Ok(bytes)
 }
 
 fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, Undecodable> {

@@ -25,6 +25,8 @@ pub enum Damaged {
     Value,
     /// A change of its value.
     Operand,
+    /// A change of its definition, which nothing may add: a broken invariant.
+    StrayOperand,
 }
 
 /// Keys in `meta` of generations whose users are to be deleted: this, then the generation.
@@ -52,8 +54,8 @@ impl Batch {
         definition: &Definition,
         gone: Option<&Gone>,
     ) {
-        let bytes = value::encode_counter(definition, gone);
-        self.put(Family::Definitions, &keys::counter(name), &bytes);
+        let record = value::encode_counter(definition, gone);
+        self.put_record(Family::Definitions, &keys::counter(name), record);
     }
 
     /// Puts the whole value of a counter.
@@ -91,6 +93,7 @@ impl Batch {
             Damaged::Definition => self.put(Family::Definitions, &key, bytes),
             Damaged::Value => self.put(Family::Counters, &key, bytes),
             Damaged::Operand => self.merge(Family::Counters, &key, bytes),
+            Damaged::StrayOperand => self.merge(Family::Definitions, &key, bytes),
         }
     }
 }

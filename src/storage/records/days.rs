@@ -52,20 +52,20 @@ impl Batch {
         record: &DayRecord,
         (kind, reset): (Kind, Reset),
     ) {
-        let bytes = value::encode_day_record(record, kind, reset);
-        self.put(Family::Days, &keys::day_record(day, name), &bytes);
+        let record = value::encode_day_record(record, kind, reset);
+        self.put_record(Family::Days, &keys::day_record(day, name), record);
     }
 
     /// Puts the event with that index of a counter's day.
     pub(crate) fn put_event(&mut self, day: Day, name: &CounterName, index: u8, event: &Event) {
-        let bytes = value::encode_event(event);
-        self.put(Family::Days, &keys::event(day, name, index), &bytes);
+        let record = value::encode_event(event);
+        self.put_record(Family::Days, &keys::event(day, name, index), record);
     }
 
     /// Puts a closed day of a counter.
     pub(crate) fn put_closed_day(&mut self, day: Day, name: &CounterName, closed: &ClosedDay) {
-        let bytes = value::encode_closed_day(closed);
-        self.put(Family::History, &keys::history(name, day), &bytes);
+        let record = value::encode_closed_day(closed);
+        self.put_record(Family::History, &keys::history(name, day), record);
     }
 
     /// Puts a closed day whose record cannot be read: history keeps its bytes.

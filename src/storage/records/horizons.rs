@@ -2,6 +2,7 @@
 
 use crate::calendar::Day;
 use crate::counter::Millis;
+use crate::invariant::invariant;
 use crate::storage::Family;
 use crate::storage::batch::Batch;
 use crate::storage::error::{CommitError, ReadError};
@@ -64,19 +65,31 @@ impl Horizons {
 }
 
 impl Store {
-    /// Drops the files of a family that hold only days below `day`.
+    /// Drops the files of a family that hold only days below `day`, which must be its stored horizon or
+    /// below it.
     ///
     /// # Errors
     /// As [`Store::commit`].
     pub(crate) fn drop_days(&mut self, daily: Daily, day: Day) -> Result<(), CommitError> {
+        let stored = read(self.tables(), key(daily))?.map(i32::from_be_bytes);
+        invariant!(
+            stored.is_some_and(|stored| day.days() <= stored),
+            "{daily:?} below {day} would go, where the stored horizon is {stored:?}"
+        )?;
         self.drop_whole_files(daily.family(), &keys::day_prefix(day.days()))
     }
 
-    /// Drops the files that hold only outcomes of buckets below `bucket`.
+    /// Drops the files that hold only outcomes of buckets below `bucket`, which must be the stored
+    /// horizon or below it.
     ///
     /// # Errors
     /// As [`Store::commit`].
     pub(crate) fn drop_buckets(&mut self, bucket: Bucket) -> Result<(), CommitError> {
+        let stored = read(self.tables(), IDEMPOTENCY)?.map(Bucket::from_be_bytes);
+        invariant!(
+            stored.is_some_and(|stored| bucket <= stored),
+            "outcomes below bucket {bucket} would go, where the stored horizon is {stored:?}"
+        )?;
         self.drop_whole_files(Family::Idempotency, &bucket.to_be_bytes())
     }
 }

@@ -97,8 +97,8 @@ impl Batch {
         outcome: &Outcome,
     ) {
         let mut key = RequestKey(Vec::with_capacity(4 + client_key.len()));
-        let bytes = value::encode_kept(fingerprint, outcome);
-        self.put(Family::Idempotency, &key.set(bucket, client_key).0, &bytes);
+        let record = value::encode_kept(fingerprint, outcome);
+        self.put_record(Family::Idempotency, &key.set(bucket, client_key).0, record);
     }
 }
 

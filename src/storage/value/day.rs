@@ -8,6 +8,7 @@ use super::{
     encode, encode_as,
 };
 use crate::counter::{ClosedDay, DayRecord, Event, EventKind, Extreme, Kind, Reset};
+use crate::invariant::Broken;
 
 /// The version of day records, which name the kind of counter since version 2.
 const DAY_RECORD_VERSION: u8 = 3;
@@ -67,7 +68,7 @@ struct ClosedDayV2 {
 }
 
 /// Bytes of the day record of a counter of that kind and reset.
-pub fn encode_day_record(record: &DayRecord, kind: Kind, reset: Reset) -> Vec<u8> {
+pub fn encode_day_record(record: &DayRecord, kind: Kind, reset: Reset) -> Result<Vec<u8>, Broken> {
     encode_as(
         DAY_RECORD_VERSION,
         DayRecordV3 {
@@ -95,7 +96,7 @@ pub fn decode_day_record(bytes: &[u8]) -> Result<(DayRecord, Option<(Kind, Reset
 }
 
 /// Bytes of an event of a day record.
-pub fn encode_event(event: &Event) -> Vec<u8> {
+pub fn encode_event(event: &Event) -> Result<Vec<u8>, Broken> {
     encode(EventV1::from(event))
 }
 
@@ -108,7 +109,7 @@ pub fn decode_event(bytes: &[u8]) -> Result<Event, Undecodable> {
 }
 
 /// Bytes of a closed day.
-pub fn encode_closed_day(day: &ClosedDay) -> Vec<u8> {
+pub fn encode_closed_day(day: &ClosedDay) -> Result<Vec<u8>, Broken> {
     encode_as(
         DEFINED_VERSION,
         ClosedDayV2 {
