@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use crate::counter::{
-    Adjustment, CounterName, DayRecord, Definition, Event, EventKind, Gone, Outcome, Refusal,
-    RequestId, judge_adjustment,
+    Adjustment, CounterName, DayRecord, Definition, Event, EventKind, Gone, Millis, Outcome,
+    Refusal, RequestId, judge_adjustment,
 };
+use crate::invariant::{Broken, invariant};
 
-use super::fold::Fold;
+use super::fold::{Fold, day_record};
 use super::group::{Lookups, Stop};
 use super::ledger::{EntryState, Index, Life};
 
@@ -22,9 +23,7 @@ impl<L: Lookups> Fold<'_, L> {
         self.end_generation(index)?;
         let (revision, state) = self.change(index)?;
         state.generation = revision;
-        if let Some((_, record)) = &mut state.day {
-            record.start_generation(revision);
-        }
+        day_record(&mut state.day)?.1.start_generation(revision);
         self.set_value(index, 0)?;
         self.event(index, EventKind::Reset, previous_value, 0, None, request_id)?;
         self.set_outcome(index, previous_value, revision)
@@ -91,7 +90,8 @@ impl<L: Lookups> Fold<'_, L> {
             begun => *begun = Some((day, DayRecord::begin(value, now, revision))),
         }
         self.set_value(index, value)?;
-        self.ledger.corrupt = self.ledger.corrupt.saturating_sub(1);
+        invariant!(self.ledger.corrupt > 0, "{counter} is corrupt, and none is")?;
+        self.ledger.corrupt -= 1;
         if let Some(at) = definition.expires_at {
             self.ledger.expiries.insert((at, index));
         }
@@ -151,9 +151,7 @@ impl<L: Lookups> Fold<'_, L> {
             let Definition { kind, reset, .. } = *before;
             return Err(Refusal::DefinitionConflict { kind, reset }.into());
         }
-        if let Some(at) = before.expires_at {
-            self.ledger.expiries.remove(&(at, index));
-        }
+        self.forget_expiry(index, before.expires_at)?;
         if let Some(at) = definition.expires_at {
             self.ledger.expiries.insert((at, index));
         }
@@ -220,12 +218,23 @@ impl<L: Lookups> Fold<'_, L> {
         let (revision, state) = self.change(index)?;
         state.life = Life::Gone(gone);
         state.redefined = true;
-        self.ledger.live = self.ledger.live.saturating_sub(1);
-        if let Some(at) = expires_at {
-            self.ledger.expiries.remove(&(at, index));
-        }
+        invariant!(
+            self.ledger.live > 0,
+            "a live counter ends, and none is live"
+        )?;
+        self.ledger.live -= 1;
+        self.forget_expiry(index, expires_at)?;
         self.ledger.gone.insert((gone.at, index));
         Ok(revision)
+    }
+
+    /// Takes the end of a live counter out of the ledger's calendar.
+    fn forget_expiry(&mut self, index: Index, expires_at: Option<Millis>) -> Result<(), Broken> {
+        let known = expires_at.is_none_or(|at| self.ledger.expiries.remove(&(at, index)));
+        invariant!(
+            known,
+            "the end of the counter at place {index} was not noted"
+        )
     }
 
     pub(super) fn end_generation(&mut self, index: Index) -> Result<(), Stop> {
@@ -253,33 +262,30 @@ impl<L: Lookups> Fold<'_, L> {
         }
         self.note_for_undo(index)?;
         let (day, now) = (self.group.today.day, self.group.now);
-        if let Some(entry) = self.ledger.entry_mut(index) {
-            let state = &mut entry.state;
-            let record = match state.day {
-                Some((of, record)) if of == day => Some(record),
-                // The name may have been here today, and forgotten.
-                Some(_) | None => self.lookups.day_record(day, &entry.name)?,
-            };
-            let record = record.unwrap_or_else(|| DayRecord::begin(0, now, 0));
-            *state = EntryState {
-                life: Life::Live,
-                definition: Arc::new(definition),
-                day: Some((day, record)),
-                changed_at: now,
-                redefined: true,
-                ..EntryState::absent()
-            };
-            state.period = state.definition.reset.period_on(day);
-        }
+        let entry = self.ledger.at_mut(index)?;
+        let record = match entry.state.day {
+            Some((of, record)) if of == day => Some(record),
+            // The name may have been here today, and forgotten.
+            Some(_) | None => self.lookups.day_record(day, &entry.name)?,
+        };
+        let record = record.unwrap_or_else(|| DayRecord::begin(0, now, 0));
+        entry.state = EntryState {
+            life: Life::Live,
+            period: definition.reset.period_on(day),
+            definition: Arc::new(definition),
+            day: Some((day, record)),
+            changed_at: now,
+            redefined: true,
+            ..EntryState::absent()
+        };
         self.ledger.live += 1;
         let (revision, state) = self.change(index)?;
         state.generation = revision;
-        if let Some((_, record)) = &mut state.day {
-            if record.generation == 0 {
-                record.generation = revision;
-            } else {
-                record.start_generation(revision);
-            }
+        let (_, record) = day_record(&mut state.day)?;
+        if record.generation == 0 {
+            record.generation = revision;
+        } else {
+            record.start_generation(revision);
         }
         self.set_value(index, 0)?;
         self.event(index, EventKind::Creation, 0, 0, None, request_id)?;

@@ -12,6 +12,7 @@ use crate::counter::{
     Kind, MAX_EVENTS, Operation, Outcome, Refusal, RequestId, Seen, UserId, judge_move,
 };
 use crate::current_day::CurrentDay;
+use crate::invariant::{Broken, invariant};
 use crate::seeded::bug;
 use crate::storage::ReadError;
 
@@ -22,6 +23,9 @@ use super::{Answer, Command, Failure, IdempotencyKey, Request};
 /// One place in this many of `counters.max` is not given to first increments, so that clients who
 /// make up names never keep an administrator from defining a counter.
 const KEPT_SHARE: u64 = 20;
+
+/// Bits for the number of a batch within its group.
+const BATCH_BITS: u32 = 20;
 
 /// The state before a batch, to take it back.
 struct Undo {
@@ -191,6 +195,14 @@ impl<'a, L: Lookups> Fold<'a, L> {
         if delta == 0 {
             return Ok(unchanged(Effect::Clamped));
         }
+        let moved = value
+            .checked_add(delta)
+            .ok_or_else(|| Broken::found(format_args!("{value} moved by {delta} is no value")))?;
+        invariant!(
+            delta.unsigned_abs() <= operation.amount.unsigned_abs(),
+            "the value moves by {delta}, though {} was asked",
+            operation.amount
+        )?;
         if let Some((period, generation, user)) = new_user {
             self.group
                 .user_set
@@ -202,17 +214,14 @@ impl<'a, L: Lookups> Fold<'a, L> {
         self.group.counted += 1;
         let now = self.group.now;
         let (revision, state) = self.change(index)?;
-        state.value = value.wrapping_add(delta);
+        state.value = moved;
         state.delta = state.delta.wrapping_add(delta);
         let current_value = state.value;
-        if let Some((_, record)) = &mut state.day {
-            record.count(delta, current_value, now);
-        }
-        // A delta is at most i64::MAX in size: it came from an amount.
-        let applied = delta.saturating_abs();
+        let (_, record) = day_record(&mut state.day)?;
+        record.count(delta, current_value, now);
         Ok(Applied {
             current_value,
-            applied,
+            applied: delta.saturating_abs(),
             revision,
             ..unchanged(Effect::Counted)
         })
@@ -241,6 +250,11 @@ impl<'a, L: Lookups> Fold<'a, L> {
 
     fn batch(&mut self, operations: &[Operation], request_id: &RequestId) -> Result<Outcome, Stop> {
         self.group.batches += 1;
+        invariant!(
+            self.group.batches < 1 << BATCH_BITS,
+            "a group of {} batches: they cannot be told apart",
+            self.group.batches
+        )?;
         self.undo = Some(Undo {
             entries: Vec::new(),
             live: self.ledger.live,
@@ -258,12 +272,15 @@ impl<'a, L: Lookups> Fold<'a, L> {
                 Err(unreadable @ Stop::Unreadable(_)) => return Err(unreadable),
             }
         }
-        let undo = self.undo.take();
+        let undo = self
+            .undo
+            .take()
+            .ok_or_else(|| Broken::found(format_args!("the state before the batch is lost")))?;
         if refused.is_empty() {
             return Ok(Outcome::Batch(results.into_boxed_slice()));
         }
-        if let Some(undo) = undo.filter(|_| !bug("batch_keeps_prefix")) {
-            self.take_back(undo);
+        if !bug("batch_keeps_prefix") {
+            self.take_back(undo)?;
         }
         Err(Refusal::Batch(refused.into_boxed_slice()).into())
     }
@@ -281,7 +298,13 @@ impl<'a, L: Lookups> Fold<'a, L> {
         Ok(Outcome::Each(results.into_boxed_slice()))
     }
 
-    fn take_back(&mut self, undo: Undo) {
+    fn take_back(&mut self, undo: Undo) -> Result<(), Broken> {
+        invariant!(
+            undo.revision <= self.ledger.revision && undo.users <= self.group.users.len(),
+            "the batch began at revision {}, and the ledger is at {}",
+            undo.revision,
+            self.ledger.revision
+        )?;
         for (_, generation, user) in self.group.users.drain(undo.users..) {
             if let Some(users) = self.group.user_set.get_mut(&generation) {
                 users.remove(&user);
@@ -295,10 +318,9 @@ impl<'a, L: Lookups> Fold<'a, L> {
             if let Life::Gone(gone) = state.life {
                 self.ledger.gone.insert((gone.at, index));
             }
-            if let Some(entry) = self.ledger.entry_mut(index) {
-                entry.state = state;
-            }
+            self.ledger.at_mut(index)?.state = state;
         }
+        Ok(())
     }
 
     /// Finds a counter that counts, and what it says; `None` where a first increment may create one.
@@ -399,7 +421,7 @@ impl<'a, L: Lookups> Fold<'a, L> {
             return Ok(());
         };
         // Batches are told apart by group and number within it.
-        let serial = self.group.number << 20 | self.group.batches;
+        let serial = self.group.number << BATCH_BITS | self.group.batches;
         let entry = self.ledger.at_mut(index)?;
         if entry.noted_for_undo != serial {
             entry.noted_for_undo = serial;
@@ -414,9 +436,8 @@ impl<'a, L: Lookups> Fold<'a, L> {
         entry.state.value = value;
         entry.state.delta = 0;
         entry.state.whole = true;
-        if let Some((_, record)) = &mut entry.state.day {
-            record.reach(value, now);
-        }
+        let (_, record) = day_record(&mut entry.state.day)?;
+        record.reach(value, now);
         Ok(())
     }
 
@@ -457,18 +478,25 @@ impl<'a, L: Lookups> Fold<'a, L> {
 
     pub(super) fn push_event(&mut self, index: Index, event: Event) -> Result<(), Stop> {
         let entry = self.ledger.at_mut(index)?;
-        if let Some((_, record)) = &mut entry.state.day {
-            if record.events < MAX_EVENTS
-                && let Ok(number) = u8::try_from(record.events)
-            {
-                self.group.events.push((index, number, event));
-            }
-            record.events = record.events.saturating_add(1);
+        let (_, record) = day_record(&mut entry.state.day)?;
+        if record.events < MAX_EVENTS
+            && let Ok(number) = u8::try_from(record.events)
+        {
+            self.group.events.push((index, number, event));
         }
+        record.events = record.events.saturating_add(1);
         Ok(())
     }
 
     pub(super) fn state(&self, index: Index) -> Result<&EntryState, Stop> {
         Ok(&self.ledger.at(index)?.state)
     }
+}
+
+/// The day record of a counter, which every change begins.
+pub(super) fn day_record(
+    day: &mut Option<(Day, DayRecord)>,
+) -> Result<&mut (Day, DayRecord), Broken> {
+    day.as_mut()
+        .ok_or_else(|| Broken::found(format_args!("a counter changed without a day record")))
 }

@@ -324,8 +324,9 @@ impl Ledger {
     /// Takes a name out. Not while the group may still refer to its place.
     pub(super) fn remove(&mut self, index: Index) {
         if let Some(entry) = self.entries.get_mut(index as usize)
-            && self.by_name.remove(&entry.name).is_some()
+            && self.by_name.get(&entry.name) == Some(&index)
         {
+            self.by_name.remove(&entry.name);
             entry.state = EntryState::absent();
             self.free.push(index);
         }

@@ -17,6 +17,7 @@ mod lookups;
 mod minutes;
 mod mode;
 mod options;
+mod planted;
 mod prepared;
 mod queue;
 mod record;

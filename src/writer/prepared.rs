@@ -30,7 +30,7 @@ pub(super) struct WaitingBatch {
 impl Writer {
     /// Writes the prepared batch that waits, if one does.
     pub(super) fn write_prepared(&mut self, look: Look) {
-        let Some(WaitingBatch { prepared, done }) = self.intake.take_prepared() else {
+        let Some(WaitingBatch { prepared, done }) = self.links.intake.take_prepared() else {
             return;
         };
         // Whoever no longer waits need not be told.
@@ -38,31 +38,31 @@ impl Writer {
     }
 
     fn prepared(&mut self, prepared: PreparedBatch, look: Look) -> Result<(), Failure> {
-        if let Some(cause) = self.mode.refuses() {
+        if let Some(cause) = self.links.mode.refuses() {
             return Err(Failure::ReadOnly(cause));
         }
-        if self.store.is_none() {
+        if self.handle.store.is_none() {
             return Err(Failure::ReadOnly(Cause::StoreFailed));
         }
         let PreparedBatch { batch, horizons } = prepared;
-        self.batch = batch;
+        self.books.batch = batch;
         for &(daily, day) in &horizons {
-            self.batch.put_horizon(daily, day);
+            self.books.batch.put_horizon(daily, day);
         }
         let group = self.new_group(look);
         self.write_batch(group);
-        if self.store.is_none() {
+        if self.handle.store.is_none() {
             return Err(Failure::OutcomeUnknown);
         }
         for (daily, day) in horizons {
-            self.horizons.publish(daily, day.days());
+            self.handle.horizons.publish(daily, day.days());
             self.drop_days(daily, day);
         }
         Ok(())
     }
 
     fn drop_days(&mut self, daily: Daily, below: Day) {
-        if let Some(store) = &mut self.store
+        if let Some(store) = &mut self.handle.store
             && let Err(error) = store.drop_days(daily, below)
         {
             self.fail(&error, None);

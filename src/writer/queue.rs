@@ -26,6 +26,7 @@ use tokio::sync::Notify;
 
 use super::prepared::{PreparedBatch, WaitingBatch};
 use super::{Answer, Failure, Request};
+use crate::invariant::Broken;
 
 /// What the writer sends back.
 pub(super) type Reply = Result<Answer, Failure>;
@@ -258,8 +259,9 @@ impl Intake {
 
     /// The writer's thread introduces itself.
     pub(super) fn serve_from_this_thread(&self) {
-        // A second writer would be a bug; the first one stays the one that is woken.
-        let _ = self.doorbell.writer.set(std::thread::current());
+        if self.doorbell.writer.set(std::thread::current()).is_err() {
+            Broken::found(format_args!("a second writer serves the queue"));
+        }
     }
 
     /// Moves everything that waits into `submissions`; says whether there was any.
@@ -290,13 +292,14 @@ impl Intake {
         for (reply_to, reply) in replies.drain(..) {
             match reply_to {
                 ReplyTo::Slot { port, slot } => {
-                    if let (Some(outbox), Some(exchange)) =
+                    let (Some(outbox), Some(exchange)) =
                         (by_port.get_mut(port), self.exchanges.get(port))
-                    {
-                        outbox
-                            .get_or_insert_with(|| exchange.outbox.lock())
-                            .push((slot, reply));
-                    }
+                    else {
+                        Broken::found(format_args!("an answer for port {port}, which is none"));
+                        continue;
+                    };
+                    let outbox = outbox.get_or_insert_with(|| exchange.outbox.lock());
+                    outbox.push((slot, reply));
                 }
                 // A caller that no longer waits is none of the writer's concern.
                 ReplyTo::Thread(sender) => drop(sender.try_send(reply)),
@@ -379,8 +382,15 @@ impl Slots {
                 slot.state = SlotState::Answered(reply);
                 waker
             }
-            SlotState::Abandoned | SlotState::Free | SlotState::Answered(_) => {
+            SlotState::Abandoned => {
                 self.free.push(index);
+                None
+            }
+            state @ (SlotState::Free | SlotState::Answered(_)) => {
+                slot.state = state;
+                Broken::found(format_args!(
+                    "slot {index} is answered, and nothing waits there"
+                ));
                 None
             }
         }
@@ -388,7 +398,7 @@ impl Slots {
 
     fn poll(&mut self, index: u32, waker: &Waker) -> Poll<Reply> {
         let Some(slot) = self.all.get_mut(index as usize) else {
-            return Poll::Ready(Err(Failure::OutcomeUnknown));
+            return Poll::Ready(Err(lost(index)));
         };
         match &mut slot.state {
             SlotState::Waiting(stored) => {
@@ -406,10 +416,10 @@ impl Slots {
                     Poll::Ready(reply)
                 }
                 SlotState::Free | SlotState::Waiting(_) | SlotState::Abandoned => {
-                    Poll::Ready(Err(Failure::OutcomeUnknown))
+                    Poll::Ready(Err(lost(index)))
                 }
             },
-            SlotState::Free | SlotState::Abandoned => Poll::Ready(Err(Failure::OutcomeUnknown)),
+            SlotState::Free | SlotState::Abandoned => Poll::Ready(Err(lost(index))),
         }
     }
 
@@ -428,6 +438,14 @@ impl Slots {
         }
         Some(held)
     }
+}
+
+/// What becomes of a request whose slot is somebody else's: nobody knows.
+fn lost(index: u32) -> Failure {
+    Broken::found(format_args!(
+        "a request waits at slot {index}, which is not its own"
+    ));
+    Failure::OutcomeUnknown
 }
 
 impl Future for Ticket {
@@ -515,6 +533,15 @@ mod tests {
             key: None,
             request_id: RequestId::Made(1),
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "slot 0 is answered, and nothing waits there")]
+    fn an_answer_that_nothing_waits_for_is_a_broken_invariant() {
+        let mut slots = Slots::default();
+        let slot = slots.take_slot(1).ok().unwrap();
+        slots.complete(slot, Err(Failure::KeyReused));
+        slots.complete(slot, Err(Failure::KeyReused));
     }
 
     /// Two queues on one thread: a request goes to the queue of its port.

@@ -1,10 +1,12 @@
 //! What a group writes: the counters it changed, users, keys, events, and the meta record.
 
+use crate::calendar::Day;
+use crate::invariant::{Broken, invariant};
 use crate::storage::{Batch, Bucket, Operand, StoreState};
 
 use super::group::Group;
 use super::ledger::{self, Index, Life};
-use super::run::Writer;
+use super::run::{Books, Writer};
 
 /// After so many operands on one counter its whole value is put, so that reads stay cheap.
 const MAX_MERGES: u16 = 256;
@@ -31,63 +33,84 @@ impl StoreTime {
 
 impl Writer {
     /// Puts the group into the batch; gives the counters that changed.
-    pub(super) fn fill(&mut self, group: &mut Group) -> Vec<Index> {
-        let Self { ledger, batch, .. } = self;
+    ///
+    /// # Errors
+    /// When the group does not follow what was published.
+    pub(super) fn fill(&mut self, group: &mut Group) -> Result<Vec<Index>, Broken> {
+        let (table, stored_day) = (&self.links.table, self.progress.stored_day);
+        invariant!(
+            group.number > table.last_group() && self.books.ledger.revision >= table.revision(),
+            "group {} up to revision {} would be published after group {} up to revision {}",
+            group.number,
+            self.books.ledger.revision,
+            table.last_group(),
+            table.revision()
+        )?;
+        invariant!(
+            stored_day <= Some(group.today.day),
+            "a group would count into {}, after {stored_day:?}",
+            group.today.day
+        )?;
+        let Books { ledger, batch, .. } = &mut self.books;
         let mut changed = Vec::with_capacity(group.touched.len());
         for &index in &group.touched {
-            let Some(entry) = ledger.entry_mut(index) else {
-                continue;
-            };
+            let entry = ledger.at_mut(index)?;
             if !entry.state.dirty {
                 continue;
             }
             changed.push(index);
-            put_counter(batch, entry);
+            put_counter(batch, entry, group.today.day)?;
         }
         for (period, generation, user) in &group.users {
             batch.put_user(*period, *generation, user.as_str());
         }
-        let boot_ms = self.clock.boot_ms();
+        let boot_ms = self.links.clock.boot_ms();
         let bucket = group.bucket;
         for (client_key, fingerprint, outcome) in &group.kept {
             batch.put_kept(bucket, client_key, *fingerprint, outcome);
         }
         for (index, number, event) in &group.events {
-            if let Some(entry) = ledger.entry(*index) {
-                batch.put_event(group.today.day, &entry.name, *number, event);
-            }
+            let name = &ledger.at(*index)?.name;
+            batch.put_event(group.today.day, name, *number, event);
         }
         for generation in &group.ended {
             batch.put_ended(*generation);
         }
         for &index in &group.forgotten {
-            if let Some(entry) = ledger.entry(index) {
-                batch.forget_counter(&entry.name);
-            }
+            batch.forget_counter(&ledger.at(index)?.name);
         }
         group.minutes.put(batch, ledger, group.today.day);
-        if !self.zone_stored {
-            batch.put_zone(&self.zone);
+        if !self.progress.zone_stored {
+            batch.put_zone(&self.progress.zone);
         }
         let horizon = bucket.saturating_sub(1);
-        if horizon > self.horizons.idempotency() {
+        if horizon > self.handle.horizons.idempotency() {
             batch.put_idempotency_horizon(horizon);
         }
         let state = StoreState {
             revision: ledger.revision,
             highest_day: group.today.day,
-            store_time: self.store_time.now(boot_ms),
+            store_time: self.progress.store_time.now(boot_ms),
             wall_ms: group.now,
         };
         batch.put_state(&state);
-        changed
+        Ok(changed)
     }
 }
 
 /// Puts what the group made of one counter: its definition, its value, its day.
-fn put_counter(batch: &mut Batch, entry: &mut ledger::LedgerEntry) {
+fn put_counter(
+    batch: &mut Batch,
+    entry: &mut ledger::LedgerEntry,
+    today: Day,
+) -> Result<(), Broken> {
     let name = &entry.name;
     let state = &mut entry.state;
+    invariant!(
+        matches!(state.day, Some((day, _)) if day == today),
+        "{name} changed on {today}, and its day record is {:?}",
+        state.day
+    )?;
     if state.redefined {
         let gone = match &state.life {
             Life::Gone(gone) => Some(gone),
@@ -115,4 +138,5 @@ fn put_counter(batch: &mut Batch, entry: &mut ledger::LedgerEntry) {
     state.dirty = false;
     state.whole = false;
     state.redefined = false;
+    Ok(())
 }

@@ -70,16 +70,20 @@ impl Writer {
     /// Ends the handle after a failure. `unknown` is the count of the batch that may or may not be
     /// on disk.
     pub(super) fn fail(&mut self, error: &dyn Display, unknown: Option<u64>) {
-        let now = self.clock.wall_ms();
+        let now = self.links.clock.wall_ms();
         tracing::error!(%error, "the store failed; it is closed, and reopened and verified by itself");
-        self.mode.raise(Cause::StoreFailed, now);
-        let Some(store) = self.store.take() else {
+        self.links.mode.raise(Cause::StoreFailed, now);
+        let Some(store) = self.handle.store.take() else {
             return;
         };
-        let relapse = Relapse::after(self.relapse.as_ref(), error.to_string(), Instant::now());
+        let relapse = Relapse::after(
+            self.handle.relapse.as_ref(),
+            error.to_string(),
+            Instant::now(),
+        );
         let back_off = relapse.back_off;
-        self.relapse = Some(relapse);
-        self.failed = Some(Failed {
+        self.handle.relapse = Some(relapse);
+        self.handle.failed = Some(Failed {
             expectation: Expectation {
                 published_sequence: store.sequence(),
                 unknown_count: unknown,
@@ -93,18 +97,18 @@ impl Writer {
 
     /// Opens the store again, if it is time for a try.
     pub(super) fn try_reopen(&mut self, look: Look) {
-        let Some(mut failed) = self.failed.take() else {
+        let Some(mut failed) = self.handle.failed.take() else {
             return;
         };
         if failed.wait(Instant::now()) > Duration::ZERO {
-            self.failed = Some(failed);
+            self.handle.failed = Some(failed);
             return;
         }
         match self.reopen(&failed.expectation) {
             Ok(()) => {
                 tracing::warn!("the store is open again and verified");
                 self.watch_space(look.wall_ms);
-                self.mode.clear(Cause::StoreFailed);
+                self.links.mode.clear(Cause::StoreFailed);
             }
             Err(error) => {
                 let error = error.to_string();
@@ -114,53 +118,57 @@ impl Writer {
                 }
                 failed.back_off = (failed.back_off * 2).min(LAST_RETRY.max(failed.back_off));
                 failed.retry_at = Instant::now() + failed.back_off;
-                self.failed = Some(failed);
+                self.handle.failed = Some(failed);
             }
         }
     }
 
     fn reopen(&mut self, expectation: &Expectation) -> Result<(), StartError> {
-        let lock = DataDirLock::take_existing(&self.storage.data_dir)?;
+        let lock = DataDirLock::take_existing(&self.handle.storage.data_dir)?;
         let (store, landed) = Store::reopen(
             &lock,
-            &self.storage,
-            &self.horizons,
-            &self.reader,
+            &self.handle.storage,
+            &self.handle.horizons,
+            &self.handle.reader,
             expectation,
         )?;
         let stored = stored_state(&store)?;
         let mut ledger = Ledger::load(store.tables(), stored.as_ref())?;
-        ledger.configure(&self.configured);
+        ledger.configure(&self.books.configured);
         self.verify(&ledger, landed)?;
-        self.stored_day = stored.map(|state| state.highest_day);
-        self.ledger = ledger;
-        self.minutes
-            .restart(&mut self.ledger, stored.map(|state| state.wall_ms));
-        self.store = Some(store);
-        self.settled = false;
-        self.upkeep.prune_from = None;
+        self.progress.stored_day = stored.map(|state| state.highest_day);
+        self.books.ledger = ledger;
+        self.books
+            .minutes
+            .restart(&mut self.books.ledger, stored.map(|state| state.wall_ms));
+        self.handle.store = Some(store);
+        self.progress.settled = false;
+        self.progress.upkeep.prune_from = None;
         if let (Landed::NewEpoch, Some(stored)) = (landed, stored) {
             // Another history may have lasted longer.
-            self.store_time.before = self.store_time.before.max(stored.store_time);
-            self.days.at_least(stored.highest_day);
+            self.progress.store_time.before =
+                self.progress.store_time.before.max(stored.store_time);
+            self.links.days.at_least(stored.highest_day);
         }
-        let bucket = self.store_time.bucket(self.clock.boot_ms());
-        self.memory.restart(self.days.look().day, bucket);
+        let bucket = self.progress.store_time.bucket(self.links.clock.boot_ms());
+        self.books
+            .memory
+            .restart(self.links.days.look().day, bucket);
         match landed {
             // Readers are to see what cannot be read any more, too.
-            Landed::Absent if self.ledger.corrupt > 0 => self.publish_all(),
+            Landed::Absent if self.books.ledger.corrupt > 0 => self.publish_all(),
             Landed::Absent => {}
             Landed::Present => {
                 // The group in flight has noted it.
-                self.away = None;
+                self.progress.away = None;
                 self.publish_all();
             }
             Landed::NewEpoch => {
                 // Nothing was counted in this history since its last group.
-                self.away = stored.map(|state| Away {
+                self.progress.away = stored.map(|state| Away {
                     day: state.highest_day,
                     since: state.wall_ms,
-                    back_at_boot: self.clock.boot_ms(),
+                    back_at_boot: self.links.clock.boot_ms(),
                 });
                 self.publish_all();
             }
@@ -170,20 +178,21 @@ impl Writer {
 
     /// Each value is the published one, or the one that the group in flight made of it.
     fn verify(&self, found: &Ledger, landed: Landed) -> Result<(), StartError> {
-        let epoch = self.table.epoch();
+        let epoch = self.links.table.epoch();
         for entry in found.iter() {
             let agrees = match landed {
                 Landed::NewEpoch => true,
                 // Rotten on disk since it was published: it is refused until it is repaired.
                 Landed::Absent | Landed::Present if entry.state.life == Life::Corrupt => true,
                 Landed::Absent => {
-                    self.table.read(entry.name.as_str()) == Some(entry.reading(epoch))
+                    self.links.table.read(entry.name.as_str()) == Some(entry.reading(epoch))
                 }
                 Landed::Present => {
                     let ours = self
+                        .books
                         .ledger
                         .find(&entry.name)
-                        .and_then(|i| self.ledger.entry(i));
+                        .and_then(|i| self.books.ledger.entry(i));
                     ours.is_some_and(|ours| {
                         ours.state.life != Life::Absent
                             && ours.reading(epoch) == entry.reading(epoch)

@@ -10,12 +10,10 @@ use crate::calendar::Day;
 use crate::clock::Clock;
 use crate::counter::{CounterName, Definition, Millis, RequestId};
 use crate::current_day::{CurrentDay, Look};
+use crate::invariant::Broken;
 use crate::metrics::Metrics;
-use crate::seeded::bug;
 use crate::storage::expiry::Horizons;
-use crate::storage::{
-    Batch, Bucket, CommitError, Family, ReadError, Reader, StorageOptions, Store, StoreState,
-};
+use crate::storage::{Batch, Bucket, ReadError, Reader, StorageOptions, Store, StoreState};
 
 use super::away::Away;
 use super::fold::Fold;
@@ -45,28 +43,51 @@ const FILLED_WHEN_IDLE: usize = 20_000;
 
 /// The writer.
 pub(super) struct Writer {
-    pub(super) storage: StorageOptions,
+    pub(super) links: Links,
+    pub(super) handle: Handle,
+    pub(super) books: Books,
+    pub(super) progress: Progress,
+    /// What the group under way will be answered.
+    pub(super) replies: Vec<(ReplyTo, Reply)>,
+}
+
+/// What the writer shares with readers, runtimes and metrics.
+pub(super) struct Links {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) days: Arc<CurrentDay>,
     pub(super) mode: Arc<Mode>,
     pub(super) table: Arc<Table>,
     pub(super) intake: Arc<Intake>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// The store, and how it is opened again.
+pub(super) struct Handle {
+    pub(super) storage: StorageOptions,
     pub(super) reader: Reader,
     pub(super) horizons: Arc<Horizons>,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) rules: Rules,
-    pub(super) configured: Vec<(CounterName, Definition)>,
-    /// Whether the counters of the configuration are in the store that is open.
-    pub(super) settled: bool,
-    /// None while the store is being reopened.
+    /// `None` while the store is being reopened.
     pub(super) store: Option<Store>,
     pub(super) failed: Option<Failed>,
     pub(super) relapse: Option<Relapse>,
+    pub(super) space: SpaceWatch,
+}
+
+/// The account of every counter, and what is written next.
+pub(super) struct Books {
+    pub(super) rules: Rules,
+    pub(super) configured: Vec<(CounterName, Definition)>,
     pub(super) ledger: Ledger,
     pub(super) memory: Memory,
-    pub(super) space: SpaceWatch,
-    pub(super) upkeep: Upkeep,
     pub(super) minutes: Minutes,
+    pub(super) batch: Batch,
+}
+
+/// How far the writer has come.
+pub(super) struct Progress {
+    /// Whether the counters of the configuration are in the store that is open.
+    pub(super) settled: bool,
+    pub(super) upkeep: Upkeep,
     /// The absence before this start, until it is noted.
     pub(super) away: Option<Away>,
     /// The last group that was begun. A group that came to nothing keeps its number: what it touched
@@ -77,52 +98,58 @@ pub(super) struct Writer {
     pub(super) zone: String,
     pub(super) zone_stored: bool,
     pub(super) store_time: StoreTime,
-    pub(super) batch: Batch,
-    pub(super) replies: Vec<(ReplyTo, Reply)>,
 }
 
 impl Writer {
     /// The whole ledger becomes what readers see.
     pub(super) fn publish_all(&mut self) {
-        self.last_group += 1;
+        self.progress.last_group += 1;
         let there = |entry: &LedgerEntry| entry.state.life != Life::Absent;
-        let find = |name: &CounterName| self.ledger.entry(self.ledger.find(name)?);
-        self.table.retain(|name| find(name).is_some_and(there));
-        if let Some(store) = &self.store {
-            self.table.set_epoch(store.epoch());
+        let find = |name: &CounterName| self.books.ledger.entry(self.books.ledger.find(name)?);
+        self.links
+            .table
+            .retain(|name| find(name).is_some_and(there));
+        if let Some(store) = &self.handle.store {
+            self.links.table.set_epoch(store.epoch());
         }
-        let epoch = self.table.epoch();
-        for entry in self.ledger.iter() {
-            self.table.stage(self.last_group, entry.reading(epoch));
+        let epoch = self.links.table.epoch();
+        for entry in self.books.ledger.iter() {
+            self.links
+                .table
+                .stage(self.progress.last_group, entry.reading(epoch));
         }
-        self.table.publish(self.last_group, self.ledger.revision);
+        self.links
+            .table
+            .publish(self.progress.last_group, self.books.ledger.revision);
         self.tell_counts();
     }
 
     pub(super) fn tell_counts(&self) {
         let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        self.metrics
+        self.links
+            .metrics
             .state
             .live_counters
-            .set(gauge(self.ledger.live));
-        self.metrics
+            .set(gauge(self.books.ledger.live));
+        self.links
+            .metrics
             .state
             .quarantined_counters
-            .set(gauge(self.ledger.corrupt));
+            .set(gauge(self.books.ledger.corrupt));
     }
 
     pub(super) fn run(mut self) {
-        self.intake.serve_from_this_thread();
+        self.links.intake.serve_from_this_thread();
         let mut submissions = Vec::new();
         loop {
             // Asked before the queue is looked at: what came in before it closed is still taken.
-            let closing = self.intake.is_closed();
-            let any = self.intake.take(&mut submissions);
-            self.mode.disk().begin();
+            let closing = self.links.intake.is_closed();
+            let any = self.links.intake.take(&mut submissions);
+            self.links.mode.disk().begin();
             // Before the look, so that what is done now is done by a time that is no older.
-            let due = self.upkeep.is_due(self.clock.boot_ms());
+            let due = self.progress.upkeep.is_due(self.links.clock.boot_ms());
             let mut look = self.observe_time();
-            if self.store.is_none() {
+            if self.handle.store.is_none() {
                 self.try_reopen(look);
                 // What was opened may have been counted into a later day.
                 look = self.observe_time();
@@ -135,24 +162,24 @@ impl Writer {
             if any {
                 self.group(&mut submissions, look);
                 self.fill_memory(FILLED_WHEN_BUSY);
-            } else if closing && !self.intake.has_prepared() {
+            } else if closing && !self.links.intake.has_prepared() {
                 break;
             } else if !self.prune_users(look) && !self.fill_memory(FILLED_WHEN_IDLE) {
-                self.mode.disk().end();
-                self.intake.wait(self.idle_time());
+                self.links.mode.disk().end();
+                self.links.intake.wait(self.idle_time());
             }
         }
-        let mode = Arc::clone(&self.mode);
+        let mode = Arc::clone(&self.links.mode);
         self.end();
         mode.disk().end();
     }
 
     /// Takes some more of what is on disk into memory; says whether there is still more.
     fn fill_memory(&mut self, limit: usize) -> bool {
-        let Some(store) = &self.store else {
+        let Some(store) = &self.handle.store else {
             return false;
         };
-        match self.memory.fill(store.tables(), limit) {
+        match self.books.memory.fill(store.tables(), limit) {
             Ok(more) => more,
             Err(error) => {
                 self.fail(&error, None);
@@ -162,7 +189,8 @@ impl Writer {
     }
 
     fn idle_time(&self) -> Duration {
-        self.failed
+        self.handle
+            .failed
             .as_ref()
             .map_or(IDLE, |failed| failed.wait(Instant::now()).min(IDLE))
     }
@@ -170,11 +198,11 @@ impl Writer {
     fn end(mut self) {
         // Says until when the server was there.
         let look = self.observe_time();
-        if self.store.is_some() && self.mode.refuses().is_none() {
+        if self.handle.store.is_some() && self.links.mode.refuses().is_none() {
             let group = self.new_group(look);
             self.write(group);
         }
-        if let Some(store) = self.store
+        if let Some(store) = self.handle.store
             && let Err(error) = store.close()
         {
             tracing::error!(%error, "the store did not close cleanly; nothing acknowledged is lost");
@@ -184,17 +212,17 @@ impl Writer {
     /// Looks at the time, for everything that happens until the next look, and raises or clears the cause
     /// `clock` by what it sees.
     pub(super) fn observe_time(&self) -> Look {
-        let mut look = self.days.look();
+        let mut look = self.links.days.look();
         if look.clock_fault && self.was_born_too_early(look.wall_ms) {
-            look = self.days.accept();
+            look = self.links.days.accept();
             tracing::warn!(day = %look.day, "the store began while the clock was not set, and nothing was counted: the clock is believed");
         }
         if look.clock_fault {
-            if self.mode.raise(Cause::Clock, look.wall_ms) {
-                self.metrics.state.clock_jumps.inc();
+            if self.links.mode.raise(Cause::Clock, look.wall_ms) {
+                self.links.metrics.state.clock_jumps.inc();
             }
-        } else if self.mode.stands(Cause::Clock) {
-            self.mode.clear(Cause::Clock);
+        } else if self.links.mode.stands(Cause::Clock) {
+            self.links.mode.clear(Cause::Clock);
         }
         look
     }
@@ -211,25 +239,29 @@ impl Writer {
             } = entry.state;
             value == 0 && revision == generation
         };
-        self.stored_day.is_some_and(|day| day.days() < EARLIEST_DAY)
+        self.progress
+            .stored_day
+            .is_some_and(|day| day.days() < EARLIEST_DAY)
             && wall_ms >= i64::from(EARLIEST_DAY) * DAY_MS
-            && self.ledger.iter().all(untouched)
+            && self.books.ledger.iter().all(untouched)
     }
 
     /// What is due about once a second.
     fn tick(&mut self, look: Look) {
         // Without a store there is nothing of ours to judge: what stands in its place, such as a mount
         // point without its volume, gets no reserve.
-        let Some(store) = &mut self.store else { return };
+        let Some(store) = &mut self.handle.store else {
+            return;
+        };
         match store.tick() {
             Ok(tick) => {
                 self.watch_space(look.wall_ms);
-                if self.mode.refuses().is_none() {
+                if self.links.mode.refuses().is_none() {
                     self.maintain(look, tick.group_due);
                     // Else it would wait for as long as requests never cease.
                     self.prune_users(look);
                 } else if tick.group_due {
-                    self.upkeep.group_due = true;
+                    self.progress.upkeep.group_due = true;
                 }
             }
             Err(error) => self.fail(&error, None),
@@ -239,7 +271,10 @@ impl Writer {
     /// Brings the counters of the configuration in before any request: else a first increment would
     /// make something else of their names.
     fn settle(&mut self, look: Look) {
-        if !self.settled && self.store.is_some() && self.mode.refuses().is_none() {
+        if !self.progress.settled
+            && self.handle.store.is_some()
+            && self.links.mode.refuses().is_none()
+        {
             self.maintain(look, false);
         }
     }
@@ -257,25 +292,25 @@ impl Writer {
             None => return,
         }
         let bucket = group.bucket;
-        let new_horizon = bucket.saturating_sub(1) > self.horizons.idempotency();
+        let new_horizon = bucket.saturating_sub(1) > self.handle.horizons.idempotency();
         let forced = forced
-            || self.upkeep.group_due
-            || self.stored_day != Some(group.today.day)
+            || self.progress.upkeep.group_due
+            || self.progress.stored_day != Some(group.today.day)
             || new_horizon
-            || !self.zone_stored;
-        self.upkeep.group_due = false;
-        if forced || !group.is_empty(&self.ledger) {
+            || !self.progress.zone_stored;
+        self.progress.upkeep.group_due = false;
+        if forced || !group.is_empty(&self.books.ledger) {
             self.write(group);
         }
-        self.settled = self.store.is_some();
-        if new_horizon && self.store.is_some() {
+        self.progress.settled = self.handle.store.is_some();
+        if new_horizon && self.handle.store.is_some() {
             self.drop_buckets(bucket.saturating_sub(1));
         }
     }
 
     fn drop_buckets(&mut self, below: Bucket) {
-        self.horizons.publish_idempotency(below);
-        if let Some(store) = &mut self.store
+        self.handle.horizons.publish_idempotency(below);
+        if let Some(store) = &mut self.handle.store
             && let Err(error) = store.drop_buckets(below)
         {
             self.fail(&error, None);
@@ -284,20 +319,23 @@ impl Writer {
 
     /// Deletes some users of a generation that ended; says whether there may be more.
     fn prune_users(&mut self, look: Look) -> bool {
-        if self.mode.refuses().is_some() {
+        if self.links.mode.refuses().is_some() {
             return false;
         }
-        let (Some(store), Some(&generation)) = (&self.store, self.ledger.ended.first()) else {
+        let (Some(store), Some(&generation)) =
+            (&self.handle.store, self.books.ledger.ended.first())
+        else {
             return false;
         };
-        self.batch.clear();
+        self.books.batch.clear();
         match self
+            .progress
             .upkeep
-            .prune(store.tables(), generation, &mut self.batch)
+            .prune(store.tables(), generation, &mut self.books.batch)
         {
             Ok(true) => {
-                self.ledger.ended.remove(&generation);
-                self.batch.delete_ended(generation);
+                self.books.ledger.ended.remove(&generation);
+                self.books.batch.delete_ended(generation);
             }
             Ok(false) => {}
             Err(error) => {
@@ -307,20 +345,22 @@ impl Writer {
         }
         let group = self.new_group(look);
         self.write_batch(group);
-        self.store.is_some()
+        self.handle.store.is_some()
     }
 
     pub(super) fn new_group(&mut self, look: Look) -> Group {
-        self.last_group += 1;
+        self.progress.last_group += 1;
         let mut group = Group::new(
-            self.last_group,
+            self.progress.last_group,
             look.wall_ms,
-            self.days.local_day(look.day),
-            self.store_time.bucket(self.clock.boot_ms()),
+            self.links.days.local_day(look.day),
+            self.progress.store_time.bucket(self.links.clock.boot_ms()),
         );
-        group.minutes = self
-            .minutes
-            .passed(&mut self.ledger, self.stored_day, look.wall_ms);
+        group.minutes = self.books.minutes.passed(
+            &mut self.books.ledger,
+            self.progress.stored_day,
+            look.wall_ms,
+        );
         group
     }
 
@@ -333,28 +373,23 @@ impl Writer {
             &[(CounterName, Definition)],
         ) -> T,
     ) -> Option<T> {
-        let store = self.store.as_ref()?;
-        self.memory.follow(group.today.day, group.bucket);
-        let mut lookups = StoreLookups {
-            tables: store.tables(),
-            memory: &mut self.memory,
-        };
-        let mut fold = Fold::new(
-            &mut self.ledger,
-            group,
-            &mut lookups,
-            &self.rules,
-            &self.days,
-        );
-        Some(work(&mut fold, &mut self.upkeep, &self.configured))
+        let tables = self.handle.store.as_ref()?.tables();
+        let Books {
+            rules,
+            configured,
+            ledger,
+            memory,
+            ..
+        } = &mut self.books;
+        memory.follow(group.today.day, group.bucket);
+        let mut lookups = StoreLookups { tables, memory };
+        let mut fold = Fold::new(ledger, group, &mut lookups, rules, &self.links.days);
+        Some(work(&mut fold, &mut self.progress.upkeep, configured))
     }
 
     /// Works out, writes, publishes and answers everything that waits.
     fn group(&mut self, submissions: &mut Vec<Submission>, look: Look) {
-        let refused = self.mode.refuses();
-        if let Some(cause) = refused
-            && !bug("read_only_enqueues")
-        {
+        if let Some(cause) = self.refused_by() {
             return self.refuse(submissions, cause);
         }
         self.settle(look);
@@ -375,24 +410,14 @@ impl Writer {
             }
             Ok(())
         });
-        if let (true, Some(cause)) = (bug("read_only_enqueues"), refused) {
-            replies
-                .iter_mut()
-                .for_each(|(_, reply)| *reply = Err(Failure::ReadOnly(cause)));
-        }
         self.replies = replies;
         match worked {
-            Some(Ok(())) if group.is_empty(&self.ledger) => {
-                self.forget(&group);
+            Some(Ok(())) if group.is_empty(&self.books.ledger) => {
+                self.forget_or_fail(&group);
                 self.answer();
             }
             Some(Ok(())) => self.write(group),
-            // Nothing of the group was written, and nothing of it will be.
-            Some(Err(error)) => {
-                self.fail(&error, None);
-                self.replace_replies(&Failure::ReadOnly(Cause::StoreFailed));
-                self.answer();
-            }
+            Some(Err(error)) => self.give_up(&error),
             None => self.refuse(submissions, Cause::StoreFailed),
         }
     }
@@ -404,128 +429,117 @@ impl Writer {
         self.answer();
     }
 
+    /// Ends the handle before anything of the group was written. Nothing of it will be.
+    fn give_up(&mut self, error: &ReadError) {
+        self.fail(error, None);
+        self.replace_replies(&Failure::ReadOnly(Cause::StoreFailed));
+        self.answer();
+    }
+
     fn replace_replies(&mut self, failure: &Failure) {
         for (_, reply) in &mut self.replies {
             *reply = Err(failure.clone());
         }
     }
 
-    fn answer(&mut self) {
-        self.intake.answer(&mut self.replies);
+    pub(super) fn answer(&mut self) {
+        self.before_answers();
+        self.links.intake.answer(&mut self.replies);
     }
 
     fn write(&mut self, group: Group) {
-        self.batch.clear();
+        self.books.batch.clear();
         self.write_batch(group);
     }
 
     /// Adds the group to the batch, writes and syncs it, publishes it, then answers.
     pub(super) fn write_batch(&mut self, mut group: Group) {
-        if let Err(error) = self.note_absence(&group) {
-            // Nothing of the group was written, and nothing of it will be.
-            self.fail(&error, None);
-            self.replace_replies(&Failure::ReadOnly(Cause::StoreFailed));
-            return self.answer();
-        }
-        let changed = self.fill(&mut group);
-        if bug("ack_before_sync") {
-            self.answer();
-        }
-        if bug("publish_before_sync") {
-            self.publish(&group, &changed);
-        }
+        let filled = self.note_absence(&group);
+        let changed = match filled.and_then(|()| Ok(self.fill(&mut group)?)) {
+            Ok(changed) => changed,
+            Err(error) => return self.give_up(&error),
+        };
+        self.before_commit(&group, &changed);
         let started = Instant::now();
-        let count = self.batch.count();
+        let count = self.books.batch.count();
         if let Err(error) = self.commit() {
             self.fail(&error, Some(count));
             self.replace_replies(&Failure::OutcomeUnknown);
             return self.answer();
         }
         let operations = usize::try_from(group.counted).unwrap_or(usize::MAX);
-        self.metrics
+        self.links
+            .metrics
             .commits
             .synced(operations, started.elapsed(), group.now);
-        self.stored_day = Some(group.today.day);
-        self.zone_stored = true;
-        self.away = None;
+        self.progress.stored_day = Some(group.today.day);
+        self.progress.zone_stored = true;
+        self.progress.away = None;
         self.publish(&group, &changed);
         for &index in &changed {
-            self.minutes.follow(&mut self.ledger, index);
+            self.books.minutes.follow(&mut self.books.ledger, index);
         }
         for (day, generation, user) in &group.users {
-            self.memory.counted(*day, *generation, user);
+            self.books.memory.counted(*day, *generation, user);
         }
         for (key, _, _) in &group.kept {
-            self.memory.kept(group.bucket, key);
+            self.books.memory.kept(group.bucket, key);
         }
-        self.ledger.ended.extend(&group.ended);
-        self.forget(&group);
+        self.books.ledger.ended.extend(&group.ended);
+        self.forget_or_fail(&group);
         self.answer();
     }
 
     fn note_absence(&mut self, group: &Group) -> Result<(), ReadError> {
-        let (Some(away), Some(store)) = (&self.away, &self.store) else {
+        let (Some(away), Some(store)) = (&self.progress.away, &self.handle.store) else {
             return Ok(());
         };
-        let now = (group.today.day, group.now, self.clock.boot_ms());
-        away.put(&mut self.batch, store.tables(), self.days.calendar(), now)
-    }
-
-    fn commit(&mut self) -> Result<(), CommitError> {
-        let Some(store) = &mut self.store else {
-            return Err(CommitError::Poisoned);
-        };
-        #[cfg(test)]
-        let fails = || super::tests::commit_fails(&self.storage.data_dir);
-        #[cfg(not(test))]
-        let fails = || false;
-        if bug("dedup_in_second_batch") {
-            let (first, second) = self.batch.split(Family::Dedup);
-            for batch in [first, second] {
-                if fails() {
-                    return Err(CommitError::Poisoned);
-                }
-                store.commit(&batch)?;
-            }
-            return Ok(());
-        }
-        if fails() && !bug("retry_failed_sync") {
-            return Err(CommitError::Poisoned);
-        }
-        store.commit(&self.batch)
+        let now = (group.today.day, group.now, self.links.clock.boot_ms());
+        away.put(
+            &mut self.books.batch,
+            store.tables(),
+            self.links.days.calendar(),
+            now,
+        )
     }
 
     /// Lets readers see what the group changed.
-    fn publish(&mut self, group: &Group, changed: &[Index]) {
-        let epoch = self.table.epoch();
+    pub(super) fn publish(&mut self, group: &Group, changed: &[Index]) {
+        let epoch = self.links.table.epoch();
         for &index in changed {
-            if let Some(entry) = self.ledger.entry(index) {
-                self.table.stage(group.number, entry.reading(epoch));
+            if let Some(entry) = self.books.ledger.entry(index) {
+                self.links.table.stage(group.number, entry.reading(epoch));
             }
         }
-        self.table.publish(group.number, self.ledger.revision);
+        self.links
+            .table
+            .publish(group.number, self.books.ledger.revision);
         self.tell_counts();
     }
 
+    fn forget_or_fail(&mut self, group: &Group) {
+        if let Err(broken) = self.forget(group) {
+            self.fail(&broken, None);
+        }
+    }
+
     /// Takes out names that were forgotten, and places that a refused batch made.
-    fn forget(&mut self, group: &Group) {
+    fn forget(&mut self, group: &Group) -> Result<(), Broken> {
+        let Books {
+            ledger, minutes, ..
+        } = &mut self.books;
         for &index in &group.forgotten {
-            if let Some(entry) = self.ledger.entry(index) {
-                self.table.forget(&entry.name);
-                self.minutes.leave(index);
-                self.ledger.remove(index);
-            }
+            self.links.table.forget(&ledger.at(index)?.name);
+            minutes.leave(index);
+            ledger.remove(index);
         }
         for &index in &group.touched {
-            if self
-                .ledger
-                .entry(index)
-                .is_some_and(|entry| entry.state.life == Life::Absent)
-            {
-                self.minutes.leave(index);
-                self.ledger.remove(index);
+            if ledger.at(index)?.state.life == Life::Absent {
+                minutes.leave(index);
+                ledger.remove(index);
             }
         }
+        Ok(())
     }
 
     /// Names a request that nobody sent: what the server does by itself.

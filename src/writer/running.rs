@@ -19,7 +19,7 @@ use super::minutes::Minutes;
 use super::options::{StartError, WriterOptions};
 use super::queue::Intake;
 use super::record::StoreTime;
-use super::run::{Writer, stored_state};
+use super::run::{Books, Handle, Links, Progress, Writer, stored_state};
 use super::space::SpaceWatch;
 use super::table::Table;
 use super::upkeep::Upkeep;
@@ -187,45 +187,52 @@ impl Writer {
         };
         let bucket = store_time.bucket(clock.boot_ms());
         let memory = Memory::new(recent_users, days.look().day, bucket);
-        let space = SpaceWatch::new(&storage, min_free)?;
         Ok(Self {
-            storage,
-            days,
-            mode: Arc::clone(&running.mode),
-            table: Arc::clone(&running.table),
-            intake: Arc::clone(&running.intake),
-            reader,
-            horizons,
-            metrics,
-            rules: Rules {
-                auto_create,
-                max_counters,
-                gone_for_ms,
+            links: Links {
+                days,
+                mode: Arc::clone(&running.mode),
+                table: Arc::clone(&running.table),
+                intake: Arc::clone(&running.intake),
+                metrics,
+                clock: Arc::clone(&clock),
             },
-            configured,
-            settled: false,
-            store: Some(store),
-            failed: None,
-            relapse: None,
-            ledger,
-            memory,
-            space,
-            upkeep: Upkeep::new(clock.boot_ms()),
-            minutes: Minutes::new(followed_counters),
-            away: stored.map(|state| Away {
-                day: state.highest_day,
-                since: state.wall_ms,
-                back_at_boot: clock.boot_ms(),
-            }),
-            // A writer before this one may have got as far as publishing.
-            last_group: running.table.last_group(),
-            stored_day: stored.map(|state| state.highest_day),
-            zone_stored,
-            zone,
-            store_time,
-            batch: Batch::new(),
+            handle: Handle {
+                space: SpaceWatch::new(&storage, min_free)?,
+                storage,
+                reader,
+                horizons,
+                store: Some(store),
+                failed: None,
+                relapse: None,
+            },
+            books: Books {
+                rules: Rules {
+                    auto_create,
+                    max_counters,
+                    gone_for_ms,
+                },
+                configured,
+                ledger,
+                memory,
+                minutes: Minutes::new(followed_counters),
+                batch: Batch::new(),
+            },
+            progress: Progress {
+                settled: false,
+                upkeep: Upkeep::new(clock.boot_ms()),
+                away: stored.map(|state| Away {
+                    day: state.highest_day,
+                    since: state.wall_ms,
+                    back_at_boot: clock.boot_ms(),
+                }),
+                // A writer before this one may have got as far as publishing.
+                last_group: running.table.last_group(),
+                stored_day: stored.map(|state| state.highest_day),
+                zone,
+                zone_stored,
+                store_time,
+            },
             replies: Vec::new(),
-            clock,
         })
     }
 
@@ -233,11 +240,18 @@ impl Writer {
     /// the configuration in.
     fn begin(&mut self) -> Result<(), StartError> {
         let look = self.observe_time();
-        self.ledger.configure(&self.configured);
-        let last_commit = self.away.map(|away| away.since);
-        self.minutes.restart(&mut self.ledger, last_commit);
-        for (name, definition) in &self.configured {
-            if let Some(entry) = self.ledger.find(name).and_then(|i| self.ledger.entry(i)) {
+        self.books.ledger.configure(&self.books.configured);
+        let last_commit = self.progress.away.map(|away| away.since);
+        self.books
+            .minutes
+            .restart(&mut self.books.ledger, last_commit);
+        for (name, definition) in &self.books.configured {
+            if let Some(entry) = self
+                .books
+                .ledger
+                .find(name)
+                .and_then(|i| self.books.ledger.entry(i))
+            {
                 let stored = &entry.state.definition;
                 // One whose time was over while nothing ran is gone, though not yet recorded.
                 let over = !look.clock_fault && stored.expired_at(look.wall_ms);
@@ -252,7 +266,7 @@ impl Writer {
         let mut others = Cause::ALL
             .into_iter()
             .filter(|&cause| cause != Cause::NoStore);
-        if !others.any(|cause| self.mode.stands(cause)) {
+        if !others.any(|cause| self.links.mode.stands(cause)) {
             self.maintain(look, true);
         }
         Ok(())

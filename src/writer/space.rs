@@ -62,21 +62,21 @@ impl SpaceWatch {
 impl Writer {
     /// Raises or clears the cause `space`.
     pub(super) fn watch_space(&self, now: Millis) {
-        match self.space.lacks() {
+        match self.handle.space.lacks() {
             Ok(None) => {
-                if self.mode.stands(Cause::Space) {
-                    self.mode.clear(Cause::Space);
+                if self.links.mode.stands(Cause::Space) {
+                    self.links.mode.clear(Cause::Space);
                 }
             }
             Ok(Some(lacking)) => {
-                if self.mode.raise(Cause::Space, now) && lacking == Lacking::Files {
+                if self.links.mode.raise(Cause::Space, now) && lacking == Lacking::Files {
                     tracing::error!(
                         "the file system of the data directory has bytes, but no inodes left (`df -i`): delete files"
                     );
                 }
             }
             Err(error) => {
-                if self.mode.raise(Cause::Space, now) {
+                if self.links.mode.raise(Cause::Space, now) {
                     tracing::error!(%error, "free space cannot be judged");
                 }
             }

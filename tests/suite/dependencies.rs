@@ -19,7 +19,12 @@ fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
 
 /// The names in a table of `Cargo.toml`.
 fn names(manifest: &toml::Table, table: &str) -> Vec<String> {
-    manifest[table].as_table().unwrap().keys().cloned().collect()
+    manifest[table]
+        .as_table()
+        .unwrap()
+        .keys()
+        .cloned()
+        .collect()
 }
 
 /// Whether `code` has a path into the crate, or a derive or attribute of its name.
@@ -29,7 +34,10 @@ fn uses(code: &str, package: &str) -> bool {
         let before = code[..at].chars().next_back();
         let is_whole = before.is_none_or(|letter| !letter.is_alphanumeric() && letter != '_');
         let after = &code[at + name.len()..];
-        is_whole && ["::", ";", "!", " as "].iter().any(|next| after.starts_with(next))
+        is_whole
+            && ["::", ";", "!", " as "]
+                .iter()
+                .any(|next| after.starts_with(next))
     })
 }
 
@@ -38,7 +46,8 @@ fn unused(table: &str, dirs: &[&str]) -> Vec<String> {
     let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
     let manifest: toml::Table = manifest.parse().unwrap();
     let mut files = Vec::new();
-    dirs.iter().for_each(|dir| sources(&root.join(dir), &mut files));
+    dirs.iter()
+        .for_each(|dir| sources(&root.join(dir), &mut files));
     let code: Vec<String> = files
         .iter()
         .map(|file| fs::read_to_string(file).unwrap())

@@ -27,6 +27,7 @@ mod exporting;
 mod faults;
 mod harness;
 mod house;
+mod invariants;
 mod lineage;
 mod links;
 mod logs;
