@@ -43,10 +43,6 @@ pub struct Store {
     poisoned: bool,
     synced_sequence: u64,
     /// How often commits waited a moment for flushes.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "a test looks whether a commit waited")
-    )]
     waits: u64,
     _lock: DataDirLock,
 }
