@@ -310,11 +310,11 @@ mod tests {
     use super::*;
     use crate::calendar::{Calendar, DayStart};
     use crate::clock::ManualClock;
-    use crate::current_day::Options;
+    use crate::current_day::CurrentDayOptions;
     use crate::metrics::Metrics;
 
     fn status(clock: &Arc<ManualClock>) -> RoundStatus {
-        let day = CurrentDay::new(Options {
+        let day = CurrentDay::new(CurrentDayOptions {
             calendar: Calendar::new("UTC", DayStart::default()).unwrap(),
             clock: Arc::clone(clock) as _,
             highest_stored: None,
