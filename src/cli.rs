@@ -139,6 +139,16 @@ Examples:
 Works through the running server, or on the data directory when none runs.")]
     Repair(RepairArgs),
 
+    /// Delete counters by how their names begin
+    #[command(after_help = "\
+Examples:
+  counterd delete --prefix typo:         list them
+  counterd delete --prefix typo: --yes   delete them
+
+Counters that the configuration defines stay. Works through the running server, or on the data directory \
+when none runs.")]
+    Delete(DeleteArgs),
+
     /// Open a damaged store at its last consistent point, giving up what came after
     #[command(after_help = "\
 Examples:
@@ -337,6 +347,22 @@ pub struct RepairArgs {
     pub config: ConfigArgs,
 }
 
+/// Arguments of `delete`.
+#[derive(Debug, Clone, Args)]
+pub struct DeleteArgs {
+    /// How the names begin of the counters to delete
+    #[arg(long, value_name = "TEXT")]
+    pub prefix: String,
+
+    /// Delete them; without it they are only listed
+    #[arg(long)]
+    pub yes: bool,
+
+    /// Where the data directory is.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
 /// Arguments of `recover`.
 #[derive(Debug, Clone, Args)]
 pub struct RecoverArgs {
@@ -408,6 +434,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure>
         Command::History(args) => export::history(&args),
         Command::Mode(args) => work::mode(&args),
         Command::Repair(args) => work::repair(args),
+        Command::Delete(args) => work::delete(args),
         Command::Recover(args) => work::recover_store(&args),
         Command::Backup(args) => backup::backup(&args),
         Command::Adopt(args) => adopt::adopt(&args),

@@ -89,6 +89,13 @@ pub enum Ask {
     },
     /// The rows of closed days that did not get into PostgreSQL.
     SetAside,
+    /// Deletes the counters whose names begin alike.
+    Delete {
+        /// How they begin.
+        prefix: String,
+        /// Whether they are deleted, and not only listed.
+        confirmed: bool,
+    },
     /// Whose the copies are, and what they hold; those of another store are taken over if asked.
     Adopt {
         /// Whether they are taken over.
@@ -106,6 +113,7 @@ impl Ask {
             | Self::Backup { .. }
             | Self::Inspect { .. }
             | Self::Adopt { .. }
+            | Self::Delete { .. }
             | Self::Compact => true,
         }
     }
@@ -178,6 +186,15 @@ pub enum Told {
         /// Each with its reason.
         rows: Vec<RowAside>,
     },
+    /// Counters were deleted or, where that was not confirmed, would be.
+    Deleted {
+        /// How many.
+        deleted: u64,
+        /// How many stay, since the configuration defines them.
+        kept: u64,
+        /// How many could not be deleted.
+        failed: u64,
+    },
     /// Whose the copies are, as they were found.
     Copies {
         /// The id of the store.
@@ -227,6 +244,7 @@ impl Told {
             | Self::Compacted { .. }
             | Self::ExportedDays { .. }
             | Self::Copies { .. }
+            | Self::Deleted { .. }
             | Self::Listed { .. }
             | Self::Refused { .. } => false,
         }

@@ -7,6 +7,7 @@
 //! (`serve`).
 
 mod past;
+mod removal;
 mod values;
 
 use std::sync::Arc;
@@ -14,13 +15,11 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use crate::calendar::{Calendar, Day};
-use crate::counter::{Millis, Moment};
+use crate::counter::{CounterName, Millis, Moment};
 use crate::current_day::{CurrentDay, Look};
 use crate::fallback::Fallback;
 use crate::rounds::RoundStatus;
-use crate::storage::Reader;
-use crate::storage::expiry::Horizons;
-use crate::writer::{Intake, Mode, Running, Table};
+use crate::writer::Running;
 
 pub use crate::export::postgres::CopiedDay;
 pub use crate::fallback::{NoCopy, Standing};
@@ -29,18 +28,14 @@ pub use crate::rounds::RoundReport;
 pub use crate::writer::{
     Answer, Cause, Command, Failure, IdempotencyKey, ModeState, Port, Request,
 };
-pub use past::{Days, NoPast, Series, SeriesOf};
-pub use values::{Origin, Page, Value, Values};
+pub use past::{NoPast, PastDays, Series, SeriesOf};
+pub use removal::Removable;
+pub use values::{Page, ReadFrom, ReadValues, Value};
 
 /// The handle. Its clones share everything.
 #[derive(Clone)]
 pub struct Engine {
-    intake: Arc<Intake>,
-    table: Arc<Table>,
-    mode: Arc<Mode>,
-    day: Arc<CurrentDay>,
-    reader: Reader,
-    horizons: Arc<Horizons>,
+    running: Running,
     export: Option<Arc<RoundStatus>>,
     mirror: Option<Arc<RoundStatus>>,
     fallback: Option<Fallback>,
@@ -79,14 +74,9 @@ pub struct Refused {
 
 impl Engine {
     /// Takes its share of a writer, running or not yet.
-    pub fn new(writer: &Running) -> Self {
+    pub fn new(running: &Running) -> Self {
         Self {
-            intake: Arc::clone(&writer.intake),
-            table: Arc::clone(&writer.table),
-            mode: Arc::clone(&writer.mode),
-            day: Arc::clone(&writer.day),
-            reader: writer.reader.clone(),
-            horizons: Arc::clone(&writer.horizons),
+            running: running.clone(),
             export: None,
             mirror: None,
             fallback: None,
@@ -123,7 +113,7 @@ impl Engine {
     /// Makes a port for a runtime with one thread; `None` where as many runtimes as the writer was
     /// started for have one already.
     pub fn attach(&self, runtime: &Handle) -> Option<Port> {
-        self.intake.attach(runtime)
+        self.running.intake.attach(runtime)
     }
 
     /// Says whether writes are served.
@@ -131,11 +121,11 @@ impl Engine {
     /// # Errors
     /// When they are refused, and why.
     pub fn writes(&self) -> Result<(), Refused> {
-        match self.mode.state() {
+        match self.running.mode.state() {
             ModeState::Normal => Ok(()),
             ModeState::ReadOnly { cause, since } => Err(Refused {
                 cause,
-                for_ms: self.day.look().wall_ms.saturating_sub(since),
+                for_ms: self.running.day.look().wall_ms.saturating_sub(since),
             }),
         }
     }
@@ -147,7 +137,7 @@ impl Engine {
 
     /// Which copy stands in for the store; `None` while there is a store.
     pub async fn stand_in(&self) -> Option<Result<Standing, NoCopy>> {
-        match self.without_store() {
+        match self.copies() {
             Some(fallback) => Some(fallback.standing().await),
             None => None,
         }
@@ -155,40 +145,46 @@ impl Engine {
 
     /// The current moment, for what counters say at it.
     pub fn moment(&self) -> Moment {
-        self.day.moment()
+        self.running.day.moment()
     }
 
     /// The wall clock, in milliseconds since 1970 UTC.
     pub fn now(&self) -> Millis {
-        self.day.look().wall_ms
+        self.running.day.look().wall_ms
     }
 
     /// The one current day.
     pub fn current_day(&self) -> &CurrentDay {
-        &self.day
+        &self.running.day
+    }
+
+    /// The counters of the configuration.
+    pub fn configured(&self) -> &[CounterName] {
+        &self.running.configured
     }
 
     /// Says how all of it stands.
     pub fn report(&self) -> Report {
-        let revision = self.table.revision();
+        let revision = self.running.table.revision();
         let export = self.export.as_ref();
         let mirror = self.mirror.as_ref();
-        let Look { day, wall_ms, .. } = self.day.look();
-        let slow_disk = self.mode.disk().slow().map(|waited| {
+        let Look { day, wall_ms, .. } = self.running.day.look();
+        let slow_disk = self.running.mode.disk().slow().map(|waited| {
             let waited = Millis::try_from(waited.as_millis()).unwrap_or(Millis::MAX);
             (wall_ms.saturating_sub(waited), waited)
         });
         Report {
-            state: self.mode.state(),
+            state: self.running.mode.state(),
             slow_disk,
             day,
-            clock_behind_ms: self.day.behind_ms(),
-            queued: self.intake.depth(),
+            clock_behind_ms: self.running.day.behind_ms(),
+            queued: self.running.intake.depth(),
             history: self
-                .without_store()
+                .copies()
                 .is_none()
-                .then(|| (self.table.epoch(), revision)),
+                .then(|| (self.running.table.epoch(), revision)),
             rotten_tables: self
+                .running
                 .reader
                 .rot()
                 .tables()
@@ -201,13 +197,13 @@ impl Engine {
     }
 
     fn calendar(&self) -> &Calendar {
-        self.day.calendar()
+        self.running.day.calendar()
     }
 
     /// The copies, while there is no store.
-    fn without_store(&self) -> Option<&Fallback> {
+    fn copies(&self) -> Option<&Fallback> {
         self.fallback
             .as_ref()
-            .filter(|_| self.mode.stands(Cause::NoStore))
+            .filter(|_| self.running.mode.stands(Cause::NoStore))
     }
 }

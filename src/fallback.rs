@@ -55,14 +55,14 @@ pub struct FallbackOptions {
 
 /// Which copy a value is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum CopySource {
     /// The mirror in Redis.
     Redis,
     /// The rows in PostgreSQL.
     Postgres,
 }
 
-impl Source {
+impl CopySource {
     /// The word used in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -78,7 +78,7 @@ pub struct StaleValue {
     /// The value.
     pub copied: CopiedValue,
     /// Which copy has it.
-    pub source: Source,
+    pub source: CopySource,
 }
 
 /// What a copy knows of a counter; `None` where the copy lacks it.
@@ -93,7 +93,7 @@ pub struct NoCopy;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// Which.
-    pub source: Source,
+    pub source: CopySource,
     /// It had everything then; `None` where it does not say.
     pub as_of: Option<Millis>,
 }

@@ -39,7 +39,7 @@ pub struct Inspection {
     /// The first and the last day in history.
     pub history: Option<(Day, Day)>,
     /// How far the export to a database has got.
-    pub export: Option<Exported>,
+    pub export: Option<ExportView>,
     /// The first day that is kept, in each family whose records end with a day; a family is absent
     /// while nothing of it may go.
     pub kept_from: BTreeMap<String, Day>,
@@ -59,7 +59,7 @@ pub struct Inspection {
 
 /// How far the export to a database has got.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Exported {
+pub struct ExportView {
     /// The database's identity, in hexadecimal.
     pub database: String,
     /// The last day that is there.
@@ -141,7 +141,7 @@ fn at_a_glance(
 ) -> Result<Inspection, ReadError> {
     let (format, merge) = tables.versions()?;
     let state = tables.state()?;
-    let export = tables.export_cursor()?.map(|cursor| Exported {
+    let export = tables.export_cursor()?.map(|cursor| ExportView {
         database: format!("{:032x}", cursor.database),
         through: cursor.through,
     });

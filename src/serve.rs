@@ -26,7 +26,7 @@ use crate::access_log::{
 };
 use crate::calendar::Calendar;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, LogLevel, MinFree, Source, Warning};
+use crate::config::{Config, LogLevel, MinFree, SettingSource, Warning};
 use crate::control::{ControlSocket, CopyOptions};
 use crate::counter::{CounterName, Definition};
 use crate::export::postgres::{ExportContext, PostgresOptions};
@@ -130,12 +130,12 @@ pub fn run(
     // A port in use is told before the store is touched.
     let bound = Bound::to(config.server.listen).map_err(anyhow::Error::new)?;
     let options = writer_options(config, clock, calendar, &metrics)?;
-    let running = Arc::new(Running::new(&options));
+    let running = Running::new(&options);
     probe::attach(&metrics, &running);
     let (companions, engine) = Companions::new(config, &running, &metrics)?;
     let copies = config.degraded.start.then(|| fallback_options(config));
     let opening = Opening {
-        running: Arc::clone(&running),
+        running: running.clone(),
         options,
         copies: copies.clone(),
     };
@@ -276,7 +276,7 @@ pub fn writer_options(
 /// Whether the configuration names the zone; else it is the machine's.
 pub fn zone_is_written(config: &Config) -> bool {
     let source = config.source("calendar.timezone");
-    source.is_some_and(Source::is_written)
+    source.is_some_and(SettingSource::is_written)
 }
 
 /// The counters that the configuration defines.
@@ -446,11 +446,6 @@ fn http_options(config: &Config) -> anyhow::Result<HttpOptions> {
         hosts: (server.listen.ip().is_loopback() || !server.hosts.is_empty())
             .then(|| server.hosts.clone()),
         series_range: config.samples.retention,
-        configured: config
-            .defined_counters
-            .iter()
-            .map(|entry| entry.name.clone())
-            .collect(),
         tokens: Arc::new(ArcSwap::from_pointee(tokens(config))),
     })
 }

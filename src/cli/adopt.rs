@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 
 use clap::Args;
 
-use super::check::{Finding, fault, ok};
 use super::work::{carry_out, unexpected};
 use super::{ConfigArgs, Failure, print, tell};
 use crate::config::Config;
@@ -82,17 +81,6 @@ pub(super) fn is_another_stores(copies: &[CopyFound], copy: &str) -> bool {
     copies
         .iter()
         .any(|found| found.copy == copy && found.whose == Whose::AnotherStores)
-}
-
-/// Says whose a copy is; `None` where that is not known.
-pub(super) fn finding(copy: CopyFound) -> Option<Finding> {
-    const WHAT: &str = "copies";
-    let text = format!("{} {}", copy.copy, copy.text);
-    match copy.whose {
-        Whose::Ours => Some(ok(WHAT, text)),
-        Whose::AnotherStores => Some(fault(WHAT, format!("{text}; see `counterd adopt`"))),
-        Whose::Unknown => None,
-    }
 }
 
 /// The copies as the store in the data directory sees them that nobody has open.

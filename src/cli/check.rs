@@ -13,9 +13,9 @@ use rustix::io::Errno;
 use super::{Failure, adopt, print};
 use crate::calendar::{Calendar, tzdb_version};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Source, Warning};
-use crate::control::{POSTGRES, REDIS};
-use crate::export::postgres::{self, Schema};
+use crate::config::{Config, SettingSource, Warning};
+use crate::control::{CopyFound, POSTGRES, REDIS, Whose};
+use crate::export::postgres::{self, SchemaState};
 use crate::links::others_may_write;
 use crate::mirror;
 use crate::serve::{
@@ -25,7 +25,7 @@ use crate::storage::{DataDirLock, Sound, lock, look, read_through, verify};
 use crate::writer::Wanted;
 
 /// What one look found.
-pub(super) struct Finding {
+struct Finding {
     what: &'static str,
     verdict: Verdict,
     text: String,
@@ -60,7 +60,7 @@ pub(super) fn run(
     let tried = |copy: &str| !adopt::is_another_stores(&copies, copy);
     findings.extend(tried(POSTGRES).then(|| database(config, epoch)).flatten());
     findings.extend(tried(REDIS).then(|| mirrored(config, epoch)).flatten());
-    findings.extend(copies.into_iter().filter_map(adopt::finding));
+    findings.extend(copies.into_iter().filter_map(of_copy));
     let mut text = String::new();
     for Finding {
         what,
@@ -90,7 +90,7 @@ pub(super) fn run(
     }
 }
 
-pub(super) fn ok(what: &'static str, text: String) -> Finding {
+fn ok(what: &'static str, text: String) -> Finding {
     Finding {
         what,
         verdict: Verdict::Ok,
@@ -106,7 +106,7 @@ fn warn(what: &'static str, text: String) -> Finding {
     }
 }
 
-pub(super) fn fault(what: &'static str, text: String) -> Finding {
+fn fault(what: &'static str, text: String) -> Finding {
     Finding {
         what,
         verdict: Verdict::Fault,
@@ -133,7 +133,7 @@ fn time(config: &Config) -> Vec<Finding> {
     };
     let source = config
         .source("calendar.timezone")
-        .unwrap_or(&Source::Default);
+        .unwrap_or(&SettingSource::Default);
     let now_ms = SystemClock.wall_ms();
     let ends_ms = calendar.next_boundary(now_ms);
     let left = Duration::from_secs(u64::try_from(ends_ms - now_ms).unwrap_or(0) / 1000);
@@ -206,22 +206,22 @@ fn secret_files(config: &Config) -> Vec<Finding> {
 fn database(config: &Config, epoch: Option<u64>) -> Option<Finding> {
     let options = postgres_options(config)?;
     Some(match postgres::check(&options, epoch) {
-        Ok(Schema::Current) => ok(
+        Ok(SchemaState::Current) => ok(
             POSTGRES,
             "takes writes, and the schema is this version's".to_owned(),
         ),
-        Ok(Schema::Older) => ok(
+        Ok(SchemaState::Older) => ok(
             POSTGRES,
             "takes writes; the schema is an older one, and the start of the server brings it up to date"
                 .to_owned(),
         ),
-        Ok(Schema::OlderNotOwned) => fault(
+        Ok(SchemaState::OlderNotOwned) => fault(
             POSTGRES,
             "reached; the schema is an older one, and this role does not own it: start the server once \
              with the URL of the role that does"
                 .to_owned(),
         ),
-        Ok(Schema::Absent) => ok(
+        Ok(SchemaState::Absent) => ok(
             POSTGRES,
             "takes writes; it has no schema yet, and the start of the server makes it".to_owned(),
         ),
@@ -541,6 +541,17 @@ fn free_space(config: &Config, dir: &Path) -> Finding {
         fault(WHAT, format!("{text}: writes would be refused"))
     } else {
         ok(WHAT, text)
+    }
+}
+
+/// Says whose a copy is; `None` where that is not known.
+fn of_copy(copy: CopyFound) -> Option<Finding> {
+    const WHAT: &str = "copies";
+    let text = format!("{} {}", copy.copy, copy.text);
+    match copy.whose {
+        Whose::Ours => Some(ok(WHAT, text)),
+        Whose::AnotherStores => Some(fault(WHAT, format!("{text}; see `counterd adopt`"))),
+        Whose::Unknown => None,
     }
 }
 

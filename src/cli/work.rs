@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 use clap::CommandFactory;
 
-use super::{Cli, Failure, ModeArgs, RecoverArgs, RepairArgs, WantedMode, print, tell};
+use super::{Cli, DeleteArgs, Failure, ModeArgs, RecoverArgs, RepairArgs, WantedMode, print, tell};
 use crate::calendar::Calendar;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -110,6 +110,38 @@ pub(super) fn repair(args: RepairArgs) -> Result<(), Failure> {
         }
         Told::Repaired { value, revision } => print(&format!(
             "repaired: the value is {value}, revision {revision}\n"
+        )),
+        other => Err(unexpected(other)),
+    }
+}
+
+/// Deletes counters by how their names begin, or lists them.
+pub(super) fn delete(args: DeleteArgs) -> Result<(), Failure> {
+    let DeleteArgs {
+        prefix,
+        yes,
+        config,
+    } = args;
+    let (config, warnings) = config.load()?;
+    tell(&warnings);
+    let ask = Ask::Delete {
+        prefix,
+        confirmed: yes,
+    };
+    let mut list = |told| match told {
+        Told::Text { text } => print(&text).map_err(std::io::Error::other),
+        _ => Ok(()),
+    };
+    match carry_out(&config, ask, &mut list)? {
+        Told::Deleted {
+            deleted, failed: 0, ..
+        } if yes => print(&format!("{deleted} counters deleted\n")),
+        Told::Deleted {
+            deleted, failed, ..
+        } if yes => Err(anyhow!("{deleted} counters deleted, {failed} not").into()),
+        Told::Deleted { deleted: 0, .. } => print("nothing to delete\n"),
+        Told::Deleted { deleted, .. } => print(&format!(
+            "with --yes these {deleted} counters are deleted\n"
         )),
         other => Err(unexpected(other)),
     }

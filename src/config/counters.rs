@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::forms::{Form, Instant, Integer, Name, Text, Word};
-use super::mistakes::{Report, Source};
+use super::mistakes::{Report, SettingSource};
 use super::reader::{Reader, Written};
 use super::rows::{Key, optional, section};
 use crate::counter::{CounterName, Definition, Kind, OnBound, Reset};
@@ -38,7 +38,7 @@ pub struct CounterEntry {
     /// The whole of its definition; what was not written has its default.
     pub definition: Definition,
     /// Where it was defined; [`Source::Default`] for one that is built in.
-    pub source: Source,
+    pub source: SettingSource,
 }
 
 impl CounterEntry {
@@ -110,7 +110,7 @@ pub(super) fn with_built_in(defined: Vec<CounterEntry>) -> Vec<CounterEntry> {
                     description: Some((*description).to_owned()),
                     ..Definition::default()
                 },
-                source: Source::Default,
+                source: SettingSource::Default,
             })
         })
         .collect();
@@ -121,7 +121,7 @@ pub(super) fn with_built_in(defined: Vec<CounterEntry>) -> Vec<CounterEntry> {
 /// Reads every `[[counter]]`; what is wrong is reported.
 pub(super) fn read(written: &mut Written, report: &mut Report) -> Vec<CounterEntry> {
     let mut entries: Vec<CounterEntry> = Vec::new();
-    let mut seen: BTreeMap<CounterName, Source> = BTreeMap::new();
+    let mut seen: BTreeMap<CounterName, SettingSource> = BTreeMap::new();
     for (source, table) in written.arrays.remove("counter").unwrap_or_default() {
         let mut reader = Reader {
             written: table,

@@ -6,7 +6,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::forms::Raw;
-use super::mistakes::Source;
+use super::mistakes::SettingSource;
 
 /// Largest configuration file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -19,10 +19,10 @@ pub(super) struct File<'t> {
 
 impl File<'_> {
     /// Returns the line that the byte at `offset` is on.
-    pub(super) fn at(&self, offset: usize) -> Source {
+    pub(super) fn at(&self, offset: usize) -> SettingSource {
         let before = self.text.as_bytes().iter().take(offset);
         let line = before.filter(|byte| **byte == b'\n').count() + 1;
-        Source::File(self.name.clone(), line)
+        SettingSource::File(self.name.clone(), line)
     }
 }
 

@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::file::{self, File, raw};
 use super::forms::Raw;
-use super::mistakes::{Report, Source, nearest, unknown};
+use super::mistakes::{Report, SettingSource, nearest, unknown};
 use super::reader::Written;
 use super::rows::{Key, variable as variable_of};
 use super::table::{ARRAYS, Array, all_keys, find, is_not_yet};
@@ -48,7 +48,7 @@ pub(super) fn add_file(written: &mut Written, path: &Path, report: &mut Report) 
     let name = path.display().to_string();
     let text = match file::read(path) {
         Ok(text) => text,
-        Err(error) => return report.mistake(&Source::File(name, 0), error),
+        Err(error) => return report.mistake(&SettingSource::File(name, 0), error),
     };
     let file = File { name, text: &text };
     match DeTable::parse(&text) {
@@ -169,18 +169,18 @@ pub(super) fn add_environment(
                     unknown("variable", &variable, near.map(variable_of).as_deref())
                 }
             };
-            report.mistake(&Source::Variable(variable), text);
+            report.mistake(&SettingSource::Variable(variable), text);
             continue;
         };
         let raw = Raw::Untyped(value.to_owned());
-        written.put(key, raw, Source::Variable(variable));
+        written.put(key, raw, SettingSource::Variable(variable));
     }
 }
 
 /// Reads the flags.
 pub(super) fn add_flags(written: &mut Written, overrides: &[Override], report: &mut Report) {
     for (index, given) in overrides.iter().enumerate() {
-        let source = Source::Flag(given.flag.clone());
+        let source = SettingSource::Flag(given.flag.clone());
         let name = given.key.as_str();
         let Some(key) = find(name) else {
             let text = if is_not_yet(name) {

@@ -6,7 +6,7 @@ use std::fmt;
 
 /// Where an effective value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
+pub enum SettingSource {
     /// Nobody wrote it: the program's default.
     Default,
     /// Nobody wrote it: the machine decides; what was asked of it.
@@ -19,34 +19,34 @@ pub enum Source {
     Flag(String),
 }
 
-impl Source {
+impl SettingSource {
     /// Whether somebody wrote the value, rather than the program or the machine deciding.
     pub fn is_written(&self) -> bool {
         match self {
-            Source::Default | Source::Machine(_) => false,
-            Source::File(..) | Source::Variable(_) | Source::Flag(_) => true,
+            SettingSource::Default | SettingSource::Machine(_) => false,
+            SettingSource::File(..) | SettingSource::Variable(_) | SettingSource::Flag(_) => true,
         }
     }
 
     /// Which layer this is; a higher one overrides a lower one.
     pub(super) fn rank(&self) -> u8 {
         match self {
-            Source::Default | Source::Machine(_) => 0,
-            Source::File(..) => 1,
-            Source::Variable(_) => 2,
-            Source::Flag(_) => 3,
+            SettingSource::Default | SettingSource::Machine(_) => 0,
+            SettingSource::File(..) => 1,
+            SettingSource::Variable(_) => 2,
+            SettingSource::Flag(_) => 3,
         }
     }
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for SettingSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Source::Default => f.write_str("default"),
-            Source::Machine(asked) => write!(f, "default, from {asked}"),
-            Source::File(file, 0) => f.write_str(file),
-            Source::File(file, line) => write!(f, "{file}:{line}"),
-            Source::Variable(name) | Source::Flag(name) => f.write_str(name),
+            SettingSource::Default => f.write_str("default"),
+            SettingSource::Machine(asked) => write!(f, "default, from {asked}"),
+            SettingSource::File(file, 0) => f.write_str(file),
+            SettingSource::File(file, line) => write!(f, "{file}:{line}"),
+            SettingSource::Variable(name) | SettingSource::Flag(name) => f.write_str(name),
         }
     }
 }
@@ -90,12 +90,12 @@ impl std::error::Error for ConfigErrors {}
 /// Collects what is wrong while everything is still being read.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    mistakes: Vec<(Source, String)>,
+    mistakes: Vec<(SettingSource, String)>,
     pub(super) warnings: Vec<Warning>,
 }
 
 impl Report {
-    pub(super) fn mistake(&mut self, place: &Source, text: impl Into<String>) {
+    pub(super) fn mistake(&mut self, place: &SettingSource, text: impl Into<String>) {
         self.mistakes.push((place.clone(), text.into()));
     }
 
@@ -113,10 +113,10 @@ impl Report {
     /// Returns all mistakes: those of the file by line, then those of the environment and the flags.
     pub(super) fn into_errors(mut self) -> ConfigErrors {
         self.mistakes.sort_by_key(|(source, _)| match source {
-            Source::File(_, line) => (source.rank(), *line),
+            SettingSource::File(_, line) => (source.rank(), *line),
             _ => (source.rank(), 0),
         });
-        let mistake = |(source, text): (Source, String)| Mistake {
+        let mistake = |(source, text): (SettingSource, String)| Mistake {
             place: source.to_string(),
             text,
         };

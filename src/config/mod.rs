@@ -18,9 +18,9 @@ mod table;
 pub use counters::CounterEntry;
 
 pub use layers::Override;
-pub use mistakes::{ConfigErrors, Mistake, Source, Warning};
+pub use mistakes::{ConfigErrors, Mistake, SettingSource, Warning};
 pub use rows::Key;
-pub use show::{Entry, Shown};
+pub use show::{Shown, ShownSetting};
 pub use table::{
     AuthConfig, CalendarConfig, Config, CountersConfig, DegradedConfig, LogConfig, PostgresConfig,
     RedisConfig, SamplesConfig, ServerConfig, StorageConfig, WriterConfig, all_keys,
@@ -28,7 +28,7 @@ pub use table::{
 
 /// What stores the counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Engine {
+pub enum StorageEngine {
     /// The embedded RocksDB.
     RocksDb,
 }
@@ -88,7 +88,7 @@ impl Config {
     }
 
     /// Returns where the effective value of a key comes from; a name that is no key has no source.
-    pub fn source(&self, key: &str) -> Option<&Source> {
+    pub fn source(&self, key: &str) -> Option<&SettingSource> {
         self.sources.get(key)
     }
 

@@ -4,19 +4,19 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::forms::{FilePath, Form, Raw};
-use super::mistakes::{Report, Source};
+use super::mistakes::{Report, SettingSource};
 use super::rows::Key;
 
 /// What was written in the layers, by key, the lowest layer first.
 #[derive(Default)]
 pub(super) struct Written {
-    values: BTreeMap<&'static str, Vec<(Source, Raw)>>,
+    values: BTreeMap<&'static str, Vec<(SettingSource, Raw)>>,
     /// The tables of each array, such as `[[counter]]`, and where each begins.
-    pub(super) arrays: BTreeMap<&'static str, Vec<(Source, Written)>>,
+    pub(super) arrays: BTreeMap<&'static str, Vec<(SettingSource, Written)>>,
 }
 
 impl Written {
-    pub(super) fn put(&mut self, key: &'static Key, raw: Raw, source: Source) {
+    pub(super) fn put(&mut self, key: &'static Key, raw: Raw, source: SettingSource) {
         self.values.entry(key.name).or_default().push((source, raw));
     }
 }
@@ -28,11 +28,11 @@ pub(super) struct Reader<'r> {
     /// The variable `TZ`.
     pub(super) tz: Option<&'r str>,
     /// The table of an array that is being read, for mistakes: where it begins, and what it is.
-    pub(super) table: Option<(&'r Source, &'r str)>,
+    pub(super) table: Option<(&'r SettingSource, &'r str)>,
     /// The files that secrets were read from, by the keys that name them.
     pub(super) secret_files: Vec<(&'static str, PathBuf)>,
     /// Where each value read so far comes from.
-    pub(super) sources: BTreeMap<&'static str, Source>,
+    pub(super) sources: BTreeMap<&'static str, SettingSource>,
 }
 
 impl Reader<'_> {
@@ -80,7 +80,7 @@ impl Reader<'_> {
         let (value, source) = chosen?;
         // What cannot be read was written all the same.
         let source = match (source, place) {
-            (Source::Default, Some(place)) => place,
+            (SettingSource::Default, Some(place)) => place,
             (source, _) => source,
         };
         self.sources.insert(key.name, source);
@@ -88,7 +88,7 @@ impl Reader<'_> {
     }
 
     /// Checks what every layer says, and returns the highest layer's.
-    fn highest<T>(&mut self, form: &impl Form<T>, key: &Key) -> Option<(T, Source)> {
+    fn highest<T>(&mut self, form: &impl Form<T>, key: &Key) -> Option<(T, SettingSource)> {
         let mut highest = None;
         for (source, raw) in self.written.values.remove(key.name).unwrap_or_default() {
             match form.read(raw) {
@@ -102,13 +102,13 @@ impl Reader<'_> {
         highest
     }
 
-    fn unwritten<T>(&mut self, form: &impl Form<T>, key: &Key) -> Option<(T, Source)> {
+    fn unwritten<T>(&mut self, form: &impl Form<T>, key: &Key) -> Option<(T, SettingSource)> {
         if let Some(default) = key.default {
             return match form.read(Raw::Untyped(default.to_owned())) {
-                Ok(value) => Some((value, Source::Default)),
+                Ok(value) => Some((value, SettingSource::Default)),
                 Err(error) => {
                     let text = format!("bad default of {}: {error}", key.name);
-                    self.report.mistake(&Source::Default, text);
+                    self.report.mistake(&SettingSource::Default, text);
                     None
                 }
             };

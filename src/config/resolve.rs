@@ -8,7 +8,7 @@ use secrecy::ExposeSecret;
 
 use super::counters;
 use super::layers::{self, Override};
-use super::mistakes::{ConfigErrors, Report, Source, Warning};
+use super::mistakes::{ConfigErrors, Report, SettingSource, Warning};
 use super::reader::{Reader, Written};
 use super::table::Config;
 
@@ -54,7 +54,7 @@ pub(super) fn load(
 
 /// Judges what depends on several keys.
 fn judge_together(config: &Config, report: &mut Report) {
-    let place = |name: &str| config.source(name).unwrap_or(&Source::Default);
+    let place = |name: &str| config.source(name).unwrap_or(&SettingSource::Default);
     if config.server.max_batch_body < config.server.max_body {
         let text = "server.max_batch_body is below server.max_body";
         report.mistake(place("server.max_batch_body"), text);

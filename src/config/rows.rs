@@ -135,7 +135,7 @@ macro_rules! configuration {
             /// The configuration file, if one was read.
             pub file: Option<PathBuf>,
             pub(super) secret_files: Vec<(&'static str, PathBuf)>,
-            pub(super) sources: BTreeMap<&'static str, Source>,
+            pub(super) sources: BTreeMap<&'static str, SettingSource>,
         }
 
         /// The keys of each section, in the order in which they are printed.

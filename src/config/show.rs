@@ -2,17 +2,17 @@
 
 use std::fmt;
 
-use super::{Config, CounterEntry, Source};
+use super::{Config, CounterEntry, SettingSource};
 
 /// One effective value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct ShownSetting {
     /// The key, `section.name`.
     pub key: &'static str,
     /// As it would be written in the file; `(set)` or `(not set)` for a secret.
     pub value: String,
     /// Where it comes from.
-    pub source: Source,
+    pub source: SettingSource,
 }
 
 /// A configuration to be printed.
@@ -20,11 +20,14 @@ pub struct Shown<'c>(pub &'c Config);
 
 impl Config {
     /// Returns every effective value, in the order of the table.
-    pub fn entries(&self) -> Vec<Entry> {
-        let entry = |(key, value): (&'static super::Key, String)| Entry {
+    pub fn entries(&self) -> Vec<ShownSetting> {
+        let entry = |(key, value): (&'static super::Key, String)| ShownSetting {
             key: key.name,
             value,
-            source: self.source(key.name).cloned().unwrap_or(Source::Default),
+            source: self
+                .source(key.name)
+                .cloned()
+                .unwrap_or(SettingSource::Default),
         };
         self.show().into_iter().map(entry).collect()
     }
@@ -34,7 +37,7 @@ impl fmt::Display for Shown<'_> {
     /// One line a key, aligned, with its source as a comment; then the counters.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let entries = self.0.entries();
-        let width = |text: fn(&Entry) -> &str| {
+        let width = |text: fn(&ShownSetting) -> &str| {
             let lengths = entries.iter().map(|entry| text(entry).chars().count());
             lengths.max().unwrap_or(0)
         };
@@ -42,7 +45,7 @@ impl fmt::Display for Shown<'_> {
             width(|entry| entry.key),
             width(|entry| &entry.value).min(28),
         );
-        for Entry { key, value, source } in &entries {
+        for ShownSetting { key, value, source } in &entries {
             writeln!(f, "{key:keys$} = {value:values$}  # {source}")?;
         }
         for counter in &self.0.defined_counters {
@@ -52,7 +55,7 @@ impl fmt::Display for Shown<'_> {
                 .map(|(key, value)| format!("{key} = {value}"))
                 .collect();
             let source = match source {
-                Source::Default => "built in".to_owned(),
+                SettingSource::Default => "built in".to_owned(),
                 _ => source.to_string(),
             };
             writeln!(

@@ -16,10 +16,10 @@ use super::forms::{
     Address, Cores, Count, FilePath, Form, KeyPrefix, List, PathOrNone, Size, SizeOrAuto, Span,
     Switch, TimeOfDay, Tokens, Url, Word, Zone, is_host, is_origin,
 };
-use super::mistakes::Source;
+use super::mistakes::SettingSource;
 use super::reader::Reader;
 use super::rows::{Key, configuration, optional, section};
-use super::{Engine, LogLevel, MinFree};
+use super::{LogLevel, MinFree, StorageEngine};
 use crate::access_log::{Access, LogFormat};
 use crate::calendar::DayStart;
 use crate::export::postgres::PostgresUrl;
@@ -88,7 +88,7 @@ configuration! {
     /// Where and how the counts are stored.
     storage: StorageConfig {
         /// What stores.
-        engine: Engine = Word::<Engine>::OF, "rocksdb";
+        engine: StorageEngine = Word::<StorageEngine>::OF, "rocksdb";
         /// The directory of the store.
         data_dir: PathBuf = FilePath, "./data", flag "--data-dir";
         /// Memory for caches and memtables, in bytes.

@@ -1,6 +1,7 @@
 //! What is asked on the control socket, done on a running writer.
 
 mod adopt;
+mod delete;
 mod upkeep;
 
 use std::io;
@@ -13,14 +14,12 @@ pub use adopt::{CopyOptions, POSTGRES, REDIS};
 use super::{Ask, CorruptCounter, RowAside, StandingCause, Tell, Told};
 use crate::calendar::Day;
 use crate::counter::{CounterName, Existence, Outcome, RequestId};
-use crate::current_day::CurrentDay;
 use crate::export::Selection;
-use crate::export::files::{self, Content, FileError, Form, Source, Written};
+use crate::export::files::{self, Content, ExportFileError, ExportSource, Form, Written};
 use crate::export::postgres::{DaysWritten, ExportContext, PostgresError};
 use crate::lifecycle::kept_days;
-use crate::storage::expiry::Horizons;
-use crate::storage::{Reader, StorageOptions, Tables};
-use crate::writer::{Cause, Command, Failure, Intake, Mode, ModeState, Request, Running, Table};
+use crate::storage::Tables;
+use crate::writer::{Cause, Command, Failure, ModeState, Request, Running};
 
 /// How many bytes of a corrupt record are shown.
 const SHOWN_BYTES: usize = 256;
@@ -34,16 +33,10 @@ fn shown(bytes: &[u8]) -> String {
 /// How many rows are told in one line, which has its limit.
 const ROWS_TOLD_AT_ONCE: usize = 100;
 
-/// Where asks are answered: what of a running writer they need.
+/// Where asks are answered.
 #[derive(Clone)]
 pub struct Desk {
-    intake: Arc<Intake>,
-    table: Arc<Table>,
-    mode: Arc<Mode>,
-    day: Arc<CurrentDay>,
-    reader: Reader,
-    horizons: Arc<Horizons>,
-    storage: StorageOptions,
+    running: Running,
     /// Held while a backup is made.
     backups: Arc<Mutex<()>>,
     postgres: Option<ExportContext>,
@@ -54,13 +47,7 @@ impl Desk {
     /// For that writer.
     pub fn new(running: &Running) -> Self {
         Self {
-            intake: Arc::clone(&running.intake),
-            table: Arc::clone(&running.table),
-            mode: Arc::clone(&running.mode),
-            day: Arc::clone(&running.day),
-            reader: running.reader.clone(),
-            horizons: Arc::clone(&running.horizons),
-            storage: running.storage.clone(),
+            running: running.clone(),
             backups: Arc::default(),
             postgres: None,
             copies: CopyOptions::default(),
@@ -78,7 +65,7 @@ impl Desk {
     /// # Errors
     /// When `tell` does not take a part.
     pub fn answer(&self, ask: Ask, tell: Tell<'_>) -> io::Result<Told> {
-        if self.mode.stands(Cause::NoStore) && !matches!(ask, Ask::Mode { .. }) {
+        if self.running.mode.stands(Cause::NoStore) && !matches!(ask, Ask::Mode { .. }) {
             return Ok(refused(
                 "the server has no store open (cause `no_store`): its log says why; put the store right, and it is opened by itself",
             ));
@@ -121,6 +108,7 @@ impl Desk {
             },
             Ask::SetAside => return self.set_aside(tell),
             Ask::Adopt { confirmed } => self.adopt(confirmed),
+            Ask::Delete { prefix, confirmed } => return self.delete(&prefix, confirmed, tell),
             Ask::Backup { dir, keep, verify } => return self.back_up(dir, keep, verify, tell),
             Ask::Inspect { count } => return self.inspect(count, tell),
             Ask::Compact => return self.compact(tell),
@@ -136,10 +124,14 @@ impl Desk {
     ) -> Result<Selection, Told> {
         let counter = counter.map(CounterName::parse).transpose();
         let counter = counter.map_err(refused)?;
-        let today = self.day.look().day;
+        let today = self.running.day.look().day;
         let selection = Selection::new(from, to, today, counter, include_open).map_err(refused)?;
         // A file without a day that was asked for would look like one of a day without records.
-        let closed = self.reader.with(Tables::closed_through).map_err(refused)?;
+        let closed = self
+            .running
+            .reader
+            .with(Tables::closed_through)
+            .map_err(refused)?;
         if !include_open && closed.is_none_or(|closed| closed < selection.to) {
             return Err(refused(format!(
                 "{} is over, but not closed yet: try again in a moment (while writes are refused, \
@@ -190,7 +182,7 @@ impl Desk {
     }
 
     fn set_aside(&self, tell: Tell<'_>) -> io::Result<Told> {
-        let rows = match self.reader.with(|tables| tables.set_aside(None)) {
+        let rows = match self.running.reader.with(|tables| tables.set_aside(None)) {
             Ok(rows) => rows,
             Err(error) => return Ok(refused(error)),
         };
@@ -216,10 +208,10 @@ impl Desk {
         content: Content,
         tell: Tell<'_>,
     ) -> io::Result<Told> {
-        let source = Source {
-            reader: &self.reader,
-            calendar: self.day.calendar(),
-            horizons: &self.horizons,
+        let source = ExportSource {
+            reader: &self.running.reader,
+            calendar: self.running.day.calendar(),
+            horizons: &self.running.horizons,
         };
         let span = (selection.from, selection.to);
         let mut put = |text: String, Written { days, users }| {
@@ -244,8 +236,10 @@ impl Desk {
                 users,
                 through: span.1.to_string(),
             }),
-            Err(FileError::Write(error)) => Err(error),
-            Err(error @ (FileError::Read(_) | FileError::UsersGone { .. })) => Ok(refused(error)),
+            Err(ExportFileError::Write(error)) => Err(error),
+            Err(error @ (ExportFileError::Read(_) | ExportFileError::UsersGone { .. })) => {
+                Ok(refused(error))
+            }
         }
     }
 
@@ -256,7 +250,7 @@ impl Desk {
         } else {
             format!("from {from} to {to}")
         };
-        match kept_days(&self.reader, &self.horizons) {
+        match kept_days(&self.running.reader, &self.running.horizons) {
             Ok(Some((first, last))) => refused(format!(
                 "there are no records {asked}; closed days are kept from {first} to {last}"
             )),
@@ -270,33 +264,33 @@ impl Desk {
 
     fn mode(&self, read_only: Option<bool>, accept_clock: bool) -> Told {
         if accept_clock {
-            let look = self.day.accept();
-            self.mode.clear(Cause::Clock);
+            let look = self.running.day.accept();
+            self.running.mode.clear(Cause::Clock);
             tracing::info!(target: "audit", action = "accept_clock", day = %look.day, "the operator accepted the clock");
         }
         match read_only {
             Some(true) => {
-                let look = self.day.look();
-                self.mode.raise(Cause::Operator, look.wall_ms);
+                let look = self.running.day.look();
+                self.running.mode.raise(Cause::Operator, look.wall_ms);
                 tracing::info!(target: "audit", action = "mode", after = "read_only", "the operator changed the mode");
             }
             Some(false) => {
-                self.mode.clear(Cause::Operator);
+                self.running.mode.clear(Cause::Operator);
                 tracing::info!(target: "audit", action = "mode", after = "normal", "the operator changed the mode");
             }
             None => {}
         }
-        self.intake.nudge();
+        self.running.intake.nudge();
         let standing = Cause::ALL
             .into_iter()
-            .filter(|&cause| self.mode.stands(cause));
+            .filter(|&cause| self.running.mode.stands(cause));
         let causes = standing.map(|cause| StandingCause {
             cause: cause.as_str().to_owned(),
             remedy: cause.remedy().to_owned(),
         });
         Told::Mode {
             causes: causes.collect(),
-            since: match self.mode.state() {
+            since: match self.running.mode.state() {
                 ModeState::Normal => None,
                 ModeState::ReadOnly { since, .. } => Some(since),
             },
@@ -307,13 +301,16 @@ impl Desk {
         let mut counters = Vec::new();
         let mut cursor: Option<String> = None;
         loop {
-            let (page, more) = self.table.list("", cursor.as_deref(), 1000);
+            let (page, more) = self.running.table.list("", cursor.as_deref(), 1000);
             cursor = page.last().map(|reading| reading.name.to_string());
             for reading in page
                 .iter()
                 .filter(|reading| reading.existence == Existence::Corrupt)
             {
-                let read = self.reader.with(|tables| tables.bytes_of(&reading.name));
+                let read = self
+                    .running
+                    .reader
+                    .with(|tables| tables.bytes_of(&reading.name));
                 let [definition, value] = read.unwrap_or_default();
                 counters.push(CorruptCounter {
                     name: reading.name.to_string(),
@@ -334,7 +331,7 @@ impl Desk {
             reason: reason.clone().map(String::into_boxed_str),
         };
         let request_id = RequestId::Given("repair".into());
-        let asked = self.intake.call(Request {
+        let asked = self.running.intake.call(Request {
             command,
             key: None,
             request_id,

@@ -90,7 +90,7 @@ impl OnBound {
 
 /// A counter's definition. `min` ≤ 0 ≤ `max` holds for every definition that [`Definition::check`]
 /// let through.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Definition {
     /// How it moves; fixed for the life of a counter.
     pub kind: Kind,
@@ -103,6 +103,7 @@ pub struct Definition {
     /// What happens at the bounds.
     pub on_bound: OnBound,
     /// From this instant on the counter is gone.
+    #[serde(serialize_with = "super::serialize_instant")]
     pub expires_at: Option<Millis>,
     /// For people; at most [`MAX_DESCRIPTION`] bytes.
     pub description: Option<String>,

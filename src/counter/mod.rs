@@ -37,6 +37,14 @@ pub fn rfc3339(at: Millis) -> String {
         .to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
 }
 
+/// Writes an instant as [`rfc3339`] does, and `None` as `null`.
+pub(crate) fn serialize_instant<S: serde::Serializer>(
+    at: &Option<Millis>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serde::Serialize::serialize(&at.map(rfc3339), serializer)
+}
+
 /// The instant that such a text means; none where it means none.
 pub fn parse_rfc3339(text: &str) -> Option<Millis> {
     let at = chrono::DateTime::parse_from_rfc3339(text).ok()?;

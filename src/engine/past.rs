@@ -10,7 +10,7 @@ use crate::lifecycle::{self, SeriesRequest};
 use crate::storage::{ReadError, Tables};
 
 /// The days of a counter, newest first.
-pub enum Days {
+pub enum PastDays {
     /// Of the store.
     Store(Vec<PastDay>),
     /// The closed ones, of the database.
@@ -57,27 +57,27 @@ impl From<NoCopy> for NoPast {
 impl Engine {
     /// The first day that is kept.
     pub fn kept_from(&self) -> Day {
-        lifecycle::kept_from(&self.horizons)
+        lifecycle::kept_from(&self.running.horizons)
     }
 
     /// Whether the store knows the name, gone or not.
     pub fn knows(&self, name: &CounterName) -> bool {
-        self.table.read(name.as_str()).is_some()
+        self.running.table.read(name.as_str()).is_some()
     }
 
     /// Reads the days of a counter.
     ///
     /// # Errors
     /// When neither the store nor a copy can be read.
-    pub async fn days(&self, name: &CounterName, from: Day, to: Day) -> Result<Days, NoPast> {
-        if let Some(fallback) = self.without_store() {
-            return Ok(Days::Copy(fallback.days(name, from, to).await?));
+    pub async fn days(&self, name: &CounterName, from: Day, to: Day) -> Result<PastDays, NoPast> {
+        if let Some(fallback) = self.copies() {
+            return Ok(PastDays::Copy(fallback.days(name, from, to).await?));
         }
-        let (name, day) = (name.clone(), Arc::clone(&self.day));
+        let (name, day) = (name.clone(), Arc::clone(&self.running.day));
         let from = from.max(self.kept_from());
         self.past(move |tables| lifecycle::days_of(tables, day.calendar(), &name, from, to))
             .await
-            .map(Days::Store)
+            .map(PastDays::Store)
     }
 
     /// Reads the course of a counter's value, up to now; `None` for a counter that does not count.
@@ -85,7 +85,7 @@ impl Engine {
     /// # Errors
     /// When the store cannot be read: no copy has this.
     pub async fn series(&self, asked: SeriesOf) -> Result<Option<Series>, NoPast> {
-        if self.without_store().is_some() {
+        if self.copies().is_some() {
             return Err(NoPast::NoCopy);
         }
         let SeriesOf {
@@ -93,7 +93,7 @@ impl Engine {
             range_ms,
             step_ms,
         } = asked;
-        let reading = self.table.read(name.as_str());
+        let reading = self.running.table.read(name.as_str());
         let moment = self.moment();
         let Some(reading) = reading else {
             return Ok(None);
@@ -112,7 +112,10 @@ impl Engine {
             step_ms,
             name,
         };
-        let (day, horizons) = (Arc::clone(&self.day), Arc::clone(&self.horizons));
+        let (day, horizons) = (
+            Arc::clone(&self.running.day),
+            Arc::clone(&self.running.horizons),
+        );
         self.past(move |tables| lifecycle::series(tables, day.calendar(), &horizons, &request))
             .await
             .map(|(points, followed)| Some(Series { points, followed }))
@@ -123,7 +126,7 @@ impl Engine {
         &self,
         work: impl FnOnce(&Tables) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, NoPast> {
-        let reader = self.reader.clone();
+        let reader = self.running.reader.clone();
         match tokio::task::spawn_blocking(move || reader.with(work)).await {
             Ok(Ok(read)) => Ok(read),
             Ok(Err(ReadError::Closed)) => Err(NoPast::Reopening),

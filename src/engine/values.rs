@@ -21,12 +21,12 @@ pub struct Value {
     /// What it says; `None` where its record cannot be read.
     pub seen: Option<Seen>,
     /// Where that comes from.
-    pub origin: Origin,
+    pub origin: ReadFrom,
 }
 
 /// Where a value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum ReadFrom {
     /// The store: it is up to date.
     Store,
     /// A copy, which had it then.
@@ -40,7 +40,7 @@ pub enum Origin {
 
 /// What is known of the counters that were asked for, in that order.
 #[derive(Clone, Debug)]
-pub struct Values {
+pub struct ReadValues {
     /// `None` for a name that nobody knows in the store, or that the copy lacks. Counters of the store
     /// that are over are among them.
     pub found: Vec<Option<Value>>,
@@ -62,11 +62,11 @@ pub struct Page {
 impl Engine {
     /// Reads one counter from memory; `Err` while there is no store.
     pub async fn read_one(&self, name: &CounterName) -> Result<(Option<Value>, bool), NoCopy> {
-        if self.without_store().is_some() {
+        if self.copies().is_some() {
             let values = self.read(std::slice::from_ref(name)).await?;
             return Ok((values.found.into_iter().next().flatten(), values.stale));
         }
-        let reading = self.table.read(name.as_str());
+        let reading = self.running.table.read(name.as_str());
         // The moment is taken after the values: no value's period is after a day seen later.
         let moment = self.moment();
         Ok((reading.map(|reading| self.value(reading, &moment)), false))
@@ -76,15 +76,15 @@ impl Engine {
     ///
     /// # Errors
     /// When there is no store and no copy can be asked.
-    pub async fn read(&self, names: &[CounterName]) -> Result<Values, NoCopy> {
-        if let Some(fallback) = self.without_store() {
+    pub async fn read(&self, names: &[CounterName]) -> Result<ReadValues, NoCopy> {
+        if let Some(fallback) = self.copies() {
             let found = fallback.values(names).await?.into_iter();
-            return Ok(Values {
+            return Ok(ReadValues {
                 found: found.map(|value| self.copied(&*value?)).collect(),
                 stale: true,
             });
         }
-        Ok(Values {
+        Ok(ReadValues {
             found: self.values(names),
             stale: false,
         })
@@ -92,17 +92,17 @@ impl Engine {
 
     /// Reads counters as `read` does, but from the store alone; `None` while there is none.
     pub fn read_store(&self, names: &[CounterName]) -> Option<Vec<Option<Value>>> {
-        self.without_store().is_none().then(|| self.values(names))
+        self.copies().is_none().then(|| self.values(names))
     }
 
     /// Returns the names that the store knows, of counters that are gone too.
     pub fn names(&self) -> Vec<CounterName> {
-        let (readings, _) = self.table.list("", None, usize::MAX);
+        let (readings, _) = self.running.table.list("", None, usize::MAX);
         readings.into_iter().map(|reading| reading.name).collect()
     }
 
     fn values(&self, names: &[CounterName]) -> Vec<Option<Value>> {
-        let readings = self.table.read_many(names);
+        let readings = self.running.table.read_many(names);
         let moment = self.moment();
         let value = |reading: Option<Reading>| reading.map(|found| self.value(found, &moment));
         readings.into_iter().map(value).collect()
@@ -118,7 +118,7 @@ impl Engine {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<Page, NoCopy> {
-        if let Some(fallback) = self.without_store() {
+        if let Some(fallback) = self.copies() {
             // Of other texts no name begins so, and no copy is asked.
             let PageFound { values, next } = if could_be(prefix) && cursor.is_none_or(could_be) {
                 fallback.page(prefix, cursor, limit).await?
@@ -136,12 +136,12 @@ impl Engine {
     }
 
     /// Passes over counters that are gone, so that a page is full unless it is the last.
-    fn list_store(&self, prefix: &str, cursor: Option<&str>, limit: usize) -> Page {
+    pub(super) fn list_store(&self, prefix: &str, cursor: Option<&str>, limit: usize) -> Page {
         let mut cursor = cursor.map(str::to_owned);
         let mut page = Page::default();
         loop {
             let left = limit.saturating_sub(page.found.len());
-            let (readings, more) = self.table.list(prefix, cursor.as_deref(), left);
+            let (readings, more) = self.running.table.list(prefix, cursor.as_deref(), left);
             let moment = self.moment();
             cursor = readings.last().map(|reading| reading.name.to_string());
             let values = readings.into_iter();
@@ -163,7 +163,7 @@ impl Engine {
             kind: Some(reading.definition.kind),
             reset: reading.definition.reset,
             seen: reading.seen(moment, self.calendar()),
-            origin: Origin::Store,
+            origin: ReadFrom::Store,
             definition: Some(reading.definition),
             name: reading.name,
         }
@@ -175,7 +175,7 @@ impl Engine {
         let StaleValue { copied, source } = value;
         let mut moment = self.moment();
         if let Some(period) = copied.period {
-            moment.today = self.day.local_day(period);
+            moment.today = self.running.day.local_day(period);
         }
         let seen = copied.stored().seen(&moment, self.calendar());
         Some(Value {
@@ -184,7 +184,7 @@ impl Engine {
             reset: copied.reset(),
             definition: None,
             seen: Some(seen.filter(|seen| seen.over.is_none())?),
-            origin: Origin::Copy {
+            origin: ReadFrom::Copy {
                 source: source.as_str(),
                 // A copy may say what it likes; it has not seen the future.
                 as_of: copied.as_of.min(self.now()),

@@ -45,7 +45,7 @@ pub struct Written {
 
 /// Why a file was not written whole.
 #[derive(Debug, thiserror::Error)]
-pub enum FileError {
+pub enum ExportFileError {
     /// The store cannot be read now.
     #[error("cannot read the store: {0}")]
     Read(#[from] ReadError),
@@ -64,7 +64,7 @@ pub enum FileError {
 }
 
 /// Where rows are read from.
-pub struct Source<'a> {
+pub struct ExportSource<'a> {
     /// The store.
     pub reader: &'a Reader,
     /// The calendar in force.
@@ -78,12 +78,12 @@ pub struct Source<'a> {
 /// # Errors
 /// When the store cannot be read, or `put` does not take a piece.
 pub fn write(
-    source: &Source<'_>,
+    source: &ExportSource<'_>,
     selection: Selection,
     form: Form,
     content: Content,
     put: &mut dyn FnMut(String, Written) -> io::Result<()>,
-) -> Result<Written, FileError> {
+) -> Result<Written, ExportFileError> {
     let mut written = Written::default();
     let mut text = header(form, content);
     let mut pages = RowPages::new(selection);
@@ -98,7 +98,7 @@ pub fn write(
                     let day = row.past.day;
                     let kept_from = || source.horizons.day(Daily::Dedup);
                     if day.days() < kept_from() {
-                        return Err(FileError::UsersGone { day });
+                        return Err(ExportFileError::UsersGone { day });
                     }
                     while let Some(page) = users.next(source.reader)? {
                         written.users += page.len() as u64;
@@ -111,7 +111,7 @@ pub fn write(
                     }
                     // The horizon may have passed the day while it was read.
                     if day.days() < kept_from() {
-                        return Err(FileError::UsersGone { day });
+                        return Err(ExportFileError::UsersGone { day });
                     }
                 }
             }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::{
-    DaysOf, FallbackOptions, Found, NoCopy, Page, PageFound, Source, StaleValue, Standing,
+    CopySource, DaysOf, FallbackOptions, Found, NoCopy, Page, PageFound, StaleValue, Standing,
 };
 use crate::counter::{CopiedValue, CounterName};
 use crate::export::postgres::{CopiedDay, PostgresError, PostgresReader};
@@ -69,7 +69,7 @@ struct Copy<R> {
     state: State<R>,
     /// What was told of it last.
     told: Option<String>,
-    source: Source,
+    source: CopySource,
     new: Box<dyn Fn() -> R + Send>,
 }
 
@@ -83,7 +83,7 @@ enum State<R> {
 }
 
 impl<R: Reader> Copy<R> {
-    fn new(source: Source, new: impl Fn() -> R + Send + 'static) -> Self {
+    fn new(source: CopySource, new: impl Fn() -> R + Send + 'static) -> Self {
         Self {
             state: State::Up(new()),
             told: None,
@@ -181,13 +181,13 @@ impl Copies {
     pub(super) fn new(options: &FallbackOptions) -> Self {
         let timeout = options.timeout;
         let redis = options.redis.clone().map(|redis| {
-            Copy::new(Source::Redis, move || {
+            Copy::new(CopySource::Redis, move || {
                 let redis = redis.clone();
                 MirrorReader::new(MirrorOptions { timeout, ..redis })
             })
         });
         let postgres = options.postgres.clone().map(|postgres| {
-            Copy::new(Source::Postgres, move || {
+            Copy::new(CopySource::Postgres, move || {
                 PostgresReader::new(postgres.clone(), timeout)
             })
         });
@@ -204,10 +204,10 @@ impl Copies {
             && let Some(mirrored) = redis.ask(async |reader| reader.values(names).await).await
         {
             let standing = Standing {
-                source: Source::Redis,
+                source: CopySource::Redis,
                 as_of: mirrored.complete_as_of,
             };
-            let found: Vec<Found> = stale(mirrored.values, Source::Redis).collect();
+            let found: Vec<Found> = stale(mirrored.values, CopySource::Redis).collect();
             if standing.as_of.is_some() {
                 return Ok((standing, found));
             }
@@ -223,10 +223,13 @@ impl Copies {
                 .await
         {
             let standing = Standing {
-                source: Source::Postgres,
+                source: CopySource::Postgres,
                 as_of: exported.as_of,
             };
-            return Ok((standing, stale(exported.values, Source::Postgres).collect()));
+            return Ok((
+                standing,
+                stale(exported.values, CopySource::Postgres).collect(),
+            ));
         }
         partly.ok_or(NoCopy)
     }
@@ -250,7 +253,7 @@ impl Copies {
                 .await
             && (mirrored.complete_as_of.is_some() || alone)
         {
-            let values = stale(mirrored.values, Source::Redis);
+            let values = stale(mirrored.values, CopySource::Redis);
             // By the names, whether or not each has a value.
             let more = names.len() > *limit;
             let last = names.get(limit.saturating_sub(1)).filter(|_| more);
@@ -264,7 +267,7 @@ impl Copies {
                 .ask(async |reader| reader.page(prefix, cursor, *limit).await)
                 .await
         {
-            let values = stale(found.values.into_iter().map(Some), Source::Postgres);
+            let values = stale(found.values.into_iter().map(Some), CopySource::Postgres);
             return Ok(PageFound {
                 values: values.flatten().collect(),
                 next: found.next,
@@ -296,7 +299,7 @@ impl Copies {
 
 fn stale(
     values: impl IntoIterator<Item = Option<CopiedValue>>,
-    source: Source,
+    source: CopySource,
 ) -> impl Iterator<Item = Found> {
     let stale = move |copied| Arc::new(StaleValue { copied, source });
     values.into_iter().map(move |value| value.map(stale))
@@ -308,9 +311,9 @@ pub enum Known {
     /// Every copy that is configured says that none has.
     Nothing,
     /// This one has something of a store.
-    Something(Source),
+    Something(CopySource),
     /// This one cannot be asked, for that reason.
-    Unclear(Source, String),
+    Unclear(CopySource, String),
 }
 
 /// Asks every copy whether a store has ever written to it: before a new store is made, where one may
@@ -326,17 +329,17 @@ pub fn anything_known(options: &FallbackOptions) -> std::io::Result<Known> {
             let timeout = PATIENCE;
             let mut reader = MirrorReader::new(MirrorOptions { timeout, ..redis });
             match reader.is_written().await {
-                Ok(true) => return Known::Something(Source::Redis),
+                Ok(true) => return Known::Something(CopySource::Redis),
                 Ok(false) => {}
-                Err(error) => return unclear(Source::Redis, &error),
+                Err(error) => return unclear(CopySource::Redis, &error),
             }
         }
         if let Some(postgres) = options.postgres.clone() {
             let mut reader = PostgresReader::new(postgres, PATIENCE);
             match reader.is_written().await {
-                Ok(true) => return Known::Something(Source::Postgres),
+                Ok(true) => return Known::Something(CopySource::Postgres),
                 Ok(false) => {}
-                Err(error) => return unclear(Source::Postgres, &error),
+                Err(error) => return unclear(CopySource::Postgres, &error),
             }
         }
         Known::Nothing

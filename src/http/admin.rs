@@ -2,24 +2,74 @@
 //! line, whatever came of it and whether or not the client stayed to hear.
 
 use http::{Response, StatusCode};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::auth::Access;
-use super::body::ReplyBody;
 use super::call::{Asked, Call};
 use super::error::{Code, Problem};
 use super::fingerprint::{self, Fingerprint};
-use super::json::Members;
 use super::notes::Notes;
-use super::parse::{self, Object};
+use super::parse::{self, word};
 use super::query;
+use super::reply::ReplyBody;
 use super::wire::{self, mark_replayed};
 use crate::counter::{
-    Adjustment, CounterName, Definition, Kind, OnBound, Outcome, Reset, parse_rfc3339,
+    Adjustment, CounterName, Definition, Kind, Millis, OnBound, Outcome, Reset, parse_rfc3339,
 };
 use crate::engine::{Command, Failure, IdempotencyKey, Request};
 
 /// Longest reason, in bytes.
 const MAX_REASON: usize = 1000;
+
+/// The token in the body of a reset, whatever else is there.
+#[derive(Deserialize)]
+struct TokenInBody {
+    admin_token: Option<String>,
+}
+
+/// `{"admin_token":…}`
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ResetBody {
+    #[serde(rename = "admin_token")]
+    _admin_token: Option<String>,
+}
+
+/// `{"value":…,"delta":…,"reason":…}`
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AdjustBody {
+    value: Option<i64>,
+    delta: Option<i64>,
+    reason: Option<String>,
+}
+
+/// The whole of a definition; what is absent takes its default.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct DefinitionBody {
+    #[serde(deserialize_with = "word")]
+    kind: Option<Kind>,
+    #[serde(deserialize_with = "word")]
+    reset: Option<Reset>,
+    min: Option<i64>,
+    max: Option<i64>,
+    #[serde(deserialize_with = "word")]
+    on_bound: Option<OnBound>,
+    #[serde(deserialize_with = "instant")]
+    expires_at: Option<Millis>,
+    description: Option<String>,
+}
+
+fn instant<'de, D: Deserializer<'de>>(json: D) -> Result<Option<Millis>, D::Error> {
+    let text = Option::<String>::deserialize(json)?;
+    let instant = text.map(|text| {
+        let wanted = "an RFC 3339 time such as \"2026-12-24T18:00:00Z\"";
+        let other = serde::de::Unexpected::Str(&text);
+        parse_rfc3339(&text).ok_or_else(|| serde::de::Error::invalid_value(other, &wanted))
+    });
+    instant.transpose()
+}
 
 /// `POST /api/v1/counter/{name}/reset`
 pub(super) async fn reset(
@@ -29,36 +79,24 @@ pub(super) async fn reset(
 ) -> Result<Response<ReplyBody>, Problem> {
     // A body that cannot be parsed carries no token; what is wrong with it is said to those who have
     // one.
-    let object = Object::parse(&asked.body);
-    let token = object
-        .as_ref()
+    let token = serde_json::from_slice(&asked.body)
         .ok()
-        .map(|object| object.text("admin_token", Code::InvalidValue));
-    let given = token
-        .as_ref()
-        .and_then(|token| token.as_ref().ok()?.as_deref());
+        .and_then(|TokenInBody { admin_token }| admin_token);
     call.worker
         .options
         .tokens
         .load()
-        .check(Access::Admin, asked.headers, given)?;
+        .check(Access::Admin, asked.headers, token.as_deref())?;
     query::check(asked.uri, asked.endpoint)?;
-    object?.only(asked.endpoint.fields)?;
-    token.transpose()?;
+    let code = |_: &str| Code::InvalidValue;
+    parse::object::<ResetBody>(&asked.body, asked.endpoint.fields, code)?;
     let key = fingerprint::key(asked.headers)?
         .map(|key| Fingerprint::new("POST", "reset", asked.name).bind(key));
     let counter = parse::name(asked.name)?;
-    run(
-        call,
-        "reset",
-        String::new(),
-        &counter,
-        Command::Reset {
-            counter: counter.clone(),
-        },
-        key,
-    )
-    .await
+    let command = Command::Reset {
+        counter: counter.clone(),
+    };
+    run(call, "reset", String::new(), &counter, command, key).await
 }
 
 /// `POST /api/v1/counter/{name}/adjust`
@@ -67,10 +105,16 @@ pub(super) async fn adjust(
     asked: &Asked<'_>,
     _: &mut Notes,
 ) -> Result<Response<ReplyBody>, Problem> {
-    let object = Object::parse(&asked.body)?;
-    object.only(asked.endpoint.fields)?;
-    let value = object.integer("value", Code::InvalidValue)?;
-    let delta = object.integer("delta", Code::InvalidValue)?;
+    let code = |field: &str| match field {
+        "reason" => Code::InvalidAdjustment,
+        _ => Code::InvalidValue,
+    };
+    let body = parse::object(&asked.body, asked.endpoint.fields, code)?;
+    let AdjustBody {
+        value,
+        delta,
+        reason,
+    } = body;
     let adjustment = match (value, delta) {
         (Some(value), None) => Adjustment::To(value),
         (None, Some(delta)) => Adjustment::By(delta),
@@ -81,9 +125,7 @@ pub(super) async fn adjust(
             ));
         }
     };
-    let reason = object
-        .text("reason", Code::InvalidAdjustment)?
-        .unwrap_or_default();
+    let reason = reason.unwrap_or_default();
     if reason.trim().is_empty() || reason.len() > MAX_REASON || reason.chars().any(char::is_control)
     {
         let detail = "send a `reason` of 1 to 1000 bytes without control characters";
@@ -109,27 +151,18 @@ pub(super) async fn define(
     asked: &Asked<'_>,
     _: &mut Notes,
 ) -> Result<Response<ReplyBody>, Problem> {
-    let object = Object::parse(&asked.body)?;
-    object.only(asked.endpoint.fields)?;
-    let definition = Box::new(definition(&object)?);
+    let definition = Box::new(definition(&asked.body, asked.endpoint.fields)?);
     let key = fingerprint::key(asked.headers)?.map(|key| {
         Fingerprint::new("PUT", "define", asked.name)
             .define(&definition)
             .bind(key)
     });
     let counter = parse::name(asked.name)?;
-    run(
-        call,
-        "define",
-        String::new(),
-        &counter,
-        Command::Define {
-            counter: counter.clone(),
-            definition,
-        },
-        key,
-    )
-    .await
+    let command = Command::Define {
+        counter: counter.clone(),
+        definition,
+    };
+    run(call, "define", String::new(), &counter, command, key).await
 }
 
 /// `DELETE /api/v1/counter/{name}`
@@ -141,46 +174,24 @@ pub(super) async fn delete(
     let key = fingerprint::key(asked.headers)?
         .map(|key| Fingerprint::new("DELETE", "delete", asked.name).bind(key));
     let counter = parse::name(asked.name)?;
-    run(
-        call,
-        "delete",
-        String::new(),
-        &counter,
-        Command::Delete {
-            counter: counter.clone(),
-        },
-        key,
-    )
-    .await
+    let command = Command::Delete {
+        counter: counter.clone(),
+    };
+    run(call, "delete", String::new(), &counter, command, key).await
 }
 
-/// Reads the whole of a definition; what is absent takes its default.
-fn definition(object: &Object<'_>) -> Result<Definition, Problem> {
+fn definition(body: &[u8], fields: &[&'static str]) -> Result<Definition, Problem> {
     const CODE: Code = Code::InvalidDefinition;
     let default = Definition::default();
-    let expires_at = object.text("expires_at", CODE)?.map(|text| {
-        let detail = "`expires_at` must be an RFC 3339 time such as \"2026-12-24T18:00:00Z\"";
-        parse_rfc3339(&text).ok_or_else(|| Problem::new(CODE, detail))
-    });
+    let body: DefinitionBody = parse::object(body, fields, |_| CODE)?;
     let definition = Definition {
-        kind: object
-            .word("kind", &Kind::ALL, Kind::as_str, CODE)?
-            .unwrap_or(default.kind),
-        reset: object
-            .word("reset", &[Reset::Never, Reset::Daily], Reset::as_str, CODE)?
-            .unwrap_or(default.reset),
-        min: object.integer("min", CODE)?.unwrap_or(default.min),
-        max: object.integer("max", CODE)?.unwrap_or(default.max),
-        on_bound: object
-            .word(
-                "on_bound",
-                &[OnBound::Refuse, OnBound::Clamp],
-                OnBound::as_str,
-                CODE,
-            )?
-            .unwrap_or(default.on_bound),
-        expires_at: expires_at.transpose()?,
-        description: object.text("description", CODE)?,
+        kind: body.kind.unwrap_or(default.kind),
+        reset: body.reset.unwrap_or(default.reset),
+        min: body.min.unwrap_or(default.min),
+        max: body.max.unwrap_or(default.max),
+        on_bound: body.on_bound.unwrap_or(default.on_bound),
+        expires_at: body.expires_at,
+        description: body.description,
     };
     definition
         .check()
@@ -209,71 +220,93 @@ async fn run(
         let answer = own.worker.port.submit(request).await.map_err(Problem::from);
         audit(&own, action, &reason, &counter, &answer);
         let answer = answer?;
-        respond(&own, &counter, answer)
+        respond(&own, &counter, &answer)
     };
     // A task that did not end well says nothing of the change.
     let done = call.worker.detach(work).await;
     done.unwrap_or_else(|| Err(Failure::OutcomeUnknown.into()))
 }
 
+/// What is answered of an action that was done.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Done<'a> {
+    Set {
+        success: bool,
+        current_value: i64,
+        previous_value: i64,
+        revision: u64,
+        period: Option<String>,
+    },
+    Defined {
+        success: bool,
+        name: &'a str,
+        definition: &'a Definition,
+        revision: u64,
+    },
+    Deleted {
+        success: bool,
+        final_value: i64,
+        revision: u64,
+    },
+}
+
 fn respond(
     call: &Call,
     counter: &CounterName,
-    answer: crate::engine::Answer,
+    answer: &crate::engine::Answer,
 ) -> Result<Response<ReplyBody>, Problem> {
-    let done = Members::default().with("success", true);
-    let (status, body) = match answer.outcome {
+    let success = true;
+    let mut status = StatusCode::OK;
+    let done = match &answer.outcome {
         Outcome::Set {
             previous_value,
             current_value,
             revision,
             period,
-        } => {
-            let body = done
-                .with("current_value", current_value)
-                .with("previous_value", previous_value)
-                .with("revision", revision)
-                .with("period", period.map(|day| day.to_string()));
-            (StatusCode::OK, body)
-        }
+        } => Done::Set {
+            success,
+            current_value: *current_value,
+            previous_value: *previous_value,
+            revision: *revision,
+            period: period.map(|day| day.to_string()),
+        },
         Outcome::Defined {
             definition,
             started,
             revision,
             previous: _,
         } => {
-            let body = done
-                .with("name", counter.as_str())
-                .with_json("definition", wire::definition(&definition).to_json())
-                .with("revision", revision);
-            let status = if started {
-                StatusCode::CREATED
-            } else {
-                StatusCode::OK
-            };
-            (status, body)
+            if *started {
+                status = StatusCode::CREATED;
+            }
+            Done::Defined {
+                success,
+                name: counter.as_str(),
+                definition,
+                revision: *revision,
+            }
         }
         Outcome::Deleted {
             final_value,
             revision,
-        } => {
-            let body = done
-                .with("final_value", final_value)
-                .with("revision", revision);
-            (StatusCode::OK, body)
-        }
+        } => Done::Deleted {
+            success,
+            final_value: *final_value,
+            revision: *revision,
+        },
         Outcome::Applied(_) | Outcome::Batch(_) | Outcome::Each(_) => {
             return Err(Failure::OutcomeUnknown.into());
         }
     };
-    let mut response = wire::answer(&call.request_id, &body);
+    let mut response = wire::answer(&call.request_id, &done);
     *response.status_mut() = status;
     mark_replayed(&mut response, answer.replayed);
     Ok(response)
 }
 
-/// One line for each action, done or refused.
-fn audit(
+/// Writes one line for an action, done or refused.
+pub(super) fn audit(
     call: &Call,
     action: &'static str,
     reason: &str,
@@ -312,7 +345,7 @@ enum Audited {
 
 impl Audited {
     fn of(definition: &Definition) -> Self {
-        Self::Definition(wire::definition(definition).to_json())
+        Self::Definition(serde_json::to_string(definition).unwrap_or_default())
     }
 
     fn as_field(&self) -> &dyn tracing::Value {
@@ -357,10 +390,8 @@ mod tests {
     use crate::metrics::Route;
 
     fn read(body: &str) -> Result<Definition, Code> {
-        let object = Object::parse(body.as_bytes()).map_err(|problem| problem.code)?;
         let fields = contract::endpoint(Route::Define).unwrap().fields;
-        object.only(fields).map_err(|problem| problem.code)?;
-        definition(&object).map_err(|problem| problem.code)
+        definition(body.as_bytes(), fields).map_err(|problem| problem.code)
     }
 
     #[test]

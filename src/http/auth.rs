@@ -12,8 +12,8 @@ use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
 use super::Tokens;
-use super::body::ReplyBody;
 use super::error::{Code, Problem};
+use super::reply::ReplyBody;
 
 /// What a call needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

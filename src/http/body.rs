@@ -1,14 +1,13 @@
-//! Bodies: requests' are read within limits before anything is parsed, answers' are whole.
+//! Bodies of requests: read within limits before anything is parsed.
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::Poll;
 
-use axum::body::Body as AxumBody;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 
 use super::connection::Connection;
 use super::error::{Code, Problem};
@@ -17,44 +16,6 @@ use super::error::{Code, Problem};
 /// answer instead of a reset connection: many times the longest batch, which is what a batch that is
 /// too long has. The time for a body bounds it too.
 const MAX_DISCARD: usize = 16 * 1024 * 1024;
-
-/// The body of an answer.
-pub(super) enum ReplyBody {
-    /// Made by a handler of ours.
-    Whole(Bytes),
-    /// Came through the router.
-    Routed(AxumBody),
-}
-
-impl Body for ReplyBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        match self.get_mut() {
-            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Self::Routed(body) => Pin::new(body).poll_frame(context),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Whole(bytes) => bytes.is_empty(),
-            Self::Routed(body) => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Routed(body) => body.size_hint(),
-        }
-    }
-}
 
 /// Judges what the headers say of the body: its size, then its type.
 pub(super) fn check_headers(headers: &HeaderMap, limit: usize) -> Result<(), Problem> {

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, Method, Uri};
 
 use super::auth::{self, Origin};
 use super::body;
 use super::connection::Connection;
-use super::contract::{Endpoint, Limit, Role, Verb};
+use super::contract::{Endpoint, Limit, Role};
 use super::error::Problem;
 use super::query;
 use super::worker::Worker;
@@ -42,7 +42,7 @@ impl Call {
         headers: &HeaderMap,
         uri: &Uri,
     ) -> Result<(), Problem> {
-        auth::check_origin(self.origin, endpoint.verb != Verb::Get)?;
+        auth::check_origin(self.origin, endpoint.method != Method::GET)?;
         if endpoint.limit != Limit::NoBody {
             body::check_headers(headers, self.body_limit(endpoint))?;
         }

@@ -46,6 +46,8 @@ pub(super) enum Phase {
     Working,
     /// The answer has begun and is not all sent.
     Sending,
+    /// It speaks another protocol now; whoever does keeps its times.
+    Upgraded,
 }
 
 impl Phase {
@@ -55,6 +57,7 @@ impl Phase {
             2 => Self::Body,
             3 => Self::Working,
             4 => Self::Sending,
+            5 => Self::Upgraded,
             _ => Self::Idle,
         }
     }
@@ -207,6 +210,21 @@ impl Connection {
         self.enter(Phase::Sending);
     }
 
+    /// The answer says that another protocol is spoken from now on.
+    pub(super) fn upgrade_begins(&self) {
+        self.enter(Phase::Upgraded);
+    }
+
+    /// Further pieces of the answer's body are to come.
+    pub(super) fn stream_begins(&self) {
+        self.streaming.store(true, Ordering::Relaxed);
+    }
+
+    /// The answer's body is complete, or no longer wanted.
+    pub(super) fn stream_ends(&self) {
+        self.streaming.store(false, Ordering::Relaxed);
+    }
+
     /// Whether the body that is waited for should have been here by now.
     pub(super) fn body_is_late(&self) -> bool {
         self.order() == Order::TooLate
@@ -238,7 +256,7 @@ impl Connection {
         match self.phase() {
             Phase::Idle => self.tell(Order::Close),
             Phase::Head | Phase::Body => self.tell(Order::TooLate),
-            Phase::Working | Phase::Sending => {}
+            Phase::Working | Phase::Sending | Phase::Upgraded => {}
         }
     }
 
@@ -250,7 +268,7 @@ impl Connection {
             Phase::Body => (limits.body, Order::TooLate),
             Phase::Sending if self.unsent.load(Ordering::Relaxed) => (limits.idle, Order::Cut),
             // A stream that has nothing to say at the moment rests for as long as it likes.
-            Phase::Working | Phase::Sending => return,
+            Phase::Working | Phase::Sending | Phase::Upgraded => return,
         };
         if self.lasted() > limit {
             self.tell(order);
@@ -288,8 +306,7 @@ impl Connection {
             Order::Cut => true,
             Order::End => match self.phase() {
                 Phase::Idle | Phase::Head | Phase::Body => true,
-                Phase::Working => false,
-                Phase::Sending => self.streaming.load(Ordering::Relaxed),
+                Phase::Working | Phase::Sending | Phase::Upgraded => false,
             },
         }
     }
@@ -336,7 +353,7 @@ impl Connection {
 }
 
 /// Who is told of what is answered without ever having become a request.
-pub(super) trait UnreadRequests: Send + Sync {
+pub(super) trait UnreadRequests: Send + Unpin {
     /// Counts and logs the problem as a request of its own, and gives the whole answer.
     fn answer(&self, peer: SocketAddr, problem: &Problem) -> Vec<u8>;
 }
@@ -345,7 +362,7 @@ pub(super) trait UnreadRequests: Send + Sync {
 pub(super) struct Socket<U> {
     stream: TcpStream,
     connection: Arc<Connection>,
-    unread: Arc<U>,
+    unread: U,
     /// What goes out in place of what hyper wrote.
     instead: Bytes,
     /// The head that arrived last says that a body follows which is too long to count.
@@ -353,7 +370,7 @@ pub(super) struct Socket<U> {
 }
 
 impl<U: UnreadRequests> Socket<U> {
-    pub(super) fn new(stream: TcpStream, connection: Arc<Connection>, unread: Arc<U>) -> Self {
+    pub(super) fn new(stream: TcpStream, connection: Arc<Connection>, unread: U) -> Self {
         Self {
             stream,
             connection,
@@ -387,7 +404,15 @@ impl<U: UnreadRequests> Socket<U> {
     }
 
     /// What becomes of a connection of which everything was read and used: `Ok` without a byte ends it.
-    fn poll_end(&self) -> Poll<io::Result<()>> {
+    fn poll_end(&self, context: &Context<'_>) -> Poll<io::Result<()>> {
+        if self.connection.phase() == Phase::Upgraded {
+            // Another task has it now, which is to hear of the end too.
+            self.connection.set_task(context.waker());
+            return match self.connection.order() {
+                Order::End => Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+                Order::GoOn | Order::Close | Order::TooLate | Order::Cut => Poll::Pending,
+            };
+        }
         if self.connection.closes() && self.nothing_waits() {
             return Poll::Ready(Ok(()));
         }
@@ -472,7 +497,7 @@ impl<U: UnreadRequests> AsyncRead for Socket<U> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
         if polled.is_pending() {
-            return self.poll_end();
+            return self.poll_end(context);
         }
         if let Some(arrived @ [_, ..]) = buffer.filled().get(before..) {
             self.connection.take_note_of_arrived(arrived);
@@ -492,7 +517,8 @@ impl<U: UnreadRequests> AsyncWrite for Socket<U> {
     ) -> Poll<io::Result<usize>> {
         // What replaced an earlier write goes out before this one.
         ready!(self.poll_instead(context))?;
-        if let Some(mut problem) = made_by_hyper(answer) {
+        let is_upgraded = self.connection.phase() == Phase::Upgraded;
+        if let Some(mut problem) = made_by_hyper(answer).filter(|_| !is_upgraded) {
             if self.endless_body && problem.code == Code::HeadersTooLarge {
                 problem = Problem::new(Code::BodyTooLarge, "`Content-Length` is beyond all limits");
             }

@@ -3,31 +3,11 @@
 //! The router, `Allow`, the judgement before a handler runs, and the labels of log and metrics come from
 //! this table; a test holds `docs/api.md` to it. Kept out: what a call does, which is its handler's.
 
+use http::Method;
+
 use super::auth::Access;
-use super::error::Code;
+use super::code::Code;
 use crate::metrics::Route;
-
-/// How a call is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verb {
-    Get,
-    Post,
-    Put,
-    Delete,
-}
-
-#[cfg(test)]
-impl Verb {
-    /// The method's name.
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Get => "GET",
-            Self::Post => "POST",
-            Self::Put => "PUT",
-            Self::Delete => "DELETE",
-        }
-    }
-}
 
 /// Who may make a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +40,7 @@ pub(super) enum Limit {
 pub(super) struct Endpoint {
     /// Its label in log and metrics.
     pub(super) route: Route,
-    pub(super) verb: Verb,
+    pub(super) method: Method,
     /// Its path, as the router spells it.
     pub(super) path: &'static str,
     pub(super) role: Role,
@@ -75,304 +55,95 @@ pub(super) struct Endpoint {
     pub(super) refusals: &'static [Code],
 }
 
-/// Refusals that any call may meet.
-#[cfg(test)]
-pub(super) const ANYWHERE: &[Code] = &[
-    Code::BadRequest,
-    Code::InvalidQuery,
-    Code::Unauthorized,
-    Code::Forbidden,
-    Code::NotFound,
-    Code::MethodNotAllowed,
-    Code::RequestTimeout,
-    Code::UriTooLong,
-    Code::HeadersTooLarge,
-    Code::TooManyConnections,
-    Code::ShuttingDown,
-];
-
-/// Refusals that any write may meet.
-#[cfg(test)]
-pub(super) const WRITES: &[Code] = &[
-    Code::InvalidJson,
-    Code::UnknownField,
-    Code::InvalidIdempotencyKey,
-    Code::OriginNotAllowed,
-    Code::BodyTooLarge,
-    Code::UnsupportedMediaType,
-    Code::IdempotencyKeyReused,
-    Code::CorruptKey,
-    Code::ReadOnly,
-    Code::Overloaded,
-    Code::OutcomeUnknown,
-];
-
 const READ: Role = Role::Holder(Access::Read);
 const WRITE: Role = Role::Holder(Access::Write);
 const ADMIN: Role = Role::Holder(Access::Admin);
+const ADMIN_IN_BODY: Role = Role::AdminInBody;
+const ANYONE: Role = Role::Anyone;
 
-/// The calls, those of one path together.
-pub(super) static CALLS: &[Endpoint] = &[
-    Endpoint {
-        route: Route::Increment,
-        verb: Verb::Post,
-        path: "/api/v1/counter/{name}/increment",
-        role: WRITE,
-        limit: Limit::Body,
-        parameters: &[],
-        fields: &["value", "user_id", "metadata"],
-        answers: &[200],
-        refusals: &[
-            Code::InvalidName,
-            Code::InvalidValue,
-            Code::MissingUserId,
-            Code::InvalidUserId,
-            Code::InvalidMetadata,
-            Code::UnknownCounter,
-            Code::AboveMaximum,
-            Code::TooManyCounters,
-            Code::CounterDeleted,
-            Code::CounterExpired,
-            Code::CorruptRecord,
-            Code::UnreadableUser,
-        ],
-    },
-    Endpoint {
-        route: Route::Decrement,
-        verb: Verb::Post,
-        path: "/api/v1/counter/{name}/decrement",
-        role: WRITE,
-        limit: Limit::Body,
-        parameters: &[],
-        fields: &["value", "user_id", "metadata"],
-        answers: &[200],
-        refusals: &[
-            Code::InvalidName,
-            Code::InvalidValue,
-            Code::InvalidUserId,
-            Code::InvalidMetadata,
-            Code::UnknownCounter,
-            Code::WrongKind,
-            Code::BelowMinimum,
-            Code::CounterDeleted,
-            Code::CounterExpired,
-            Code::CorruptRecord,
-        ],
-    },
-    Endpoint {
-        route: Route::Batch,
-        verb: Verb::Post,
-        path: "/api/v1/batch",
-        role: WRITE,
-        limit: Limit::Batch,
-        parameters: &[],
-        fields: &["operations", "mode"],
-        answers: &[200],
-        refusals: &[
-            Code::InvalidName,
-            Code::InvalidValue,
-            Code::InvalidUserId,
-            Code::InvalidMetadata,
-            Code::InvalidBatch,
-            Code::BatchRefused,
-        ],
-    },
-    Endpoint {
-        route: Route::Read,
-        verb: Verb::Get,
-        path: "/api/v1/counter/{name}",
-        role: READ,
-        limit: Limit::NoBody,
-        parameters: &[],
-        fields: &[],
-        answers: &[200],
-        refusals: &[
-            Code::InvalidName,
-            Code::UnknownCounter,
-            Code::CounterDeleted,
-            Code::CounterExpired,
-            Code::CorruptRecord,
-            Code::UnknownHere,
-        ],
-    },
-    Endpoint {
-        route: Route::Define,
-        verb: Verb::Put,
-        path: "/api/v1/counter/{name}",
-        role: ADMIN,
-        limit: Limit::Body,
-        parameters: &[],
-        fields: &[
-            "kind",
-            "reset",
-            "min",
-            "max",
-            "on_bound",
-            "expires_at",
-            "description",
-        ],
-        answers: &[200, 201],
-        refusals: &[
-            Code::InvalidName,
-            Code::InvalidDefinition,
-            Code::AdminDisabled,
-            Code::TooManyCounters,
-            Code::DefinitionConflict,
-            Code::DefinedInConfig,
-            Code::CorruptRecord,
-        ],
-    },
-    Endpoint {
-        route: Route::Delete,
-        verb: Verb::Delete,
-        path: "/api/v1/counter/{name}",
-        role: ADMIN,
-        limit: Limit::NoBody,
-        parameters: &[],
-        fields: &[],
-        answers: &[200],
-        refusals: &[
-            Code::InvalidName,
-            Code::AdminDisabled,
-            Code::UnknownCounter,
-            Code::DefinedInConfig,
-            Code::CounterDeleted,
-            Code::CounterExpired,
-            Code::CorruptRecord,
-        ],
-    },
-    Endpoint {
-        route: Route::Reset,
-        verb: Verb::Post,
-        path: "/api/v1/counter/{name}/reset",
-        role: Role::AdminInBody,
-        limit: Limit::Body,
-        parameters: &[],
-        fields: &["admin_token"],
-        answers: &[200],
-        refusals: &[
-            Code::InvalidName,
-            Code::InvalidValue,
-            Code::AdminDisabled,
-            Code::UnknownCounter,
-            Code::CounterDeleted,
-            Code::CounterExpired,
-            Code::CorruptRecord,
-        ],
-    },
-    Endpoint {
-        route: Route::Adjust,
-        verb: Verb::Post,
-        path: "/api/v1/counter/{name}/adjust",
-        role: ADMIN,
-        limit: Limit::Body,
-        parameters: &[],
-        fields: &["value", "delta", "reason"],
-        answers: &[200],
-        refusals: &[
-            Code::InvalidName,
-            Code::InvalidValue,
-            Code::InvalidAdjustment,
-            Code::AdminDisabled,
-            Code::UnknownCounter,
-            Code::WrongKind,
-            Code::BelowMinimum,
-            Code::AboveMaximum,
-            Code::CounterDeleted,
-            Code::CounterExpired,
-            Code::CorruptRecord,
-        ],
-    },
-    Endpoint {
-        route: Route::History,
-        verb: Verb::Get,
-        path: "/api/v1/counter/{name}/history",
-        role: READ,
-        limit: Limit::NoBody,
-        parameters: &["from", "to"],
-        fields: &[],
-        answers: &[200],
-        refusals: &[
-            Code::InvalidName,
-            Code::UnknownCounter,
-            Code::UnknownHere,
-            Code::StoreReopening,
-        ],
-    },
-    Endpoint {
-        route: Route::Series,
-        verb: Verb::Get,
-        path: "/api/v1/counter/{name}/series",
-        role: READ,
-        limit: Limit::NoBody,
-        parameters: &["range", "step"],
-        fields: &[],
-        answers: &[200],
-        refusals: &[
-            Code::InvalidName,
-            Code::UnknownCounter,
-            Code::CounterDeleted,
-            Code::CounterExpired,
-            Code::CorruptRecord,
-            Code::StoreReopening,
-        ],
-    },
-    Endpoint {
-        route: Route::ReadMany,
-        verb: Verb::Get,
-        path: "/api/v1/counters",
-        role: READ,
-        limit: Limit::NoBody,
-        parameters: &["names"],
-        fields: &[],
-        answers: &[200],
-        refusals: &[Code::InvalidName, Code::CorruptRecord, Code::UnknownHere],
-    },
-    Endpoint {
-        route: Route::List,
-        verb: Verb::Get,
-        path: "/api/v1/counters/all",
-        role: READ,
-        limit: Limit::NoBody,
-        parameters: &["prefix", "cursor", "limit"],
-        fields: &[],
-        answers: &[200],
-        refusals: &[Code::UnknownHere],
-    },
-    Endpoint {
-        route: Route::Livez,
-        verb: Verb::Get,
-        path: "/livez",
-        role: Role::Anyone,
-        limit: Limit::NoBody,
-        parameters: &[],
-        fields: &[],
-        answers: &[200],
-        refusals: &[],
-    },
-    Endpoint {
-        route: Route::Readyz,
-        verb: Verb::Get,
-        path: "/readyz",
-        role: Role::Anyone,
-        limit: Limit::NoBody,
-        parameters: &["verbose", "writes"],
-        fields: &[],
-        answers: &[200],
-        refusals: &[Code::ReadOnly, Code::SlowDisk, Code::UnknownHere],
-    },
-    Endpoint {
-        route: Route::Metrics,
-        verb: Verb::Get,
-        path: "/metrics",
-        role: Role::Anyone,
-        limit: Limit::NoBody,
-        parameters: &[],
-        fields: &[],
-        answers: &[200],
-        refusals: &[],
-    },
-];
+/// Makes the table of rows: a call's label, method, path, role and limit; the parameters and the fields that it
+/// takes; the statuses of its good answers, and its own refusals.
+macro_rules! calls {
+    ($(
+        $route:ident = $method:ident $path:literal, $role:ident, $limit:ident;
+        takes [$($parameter:literal)*] [$($field:literal)*];
+        answers [$($status:literal)*] [$($code:ident)*];
+    )+) => {
+        /// The calls, those of one path together.
+        pub(super) static CALLS: &[Endpoint] = &[$(Endpoint {
+            route: Route::$route,
+            method: Method::$method,
+            path: $path,
+            role: $role,
+            limit: Limit::$limit,
+            parameters: &[$($parameter),*],
+            fields: &[$($field),*],
+            answers: &[$($status),*],
+            refusals: &[$(Code::$code),*],
+        }),+];
+    };
+}
+
+calls! {
+    Increment = POST "/api/v1/counter/{name}/increment", WRITE, Body;
+        takes [] ["value" "user_id" "metadata"];
+        answers [200] [InvalidName InvalidValue MissingUserId InvalidUserId InvalidMetadata
+            UnknownCounter AboveMaximum TooManyCounters CounterDeleted CounterExpired CorruptRecord
+            UnreadableUser];
+    Decrement = POST "/api/v1/counter/{name}/decrement", WRITE, Body;
+        takes [] ["value" "user_id" "metadata"];
+        answers [200] [InvalidName InvalidValue InvalidUserId InvalidMetadata UnknownCounter
+            WrongKind BelowMinimum CounterDeleted CounterExpired CorruptRecord];
+    Batch = POST "/api/v1/batch", WRITE, Batch;
+        takes [] ["operations" "mode"];
+        answers [200] [InvalidName InvalidValue InvalidUserId InvalidMetadata InvalidBatch
+            BatchRefused];
+    Read = GET "/api/v1/counter/{name}", READ, NoBody;
+        takes [] [];
+        answers [200] [InvalidName UnknownCounter CounterDeleted CounterExpired CorruptRecord
+            UnknownHere];
+    Define = PUT "/api/v1/counter/{name}", ADMIN, Body;
+        takes [] ["kind" "reset" "min" "max" "on_bound" "expires_at" "description"];
+        answers [200 201] [InvalidName InvalidDefinition AdminDisabled TooManyCounters
+            DefinitionConflict DefinedInConfig CorruptRecord];
+    Delete = DELETE "/api/v1/counter/{name}", ADMIN, NoBody;
+        takes [] [];
+        answers [200] [InvalidName AdminDisabled UnknownCounter DefinedInConfig CounterDeleted
+            CounterExpired CorruptRecord];
+    Reset = POST "/api/v1/counter/{name}/reset", ADMIN_IN_BODY, Body;
+        takes [] ["admin_token"];
+        answers [200] [InvalidName InvalidValue AdminDisabled UnknownCounter CounterDeleted
+            CounterExpired CorruptRecord];
+    Adjust = POST "/api/v1/counter/{name}/adjust", ADMIN, Body;
+        takes [] ["value" "delta" "reason"];
+        answers [200] [InvalidName InvalidValue InvalidAdjustment AdminDisabled UnknownCounter
+            WrongKind BelowMinimum AboveMaximum CounterDeleted CounterExpired CorruptRecord];
+    History = GET "/api/v1/counter/{name}/history", READ, NoBody;
+        takes ["from" "to"] [];
+        answers [200] [InvalidName UnknownCounter UnknownHere StoreReopening];
+    Series = GET "/api/v1/counter/{name}/series", READ, NoBody;
+        takes ["range" "step"] [];
+        answers [200] [InvalidName UnknownCounter CounterDeleted CounterExpired CorruptRecord
+            StoreReopening];
+    ReadMany = GET "/api/v1/counters", READ, NoBody;
+        takes ["names"] [];
+        answers [200] [InvalidName CorruptRecord UnknownHere];
+    DeletePrefix = DELETE "/api/v1/counters", ADMIN, NoBody;
+        takes ["prefix" "dry_run"] [];
+        answers [200] [AdminDisabled];
+    List = GET "/api/v1/counters/all", READ, NoBody;
+        takes ["prefix" "cursor" "limit"] [];
+        answers [200] [UnknownHere];
+    Livez = GET "/livez", ANYONE, NoBody;
+        takes [] [];
+        answers [200] [];
+    Readyz = GET "/readyz", ANYONE, NoBody;
+        takes ["verbose" "writes"] [];
+        answers [200] [ReadOnly SlowDisk UnknownHere];
+    Metrics = GET "/metrics", ANYONE, NoBody;
+        takes [] [];
+        answers [200] [];
+}
 
 /// The call behind a label; `None` for the label of what is no call.
 pub(super) fn endpoint(route: Route) -> Option<&'static Endpoint> {
@@ -394,6 +165,36 @@ pub(super) fn is_logged(route: Route) -> bool {
 mod tests {
     use super::*;
 
+    /// Refusals that any call may meet.
+    const ANYWHERE: &[Code] = &[
+        Code::BadRequest,
+        Code::InvalidQuery,
+        Code::Unauthorized,
+        Code::Forbidden,
+        Code::NotFound,
+        Code::MethodNotAllowed,
+        Code::RequestTimeout,
+        Code::UriTooLong,
+        Code::HeadersTooLarge,
+        Code::TooManyConnections,
+        Code::ShuttingDown,
+    ];
+
+    /// Refusals that any write may meet.
+    const WRITES: &[Code] = &[
+        Code::InvalidJson,
+        Code::UnknownField,
+        Code::InvalidIdempotencyKey,
+        Code::OriginNotAllowed,
+        Code::BodyTooLarge,
+        Code::UnsupportedMediaType,
+        Code::IdempotencyKeyReused,
+        Code::CorruptKey,
+        Code::ReadOnly,
+        Code::Overloaded,
+        Code::OutcomeUnknown,
+    ];
+
     fn words(names: &[&str]) -> String {
         let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
         quoted.join(", ")
@@ -403,7 +204,7 @@ mod tests {
     fn row(endpoint: &Endpoint) -> String {
         let Endpoint {
             route,
-            verb,
+            method,
             path,
             role,
             limit,
@@ -426,7 +227,7 @@ mod tests {
         let answers: Vec<String> = answers.iter().map(u16::to_string).collect();
         let codes: Vec<&str> = refusals.iter().map(|code| code.as_str()).collect();
         let columns = [
-            format!("`{} {path}`", verb.as_str()),
+            format!("`{} {path}`", method.as_str()),
             route.as_str().to_owned(),
             who.to_owned(),
             words(parameters),

@@ -1,164 +1,70 @@
-//! Every error that a client can meet: one enum of codes, and the answer that carries one.
+//! An error on its way to a client: the answer that carries a code.
 //!
 //! An error is `application/problem+json` (RFC 9457). Nothing of a request that an error answers was
-//! counted, with one exception: [`Code::OutcomeUnknown`]. `docs/api.md` lists every code; a test holds
-//! it to this file.
+//! counted, with one exception: [`Code::OutcomeUnknown`].
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, Response, StatusCode};
-use serde_json::Value;
+use http::{HeaderValue, Response};
+use serde::Serialize;
 
-use super::body::ReplyBody;
-use super::json::{Members, push_i64, push_text};
+pub(super) use super::code::Code;
+use super::json::push_json;
+use super::reply::ReplyBody;
 use super::request_id::{REQUEST_ID, header_value};
-use crate::counter::{Millis, Refusal, RequestId, rfc3339};
+use crate::counter::{Kind, Millis, Refusal, RequestId, Reset, rfc3339};
 use crate::engine::{Cause, Failure};
-
-macro_rules! codes {
-    ($( $variant:ident = $code:literal, $status:ident, $title:literal, $advice:literal; )+) => {
-        /// Why a request was not done. The words are stable: clients decide by them.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Code {
-            $(
-                #[doc = $title]
-                $variant,
-            )+
-        }
-
-        impl Code {
-            /// All of them, in the order of their status.
-            pub const ALL: &[Self] = &[$(Self::$variant),+];
-
-            /// The word in `code`.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $code,)+ }
-            }
-
-            /// The HTTP status that comes with it.
-            pub fn status(self) -> StatusCode {
-                match self { $(Self::$variant => StatusCode::$status,)+ }
-            }
-
-            /// What kind of problem it is, for people.
-            pub fn title(self) -> &'static str {
-                match self { $(Self::$variant => $title,)+ }
-            }
-
-            /// What a client should do about it.
-            pub fn advice(self) -> &'static str {
-                match self { $(Self::$variant => $advice,)+ }
-            }
-        }
-    };
-}
-
-codes! {
-    BadRequest = "bad_request", BAD_REQUEST, "Not an HTTP request",
-        "Mend the client: the request line, a header or the body's framing is malformed.";
-    InvalidJson = "invalid_json", BAD_REQUEST, "The body is not the JSON object wanted",
-        "Send one JSON object in UTF-8, with no field twice.";
-    UnknownField = "unknown_field", BAD_REQUEST, "The body has an unknown field",
-        "Remove or rename the field that `detail` names.";
-    InvalidValue = "invalid_value", BAD_REQUEST, "The value is not a number that counts",
-        "Send a whole number in the range that `detail` names, without fraction, exponent or quotes.";
-    MissingUserId = "missing_user_id", BAD_REQUEST, "A unique counter needs a user_id",
-        "Send the `user_id` of the user to count.";
-    InvalidUserId = "invalid_user_id", BAD_REQUEST, "The user_id is not one",
-        "Send 1 to 128 bytes of UTF-8 without control characters.";
-    InvalidMetadata = "invalid_metadata", BAD_REQUEST, "The metadata are not an object within the limits",
-        "Send an object of at most 4 KiB and 8 levels, or none.";
-    InvalidName = "invalid_name", BAD_REQUEST, "The name is not a counter's",
-        "Use 1 to 100 characters of a-z, 0-9, '_', '.', ':', '-'; see the rule in `detail`.";
-    InvalidDefinition = "invalid_definition", BAD_REQUEST, "The definition cannot be",
-        "Correct what `detail` names; `min` ≤ 0 ≤ `max`, `expires_at` in the future.";
-    InvalidAdjustment = "invalid_adjustment", BAD_REQUEST, "The adjustment is not complete",
-        "Send exactly one of `value` and `delta`, and a `reason`.";
-    InvalidBatch = "invalid_batch", BAD_REQUEST, "The batch is not one",
-        "Send `operations`: 1 to 1000 objects with `op` and `name`.";
-    InvalidQuery = "invalid_query", BAD_REQUEST, "The query is not understood",
-        "Correct the parameter that `detail` names.";
-    InvalidIdempotencyKey = "invalid_idempotency_key", BAD_REQUEST, "The Idempotency-Key is not one",
-        "Send the header once, with 1 to 255 printable ASCII characters.";
-    Unauthorized = "unauthorized", UNAUTHORIZED, "A token is needed",
-        "Send `Authorization: Bearer` with the token for this call.";
-    Forbidden = "forbidden", FORBIDDEN, "The token does not allow this",
-        "Use the token of the wanted role; `detail` names it.";
-    AdminDisabled = "admin_disabled", FORBIDDEN, "Administrative calls are disabled",
-        "Set `auth.admin_token` on the server first.";
-    OriginNotAllowed = "origin_not_allowed", FORBIDDEN, "Pages of this origin may not write",
-        "Add the origin to `server.cors_origins`, or call from a backend.";
-    NotFound = "not_found", NOT_FOUND, "There is no such path",
-        "Correct the path; the calls are under `/api/v1`.";
-    UnknownCounter = "unknown_counter", NOT_FOUND, "There is no such counter",
-        "Correct the name, or define or increment the counter first.";
-    MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "The path does not have this method",
-        "Use a method of the `Allow` header.";
-    RequestTimeout = "request_timeout", REQUEST_TIMEOUT, "The request took too long to arrive",
-        "Send it again, whole; with the same key it counts once.";
-    WrongKind = "wrong_kind", CONFLICT, "The counter's kind does not do this",
-        "Do not retry: use another call or another counter.";
-    BelowMinimum = "below_minimum", CONFLICT, "The value would fall below its minimum",
-        "Do not retry unchanged; `current` and `minimum` say where the counter stands.";
-    AboveMaximum = "above_maximum", CONFLICT, "The value would rise above its maximum",
-        "Do not retry unchanged; `current` and `maximum` say where the counter stands.";
-    TooManyCounters = "too_many_counters", CONFLICT, "There are too many counters",
-        "Delete counters that nobody needs, or raise `counters.max`.";
-    DefinitionConflict = "definition_conflict", CONFLICT, "Kind and reset of a live counter do not change",
-        "Delete the counter and define it anew, or leave kind and reset as they are.";
-    DefinedInConfig = "defined_in_config", CONFLICT, "The counter is defined in the configuration",
-        "Change the configuration and restart.";
-    BatchRefused = "batch_refused", CONFLICT, "Operations of the batch were refused",
-        "Nothing of it was counted: correct or drop the operations in `errors` and send the rest again.";
-    CounterDeleted = "counter_deleted", GONE, "The counter was deleted",
-        "Stop using it; `PUT` starts it anew.";
-    CounterExpired = "counter_expired", GONE, "The counter has expired",
-        "Stop using it; `PUT` starts it anew.";
-    BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "The body is too large",
-        "Send less at a time; `detail` names the limit.";
-    UriTooLong = "uri_too_long", URI_TOO_LONG, "The path is too long",
-        "Ask for less at a time.";
-    UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The body is not JSON",
-        "Send `Content-Type: application/json` in UTF-8, without `Content-Encoding`.";
-    IdempotencyKeyReused = "idempotency_key_reused", UNPROCESSABLE_ENTITY, "The key was used for another request",
-        "Use a new key for a new request; repeat a request unchanged with its key.";
-    HeadersTooLarge = "headers_too_large", REQUEST_HEADER_FIELDS_TOO_LARGE, "The headers are too large or too many",
-        "Send fewer or shorter headers.";
-    UnreadableUser = "unreadable_user", INTERNAL_SERVER_ERROR, "Whether this user was counted cannot be read",
-        "Do not retry; tell the operator: `counterd check --deep` names the damaged table. Other users are counted.";
-    CorruptRecord = "corrupt_record", INTERNAL_SERVER_ERROR, "What is stored of this counter cannot be read",
-        "Do not retry; tell the operator: `counterd repair` shows it and sets a value.";
-    CorruptKey = "corrupt_key", INTERNAL_SERVER_ERROR, "What is stored under this key cannot be read",
-        "Whether the first try counted cannot be told; tell the operator, use a new key for new requests.";
-    ReadOnly = "read_only", SERVICE_UNAVAILABLE, "Writes are refused for now",
-        "Nothing was counted: retry after `Retry-After` seconds.";
-    SlowDisk = "slow_disk", SERVICE_UNAVAILABLE, "Writes wait for the disk",
-        "Only `/readyz?writes` says so. Nothing is refused: a write is answered once the disk has it, so wait for the answer.";
-    Overloaded = "overloaded", SERVICE_UNAVAILABLE, "The queue is full",
-        "Nothing was counted: retry after a short, growing, random pause.";
-    OutcomeUnknown = "outcome_unknown", SERVICE_UNAVAILABLE, "Whether it was counted is not known",
-        "With an Idempotency-Key retry until 2xx or a 4xx about the counter; without one do not retry what must not count twice.";
-    UnknownHere = "unknown_here", SERVICE_UNAVAILABLE, "The copy that is served from lacks this",
-        "The store cannot be opened and the copy lacks it: show the last value you had, and ask again after `Retry-After` seconds.";
-    StoreReopening = "store_reopening", SERVICE_UNAVAILABLE, "The store is being reopened",
-        "Values are served meanwhile; ask for history and series again after `Retry-After` seconds.";
-    TooManyConnections = "too_many_connections", SERVICE_UNAVAILABLE, "There are too many connections",
-        "Nothing was read: close idle connections and retry after a pause.";
-    ShuttingDown = "shutting_down", SERVICE_UNAVAILABLE, "The server is ending",
-        "Nothing was counted: connect again and retry.";
-}
 
 /// The longest `Retry-After`, in seconds: a service that is back is to be used again.
 const LONGEST_RETRY_AFTER: u64 = 30;
 
-impl Code {
-    /// Seconds for `Retry-After`, where waiting helps.
-    fn retry_after(self) -> Option<u64> {
-        let waiting_helps = self.status() == StatusCode::SERVICE_UNAVAILABLE;
-        waiting_helps.then_some(1)
-    }
+/// Further members of an error's answer, by what the error is about.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub(super) enum Extras {
+    None {},
+    Index { index: usize },
+    Name { name: String },
+    Cause { cause: &'static str },
+    Kind { kind: Kind },
+    Definition { kind: Kind, reset: Reset },
+    Below { current: i64, minimum: i64 },
+    Above { current: i64, maximum: i64 },
+    Gone { final_value: i64, at: String },
+    Batch { errors: Vec<Part> },
+}
+
+/// What is said of one operation of a batch that was refused.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Part {
+    /// Its place in the batch, where only those are listed that were refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<u32>,
+    /// `false` where it stands among those that were counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    counted: Option<bool>,
+    code: &'static str,
+    detail: Cow<'static, str>,
+    #[serde(flatten)]
+    extras: Extras,
+}
+
+/// The body of an error's answer.
+#[derive(Serialize)]
+struct Body<'a, D> {
+    success: bool,
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    code: &'static str,
+    request_id: String,
+    #[serde(flatten)]
+    details: Option<D>,
+    #[serde(flatten)]
+    extras: &'a Extras,
 }
 
 /// One error on its way to the client.
@@ -168,7 +74,7 @@ pub(super) struct Problem {
     /// What is wrong with this request and what to do. Never a token, never a user id.
     pub(super) detail: Cow<'static, str>,
     /// Further members of the answer.
-    pub(super) extras: Members,
+    pub(super) extras: Extras,
     /// Whether the rest of the request was left unread, so that the connection cannot go on.
     pub(super) close: bool,
     /// Seconds for `Retry-After`, where waiting helps.
@@ -180,15 +86,14 @@ impl Problem {
         Self {
             code,
             detail: detail.into(),
-            extras: Members::default(),
+            extras: Extras::None {},
             close: false,
             retry_after: code.retry_after(),
         }
     }
 
-    pub(super) fn with(mut self, member: &'static str, value: impl Into<Value>) -> Self {
-        self.extras = self.extras.with(member, value);
-        self
+    pub(super) fn with(self, extras: Extras) -> Self {
+        Self { extras, ..self }
     }
 
     pub(super) fn closing(mut self) -> Self {
@@ -201,7 +106,9 @@ impl Problem {
             "writes are refused (cause `{}`); reads are served; retry later",
             cause.as_str()
         );
-        Self::new(Code::ReadOnly, detail).with("cause", cause.as_str())
+        Self::new(Code::ReadOnly, detail).with(Extras::Cause {
+            cause: cause.as_str(),
+        })
     }
 
     /// To be tried again after a while that grows with how long it has lasted: a quarter of it.
@@ -213,40 +120,56 @@ impl Problem {
 
     /// The body of the answer.
     pub(super) fn to_json(&self, request_id: &RequestId) -> Vec<u8> {
+        self.to_json_with(request_id, None::<&()>)
+    }
+
+    fn to_json_with<D: Serialize>(&self, request_id: &RequestId, details: Option<&D>) -> Vec<u8> {
         let mut out = Vec::with_capacity(256 + self.detail.len());
-        out.extend_from_slice(b"{\"success\":false,\"type\":\"urn:counterd:error:");
-        out.extend_from_slice(self.code.as_str().as_bytes());
-        out.extend_from_slice(b"\",\"title\":");
-        push_text(&mut out, self.code.title());
-        out.extend_from_slice(b",\"status\":");
-        push_i64(&mut out, i64::from(self.code.status().as_u16()));
-        out.extend_from_slice(b",\"detail\":");
-        push_text(&mut out, &self.detail);
-        out.extend_from_slice(b",\"code\":\"");
-        out.extend_from_slice(self.code.as_str().as_bytes());
-        out.extend_from_slice(b"\",\"request_id\":");
-        push_text(&mut out, &request_id.to_string());
-        if self.extras != Members::default() {
-            out.push(b',');
-            self.extras.push_to(&mut out);
-        }
-        out.push(b'}');
+        let body = Body {
+            success: false,
+            r#type: self.code.urn(),
+            title: self.code.title(),
+            status: self.code.status().as_u16(),
+            detail: &self.detail,
+            code: self.code.as_str(),
+            request_id: request_id.to_string(),
+            details,
+            extras: &self.extras,
+        };
+        push_json(&mut out, &body);
         out
     }
 
-    /// Appends an object that says it of one operation, after `first`.
-    pub(super) fn push_as_part(self, out: &mut Vec<u8>, first: Members) {
-        let part = first
-            .with("code", self.code.as_str())
-            .with("detail", self.detail)
-            .with_all(self.extras);
-        out.push(b'{');
-        part.push_to(out);
-        out.push(b'}');
+    /// What is said of it as one operation of a batch; `index` where only those are listed that were
+    /// refused.
+    pub(super) fn into_part(self, index: Option<u32>) -> Part {
+        Part {
+            index,
+            counted: index.is_none().then_some(false),
+            code: self.code.as_str(),
+            detail: self.detail,
+            extras: self.extras,
+        }
+    }
+
+    /// The answer, with further members in place of its own.
+    pub(super) fn with_details<D: Serialize>(
+        mut self,
+        request_id: &RequestId,
+        details: &D,
+    ) -> Response<ReplyBody> {
+        self.extras = Extras::None {};
+        let body = self.to_json_with(request_id, Some(details));
+        self.answer(request_id, body)
     }
 
     pub(super) fn into_response(self, request_id: &RequestId) -> Response<ReplyBody> {
-        let mut response = Response::new(ReplyBody::Whole(Bytes::from(self.to_json(request_id))));
+        let body = self.to_json(request_id);
+        self.answer(request_id, body)
+    }
+
+    fn answer(self, request_id: &RequestId, body: Vec<u8>) -> Response<ReplyBody> {
+        let mut response = Response::new(ReplyBody::Whole(Bytes::from(body)));
         *response.status_mut() = self.code.status();
         let headers = response.headers_mut();
         headers.insert(
@@ -339,7 +262,7 @@ impl From<Refusal> for Problem {
                 Code::WrongKind,
                 format!("a `{}` counter has no {wanted}", kind.as_str()),
             )
-            .with("kind", kind.as_str()),
+            .with(Extras::Kind { kind }),
             Refusal::MissingUserId => {
                 Self::new(Code::MissingUserId, "this counter counts users: send the `user_id`")
             }
@@ -351,14 +274,12 @@ impl From<Refusal> for Problem {
                 Code::BelowMinimum,
                 format!("the value is {current} and may not fall below {minimum}; nothing was changed"),
             )
-            .with("current", current)
-            .with("minimum", minimum),
+            .with(Extras::Below { current, minimum }),
             Refusal::AboveMaximum { current, maximum } => Self::new(
                 Code::AboveMaximum,
                 format!("the value is {current} and may not rise above {maximum}; nothing was changed"),
             )
-            .with("current", current)
-            .with("maximum", maximum),
+            .with(Extras::Above { current, maximum }),
             Refusal::DefinitionConflict { kind, reset } => Self::new(
                 Code::DefinitionConflict,
                 format!(
@@ -367,8 +288,7 @@ impl From<Refusal> for Problem {
                     reset.as_str()
                 ),
             )
-            .with("kind", kind.as_str())
-            .with("reset", reset.as_str()),
+            .with(Extras::Definition { kind, reset }),
             Refusal::DefinedInConfig => Self::new(
                 Code::DefinedInConfig,
                 "this counter is defined in the configuration and is changed or removed there",
@@ -418,60 +338,24 @@ fn gone(code: Code, how: &str, final_value: i64, at: Millis) -> Problem {
         code,
         format!("this counter {how} at {at}; `PUT` starts it anew"),
     )
-    .with("final_value", final_value)
-    .with("at", at)
+    .with(Extras::Gone { final_value, at })
 }
 
 fn batch_refused(refusals: Box<[(u32, Refusal)]>) -> Problem {
-    let count = refusals.len();
-    let mut errors = Vec::with_capacity(128 * count);
-    for (index, refusal) in refusals {
-        errors.push(if errors.is_empty() { b'[' } else { b',' });
-        Problem::from(refusal).push_as_part(&mut errors, Members::default().with("index", index));
-    }
-    errors.push(b']');
-    let detail =
-        format!("operations refused: {count}, so none of the batch was counted; see `errors`");
-    let mut problem = Problem::new(Code::BatchRefused, detail);
-    problem.extras = problem
-        .extras
-        .with_json("errors", String::from_utf8_lossy(&errors).into_owned());
-    problem
+    let detail = format!(
+        "operations refused: {}, so none of the batch was counted; see `errors`",
+        refusals.len()
+    );
+    let part = |(index, refusal)| Problem::from(refusal).into_part(Some(index));
+    let errors = refusals.into_iter().map(part).collect();
+    Problem::new(Code::BatchRefused, detail).with(Extras::Batch { errors })
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
-    use crate::counter::{Kind, Reset};
-
-    #[test]
-    fn the_docs_give_the_advice_of_every_code() {
-        let docs = include_str!("../../docs/api.md");
-        for code in Code::ALL {
-            let (word, status, advice) = (code.as_str(), code.status().as_u16(), code.advice());
-            let row = format!("| `{word}` | {status} | {advice} |\n");
-            assert!(
-                docs.contains(&row),
-                "docs/api.md, the table of codes: write {row}"
-            );
-        }
-    }
-
-    #[test]
-    fn every_code_is_a_word_of_its_own() {
-        let mut words: Vec<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
-        words.sort_unstable();
-        words.dedup();
-        assert_eq!(words.len(), Code::ALL.len());
-        for code in Code::ALL {
-            assert!(code.status().is_client_error() || code.status().is_server_error());
-            assert!(
-                code.as_str()
-                    .bytes()
-                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
-            );
-        }
-    }
 
     #[test]
     fn a_problem_is_json_in_the_order_of_its_fields() {

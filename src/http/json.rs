@@ -1,29 +1,24 @@
 //! Writing JSON by hand, for answers that are made a hundred thousand times a second.
 
-use serde_json::Value;
+use serde::Serialize;
 
-/// Appends a whole number.
-pub(super) fn push_i64(out: &mut Vec<u8>, number: i64) {
-    if number < 0 {
-        out.push(b'-');
+use crate::invariant::Broken;
+
+/// Appends a value of a type that has a form in JSON.
+pub(super) fn push_json(out: &mut Vec<u8>, value: &impl Serialize) {
+    if let Err(error) = serde_json::to_writer(out, value) {
+        Broken::found(format_args!("an answer has no form in JSON: {error}"));
     }
-    push_u64(out, number.unsigned_abs());
 }
 
 /// Appends a whole number.
-pub(super) fn push_u64(out: &mut Vec<u8>, mut number: u64) {
-    // 20 digits hold any u64.
-    let mut digits = [0u8; 20];
-    let mut used = 0;
-    for slot in digits.iter_mut().rev() {
-        *slot = b'0' + (number % 10) as u8;
-        number /= 10;
-        used += 1;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend(digits.iter().skip(20 - used));
+pub(super) fn push_i64(out: &mut Vec<u8>, number: i64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// Appends a whole number.
+pub(super) fn push_u64(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// Appends a string with its quotes, escaped.
@@ -52,54 +47,6 @@ pub(super) fn push_text(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
-/// The members of an object, in the order in which they were put; each value is JSON already.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Members(Vec<(&'static str, String)>);
-
-impl Members {
-    /// Puts a plain value.
-    pub(super) fn with(self, member: &'static str, value: impl Into<Value>) -> Self {
-        self.with_json(member, value.into().to_string())
-    }
-
-    /// Puts what is JSON already.
-    pub(super) fn with_json(mut self, member: &'static str, json: String) -> Self {
-        self.0.push((member, json));
-        self
-    }
-
-    /// Puts the members of another one, but those that are here.
-    pub(super) fn with_all(mut self, others: Self) -> Self {
-        for (member, json) in others.0 {
-            if !self.0.iter().any(|(known, _)| *known == member) {
-                self.0.push((member, json));
-            }
-        }
-        self
-    }
-
-    /// Appends them with commas between.
-    pub(super) fn push_to(&self, out: &mut Vec<u8>) {
-        for (index, (member, json)) in self.0.iter().enumerate() {
-            if index > 0 {
-                out.push(b',');
-            }
-            push_text(out, member);
-            out.push(b':');
-            out.extend_from_slice(json.as_bytes());
-        }
-    }
-
-    /// The whole object.
-    pub(super) fn to_json(&self) -> String {
-        let members = self
-            .0
-            .iter()
-            .map(|(member, json)| format!("\"{member}\":{json}"));
-        format!("{{{}}}", members.collect::<Vec<_>>().join(","))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,23 +61,6 @@ mod tests {
         let mut out = Vec::new();
         push_u64(&mut out, u64::MAX);
         assert_eq!(out, u64::MAX.to_string().into_bytes());
-    }
-
-    #[test]
-    fn members_keep_their_order_and_come_once() {
-        let members = Members::default()
-            .with("b", 1)
-            .with("a", "x\"y")
-            .with_json("c", "[1]".to_owned());
-        let more = Members::default().with("a", 2).with("d", Value::Null);
-        let all = members.with_all(more);
-        assert_eq!(all.to_json(), r#"{"b":1,"a":"x\"y","c":[1],"d":null}"#);
-        let mut out = Vec::new();
-        all.push_to(&mut out);
-        assert_eq!(
-            format!("{{{}}}", String::from_utf8(out).unwrap()),
-            all.to_json()
-        );
     }
 
     #[test]

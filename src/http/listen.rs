@@ -12,6 +12,7 @@ use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use axum::Router;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -23,7 +24,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 
 use super::body_memory::BodyMemory;
-use super::connection::{Connection, Socket};
+use super::connection::{Connection, Socket, UnreadRequests};
 use super::error::{Code, Problem};
 use super::places::{Place, Places};
 use super::request_id::RequestIds;
@@ -136,6 +137,16 @@ impl HttpServer {
     /// # Errors
     /// When the address cannot be listened on or a thread cannot be started.
     pub fn start(bound: Bound, options: HttpOptions, shared: Shared) -> Result<Self, HttpError> {
+        Self::serve(bound, options, shared, &router::router())
+    }
+
+    /// Listens, and serves the calls that the router knows.
+    pub(super) fn serve(
+        bound: Bound,
+        options: HttpOptions,
+        shared: Shared,
+        router: &Router,
+    ) -> Result<Self, HttpError> {
         let wanted = bound.addr;
         let failed = |source| HttpError::Listen {
             addr: wanted,
@@ -152,7 +163,6 @@ impl HttpServer {
             serving: AtomicUsize::new(0),
         });
         let options = Arc::new(options);
-        let router = router::router();
         let mut server = Self {
             addr,
             control,
@@ -420,7 +430,7 @@ fn protocol(options: &HttpOptions) -> http1::Builder {
     http
 }
 
-/// A connection among those that its runtime knows, until this is dropped.
+/// A connection among those that its runtime knows, until this is dropped with the socket.
 struct Admitted {
     worker: Arc<Worker>,
     number: u64,
@@ -429,6 +439,12 @@ struct Admitted {
 impl Drop for Admitted {
     fn drop(&mut self) {
         self.worker.dismiss(self.number);
+    }
+}
+
+impl UnreadRequests for Admitted {
+    fn answer(&self, peer: SocketAddr, problem: &Problem) -> Vec<u8> {
+        self.worker.answer_unread(peer, problem)
     }
 }
 
@@ -455,12 +471,12 @@ fn take_in(
     // Without these answers are only later, and more of them may wait for a client that reads nothing.
     let _ = stream.set_nodelay(true);
     let _ = set_socket_send_buffer_size(&stream, UNREAD_BYTES);
-    let socket = Socket::new(stream, Arc::clone(&connection), Arc::clone(worker));
+    let socket = Socket::new(stream, Arc::clone(&connection), admitted);
     let (worker, own) = (Arc::clone(worker), Arc::clone(&connection));
     let service = service_fn(move |request| router::answer(&worker, &own, request));
-    let mut http = http.serve_connection(TokioIo::new(socket), service);
+    let http = http.serve_connection(TokioIo::new(socket), service);
+    let mut http = http.with_upgrades();
     tokio::spawn(async move {
-        let _admitted = admitted;
         poll_fn(|context| {
             connection.set_task(context.waker());
             Poll::Ready(())

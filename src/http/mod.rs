@@ -13,6 +13,7 @@ mod auth;
 mod body;
 mod body_memory;
 mod call;
+mod code;
 mod connection;
 mod contract;
 mod error;
@@ -24,9 +25,11 @@ mod notes;
 mod parse;
 mod past;
 mod places;
+mod prefix;
 mod probes;
 mod query;
 mod read;
+mod reply;
 mod request_id;
 mod router;
 mod stamp;
@@ -41,13 +44,12 @@ use arc_swap::ArcSwap;
 use secrecy::SecretString;
 
 use crate::access_log::AccessLog;
-use crate::counter::CounterName;
 use crate::engine::Engine;
 use crate::metrics::Metrics;
 
 use error::Problem;
 
-pub use error::Code;
+pub use code::Code;
 pub use listen::{Bound, HttpError, HttpServer};
 
 /// How requests are taken in.
@@ -81,8 +83,6 @@ pub struct HttpOptions {
     pub hosts: Option<Vec<String>>,
     /// `samples.retention`: how far back a series goes.
     pub series_range: Duration,
-    /// The counters of the configuration, whose values are in `/metrics`.
-    pub configured: Vec<CounterName>,
     /// Who may do what; may be replaced while the server runs.
     pub tokens: Arc<ArcSwap<Tokens>>,
 }

@@ -1,6 +1,6 @@
 //! What a handler notes about a request, for the log and the metrics.
 
-use super::error::Code;
+use super::code::Code;
 use crate::counter::{Applied, CounterName, Effect};
 use crate::metrics::OperationResult;
 
@@ -20,6 +20,11 @@ impl Notes {
     /// Operations by what became of them.
     pub(super) fn results(&self) -> impl Iterator<Item = (OperationResult, u64)> {
         self.results.iter().flatten().copied()
+    }
+
+    /// Forgets what became of operations, once it is counted.
+    pub(super) fn forget_results(&mut self) {
+        self.results = [None; MAX_RESULTS];
     }
 
     fn add(&mut self, result: OperationResult) {
@@ -47,15 +52,15 @@ impl Notes {
         self.add(if replayed {
             OperationResult::Replayed
         } else {
-            result_of(code)
+            code.result()
         });
     }
 
     /// Notes that `count` operations were refused.
     pub(super) fn refused(&mut self, code: Code, count: usize) {
-        self.results = [None; MAX_RESULTS];
+        self.forget_results();
         if let Some(first) = self.results.first_mut() {
-            *first = Some((result_of(code), count as u64));
+            *first = Some((code.result(), count as u64));
         }
     }
 
@@ -64,54 +69,5 @@ impl Notes {
         if self.results().next().is_none() {
             self.refused(code, 1);
         }
-    }
-}
-
-/// Under what a refusal is counted.
-fn result_of(code: Code) -> OperationResult {
-    match code {
-        Code::BadRequest
-        | Code::InvalidJson
-        | Code::UnknownField
-        | Code::InvalidValue
-        | Code::MissingUserId
-        | Code::InvalidUserId
-        | Code::InvalidMetadata
-        | Code::InvalidName
-        | Code::InvalidDefinition
-        | Code::InvalidAdjustment
-        | Code::InvalidBatch
-        | Code::InvalidQuery
-        | Code::InvalidIdempotencyKey
-        | Code::NotFound
-        | Code::MethodNotAllowed
-        | Code::RequestTimeout
-        | Code::BodyTooLarge
-        | Code::UriTooLong
-        | Code::UnsupportedMediaType
-        | Code::HeadersTooLarge => OperationResult::RefusedSyntax,
-        Code::Unauthorized | Code::Forbidden | Code::AdminDisabled | Code::OriginNotAllowed => {
-            OperationResult::RefusedAccess
-        }
-        Code::UnknownCounter
-        | Code::TooManyCounters
-        | Code::CounterDeleted
-        | Code::CounterExpired => OperationResult::RefusedExistence,
-        Code::WrongKind
-        | Code::BelowMinimum
-        | Code::AboveMaximum
-        | Code::DefinitionConflict
-        | Code::DefinedInConfig
-        | Code::BatchRefused
-        | Code::CorruptRecord
-        | Code::UnreadableUser => OperationResult::RefusedRules,
-        Code::IdempotencyKeyReused | Code::CorruptKey => OperationResult::RefusedKey,
-        Code::Overloaded | Code::TooManyConnections => OperationResult::RefusedOverload,
-        Code::ReadOnly
-        | Code::SlowDisk
-        | Code::UnknownHere
-        | Code::StoreReopening
-        | Code::ShuttingDown => OperationResult::RefusedMode,
-        Code::OutcomeUnknown => OperationResult::OutcomeUnknown,
     }
 }

@@ -15,12 +15,12 @@ use std::cell::Cell;
 
 use serde::de::{self, DeserializeSeed};
 
-use super::error::{Code, Problem};
+use super::error::{Code, Extras, Problem};
 use crate::counter::CounterName;
 
 pub(super) use batch::batch;
 pub(super) use metadata::canonical;
-pub(super) use object::Object;
+pub(super) use object::{object, word};
 pub(super) use operation::change;
 
 /// What a name may be.
@@ -120,7 +120,7 @@ impl Trouble {
     fn locate(&self, index: usize) {
         if let Some(mut problem) = self.0.take() {
             problem.detail = format!("operation {index}: {}", problem.detail).into();
-            self.0.set(Some(problem.with("index", index)));
+            self.0.set(Some(problem.with(Extras::Index { index })));
         }
     }
 }

@@ -1,21 +1,23 @@
 //! Looking back: the days of a counter, and the course of its value. Both are read from the store,
 //! or, while there is none, from a copy.
 
-use http::{HeaderMap, Response};
+use http::Response;
+use serde::Serialize;
+use serde_json::value::RawValue;
 
-use super::body::ReplyBody;
 use super::call::{Asked, Call};
 use super::error::{self, Code, Problem};
-use super::json::{Members, push_text};
 use super::notes::Notes;
 use super::parse;
 use super::query;
 use super::read::{counting, no_copy, not_here, unknown_here};
-use super::wire::{Answer, no_store};
+use super::reply::ReplyBody;
+use super::wire::{self, no_store};
 use crate::calendar::Day;
-use crate::counter::{CounterName, rfc3339};
-use crate::engine::{CopiedDay, DayView, Days, NoCopy, NoPast, PastDay, Point, Series, SeriesOf};
-use crate::invariant::Broken;
+use crate::counter::rfc3339;
+use crate::engine::{
+    CopiedDay, DayView, NoCopy, NoPast, PastDay, PastDays, Point, Series, SeriesOf,
+};
 
 /// Most spans of a series.
 const MAX_POINTS: i64 = 2000;
@@ -46,51 +48,65 @@ pub(super) async fn history(
     }
     let days = engine.days(&name, from, to).await;
     let days = days.map_err(|error| problem(call, &error))?;
-    let mut reply = Answer::new(&call.request_id, 4096);
-    match days {
-        Days::Store(days) if days.is_empty() && !known => return Err(error::unknown_counter()),
-        Days::Copy(days) if days.is_empty() => return Err(unknown_here(call)),
-        Days::Store(days) => push_history(reply.body(), &name, days),
-        Days::Copy(days) => push_copied(reply.body(), &name, days),
-    }
-    Ok(no_store(reply.finish(HeaderMap::new())))
+    let (days, copy) = match days {
+        PastDays::Store(days) if days.is_empty() && !known => return Err(error::unknown_counter()),
+        PastDays::Copy(days) if days.is_empty() => return Err(unknown_here(call)),
+        PastDays::Store(days) => (days.into_iter().map(DayBody::of_store).collect(), None),
+        PastDays::Copy(days) => {
+            let (stale, source) = (true, "postgres");
+            let days = days.into_iter().map(DayBody::of_copy).collect();
+            (days, Some(CopyBody { stale, source }))
+        }
+    };
+    let name = name.as_str();
+    let body = HistoryBody { name, days, copy };
+    Ok(no_store(wire::answer(&call.request_id, &body)))
 }
 
-/// The closed days that a copy has. The open one is not among them.
-fn push_copied(out: &mut Vec<u8>, name: &CounterName, days: Vec<CopiedDay>) {
-    out.extend_from_slice(b"{\"name\":");
-    push_text(out, name.as_str());
-    out.extend_from_slice(b",\"days\":[");
-    for (number, day) in days.into_iter().enumerate() {
-        if number > 0 {
-            out.push(b',');
-        }
-        let text = day.record.unwrap_or_else(|| {
-            Members::default()
-                .with("date", day.day.to_string())
-                .with("closed", true)
-                .with("final_value", day.final_value)
-                .to_json()
-        });
-        out.extend_from_slice(text.as_bytes());
-    }
-    out.extend_from_slice(b"],\"stale\":true,\"source\":\"postgres\"}");
+#[derive(Serialize)]
+struct HistoryBody<'a> {
+    name: &'a str,
+    days: Vec<DayBody>,
+    #[serde(flatten)]
+    copy: Option<CopyBody>,
 }
 
-fn push_history(out: &mut Vec<u8>, name: &CounterName, days: Vec<PastDay>) {
-    out.extend_from_slice(b"{\"name\":");
-    push_text(out, name.as_str());
-    out.extend_from_slice(b",\"days\":[");
-    for (number, day) in days.into_iter().enumerate() {
-        if number > 0 {
-            out.push(b',');
-        }
-        // Into memory, and of types that all have a form in JSON.
-        if let Err(error) = serde_json::to_writer(&mut *out, &DayView::from(day)) {
-            Broken::found(format_args!("a day has no form in JSON: {error}"));
-        }
+#[derive(Serialize)]
+struct CopyBody {
+    stale: bool,
+    source: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum DayBody {
+    Store(Box<DayView>),
+    /// As the copy has it.
+    Record(Box<RawValue>),
+    Bare {
+        date: String,
+        closed: bool,
+        final_value: i64,
+    },
+}
+
+impl DayBody {
+    fn of_store(day: PastDay) -> Self {
+        Self::Store(Box::new(day.into()))
     }
-    out.extend_from_slice(b"]}");
+
+    /// A closed day: the open one is not in a copy.
+    fn of_copy(day: CopiedDay) -> Self {
+        let record = day.record.and_then(|text| RawValue::from_string(text).ok());
+        record.map_or_else(
+            || Self::Bare {
+                date: day.day.to_string(),
+                closed: true,
+                final_value: day.final_value,
+            },
+            Self::Record,
+        )
+    }
 }
 
 /// `GET /api/v1/counter/{name}/series?range=24h&step=5m`
@@ -142,42 +158,43 @@ pub(super) async fn series(
         return Err(error::unknown_counter());
     };
     let Series { points, followed } = series;
-    let mut reply = Answer::new(&call.request_id, 128 + points.len() * 96);
-    push_series(reply.body(), &name, step_ms, followed, &points);
-    Ok(no_store(reply.finish(HeaderMap::new())))
+    let step = std::time::Duration::from_millis(step_ms.unsigned_abs());
+    let body = SeriesBody {
+        name: name.as_str(),
+        step: humantime::format_duration(step)
+            .to_string()
+            .replace(' ', ""),
+        followed,
+        points: points.into_iter().map(PointBody::from).collect(),
+    };
+    Ok(no_store(wire::answer(&call.request_id, &body)))
 }
 
-fn push_series(
-    out: &mut Vec<u8>,
-    name: &CounterName,
-    step_ms: i64,
+#[derive(Serialize)]
+struct SeriesBody<'a> {
+    name: &'a str,
+    step: String,
     followed: bool,
-    points: &[Point],
-) {
-    out.extend_from_slice(b"{\"name\":");
-    push_text(out, name.as_str());
-    let step = std::time::Duration::from_millis(step_ms.unsigned_abs());
-    let step = humantime::format_duration(step)
-        .to_string()
-        .replace(' ', "");
-    out.extend_from_slice(
-        format!(",\"step\":\"{step}\",\"followed\":{followed},\"points\":[").as_bytes(),
-    );
-    for (number, point) in points.iter().enumerate() {
-        if number > 0 {
-            out.push(b',');
+    points: Vec<PointBody>,
+}
+
+#[derive(Serialize)]
+struct PointBody {
+    at: String,
+    last: Option<i64>,
+    min: Option<i64>,
+    max: Option<i64>,
+}
+
+impl From<Point> for PointBody {
+    fn from(Point { at, values }: Point) -> Self {
+        Self {
+            at: rfc3339(at),
+            last: values.map(|values| values.last),
+            min: values.map(|values| values.min),
+            max: values.map(|values| values.max),
         }
-        let at = rfc3339(point.at);
-        let text = match point.values {
-            Some(values) => format!(
-                "{{\"at\":\"{at}\",\"last\":{},\"min\":{},\"max\":{}}}",
-                values.last, values.min, values.max
-            ),
-            None => format!("{{\"at\":\"{at}\",\"last\":null,\"min\":null,\"max\":null}}"),
-        };
-        out.extend_from_slice(text.as_bytes());
     }
-    out.extend_from_slice(b"]}");
 }
 
 fn problem(call: &Call, error: &NoPast) -> Problem {

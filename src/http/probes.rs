@@ -2,19 +2,92 @@
 
 use http::header::{ACCEPT, CONTENT_TYPE, VARY};
 use http::{HeaderValue, Response};
+use serde::Serialize;
 
 use super::auth::Access;
-use super::body::ReplyBody;
 use super::call::{Asked, Call};
-use super::error::{Code, Problem};
-use super::json::Members;
+use super::error::{Code, Extras, Problem};
 use super::notes::Notes;
 use super::query;
 use super::read::{self, no_copy};
+use super::reply::ReplyBody;
 use super::wire::{self, no_store};
 use crate::counter::{Millis, rfc3339};
 use crate::engine::{ModeState, NoCopy, Report, RoundReport, Standing};
 use crate::metrics;
+
+/// What a probe is told when all is well.
+#[derive(Serialize)]
+struct Well<'a> {
+    status: &'static str,
+    #[serde(flatten)]
+    details: Option<&'a Verbose>,
+}
+
+/// The mode, its cause, since when, what brings it back, and what lags.
+#[derive(Serialize)]
+struct Verbose {
+    mode: &'static str,
+    cause: Option<&'static str>,
+    since: Option<String>,
+    remedy: Option<&'static str>,
+    #[serde(flatten)]
+    copy: Option<CopyBody>,
+    draining: bool,
+    day: String,
+    epoch: Option<u64>,
+    revision: Option<u64>,
+    rotten_tables: Vec<String>,
+    lags: Lags,
+}
+
+/// Which copy stands in for the store.
+#[derive(Serialize)]
+struct CopyBody {
+    source: &'static str,
+    as_of: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Lags {
+    queued_operations: usize,
+    clock_behind_ms: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    postgres: Option<ExportLag>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redis: Option<Lag>,
+}
+
+/// What PostgreSQL does not have yet.
+#[derive(Serialize)]
+struct ExportLag {
+    #[serde(flatten)]
+    lag: Lag,
+    days: i64,
+    rows_set_aside: i64,
+}
+
+/// What a copy does not have yet, and why.
+#[derive(Serialize)]
+struct Lag {
+    up: bool,
+    error: Option<String>,
+    since: Option<String>,
+    revisions: u64,
+    seconds: f64,
+}
+
+impl From<RoundReport> for Lag {
+    fn from(report: RoundReport) -> Self {
+        Self {
+            up: report.up,
+            error: report.error,
+            since: report.since.map(rfc3339),
+            revisions: report.revisions,
+            seconds: (report.seconds * 10.0).round() / 10.0,
+        }
+    }
+}
 
 /// `GET /livez`: 200 while the process works.
 pub(super) async fn livez(
@@ -22,10 +95,7 @@ pub(super) async fn livez(
     _: &Asked<'_>,
     _: &mut Notes,
 ) -> Result<Response<ReplyBody>, Problem> {
-    Ok(no_store(wire::answer(
-        &call.request_id,
-        &Members::default().with("status", "ok"),
-    )))
+    Ok(well(call, None))
 }
 
 /// `GET /readyz?verbose&writes`: 200 while reads are served, and with `writes` while writes are.
@@ -50,26 +120,24 @@ pub(super) async fn readyz(
         // Without a store, and without a copy, there is nothing to be read.
         ModeState::ReadOnly { .. } => stand_in.and_then(Result::err).map(|NoCopy| no_copy(call)),
         ModeState::Normal if of_writes => report.slow_disk.map(|(_, waited)| slow_disk(waited)),
+        ModeState::Normal if of_writes => report.slow_disk.map(|(_, waited)| slow_disk(waited)),
         ModeState::Normal => None,
     };
     // What is behind it is for those who may read.
     let tokens = call.worker.options.tokens.load();
     let may_see = || tokens.check(Access::Read, asked.headers, None).is_ok();
-    let details = if is_verbose && may_see() {
-        verbose(call, &report, stand_in.and_then(Result::ok))
-    } else {
-        Members::default()
-    };
-    match problem {
-        Some(mut problem) => {
-            problem.extras = details.with_all(problem.extras);
-            Err(problem)
-        }
-        None => {
-            let body = Members::default().with("status", "ok").with_all(details);
-            Ok(no_store(wire::answer(&call.request_id, &body)))
-        }
+    let details =
+        (is_verbose && may_see()).then(|| verbose(call, report, stand_in.and_then(Result::ok)));
+    match (problem, details) {
+        (None, details) => Ok(well(call, details.as_ref())),
+        (Some(problem), None) => Err(problem),
+        (Some(problem), Some(details)) => Ok(problem.with_details(&call.request_id, &details)),
     }
+}
+
+fn well(call: &Call, details: Option<&Verbose>) -> Response<ReplyBody> {
+    let status = "ok";
+    no_store(wire::answer(&call.request_id, &Well { status, details }))
 }
 
 /// Says that writes wait, and for how many milliseconds they have.
@@ -78,71 +146,52 @@ fn slow_disk(waited: Millis) -> Problem {
         "writes have waited {} s for the disk (cause `slow_disk`); none is refused, and reads are served",
         waited / 1000
     );
-    Problem::new(Code::SlowDisk, detail).with("cause", Code::SlowDisk.as_str())
+    let cause = Code::SlowDisk.as_str();
+    Problem::new(Code::SlowDisk, detail).with(Extras::Cause { cause })
 }
 
-/// The mode, its cause, since when, what brings it back, and what lags.
-fn verbose(call: &Call, report: &Report, stand_in: Option<Standing>) -> Members {
+fn verbose(call: &Call, report: Report, stand_in: Option<Standing>) -> Verbose {
     let (mode, cause, since, remedy) = match (report.state, report.slow_disk) {
         (ModeState::Normal, None) => ("normal", None, None, None),
         (ModeState::Normal, Some((since, _))) => (
             "normal",
             Some(Code::SlowDisk.as_str()),
-            Some(rfc3339(since)),
+            Some(since),
             Some("writes wait and are answered once the disk answers; see what holds it up"),
         ),
         (ModeState::ReadOnly { cause, since }, _) => (
             "read_only",
             Some(cause.as_str()),
-            Some(rfc3339(since)),
+            Some(since),
             Some(cause.remedy()),
         ),
     };
-    let lags = Members::default()
-        .with("queued_operations", report.queued)
-        .with("clock_behind_ms", report.clock_behind_ms);
-    let lags = match &report.export {
-        Some(report) => {
-            let export = &call.worker.shared.metrics.export;
-            let lag = lag(report)
-                .with("days", export.days_waiting.get())
-                .with("rows_set_aside", export.set_aside.get());
-            lags.with_json("postgres", lag.to_json())
-        }
-        None => lags,
-    };
-    let lags = match &report.mirror {
-        Some(report) => lags.with_json("redis", lag(report).to_json()),
-        None => lags,
-    };
-    let members = Members::default()
-        .with("mode", mode)
-        .with("cause", cause)
-        .with("since", since)
-        .with("remedy", remedy);
-    let members = match stand_in {
-        Some(Standing { source, as_of }) => members
-            .with("source", source.as_str())
-            .with("as_of", as_of.map(rfc3339)),
-        None => members,
-    };
-    members
-        .with("draining", call.worker.is_ending())
-        .with("day", report.day.to_string())
-        .with("epoch", report.history.map(|(epoch, _)| epoch))
-        .with("revision", report.history.map(|(_, revision)| revision))
-        .with("rotten_tables", report.rotten_tables.clone())
-        .with_json("lags", lags.to_json())
-}
-
-/// What a copy does not have yet, and why.
-fn lag(report: &RoundReport) -> Members {
-    Members::default()
-        .with("up", report.up)
-        .with("error", report.error.clone())
-        .with("since", report.since.map(rfc3339))
-        .with("revisions", report.revisions)
-        .with("seconds", (report.seconds * 10.0).round() / 10.0)
+    let export = &call.worker.shared.metrics.export;
+    Verbose {
+        mode,
+        cause,
+        since: since.map(rfc3339),
+        remedy,
+        copy: stand_in.map(|Standing { source, as_of }| CopyBody {
+            source: source.as_str(),
+            as_of: as_of.map(rfc3339),
+        }),
+        draining: call.worker.is_ending(),
+        day: report.day.to_string(),
+        epoch: report.history.map(|(epoch, _)| epoch),
+        revision: report.history.map(|(_, revision)| revision),
+        rotten_tables: report.rotten_tables,
+        lags: Lags {
+            queued_operations: report.queued,
+            clock_behind_ms: report.clock_behind_ms,
+            postgres: report.export.map(|report| ExportLag {
+                lag: report.into(),
+                days: export.days_waiting.get(),
+                rows_set_aside: export.set_aside.get(),
+            }),
+            redis: report.mirror.map(Lag::from),
+        },
+    }
 }
 
 /// `GET /metrics`: OpenMetrics text, or the older text format for those who ask for it.
@@ -176,7 +225,7 @@ pub(super) async fn metrics(
 /// Tells the metrics what the counters of the configuration say now.
 fn tell_values(call: &Call) {
     let shared = &call.worker.shared;
-    let configured = &call.worker.options.configured;
+    let configured = shared.engine.configured();
     let mut found = shared.engine.read_store(configured).into_iter().flatten();
     for name in configured {
         let value = found.next().flatten();

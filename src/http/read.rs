@@ -2,16 +2,16 @@
 
 use http::{HeaderMap, Response};
 
-use super::body::ReplyBody;
 use super::call::{Asked, Call};
-use super::error::{self, Code, Problem};
-use super::json::Members;
+use super::error::{self, Code, Extras, Problem};
+use super::json::{push_json, push_text};
 use super::notes::Notes;
 use super::parse;
 use super::query;
+use super::reply::ReplyBody;
 use super::wire::{self, Answer, no_store, push_value};
 use crate::counter::{CounterName, Millis, Seen, rfc3339};
-use crate::engine::{NoCopy, Origin, Page, Value, Values};
+use crate::engine::{NoCopy, Page, ReadFrom, ReadValues, Value};
 use crate::seeded::bug;
 
 /// Most names of one read.
@@ -35,9 +35,7 @@ pub(super) async fn one(
     let (value, stale) = read.map_err(|NoCopy| no_copy(call))?;
     let Some(value) = value else {
         if stale && bug("unknown_as_zero") {
-            let zero = Members::default()
-                .with("name", name.as_str())
-                .with("value", 0);
+            let zero = serde_json::json!({"name": name.as_str(), "value": 0});
             return Ok(no_store(wire::answer(&call.request_id, &zero)));
         }
         return Err(if stale {
@@ -82,7 +80,7 @@ pub(super) async fn many(
         ));
     }
     let read = call.worker.shared.engine.read(&asked).await;
-    let Values { found, stale } = read.map_err(|NoCopy| no_copy(call))?;
+    let ReadValues { found, stale } = read.map_err(|NoCopy| no_copy(call))?;
     if stale && found.iter().all(Option::is_none) {
         return Err(unknown_here(call));
     }
@@ -101,19 +99,20 @@ pub(super) async fn many(
                 reply.body().push(b'}');
             }
             Some((_, Err(problem))) if problem.code == Code::CorruptRecord => {
-                return Err(problem.with("name", name.as_str()));
+                let name = name.to_string();
+                return Err(problem.with(Extras::Name { name }));
             }
             Some((_, Err(_))) | None => lacking.push(name.as_str()),
         }
     }
-    let lacking = serde_json::Value::from(lacking);
-    let rest = if stale {
-        // Whether those that the copy lacks exist is not known here.
-        format!("],\"missing\":[],\"unknown_here\":{lacking}")
+    // Whether those that a copy lacks exist is not known here.
+    let member: &[u8] = if stale {
+        b"],\"missing\":[],\"unknown_here\":"
     } else {
-        format!("],\"missing\":{lacking}")
+        b"],\"missing\":"
     };
-    reply.body().extend_from_slice(rest.as_bytes());
+    reply.body().extend_from_slice(member);
+    push_json(reply.body(), &lacking);
     push_origin(reply.body(), stale, as_of);
     Ok(no_store(reply.finish(HeaderMap::new())))
 }
@@ -159,10 +158,8 @@ pub(super) async fn list(
         }
         push_listed(call, reply.body(), value);
     }
-    let next = serde_json::Value::from(next);
-    reply
-        .body()
-        .extend_from_slice(format!("],\"next_cursor\":{next}").as_bytes());
+    reply.body().extend_from_slice(b"],\"next_cursor\":");
+    push_json(reply.body(), &next);
     push_origin(reply.body(), stale, as_of);
     Ok(no_store(reply.finish(HeaderMap::new())))
 }
@@ -170,23 +167,21 @@ pub(super) async fn list(
 /// Since when the oldest of the copied values may be out of date.
 fn oldest<'a>(values: impl IntoIterator<Item = &'a Value>) -> Option<Millis> {
     let as_of = |value: &Value| match value.origin {
-        Origin::Store => None,
-        Origin::Copy { as_of, .. } => Some(as_of),
+        ReadFrom::Store => None,
+        ReadFrom::Copy { as_of, .. } => Some(as_of),
     };
     values.into_iter().filter_map(as_of).min()
 }
 
 /// Appends where several values come from, up to the end of the object.
 fn push_origin(out: &mut Vec<u8>, stale: bool, as_of: Option<Millis>) {
-    let as_of = as_of.map(rfc3339);
-    out.extend_from_slice(
-        match (stale, as_of) {
-            (false, _) => b",\"stale\":false}".to_vec(),
-            (true, None) => b",\"stale\":true,\"as_of\":null}".to_vec(),
-            (true, Some(as_of)) => format!(",\"stale\":true,\"as_of\":\"{as_of}\"}}").into_bytes(),
-        }
-        .as_slice(),
-    );
+    if stale {
+        out.extend_from_slice(b",\"stale\":true,\"as_of\":");
+        push_json(out, &as_of.map(rfc3339));
+        out.push(b'}');
+    } else {
+        out.extend_from_slice(b",\"stale\":false}");
+    }
 }
 
 /// Says what a counter says, or why it says nothing.
@@ -240,13 +235,13 @@ fn push_listed(call: &Call, out: &mut Vec<u8>, value: &Value) {
         Some(seen) => push(call, out, value, seen),
         None => {
             out.extend_from_slice(b"{\"name\":");
-            super::json::push_text(out, value.name.as_str());
+            push_text(out, value.name.as_str());
             out.extend_from_slice(b",\"value\":null,\"corrupt\":true");
         }
     }
     if let Some(definition) = &value.definition {
-        let definition = wire::definition(definition).to_json();
-        out.extend_from_slice(format!(",\"definition\":{definition}").as_bytes());
+        out.extend_from_slice(b",\"definition\":");
+        push_json(out, &**definition);
     }
     out.push(b'}');
 }

@@ -14,26 +14,30 @@ use axum::{Router, body::Body as AxumBody};
 use bytes::Bytes;
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, ORIGIN};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::Body;
 use hyper::body::Incoming;
 use tower_service::Service;
 
 use super::auth::{self, Origin};
-use super::body::{self, ReplyBody};
+use super::body;
 use super::call::{Asked, Call};
 use super::connection::Connection;
-use super::contract::{self, CALLS, Endpoint, Limit, Verb};
+use super::contract::{self, CALLS, Endpoint, Limit};
 use super::error::{Code, Problem};
 use super::notes::Notes;
+use super::reply::ReplyBody;
 use super::worker::{InFlight, Worker};
-use super::{admin, head, parse, past, probes, read, write};
+use super::{admin, head, parse, past, prefix, probes, read, write};
 use crate::counter::Direction;
 use crate::metrics::Route;
 
 /// What the router hands back with an answer.
 #[derive(Clone)]
 struct Seen(Route, Notes);
+
+/// An answer of so many bytes is sent at once, as a rule: it is over for log and metrics when it begins.
+const SHORT: u64 = 64 * 1024;
 
 /// Answers one request. Everything that the future needs is put where it stays: the future is moved
 /// when it begins, and each copy of its parts would make it larger.
@@ -109,15 +113,26 @@ pub(super) fn answer(
         if friends {
             auth::let_read(&mut response, call.origin, friend.as_ref());
         }
-        if call.worker.is_ending() || call.worker.is_guest(&call.connection) {
+        let status = response.status();
+        let upgrades = status == StatusCode::SWITCHING_PROTOCOLS;
+        if !upgrades && (call.worker.is_ending() || call.worker.is_guest(&call.connection)) {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
         }
-        flight.end(
-            response.status().as_u16(),
-            response.body().size_hint().exact().unwrap_or(0),
-        );
         call.connection.answer_begins();
+        match response.body().size_hint().exact() {
+            Some(bytes) if bytes <= SHORT => flight.end(status.as_u16(), bytes),
+            bytes if flight.method == Method::HEAD => {
+                flight.end(status.as_u16(), bytes.unwrap_or(0));
+            }
+            _ => {
+                let end = flight.answered_with(status.as_u16(), &call.connection);
+                response = response.map(|body| body.followed_by(end));
+            }
+        }
+        if upgrades {
+            call.connection.upgrade_begins();
+        }
         Ok(response)
     }
 }
@@ -192,11 +207,9 @@ pub(super) fn router() -> Router {
             let name = name.map_or_else(|_| String::new(), |Path(name)| name);
             serve(&call, endpoint, &name, request).await
         };
-        let filter = match endpoint.verb {
-            Verb::Get => MethodFilter::GET,
-            Verb::Post => MethodFilter::POST,
-            Verb::Put => MethodFilter::PUT,
-            Verb::Delete => MethodFilter::DELETE,
+        // All methods of the contract are ones that axum knows.
+        let Ok(filter) = MethodFilter::try_from(endpoint.method.clone()) else {
+            continue;
         };
         router = router.route(endpoint.path, on(filter, handler));
     }
@@ -249,6 +262,7 @@ async fn handle(
         Route::Series => return past::series(call, asked, notes).await,
         Route::Define => return admin::define(call, asked, notes).await,
         Route::Delete => return admin::delete(call, asked, notes).await,
+        Route::DeletePrefix => return prefix::delete(call, asked, notes).await,
         Route::Reset => return admin::reset(call, asked, notes).await,
         Route::Adjust => return admin::adjust(call, asked, notes).await,
         Route::Livez => return probes::livez(call, asked, notes).await,

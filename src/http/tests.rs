@@ -19,6 +19,7 @@ mod connections;
 mod contract;
 mod race;
 mod recipes;
+mod streams;
 
 /// 2026-11-24T12:00:00Z.
 const NOON: i64 = 1_795_521_600_000;
@@ -105,6 +106,10 @@ impl Bench {
     }
 
     fn with(change: impl FnOnce(&mut HttpOptions)) -> Self {
+        Self::with_router(change, &router::router())
+    }
+
+    fn with_router(change: impl FnOnce(&mut HttpOptions), router: &axum::Router) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new(NOON));
         let metrics = Arc::new(Metrics::new());
@@ -132,9 +137,6 @@ impl Bench {
             cors_origins: vec!["https://game.example".to_owned()],
             hosts: Some(Vec::new()),
             series_range: Duration::from_secs(14 * 24 * 3600),
-            configured: ["dau", "games"]
-                .map(|name| CounterName::parse(name).unwrap())
-                .into(),
             tokens: Arc::new(ArcSwap::from_pointee(Tokens {
                 admin: vec!["the-admin".to_owned().into()],
                 ..Tokens::default()
@@ -148,7 +150,7 @@ impl Bench {
             metrics,
             log,
         };
-        let http = HttpServer::start(bound, options, shared).unwrap();
+        let http = HttpServer::serve(bound, options, shared, router).unwrap();
         Self {
             http: Some(http),
             running,

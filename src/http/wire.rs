@@ -3,13 +3,14 @@
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use serde::Serialize;
 
-use super::body::ReplyBody;
-use super::json::{Members, push_i64, push_text, push_u64};
+use super::json::{push_i64, push_json, push_text, push_u64};
+use super::reply::ReplyBody;
 use super::request_id::{REQUEST_ID, push_request_id};
 use super::stamp::DayFacts;
-use crate::counter::{Applied, Definition, Kind, RequestId, Seen, rfc3339};
-use crate::engine::{Origin, Value};
+use crate::counter::{Applied, Kind, RequestId, Seen, rfc3339};
+use crate::engine::{ReadFrom, Value};
 
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
@@ -52,9 +53,9 @@ impl Answer {
 }
 
 /// A 200 with an object.
-pub(super) fn answer(request_id: &RequestId, body: &Members) -> Response<ReplyBody> {
+pub(super) fn answer(request_id: &RequestId, body: &impl Serialize) -> Response<ReplyBody> {
     let mut answer = Answer::new(request_id, 256);
-    answer.body().extend_from_slice(body.to_json().as_bytes());
+    push_json(answer.body(), body);
     answer.finish(HeaderMap::new())
 }
 
@@ -120,8 +121,8 @@ pub(super) fn push_value(out: &mut Vec<u8>, value: &Value, seen: &Seen, facts: O
     let end = facts.and_then(|day| day.end_text.as_deref());
     push_word(out, b",\"resets_at\":", end);
     match origin {
-        Origin::Store => out.extend_from_slice(b",\"stale\":false"),
-        Origin::Copy { source, as_of } => {
+        ReadFrom::Store => out.extend_from_slice(b",\"stale\":false"),
+        ReadFrom::Copy { source, as_of } => {
             out.extend_from_slice(b",\"stale\":true");
             push_word(out, b",\"as_of\":", Some(&rfc3339(*as_of)));
             push_word(out, b",\"source\":", Some(source));
@@ -142,23 +143,141 @@ fn push_word(out: &mut Vec<u8>, member: &[u8], word: Option<&str>) {
     }
 }
 
-/// A definition, whole.
-pub(super) fn definition(definition: &Definition) -> Members {
-    let Definition {
-        kind,
-        reset,
-        min,
-        max,
-        on_bound,
-        expires_at,
-        description,
-    } = definition;
-    Members::default()
-        .with("kind", kind.as_str())
-        .with("reset", reset.as_str())
-        .with("min", *min)
-        .with("max", *max)
-        .with("on_bound", on_bound.as_str())
-        .with("expires_at", expires_at.map(rfc3339))
-        .with("description", description.as_deref())
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counter::{CounterName, Effect, Reset};
+
+    /// What an increment answers, as a type.
+    #[derive(Serialize)]
+    struct AppliedBody<'a> {
+        current_value: i64,
+        counted: bool,
+        applied: i64,
+        revision: u64,
+        period: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        created: Option<bool>,
+    }
+
+    /// What a read answers, as a type.
+    #[derive(Serialize)]
+    struct ValueBody<'a> {
+        name: &'a str,
+        value: i64,
+        last_updated: String,
+        kind: Option<Kind>,
+        reset: Reset,
+        revision: u64,
+        epoch: u64,
+        period: Option<&'a str>,
+        resets_at: Option<&'a str>,
+        stale: bool,
+        #[serde(flatten)]
+        copy: Option<CopyBody>,
+    }
+
+    #[derive(Serialize)]
+    struct CopyBody {
+        as_of: String,
+        source: &'static str,
+    }
+
+    #[track_caller]
+    fn are_equal(mut by_hand: Vec<u8>, type_of_it: &impl Serialize) {
+        by_hand.push(b'}');
+        let by_hand = String::from_utf8(by_hand).unwrap();
+        assert_eq!(by_hand, serde_json::to_string(type_of_it).unwrap());
+    }
+
+    const NUMBERS: [i64; 6] = [0, 7, -1, 1_234_567, i64::MAX, i64::MIN];
+
+    #[test]
+    fn the_answer_of_an_increment_is_its_type_byte_for_byte() {
+        for (current_value, effect, period, created) in NUMBERS
+            .into_iter()
+            .flat_map(|n| [Effect::Counted, Effect::Duplicate, Effect::Clamped].map(|e| (n, e)))
+            .flat_map(|(n, e)| [None, Some("2026-11-24")].map(|p| (n, e, p)))
+            .flat_map(|(n, e, p)| [false, true].map(|c| (n, e, p, c)))
+        {
+            let applied = Applied {
+                current_value,
+                effect,
+                applied: current_value / 2,
+                revision: current_value.unsigned_abs(),
+                period: None,
+                created,
+            };
+            let mut by_hand = b"{".to_vec();
+            push_applied(&mut by_hand, &applied, period);
+            let body = AppliedBody {
+                current_value,
+                counted: effect.counted(),
+                applied: applied.applied,
+                revision: applied.revision,
+                period,
+                created: created.then_some(true),
+            };
+            are_equal(by_hand, &body);
+        }
+    }
+
+    #[test]
+    fn the_answer_of_a_read_is_its_type_byte_for_byte() {
+        let facts = DayFacts {
+            text: "2026-11-24".into(),
+            end_text: Some("2026-11-25T00:00:00.000Z".into()),
+        };
+        let endless = DayFacts {
+            end_text: None,
+            ..facts.clone()
+        };
+        let copy = ReadFrom::Copy {
+            source: "redis",
+            as_of: 1_795_516_200_007,
+        };
+        let cases = NUMBERS
+            .into_iter()
+            .flat_map(|n| [None, Some(&facts), Some(&endless)].map(|f| (n, f)))
+            .flat_map(|(n, f)| [ReadFrom::Store, copy].map(|o| (n, f, o)));
+        for (value, facts, origin) in cases {
+            let seen = Seen {
+                value,
+                period: None,
+                revision: value.unsigned_abs(),
+                epoch: 3,
+                last_updated: 1_795_516_200_000,
+                over: None,
+                until: None,
+            };
+            let known = origin == ReadFrom::Store;
+            let shown = Value {
+                name: CounterName::parse("a.b:c-d_1").unwrap(),
+                kind: known.then_some(Kind::Unique),
+                reset: Reset::Daily,
+                definition: None,
+                seen: Some(seen),
+                origin,
+            };
+            let mut by_hand = Vec::new();
+            push_value(&mut by_hand, &shown, &seen, facts);
+            let body = ValueBody {
+                name: "a.b:c-d_1",
+                value,
+                last_updated: rfc3339(seen.last_updated),
+                kind: shown.kind,
+                reset: shown.reset,
+                revision: seen.revision,
+                epoch: seen.epoch,
+                period: facts.map(|day| &*day.text),
+                resets_at: facts.and_then(|day| day.end_text.as_deref()),
+                stale: !known,
+                copy: (!known).then(|| CopyBody {
+                    as_of: rfc3339(1_795_516_200_007),
+                    source: "redis",
+                }),
+            };
+            are_equal(by_hand, &body);
+        }
+    }
 }

@@ -14,11 +14,12 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use super::auth::Access;
 use super::body_memory::BodyMemory;
-use super::connection::{Connection, PhaseLimits, Ticks, UnreadRequests};
+use super::connection::{Connection, PhaseLimits, Ticks};
 use super::contract;
 use super::error::{Code, Problem};
 use super::notes::Notes;
 use super::places::Places;
+use super::reply::BodyEnd;
 use super::request_id::{RequestIds, push_request_id};
 use super::stamp::DayMemo;
 use super::{HttpOptions, Shared};
@@ -292,8 +293,9 @@ impl Worker {
     }
 }
 
-impl UnreadRequests for Worker {
-    fn answer(&self, peer: SocketAddr, problem: &Problem) -> Vec<u8> {
+impl Worker {
+    /// Counts and logs what was answered without having become a request, and gives the whole answer.
+    pub(super) fn answer_unread(&self, peer: SocketAddr, problem: &Problem) -> Vec<u8> {
         let request_id = self.ids.make();
         let status = problem.code.status().as_u16();
         let bytes = problem.to_json(&request_id).len() as u64;
@@ -343,15 +345,32 @@ impl InFlight {
         }
     }
 
+    /// The answer has begun; whoever follows its body ends the request with it. What became of the operations
+    /// is known already, and counted now.
+    pub(super) fn answered_with(mut self, status: u16, connection: &Arc<Connection>) -> Sending {
+        self.count_operations(&self.worker.observer.lock());
+        self.notes.forget_results();
+        connection.stream_begins();
+        Sending {
+            flight: self,
+            status,
+            stream: Stream(Arc::clone(connection)),
+        }
+    }
+
+    fn count_operations(&self, observer: &Observer) {
+        for (result, operations) in self.notes.results() {
+            observer.shard.operations(result, operations);
+        }
+    }
+
     /// The request is answered.
     pub(super) fn end(mut self, status: u16, bytes: u64) {
         self.answered = true;
         let took = self.started.elapsed();
         let observer = self.worker.observer.lock();
         observer.shard.request_ended(self.route, status, took);
-        for (result, operations) in self.notes.results() {
-            observer.shard.operations(result, operations);
-        }
+        self.count_operations(&observer);
         self.log(&observer, status, bytes, took);
     }
 
@@ -366,6 +385,34 @@ impl InFlight {
                 bytes,
                 ..entry
             });
+    }
+}
+
+/// A request whose answer has begun and is sent piece by piece.
+pub(super) struct Sending {
+    flight: InFlight,
+    status: u16,
+    stream: Stream,
+}
+
+impl BodyEnd for Sending {
+    fn complete(self: Box<Self>, bytes: u64) {
+        let Self {
+            flight,
+            status,
+            stream,
+        } = *self;
+        drop(stream);
+        flight.end(status, bytes);
+    }
+}
+
+/// Further pieces of the answer are to come, until this is dropped.
+struct Stream(Arc<Connection>);
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.0.stream_ends();
     }
 }
 

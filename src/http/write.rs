@@ -3,13 +3,13 @@
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 
-use super::body::ReplyBody;
 use super::call::{Asked, Call};
 use super::error::Problem;
 use super::fingerprint::{self, Fingerprint};
-use super::json::Members;
+use super::json::push_json;
 use super::notes::Notes;
 use super::parse;
+use super::reply::ReplyBody;
 use super::wire::{Answer, mark_replayed, push_applied};
 use crate::counter::{Applied, CounterName, Direction, Operation, Outcome, Refusal};
 use crate::engine::{Command, Failure, Request};
@@ -143,7 +143,7 @@ pub(super) async fn batch(
                 refused += 1;
                 let problem = Problem::from(refusal);
                 notes.refused_one(problem.code, answer.replayed);
-                problem.push_as_part(out, Members::default().with("counted", false));
+                push_json(out, &problem.into_part(None));
             }
         }
     }
@@ -165,7 +165,7 @@ fn tell_created(call: &Call, name: Option<&CounterName>) {
     };
     let shared = &call.worker.shared;
     shared.metrics.state.created_counters.inc();
-    let mut known = call.worker.options.configured.clone();
+    let mut known = shared.engine.configured().to_vec();
     // Where there are many, they are not all looked at for each new one.
     if shared.metrics.state.live_counters.get() <= MOST_COMPARED {
         known.extend(shared.engine.names());

@@ -18,7 +18,7 @@ pub use archivist::ENDS;
 pub use archivist::{ArchiveError, Archivist, ArchivistOptions, ArchivistThread};
 pub use history::{PastDay, days_of, kept_days, kept_from, kept_range};
 pub use retention::Retention;
-pub use series::{Point, SeriesRequest, Values, series};
+pub use series::{Point, SeriesRequest, SpanValues, series};
 pub use view::DayView;
 
 #[cfg(test)]

@@ -43,12 +43,12 @@ pub struct Point {
     /// Where it begins.
     pub at: Millis,
     /// The values in it; none when the server was away, or nothing is known of that time.
-    pub values: Option<Values>,
+    pub values: Option<SpanValues>,
 }
 
 /// The values of a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Values {
+pub struct SpanValues {
     /// At its end.
     pub last: i64,
     /// The lowest at its begin and at the ends of its minutes.
@@ -87,15 +87,17 @@ pub fn series(
     let mut points = Vec::new();
     for at in spans(first, last, step) {
         let end = at + step;
-        let mut seen: Option<Values> = value.map(Values::of);
+        let mut seen: Option<SpanValues> = value.map(SpanValues::of);
         while let Some((_, next)) = changes.next_if(|&(when, _)| when < end) {
             value = next;
             if let Some(next) = next {
-                seen = Some(seen.map_or(Values::of(next), |seen| seen.then(next)));
+                seen = Some(seen.map_or(SpanValues::of(next), |seen| seen.then(next)));
             }
         }
         if at == last {
-            seen = Some(seen.map_or(Values::of(request.value), |seen| seen.then(request.value)));
+            seen = Some(seen.map_or(SpanValues::of(request.value), |seen| {
+                seen.then(request.value)
+            }));
         }
         let there = at == last || present.range(at..end).next().is_some();
         points.push(Point {
@@ -106,7 +108,7 @@ pub fn series(
     Ok((points, true))
 }
 
-impl Values {
+impl SpanValues {
     fn of(value: i64) -> Self {
         Self {
             last: value,

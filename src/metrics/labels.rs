@@ -68,6 +68,8 @@ closed_set! {
         Define = "define",
         /// `DELETE /api/v1/counter/{name}`
         Delete = "delete",
+        /// `DELETE /api/v1/counters?prefix=`
+        DeletePrefix = "delete_prefix",
         /// `GET /livez`
         Livez = "livez",
         /// `GET /readyz`

@@ -89,7 +89,7 @@ pub(super) fn against_a_new_store(known: &Known) -> Option<Against> {
 
 /// What opens the store.
 pub(super) struct Opening {
-    pub(super) running: Arc<Running>,
+    pub(super) running: Running,
     pub(super) options: WriterOptions,
     /// The copies, when they are served while there is no store.
     pub(super) copies: Option<FallbackOptions>,

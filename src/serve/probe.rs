@@ -14,34 +14,36 @@ use crate::writer::{Cause, Running};
 
 /// Lets the metrics ask that writer.
 pub(super) fn attach(metrics: &Metrics, running: &Running) {
-    let (reader, horizons) = (running.reader.clone(), Arc::clone(&running.horizons));
+    let probed = running.clone();
     metrics.set_store_probe(Box::new(move |samples: &mut Vec<StoreSample>| {
-        store_figures(&reader, &horizons, samples);
+        store_figures(&probed.reader, &probed.horizons, samples);
     }));
-    let (intake, table) = (Arc::clone(&running.intake), Arc::clone(&running.table));
-    let (mode, day) = (Arc::clone(&running.mode), Arc::clone(&running.day));
-    let horizons = Arc::clone(&running.horizons);
+    let running = running.clone();
     metrics.before_scrape(move |metrics| {
         let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         metrics
             .commits
             .queued_operations
-            .set(i64::try_from(intake.depth()).unwrap_or(i64::MAX));
+            .set(i64::try_from(running.intake.depth()).unwrap_or(i64::MAX));
         let state = &metrics.state;
-        state.revision.set(gauge(table.revision()));
-        state.epoch.set(gauge(table.epoch()));
-        state.day.set(i64::from(day.look().day.days()));
-        state.clock_behind.set(seconds(day.behind_ms()));
-        state.disk_wait.set(mode.disk().lasts().as_secs_f64());
-        let standing = Cause::ALL.into_iter().filter(|&cause| mode.stands(cause));
+        state.revision.set(gauge(running.table.revision()));
+        state.epoch.set(gauge(running.table.epoch()));
+        state.day.set(i64::from(running.day.look().day.days()));
+        state.clock_behind.set(seconds(running.day.behind_ms()));
+        state
+            .disk_wait
+            .set(running.mode.disk().lasts().as_secs_f64());
+        let standing = Cause::ALL
+            .into_iter()
+            .filter(|&cause| running.mode.stands(cause));
         state.set_read_only(&standing.map(label).collect::<Vec<_>>());
         state.set_filtered(
             FilterDecision::Dropped,
-            horizons.dropped.load(Ordering::Relaxed),
+            running.horizons.dropped.load(Ordering::Relaxed),
         );
         state.set_filtered(
             FilterDecision::Undecodable,
-            horizons.undecodable.load(Ordering::Relaxed),
+            running.horizons.undecodable.load(Ordering::Relaxed),
         );
     });
 }

@@ -18,7 +18,7 @@ use super::file_error::FileError;
 use super::files::{self, sync_dir};
 use super::lineage::Lineage;
 use super::paths::Paths;
-use super::schema::{Access, FORMAT_VERSION, MERGE_VERSION, META_EPOCH, META_VERSIONS, Schema};
+use super::schema::{DbAccess, FORMAT_VERSION, MERGE_VERSION, META_EPOCH, META_VERSIONS, Schema};
 use super::store::to_rocksdb;
 use super::tables::Tables;
 
@@ -27,7 +27,7 @@ pub(super) fn create(paths: &Paths, schema: &Schema, epoch: u64) -> Result<(), O
     let building = Paths::at(paths.data_dir.clone(), paths.building.clone());
     remove(&building.store)?;
     directories(&building)?;
-    let tables = Tables::open(&building.db, schema, Access::Make)
+    let tables = Tables::open(&building.db, schema, DbAccess::Make)
         .map_err(|error| OpenError::from_rocksdb(&building.db, error))?;
     let mut batch = Batch::new();
     stamp(&mut batch, epoch, &Lineage::born(epoch));

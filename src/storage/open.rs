@@ -27,7 +27,7 @@ use super::lineage::Lineage;
 use super::lock::DataDirLock;
 use super::paths::Paths;
 use super::reserve::{Reserve, Space, wal_limit};
-use super::schema::{Access, FORMAT_VERSION, MERGE_VERSION, OLDEST_FORMAT, Schema};
+use super::schema::{DbAccess, FORMAT_VERSION, MERGE_VERSION, OLDEST_FORMAT, Schema};
 use super::store::Store;
 use super::store_place::StorePlace;
 use super::tables::{Reader, Tables};
@@ -184,7 +184,7 @@ impl Opening {
         }
         backup::remove_leftover(&paths.data_dir)?;
         let for_writing = || {
-            Tables::open(&paths.db, schema, Access::Write)
+            Tables::open(&paths.db, schema, DbAccess::Write)
                 .map_err(|error| OpenError::from_rocksdb(&paths.db, error))
         };
         let tables = match for_writing() {
@@ -512,7 +512,7 @@ fn check_meta(paths: &Paths, mark: &Mark, tables: &Tables) -> Result<(), OpenErr
 
 /// Opens a database for reading, with every check; changes nothing on disk.
 pub(super) fn read_only(db_dir: &Path, schema: &Schema) -> Result<Tables, OpenError> {
-    Tables::open(db_dir, schema, Access::Read)
+    Tables::open(db_dir, schema, DbAccess::Read)
         .map_err(|error| OpenError::from_rocksdb(db_dir, error))
 }
 

@@ -35,7 +35,7 @@ use super::paths::Paths;
 use super::reserve::{Reserve, Space, wal_limit};
 use super::rot::RottenTable;
 use super::salvage::{SalvageError, salvage};
-use super::schema::{Access, Schema};
+use super::schema::{DbAccess, Schema};
 use super::tables::Tables;
 use super::value::{self, StoreState};
 use crate::calendar::Day;
@@ -311,7 +311,7 @@ fn readable(
     schema: &Schema,
 ) -> Result<Option<Tally>, RecoverError> {
     copy(paths, working)?;
-    let tally = Tables::open(&working.db, schema, Access::WriteWithoutDamaged)
+    let tally = Tables::open(&working.db, schema, DbAccess::WriteWithoutDamaged)
         .ok()
         .and_then(|tables| tally(&tables).ok());
     remove(&working.store)?;
@@ -325,13 +325,13 @@ fn consistent(
     schema: &Schema,
 ) -> Result<(Tables, bool), RecoverError> {
     copy(paths, working)?;
-    if let Ok(tables) = Tables::open(&working.db, schema, Access::WriteToPointInTime) {
+    if let Ok(tables) = Tables::open(&working.db, schema, DbAccess::WriteToPointInTime) {
         return Ok((tables, false));
     }
     copy(paths, working)?;
     // With no log at all there is nothing to leave out: the tables are the consistent point.
     let left_out = !files::wals(&working.db)?.is_empty();
-    match Tables::open(&working.db, schema, Access::WriteWithoutDamaged) {
+    match Tables::open(&working.db, schema, DbAccess::WriteWithoutDamaged) {
         Ok(tables) => Ok((tables, left_out)),
         Err(error) => {
             remove(&working.store)?;

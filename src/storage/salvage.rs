@@ -14,7 +14,7 @@ use super::family::Family;
 use super::file_error::FileError;
 use super::keys;
 use super::paths::Paths;
-use super::schema::{Access, Schema};
+use super::schema::{DbAccess, Schema};
 use super::tables::Tables;
 use crate::counter::CounterName;
 
@@ -45,7 +45,7 @@ pub(super) fn salvage(
 ) -> Result<(Tables, Vec<CounterName>), SalvageError> {
     remove(&target.store)?;
     directories(target)?;
-    let made = Tables::open(&target.db, schema, Access::Make)?;
+    let made = Tables::open(&target.db, schema, DbAccess::Make)?;
     let mut lost = Vec::new();
     for family in Family::ALL {
         let handle = made.handle(family)?;

@@ -45,7 +45,7 @@ const DAY_SECONDS: u64 = 24 * 60 * 60;
 
 /// How a database is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
+pub enum DbAccess {
     /// It is made, with its families. Never where a store may be, for RocksDB takes a missing `CURRENT`
     /// as leave to delete the tables.
     Make,
@@ -130,21 +130,21 @@ impl Schema {
     ///
     /// # Errors
     /// When this RocksDB does not know an option; a fault of the build.
-    pub fn database(&self, access: Access) -> Result<Options, rocksdb::Error> {
+    pub fn database(&self, access: DbAccess) -> Result<Options, rocksdb::Error> {
         let (chained, tracked, recovery) = match access {
-            Access::Make | Access::Read | Access::Write => {
+            DbAccess::Make | DbAccess::Read | DbAccess::Write => {
                 (true, true, DBRecoveryMode::PointInTime)
             }
-            Access::WriteToPointInTime => (true, false, DBRecoveryMode::PointInTime),
-            Access::WriteWithoutDamaged => (false, false, DBRecoveryMode::SkipAnyCorruptedRecord),
+            DbAccess::WriteToPointInTime => (true, false, DBRecoveryMode::PointInTime),
+            DbAccess::WriteWithoutDamaged => (false, false, DBRecoveryMode::SkipAnyCorruptedRecord),
         };
         // First, on fresh options: what it returns has forgotten the caches it must outlive.
         let mut options = Options::default()
             .get_options_from_string(format!("track_and_verify_wals={chained}"))?;
         options.set_track_and_verify_wals_in_manifest(tracked);
         options.set_wal_recovery_mode(recovery);
-        options.create_if_missing(access == Access::Make);
-        options.create_missing_column_families(access == Access::Make);
+        options.create_if_missing(access == DbAccess::Make);
+        options.create_missing_column_families(access == DbAccess::Make);
         options.set_paranoid_checks(true);
         // Every write is synced, so this costs nothing; it makes a log error final at once, where
         // RocksDB would otherwise resume on its own and may apply half a batch.

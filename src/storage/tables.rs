@@ -16,7 +16,7 @@ use super::error::ReadError;
 use super::family::Family;
 use super::files;
 use super::rot::Rot;
-use super::schema::{Access, Schema};
+use super::schema::{DbAccess, Schema};
 use crate::invariant::Broken;
 
 /// Records that [`Reader::each`] reads while it holds the tables.
@@ -36,10 +36,10 @@ impl Tables {
     pub(super) fn open(
         db_dir: &Path,
         schema: &Schema,
-        access: Access,
+        access: DbAccess,
     ) -> Result<Self, rocksdb::Error> {
         let (options, families) = (schema.database(access)?, schema.families()?);
-        let writable = access != Access::Read;
+        let writable = access != DbAccess::Read;
         let db = if writable {
             DB::open_cf_descriptors(&options, db_dir, families)
         } else {

@@ -187,19 +187,34 @@ impl Intake {
 
     /// Puts a request on the queue and blocks until it is answered: for threads without a runtime.
     pub fn call(&self, request: Request) -> Reply {
-        let (sender, receiver) = mpsc::sync_channel(1);
-        {
-            let mut waiting = self.side_door.lock();
-            if self.is_closed() {
-                return Err(Failure::Closing);
-            }
-            waiting.push(Submission {
-                request,
-                reply_to: ReplyTo::Thread(sender),
-            });
-        }
+        let answers = self.call_all([request]);
+        answers.into_iter().next().unwrap_or(Err(Failure::Closing))
+    }
+
+    /// Puts requests on the queue together and blocks until all are answered, in their order: for threads
+    /// without a runtime.
+    pub fn call_all(&self, requests: impl IntoIterator<Item = Request>) -> Vec<Reply> {
+        let waiting: Vec<_> = {
+            let mut side_door = self.side_door.lock();
+            let is_closed = self.is_closed();
+            let put = |request| {
+                let (sender, receiver) = mpsc::sync_channel(1);
+                // Of a closed queue nobody takes it: its sender is dropped.
+                if !is_closed {
+                    side_door.push(Submission {
+                        request,
+                        reply_to: ReplyTo::Thread(sender),
+                    });
+                }
+                receiver
+            };
+            requests.into_iter().map(put).collect()
+        };
         self.doorbell.ring();
-        receiver.recv().unwrap_or(Err(Failure::Closing))
+        let answers = waiting.into_iter().map(|waiting| waiting.recv());
+        answers
+            .map(|answer| answer.unwrap_or(Err(Failure::Closing)))
+            .collect()
     }
 
     /// Hands the writer a batch and blocks until it is on disk. One at a time: others wait for their

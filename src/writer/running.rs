@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 
+use crate::counter::CounterName;
 use crate::current_day::{self, CurrentDay};
 use crate::storage::expiry::Horizons;
 use crate::storage::{Batch, DataDirLock, Reader, StorageOptions, Store};
@@ -34,7 +35,8 @@ pub enum Absent {
     Refuse,
 }
 
-/// What others share with the writer, and the writer once there is a store.
+/// What others share with the writer, and the writer once there is a store. Its clones share everything.
+#[derive(Clone)]
 pub struct Running {
     /// Where changes are put.
     pub intake: Arc<Intake>,
@@ -50,7 +52,9 @@ pub struct Running {
     pub horizons: Arc<Horizons>,
     /// Where the store is, and how it is opened.
     pub storage: StorageOptions,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    /// The counters of the configuration.
+    pub configured: Arc<[CounterName]>,
+    writer: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
 impl Running {
@@ -83,7 +87,12 @@ impl Running {
             reader: Reader::default(),
             horizons: Arc::default(),
             storage: options.storage.clone(),
-            writer: Mutex::default(),
+            configured: options
+                .configured
+                .iter()
+                .map(|(name, _)| name.clone())
+                .collect(),
+            writer: Arc::default(),
         }
     }
 

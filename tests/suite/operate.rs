@@ -160,3 +160,41 @@ fn a_damaged_counter_is_refused_alone_and_repair_sets_it_right() {
     assert_eq!(values, [8, 0, 8]);
     server.stop();
 }
+
+#[test]
+fn counters_of_a_prefix_are_listed_and_with_yes_deleted() {
+    let home = tempfile::tempdir().unwrap();
+    let setup = Setup::new(home.path());
+    let server = setup.start();
+    for name in ["typo:1", "typo:2", "typing"] {
+        let path = format!("/api/v1/counter/{name}/increment");
+        server.client().post(&path, &json!({})).ok();
+    }
+    let listed = said(&setup, "delete", &["--prefix", "typo:"]);
+    assert_eq!(
+        listed,
+        "typo:1\ntypo:2\nwith --yes these 2 counters are deleted\n"
+    );
+    assert_eq!(server.client().value("typo:1"), 1);
+    let deleted = said(&setup, "delete", &["--prefix", "typo:", "--yes"]);
+    assert_eq!(deleted, "2 counters deleted\n");
+    let mut client = server.client();
+    client
+        .get("/api/v1/counter/typo:1")
+        .refused(410, "counter_deleted");
+    assert_eq!(client.value("typing"), 1);
+    let kept = said(&setup, "delete", &["--prefix", "online_", "--yes"]);
+    assert_eq!(
+        kept,
+        "online_players stays: the configuration defines it\n0 counters deleted\n"
+    );
+    server.stop();
+
+    // Without a server it works on the store itself.
+    let deleted = said(&setup, "delete", &["--prefix", "typ", "--yes"]);
+    assert_eq!(deleted, "1 counters deleted\n");
+    let server = setup.start();
+    let gone = server.client().get("/api/v1/counter/typing");
+    gone.refused(410, "counter_deleted");
+    server.stop();
+}

@@ -3,6 +3,8 @@
 //! Kept out: what rustfmt, clippy and cargo-deny check already. A new rule comes with a sample that
 //! breaks it (`every_rule_catches_its_sample`), since a rule that finds nothing looks like a clean tree.
 
+mod shape;
+
 use std::path::{Path, PathBuf};
 
 const LONGEST_FILE: usize = 600;
@@ -40,9 +42,12 @@ impl File {
         by_file
             || self
                 .text
-                .lines()
-                .position(|line| line.trim() == "#[cfg(test)]")
-                .is_some_and(|begin| at > begin)
+                .match_indices("#[cfg(test)]\nmod ")
+                .find(|(begin, _)| {
+                    let module = self.text[*begin..].lines().nth(1);
+                    module.is_some_and(|line| line.ends_with('{'))
+                })
+                .is_some_and(|(begin, _)| at >= line_of(self, begin))
     }
 }
 
@@ -223,7 +228,7 @@ const RULES: &[Rule] = &[
                 let shown = file.text.lines().nth(line - 1).unwrap_or_default().trim();
                 let upward = named(&file.text[at + uses.len()..])
                     .into_iter()
-                    .any(|to| is_upward(from, to));
+                    .any(|to| shape::is_upward(from, to));
                 if upward && !file.is_test_at(line - 1) && !is_comment(shown) {
                     found.push((line, shown.to_owned()));
                 }
@@ -359,38 +364,6 @@ fn named(rest: &str) -> Vec<&str> {
         .collect()
 }
 
-/// How far up a module stands: each may use those below and beside it.
-fn height(module: &str) -> Option<u8> {
-    Some(match module {
-        "metrics" | "seeded" | "invariant" | "masking" | "background" | "links" => 0,
-        "clock" | "calendar" | "current_day" | "counter" | "access_log" => 1,
-        "storage" => 2,
-        "writer" | "rounds" => 3,
-        "lifecycle" | "export" | "mirror" => 4,
-        "fallback" | "inspect" => 5,
-        "engine" => 6,
-        "http" | "control" | "config" => 7,
-        "serve" => 8,
-        "cli" => 9,
-        "main" | "lib" => 10,
-        _ => return None,
-    })
-}
-
-fn is_upward(from: &str, to: &str) -> bool {
-    if from == to {
-        return false;
-    }
-    match (from, to) {
-        // Everyone tells metrics; it asks nobody.
-        ("metrics", _) => true,
-        (_, "config") => height(from).is_some_and(|from| from < 8),
-        // HTTP serves what the engine says, whatever that is made of.
-        ("http", "storage" | "writer" | "lifecycle" | "export" | "mirror" | "fallback") => true,
-        _ => matches!((height(from), height(to)), (Some(from), Some(to)) if to > from),
-    }
-}
-
 #[test]
 fn the_tree_follows_the_house_rules() {
     let files = repository();
@@ -419,34 +392,6 @@ fn the_tree_follows_the_house_rules() {
         broken.len(),
         broken.join("\n")
     );
-}
-
-#[test]
-fn every_module_has_its_height() {
-    let lib = include_str!("../../src/lib.rs");
-    let modules = lib.lines().filter_map(|line| {
-        let line = line
-            .trim_start_matches("pub(crate) ")
-            .trim_start_matches("pub ");
-        line.strip_prefix("mod ")?.strip_suffix(';')
-    });
-    let without: Vec<&str> = modules.filter(|module| height(module).is_none()).collect();
-    assert!(without.is_empty(), "no height in `height`: {without:?}");
-}
-
-#[test]
-fn http_names_no_organ() {
-    for organ in [
-        "storage",
-        "writer",
-        "lifecycle",
-        "export",
-        "mirror",
-        "fallback",
-    ] {
-        assert!(is_upward("http", organ), "{organ}");
-    }
-    assert!(!is_upward("http", "engine"));
 }
 
 #[test]

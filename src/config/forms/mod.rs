@@ -8,7 +8,7 @@ mod words;
 
 use std::fmt;
 
-use super::mistakes::{Report, Source};
+use super::mistakes::{Report, SettingSource};
 pub(super) use numbers::{Cores, Count, Integer, Size, SizeOrAuto, Span};
 pub(super) use texts::{
     Address, FilePath, Instant, KeyPrefix, List, Name, PathOrNone, Switch, Text, TimeOfDay, Tokens,
@@ -81,7 +81,7 @@ pub(super) trait Form<T>: Described {
 
     /// Returns what holds where nothing is written and there is no default, and who says so. `None`
     /// where something must be written. `tz` is the variable `TZ`.
-    fn unwritten(&self, _tz: Option<&str>, _report: &mut Report) -> Option<(T, Source)> {
+    fn unwritten(&self, _tz: Option<&str>, _report: &mut Report) -> Option<(T, SettingSource)> {
         None
     }
 }

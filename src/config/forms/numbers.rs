@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Described, Form, Raw, described, quoted, refused, text};
 use crate::config::MinFree;
-use crate::config::mistakes::{Report, Source};
+use crate::config::mistakes::{Report, SettingSource};
 
 described! {
     Integer: "a whole number from -9223372036854775808 to 9223372036854775807", "-5";
@@ -76,9 +76,12 @@ impl Form<usize> for Cores {
         self.0.show(value)
     }
 
-    fn unwritten(&self, _tz: Option<&str>, _report: &mut Report) -> Option<(usize, Source)> {
+    fn unwritten(&self, _tz: Option<&str>, _report: &mut Report) -> Option<(usize, SettingSource)> {
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(256));
-        Some((cores, Source::Machine("the machine's cores".to_owned())))
+        Some((
+            cores,
+            SettingSource::Machine("the machine's cores".to_owned()),
+        ))
     }
 }
 

@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{Described, Form, Raw, described, quoted, refused, text};
 use crate::calendar::{Calendar, DayStart, machine_zone};
-use crate::config::mistakes::{Report, Source};
+use crate::config::mistakes::{Report, SettingSource};
 use crate::counter::CounterName;
 
 described! {
@@ -119,12 +119,12 @@ impl Form<String> for Zone {
         quoted(value)
     }
 
-    fn unwritten(&self, tz: Option<&str>, report: &mut Report) -> Option<(String, Source)> {
+    fn unwritten(&self, tz: Option<&str>, report: &mut Report) -> Option<(String, SettingSource)> {
         let machine = machine_zone(tz, Path::new("/etc/localtime"));
         if let Some(warning) = machine.warning {
             report.warn("calendar.timezone", warning);
         }
-        Some((machine.name, Source::Machine(machine.found_in)))
+        Some((machine.name, SettingSource::Machine(machine.found_in)))
     }
 }
 
@@ -244,8 +244,12 @@ impl Form<Option<SecretString>> for Secret {
         }
     }
 
-    fn unwritten(&self, _: Option<&str>, _: &mut Report) -> Option<(Option<SecretString>, Source)> {
-        Some((None, Source::Default))
+    fn unwritten(
+        &self,
+        _: Option<&str>,
+        _: &mut Report,
+    ) -> Option<(Option<SecretString>, SettingSource)> {
+        Some((None, SettingSource::Default))
     }
 }
 
@@ -281,8 +285,8 @@ impl<T> Form<Option<T>> for Url<T> {
         Secret.show(&value.as_ref().map(|_| SecretString::default()))
     }
 
-    fn unwritten(&self, _: Option<&str>, _: &mut Report) -> Option<(Option<T>, Source)> {
-        Some((None, Source::Default))
+    fn unwritten(&self, _: Option<&str>, _: &mut Report) -> Option<(Option<T>, SettingSource)> {
+        Some((None, SettingSource::Default))
     }
 }
 
@@ -330,8 +334,12 @@ impl Form<Vec<SecretString>> for Tokens {
         }
     }
 
-    fn unwritten(&self, _: Option<&str>, _: &mut Report) -> Option<(Vec<SecretString>, Source)> {
-        Some((Vec::new(), Source::Default))
+    fn unwritten(
+        &self,
+        _: Option<&str>,
+        _: &mut Report,
+    ) -> Option<(Vec<SecretString>, SettingSource)> {
+        Some((Vec::new(), SettingSource::Default))
     }
 }
 
@@ -361,8 +369,12 @@ impl Form<Option<String>> for Text {
         value.as_deref().map_or_else(String::new, quoted)
     }
 
-    fn unwritten(&self, _: Option<&str>, _: &mut Report) -> Option<(Option<String>, Source)> {
-        Some((None, Source::Default))
+    fn unwritten(
+        &self,
+        _: Option<&str>,
+        _: &mut Report,
+    ) -> Option<(Option<String>, SettingSource)> {
+        Some((None, SettingSource::Default))
     }
 }
 
@@ -386,7 +398,7 @@ impl Form<Option<i64>> for Instant {
         at.map_or_else(String::new, |at| quoted(&at))
     }
 
-    fn unwritten(&self, _: Option<&str>, _: &mut Report) -> Option<(Option<i64>, Source)> {
-        Some((None, Source::Default))
+    fn unwritten(&self, _: Option<&str>, _: &mut Report) -> Option<(Option<i64>, SettingSource)> {
+        Some((None, SettingSource::Default))
     }
 }

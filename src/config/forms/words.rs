@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use super::{Described, Form, Raw, quoted, refused, text};
 use crate::access_log::{Access, LogFormat};
-use crate::config::{Engine, LogLevel};
+use crate::config::{LogLevel, StorageEngine};
 use crate::counter::{Kind, OnBound, Reset};
 
 /// A type whose values have a word each.
@@ -31,7 +31,7 @@ macro_rules! words {
 }
 
 words! {
-    Engine { RocksDb = "rocksdb"; later "redis" }
+    StorageEngine { RocksDb = "rocksdb"; later "redis" }
     LogFormat { Text = "text", Json = "json" }
     LogLevel { Error = "error", Warn = "warn", Info = "info", Debug = "debug", Trace = "trace" }
     Access { All = "all", Errors = "errors", Off = "off" }

@@ -84,7 +84,7 @@ fn flag<'t>(flag: &'t str, key: &'t str, value: &'t str) -> Written<'t> {
     }
 }
 
-fn value_of(config: &Config, key: &str) -> (String, Source) {
+fn value_of(config: &Config, key: &str) -> (String, SettingSource) {
     let entry = config
         .entries()
         .into_iter()
@@ -99,12 +99,12 @@ fn without_anything_written_the_defaults_run() {
     assert_eq!(warnings, []);
     for key in all_keys().filter(|key| key.default.is_some()) {
         let (_, source) = value_of(&config, key.name);
-        assert_eq!(source, Source::Default, "{}", key.name);
+        assert_eq!(source, SettingSource::Default, "{}", key.name);
     }
     assert_eq!(config.calendar.timezone, "Asia/Taipei");
     assert_eq!(
         config.source("calendar.timezone"),
-        Some(&Source::Machine("TZ".to_owned()))
+        Some(&SettingSource::Machine("TZ".to_owned()))
     );
     assert!(config.auth.admin_token.is_empty());
     assert!(!config.open_to_the_network());
@@ -132,7 +132,7 @@ fn each_layer_overrides_the_one_below_and_says_so() {
     let (config, _) = written.load().unwrap();
     let (value, source) = value_of(&config, key);
     assert_eq!(value, "70");
-    let Source::File(name, 3) = source else {
+    let SettingSource::File(name, 3) = source else {
         panic!("{source:?}");
     };
     assert!(name.ends_with("/counterd.toml"), "{name}");
@@ -145,7 +145,7 @@ fn each_layer_overrides_the_one_below_and_says_so() {
         value_of(&config, key),
         (
             "80".to_owned(),
-            Source::Variable("COUNTERD_SERVER__MAX_HEADERS".to_owned())
+            SettingSource::Variable("COUNTERD_SERVER__MAX_HEADERS".to_owned())
         )
     );
 
@@ -155,7 +155,7 @@ fn each_layer_overrides_the_one_below_and_says_so() {
         value_of(&config, key),
         (
             "90".to_owned(),
-            Source::Flag("--set server.max_headers".to_owned())
+            SettingSource::Flag("--set server.max_headers".to_owned())
         )
     );
     assert_eq!(config.server.max_headers, 90);
@@ -168,7 +168,7 @@ fn every_key_can_be_set_in_every_layer() {
         let variable = key.variable();
         let by_variable = environment(&variable, &example).load().unwrap().0;
         let (shown, source) = value_of(&by_variable, key.name);
-        assert_eq!(source, Source::Variable(variable), "{example}");
+        assert_eq!(source, SettingSource::Variable(variable), "{example}");
 
         let in_file = match key.form.is_secret() {
             true => format!("{} = {example:?}", key.name),
@@ -177,11 +177,14 @@ fn every_key_can_be_set_in_every_layer() {
         let (config, _) = file(&in_file).load().unwrap();
         let (value, source) = value_of(&config, key.name);
         assert_eq!(value, shown, "{in_file}");
-        assert!(matches!(source, Source::File(_, 1)), "{in_file}: {source}");
+        assert!(
+            matches!(source, SettingSource::File(_, 1)),
+            "{in_file}: {source}"
+        );
 
         if !key.form.is_secret() {
             let (config, _) = flag("--set", key.name, &example).load().unwrap();
-            let flagged = Source::Flag("--set".to_owned());
+            let flagged = SettingSource::Flag("--set".to_owned());
             assert_eq!(value_of(&config, key.name), (shown, flagged));
         }
     }

@@ -43,7 +43,11 @@ fn the_shipped_file_changes_nothing_but_where_the_counters_are_defined() {
     };
     assert_eq!(definitions(&shipped), definitions(&defaults));
     for entry in &shipped.defined_counters {
-        assert!(matches!(entry.source, Source::File(..)), "{}", entry.name);
+        assert!(
+            matches!(entry.source, SettingSource::File(..)),
+            "{}",
+            entry.name
+        );
     }
 }
 

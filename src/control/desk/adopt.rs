@@ -89,15 +89,15 @@ impl Desk {
     }
 
     pub(super) fn adopt(&self, confirmed: bool) -> Told {
-        let read = self.reader.lineage().and_then(|lineage| {
-            let cursor = self.reader.with(Tables::export_cursor)?;
+        let read = self.running.reader.lineage().and_then(|lineage| {
+            let cursor = self.running.reader.with(Tables::export_cursor)?;
             Ok((lineage, cursor.map(|cursor| cursor.database)))
         });
         let (lineage, database) = match read {
             Ok(read) => read,
             Err(error) => return refused(error),
         };
-        let epoch = self.table.epoch();
+        let epoch = self.running.table.epoch();
         let copies = self.copies.look(&lineage, epoch, database);
         for found in copies.iter().filter(|_| confirmed) {
             match found.whose {

@@ -46,10 +46,10 @@ impl Desk {
         };
         stand_back();
         let options = BackupOptions { dir, keep, verify };
-        let now_ms = self.day.look().wall_ms;
+        let now_ms = self.running.day.look().wall_ms;
         let made = backup::make(
-            &self.reader,
-            &self.storage,
+            &self.running.reader,
+            &self.running.storage,
             &options,
             now_ms,
             &mut pass_on(tell),
@@ -75,7 +75,12 @@ impl Desk {
     }
 
     pub(super) fn inspect(&self, count: bool, tell: Tell<'_>) -> io::Result<Told> {
-        match inspect(&self.reader, &self.horizons, count, &mut pass_on(tell)) {
+        match inspect(
+            &self.running.reader,
+            &self.running.horizons,
+            count,
+            &mut pass_on(tell),
+        ) {
             Ok(inspection) => Ok(Told::Inspected {
                 inspection: Box::new(inspection),
             }),
@@ -86,7 +91,11 @@ impl Desk {
 
     pub(super) fn compact(&self, tell: Tell<'_>) -> io::Result<Told> {
         stand_back();
-        match compact(&self.reader, &self.horizons, &mut pass_on(tell)) {
+        match compact(
+            &self.running.reader,
+            &self.running.horizons,
+            &mut pass_on(tell),
+        ) {
             Ok(families) => Ok(Told::Compacted {
                 families: families
                     .into_iter()

@@ -29,7 +29,7 @@ pub use days::DaysWritten;
 pub use error::PostgresError;
 pub use exporter::{ExportWork, Exporter};
 pub use reader::{CopiedDay, Exported, ExportedPage, PostgresReader};
-pub use schema::{Schema, check};
+pub use schema::{SchemaState, check};
 pub use standing::{adopt, contents};
 pub use url::PostgresUrl;
 

@@ -12,7 +12,7 @@ use crate::background::runtime;
 
 /// The version of our schema in a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Schema {
+pub enum SchemaState {
     /// None of it: the first connection makes it.
     Absent,
     /// An older version: the next start brings it up to date.
@@ -87,9 +87,9 @@ pub(super) async fn open(options: &PostgresOptions) -> Result<Link, PostgresErro
     link.begin("").await?;
     let schema = schema(&mut link).await?;
     match schema {
-        Schema::Current => {}
-        Schema::Absent | Schema::Older => migrate(&mut link).await?,
-        Schema::OlderNotOwned => {
+        SchemaState::Current => {}
+        SchemaState::Absent | SchemaState::Older => migrate(&mut link).await?,
+        SchemaState::OlderNotOwned => {
             return Err(PostgresError::Schema(
                 "it is an older one, and this role does not own it; start the server once with the URL of the role that does"
                     .to_owned(),
@@ -98,9 +98,9 @@ pub(super) async fn open(options: &PostgresOptions) -> Result<Link, PostgresErro
     }
     link.commit().await?;
     match schema {
-        Schema::Absent => tracing::info!("the schema in PostgreSQL was made"),
-        Schema::Older => tracing::info!("the schema in PostgreSQL was brought up to date"),
-        Schema::Current | Schema::OlderNotOwned => {}
+        SchemaState::Absent => tracing::info!("the schema in PostgreSQL was made"),
+        SchemaState::Older => tracing::info!("the schema in PostgreSQL was brought up to date"),
+        SchemaState::Current | SchemaState::OlderNotOwned => {}
     }
     Ok(link)
 }
@@ -110,13 +110,13 @@ pub(super) async fn open(options: &PostgresOptions) -> Result<Link, PostgresErro
 ///
 /// # Errors
 /// When there is no connection, the schema is another one, or something could not be written.
-pub fn check(options: &PostgresOptions, epoch: Option<u64>) -> Result<Schema, PostgresError> {
+pub fn check(options: &PostgresOptions, epoch: Option<u64>) -> Result<SchemaState, PostgresError> {
     runtime()?.block_on(async {
         let mut link = Link::connect(options).await?;
         link.begin("").await?;
         let found = schema(&mut link).await?;
-        if found != Schema::OlderNotOwned {
-            if found != Schema::Current {
+        if found != SchemaState::OlderNotOwned {
+            if found != SchemaState::Current {
                 migrate(&mut link).await?;
             }
             try_writes(&mut link, epoch).await?;
@@ -151,10 +151,10 @@ async fn try_writes(link: &mut Link, epoch: Option<u64>) -> Result<(), PostgresE
 ///
 /// # Errors
 /// When a later version made it, or a migration differs from ours.
-pub(super) async fn schema(link: &mut Link) -> Result<Schema, PostgresError> {
+pub(super) async fn schema(link: &mut Link) -> Result<SchemaState, PostgresError> {
     let mut applied = applied(link).await?;
     if applied.is_empty() {
-        return Ok(Schema::Absent);
+        return Ok(SchemaState::Absent);
     }
     let mut missing = false;
     for ours in migrations() {
@@ -173,9 +173,9 @@ pub(super) async fn schema(link: &mut Link) -> Result<Schema, PostgresError> {
         Some(later) => Err(PostgresError::Schema(format!(
             "it was made by a later version of counterd (migration {later}); upgrade this one"
         ))),
-        None if missing && may_change(link).await? => Ok(Schema::Older),
-        None if missing => Ok(Schema::OlderNotOwned),
-        None => Ok(Schema::Current),
+        None if missing && may_change(link).await? => Ok(SchemaState::Older),
+        None if missing => Ok(SchemaState::OlderNotOwned),
+        None => Ok(SchemaState::Current),
     }
 }
 

@@ -5,7 +5,7 @@ use chrono::NaiveDate;
 use super::columns::{date, day, number};
 use super::connect::Link;
 use super::day::LONG_PATIENCE;
-use super::schema::{Schema, open, schema};
+use super::schema::{SchemaState, open, schema};
 use super::{PostgresError, PostgresOptions};
 use crate::background::runtime;
 use crate::calendar::Day;
@@ -225,7 +225,7 @@ pub fn contents(
     runtime()?.block_on(async {
         let mut link = Link::connect(options).await?;
         link.begin("").await?;
-        if schema(&mut link).await? != Schema::Absent
+        if schema(&mut link).await? != SchemaState::Absent
             && let Some(told) = ask(&mut link).await?
         {
             contents.owner = owner(&mut link, &told, lineage, known).await?;

@@ -4,7 +4,7 @@
 
 use serde_json::value::RawValue;
 
-use crate::http::error::Code;
+use crate::http::code::Code;
 
 /// Longest metadata, in bytes as sent.
 const MAX_METADATA: usize = 4096;

@@ -1,137 +1,80 @@
-//! The small objects of administrative calls, read field by field.
+//! Bodies of calls that are not made often: types of serde. Every mistake is a problem that names the field.
 
-use std::borrow::Cow;
-use std::fmt;
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, IntoDeserializer as _};
+use serde_json::error::Category;
 
-use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
-
-use super::{Trouble, listed, parse, unknown_field};
+use super::{not_json, unknown_field};
 use crate::http::error::{Code, Problem};
 
-/// The fields of an administrative call, in the order sent, none twice.
-pub(in crate::http) struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-struct ObjectBody<'t>(&'t Trouble);
-
-impl<'de> DeserializeSeed<'de> for ObjectBody<'_> {
-    type Value = Object<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Object<'de>, D::Error> {
-        json.deserialize_any(self)
+/// Reads the object of a call that has these fields; a body that is empty or `null` is one without any.
+/// `code` is under which a field is refused that has another type.
+pub(in crate::http) fn object<T: DeserializeOwned + Default>(
+    body: &[u8],
+    fields: &[&'static str],
+    code: fn(&str) -> Code,
+) -> Result<T, Problem> {
+    if body.is_empty() {
+        return Ok(T::default());
     }
+    // What is not JSON is that before it is anything else.
+    let whole = serde_json::from_slice::<IgnoredAny>(body);
+    whole.map_err(|error| not_json(&error))?;
+    if body.trim_ascii_start().starts_with(b"[") {
+        return Err(not_an_object());
+    }
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let read = serde_path_to_error::deserialize::<_, Option<T>>(&mut json);
+    read.map(Option::unwrap_or_default)
+        .map_err(|error| explain(&error, fields, code))
 }
 
-impl<'de> Visitor<'de> for ObjectBody<'_> {
-    type Value = Object<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
+/// Says what is wrong with which field; never what is written there, which may be a secret.
+fn explain(
+    error: &serde_path_to_error::Error<serde_json::Error>,
+    fields: &[&'static str],
+    code: fn(&str) -> Code,
+) -> Problem {
+    if error.inner().classify() != Category::Data {
+        return not_json(error.inner());
     }
-
-    fn visit_unit<E: de::Error>(self) -> Result<Object<'de>, E> {
-        Ok(Object(Vec::new()))
+    let (path, text) = (error.path().to_string(), error.inner().to_string());
+    let text = text
+        .rsplit_once(" at line ")
+        .map_or(&*text, |(text, _)| text);
+    if text.starts_with("unknown field ") {
+        return Problem::new(Code::UnknownField, unknown_field(&path, fields));
     }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
-        let mut fields: Vec<(Cow<'de, str>, &'de RawValue)> = Vec::new();
-        while let Some(field) = map.next_key::<Cow<'de, str>>()? {
-            if fields.iter().any(|(known, _)| *known == field) {
-                return Err(self.0.twice(&field));
-            }
-            // No call has as many; this bounds the look above.
-            if fields.len() == 50 {
-                return Err(self.0.raise(
-                    Code::UnknownField,
-                    "there are more fields than any call has",
-                ));
-            }
-            fields.push((field, map.next_value()?));
+    if let Some(field) = text.strip_prefix("duplicate field ") {
+        return Problem::new(
+            Code::InvalidJson,
+            format!("the field {field} is there twice"),
+        );
+    }
+    let expected = text.rsplit_once(", expected ").map_or("", |(_, rest)| rest);
+    let expected = match expected {
+        "i64" => {
+            "a whole number from -9223372036854775808 to 9223372036854775807, without fraction, \
+             exponent or quotes"
         }
-        Ok(Object(fields))
+        expected => expected,
+    };
+    if path == "." {
+        return not_an_object();
     }
+    Problem::new(code(&path), format!("`{path}` must be {expected}"))
 }
 
-impl<'a> Object<'a> {
-    /// Reads an object; an empty body is one without fields.
-    pub(in crate::http) fn parse(body: &'a [u8]) -> Result<Self, Problem> {
-        if body.is_empty() {
-            return Ok(Self(Vec::new()));
-        }
-        let trouble = Trouble::default();
-        parse(body, &trouble, ObjectBody(&trouble))
-    }
+fn not_an_object() -> Problem {
+    let detail = "the body must be one JSON object; `null` counts as absent";
+    Problem::new(Code::InvalidJson, detail)
+}
 
-    /// Refuses fields that are not among the known ones.
-    pub(in crate::http) fn only(&self, known: &[&'static str]) -> Result<(), Problem> {
-        let unknown = self
-            .0
-            .iter()
-            .find(|(field, _)| !known.contains(&field.as_ref()));
-        match unknown {
-            Some((field, _)) => Err(Problem::new(
-                Code::UnknownField,
-                unknown_field(field, known),
-            )),
-            None => Ok(()),
-        }
-    }
-
-    /// The JSON of a field; none when it is absent or `null`.
-    fn raw(&self, field: &str) -> Option<&'a str> {
-        let (_, raw) = self.0.iter().find(|(name, _)| name == field)?;
-        (raw.get() != "null").then_some(raw.get())
-    }
-
-    /// A string.
-    pub(in crate::http) fn text(
-        &self,
-        field: &'static str,
-        code: Code,
-    ) -> Result<Option<String>, Problem> {
-        self.read(field, code, "a string")
-    }
-
-    /// A whole number of 64 bits, without fraction or exponent.
-    pub(in crate::http) fn integer(
-        &self,
-        field: &'static str,
-        code: Code,
-    ) -> Result<Option<i64>, Problem> {
-        let wanted = "a whole number from -9223372036854775808 to 9223372036854775807, without fraction, \
-                      exponent or quotes";
-        self.read(field, code, wanted)
-    }
-
-    fn read<T: de::DeserializeOwned>(
-        &self,
-        field: &'static str,
-        code: Code,
-        wanted: &str,
-    ) -> Result<Option<T>, Problem> {
-        let read = self.raw(field).map(serde_json::from_str::<T>).transpose();
-        read.map_err(|_| Problem::new(code, format!("`{field}` must be {wanted}")))
-    }
-
-    /// One of some words.
-    pub(in crate::http) fn word<T: Copy>(
-        &self,
-        field: &'static str,
-        words: &[T],
-        name: fn(T) -> &'static str,
-        code: Code,
-    ) -> Result<Option<T>, Problem> {
-        let Some(raw) = self.raw(field) else {
-            return Ok(None);
-        };
-        let text: Option<String> = serde_json::from_str(raw).ok();
-        let word = words
-            .iter()
-            .copied()
-            .find(|word| text.as_deref() == Some(name(*word)));
-        let names: Vec<&'static str> = words.iter().map(|word| name(*word)).collect();
-        word.map(Some).ok_or_else(|| {
-            Problem::new(code, format!("`{field}` must be one of {}", listed(&names)))
-        })
-    }
+/// Reads a word of a closed set, of which the type gives the words.
+pub(in crate::http) fn word<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    json: D,
+) -> Result<Option<T>, D::Error> {
+    let word = Option::<String>::deserialize(json)?;
+    word.map(|word| T::deserialize(word.into_deserializer()))
+        .transpose()
 }

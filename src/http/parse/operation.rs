@@ -217,6 +217,23 @@ impl Visitor<'_> for FieldSeed<'_> {
     }
 }
 
+/// The methods of a visitor for what is refused: these types, lists and objects.
+macro_rules! refused {
+    ($($visit:ident: $other:ty),+) => {
+        $(fn $visit<E: de::Error>(self, _: $other) -> Result<Self::Value, E> {
+            Err(self.refuse())
+        })+
+
+        fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<Self::Value, A::Error> {
+            Err(self.refuse())
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<Self::Value, A::Error> {
+            Err(self.refuse())
+        }
+    };
+}
+
 /// By how much: a whole number from 1 on. Fractions and exponents come as floats.
 struct Amount<'t>(&'t Trouble);
 
@@ -254,29 +271,7 @@ impl<'de> Visitor<'de> for Amount<'_> {
         Ok(None)
     }
 
-    fn visit_i64<E: de::Error>(self, _: i64) -> Result<Self::Value, E> {
-        Err(self.refuse())
-    }
-
-    fn visit_f64<E: de::Error>(self, _: f64) -> Result<Self::Value, E> {
-        Err(self.refuse())
-    }
-
-    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Self::Value, E> {
-        Err(self.refuse())
-    }
-
-    fn visit_str<E: de::Error>(self, _: &str) -> Result<Self::Value, E> {
-        Err(self.refuse())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<Self::Value, A::Error> {
-        Err(self.refuse())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<Self::Value, A::Error> {
-        Err(self.refuse())
-    }
+    refused!(visit_i64: i64, visit_f64: f64, visit_bool: bool, visit_str: &str);
 }
 
 /// How a field is refused that must be a string of some form.
@@ -329,27 +324,5 @@ impl<'de, T, R: FnOnce(&str) -> Option<T>> Visitor<'de> for Text<'_, R> {
         Ok(None)
     }
 
-    fn visit_u64<E: de::Error>(self, _: u64) -> Result<Option<T>, E> {
-        Err(self.refuse())
-    }
-
-    fn visit_i64<E: de::Error>(self, _: i64) -> Result<Option<T>, E> {
-        Err(self.refuse())
-    }
-
-    fn visit_f64<E: de::Error>(self, _: f64) -> Result<Option<T>, E> {
-        Err(self.refuse())
-    }
-
-    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Option<T>, E> {
-        Err(self.refuse())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<Option<T>, A::Error> {
-        Err(self.refuse())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<Option<T>, A::Error> {
-        Err(self.refuse())
-    }
+    refused!(visit_u64: u64, visit_i64: i64, visit_f64: f64, visit_bool: bool);
 }

@@ -1,4 +1,3 @@
-use super::super::json::Members;
 use super::names::NameMemo;
 use super::*;
 use crate::counter::{Direction, UserId};
@@ -290,11 +289,7 @@ fn a_mistake_in_a_batch_says_where() {
             "{operation}: {}",
             problem.detail
         );
-        assert_eq!(
-            problem.extras,
-            Members::default().with("index", 1),
-            "{operation}"
-        );
+        assert_eq!(problem.extras, Extras::Index { index: 1 }, "{operation}");
     }
     for (body, code) in [
         ("", Code::InvalidJson),
@@ -324,52 +319,115 @@ fn a_repeated_name_is_the_same_name() {
     assert_eq!(memo.parse("Not a name"), None);
 }
 
+#[derive(Debug, Default, PartialEq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Small {
+    value: Option<i64>,
+    reason: Option<String>,
+    #[serde(default, deserialize_with = "word")]
+    kind: Option<crate::counter::Kind>,
+}
+
 #[test]
-fn objects_of_administrative_calls_are_read_by_field() {
-    let body = br#"{"value":-7,"reason":"r\u00fcck","kind":"sum","note":null}"#;
-    let object = Object::parse(body).unwrap();
-    assert_eq!(
-        object.integer("value", Code::InvalidValue).unwrap(),
-        Some(-7)
-    );
-    assert_eq!(
-        object
-            .text("reason", Code::InvalidAdjustment)
-            .unwrap()
-            .as_deref(),
-        Some("rück")
-    );
-    assert_eq!(object.text("note", Code::InvalidAdjustment).unwrap(), None);
-    assert_eq!(
-        object.only(&["value", "reason", "kind"]).unwrap_err().code,
-        Code::UnknownField
-    );
-    assert_eq!(
-        object
-            .text("value", Code::InvalidAdjustment)
-            .unwrap_err()
-            .code,
-        Code::InvalidAdjustment
-    );
-    let words = |word: &str| {
-        object
-            .word("kind", &["sum", "gauge"], |w| w, Code::InvalidDefinition)
-            .map(|w| w == Some(word))
+fn objects_of_calls_that_are_not_made_often_are_read_by_type() {
+    let read = |body: &str| {
+        let code = |field: &str| match field {
+            "reason" => Code::InvalidAdjustment,
+            _ => Code::InvalidValue,
+        };
+        object::<Small>(body.as_bytes(), &["value", "reason", "kind"], code)
     };
-    assert_eq!(words("sum"), Ok(true));
-    for number in ["1.0", "1e3", "9223372036854775808", "\"1\"", "[]"] {
-        let body = format!(r#"{{"value":{number}}}"#);
-        let object = Object::parse(body.as_bytes()).unwrap();
-        assert_eq!(
-            object
-                .integer("value", Code::InvalidValue)
-                .unwrap_err()
-                .code,
+    for empty in ["", "{}", " null", r#"{"value":null,"kind":null}"#] {
+        assert_eq!(read(empty), Ok(Small::default()), "{empty}");
+    }
+    let full = read(r#"{"value":-7,"reason":"r\u00fcck","kind":"sum"}"#).unwrap();
+    assert_eq!(
+        (full.value, full.reason.as_deref()),
+        (Some(-7), Some("rück"))
+    );
+    assert_eq!(full.kind, Some(crate::counter::Kind::Sum));
+    for (body, code, detail) in [
+        (
+            r#"{"value":1.0}"#,
             Code::InvalidValue,
-            "{number}"
+            "`value` must be a whole number from",
+        ),
+        (
+            r#"{"value":9223372036854775808}"#,
+            Code::InvalidValue,
+            "`value` must be a whole",
+        ),
+        (
+            r#"{"value":"1"}"#,
+            Code::InvalidValue,
+            "`value` must be a whole number from",
+        ),
+        (
+            r#"{"value":[]}"#,
+            Code::InvalidValue,
+            "`value` must be a whole number from",
+        ),
+        (
+            r#"{"value":1e400}"#,
+            Code::InvalidValue,
+            "the number at line 1",
+        ),
+        (
+            r#"{"reason":12345}"#,
+            Code::InvalidAdjustment,
+            "`reason` must be a string",
+        ),
+        (
+            r#"{"kind":"Sum"}"#,
+            Code::InvalidValue,
+            "`kind` must be one of `gauge`, `sum`, `unique`",
+        ),
+        (
+            r#"{"kind":1}"#,
+            Code::InvalidValue,
+            "`kind` must be a string",
+        ),
+        (
+            r#"{"kind":"x, expected secret"}"#,
+            Code::InvalidValue,
+            "`kind` must be one of `gauge`",
+        ),
+        (
+            r#"{"valeu":1}"#,
+            Code::UnknownField,
+            r#"unknown field "valeu"; did you mean `value`?"#,
+        ),
+        (r#"{"":1}"#, Code::UnknownField, r#"unknown field "#),
+        (
+            r#"{"value":1,"value":1}"#,
+            Code::InvalidJson,
+            "the field `value` is there twice",
+        ),
+        (r#"{"valeu":1,"#, Code::InvalidJson, "the body ends"),
+        (
+            r#"{"value":1} x"#,
+            Code::InvalidJson,
+            "the body is not JSON",
+        ),
+        (
+            r#"[1]"#,
+            Code::InvalidJson,
+            "the body must be one JSON object",
+        ),
+        (
+            r#""text""#,
+            Code::InvalidJson,
+            "the body must be one JSON object",
+        ),
+    ] {
+        let problem = read(body).unwrap_err();
+        assert_eq!(problem.code, code, "{body}: {}", problem.detail);
+        assert!(
+            problem.detail.starts_with(detail),
+            "{body}: {}",
+            problem.detail
         );
     }
-    assert!(Object::parse(br#"{"a":1,"a":2}"#).is_err());
-    assert!(Object::parse(b"[]").is_err());
-    assert!(Object::parse(b"").is_ok());
+    let secret = read(r#"{"reason":12345}"#).unwrap_err().detail;
+    assert!(!secret.contains("12345"), "{secret}");
 }

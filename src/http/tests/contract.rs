@@ -1,6 +1,6 @@
 //! What the table of calls says holds for each of them.
 
-use super::super::contract::{CALLS, Limit, Verb};
+use super::super::contract::{CALLS, Limit};
 use super::*;
 use crate::metrics::Route;
 
@@ -10,10 +10,10 @@ fn an_unknown_parameter_is_refused_on_every_call_and_changes_nothing() {
     bench.up("online", r#"{"value":7}"#).ok();
     for endpoint in CALLS {
         let path = endpoint.path.replace("{name}", "online");
-        let line = format!("{} {path}?dry_run=true", endpoint.verb.as_str());
+        let line = format!("{} {path}?no_such=true", endpoint.method.as_str());
         let detail = bench.ask(&line, ADMIN, "").refused(400, "invalid_query")["detail"].clone();
         let detail = detail.as_str().unwrap();
-        assert!(detail.contains("\"dry_run\""), "{line}: {detail}");
+        assert!(detail.contains("\"no_such\""), "{line}: {detail}");
     }
     let up = |query: &str| {
         let path = format!("POST /api/v1/counter/online/increment?{query}");
@@ -67,7 +67,7 @@ fn other_methods_of_a_path_are_answered_with_those_it_has() {
         let allow = refused.head.split("allow: ").nth(1).unwrap();
         let allow: Vec<&str> = allow.lines().next().unwrap().split(',').collect();
         for other in CALLS.iter().filter(|other| other.path == endpoint.path) {
-            assert!(allow.contains(&other.verb.as_str()), "{path}: {allow:?}");
+            assert!(allow.contains(&other.method.as_str()), "{path}: {allow:?}");
         }
     }
     bench.end();
@@ -78,11 +78,11 @@ fn an_empty_body_has_no_type() {
     let bench = Bench::new();
     let form = "content-type: application/x-www-form-urlencoded\r\n";
     for (number, endpoint) in CALLS.iter().enumerate() {
-        if endpoint.limit == Limit::NoBody || endpoint.verb == Verb::Get {
+        if endpoint.limit == Limit::NoBody || endpoint.method == "GET" {
             continue;
         }
         let path = endpoint.path.replace("{name}", &format!("c{number}"));
-        let line = format!("{} {path}", endpoint.verb.as_str());
+        let line = format!("{} {path}", endpoint.method.as_str());
         let headers = format!("{form}{ADMIN}");
         let empty = bench.ask(&line, &headers, "");
         assert_ne!(empty.status, 415, "{line}: {}", empty.body);
@@ -254,7 +254,7 @@ fn a_page_under_a_name_that_is_not_the_servers_may_neither_read_nor_write() {
     for endpoint in CALLS {
         let line = format!(
             "{} {}",
-            endpoint.verb.as_str(),
+            endpoint.method.as_str(),
             endpoint.path.replace("{name}", "a")
         );
         from("evil.example:8080", &line).refused(403, "origin_not_allowed");
@@ -321,6 +321,74 @@ fn metrics_come_in_the_format_that_is_asked_for_with_the_configured_values() {
         assert!(page.contains("counterd_counter_value{counter=\"dau\"} 0\n"));
         assert!(page.contains("counterd_counters_created_total 1\n"));
         assert!(!page.contains("made_up"));
+    }
+    bench.end();
+}
+
+#[test]
+fn counters_of_a_prefix_are_deleted_after_a_dry_run() {
+    let bench = Bench::new();
+    for number in 0..30 {
+        bench.up(&format!("typo:{number}"), "").ok();
+    }
+    bench.up("typing", "").ok();
+    bench.up("games", "").ok();
+    let call = |query: &str, headers: &str| {
+        bench.ask(&format!("DELETE /api/v1/counters?{query}"), headers, "")
+    };
+    call("prefix=typo:", "").refused(401, "unauthorized");
+    for bad in ["prefix=", "dry_run=true", "prefix=a&dry_run=maybe"] {
+        call(bad, ADMIN).refused(400, "invalid_query");
+    }
+    let keyed = format!("{ADMIN}idempotency-key: k\r\n");
+    call("prefix=typo:", &keyed).refused(400, "invalid_idempotency_key");
+    let dry = call("prefix=typo:&dry_run=true", ADMIN).ok();
+    assert_eq!(dry["deleted"].as_array().unwrap().len(), 30);
+    assert_eq!(bench.get("/api/v1/counter/typo:0").ok()["value"], 1);
+    let done = call("prefix=typo:", ADMIN).ok();
+    assert_eq!(
+        (&done["deleted"], &done["failed"]),
+        (&dry["deleted"], &json!([]))
+    );
+    bench
+        .get("/api/v1/counter/typo:0")
+        .refused(410, "counter_deleted");
+    assert_eq!(bench.get("/api/v1/counter/typing").ok()["value"], 1);
+    // What the configuration defines stays, and is named.
+    let kept = call("prefix=ga", ADMIN).ok();
+    assert_eq!(
+        (&kept["kept"], &kept["deleted"]),
+        (&json!(["games"]), &json!([]))
+    );
+    assert_eq!(call("prefix=typo:", ADMIN).ok()["deleted"], json!([]));
+    bench.end();
+}
+
+#[test]
+fn every_field_of_the_contract_is_one_of_the_body() {
+    let bench = Bench::new();
+    bench.up("online", "").ok();
+    for endpoint in CALLS.iter().filter(|call| !call.fields.is_empty()) {
+        let path = endpoint.path.replace("{name}", "online");
+        let line = format!("{} {path}", endpoint.method.as_str());
+        let nulls: Vec<String> = endpoint
+            .fields
+            .iter()
+            .map(|f| format!("\"{f}\":null"))
+            .collect();
+        let reply = bench.ask(&line, ADMIN, &format!("{{{}}}", nulls.join(",")));
+        let code = &reply.json()["code"];
+        let is_known = code != "unknown_field" && code != "invalid_json";
+        assert!(is_known, "{line}: {}", reply.body);
+        let unknown = bench.ask(&line, ADMIN, r#"{"zzz":1}"#);
+        let detail = unknown.refused(400, "unknown_field")["detail"].clone();
+        for field in endpoint.fields {
+            let named = format!("`{field}`");
+            assert!(
+                detail.as_str().unwrap().contains(&named),
+                "{line}: {detail}"
+            );
+        }
     }
     bench.end();
 }

@@ -20,7 +20,7 @@ use crate::storage::open;
 use crate::storage::pace::{Pace, Watch};
 use crate::storage::paths::Paths;
 use crate::storage::recover::{swap, sync_all};
-use crate::storage::schema::{Access, Schema};
+use crate::storage::schema::{DbAccess, Schema};
 use crate::storage::tables::Tables;
 
 /// Where the store is built; a start that finds it in place of a store refuses to begin empty.
@@ -177,7 +177,7 @@ fn begin_epoch(
     (before, epoch): (u64, u64),
 ) -> Result<u64, OpenError> {
     let refused = |error| OpenError::from_rocksdb(&working.db, error);
-    let tables = Tables::open(&working.db, schema, Access::Write).map_err(refused)?;
+    let tables = Tables::open(&working.db, schema, DbAccess::Write).map_err(refused)?;
     let refused = |error| OpenError::from_read(&working.db, error);
     // The same store, on a new epoch.
     let known = tables.lineage().map_err(refused)?;

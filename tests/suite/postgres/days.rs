@@ -1,7 +1,7 @@
 //! Closed days: each row once, equal to the store's record, with its users where they belong.
 
 use counterd::export::Selection;
-use counterd::export::files::{self, Content, Form, Source};
+use counterd::export::files::{self, Content, ExportSource, Form};
 use serde_json::{Value, json};
 
 use crate::harness::Database;
@@ -29,7 +29,7 @@ fn users(database: &Database, counter: &str, date: &str) -> Vec<String> {
 /// Claims that history in the database is the store's, row by row.
 #[track_caller]
 pub fn claim_equal(database: &Database, house: &House) {
-    let source = Source {
+    let source = ExportSource {
         reader: &house.running.reader,
         calendar: house.running.day.calendar(),
         horizons: &house.running.horizons,

@@ -4,7 +4,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use counterd::export::postgres::{PostgresOptions, PostgresReader, PostgresUrl, Schema, check};
+use counterd::export::postgres::{
+    PostgresOptions, PostgresReader, PostgresUrl, SchemaState, check,
+};
 
 use super::days::claim_equal;
 use super::{database, options, wait};
@@ -96,7 +98,7 @@ fn claim_works(test: &str, mode: &str) {
     let home = tempfile::tempdir().unwrap();
     let house = House::open(home.path(), NOON);
     let options = pooler.options(&database);
-    assert_eq!(check(&options, None).unwrap(), Schema::Absent);
+    assert_eq!(check(&options, None).unwrap(), SchemaState::Absent);
     let mut exporter = house.exporter(options.clone());
     for round in 0..4 {
         house.up("games", 1);
@@ -106,7 +108,7 @@ fn claim_works(test: &str, mode: &str) {
         exporter.catch_up().unwrap();
     }
     claim_equal(&database, &house);
-    assert_eq!(check(&options, None).unwrap(), Schema::Current);
+    assert_eq!(check(&options, None).unwrap(), SchemaState::Current);
     // Another one, on connections that were used before.
     let mut second = house.exporter(options.clone());
     house.up("online", 7);

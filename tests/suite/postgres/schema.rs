@@ -1,6 +1,6 @@
 //! The tables, and two that make them at once.
 
-use counterd::export::postgres::{PostgresOptions, PostgresUrl, Schema, check};
+use counterd::export::postgres::{PostgresOptions, PostgresUrl, SchemaState, check};
 
 use crate::harness::{Database, PASSWORD, at_once};
 
@@ -155,19 +155,22 @@ fn a_role_that_does_not_own_an_older_schema_is_told_so() {
     let error = check(&writer, None).unwrap_err().to_string();
     assert!(error.contains("counters_id_seq"), "{error}");
     database.sql("GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO writer");
-    assert_eq!(check(&writer, None).unwrap(), Schema::Current);
+    assert_eq!(check(&writer, None).unwrap(), SchemaState::Current);
     database.sql(
         "ALTER TABLE counterd_counters DROP COLUMN expires_at, DROP COLUMN unreadable;
          DELETE FROM counterd_migrations WHERE version = 4",
     );
-    assert_eq!(check(&options(&database), None).unwrap(), Schema::Older);
-    assert_eq!(check(&writer, None).unwrap(), Schema::OlderNotOwned);
+    assert_eq!(
+        check(&options(&database), None).unwrap(),
+        SchemaState::Older
+    );
+    assert_eq!(check(&writer, None).unwrap(), SchemaState::OlderNotOwned);
     let error = house.exporter(writer.clone()).catch_up().unwrap_err();
     assert!(error.to_string().contains("does not own"), "{error}");
 
     // Once the owner did it, the role goes on.
     house.exporter(options(&database)).catch_up().unwrap();
-    assert_eq!(check(&writer, None).unwrap(), Schema::Current);
+    assert_eq!(check(&writer, None).unwrap(), SchemaState::Current);
     house.exporter(writer).catch_up().unwrap();
     house.stop();
 }
@@ -210,7 +213,7 @@ fn what_takes_no_writes_is_a_fault_and_a_check_leaves_nothing() {
         return;
     };
     let owner = options(&database);
-    assert_eq!(check(&owner, Some(7)).unwrap(), Schema::Absent);
+    assert_eq!(check(&owner, Some(7)).unwrap(), SchemaState::Absent);
     assert_eq!(
         database.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"),
         "0"
@@ -234,7 +237,7 @@ fn what_takes_no_writes_is_a_fault_and_a_check_leaves_nothing() {
         "SELECT last_value FROM counters_id_seq",
     );
     let before = (database.sql(rows), database.sql(id));
-    assert_eq!(check(&owner, Some(epoch)).unwrap(), Schema::Current);
+    assert_eq!(check(&owner, Some(epoch)).unwrap(), SchemaState::Current);
     assert_eq!((database.sql(rows), database.sql(id)), before);
     let error = fault(&owner, epoch - 1);
     assert!(error.contains("later than this store's"), "{error}");

@@ -1,0 +1,166 @@
+//! Answers that come in pieces, and connections that change to another protocol: neither is cut off for
+//! resting, and a request is under way until its answer is whole.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use ::http::header::{CONNECTION, UPGRADE};
+use ::http::{Request, Response, StatusCode};
+use axum::body::Body as AxumBody;
+use axum::routing::get;
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use hyper_util::rt::TokioIo;
+use tokio::sync::mpsc;
+
+use super::*;
+
+/// A body of the pieces that a test sends.
+struct Pieces(mpsc::UnboundedReceiver<Bytes>);
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let piece = self.get_mut().0.poll_recv(context);
+        piece.map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+    }
+}
+
+/// Changes to a protocol in which each byte comes back.
+async fn echo(mut request: Request<AxumBody>) -> Response<AxumBody> {
+    let upgraded = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let mut io = tokio::io::split(TokioIo::new(upgraded.await.unwrap()));
+        // It ends with the connection.
+        let _ = tokio::io::copy(&mut io.0, &mut io.1).await;
+    });
+    Response::builder()
+        .status(StatusCode::SWITCHING_PROTOCOLS)
+        .header(CONNECTION, "upgrade")
+        .header(UPGRADE, "echo")
+        .body(AxumBody::empty())
+        .unwrap()
+}
+
+/// A server of one runtime whose connections may rest for a moment only; what is sent into the channel
+/// comes out of `/pieces`.
+fn bench() -> (Bench, mpsc::UnboundedSender<Bytes>) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let receiver = Arc::new(parking_lot::Mutex::new(Some(receiver)));
+    let pieces = move || {
+        let receiver = receiver.lock().take().unwrap();
+        std::future::ready(AxumBody::new(Pieces(receiver)))
+    };
+    let router = router::router()
+        .route("/pieces", get(pieces))
+        .route("/echo", get(echo));
+    let short = |options: &mut HttpOptions| {
+        options.workers = 1;
+        options.idle_timeout = Duration::from_millis(20);
+    };
+    (Bench::with_router(short, &router), sender)
+}
+
+/// Waits until a connection that rests has been closed, some times over: for so long others rested too.
+fn let_others_rest(bench: &Bench) {
+    for _ in 0..3 {
+        let mut rests = bench.connect();
+        let get = request("GET /livez", "", "");
+        rests.get_mut().write_all(get.as_bytes()).unwrap();
+        assert_eq!(receive(&mut rests).unwrap().status, 200);
+        assert_eq!(rests.read(&mut [0]).unwrap(), 0);
+    }
+}
+
+fn head(connection: &mut BufReader<TcpStream>) -> String {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert!(connection.read_line(&mut head).unwrap() > 0, "{head}");
+    }
+    head
+}
+
+/// How many requests are under way, but for the one that asks.
+fn in_flight(bench: &Bench) -> u64 {
+    let page = bench.get("/metrics").body;
+    let line = page
+        .lines()
+        .find_map(|line| line.strip_prefix("counterd_requests_in_flight "));
+    line.unwrap().parse::<f64>().unwrap() as u64 - 1
+}
+
+#[test]
+fn an_answer_in_pieces_may_rest_and_is_under_way_until_the_last() {
+    let (bench, sender) = bench();
+    let mut connection = bench.connect();
+    let get = request("GET /pieces", "", "");
+    connection.get_mut().write_all(get.as_bytes()).unwrap();
+    let head = head(&mut connection);
+    assert!(head.contains("transfer-encoding: chunked\r\n"), "{head}");
+    for piece in ["one", "two", "three"] {
+        let_others_rest(&bench);
+        assert_eq!(in_flight(&bench), 1);
+        sender.send(Bytes::from_static(piece.as_bytes())).unwrap();
+        let mut chunk = String::new();
+        for _ in 0..2 {
+            connection.read_line(&mut chunk).unwrap();
+        }
+        assert_eq!(chunk, format!("{}\r\n{piece}\r\n", piece.len()));
+    }
+    drop(sender);
+    let mut end = [0; 5];
+    connection.read_exact(&mut end).unwrap();
+    assert_eq!(&end, b"0\r\n\r\n");
+    until("it is under way for ever", || in_flight(&bench) == 0);
+    // From then on it rests like any other.
+    assert_eq!(connection.read(&mut end).unwrap(), 0);
+    bench.end();
+}
+
+#[test]
+fn a_client_that_leaves_an_answer_in_pieces_ends_it() {
+    let (bench, sender) = bench();
+    let mut connection = bench.connect();
+    let get = request("GET /pieces", "", "");
+    connection.get_mut().write_all(get.as_bytes()).unwrap();
+    head(&mut connection);
+    assert_eq!(in_flight(&bench), 1);
+    drop(connection);
+    until("the pieces are wanted for ever", || {
+        // The server hears of it when it sends.
+        sender.send(Bytes::from_static(b"more")).is_err()
+    });
+    until("it is under way for ever", || in_flight(&bench) == 0);
+    bench.end();
+}
+
+#[test]
+fn another_protocol_passes_unchanged_and_ends_with_the_server() {
+    let (mut bench, _sender) = bench();
+    let mut connection = bench.connect();
+    let get = request("GET /echo", "connection: upgrade\r\nupgrade: echo\r\n", "");
+    connection.get_mut().write_all(get.as_bytes()).unwrap();
+    let head = head(&mut connection);
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    // These bytes in an answer would be taken for one that HTTP itself refuses with.
+    let bytes = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n\x00\xff";
+    for _ in 0..2 {
+        let_others_rest(&bench);
+        connection.get_mut().write_all(bytes).unwrap();
+        let mut back = vec![0; bytes.len()];
+        connection.read_exact(&mut back).unwrap();
+        assert_eq!(back, bytes);
+    }
+    until("others keep their place", || {
+        bench.http().connections() == 1
+    });
+    assert_eq!(in_flight(&bench), 0);
+    drop(bench.http.take());
+    assert!(matches!(connection.read(&mut [0]), Ok(0) | Err(_)));
+    bench.end();
+}
