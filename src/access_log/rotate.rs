@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::file::{LogFile, Lost, Open, Opened, whole_lines, write_lines};
-use super::stamp::civil;
+use crate::calendar::Day;
 use crate::metrics::LogMetrics;
 
 /// Where log files are and how many.
@@ -35,9 +35,8 @@ struct Place {
 
 impl Place {
     fn first_of(day: i32) -> Self {
-        let (year, month, of_month) = civil(i64::from(day));
         Self {
-            date: format!("{year:04}-{month:02}-{of_month:02}"),
+            date: Day::clamped(i64::from(day)).to_string(),
             number: 0,
         }
     }

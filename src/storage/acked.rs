@@ -17,6 +17,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::file_error::FileError;
 use super::files::FileMark;
+use super::fixed::{Fixed, joined, whole};
 use crate::links::NO_LINK;
 
 /// The file's name in `store/`.
@@ -47,29 +48,18 @@ pub struct Mark {
 
 impl Mark {
     fn encode(&self, turn: u64) -> [u8; SLOT_BYTES] {
-        let mut slot = [0; SLOT_BYTES];
-        let mut rest: &mut [u8] = &mut slot;
-        let mut put = |bytes: &[u8]| {
-            if let Some((head, tail)) = std::mem::take(&mut rest).split_at_mut_checked(bytes.len())
-            {
-                head.copy_from_slice(bytes);
-                rest = tail;
-            }
-        };
-        put(&MAGIC);
-        put(&turn.to_be_bytes());
-        put(&self.format.to_be_bytes());
-        put(&self.merge.to_be_bytes());
-        for word in [
-            self.epoch,
-            self.sequence,
-            self.wal.number,
-            self.wal.size,
-            self.manifest.number,
-            self.manifest.size,
-        ] {
-            put(&word.to_be_bytes());
-        }
+        let mut slot = joined::<SLOT_BYTES>(&[
+            &MAGIC,
+            &turn.to_be_bytes(),
+            &self.format.to_be_bytes(),
+            &self.merge.to_be_bytes(),
+            &self.epoch.to_be_bytes(),
+            &self.sequence.to_be_bytes(),
+            &self.wal.number.to_be_bytes(),
+            &self.wal.size.to_be_bytes(),
+            &self.manifest.number.to_be_bytes(),
+            &self.manifest.size.to_be_bytes(),
+        ]);
         let (body, checksum) = slot.split_at_mut(SLOT_BYTES - 8);
         checksum.copy_from_slice(&xxh3_64(body).to_be_bytes());
         slot
@@ -80,46 +70,28 @@ impl Mark {
         if xxh3_64(body) != u64::from_be_bytes(*checksum) {
             return None;
         }
-        let body = body.strip_prefix(&MAGIC)?;
-        let (turn, body) = word(body)?;
-        let (format, body) = half(body)?;
-        let (merge, body) = half(body)?;
-        let (epoch, body) = word(body)?;
-        let (sequence, body) = word(body)?;
-        let (wal_number, body) = word(body)?;
-        let (wal_size, body) = word(body)?;
-        let (manifest_number, body) = word(body)?;
-        let (manifest_size, _) = word(body)?;
-        let wal = FileMark {
-            number: wal_number,
-            size: wal_size,
-        };
-        let manifest = FileMark {
-            number: manifest_number,
-            size: manifest_size,
-        };
-        Some((
-            turn,
-            Self {
-                format,
-                merge,
-                epoch,
-                sequence,
-                wal,
-                manifest,
-            },
-        ))
+        whole(body.strip_prefix(&MAGIC)?, |bytes| {
+            let turn = u64::take(bytes)?;
+            let mark = Self {
+                format: u32::take(bytes)?,
+                merge: u32::take(bytes)?,
+                epoch: u64::take(bytes)?,
+                sequence: u64::take(bytes)?,
+                wal: FileMark::take(bytes)?,
+                manifest: FileMark::take(bytes)?,
+            };
+            Some((turn, mark))
+        })
     }
 }
 
-fn word(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let (head, tail) = bytes.split_first_chunk()?;
-    Some((u64::from_be_bytes(*head), tail))
-}
-
-fn half(bytes: &[u8]) -> Option<(u32, &[u8])> {
-    let (head, tail) = bytes.split_first_chunk()?;
-    Some((u32::from_be_bytes(*head), tail))
+impl Fixed for FileMark {
+    fn take(bytes: &mut &[u8]) -> Option<Self> {
+        Some(Self {
+            number: u64::take(bytes)?,
+            size: u64::take(bytes)?,
+        })
+    }
 }
 
 /// What reading the file gave.

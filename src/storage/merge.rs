@@ -16,6 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rocksdb::MergeOperands;
 
+use super::fixed::{Fixed, joined, whole};
 use crate::calendar::Day;
 use crate::counter::{Generation, Millis, Revision};
 use crate::seeded::bug;
@@ -66,34 +67,28 @@ pub enum Record {
 impl CounterValue {
     /// The bytes on disk.
     pub fn encode(&self) -> [u8; 37] {
-        let mut bytes = [0; 37];
-        let mut out = Cursor(&mut bytes);
-        out.put(&[VALUE]);
-        out.put(&self.value.to_be_bytes());
-        out.put(&self.period.map_or(NO_PERIOD, Day::days).to_be_bytes());
-        out.put(&self.generation.to_be_bytes());
-        out.put(&self.revision.to_be_bytes());
-        out.put(&self.changed_at.to_be_bytes());
-        bytes
+        joined(&[
+            &[VALUE],
+            &self.value.to_be_bytes(),
+            &self.period.map_or(NO_PERIOD, Day::days).to_be_bytes(),
+            &self.generation.to_be_bytes(),
+            &self.revision.to_be_bytes(),
+            &self.changed_at.to_be_bytes(),
+        ])
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let (&tag, rest) = bytes.split_first()?;
-        let (value, rest) = rest.split_first_chunk()?;
-        let (period, rest) = rest.split_first_chunk()?;
-        let (generation, rest) = rest.split_first_chunk()?;
-        let (revision, rest) = rest.split_first_chunk()?;
-        let (changed_at, rest) = rest.split_first_chunk()?;
-        let period = match i32::from_be_bytes(*period) {
-            NO_PERIOD => None,
-            number => Some(Day::from_days(number).ok()?),
-        };
-        (tag == VALUE && rest.is_empty()).then_some(Self {
-            value: i64::from_be_bytes(*value),
-            period,
-            generation: u64::from_be_bytes(*generation),
-            revision: u64::from_be_bytes(*revision),
-            changed_at: i64::from_be_bytes(*changed_at),
+        whole(bytes.strip_prefix(&[VALUE])?, |bytes| {
+            Some(Self {
+                value: i64::take(bytes)?,
+                period: match i32::take(bytes)? {
+                    NO_PERIOD => None,
+                    days => Some(Day::from_days(days).ok()?),
+                },
+                generation: u64::take(bytes)?,
+                revision: u64::take(bytes)?,
+                changed_at: i64::take(bytes)?,
+            })
         })
     }
 
@@ -107,24 +102,21 @@ impl CounterValue {
 impl Operand {
     /// The bytes on disk.
     pub fn encode(&self) -> [u8; 25] {
-        let mut bytes = [0; 25];
-        let mut out = Cursor(&mut bytes);
-        out.put(&[OPERAND]);
-        out.put(&self.delta.to_be_bytes());
-        out.put(&self.revision.to_be_bytes());
-        out.put(&self.changed_at.to_be_bytes());
-        bytes
+        joined(&[
+            &[OPERAND],
+            &self.delta.to_be_bytes(),
+            &self.revision.to_be_bytes(),
+            &self.changed_at.to_be_bytes(),
+        ])
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let (&tag, rest) = bytes.split_first()?;
-        let (delta, rest) = rest.split_first_chunk()?;
-        let (revision, rest) = rest.split_first_chunk()?;
-        let (changed_at, rest) = rest.split_first_chunk()?;
-        (tag == OPERAND && rest.is_empty()).then_some(Self {
-            delta: i64::from_be_bytes(*delta),
-            revision: u64::from_be_bytes(*revision),
-            changed_at: i64::from_be_bytes(*changed_at),
+        whole(bytes.strip_prefix(&[OPERAND])?, |bytes| {
+            Some(Self {
+                delta: i64::take(bytes)?,
+                revision: u64::take(bytes)?,
+                changed_at: i64::take(bytes)?,
+            })
         })
     }
 
@@ -225,18 +217,6 @@ pub fn partial_merge(
     catch_unwind(AssertUnwindSafe(|| join(operands.iter())))
         .ok()
         .flatten()
-}
-
-struct Cursor<'a>(&'a mut [u8]);
-
-impl Cursor<'_> {
-    fn put(&mut self, bytes: &[u8]) {
-        let rest = std::mem::take(&mut self.0);
-        if let Some((here, rest)) = rest.split_at_mut_checked(bytes.len()) {
-            here.copy_from_slice(bytes);
-            self.0 = rest;
-        }
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! still holds everything that was acknowledged, and refuses to open what would lose some of it.
 //!
 //! - `family`, `schema`: the column families; RocksDB's options, one set for every way of opening.
-//! - `keys`, `value`: how records are laid out, a file each.
+//! - `keys`, `value`, `fixed`: how keys, records and numbers are laid out, a file each.
 //! - `merge`, `expiry`: what RocksDB calls back: the fold of a counter's records, what may go.
 //! - `acked`: the small file beside RocksDB's directory that says how far it was acknowledged.
 //! - `files`: which log and manifest are live, read from the directory itself.
@@ -35,6 +35,7 @@ pub mod expiry;
 mod family;
 mod file_error;
 mod files;
+mod fixed;
 mod keys;
 mod lineage;
 pub mod lock;

@@ -98,7 +98,7 @@ impl Store {
             let epoch = u64::try_from(now_ms).unwrap_or(0).max(1);
             create::create(&opening.paths, &opening.schema, epoch)?;
         }
-        let checked = check(&opening.paths, &opening.schema, Depth::Counters)?;
+        let checked = opening.check()?;
         opening.finish(checked, lock, reader)
     }
 
@@ -114,7 +114,7 @@ impl Store {
     ) -> Result<Self, OpenError> {
         let opening = Opening::new(lock, options, horizons, reader)?;
         expect_there(&opening.paths)?;
-        let checked = check(&opening.paths, &opening.schema, Depth::Counters)?;
+        let checked = opening.check()?;
         opening.finish(checked, lock, reader)
     }
 
@@ -141,10 +141,10 @@ impl Store {
 }
 
 /// What every opening needs.
-struct Opening {
-    paths: Paths,
-    reserve: Reserve,
-    schema: Schema,
+pub(super) struct Opening {
+    pub(super) paths: Paths,
+    pub(super) reserve: Reserve,
+    pub(super) schema: Schema,
 }
 
 impl Opening {
@@ -154,15 +154,41 @@ impl Opening {
         horizons: &Arc<Horizons>,
         reader: &Reader,
     ) -> Result<Self, OpenError> {
-        let reserve = Reserve::new(lock.data_dir(), options.reserve)?;
         // Compactions may begin while the store opens: they drop nothing by another handle's bounds.
         horizons.forget();
-        let wal = wal_limit(reserve.bytes());
+        let opening = Self::with_horizons(lock, options, Arc::clone(horizons))?;
+        Ok(Self {
+            schema: opening.schema.knowing(reader.rot()),
+            ..opening
+        })
+    }
+
+    /// For a look at a store, or for work on it, while nobody serves it.
+    pub(super) fn offline(lock: &DataDirLock, options: &StorageOptions) -> Result<Self, OpenError> {
+        Self::with_horizons(lock, options, Arc::default())
+    }
+
+    fn with_horizons(
+        lock: &DataDirLock,
+        options: &StorageOptions,
+        horizons: Arc<Horizons>,
+    ) -> Result<Self, OpenError> {
+        let reserve = Reserve::new(lock.data_dir(), options.reserve)?;
         Ok(Self {
             paths: Paths::new(lock.data_dir()),
-            schema: Schema::new(options.memory, wal, Arc::clone(horizons)).knowing(reader.rot()),
+            schema: Schema::new(options.memory, wal_limit(reserve.bytes()), horizons),
             reserve,
         })
+    }
+
+    /// Checks that the store holds everything that was acknowledged, and what a start reads of it.
+    pub(super) fn check(&self) -> Result<Checked, OpenError> {
+        check(&self.paths, &self.schema, Depth::Counters)
+    }
+
+    /// Opens the database for reading.
+    pub(super) fn read_only(&self) -> Result<Tables, OpenError> {
+        read_only(&self.paths.db, &self.schema)
     }
 
     /// Opens what was checked for writing, and records where it stands.

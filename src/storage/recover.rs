@@ -14,7 +14,6 @@ use std::fs;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
@@ -30,9 +29,9 @@ use super::keys;
 use super::lineage::Lineage;
 use super::lock::DataDirLock;
 use super::merge;
-use super::open::{self, StorageOptions};
+use super::open::{self, Opening, StorageOptions};
 use super::paths::Paths;
-use super::reserve::{Reserve, Space, wal_limit};
+use super::reserve::{Reserve, Space};
 use super::rot::RottenTable;
 use super::salvage::{SalvageError, salvage};
 use super::schema::{DbAccess, Schema};
@@ -201,14 +200,17 @@ pub fn recover(
     now_ms: i64,
     even_if_sound: bool,
 ) -> Result<RecoverReport, RecoverError> {
-    let paths = Paths::new(lock.data_dir());
+    let Opening {
+        paths,
+        reserve,
+        schema,
+    } = Opening::offline(lock, options)?;
+    let schema = schema.at_rest();
     if !paths.store.is_dir() {
         return Err(RecoverError::NoStore {
             data_dir: paths.data_dir,
         });
     }
-    let reserve = Reserve::new(lock.data_dir(), options.reserve)?;
-    let schema = Schema::new(options.memory, wal_limit(reserve.bytes()), Arc::default()).at_rest();
     let refusal = judge(&paths, &schema, even_if_sound)?;
     make_room(&paths, &reserve)?;
     let working = Paths::at(

@@ -16,6 +16,7 @@ use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::{Decode, Encode};
 
 use self::each::EachV1;
+use super::fixed::{Fixed, whole};
 use crate::calendar::Day;
 use crate::counter::{Applied, Definition, Effect, Gone, Kind, Millis, OnBound, Outcome, Reset};
 use crate::invariant::{Broken, invariant};
@@ -55,13 +56,14 @@ impl StoreState {
 
     /// The bytes on disk.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(29);
-        bytes.push(VERSION);
-        bytes.extend_from_slice(&self.revision.to_be_bytes());
-        bytes.extend_from_slice(&self.highest_day.days().to_be_bytes());
-        bytes.extend_from_slice(&self.store_time.to_be_bytes());
-        bytes.extend_from_slice(&self.wall_ms.to_be_bytes());
-        bytes
+        [
+            &[VERSION][..],
+            &self.revision.to_be_bytes(),
+            &self.highest_day.days().to_be_bytes(),
+            &self.store_time.to_be_bytes(),
+            &self.wall_ms.to_be_bytes(),
+        ]
+        .concat()
     }
 
     /// Reads it back.
@@ -69,21 +71,16 @@ impl StoreState {
     /// # Errors
     /// When it is not one.
     pub fn decode(bytes: &[u8]) -> Result<Self, Undecodable> {
-        let read = || {
-            let (&version, rest) = bytes.split_first()?;
-            let (revision, rest) = rest.split_first_chunk()?;
-            let (day, rest) = rest.split_first_chunk()?;
-            let (store_time, rest) = rest.split_first_chunk()?;
-            let (wall_ms, rest) = rest.split_first_chunk()?;
-            (version == VERSION && rest.is_empty()).then_some(())?;
+        let read = |bytes: &mut &[u8]| {
             Some(Self {
-                revision: u64::from_be_bytes(*revision),
-                highest_day: Day::from_days(i32::from_be_bytes(*day)).ok()?,
-                store_time: i64::from_be_bytes(*store_time),
-                wall_ms: i64::from_be_bytes(*wall_ms),
+                revision: u64::take(bytes)?,
+                highest_day: Day::from_days(i32::take(bytes)?).ok()?,
+                store_time: i64::take(bytes)?,
+                wall_ms: i64::take(bytes)?,
             })
         };
-        read().ok_or(Undecodable)
+        let fields = bytes.strip_prefix(&[VERSION]).ok_or(Undecodable)?;
+        whole(fields, read).ok_or(Undecodable)
     }
 }
 
@@ -96,27 +93,51 @@ pub struct Kept {
     pub outcome: Outcome,
 }
 
-#[derive(Encode, Decode)]
-enum KindV1 {
-    Gauge,
-    Sum,
-    Unique,
+/// Makes an enum on disk of one in memory. The order of its words is the format.
+macro_rules! stored_enum {
+    ($stored:ident of $live:ident { $($word:ident),+ $(,)? }) => {
+        #[derive(Encode, Decode)]
+        enum $stored { $($word),+ }
+
+        impl From<$live> for $stored {
+            fn from(live: $live) -> Self {
+                match live { $($live::$word => Self::$word),+ }
+            }
+        }
+
+        impl From<$stored> for $live {
+            fn from(stored: $stored) -> Self {
+                match stored { $($stored::$word => Self::$word),+ }
+            }
+        }
+    };
 }
 
-#[derive(Encode, Decode)]
-enum ResetV2 {
-    Never,
-    Daily,
+/// Makes a struct on disk of one in memory. The order of its fields is the format.
+macro_rules! stored_struct {
+    ($stored:ident of $live:ident { $($field:ident: $type:ty),+ $(,)? }) => {
+        #[derive(Encode, Decode)]
+        struct $stored { $($field: $type),+ }
+
+        impl From<$live> for $stored {
+            fn from($live { $($field),+ }: $live) -> Self {
+                Self { $($field: $field.into()),+ }
+            }
+        }
+
+        impl From<$stored> for $live {
+            fn from($stored { $($field),+ }: $stored) -> Self {
+                Self { $($field: $field.into()),+ }
+            }
+        }
+    };
 }
 
-#[derive(Encode, Decode)]
-enum OnBoundV2 {
-    Refuse,
-    Clamp,
-}
+stored_enum!(KindV1 of Kind { Gauge, Sum, Unique });
+stored_enum!(ResetV2 of Reset { Never, Daily });
+stored_enum!(OnBoundV2 of OnBound { Refuse, Clamp });
 
-#[derive(Encode, Decode)]
-struct DefinitionV2 {
+stored_struct!(DefinitionV2 of Definition {
     kind: KindV1,
     reset: ResetV2,
     min: i64,
@@ -124,14 +145,13 @@ struct DefinitionV2 {
     on_bound: OnBoundV2,
     expires_at: Option<i64>,
     description: Option<String>,
-}
+});
 
-#[derive(Encode, Decode)]
-struct GoneV1 {
+stored_struct!(GoneV1 of Gone {
     expired: bool,
     final_value: i64,
     at: i64,
-}
+});
 
 #[derive(Encode, Decode)]
 struct CounterV2 {
@@ -180,18 +200,8 @@ struct KeptV2 {
 
 /// Bytes of a counter in `definitions`.
 pub fn encode_counter(definition: &Definition, gone: Option<&Gone>) -> Result<Vec<u8>, Broken> {
-    let gone = gone.map(
-        |&Gone {
-             expired,
-             final_value,
-             at,
-         }| GoneV1 {
-            expired,
-            final_value,
-            at,
-        },
-    );
-    let definition = definition.into();
+    let definition = definition.clone().into();
+    let gone = gone.copied().map(GoneV1::from);
     encode_as(DEFINED_VERSION, CounterV2 { definition, gone })
 }
 
@@ -201,20 +211,9 @@ pub fn encode_counter(definition: &Definition, gone: Option<&Gone>) -> Result<Ve
 /// When it is not one.
 pub fn decode_counter(bytes: &[u8]) -> Result<(Definition, Option<Gone>), Undecodable> {
     let CounterV2 { definition, gone } = decode_defined(bytes)?;
-    let gone = gone.map(
-        |GoneV1 {
-             expired,
-             final_value,
-             at,
-         }| Gone {
-            expired,
-            final_value,
-            at,
-        },
-    );
     let definition = Definition::from(definition);
     definition.check().map_err(|_| Undecodable)?;
-    Ok((definition, gone))
+    Ok((definition, gone.map(Gone::from)))
 }
 
 /// Bytes of what is kept under an idempotency key.
@@ -247,8 +246,7 @@ pub fn decode_kept(bytes: &[u8]) -> Result<Kept, Undecodable> {
 /// Reads until when, in milliseconds since 1970, a record of the family `windows` counts: the first
 /// eight bytes after its version. `None` when it is not one.
 pub fn counts_until(bytes: &[u8]) -> Option<Millis> {
-    let until = bytes.strip_prefix(&[VERSION])?.first_chunk()?;
-    Some(Millis::from_be_bytes(*until))
+    Millis::take(&mut bytes.strip_prefix(&[VERSION])?)
 }
 
 fn encode(record: impl Encode) -> Result<Vec<u8>, Broken> {
@@ -281,78 +279,6 @@ fn decode_as<T: Decode<()>>(versions: RangeInclusive<u8>, bytes: &[u8]) -> Resul
         Ok(record)
     } else {
         Err(Undecodable)
-    }
-}
-
-impl From<Kind> for KindV1 {
-    fn from(kind: Kind) -> Self {
-        match kind {
-            Kind::Gauge => Self::Gauge,
-            Kind::Sum => Self::Sum,
-            Kind::Unique => Self::Unique,
-        }
-    }
-}
-
-impl From<KindV1> for Kind {
-    fn from(stored: KindV1) -> Self {
-        match stored {
-            KindV1::Gauge => Self::Gauge,
-            KindV1::Sum => Self::Sum,
-            KindV1::Unique => Self::Unique,
-        }
-    }
-}
-
-impl From<Reset> for ResetV2 {
-    fn from(reset: Reset) -> Self {
-        match reset {
-            Reset::Never => Self::Never,
-            Reset::Daily => Self::Daily,
-        }
-    }
-}
-
-impl From<ResetV2> for Reset {
-    fn from(stored: ResetV2) -> Self {
-        match stored {
-            ResetV2::Never => Self::Never,
-            ResetV2::Daily => Self::Daily,
-        }
-    }
-}
-
-impl From<&Definition> for DefinitionV2 {
-    fn from(definition: &Definition) -> Self {
-        Self {
-            kind: definition.kind.into(),
-            reset: definition.reset.into(),
-            min: definition.min,
-            max: definition.max,
-            on_bound: match definition.on_bound {
-                OnBound::Refuse => OnBoundV2::Refuse,
-                OnBound::Clamp => OnBoundV2::Clamp,
-            },
-            expires_at: definition.expires_at,
-            description: definition.description.clone(),
-        }
-    }
-}
-
-impl From<DefinitionV2> for Definition {
-    fn from(stored: DefinitionV2) -> Self {
-        Self {
-            kind: stored.kind.into(),
-            reset: stored.reset.into(),
-            min: stored.min,
-            max: stored.max,
-            on_bound: match stored.on_bound {
-                OnBoundV2::Refuse => OnBound::Refuse,
-                OnBoundV2::Clamp => OnBound::Clamp,
-            },
-            expires_at: stored.expires_at,
-            description: stored.description,
-        }
     }
 }
 
@@ -416,7 +342,7 @@ impl From<&Outcome> for OutcomeV2 {
                 revision,
                 previous: _,
             } => Self::Defined {
-                definition: definition.as_ref().into(),
+                definition: definition.as_ref().clone().into(),
                 started: *started,
                 revision: *revision,
             },

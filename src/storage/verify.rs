@@ -12,11 +12,8 @@ use super::expiry::Horizons;
 use super::family::Family;
 use super::lineage::Lineage;
 use super::lock::DataDirLock;
-use super::open::{self, StorageOptions};
-use super::paths::Paths;
-use super::reserve::{Reserve, wal_limit};
+use super::open::{Opening, StorageOptions};
 use super::rot::RottenTable;
-use super::schema::Schema;
 use super::tables::Reader;
 
 /// What a sound store says of itself.
@@ -38,15 +35,13 @@ pub fn look<T>(
     options: &StorageOptions,
     read: impl FnOnce(&Reader, &Horizons) -> T,
 ) -> Result<T, OpenError> {
-    let paths = Paths::new(lock.data_dir());
-    let reserve = Reserve::new(lock.data_dir(), options.reserve)?;
-    let schema = Schema::new(options.memory, wal_limit(reserve.bytes()), Arc::default());
-    open::check(&paths, &schema, open::Depth::Counters)?;
-    let tables = Arc::new(open::read_only(&paths.db, &schema)?);
-    let horizons = schema.horizons();
+    let opening = Opening::offline(lock, options)?;
+    opening.check()?;
+    let tables = Arc::new(opening.read_only()?);
+    let horizons = opening.schema.horizons();
     horizons
         .load(&tables)
-        .map_err(|error| OpenError::from_read(&paths.db, error))?;
+        .map_err(|error| OpenError::from_read(&opening.paths.db, error))?;
     let reader = Reader::default();
     reader.attach(&tables);
     Ok(read(&reader, horizons))
@@ -58,10 +53,7 @@ pub fn look<T>(
 /// # Errors
 /// What an opening would be refused with.
 pub fn verify(lock: &DataDirLock, options: &StorageOptions) -> Result<Sound, OpenError> {
-    let paths = Paths::new(lock.data_dir());
-    let reserve = Reserve::new(lock.data_dir(), options.reserve)?;
-    let schema = Schema::new(options.memory, wal_limit(reserve.bytes()), Arc::default());
-    let checked = open::check(&paths, &schema, open::Depth::Counters)?;
+    let checked = Opening::offline(lock, options)?.check()?;
     Ok(Sound {
         epoch: checked.mark.epoch,
         sequence: checked.sequence,
@@ -77,16 +69,14 @@ pub fn read_through(
     lock: &DataDirLock,
     options: &StorageOptions,
 ) -> Result<Vec<RottenTable>, OpenError> {
-    let paths = Paths::new(lock.data_dir());
-    let reserve = Reserve::new(lock.data_dir(), options.reserve)?;
-    let schema = Schema::new(options.memory, wal_limit(reserve.bytes()), Arc::default());
-    let tables = open::read_only(&paths.db, &schema)?;
+    let opening = Opening::offline(lock, options)?;
+    let tables = opening.read_only()?;
     for family in Family::ALL {
         tables
             .scan_past_rot(family, &[], None, |_, _| ControlFlow::Continue(()))
-            .map_err(|error| OpenError::from_read(&paths.db, error))?;
+            .map_err(|error| OpenError::from_read(&opening.paths.db, error))?;
     }
-    Ok(schema.rot().tables())
+    Ok(opening.schema.rot().tables())
 }
 
 /// Reads which store is in the directory that `lock` holds, and changes nothing on disk. Of a store that
@@ -95,13 +85,11 @@ pub fn read_through(
 /// # Errors
 /// What an opening would be refused with.
 pub fn lineage(lock: &DataDirLock, options: &StorageOptions) -> Result<Lineage, OpenError> {
-    let paths = Paths::new(lock.data_dir());
-    let reserve = Reserve::new(lock.data_dir(), options.reserve)?;
-    let schema = Schema::new(options.memory, wal_limit(reserve.bytes()), Arc::default());
-    let checked = open::check(&paths, &schema, open::Depth::Counters)?;
-    let tables = open::read_only(&paths.db, &schema)?;
-    let known = tables
+    let opening = Opening::offline(lock, options)?;
+    let checked = opening.check()?;
+    let known = opening
+        .read_only()?
         .lineage()
-        .map_err(|error| OpenError::from_read(&paths.db, error))?;
-    Ok(known.unwrap_or_else(|| Lineage::of_older(&paths, checked.mark.epoch)))
+        .map_err(|error| OpenError::from_read(&opening.paths.db, error))?;
+    Ok(known.unwrap_or_else(|| Lineage::of_older(&opening.paths, checked.mark.epoch)))
 }

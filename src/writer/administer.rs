@@ -293,10 +293,7 @@ impl<L: Lookups> Fold<'_, L> {
     }
 
     pub(super) fn is_configured(&self, counter: &CounterName) -> bool {
-        let entry = self
-            .ledger
-            .find(counter)
-            .and_then(|index| self.ledger.entry(index));
+        let entry = self.ledger.named(counter);
         entry.is_some_and(|entry| entry.configured)
     }
 }

@@ -272,6 +272,11 @@ impl Ledger {
         self.by_name.get(name).copied()
     }
 
+    /// The counter of that name, whatever its life.
+    pub(super) fn named(&self, name: &CounterName) -> Option<&LedgerEntry> {
+        self.entry(self.find(name)?)
+    }
+
     pub(super) fn entry(&self, index: Index) -> Option<&LedgerEntry> {
         self.entries.get(index as usize)
     }

@@ -188,11 +188,7 @@ impl Writer {
                     self.links.table.read(entry.name.as_str()) == Some(entry.reading(epoch))
                 }
                 Landed::Present => {
-                    let ours = self
-                        .books
-                        .ledger
-                        .find(&entry.name)
-                        .and_then(|i| self.books.ledger.entry(i));
+                    let ours = self.books.ledger.named(&entry.name);
                     ours.is_some_and(|ours| {
                         ours.state.life != Life::Absent
                             && ours.reading(epoch) == entry.reading(epoch)

@@ -105,37 +105,28 @@ impl Writer {
     pub(super) fn publish_all(&mut self) {
         self.progress.last_group += 1;
         let there = |entry: &LedgerEntry| entry.state.life != Life::Absent;
-        let find = |name: &CounterName| self.books.ledger.entry(self.books.ledger.find(name)?);
-        self.links
-            .table
-            .retain(|name| find(name).is_some_and(there));
+        let (table, ledger, group) = (
+            &self.links.table,
+            &self.books.ledger,
+            self.progress.last_group,
+        );
+        table.retain(|name| ledger.named(name).is_some_and(there));
         if let Some(store) = &self.handle.store {
-            self.links.table.set_epoch(store.epoch());
+            table.set_epoch(store.epoch());
         }
-        let epoch = self.links.table.epoch();
-        for entry in self.books.ledger.iter() {
-            self.links
-                .table
-                .stage(self.progress.last_group, entry.reading(epoch));
+        let epoch = table.epoch();
+        for entry in ledger.iter() {
+            table.stage(group, entry.reading(epoch));
         }
-        self.links
-            .table
-            .publish(self.progress.last_group, self.books.ledger.revision);
+        table.publish(group, ledger.revision);
         self.tell_counts();
     }
 
     pub(super) fn tell_counts(&self) {
         let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        self.links
-            .metrics
-            .state
-            .live_counters
-            .set(gauge(self.books.ledger.live));
-        self.links
-            .metrics
-            .state
-            .quarantined_counters
-            .set(gauge(self.books.ledger.corrupt));
+        let (state, ledger) = (&self.links.metrics.state, &self.books.ledger);
+        state.live_counters.set(gauge(ledger.live));
+        state.quarantined_counters.set(gauge(ledger.corrupt));
     }
 
     pub(super) fn run(mut self) {
@@ -505,15 +496,13 @@ impl Writer {
 
     /// Lets readers see what the group changed.
     pub(super) fn publish(&mut self, group: &Group, changed: &[Index]) {
-        let epoch = self.links.table.epoch();
-        for &index in changed {
-            if let Some(entry) = self.books.ledger.entry(index) {
-                self.links.table.stage(group.number, entry.reading(epoch));
-            }
+        let (table, ledger) = (&self.links.table, &self.books.ledger);
+        let epoch = table.epoch();
+        // `fill` found each of them a moment ago.
+        for entry in changed.iter().filter_map(|&index| ledger.entry(index)) {
+            table.stage(group.number, entry.reading(epoch));
         }
-        self.links
-            .table
-            .publish(group.number, self.books.ledger.revision);
+        table.publish(group.number, ledger.revision);
         self.tell_counts();
     }
 

@@ -255,12 +255,7 @@ impl Writer {
             .minutes
             .restart(&mut self.books.ledger, last_commit);
         for (name, definition) in &self.books.configured {
-            if let Some(entry) = self
-                .books
-                .ledger
-                .find(name)
-                .and_then(|i| self.books.ledger.entry(i))
-            {
+            if let Some(entry) = self.books.ledger.named(name) {
                 let stored = &entry.state.definition;
                 // One whose time was over while nothing ran is gone, though not yet recorded.
                 let over = !look.clock_fault && stored.expired_at(look.wall_ms);

@@ -122,11 +122,7 @@ fn wants_definition<L: Lookups>(
     name: &CounterName,
     definition: &Definition,
 ) -> bool {
-    let Some(entry) = fold
-        .ledger
-        .find(name)
-        .and_then(|index| fold.ledger.entry(index))
-    else {
+    let Some(entry) = fold.ledger.named(name) else {
         return true;
     };
     let over = definition.expired_at(fold.group.now);

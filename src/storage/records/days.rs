@@ -346,9 +346,7 @@ impl Tables {
 
     /// Returns for how many milliseconds of a day the server was away so far.
     pub(crate) fn away_ms(&self, day: Day) -> Result<i64, ReadError> {
-        let bytes = self.get(Family::Meta, &keys::away(day))?;
-        let bytes = bytes.and_then(|bytes| bytes[..].try_into().ok());
-        Ok(bytes.map_or(0, i64::from_be_bytes))
+        Ok(self.number(&keys::away(day))?.unwrap_or(0))
     }
 }
 

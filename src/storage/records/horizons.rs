@@ -1,7 +1,6 @@
 //! Horizons on disk: the bounds below which records may be dropped.
 
 use crate::calendar::Day;
-use crate::counter::Millis;
 use crate::invariant::invariant;
 use crate::storage::Family;
 use crate::storage::batch::Batch;
@@ -26,11 +25,6 @@ const fn key(daily: Daily) -> &'static [u8] {
     }
 }
 
-fn read<const N: usize>(tables: &Tables, key: &[u8]) -> Result<Option<[u8; N]>, ReadError> {
-    let bytes = tables.get(Family::Meta, key)?;
-    Ok(bytes.and_then(|bytes| bytes[..].try_into().ok()))
-}
-
 impl Batch {
     /// Puts the day below which records of that family may go.
     pub(crate) fn put_horizon(&mut self, daily: Daily, day: Day) {
@@ -49,16 +43,16 @@ impl Horizons {
     /// # Errors
     /// When the store cannot be read.
     pub(crate) fn load(&self, tables: &Tables) -> Result<(), ReadError> {
-        if let Some(bytes) = read(tables, IDEMPOTENCY)? {
-            self.publish_idempotency(Bucket::from_be_bytes(bytes));
+        if let Some(bucket) = tables.number(IDEMPOTENCY)? {
+            self.publish_idempotency(bucket);
         }
         for daily in Daily::ALL {
-            if let Some(bytes) = read(tables, key(daily))? {
-                self.publish(daily, i32::from_be_bytes(bytes));
+            if let Some(day) = tables.number(key(daily))? {
+                self.publish(daily, day);
             }
         }
-        if let Some(bytes) = read(tables, WINDOWS)? {
-            self.publish_windows(Millis::from_be_bytes(bytes));
+        if let Some(at) = tables.number(WINDOWS)? {
+            self.publish_windows(at);
         }
         Ok(())
     }
@@ -71,7 +65,7 @@ impl Store {
     /// # Errors
     /// As [`Store::commit`].
     pub(crate) fn drop_days(&mut self, daily: Daily, day: Day) -> Result<(), CommitError> {
-        let stored = read(self.tables(), key(daily))?.map(i32::from_be_bytes);
+        let stored: Option<i32> = self.tables().number(key(daily))?;
         invariant!(
             stored.is_some_and(|stored| day.days() <= stored),
             "{daily:?} below {day} would go, where the stored horizon is {stored:?}"
@@ -85,7 +79,7 @@ impl Store {
     /// # Errors
     /// As [`Store::commit`].
     pub(crate) fn drop_buckets(&mut self, bucket: Bucket) -> Result<(), CommitError> {
-        let stored = read(self.tables(), IDEMPOTENCY)?.map(Bucket::from_be_bytes);
+        let stored: Option<Bucket> = self.tables().number(IDEMPOTENCY)?;
         invariant!(
             stored.is_some_and(|stored| bucket <= stored),
             "outcomes below bucket {bucket} would go, where the stored horizon is {stored:?}"

@@ -3,6 +3,7 @@
 use crate::storage::Family;
 use crate::storage::batch::Batch;
 use crate::storage::error::ReadError;
+use crate::storage::fixed::{Fixed, whole};
 use crate::storage::schema::{META_EPOCH, META_VERSIONS, META_ZONE};
 use crate::storage::tables::Tables;
 use crate::storage::value::{StoreState, Undecodable};
@@ -42,7 +43,7 @@ impl Tables {
 
     /// Returns which history the store is on; 0 when the record cannot be read.
     pub(crate) fn epoch(&self) -> Result<u64, ReadError> {
-        self.number(META_EPOCH)
+        Ok(self.number(META_EPOCH)?.unwrap_or(0))
     }
 
     /// Returns the format version and the version of the merge operator.
@@ -50,13 +51,13 @@ impl Tables {
     /// # Errors
     /// When RocksDB cannot read them.
     pub fn versions(&self) -> Result<(u32, u32), ReadError> {
-        let versions = self.number(META_VERSIONS)?;
+        let versions: u64 = self.number(META_VERSIONS)?.unwrap_or(0);
         Ok(((versions >> 32) as u32, versions as u32))
     }
 
-    fn number(&self, key: &[u8]) -> Result<u64, ReadError> {
+    /// Returns the number under a key of `meta`; `None` where there is none, or something else.
+    pub(in crate::storage) fn number<T: Fixed>(&self, key: &[u8]) -> Result<Option<T>, ReadError> {
         let bytes = self.get(Family::Meta, key)?;
-        let bytes = bytes.and_then(|bytes| bytes[..].try_into().ok());
-        Ok(bytes.map_or(0, u64::from_be_bytes))
+        Ok(bytes.and_then(|bytes| whole(&bytes, T::take)))
     }
 }

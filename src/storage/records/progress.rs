@@ -7,6 +7,7 @@ use crate::counter::CounterName;
 use crate::storage::Family;
 use crate::storage::batch::Batch;
 use crate::storage::error::ReadError;
+use crate::storage::fixed::{Fixed, whole};
 use crate::storage::keys;
 use crate::storage::tables::Tables;
 
@@ -43,20 +44,21 @@ pub struct Aside {
 
 impl ExportCursor {
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let (database, through) = bytes.strip_prefix(&[VERSION])?.split_first_chunk()?;
-        let through = match through {
-            [] => None,
-            day => Some(day_of(day)?),
-        };
-        Some(Self {
-            database: u128::from_be_bytes(*database),
-            through,
+        whole(bytes.strip_prefix(&[VERSION])?, |bytes| {
+            Some(Self {
+                database: u128::take(bytes)?,
+                through: if bytes.is_empty() {
+                    None
+                } else {
+                    Some(take_day(bytes)?)
+                },
+            })
         })
     }
 }
 
-fn day_of(bytes: &[u8]) -> Option<Day> {
-    Day::from_days(i32::from_be_bytes(bytes.try_into().ok()?)).ok()
+fn take_day(bytes: &mut &[u8]) -> Option<Day> {
+    Day::from_days(i32::take(bytes)?).ok()
 }
 
 fn aside(day: Day, counter: &CounterName) -> Vec<u8> {
@@ -108,7 +110,7 @@ impl Tables {
     /// When the store cannot be read.
     pub fn closed_through(&self) -> Result<Option<Day>, ReadError> {
         let bytes = self.get(Family::Meta, CLOSED_KEY)?;
-        Ok(bytes.and_then(|bytes| day_of(bytes.strip_prefix(&[VERSION])?)))
+        Ok(bytes.and_then(|bytes| whole(bytes.strip_prefix(&[VERSION])?, take_day)))
     }
 
     /// Returns how far the export has got; `None` before the first one.
@@ -122,10 +124,9 @@ impl Tables {
     pub(crate) fn waits_since(&self, exported: Option<Day>) -> Result<Option<i64>, ReadError> {
         let bytes = self.get(Family::Meta, WAITS_KEY)?;
         Ok(bytes.and_then(|bytes| {
-            let (day, since) = bytes.strip_prefix(&[VERSION])?.split_first_chunk()?;
-            let same = i32::from_be_bytes(*day) == exported.map_or(i32::MIN, Day::days);
-            let since = since.try_into().map(i64::from_be_bytes).ok()?;
-            same.then_some(since)
+            let pair = |bytes: &mut &[u8]| Some((i32::take(bytes)?, i64::take(bytes)?));
+            let (day, since) = whole(bytes.strip_prefix(&[VERSION])?, pair)?;
+            (day == exported.map_or(i32::MIN, Day::days)).then_some(since)
         }))
     }
 

@@ -13,21 +13,20 @@ use crate::invariant::Broken;
 /// The version of day records, which name the kind of counter since version 2.
 const DAY_RECORD_VERSION: u8 = 3;
 
-#[derive(Encode, Decode)]
-struct DayRecordV1 {
+stored_struct!(ExtremeV1 of Extreme { value: i64, at: i64 });
+
+stored_struct!(DayRecordV1 of DayRecord {
     opening: i64,
     last: i64,
-    peak: i64,
-    peak_at: i64,
-    low: i64,
-    low_at: i64,
+    peak: ExtremeV1,
+    low: ExtremeV1,
     increments: u128,
     decrements: u128,
     operations: u64,
     generation: u64,
     generations: u32,
     events: u32,
-}
+});
 
 #[derive(Encode, Decode)]
 struct DayRecordV3 {
@@ -36,25 +35,16 @@ struct DayRecordV3 {
     reset: ResetV2,
 }
 
-#[derive(Encode, Decode)]
-enum EventKindV1 {
-    Creation,
-    Reset,
-    Adjust,
-    Delete,
-    Expiry,
-    Repair,
-}
+stored_enum!(EventKindV1 of EventKind { Creation, Reset, Adjust, Delete, Expiry, Repair });
 
-#[derive(Encode, Decode)]
-struct EventV1 {
+stored_struct!(EventV1 of Event {
     kind: EventKindV1,
     at: i64,
     before: i64,
     after: i64,
     reason: Option<String>,
     request_id: Option<String>,
-}
+});
 
 #[derive(Encode, Decode)]
 struct ClosedDayV2 {
@@ -72,7 +62,7 @@ pub fn encode_day_record(record: &DayRecord, kind: Kind, reset: Reset) -> Result
     encode_as(
         DAY_RECORD_VERSION,
         DayRecordV3 {
-            record: record.into(),
+            record: (*record).into(),
             kind: kind.into(),
             reset: reset.into(),
         },
@@ -97,7 +87,7 @@ pub fn decode_day_record(bytes: &[u8]) -> Result<(DayRecord, Option<(Kind, Reset
 
 /// Bytes of an event of a day record.
 pub fn encode_event(event: &Event) -> Result<Vec<u8>, Broken> {
-    encode(EventV1::from(event))
+    encode(EventV1::from(event.clone()))
 }
 
 /// Reads an event of a day record.
@@ -118,8 +108,8 @@ pub fn encode_closed_day(day: &ClosedDay) -> Result<Vec<u8>, Broken> {
             starts_at: day.starts_at,
             ends_at: day.ends_at,
             away_ms: day.away_ms,
-            record: (&day.record).into(),
-            events: day.events.iter().map(EventV1::from).collect(),
+            record: day.record.into(),
+            events: day.events.iter().cloned().map(EventV1::from).collect(),
         },
     )
 }
@@ -170,87 +160,5 @@ pub fn decode_sample(bytes: &[u8]) -> Result<Option<i64>, Undecodable> {
             .map(|value| Some(i64::from_be_bytes(value)))
             .map_err(|_| Undecodable),
         _ => Err(Undecodable),
-    }
-}
-
-impl From<&DayRecord> for DayRecordV1 {
-    fn from(record: &DayRecord) -> Self {
-        Self {
-            opening: record.opening,
-            last: record.last,
-            peak: record.peak.value,
-            peak_at: record.peak.at,
-            low: record.low.value,
-            low_at: record.low.at,
-            increments: record.increments,
-            decrements: record.decrements,
-            operations: record.operations,
-            generation: record.generation,
-            generations: record.generations,
-            events: record.events,
-        }
-    }
-}
-
-impl From<DayRecordV1> for DayRecord {
-    fn from(stored: DayRecordV1) -> Self {
-        Self {
-            opening: stored.opening,
-            last: stored.last,
-            peak: Extreme {
-                value: stored.peak,
-                at: stored.peak_at,
-            },
-            low: Extreme {
-                value: stored.low,
-                at: stored.low_at,
-            },
-            increments: stored.increments,
-            decrements: stored.decrements,
-            operations: stored.operations,
-            generation: stored.generation,
-            generations: stored.generations,
-            events: stored.events,
-        }
-    }
-}
-
-impl From<&Event> for EventV1 {
-    fn from(event: &Event) -> Self {
-        Self {
-            kind: match event.kind {
-                EventKind::Creation => EventKindV1::Creation,
-                EventKind::Reset => EventKindV1::Reset,
-                EventKind::Adjust => EventKindV1::Adjust,
-                EventKind::Delete => EventKindV1::Delete,
-                EventKind::Expiry => EventKindV1::Expiry,
-                EventKind::Repair => EventKindV1::Repair,
-            },
-            at: event.at,
-            before: event.before,
-            after: event.after,
-            reason: event.reason.clone(),
-            request_id: event.request_id.clone(),
-        }
-    }
-}
-
-impl From<EventV1> for Event {
-    fn from(stored: EventV1) -> Self {
-        Self {
-            kind: match stored.kind {
-                EventKindV1::Creation => EventKind::Creation,
-                EventKindV1::Reset => EventKind::Reset,
-                EventKindV1::Adjust => EventKind::Adjust,
-                EventKindV1::Delete => EventKind::Delete,
-                EventKindV1::Expiry => EventKind::Expiry,
-                EventKindV1::Repair => EventKind::Repair,
-            },
-            at: stored.at,
-            before: stored.before,
-            after: stored.after,
-            reason: stored.reason,
-            request_id: stored.request_id,
-        }
     }
 }
