@@ -18,6 +18,7 @@ mod round;
 mod shard;
 mod state;
 mod store;
+mod table;
 mod text;
 
 #[cfg(test)]

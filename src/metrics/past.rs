@@ -4,39 +4,21 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// Told by the archivist.
-#[derive(Clone, Debug)]
-pub struct PastMetrics {
-    closed_day: Gauge,
-    closed_records: Counter,
-    given_up: Counter,
+use super::table::{metrics, registered};
+
+metrics! {
+    /// Told by the archivist.
+    PastMetrics {
+        closed_day: Gauge = "closed_day",
+            "The last day that is closed, in days since 1970-01-01; one less than counterd_day but for a moment after midnight";
+        closed_records: Counter = "closed_day_records",
+            "Day records that were moved into history";
+        given_up: Counter = "unexported_days_given_up",
+            "Times that days were let go which could not be exported for calendar.max_unexported_days";
+    }
 }
 
 impl PastMetrics {
-    pub(super) fn register(registry: &mut Registry) -> Self {
-        let metrics = Self {
-            closed_day: Gauge::default(),
-            closed_records: Counter::default(),
-            given_up: Counter::default(),
-        };
-        registry.register(
-            "closed_day",
-            "The last day that is closed, in days since 1970-01-01; one less than counterd_day but for a moment after midnight",
-            metrics.closed_day.clone(),
-        );
-        registry.register(
-            "closed_day_records",
-            "Day records that were moved into history",
-            metrics.closed_records.clone(),
-        );
-        registry.register(
-            "unexported_days_given_up",
-            "Times that days were let go which could not be exported for calendar.max_unexported_days",
-            metrics.given_up.clone(),
-        );
-        metrics
-    }
-
     /// Days that were not exported go.
     pub fn given_up(&self) {
         self.given_up.inc();

@@ -9,108 +9,45 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 use std::sync::Arc;
 
-/// A figure of RocksDB's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum StoreFigure {
-    /// Bytes in use of the block cache.
-    BlockCache,
-    /// Bytes of all memtables.
-    Memtables,
-    /// Bytes of table readers outside the block cache.
-    TableReaders,
-    /// Bytes that compaction has yet to rewrite.
-    PendingCompaction,
-    /// Compactions running now.
-    RunningCompactions,
-    /// Flushes running now.
-    RunningFlushes,
-    /// Bytes of the write-ahead logs on disk.
-    Wal,
-    /// Bytes of the table files of one column family.
-    Tables,
-    /// Bytes of one column family that have expired and wait for compaction.
-    Expired,
-    /// Background errors since the store was opened.
-    BackgroundErrors,
-    /// Tables of one column family that cannot be read whole.
-    RottenTables,
-    /// Estimated keys of one column family.
-    EstimatedKeys,
+use super::table::metrics;
+
+macro_rules! figures {
+    ($( $figure:ident = $name:literal $(in $unit:ident)?, $help:literal; )+) => {
+        /// A figure of RocksDB's.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum StoreFigure {
+            $( #[doc = $help] $figure, )+
+        }
+
+        impl StoreFigure {
+            /// Every figure, in the order of the page.
+            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$figure),+];
+
+            const fn describe(self) -> (&'static str, Option<Unit>, &'static str) {
+                match self {
+                    $( Self::$figure => ($name, metrics!(@unit $($unit)?), $help), )+
+                }
+            }
+        }
+    };
 }
 
-impl StoreFigure {
-    /// Every figure, in the order of the page.
-    pub const ALL: [Self; 12] = [
-        Self::BlockCache,
-        Self::Memtables,
-        Self::TableReaders,
-        Self::PendingCompaction,
-        Self::RunningCompactions,
-        Self::RunningFlushes,
-        Self::Wal,
-        Self::Tables,
-        Self::Expired,
-        Self::BackgroundErrors,
-        Self::RottenTables,
-        Self::EstimatedKeys,
-    ];
-
-    const fn describe(self) -> (&'static str, Option<Unit>, &'static str) {
-        match self {
-            Self::BlockCache => (
-                "store_block_cache",
-                Some(Unit::Bytes),
-                "RocksDB: block cache in use.",
-            ),
-            Self::Memtables => ("store_memtables", Some(Unit::Bytes), "RocksDB: memtables."),
-            Self::TableReaders => (
-                "store_table_readers",
-                Some(Unit::Bytes),
-                "RocksDB: table readers outside the block cache.",
-            ),
-            Self::PendingCompaction => (
-                "store_pending_compaction",
-                Some(Unit::Bytes),
-                "RocksDB: what compaction has yet to rewrite, estimated.",
-            ),
-            Self::RunningCompactions => (
-                "store_running_compactions",
-                None,
-                "RocksDB: compactions running.",
-            ),
-            Self::RunningFlushes => ("store_running_flushes", None, "RocksDB: flushes running."),
-            Self::Wal => (
-                "store_wal",
-                Some(Unit::Bytes),
-                "RocksDB: write-ahead logs on disk.",
-            ),
-            Self::Tables => (
-                "store_tables",
-                Some(Unit::Bytes),
-                "RocksDB: table files on disk, by column family.",
-            ),
-            Self::Expired => (
-                "store_expired",
-                Some(Unit::Bytes),
-                "RocksDB: what has expired and waits for compaction, about, by column family.",
-            ),
-            Self::BackgroundErrors => (
-                "store_background_errors",
-                None,
-                "RocksDB: background errors since the store was opened.",
-            ),
-            Self::RottenTables => (
-                "store_rotten_tables",
-                None,
-                "Tables that cannot be read whole, by column family.",
-            ),
-            Self::EstimatedKeys => (
-                "store_estimated_keys",
-                None,
-                "RocksDB: keys, estimated, by column family.",
-            ),
-        }
-    }
+figures! {
+    BlockCache = "store_block_cache" in Bytes, "RocksDB: block cache in use.";
+    Memtables = "store_memtables" in Bytes, "RocksDB: memtables.";
+    TableReaders = "store_table_readers" in Bytes, "RocksDB: table readers outside the block cache.";
+    PendingCompaction = "store_pending_compaction" in Bytes,
+        "RocksDB: what compaction has yet to rewrite, estimated.";
+    RunningCompactions = "store_running_compactions", "RocksDB: compactions running.";
+    RunningFlushes = "store_running_flushes", "RocksDB: flushes running.";
+    Wal = "store_wal" in Bytes, "RocksDB: write-ahead logs on disk.";
+    Tables = "store_tables" in Bytes, "RocksDB: table files on disk, by column family.";
+    Expired = "store_expired" in Bytes,
+        "RocksDB: what has expired and waits for compaction, about, by column family.";
+    BackgroundErrors = "store_background_errors",
+        "RocksDB: background errors since the store was opened.";
+    RottenTables = "store_rotten_tables", "Tables that cannot be read whole, by column family.";
+    EstimatedKeys = "store_estimated_keys", "RocksDB: keys, estimated, by column family.";
 }
 
 /// One figure, of the whole store or of one column family.
@@ -125,7 +62,7 @@ pub struct StoreSample {
     pub value: u64,
 }
 
-/// Adds the figures at hand; none while the store is closed.
+/// Adds the figures to the page; while the store is closed it adds nothing.
 pub type StoreProbe = Box<dyn Fn(&mut Vec<StoreSample>) + Send + Sync>;
 
 #[derive(Clone, Default)]

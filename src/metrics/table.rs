@@ -1,0 +1,60 @@
+//! Structs of metrics as tables: each metric is a row with its type, name, unit and help. A handle of it is
+//! kept in the field and another in the registry, so that nobody looks a metric up to tell something.
+
+use prometheus_client::registry::{Metric, Registry, Unit};
+
+/// Registers a metric and gives a handle of it.
+pub(super) fn registered<M: Metric + Clone>(
+    registry: &mut Registry,
+    (name, unit, help): (&str, Option<Unit>, &str),
+    metric: M,
+) -> M {
+    match unit {
+        Some(unit) => registry.register_with_unit(name, help, unit, metric.clone()),
+        None => registry.register(name, help, metric.clone()),
+    }
+    metric
+}
+
+/// Makes a struct of metrics. A row is `field: Type = "name" in Unit, "help";`. What is made otherwise
+/// than by default follows `from`; what registers itself stands in `beside`, with the function that does.
+macro_rules! metrics {
+    (
+        $(#[$doc:meta])*
+        $table:ident {
+            $(
+                $vis:vis $field:ident: $type:ty =
+                    $name:literal $(in $unit:ident)? $(from $start:expr)?, $help:literal;
+            )+
+        }
+        $( beside {
+            $( $(#[$other_doc:meta])* $other_vis:vis $other:ident: $other_type:ty = $make:ident; )+
+        } )?
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        pub struct $table {
+            $( #[doc = $help] $vis $field: $type, )+
+            $( $( $(#[$other_doc])* $other_vis $other: $other_type, )+ )?
+        }
+
+        impl $table {
+            pub(super) fn register(registry: &mut Registry) -> Self {
+                Self {
+                    $( $field: registered(
+                        registry,
+                        ($name, metrics!(@unit $($unit)?), $help),
+                        metrics!(@start $type $(, $start)?),
+                    ), )+
+                    $( $( $other: $make(registry), )+ )?
+                }
+            }
+        }
+    };
+    (@unit) => { None };
+    (@unit $unit:ident) => { Some(prometheus_client::registry::Unit::$unit) };
+    (@start $type:ty) => { <$type>::default() };
+    (@start $type:ty, $start:expr) => { $start };
+}
+
+pub(super) use metrics;
