@@ -48,10 +48,7 @@ impl Stamp {
         self.second = second;
         self.text.clear();
         // Appending to a Vec does not fail.
-        let _ = write!(
-            self.text,
-            "{day}T{hour:02}:{minute:02}:{sec:02}."
-        );
+        let _ = write!(self.text, "{day}T{hour:02}:{minute:02}:{sec:02}.");
     }
 }
 
