@@ -101,7 +101,7 @@ impl Day {
 impl fmt::Display for Day {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (year, month, day) = self.civil();
-        // Through a str, so that width and alignment of the caller's format hold.
+        // As a str, so that the caller's width and alignment hold.
         f.pad(&format!("{year:04}-{month:02}-{day:02}"))
     }
 }
@@ -253,8 +253,8 @@ impl Calendar {
     pub fn day_of(&self, wall_ms: i64) -> Day {
         let local = wall_ms.saturating_add(self.offset_ms(wall_ms));
         let mut day = Day::clamped(local.saturating_sub(self.day_start.ms()).div_euclid(DAY_MS));
-        // What the local clock shows now is too early by a day where a fold repeats the day start,
-        // never too late: what it shows, it has reached.
+        // The day that the local clock shows can be a day too early, where a fold repeats the day start;
+        // it is never too late.
         while day < Day::MAX && self.start_of(day.next()) <= wall_ms {
             day = day.next();
         }
@@ -429,7 +429,7 @@ pub fn is_one_zone(a: &str, b: &str) -> bool {
         let following = zone.following(from);
         let following = following.take_while(|transition| transition.timestamp() < to);
         rules.extend(following.map(|transition| (transition.timestamp(), transition.offset())));
-        // Where only the name of the time changes, nothing of the days does.
+        // A transition that changes only the name of the time changes no day.
         rules.dedup_by_key(|(_, offset)| *offset);
         Some(rules)
     };

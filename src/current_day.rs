@@ -110,7 +110,7 @@ impl CurrentDay {
         let (wall_ms, boot_ms) = (self.clock.wall_ms(), self.clock.boot_ms());
         let offset = wall_ms.saturating_sub(boot_ms);
         let (lowest, highest) = match last_commit_ms {
-            // The boot clock may have started anew since the commit, but time has not run backwards.
+            // The boot clock may have restarted since the commit, but no time has run backwards.
             Some(last) => (
                 last.saturating_sub(boot_ms)
                     .saturating_sub(self.max_clock_jump_ms),
@@ -155,7 +155,7 @@ impl CurrentDay {
             self.jumped(wall_ms.saturating_sub(self.clock.boot_ms()))
         } else {
             let since = |now: i64, then: &AtomicI64| now.wrapping_sub(then.load(Ordering::Relaxed));
-            // Also somewhat back: another thread may have looked between our reading and now.
+            // Also a little back: another thread may have looked after our reading.
             (-VOUCHED_MS..=2 * VOUCHED_MS).contains(&since(wall_ms, &self.vouched_wall))
                 && since(self.clock.tick_ms(), &self.vouched_tick) <= VOUCHED_MS
                 && wall_ms < state.look_closer_ms

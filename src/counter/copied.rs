@@ -12,7 +12,7 @@ pub struct CopiedValue {
     pub value: i64,
     /// Its kind, where the copy knows it.
     pub kind: Option<Kind>,
-    /// The local day that the value belongs to; none for a counter that never resets.
+    /// The local day that the value belongs to; `None` for a counter that never resets.
     pub period: Option<Day>,
     /// The revision of the counter's last change.
     pub revision: Revision,
@@ -20,19 +20,19 @@ pub struct CopiedValue {
     pub epoch: u64,
     /// When the value came to be.
     pub last_updated: Millis,
-    /// From this instant on the counter is gone; none where it does not expire, or the copy does not say.
+    /// From this instant on the counter is gone; `None` where it does not expire, or the copy does not say.
     pub expires_at: Option<Millis>,
     /// The counter had this value then; it may have changed since.
     pub as_of: Millis,
 }
 
 impl CopiedValue {
-    /// Its place in the order of all states: of two, the greater is the later.
+    /// Returns its place in the order of all states: of two, the greater is the later.
     pub fn place(&self) -> (u64, Revision, Option<Day>) {
         (self.epoch, self.revision, self.period)
     }
 
-    /// What the copy tells, as what a store would hold of the counter.
+    /// Returns what a store would hold of the counter, if it held what the copy tells.
     pub fn stored(&self) -> Stored {
         Stored {
             existence: Existence::Live,
@@ -46,7 +46,7 @@ impl CopiedValue {
         }
     }
 
-    /// When the counter starts anew.
+    /// Returns when the counter starts over.
     pub fn reset(&self) -> Reset {
         match self.period {
             None => Reset::Never,

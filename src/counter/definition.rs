@@ -25,7 +25,7 @@ impl Kind {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Gauge, Self::Sum, Self::Unique];
 
-    /// The kind of that word; none where it is another's.
+    /// Returns the kind of that word; `None` for another word.
     pub fn of_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == word)
     }

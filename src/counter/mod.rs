@@ -30,7 +30,7 @@ pub type Generation = u64;
 /// Milliseconds since 1970-01-01T00:00:00Z.
 pub type Millis = i64;
 
-/// An instant as it is shown everywhere, such as `2026-11-24T10:30:00.000Z`.
+/// Writes an instant as it is shown everywhere, such as `2026-11-24T10:30:00.000Z`.
 pub fn rfc3339(at: Millis) -> String {
     chrono::DateTime::from_timestamp_millis(at)
         .unwrap_or_default()
@@ -45,11 +45,11 @@ pub(crate) fn serialize_instant<S: serde::Serializer>(
     serde::Serialize::serialize(&at.map(rfc3339), serializer)
 }
 
-/// The instant that such a text means; none where it means none.
+/// Reads an instant from such a text; `None` when it is not one.
 pub fn parse_rfc3339(text: &str) -> Option<Millis> {
     let at = chrono::DateTime::parse_from_rfc3339(text).ok()?;
     let at = at.timestamp_millis();
-    // Of other years none can be shown again.
+    // Instants of other years cannot be written in this form.
     let year = chrono::Datelike::year(&chrono::DateTime::from_timestamp_millis(at)?);
     (1..=9999).contains(&year).then_some(at)
 }

@@ -81,7 +81,7 @@ pub fn judge_move(
         Direction::Decrement => -moved,
     };
     // `moved` ≤ `amount` ≤ i64::MAX, so the change always fits.
-    Ok(i64::try_from(signed).unwrap_or(0))
+    Ok(signed as i64)
 }
 
 /// Works out the value after an adjustment: refused outside the bounds, never clamped.

@@ -81,7 +81,7 @@ pub struct ArchivistThread {
 }
 
 impl Archivist {
-    /// For that writer.
+    /// Makes the archivist of a writer.
     pub fn new(running: &Running, options: ArchivistOptions) -> Self {
         Self {
             intake: Arc::clone(&running.intake),
@@ -132,7 +132,7 @@ impl Archivist {
         Ok(ArchivistThread { ending, thread })
     }
 
-    /// Does everything that can be done now: for commands that work on a store without a server.
+    /// Does everything that can be done now, for commands that work on a store without a server.
     ///
     /// # Errors
     /// When a step was not done.
@@ -141,7 +141,7 @@ impl Archivist {
         Ok(())
     }
 
-    /// Does the next small step; says whether there is more to do at once.
+    /// Does the next small step; returns whether there is more to do at once.
     ///
     /// # Errors
     /// When it was not done; nothing is lost, and the next step tries again.
@@ -154,7 +154,7 @@ impl Archivist {
             .with(|tables| Ok((tables.state()?, tables.closed_through()?)))?;
         // Before the first group of a store there is nothing to close.
         let Some(state) = state else { return Ok(false) };
-        // What lies below the highest day does not change any more.
+        // Days before the highest one do not change any more.
         let today = state.highest_day;
         let over = today.previous();
         if closed.is_none_or(|closed| closed < over) {
@@ -181,7 +181,7 @@ impl Archivist {
         let resume = self.resume.take();
         let (epoch, day, page) = self.reader.with(|tables| {
             let epoch = tables.epoch()?;
-            // Another store may have taken the place of the one whose day was begun.
+            // The close may have been begun on another store, which this one has replaced.
             let resume = resume.filter(|resume| {
                 resume.epoch == epoch && closed.is_none_or(|closed| closed < resume.day)
             });
@@ -189,7 +189,7 @@ impl Archivist {
                 Some(resume) => (resume.day, Some(resume.from)),
                 None => match close::next_day(tables, closed)? {
                     Some(day) if day <= over => (day, None),
-                    // In the days between nothing changed.
+                    // Nothing changed in the days up to `over`.
                     Some(_) | None => return Ok((epoch, over, None)),
                 },
             };
@@ -217,7 +217,7 @@ impl Archivist {
         Ok(())
     }
 
-    /// Moves the horizons to where they may be; says whether one moved.
+    /// Moves the horizons as far as they may go; returns whether one moved.
     fn move_horizons(&mut self, today: Day, closed: Day) -> Result<bool, ArchiveError> {
         let mut noted = Batch::new();
         let mut progress = DayProgress {
@@ -258,14 +258,14 @@ impl Archivist {
         ends_here("ends_before_horizon");
         self.write(noted, moved.clone())?;
         ends_here("ends_after_horizon");
-        // Whole files went with the horizon; what shares a file with days that stay goes now.
+        // Whole files went with the horizon; records that share a file with later days go now.
         for (daily, _) in moved {
             compact_ended(&self.reader, &self.horizons, daily)?;
         }
         Ok(true)
     }
 
-    /// Tells of days that go though they were not exported.
+    /// Logs days that go although they were not exported.
     fn tell_given_up(&self, progress: &DayProgress, moved: &[(Daily, Day)]) {
         let first = progress.first_unexported();
         for &(daily, horizon) in moved {

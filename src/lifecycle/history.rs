@@ -16,7 +16,7 @@ pub struct PastDay {
     pub day: Day,
     /// Whether it is over and in history. What is not may still change, or was not moved there yet.
     pub closed: bool,
-    /// What happened in it; none when the record cannot be read.
+    /// What happened in it; `None` when the record cannot be read.
     pub content: Option<ClosedDay>,
 }
 
@@ -47,7 +47,7 @@ pub fn days_of(
         });
     })?;
     let known = days.last().map(|last: &PastDay| last.day);
-    // A close under way has moved some of a day, so that history may be ahead of what it says.
+    // A close under way has moved a part of its day, so history may be ahead of the last closed day.
     let first_open = closed.max(known).map_or(from, Day::next).max(from);
     for day in open_days(tables, name, first_open, to)? {
         days.push(PastDay {
@@ -70,7 +70,7 @@ fn open_days(
     let mut days = Vec::new();
     let mut next = Some(from);
     while let Some(from) = next.filter(|&day| day <= to) {
-        // To the first record at all from there on, so that years without any cost nothing.
+        // Straight to the next day that has a record, so that years without records cost nothing.
         let Some(day) = tables.first_recorded_day(from)?.filter(|&day| day <= to) else {
             break;
         };

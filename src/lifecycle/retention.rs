@@ -47,14 +47,14 @@ pub(super) struct DayProgress {
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 impl DayProgress {
-    /// The first day that is not exported.
+    /// Returns the first day that is not exported.
     pub(super) fn first_unexported(&self) -> Day {
         self.exported.map_or(Day::MIN, Day::next)
     }
 }
 
 impl Retention {
-    /// The first day whose records stay, in each family.
+    /// Returns the first day whose records stay, for each family.
     pub(super) fn horizons(&self, progress: &DayProgress) -> [(Daily, Day); Daily::ALL.len()] {
         let archived = progress.closed.next();
         let before = |days: u32| Day::clamped(i64::from(progress.today.days()) - i64::from(days));
@@ -70,13 +70,13 @@ impl Retention {
         })
     }
 
-    /// The first day that waits to be exported and is not given up.
+    /// Returns the first day that waits to be exported and is not given up.
     fn wanted_for_export(&self, progress: &DayProgress) -> Day {
         if !self.exports {
             return Day::MAX;
         }
         let first = progress.first_unexported();
-        // Nights switched off do not count: the database could not have been asked.
+        // Only time with an open store counts: otherwise the database could not have been asked.
         if progress.waited_ms < i64::from(self.max_unexported_days) * DAY_MS {
             return first;
         }

@@ -42,7 +42,7 @@ pub struct SeriesRequest {
 pub struct Point {
     /// Where it begins.
     pub at: Millis,
-    /// The values in it; none when the server was away, or nothing is known of that time.
+    /// The values in it; `None` when the server was away, or nothing is known of that time.
     pub values: Option<SpanValues>,
 }
 
@@ -57,7 +57,8 @@ pub struct SpanValues {
     pub max: i64,
 }
 
-/// The spans of the range, oldest first; none of them has values when the counter is not followed.
+/// Returns the spans of the range, oldest first, and whether the counter is followed: otherwise no span
+/// has values.
 ///
 /// # Errors
 /// When the store cannot be read.
@@ -76,7 +77,7 @@ pub fn series(
     let settled = request.changed_at < request.now - SETTLED_MS;
     let minute = request.changed_at.div_euclid(MINUTE_MS) * MINUTE_MS;
     let sampled = changes.last_sample.is_some_and(|at| at >= minute);
-    // Where the next minute was noted, the value at the end of this one was too, if it is followed.
+    // Where a later minute has a record, this minute's value has one too, if the counter is followed.
     let noted = present.range(minute + MINUTE_MS..).next().is_some();
     if settled && noted && request.changed_at >= first && !sampled {
         let points = spans(first, last, step).map(|at| Point { at, values: None });
@@ -132,9 +133,9 @@ fn spans(first: Millis, last: Millis, step: i64) -> impl Iterator<Item = Millis>
 
 /// Changes of the value, as far as they are known.
 struct Changes {
-    /// The value before the range; none when there was none, or it is not known.
+    /// The value before the range; `None` when the counter had no value then, or it is not known.
     before: Option<i64>,
-    /// The last that is noted before the range is that there was no value, or that it cannot be read.
+    /// Whether the last sample before the range says that there was no value, or cannot be read.
     lost: bool,
     /// What it became, by the begin of the minute at whose end it was that.
     within: Vec<(Millis, Option<i64>)>,
@@ -186,7 +187,7 @@ impl Changes {
         Ok(changes)
     }
 
-    /// Before a counter came to be it had no value.
+    /// Removes values from before the counter was created.
     fn forget_before_creation(
         &mut self,
         tables: &Tables,
@@ -195,7 +196,7 @@ impl Changes {
         earliest: Option<(Millis, Day)>,
         first: Millis,
     ) -> Result<(), ReadError> {
-        // Without a sample it may have come to be a moment ago.
+        // A counter without a sample may have been created a moment ago.
         let (at, day) = earliest.unwrap_or((request.now, request.today));
         let found = history::days_of(tables, calendar, &request.name, day, day)?;
         let Some(content) = found.into_iter().find_map(|past| past.content) else {
@@ -212,7 +213,7 @@ impl Changes {
                 let minute = created.div_euclid(MINUTE_MS) * MINUTE_MS;
                 self.within.retain(|&(at, _)| at >= minute);
             }
-            // The day began with it, and it is older than its first sample.
+            // The counter was there when the day began, before its first sample.
             None if self.before.is_none()
                 && earliest.is_some()
                 && at >= first
@@ -226,7 +227,7 @@ impl Changes {
     }
 }
 
-/// The value in force before the first day of the range.
+/// Finds the value in force before the first day of the range; `None` when it is not known.
 fn earlier(
     tables: &Tables,
     calendar: &Calendar,
@@ -250,12 +251,13 @@ fn earlier(
             return Ok(last);
         }
     }
-    // It did not change for as long as samples are kept, unless it did within the range.
+    // There is no sample: unless it changed within the range, it did not change while samples are kept.
     let unchanged = request.changed_at < calendar.start_of(first_day);
     Ok(unchanged.then_some(request.value))
 }
 
-/// The samples of a counter in a day, in order: the begin of the minute, the value at its end.
+/// Calls `visit` with the samples of a counter in a day, in order: the begin of the minute, and the value
+/// at its end.
 fn samples(
     tables: &Tables,
     calendar: &Calendar,
@@ -264,13 +266,13 @@ fn samples(
     mut visit: impl FnMut(Millis, Option<i64>),
 ) -> Result<(), ReadError> {
     tables.samples(day, name, |minute, value| match minute {
-        // Nothing can be read of the begin of the day.
+        // The begin of the day cannot be read.
         0 => visit(calendar.start_of(day), value),
         minute => visit(i64::from(minute) * MINUTE_MS, value),
     })
 }
 
-/// The begins of the minutes from `first` on in which the server was there.
+/// Returns the begins of the minutes from `first` on in which the server was up.
 fn presence(
     tables: &Tables,
     calendar: &Calendar,
@@ -278,7 +280,7 @@ fn presence(
     kept_from: Day,
 ) -> Result<BTreeSet<Millis>, ReadError> {
     let mut minutes = BTreeSet::new();
-    // Days whose calendar was behind hold minutes of other days, so that all from there on are read.
+    // While the calendar was behind, a day took minutes of other days; so all days from there on are read.
     let mut day = calendar.day_of(first).max(kept_from);
     loop {
         tables.uptime_minutes(day, |minute| {

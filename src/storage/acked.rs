@@ -195,7 +195,7 @@ impl Acked {
         })
     }
 
-    /// What the file says now.
+    /// Returns what the file says now.
     pub fn mark(&self) -> Mark {
         self.mark
     }

@@ -42,7 +42,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// An empty batch.
+    /// Makes an empty batch.
     pub fn new() -> Self {
         Self::default()
     }
@@ -92,7 +92,7 @@ impl Batch {
         });
     }
 
-    /// How many changes it holds: by so many a commit moves the store's sequence number.
+    /// Returns how many changes it holds. A commit moves the store's sequence number by as many.
     pub fn count(&self) -> u64 {
         self.entries.len() as u64
     }
@@ -102,7 +102,7 @@ impl Batch {
         self.entries.is_empty()
     }
 
-    /// Bytes of its keys and values.
+    /// Returns the bytes of its keys and values.
     pub fn bytes(&self) -> usize {
         self.bytes.len()
     }
@@ -114,7 +114,8 @@ impl Batch {
         self.broken = None;
     }
 
-    /// The batch without the changes of `family`, and those alone: only to plant a bug.
+    /// Splits off the changes of one family, to plant a bug.
+    #[cfg(feature = "mutants")]
     pub(crate) fn split(&self, family: Family) -> (Self, Self) {
         let (mut rest, mut of_family) = (Self::new(), Self::new());
         for (at, key, change) in self.changes() {
@@ -132,7 +133,7 @@ impl Batch {
         (rest, of_family)
     }
 
-    /// The changes in order: family, key, change.
+    /// Lists the changes in order: family, key, change.
     pub(super) fn changes(&self) -> impl Iterator<Item = (Family, &[u8], Change<'_>)> {
         let mut start = 0;
         self.entries.iter().map(move |entry| {

@@ -63,7 +63,7 @@ impl Expiring {
         }
     }
 
-    /// The first key that has not expired; none where the keys do not begin with a day or bucket.
+    /// Returns the first key that has not expired; `None` where keys do not begin with a day or bucket.
     fn end(self, horizons: &Horizons) -> Option<[u8; 4]> {
         match self {
             Self::Daily(Daily::History) => None,
@@ -75,8 +75,8 @@ impl Expiring {
     }
 }
 
-/// Bytes, about, of what has expired in a family and waits for compaction; none for a family whose
-/// keys do not begin with a day or bucket, where nothing short of reading it tells.
+/// Estimates how many bytes of a family have expired and wait for compaction; `None` for a family whose
+/// keys do not begin with a day or bucket, where only reading all of it would tell.
 pub fn expired_bytes(tables: &Tables, horizons: &Horizons, family: Family) -> Option<u64> {
     let expiring = Expiring::ALL
         .into_iter()
@@ -99,7 +99,7 @@ pub fn compact(
     watch: Watch<'_>,
 ) -> Result<Vec<Compacted>, CompactError> {
     let mut pace = Pace::new(watch);
-    // What is in memory only is dropped by no compaction.
+    // Compaction drops nothing that is in memory only.
     reader.with(Tables::flush_all)?;
     let mut before = Vec::new();
     for expiring in Expiring::ALL {
@@ -157,7 +157,7 @@ fn one_pass(
 ) -> Result<bool, CompactError> {
     let mut steps = Vec::new();
     for expiring in Expiring::ALL {
-        // A compaction that meets what is rotten would end all writes.
+        // A compaction that meets a rotten block would end all writes.
         if reader.rot().holds(expiring.family()) {
             continue;
         }
@@ -205,8 +205,7 @@ fn ranges(
     Ok(ranges)
 }
 
-/// Whether there is anything to drop in a range: rewriting the rest for nothing would cost as much
-/// as it was to write.
+/// Whether a range holds anything to drop. Rewriting it for nothing would cost as much as writing it did.
 fn has_expired(
     tables: &Tables,
     horizons: &Horizons,
@@ -227,7 +226,7 @@ fn has_expired(
     let mut found = false;
     tables.scan(expiring.family(), start, Some(&end), |key, _| {
         found = expired(key);
-        // Where the day comes first, what follows has not expired either.
+        // Where keys begin with the day, the keys after this one have not expired either.
         if found || expiring.end(horizons).is_some() {
             ControlFlow::Break(())
         } else {

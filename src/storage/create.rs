@@ -51,14 +51,14 @@ pub(super) fn directories(of: &Paths) -> Result<(), FileError> {
     Ok(())
 }
 
-/// The records that say what the store is.
+/// Puts the records that say what the store is.
 pub(super) fn stamp(batch: &mut Batch, epoch: u64, lineage: &Lineage) {
     lineage.put(batch);
     stamp_versions(batch);
     batch.put(Family::Meta, META_EPOCH, &epoch.to_be_bytes());
 }
 
-/// The record that says in which format the store is.
+/// Puts the record that says in which format the store is.
 pub(super) fn stamp_versions(batch: &mut Batch) {
     let versions = [FORMAT_VERSION.to_be_bytes(), MERGE_VERSION.to_be_bytes()].concat();
     batch.put(Family::Meta, META_VERSIONS, &versions);
@@ -102,7 +102,7 @@ pub(super) fn seal(paths: &Paths, epoch: u64, sequence: u64) -> Result<(), OpenE
     Ok(())
 }
 
-/// Removes a directory with all that is in it; none is fine.
+/// Removes a directory with all that is in it. Without a directory it does nothing.
 pub(super) fn remove(dir: &Path) -> Result<(), FileError> {
     match fs::remove_dir_all(dir) {
         Ok(()) => Ok(()),

@@ -23,7 +23,7 @@ pub enum OpenCause {
     Unsupported,
 }
 
-/// Why a store did not open. Nothing in the data directory was changed, unless the variant says so.
+/// Why a store did not open. The data directory is unchanged, unless the variant says otherwise.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The lock file is held: a server, or a command that works on the store, is running.

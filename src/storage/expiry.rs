@@ -1,5 +1,5 @@
-//! TTL by compaction: which records a compaction may drop. The decision compares the day or bucket
-//! in the key with a published horizon; it reads no clock. What cannot be read is kept and counted.
+//! Which records a compaction may drop. A filter compares the day or bucket in a key with a published
+//! horizon; it reads no clock. It keeps and counts a record that it cannot read.
 //!
 //! Reads never rely on a filter having run.
 
@@ -41,7 +41,7 @@ impl Daily {
         }
     }
 
-    /// The day of a record's key; none if it cannot be read.
+    /// Reads the day from a record's key; `None` when it cannot be read.
     pub(super) fn day_in(self, key: &[u8]) -> Option<i32> {
         match self {
             Self::Days | Self::Dedup | Self::Samples => keys::leading_day(key),
@@ -76,7 +76,7 @@ impl Default for Horizons {
 }
 
 impl Horizons {
-    /// Forgets all bounds: before another handle is opened, whose store may be an older one.
+    /// Takes every horizon back to its minimum, before a handle is opened whose store may be older.
     pub fn forget(&self) {
         self.idempotency.store(Bucket::MIN, Ordering::Release);
         for bound in &self.daily {
@@ -85,7 +85,7 @@ impl Horizons {
         self.windows.store(Millis::MIN, Ordering::Release);
     }
 
-    /// Buckets of idempotency records below this may go.
+    /// Returns the bucket below which idempotency records may go.
     pub fn idempotency(&self) -> Bucket {
         self.idempotency.load(Ordering::Acquire)
     }
@@ -95,7 +95,7 @@ impl Horizons {
         self.idempotency.fetch_max(bucket, Ordering::AcqRel);
     }
 
-    /// Records of days below this may go.
+    /// Returns the day below which records of a family may go.
     pub fn day(&self, daily: Daily) -> i32 {
         self.bound(daily).load(Ordering::Acquire)
     }
@@ -135,7 +135,7 @@ impl Horizons {
     }
 }
 
-/// The filter of the family `idempotency`.
+/// Makes the filter of the family `idempotency`.
 pub fn idempotency_filter(
     horizons: &Arc<Horizons>,
 ) -> impl FnMut(u32, &[u8], &[u8]) -> CompactionDecision + Send + use<> {
@@ -147,7 +147,7 @@ pub fn idempotency_filter(
     }
 }
 
-/// The filter of the family `windows`, whose values say until when they count.
+/// Makes the filter of the family `windows`, whose values say until when they count.
 pub fn windows_filter(
     horizons: &Arc<Horizons>,
 ) -> impl FnMut(u32, &[u8], &[u8]) -> CompactionDecision + Send + use<> {
@@ -158,7 +158,7 @@ pub fn windows_filter(
     }
 }
 
-/// The filter of a family whose records end with a day.
+/// Makes the filter of a family whose records end with a day.
 pub fn daily_filter(
     horizons: &Arc<Horizons>,
     daily: Daily,

@@ -17,10 +17,10 @@
 use crate::calendar::Day;
 use crate::counter::{CounterName, Generation};
 
-/// A number of 24-hour spans of store time: where an idempotency record lies.
+/// Numbers the 24-hour spans of store time; an idempotency record lies in one of them.
 pub type Bucket = u32;
 
-/// The day of dedup records of a counter that never resets: above every horizon.
+/// Stands for the day of users of a counter that never resets: above every horizon.
 pub(super) const NEVER: i32 = i32::MAX;
 
 fn sortable(day: i32) -> [u8; 4] {
@@ -31,20 +31,20 @@ fn unsortable(bytes: [u8; 4]) -> i32 {
     (u32::from_be_bytes(bytes) ^ 0x8000_0000).cast_signed()
 }
 
-/// Key of a counter in `definitions` and `counters`.
+/// Returns the key of a counter in `definitions` and `counters`.
 pub fn counter(name: &CounterName) -> Vec<u8> {
     let mut key = Vec::with_capacity(1 + name.as_str().len());
     push_name(&mut key, name);
     key
 }
 
-/// The name in a key of `definitions` or `counters`; none if it is not one.
+/// Reads the name from a key of `definitions` or `counters`; `None` when it is no such key.
 pub fn counter_name(key: &[u8]) -> Option<CounterName> {
     let (name, rest) = split_name(key)?;
     rest.is_empty().then_some(name)
 }
 
-/// Key of a counter's day record.
+/// Returns the key of a counter's day record.
 pub fn day_record(day: Day, name: &CounterName) -> Vec<u8> {
     let mut key = Vec::with_capacity(6 + name.as_str().len());
     key.extend_from_slice(&sortable(day.days()));
@@ -52,24 +52,24 @@ pub fn day_record(day: Day, name: &CounterName) -> Vec<u8> {
     key
 }
 
-/// Key of the event with that index (below [`crate::counter::MAX_EVENTS`]) of a counter's day.
+/// Returns the key of the event with that index (below [`crate::counter::MAX_EVENTS`]) of a counter's day.
 pub fn event(day: Day, name: &CounterName, index: u8) -> Vec<u8> {
     let mut key = day_record(day, name);
     key.push(index);
     key
 }
 
-/// The prefix of all records of a day in `days`, `dedup` and `samples`.
+/// Returns the prefix of all records of a day in `days`, `dedup` and `samples`.
 pub fn day_prefix(day: i32) -> [u8; 4] {
     sortable(day)
 }
 
-/// The day that a key of `days`, `dedup` or `samples` begins with; none if it is too short.
+/// Reads the day that a key of `days`, `dedup` or `samples` begins with; `None` when it is too short.
 pub fn leading_day(key: &[u8]) -> Option<i32> {
     key.first_chunk().copied().map(unsortable)
 }
 
-/// The counter and event index (none for the record itself) of a key of `days`.
+/// Reads the counter and the event's index (`None` for the record itself) from a key of `days`.
 pub fn day_entry(key: &[u8]) -> Option<(CounterName, Option<u8>)> {
     let (name, rest) = split_name(key.get(4..)?)?;
     match rest {
@@ -87,12 +87,12 @@ pub fn dedup_into(key: &mut Vec<u8>, day: i32, generation: Generation, user_id: 
     key.extend_from_slice(user_id);
 }
 
-/// The day of dedup records of a period; above every horizon for a counter that never resets.
+/// Returns the day that users of a period are kept under; above every horizon when it is `None`.
 pub fn dedup_day(period: Option<Day>) -> i32 {
     period.map_or(NEVER, Day::days)
 }
 
-/// The generation in a key of `dedup`; none if it is too short.
+/// Reads the generation from a key of `dedup`; `None` when it is too short.
 pub fn dedup_generation(key: &[u8]) -> Option<Generation> {
     Some(u64::from_be_bytes(key.get(4..12)?.try_into().ok()?))
 }
@@ -104,40 +104,40 @@ pub fn idempotency_into(key: &mut Vec<u8>, bucket: Bucket, client_key: &str) {
     key.extend_from_slice(client_key.as_bytes());
 }
 
-/// Key of a counter's closed day in `history`.
+/// Returns the key of a counter's closed day in `history`.
 pub fn history(name: &CounterName, day: Day) -> Vec<u8> {
     let mut key = counter(name);
     key.extend_from_slice(&sortable(day.days()));
     key
 }
 
-/// The counter and the day in a key of `history`; none if it is not one.
+/// Reads the counter and the day from a key of `history`; `None` when it is no such key.
 pub fn history_entry(key: &[u8]) -> Option<(CounterName, Day)> {
     let (name, rest) = split_name(key)?;
     let day: [u8; 4] = rest.try_into().ok()?;
     Some((name, Day::from_days(unsortable(day)).ok()?))
 }
 
-/// The day in a key of `history`; none if it is too short.
+/// Reads the day at the end of a key of `history`; `None` when it is too short.
 pub fn trailing_day(key: &[u8]) -> Option<i32> {
     key.last_chunk().copied().map(unsortable)
 }
 
-/// Key of the value that a counter had at the end of a minute (minutes since 1970).
+/// Returns the key of the value that a counter had at the end of a minute (minutes since 1970).
 pub fn sample(day: Day, name: &CounterName, minute: u32) -> Vec<u8> {
     let mut key = day_record(day, name);
     key.extend_from_slice(&minute.to_be_bytes());
     key
 }
 
-/// Key of the record that the server was up in a minute (minutes since 1970).
+/// Returns the key of the record that the server was up in a minute (minutes since 1970).
 pub fn uptime_minute(day: Day, minute: u32) -> [u8; 9] {
     let [a, b, c, d] = sortable(day.days());
     let [e, f, g, h] = minute.to_be_bytes();
     [a, b, c, d, 0, e, f, g, h]
 }
 
-/// The minute in a key of `samples`; none if it is too short.
+/// Reads the minute at the end of a key of `samples`; `None` when it is too short.
 pub fn trailing_minute(key: &[u8]) -> Option<u32> {
     key.last_chunk().copied().map(u32::from_be_bytes)
 }
@@ -145,12 +145,12 @@ pub fn trailing_minute(key: &[u8]) -> Option<u32> {
 /// The prefix in `meta` of how long the server was away in a day.
 pub const AWAY_PREFIX: &[u8] = b"away|";
 
-/// Key in `meta` of how long the server was away in a day.
+/// Returns the key in `meta` of how long the server was away in a day.
 pub fn away(day: Day) -> Vec<u8> {
     [AWAY_PREFIX, &sortable(day.days())].concat()
 }
 
-/// The bucket that a key of `idempotency` begins with; none if it is too short.
+/// Reads the bucket that a key of `idempotency` begins with; `None` when it is too short.
 pub fn leading_bucket(key: &[u8]) -> Option<Bucket> {
     Some(u32::from_be_bytes(key.get(..4)?.try_into().ok()?))
 }

@@ -67,7 +67,7 @@ impl FromStr for LineageId {
 
     fn from_str(text: &str) -> Result<Self, ()> {
         let id = u128::from_str_radix(&text.replace('-', ""), 16).map(Self);
-        // One way of writing each, so that texts can be compared.
+        // Only one text for each id, so that texts can be compared.
         id.ok().filter(|id| id.to_string() == text).ok_or(())
     }
 }
@@ -170,13 +170,13 @@ impl Reader {
     /// [`ReadError::Closed`] while no store is open, or when RocksDB cannot read it.
     pub fn lineage(&self) -> Result<Lineage, ReadError> {
         let lineage = self.with(Tables::lineage)?;
-        // An opening gives one to whatever store has none.
+        // Opening gives an id to a store without one.
         invariant!(lineage.is_some(), "the open store has no id")?;
         lineage.ok_or(ReadError::Closed)
     }
 }
 
-/// The epoch of the store that was set aside when `epoch` began; `None` where there is none.
+/// Reads the epoch of the store that was set aside when `epoch` began; `None` when no store was.
 fn replaced(paths: &Paths, epoch: u64) -> Option<u64> {
     let kept = paths.data_dir.join(format!("store.before-{epoch}"));
     match acked::read(&kept.join(acked::FILE_NAME)) {
@@ -206,7 +206,7 @@ impl fmt::Display for OtherStore {
     }
 }
 
-/// Whose a copy is, in the eyes of one store.
+/// Which store a copy belongs to, compared with the one that asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
     /// Nobody's: it holds nothing yet.

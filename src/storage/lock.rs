@@ -100,14 +100,14 @@ impl DataDirLock {
         }
     }
 
-    /// The directory that is held.
+    /// Returns the directory that is held.
     pub fn data_dir(&self) -> &Path {
         &self.data_dir
     }
 }
 
-/// Makes the directory where there is none. A name is durable once the directory that it stands in
-/// is synced: without that a power cut could take the directory with all that was acknowledged.
+/// Makes the directory if it is missing, and syncs the directories above it. Without the sync a power cut
+/// could take the directory with all that was acknowledged.
 fn make_durable(data_dir: &Path) -> Result<(), FileError> {
     let missing: Vec<&Path> = data_dir
         .ancestors()

@@ -34,7 +34,7 @@ const NO_PERIOD: i32 = i32::MIN;
 pub struct CounterValue {
     /// The value.
     pub value: i64,
-    /// The local day it belongs to; none for a counter that never resets.
+    /// The local day it belongs to; `None` for a counter that never resets.
     pub period: Option<Day>,
     /// The generation it belongs to.
     pub generation: Generation,
@@ -130,7 +130,7 @@ impl Operand {
 }
 
 impl Record {
-    /// Reads a record; what is no value is quarantined, with its bytes.
+    /// Reads a record. Bytes that are no value become [`Record::Quarantined`].
     pub fn decode(bytes: &[u8]) -> Self {
         match CounterValue::decode(bytes) {
             Some(value) => Self::Value(value),
@@ -139,7 +139,7 @@ impl Record {
     }
 }
 
-/// Folds operands, oldest first, into a base. Total: what it cannot read, it keeps.
+/// Folds operands, oldest first, into a base. When it cannot read one of them, it quarantines all.
 pub fn fold(base: Option<&[u8]>, operands: &[&[u8]]) -> Vec<u8> {
     if let Some(mut value) = base.and_then(CounterValue::decode) {
         let mut whole = true;
@@ -157,8 +157,8 @@ pub fn fold(base: Option<&[u8]>, operands: &[&[u8]]) -> Vec<u8> {
     quarantine(base, operands)
 }
 
-/// Joins operands, oldest first, into one; none when one of them is malformed, which leaves them
-/// apart until the fold meets a base.
+/// Joins operands, oldest first, into one; `None` when one of them is malformed. They stay apart then,
+/// until the fold meets a base.
 pub fn join<'a>(operands: impl Iterator<Item = &'a [u8]>) -> Option<Vec<u8>> {
     let mut joined: Option<Operand> = None;
     for operand in operands {
@@ -188,7 +188,7 @@ fn keep(kept: &mut Vec<u8>, bytes: &[u8]) {
     kept.extend_from_slice(bytes);
 }
 
-/// RocksDB's full merge.
+/// Folds for RocksDB. It never returns `None`, which would be a failed merge.
 pub fn full_merge(_key: &[u8], base: Option<&[u8]>, operands: &MergeOperands) -> Option<Vec<u8>> {
     Some(or_quarantine(
         base,
@@ -208,7 +208,7 @@ fn or_quarantine(
         .unwrap_or_else(|_| quarantine(base, operands))
 }
 
-/// RocksDB's partial merge: operands only.
+/// Joins operands for RocksDB, which knows no base yet; `None` leaves them apart.
 pub fn partial_merge(
     _key: &[u8],
     _base: Option<&[u8]>,

@@ -1,4 +1,4 @@
-//! What is on disk: the store that keeps every acknowledged change.
+//! The store on disk, which keeps every acknowledged change.
 //!
 //! The writer hands a [`Batch`] to [`Store::commit`], which returns once the batch is synced and
 //! recorded as acknowledged. [`Store::open`] checks, before it changes a byte, that the directory

@@ -133,7 +133,7 @@ impl Store {
     ) -> Result<(Self, Landed), OpenError> {
         let opening = Opening::new(lock, options, horizons, reader)?;
         expect_there(&opening.paths)?;
-        // What cannot be read of the counters is in memory still; the writer judges that.
+        // Values that cannot be read any more are still in memory; the writer judges them.
         let checked = check(&opening.paths, &opening.schema, Depth::Log)?;
         let landed = judge(&opening.paths, &checked, expectation)?;
         Ok((opening.finish(checked, lock, reader)?, landed))
@@ -296,8 +296,8 @@ fn judge(paths: &Paths, checked: &Checked, expectation: &Expectation) -> Result<
     }
 }
 
-/// Whether there is a store; an error when its place holds something else, or when only remains of
-/// one are found.
+/// Whether there is a store. Returns `Err` when something else stands in its place, or when only the
+/// remains of a store are found.
 fn is_there(paths: &Paths) -> Result<bool, OpenError> {
     match fs::symlink_metadata(&paths.store) {
         Ok(_) if paths.store.is_dir() => return Ok(true),
@@ -324,7 +324,7 @@ fn is_there(paths: &Paths) -> Result<bool, OpenError> {
     Ok(false)
 }
 
-/// How much of a store is read before it is taken as sound.
+/// How much of a store is read before it counts as sound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Depth {
     /// The log, and what the store says of itself.
@@ -386,7 +386,7 @@ fn check_counters(tables: &Tables) -> Result<(), ReadError> {
     Ok(())
 }
 
-/// RocksDB does not say which log it misses when it misses all of them.
+/// Adds the log's name where RocksDB misses all logs, and so does not say which.
 fn name_the_log(error: OpenError, paths: &Paths, mark: &Mark) -> OpenError {
     match error {
         OpenError::Damaged {
@@ -406,7 +406,7 @@ fn name_the_log(error: OpenError, paths: &Paths, mark: &Mark) -> OpenError {
     }
 }
 
-/// What to say of a log that replays to less than was acknowledged.
+/// Makes the error for a log that replays to less than was acknowledged.
 fn lost(paths: &Paths, mark: &Mark, replayed: u64) -> Result<OpenError, FileError> {
     let wals = files::wals(&paths.db)?;
     if wals
@@ -515,7 +515,7 @@ fn check_files(db_dir: &Path, mark: &Mark) -> Result<(), OpenError> {
             recorded: format!("was {} bytes", mark.wal.size),
             recoverable: true,
         }),
-        // A log that is gone may have become obsolete; the sequence number tells.
+        // A log that is gone may be obsolete; the sequence number tells.
         Some(_) | None => Ok(()),
     }
 }
@@ -552,9 +552,9 @@ fn with_lineage(paths: &Paths, tables: &Tables, epoch: u64) -> Result<(), ReadEr
     create::write_and_flush(tables, &batch)
 }
 
-/// Sees to it that there is room to make tables of the logs, by freeing the reserve if it must.
+/// Makes room for tables of the logs, by freeing the reserve if necessary; returns whether it did.
 /// Without room nothing is tried: each opening that runs out of space in the middle leaves files
-/// that take more of it. Says whether the reserve was freed.
+/// that take more of it.
 fn make_room(paths: &Paths, reserve: &Reserve) -> Result<bool, OpenError> {
     let logs: u64 = files::wals(&paths.db)?.iter().map(|wal| wal.size).sum();
     let needed = logs.saturating_add(OPENING_BYTES);

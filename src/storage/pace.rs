@@ -17,7 +17,7 @@ pub struct Step {
     pub total: u64,
 }
 
-/// Is told how far the work has got, some times a second. An error ends the work.
+/// Hears how far the work has got, some times a second. An error ends the work.
 pub type Watch<'a> = &'a mut dyn FnMut(Step) -> io::Result<()>;
 
 /// Whoever asked for the work does not want it any more.
@@ -32,12 +32,12 @@ pub struct Pace<'a> {
 }
 
 impl<'a> Pace<'a> {
-    /// For that watch.
+    /// Makes one that tells `watch`.
     pub fn new(watch: Watch<'a>) -> Self {
         Self { watch, told: None }
     }
 
-    /// To be called often; other work than before is told at once.
+    /// Tells the watch, if it is time. To be called often; a new kind of work is told at once.
     ///
     /// # Errors
     /// When the work is to end.

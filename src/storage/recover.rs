@@ -270,7 +270,7 @@ pub fn recover(
     })
 }
 
-/// Why the store does not open; `None` when it does and that is no matter.
+/// Returns why the store does not open; `None` when it opens, and is to be recovered all the same.
 fn judge(
     paths: &Paths,
     schema: &Schema,
@@ -306,7 +306,7 @@ fn rotten(paths: &Paths, schema: &Schema) -> Result<Option<String>, RecoverError
     Ok((!found.is_empty()).then(|| found.join("; ")))
 }
 
-/// Everything that can be read, in whatever order it was written, from a copy that is then removed.
+/// Counts everything that can be read, in whatever order it was written, in a copy that is then removed.
 fn readable(
     paths: &Paths,
     working: &Paths,
@@ -320,7 +320,7 @@ fn readable(
     Ok(tally)
 }
 
-/// A copy opened at the last consistent point, and whether damaged records had to be left out.
+/// Opens a copy at the last consistent point; returns whether damaged records had to be left out.
 fn consistent(
     paths: &Paths,
     working: &Paths,
@@ -432,7 +432,7 @@ impl Tally {
         self.revision = self.revision.max(revision.unwrap_or(0));
     }
 
-    /// The meta record from which counting goes on: above every revision, day and bucket found.
+    /// Makes the record from which counting goes on: above every revision, day and bucket found.
     fn resumed(&self, now_ms: i64) -> Option<StoreState> {
         let bucket_ms = i64::from(self.highest_bucket.unwrap_or(0)) * 24 * 60 * 60 * 1000;
         let state = self.state.or_else(|| {
@@ -516,8 +516,8 @@ fn make_room(paths: &Paths, reserve: &Reserve) -> Result<(), FileError> {
 /// Puts the recovered copy in the store's place and gives the damaged store its own name.
 pub(super) fn swap(paths: &Paths, working: &Paths, epoch: u64) -> Result<PathBuf, FileError> {
     let kept = paths.data_dir.join(format!("store.before-{epoch}"));
-    // The name that is to be kept comes first: whenever this ends, neither store is under a name
-    // that a later recovery clears away.
+    // The copy first gets the name that the damaged store is to have: if this is cut off anywhere, neither
+    // store has a name that a later recovery deletes.
     rename(&working.store, &kept)?;
     match renameat_with(CWD, &kept, CWD, &paths.store, RenameFlags::EXCHANGE) {
         Ok(()) => {}

@@ -92,7 +92,7 @@ impl Schema {
         }
     }
 
-    /// For a database that RocksDB is not to compact by itself.
+    /// Makes options with which RocksDB compacts nothing by itself.
     pub fn at_rest(self) -> Self {
         Self {
             at_rest: true,
@@ -100,33 +100,33 @@ impl Schema {
         }
     }
 
-    /// With the rotten tables that are known: their families are not compacted by RocksDB itself.
+    /// Adds the rotten tables that are known: RocksDB does not compact their families by itself.
     pub fn knowing(self, rot: &Arc<Rot>) -> Self {
         let rot = Arc::clone(rot);
         Self { rot, ..self }
     }
 
-    /// Where rotten tables are noted.
+    /// Returns where rotten tables are noted.
     pub fn rot(&self) -> &Arc<Rot> {
         &self.rot
     }
 
-    /// The bounds that the compaction filters go by.
+    /// Returns the horizons that the compaction filters go by.
     pub fn horizons(&self) -> &Horizons {
         &self.horizons
     }
 
-    /// The cache that blocks, filters, indexes and memtables are charged to.
+    /// Returns the cache that blocks, filters, indexes and memtables are charged to.
     pub fn cache(&self) -> &Cache {
         &self.cache
     }
 
-    /// What the memtables are counted by.
+    /// Returns what counts the memory of memtables.
     pub fn write_buffers(&self) -> &WriteBufferManager {
         &self.write_buffers
     }
 
-    /// Options of the database.
+    /// Returns the options of the database.
     ///
     /// # Errors
     /// When this RocksDB does not know an option; a fault of the build.
@@ -138,7 +138,7 @@ impl Schema {
             DbAccess::WriteToPointInTime => (true, false, DBRecoveryMode::PointInTime),
             DbAccess::WriteWithoutDamaged => (false, false, DBRecoveryMode::SkipAnyCorruptedRecord),
         };
-        // First, on fresh options: what it returns has forgotten the caches it must outlive.
+        // First, on fresh options: the result has forgotten which caches it must outlive.
         let mut options = Options::default()
             .get_options_from_string(format!("track_and_verify_wals={chained}"))?;
         options.set_track_and_verify_wals_in_manifest(tracked);
@@ -146,8 +146,8 @@ impl Schema {
         options.create_if_missing(access == DbAccess::Make);
         options.create_missing_column_families(access == DbAccess::Make);
         options.set_paranoid_checks(true);
-        // Every write is synced, so this costs nothing; it makes a log error final at once, where
-        // RocksDB would otherwise resume on its own and may apply half a batch.
+        // It makes an error of the log final at once; otherwise RocksDB resumes by itself, and may apply
+        // half a batch. Every write is synced, so it costs nothing.
         options.set_manual_wal_flush(true);
         // A flush leaves all families at one point of the log.
         options.set_atomic_flush(true);
@@ -163,7 +163,7 @@ impl Schema {
         Ok(options)
     }
 
-    /// Every family with its options.
+    /// Returns every family with its options.
     ///
     /// # Errors
     /// When this RocksDB does not know an option; a fault of the build.
@@ -224,7 +224,7 @@ impl Schema {
         })
     }
 
-    /// A family whose records end with a day.
+    /// Adds what a family needs whose records end with a day.
     fn daily(&self, mut options: Options, daily: Daily) -> Options {
         let filter = expiry::daily_filter(&self.horizons, daily);
         options.set_compaction_filter(daily.family().name(), filter);
@@ -232,7 +232,7 @@ impl Schema {
         options
     }
 
-    /// A family of moderate size that is mostly scanned.
+    /// Returns the options of a family of moderate size that is mostly scanned.
     fn plain(&self, write_buffer: usize) -> Result<Options, rocksdb::Error> {
         let mut options = of_any_family()?;
         options.set_write_buffer_size(write_buffer);
@@ -241,7 +241,8 @@ impl Schema {
         Ok(options)
     }
 
-    /// A family of many small records that are looked up by their whole key, most of them absent.
+    /// Returns the options of a family of many small records that are looked up by their whole key, most
+    /// of them in vain.
     fn looked_up(&self, write_buffer: usize) -> Result<Options, rocksdb::Error> {
         let mut options = of_any_family()?;
         options.set_write_buffer_size(write_buffer);
@@ -251,7 +252,7 @@ impl Schema {
         options.set_compression_type(DBCompressionType::Lz4);
         options.set_bottommost_compression_type(DBCompressionType::Zstd);
         options.set_periodic_compaction_seconds(7 * DAY_SECONDS);
-        // Neither works without the other.
+        // One does not work without the other.
         options.set_memtable_prefix_bloom_ratio(0.05);
         options.set_memtable_whole_key_filtering(true);
         options.set_block_based_table_factory(&self.table(4 * KIB));
@@ -262,8 +263,8 @@ impl Schema {
         let mut table = BlockBasedOptions::default();
         table.set_block_cache(&self.cache);
         table.set_block_size(block);
-        // One Bloom filter a file: in partitions, looking up an absent key is 2 to 3 times as dear,
-        // and building a Ribbon filter takes some 100 MB more at its peak.
+        // One Bloom filter a file: with partitions, looking up an absent key takes 2 to 3 times as long,
+        // and building a Ribbon filter takes about 100 MB more at its peak.
         table.set_bloom_filter(10.0, false);
         table.set_whole_key_filtering(true);
         table.set_cache_index_and_filter_blocks(true);
@@ -272,10 +273,10 @@ impl Schema {
     }
 }
 
-/// What is common to all families; the rest is set after it, for it forgets what was set before.
+/// Returns the options that all families share. Whatever was set before is lost, so they come first.
 fn of_any_family() -> Result<Options, rocksdb::Error> {
-    // Blocks of tables that are gone leave the cache with them. Else it would fill with them, as
-    // counters that change all the time are compacted all the time, up to its bound. 300 is what
-    // RocksDB's authors mean to make the default (include/rocksdb/options.h).
+    // Blocks of deleted tables leave the cache. Otherwise they fill it up to its bound, since counters
+    // that change all the time are compacted all the time. RocksDB's authors mean to make 300 the default
+    // (include/rocksdb/options.h).
     Options::default().get_options_from_string("uncache_aggressiveness=300")
 }

@@ -80,17 +80,17 @@ impl Store {
         }
     }
 
-    /// Which history the store is on: milliseconds since 1970 at its start.
+    /// Returns which history the store is on: milliseconds since 1970 at its start.
     pub fn epoch(&self) -> u64 {
         self.acked.mark().epoch
     }
 
-    /// The sequence number up to which everything is durable and may be acknowledged.
+    /// Returns the sequence number up to which everything is durable and may be acknowledged.
     pub fn sequence(&self) -> u64 {
         self.acked.mark().sequence
     }
 
-    /// What the store holds, the last commit included.
+    /// Returns what the store holds, with the last commit.
     pub fn tables(&self) -> &Tables {
         &self.tables
     }
@@ -123,7 +123,7 @@ impl Store {
             let batch = to_rocksdb(&self.tables, batch)?;
             match self.tables.db().write_opt(batch, &self.write_options) {
                 Ok(()) => break,
-                // Held back before a byte was written, so it was not tried and may be tried again.
+                // RocksDB held the write back before it wrote a byte, so this repeats nothing.
                 Err(error) if error.kind() == ErrorKind::Incomplete => self.wait_for_flush()?,
                 Err(error) => return Err(self.failed(error)),
             }
@@ -154,9 +154,9 @@ impl Store {
         }
     }
 
-    /// To be called about once a second: records how long the live log and manifest are, so that
-    /// their loss is seen even where the sequence number would not tell, and looks for failures
-    /// in the background, and whether the directory is still where it was opened.
+    /// Records how long the live log and manifest are, so that their loss is seen even where the sequence
+    /// number would not tell; checks for failures in the background, and that the directory is still
+    /// where it was opened. To be called about once a second.
     ///
     /// # Errors
     /// As [`Store::commit`].
@@ -248,7 +248,7 @@ impl Store {
         self.record(live)
     }
 
-    /// What RocksDB refused a write with; it may tell of a table that a compaction found rotten.
+    /// Turns what RocksDB said into a [`CommitError`]; it may tell of a rotten table, which is noted.
     fn failed(&self, error: rocksdb::Error) -> CommitError {
         self.tables.note(None, &error);
         CommitError::Write(error)

@@ -46,12 +46,12 @@ impl StorePlace {
         })
     }
 
-    /// RocksDB's directory.
+    /// Returns RocksDB's directory.
     pub(super) fn db_dir(&self) -> &Path {
         &self.db_dir
     }
 
-    /// Whether the same directories are there.
+    /// Checks that the same directories are there.
     pub(super) fn check(&self) -> Result<(), CommitError> {
         for Known { path, identity, .. } in &self.dirs {
             match fs::metadata(path) {

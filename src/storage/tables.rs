@@ -74,7 +74,7 @@ impl Tables {
         })
     }
 
-    /// The value of `key`, without copying it.
+    /// Returns the value of `key` without copying it; `None` where there is no such record.
     ///
     /// # Errors
     /// When RocksDB cannot read it.
@@ -118,12 +118,12 @@ impl Tables {
         records.status().map_err(|error| self.failed(family, error))
     }
 
-    /// RocksDB's sequence number: the operations written so far.
+    /// Returns RocksDB's sequence number: the operations written so far.
     pub fn sequence(&self) -> u64 {
         self.db.latest_sequence_number()
     }
 
-    /// Flushes and compactions that failed since the store was opened.
+    /// Returns how many flushes and compactions failed since the store was opened.
     pub fn background_errors(&self) -> u64 {
         self.database_property(properties::BACKGROUND_ERRORS)
     }
@@ -132,7 +132,8 @@ impl Tables {
         self.db.property_int_value(name).ok().flatten().unwrap_or(0)
     }
 
-    /// A property of one family, such as those in [`rocksdb::properties`]; 0 when there is none.
+    /// Returns a property of one family, such as those in [`rocksdb::properties`]; 0 when it has no such
+    /// property.
     pub fn property(&self, family: Family, name: impl rocksdb::CStrLike) -> u64 {
         self.handle(family)
             .ok()
@@ -140,18 +141,18 @@ impl Tables {
             .unwrap_or(0)
     }
 
-    /// Bytes in the block cache, what memtables are charged to it included.
+    /// Returns the bytes in the block cache, with those of memtables that are charged to it.
     pub fn cache_bytes(&self) -> u64 {
         self.cache.get_usage() as u64
     }
 
-    /// Bytes of the logs on disk; none when the directory cannot be read.
+    /// Returns the bytes of the logs on disk; `None` when the directory cannot be read.
     pub fn wal_bytes(&self) -> Option<u64> {
         let wals = files::wals(self.db.path()).ok()?;
         Some(wals.iter().map(|wal| wal.size).sum())
     }
 
-    /// Bytes in memtables.
+    /// Returns the bytes in memtables.
     pub fn memtable_bytes(&self) -> u64 {
         self.write_buffers.get_usage() as u64
     }
@@ -167,7 +168,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// The tables of the store that were found rotten so far.
+    /// Returns the tables of the store that were found rotten so far.
     pub fn rot(&self) -> &Arc<Rot> {
         &self.rot
     }

@@ -54,7 +54,7 @@ impl StoreState {
     /// Its key in `meta`.
     pub const KEY: &'static [u8] = b"state";
 
-    /// The bytes on disk.
+    /// Encodes it.
     pub fn encode(&self) -> Vec<u8> {
         [
             &[VERSION][..],
@@ -66,7 +66,7 @@ impl StoreState {
         .concat()
     }
 
-    /// Reads it back.
+    /// Decodes it.
     ///
     /// # Errors
     /// When it is not one.
@@ -198,14 +198,14 @@ struct KeptV2 {
     outcome: OutcomeV2,
 }
 
-/// Bytes of a counter in `definitions`.
+/// Encodes a counter of `definitions`: its definition, and how it went if it is gone.
 pub fn encode_counter(definition: &Definition, gone: Option<&Gone>) -> Result<Vec<u8>, Broken> {
     let definition = definition.clone().into();
     let gone = gone.copied().map(GoneV1::from);
     encode_as(DEFINED_VERSION, CounterV2 { definition, gone })
 }
 
-/// Reads a counter of `definitions`.
+/// Decodes a counter of `definitions`.
 ///
 /// # Errors
 /// When it is not one.
@@ -216,7 +216,7 @@ pub fn decode_counter(bytes: &[u8]) -> Result<(Definition, Option<Gone>), Undeco
     Ok((definition, gone.map(Gone::from)))
 }
 
-/// Bytes of what is kept under an idempotency key.
+/// Encodes what is kept under an idempotency key.
 pub fn encode_kept(fingerprint: u128, outcome: &Outcome) -> Result<Vec<u8>, Broken> {
     let outcome = outcome.into();
     encode_as(
@@ -228,7 +228,7 @@ pub fn encode_kept(fingerprint: u128, outcome: &Outcome) -> Result<Vec<u8>, Brok
     )
 }
 
-/// Reads what is kept under an idempotency key.
+/// Decodes what is kept under an idempotency key.
 ///
 /// # Errors
 /// When it is not that.
@@ -243,8 +243,8 @@ pub fn decode_kept(bytes: &[u8]) -> Result<Kept, Undecodable> {
     })
 }
 
-/// Reads until when, in milliseconds since 1970, a record of the family `windows` counts: the first
-/// eight bytes after its version. `None` when it is not one.
+/// Reads until when, in milliseconds since 1970, a record of the family `windows` counts; `None` when it
+/// is no such record. The time is the first eight bytes after the version.
 pub fn counts_until(bytes: &[u8]) -> Option<Millis> {
     Millis::take(&mut bytes.strip_prefix(&[VERSION])?)
 }

@@ -265,7 +265,7 @@ impl<L: Lookups> Fold<'_, L> {
         let entry = self.ledger.at_mut(index)?;
         let record = match entry.state.day {
             Some((of, record)) if of == day => Some(record),
-            // The name may have been here today, and forgotten.
+            // A counter of this name may have been here today, and forgotten since.
             Some(_) | None => self.lookups.day_record(day, &entry.name)?,
         };
         let record = record.unwrap_or_else(|| DayRecord::begin(0, now, 0));

@@ -24,7 +24,7 @@ impl Wanted<'_> {
     /// [`StartError::ZoneChanged`] when they differ and nobody wrote the new one down.
     pub(super) fn judge_zone(self, stored: Option<&str>) -> Result<Option<&str>, StartError> {
         match stored {
-            // The stored name is kept where the configured one is an alias of it.
+            // Where the configured name is an alias of the stored one, the stored one is kept.
             Some(stored) if !is_one_zone(stored, self.zone) => {
                 if self.zone_is_written {
                     return Ok(Some(stored));

@@ -26,7 +26,7 @@ impl Away {
         calendar: &Calendar,
         (today, now, boot_ms): (Day, Millis, Millis),
     ) -> Result<(), ReadError> {
-        // By the clock that the group trusts, which may not be the one that the start had.
+        // By the wall clock of the group: at the start it may not have been right.
         let back = now.saturating_sub(boot_ms.saturating_sub(self.back_at_boot));
         let days = [Some(self.day), Some(today).filter(|&day| day != self.day)];
         for day in days.into_iter().flatten() {

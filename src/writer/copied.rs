@@ -34,12 +34,12 @@ pub struct Through {
 }
 
 impl Round {
-    /// Begins one, before anything is read of the table.
+    /// Begins a round, before anything is read of the table.
     pub fn begin(table: &Table, day: &CurrentDay, there: Option<&Through>) -> Self {
         let look = day.look();
         let as_of = (!look.clock_fault).then_some(look.wall_ms);
         Self {
-            // After the time: all that was published up to then is in it.
+            // Read after the time, so that it covers everything published up to that time.
             revision: table.revision(),
             day: look.day,
             now: as_of.unwrap_or_else(|| there.map_or(Millis::MIN, |there| there.round.now)),
@@ -47,8 +47,8 @@ impl Round {
         }
     }
 
-    /// The moment at which the copy says what counters are: the current day, looked up after they were
-    /// read, and the time of the round.
+    /// Returns the moment that the copy shows: the current day, looked up after the counters were read, and
+    /// the time of the round.
     pub fn moment(&self, day: &CurrentDay) -> Moment {
         Moment {
             now: Some(self.now),
@@ -65,15 +65,15 @@ impl Through {
             && round.now < self.ends
     }
 
-    /// The counters that cannot be read.
+    /// Returns the counters that cannot be read.
     pub fn unreadable(&self) -> &BTreeSet<CounterName> {
         &self.unreadable
     }
 }
 
 impl Table {
-    /// The counters of which a copy may lack something, in no order, and what it has once it has these;
-    /// all of them where there is no copy yet.
+    /// Lists the counters of which a copy may lack something, in no order (all of them for `None`, when
+    /// there is no copy yet); returns also what the copy has once it has these.
     pub fn news(&self, there: Option<&Through>, round: &Round) -> (Vec<CounterName>, Through) {
         let known = there.map(|there| (there.round.revision, there.round.day));
         let (ended, ends) = (Cell::new(Millis::MIN), Cell::new(Millis::MAX));

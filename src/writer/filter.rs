@@ -38,7 +38,7 @@ struct Part {
     room: usize,
 }
 
-/// What is certainly not on disk.
+/// Knows which keys are certainly not on disk.
 pub(super) struct Filter {
     what: LookedUp,
     seed: u64,
@@ -96,7 +96,7 @@ fn bits(hash: u128) -> impl Iterator<Item = (usize, u64)> {
 }
 
 impl Filter {
-    /// A filter that is to be filled with the keys on disk from `start` on.
+    /// Makes a filter that is to be filled with the keys on disk from `start` on.
     pub(super) fn new(what: LookedUp, start: Cursor) -> Self {
         Self {
             what,
@@ -108,7 +108,7 @@ impl Filter {
         }
     }
 
-    /// Starts over for keys from `start` on, knowing that none on disk begins with `empty_prefix`.
+    /// Starts over for keys from `start` on. No key on disk begins with `empty_prefix`.
     pub(super) fn restart(&mut self, start: Cursor, empty_prefix: Option<Cursor>) {
         *self = Self {
             empty_prefix,
@@ -134,7 +134,7 @@ impl Filter {
         }
     }
 
-    /// Takes in a key that is, or is about to be, on disk.
+    /// Adds a key that is, or is about to be, on disk.
     pub(super) fn insert(&mut self, key: &[u8]) {
         let hash = xxh3_128_with_seed(key, self.seed);
         let next = match self.parts.last_mut() {
@@ -151,12 +151,12 @@ impl Filter {
         (FIRST_PART << (GROWTH * grown)).min(LARGEST_PART)
     }
 
-    /// Whether there is more on disk to be taken in.
+    /// Whether there are more keys on disk to be read.
     pub(super) fn is_filling(&self) -> bool {
         self.filled_to.is_some()
     }
 
-    /// Takes in up to `limit` further keys from disk.
+    /// Reads up to `limit` further keys from disk.
     pub(super) fn fill(&mut self, tables: &Tables, limit: usize) -> Result<(), ReadError> {
         let Some(from) = self.filled_to.take() else {
             return Ok(());

@@ -285,7 +285,7 @@ impl<'a, L: Lookups> Fold<'a, L> {
         Err(Refusal::Batch(refused.into_boxed_slice()).into())
     }
 
-    /// What is refused leaves nothing behind, as a single operation does.
+    /// Applies operations one by one. A refused one changes nothing, and the others go on.
     fn each(&mut self, operations: &[Operation], request_id: &RequestId) -> Result<Outcome, Stop> {
         let mut results = Vec::with_capacity(operations.len());
         for operation in operations {
@@ -323,7 +323,7 @@ impl<'a, L: Lookups> Fold<'a, L> {
         Ok(())
     }
 
-    /// Finds a counter that counts, and what it says; `None` where a first increment may create one.
+    /// Finds a counter that counts, and what it says; `None` where a first increment may create it.
     pub(super) fn locate(&self, name: &CounterName) -> Result<Option<(Index, Seen)>, Stop> {
         let Some(index) = self.ledger.find(name) else {
             return Ok(None);
@@ -345,7 +345,7 @@ impl<'a, L: Lookups> Fold<'a, L> {
         }
     }
 
-    /// What the counter says at the moment of the group.
+    /// Returns what the counter says at the moment of the group.
     pub(super) fn seen(&self, index: Index) -> Result<Seen, Stop> {
         let moment = self.group.moment();
         let seen = self.state(index)?.seen(&moment, self.days.calendar());
@@ -420,7 +420,7 @@ impl<'a, L: Lookups> Fold<'a, L> {
         let Some(undo) = &mut self.undo else {
             return Ok(());
         };
-        // Batches are told apart by group and number within it.
+        // A batch is named by its group and its number within the group.
         let serial = self.group.number << BATCH_BITS | self.group.batches;
         let entry = self.ledger.at_mut(index)?;
         if entry.noted_for_undo != serial {
@@ -493,7 +493,7 @@ impl<'a, L: Lookups> Fold<'a, L> {
     }
 }
 
-/// The day record of a counter, which every change begins.
+/// Returns the day record of a counter that is being changed; every change begins one.
 pub(super) fn day_record(
     day: &mut Option<(Day, DayRecord)>,
 ) -> Result<&mut (Day, DayRecord), Broken> {

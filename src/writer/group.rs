@@ -14,7 +14,7 @@ use crate::storage::{Bucket, ReadError};
 use super::ledger::{Index, Ledger};
 use super::minutes::MinuteRecords;
 
-/// What is on disk and not in the ledger.
+/// Looks up what is on disk and not in the ledger.
 pub(super) trait Lookups {
     /// Whether a user was counted before this group.
     fn counted(
@@ -35,7 +35,7 @@ pub(super) trait Lookups {
     ) -> Result<Option<DayRecord>, ReadError>;
 }
 
-/// What lies under an idempotency key.
+/// What is kept under an idempotency key.
 pub(super) enum KeptAnswer {
     /// Nothing.
     Nothing,
@@ -108,7 +108,7 @@ impl Group {
         }
     }
 
-    /// The moment of everything in it.
+    /// Returns the moment of everything in it.
     pub(super) fn moment(&self) -> Moment {
         Moment {
             today: self.today,
@@ -116,7 +116,7 @@ impl Group {
         }
     }
 
-    /// Whether it changes nothing, so that nothing has to be written.
+    /// Whether it changes nothing, so that it need not be written.
     pub(super) fn is_empty(&self, ledger: &Ledger) -> bool {
         self.kept.is_empty()
             && self.minutes.is_empty()

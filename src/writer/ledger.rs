@@ -83,7 +83,7 @@ pub(super) enum Life {
     Absent,
     /// It counts.
     Live,
-    /// It went.
+    /// It was deleted, or its time was over.
     Gone(Gone),
     /// What is stored of it cannot be read.
     Corrupt,
@@ -113,8 +113,8 @@ impl EntryState {
         self.stored().seen(moment, calendar)
     }
 
-    /// What is stored of it, as far as it decides what the counter says. The writer asks nothing of the
-    /// epoch, which is the same for all of the ledger.
+    /// Returns what decides what the counter says. The epoch is left at 0: it is the same for all of the
+    /// ledger, and the writer does not ask for it.
     pub(super) fn stored(&self) -> Stored {
         Stored {
             existence: self.existence(),
@@ -154,7 +154,7 @@ impl EntryState {
 }
 
 impl LedgerEntry {
-    /// What readers see of it, in the history of that epoch.
+    /// Returns what readers see of it, in the history of that epoch.
     pub(super) fn reading(&self, epoch: u64) -> Reading {
         let state = &self.state;
         Reading {
@@ -238,13 +238,13 @@ impl Ledger {
         }
     }
 
-    /// Derives what is not stored: counts and the two calendars of coming and going.
+    /// Derives what is not stored: the counts, and the sets of ends and of gone counters.
     fn settle(&mut self) {
         for (index, entry) in self.entries.iter_mut().enumerate() {
             let index = index as Index;
             match entry.state.life {
                 Life::Live if entry.state.revision == 0 => {
-                    // Defined, but without a value: the two are always written together.
+                    // A definition and its first value are always written together.
                     tracing::error!(counter = %entry.name, "the value is missing: `counterd repair`");
                     entry.state.life = Life::Corrupt;
                     self.live += 1;
@@ -267,12 +267,12 @@ impl Ledger {
         }
     }
 
-    /// The place of a name, whatever its life.
+    /// Returns the place of a name, whether its counter counts or not; `None` for an unknown name.
     pub(super) fn find(&self, name: &CounterName) -> Option<Index> {
         self.by_name.get(name).copied()
     }
 
-    /// The counter of that name, whatever its life.
+    /// Returns the counter of a name, whether it counts or not; `None` for an unknown name.
     pub(super) fn named(&self, name: &CounterName) -> Option<&LedgerEntry> {
         self.entry(self.find(name)?)
     }
@@ -285,19 +285,19 @@ impl Ledger {
         self.entries.get_mut(index as usize)
     }
 
-    /// The counter at a place that the ledger gave out; an error where there is none.
+    /// Returns the counter at a place that the ledger gave out; `Err` where there is no such place.
     pub(super) fn at(&self, index: Index) -> Result<&LedgerEntry, Broken> {
         let entry = self.entry(index);
         entry.ok_or_else(|| Broken::found(format_args!("the ledger has no place {index}")))
     }
 
-    /// The same, to be changed.
+    /// Returns the counter at a place, to be changed; `Err` where there is no such place.
     pub(super) fn at_mut(&mut self, index: Index) -> Result<&mut LedgerEntry, Broken> {
         let entry = self.entries.get_mut(index as usize);
         entry.ok_or_else(|| Broken::found(format_args!("the ledger has no place {index}")))
     }
 
-    /// The place of a name, made if there is none.
+    /// Returns the place of a name, and makes one for a new name.
     pub(super) fn add(&mut self, name: CounterName) -> Index {
         if let Some(index) = self.find(&name) {
             return index;
@@ -326,7 +326,7 @@ impl Ledger {
         index
     }
 
-    /// Takes a name out. Not while the group may still refer to its place.
+    /// Takes a name out. The group must no longer refer to its place.
     pub(super) fn remove(&mut self, index: Index) {
         if let Some(entry) = self.entries.get_mut(index as usize)
             && self.by_name.get(&entry.name) == Some(&index)
@@ -337,12 +337,12 @@ impl Ledger {
         }
     }
 
-    /// The places of all counters, also of those that went.
+    /// Lists the places of all counters, also of gone ones.
     pub(super) fn indices(&self) -> impl Iterator<Item = Index> + use<> {
         0..self.entries.len() as Index
     }
 
-    /// All counters that are there, live or not.
+    /// Lists all counters but absent ones.
     pub(super) fn iter(&self) -> impl Iterator<Item = &LedgerEntry> {
         self.entries
             .iter()
@@ -360,7 +360,7 @@ impl LedgerEntry {
                 state.generation = stored.generation;
                 state.revision = stored.revision;
                 state.changed_at = stored.changed_at;
-                // How many operands lie on disk is not known: the next write settles it.
+                // How many operands are on disk is not known, so the next write puts the whole value.
                 state.whole = true;
             }
             Record::Quarantined(kept) => {

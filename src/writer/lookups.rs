@@ -34,7 +34,7 @@ struct RecentPart {
 }
 
 impl Recent {
-    /// Holds about `capacity` users at most. None with a capacity of 0.
+    /// Makes a set of about `capacity` users at most; with a capacity of 0 it stays empty.
     pub(super) fn new(capacity: usize) -> Self {
         Self {
             parts: vec![RecentPart::default(); RECENT_PARTS].into_boxed_slice(),
@@ -43,7 +43,7 @@ impl Recent {
         }
     }
 
-    /// The place of the part that holds `key` if any does.
+    /// Returns the place of the only part that can hold `key`.
     fn part_of(&self, key: &[u8]) -> usize {
         self.hasher.hash_one(key) as usize % RECENT_PARTS
     }
@@ -65,7 +65,7 @@ impl Recent {
         part.newer.insert(key.into());
     }
 
-    /// Forgets all: the store is on another history.
+    /// Empties the set.
     pub(super) fn clear(&mut self) {
         self.parts.fill(RecentPart::default());
     }
@@ -83,7 +83,7 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// Holds at most `recent_users` users, and denies what is not on disk of this day and bucket.
+    /// Makes an empty memory of at most `recent_users` users, for that day and bucket.
     pub(super) fn new(recent_users: usize, day: Day, bucket: Bucket) -> Self {
         Self {
             recent: Recent::new(recent_users),
@@ -96,7 +96,7 @@ impl Memory {
         }
     }
 
-    /// Follows the day and the bucket. In a day or bucket that only now begins nothing is on disk.
+    /// Moves on to a new day or bucket, of which nothing is on disk yet.
     pub(super) fn follow(&mut self, day: Day, bucket: Bucket) {
         if day != self.day {
             let (never, today) = (Cursor::users_of(None), Cursor::users_of(Some(day)));
@@ -110,7 +110,7 @@ impl Memory {
         }
     }
 
-    /// Forgets all: the store was reopened, and may hold anything of this day and bucket.
+    /// Empties the memory. The reopened store may hold anything of this day and bucket.
     pub(super) fn restart(&mut self, day: Day, bucket: Bucket) {
         self.recent.clear();
         self.users.restart(Cursor::users_of(Some(day)), None);
@@ -119,7 +119,7 @@ impl Memory {
         self.bucket = bucket;
     }
 
-    /// Takes in some more of what is on disk; says whether there is still more.
+    /// Reads some more keys from disk; returns whether there are still more.
     pub(super) fn fill(&mut self, tables: &Tables, limit: usize) -> Result<bool, ReadError> {
         if self.users.is_filling() {
             self.users.fill(tables, limit)?;
@@ -129,14 +129,14 @@ impl Memory {
         Ok(self.users.is_filling() || self.keys.is_filling())
     }
 
-    /// Takes in a user who is now counted on disk.
+    /// Adds a user who is now counted on disk.
     pub(super) fn counted(&mut self, period: Option<Day>, generation: Generation, user: &UserId) {
         let key = self.user.set(period, generation, user.as_str()).as_bytes();
         self.recent.insert(key);
         self.users.insert(key);
     }
 
-    /// Takes in an idempotency key that is now on disk.
+    /// Adds an idempotency key that is now on disk.
     pub(super) fn kept(&mut self, bucket: Bucket, client_key: &str) {
         let key = self.request.set(bucket, client_key);
         self.keys.insert(key.as_bytes());
@@ -167,7 +167,7 @@ impl Lookups for StoreLookups<'_> {
             ..
         } = &mut *self.memory;
         let key = key.set(period, generation, user);
-        // First what costs one cache line and settles almost every new user.
+        // The filter first: it costs one cache line, and denies almost every new user.
         if users.denies(key.as_bytes()) {
             return Ok(false);
         }
@@ -188,7 +188,7 @@ impl Lookups for StoreLookups<'_> {
             bucket,
             ..
         } = &mut *self.memory;
-        // What was kept in the bucket before is still good.
+        // Outcomes in the bucket before this one are still valid.
         for bucket in [Some(*bucket), bucket.checked_sub(1)].into_iter().flatten() {
             let key = key.set(bucket, client_key);
             if filter.denies(key.as_bytes()) {

@@ -90,13 +90,13 @@ impl Minutes {
         }
     }
 
-    /// Stops following a counter whose place in the ledger is given up.
+    /// Stops following a counter that leaves the ledger.
     pub(super) fn leave(&mut self, index: Index) {
         self.followed.retain(|&followed| followed != index);
     }
 
-    /// What is to be written in a group of time `now`, if it is the first of its minute. Values are
-    /// of the day counted in so far.
+    /// Returns what a group at `now` writes, if it is the first of its minute. Values are those of `day`,
+    /// the day counted in so far.
     pub(super) fn passed(
         &mut self,
         ledger: &mut Ledger,

@@ -44,7 +44,7 @@ impl Cause {
         }
     }
 
-    /// What ends it, for operators.
+    /// Returns what ends it, for operators.
     pub fn remedy(self) -> &'static str {
         match self {
             Self::NoStore => {
@@ -97,7 +97,7 @@ pub enum ModeState {
 }
 
 impl Mode {
-    /// `normal`, with a wait for the disk of its own.
+    /// Makes a mode that is `normal`, with a wait for the disk of its own.
     pub fn new(disk: DiskWait) -> Self {
         Self {
             disk,
@@ -105,12 +105,12 @@ impl Mode {
         }
     }
 
-    /// Whether the writer waits for the disk: nothing is refused for that.
+    /// Returns how long the writer waits for the disk. Nothing is refused for that.
     pub fn disk(&self) -> &DiskWait {
         &self.disk
     }
 
-    /// The gravest cause that refuses writes; `None` in mode `normal`. One acquiring load.
+    /// Returns the gravest cause that refuses writes; `None` in mode `normal`. It costs one acquiring load.
     pub fn refuses(&self) -> Option<Cause> {
         let causes = self.causes.load(Ordering::Acquire);
         if causes == 0 {
@@ -126,7 +126,7 @@ impl Mode {
         self.causes.load(Ordering::Acquire) & cause.bit() != 0
     }
 
-    /// The mode and since when.
+    /// Returns the mode, and since when.
     pub fn state(&self) -> ModeState {
         match self.refuses() {
             None => ModeState::Normal,
@@ -137,7 +137,7 @@ impl Mode {
         }
     }
 
-    /// Makes a cause stand from `now` on. Logs the change once; says whether it was one.
+    /// Makes a cause stand from `now` on, and logs it; returns whether it did not stand before.
     pub fn raise(&self, cause: Cause, now: Millis) -> bool {
         let before = self.causes.fetch_or(cause.bit(), Ordering::AcqRel);
         if before == 0 {
@@ -154,7 +154,7 @@ impl Mode {
         changed
     }
 
-    /// Ends a cause. Logs the change once; says whether it was one.
+    /// Ends a cause, and logs it; returns whether it stood before.
     pub fn clear(&self, cause: Cause) -> bool {
         let before = self.causes.fetch_and(!cause.bit(), Ordering::AcqRel);
         let changed = before & cause.bit() != 0;

@@ -2,7 +2,7 @@
 //! the code of a commit itself (`run`) holds none of it. In a normal build each step here is the plain one.
 
 use crate::seeded::bug;
-use crate::storage::{Batch, CommitError, Family, Store};
+use crate::storage::{Batch, CommitError, Store};
 
 use super::group::Group;
 use super::ledger::Index;
@@ -47,8 +47,9 @@ impl Writer {
         let fails = || super::tests::commit_fails(&self.handle.storage.data_dir);
         #[cfg(not(test))]
         let fails = || false;
+        #[cfg(feature = "mutants")]
         if bug("dedup_in_second_batch") {
-            let (first, second) = batch.split(Family::Dedup);
+            let (first, second) = batch.split(crate::storage::Family::Dedup);
             return commit(store, &first, &fails).and_then(|()| commit(store, &second, &fails));
         }
         commit(store, batch, &fails)

@@ -33,7 +33,7 @@ impl Writer {
         let Some(WaitingBatch { prepared, done }) = self.links.intake.take_prepared() else {
             return;
         };
-        // Whoever no longer waits need not be told.
+        // The caller may no longer wait.
         let _ = done.try_send(self.prepared(prepared, look));
     }
 

@@ -112,7 +112,7 @@ struct OpenPort {
     slots: Mutex<Slots>,
 }
 
-/// What the runtime keeps to itself.
+/// The part of a port that only its runtime uses.
 #[derive(Default)]
 struct Slots {
     buffer: Vec<Submission>,
@@ -146,7 +146,7 @@ enum TicketState {
 }
 
 impl Intake {
-    /// A queue for that many runtimes, which holds at most `capacity` operations.
+    /// Makes a queue for that many runtimes, which holds at most `capacity` operations.
     pub fn new(runtimes: u16, capacity: usize) -> Arc<Self> {
         let exchange = || {
             Arc::new(Exchange {
@@ -244,7 +244,7 @@ impl Intake {
         self.prepared.lock().take()
     }
 
-    /// Operations under way: in the queue or in the writer's hands.
+    /// Returns how many operations are under way: in the queue or in the writer's hands.
     pub fn depth(&self) -> usize {
         self.exchanges
             .iter()
@@ -252,10 +252,10 @@ impl Intake {
             .sum()
     }
 
-    /// Takes no more requests; the writer ends when it has answered those it has.
+    /// Closes the queue to new requests; the writer ends when it has answered those it has.
     pub fn close(&self) {
         {
-            // So that nothing comes in by the side door once the writer has looked there last.
+            // Under both locks, so that nothing comes in after the writer has looked for the last time.
             let _waiting = (self.side_door.lock(), self.prepared.lock());
             self.closed.store(true, Ordering::SeqCst);
         }
@@ -272,14 +272,14 @@ impl Intake {
         self.doorbell.ring();
     }
 
-    /// The writer's thread introduces itself.
+    /// Makes the calling thread the one that is woken.
     pub(super) fn serve_from_this_thread(&self) {
         if self.doorbell.writer.set(std::thread::current()).is_err() {
             Broken::found(format_args!("a second writer serves the queue"));
         }
     }
 
-    /// Moves everything that waits into `submissions`; says whether there was any.
+    /// Moves everything that waits into `submissions`; returns whether there was any.
     pub(super) fn take(&self, submissions: &mut Vec<Submission>) -> bool {
         for port in &self.exchanges {
             submissions.append(&mut port.inbox.lock());
@@ -316,7 +316,7 @@ impl Intake {
                     let outbox = outbox.get_or_insert_with(|| exchange.outbox.lock());
                     outbox.push((slot, reply));
                 }
-                // A caller that no longer waits is none of the writer's concern.
+                // The caller may no longer wait.
                 ReplyTo::Thread(sender) => drop(sender.try_send(reply)),
             }
         }

@@ -32,7 +32,7 @@ impl StoreTime {
 }
 
 impl Writer {
-    /// Puts the group into the batch; gives the counters that changed.
+    /// Puts the group into the batch; returns the counters that changed.
     ///
     /// # Errors
     /// When the group does not follow what was published.

@@ -21,10 +21,10 @@ const FIRST_RETRY: Duration = Duration::from_millis(50);
 /// Tries are never further apart than this.
 const LAST_RETRY: Duration = Duration::from_secs(5);
 
-/// Nor those after a failure that comes again and again for one cause.
+/// After failures that come again and again for one cause, tries are never further apart than this.
 const LAST_RELAPSE: Duration = Duration::from_secs(60);
 
-/// A failure that comes so long after another is one of its own.
+/// A failure that comes so long after another is not taken for the same.
 const HEALTHY_FOR: Duration = Duration::from_secs(600);
 
 /// The failure before, by which one that comes again for the same cause is known.
@@ -35,7 +35,7 @@ pub(super) struct Relapse {
 }
 
 impl Relapse {
-    /// How long to wait after a failure of that cause, given the one before.
+    /// Notes a failure of that cause, given the one before, and how long to wait.
     fn after(before: Option<&Self>, cause: String, now: Instant) -> Self {
         let back_off = match before {
             Some(before) if before.cause == cause && now - before.at < HEALTHY_FOR => {
@@ -60,7 +60,7 @@ pub(super) struct Failed {
 }
 
 impl Failed {
-    /// How long until the next try.
+    /// Returns how long it is until the next try.
     pub(super) fn wait(&self, now: Instant) -> Duration {
         self.retry_at.saturating_duration_since(now)
     }
@@ -155,16 +155,16 @@ impl Writer {
             .memory
             .restart(self.links.days.look().day, bucket);
         match landed {
-            // Readers are to see what cannot be read any more, too.
+            // Readers must see which counters cannot be read any more.
             Landed::Absent if self.books.ledger.corrupt > 0 => self.publish_all(),
             Landed::Absent => {}
             Landed::Present => {
-                // The group in flight has noted it.
+                // The group in flight has stored the absence.
                 self.progress.away = None;
                 self.publish_all();
             }
             Landed::NewEpoch => {
-                // Nothing was counted in this history since its last group.
+                // In this history nothing was counted since its last group.
                 self.progress.away = stored.map(|state| Away {
                     day: state.highest_day,
                     since: state.wall_ms,
@@ -176,13 +176,13 @@ impl Writer {
         Ok(())
     }
 
-    /// Each value is the published one, or the one that the group in flight made of it.
+    /// Checks that each value is the published one, or what the group in flight made of it.
     fn verify(&self, found: &Ledger, landed: Landed) -> Result<(), StartError> {
         let epoch = self.links.table.epoch();
         for entry in found.iter() {
             let agrees = match landed {
                 Landed::NewEpoch => true,
-                // Rotten on disk since it was published: it is refused until it is repaired.
+                // It became unreadable after it was published; it is refused until it is repaired.
                 Landed::Absent | Landed::Present if entry.state.life == Life::Corrupt => true,
                 Landed::Absent => {
                     self.links.table.read(entry.name.as_str()) == Some(entry.reading(epoch))

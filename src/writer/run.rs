@@ -37,7 +37,7 @@ const IDLE: Duration = Duration::from_millis(250);
 const EARLIEST_DAY: i32 = 18_262;
 const DAY_MS: Millis = 86_400_000;
 
-/// Keys taken into memory after a start, at a time: between two groups, and when nothing waits.
+/// How many keys are read into memory at a time after a start: between two groups, and when nothing waits.
 const FILLED_WHEN_BUSY: usize = 1000;
 const FILLED_WHEN_IDLE: usize = 20_000;
 
@@ -101,7 +101,7 @@ pub(super) struct Progress {
 }
 
 impl Writer {
-    /// The whole ledger becomes what readers see.
+    /// Publishes the whole ledger to readers.
     pub(super) fn publish_all(&mut self) {
         self.progress.last_group += 1;
         let there = |entry: &LedgerEntry| entry.state.life != Life::Absent;
@@ -133,16 +133,16 @@ impl Writer {
         self.links.intake.serve_from_this_thread();
         let mut submissions = Vec::new();
         loop {
-            // Asked before the queue is looked at: what came in before it closed is still taken.
+            // Read before the queue, so that requests from before the close are still taken.
             let closing = self.links.intake.is_closed();
             let any = self.links.intake.take(&mut submissions);
             self.links.mode.disk().begin();
-            // Before the look, so that what is done now is done by a time that is no older.
+            // Read before the time is observed, so that upkeep never works by an older time.
             let due = self.progress.upkeep.is_due(self.links.clock.boot_ms());
             let mut look = self.observe_time();
             if self.handle.store.is_none() {
                 self.try_reopen(look);
-                // What was opened may have been counted into a later day.
+                // The store may have been counted into a later day.
                 look = self.observe_time();
             }
             if due {
@@ -165,7 +165,7 @@ impl Writer {
         mode.disk().end();
     }
 
-    /// Takes some more of what is on disk into memory; says whether there is still more.
+    /// Reads some more users and keys from disk into memory; returns whether there are still more.
     fn fill_memory(&mut self, limit: usize) -> bool {
         let Some(store) = &self.handle.store else {
             return false;
@@ -187,7 +187,7 @@ impl Writer {
     }
 
     fn end(mut self) {
-        // Says until when the server was there.
+        // The last group says until when the server was there.
         let look = self.observe_time();
         if self.handle.store.is_some() && self.links.mode.refuses().is_none() {
             let group = self.new_group(look);
@@ -237,10 +237,10 @@ impl Writer {
             && self.books.ledger.iter().all(untouched)
     }
 
-    /// What is due about once a second.
+    /// Does what is due about once a second.
     fn tick(&mut self, look: Look) {
-        // Without a store there is nothing of ours to judge: what stands in its place, such as a mount
-        // point without its volume, gets no reserve.
+        // Without a store there is nothing to watch: a mount point without its volume, say, must not get a
+        // reserve file.
         let Some(store) = &mut self.handle.store else {
             return;
         };
@@ -249,7 +249,7 @@ impl Writer {
                 self.watch_space(look.wall_ms);
                 if self.links.mode.refuses().is_none() {
                     self.maintain(look, tick.group_due);
-                    // Else it would wait for as long as requests never cease.
+                    // Here too, or it would wait for as long as requests never cease.
                     self.prune_users(look);
                 } else if tick.group_due {
                     self.progress.upkeep.group_due = true;
@@ -259,8 +259,8 @@ impl Writer {
         }
     }
 
-    /// Brings the counters of the configuration in before any request: else a first increment would
-    /// make something else of their names.
+    /// Defines the counters of the configuration before any request. Otherwise a first increment would
+    /// create a counter of another kind under their names.
     fn settle(&mut self, look: Look) {
         if !self.progress.settled
             && self.handle.store.is_some()
@@ -308,7 +308,7 @@ impl Writer {
         }
     }
 
-    /// Deletes some users of a generation that ended; says whether there may be more.
+    /// Deletes some users of a generation that ended; returns whether there may be more.
     fn prune_users(&mut self, look: Look) -> bool {
         if self.links.mode.refuses().is_some() {
             return false;
@@ -531,13 +531,13 @@ impl Writer {
         Ok(())
     }
 
-    /// Names a request that nobody sent: what the server does by itself.
+    /// Returns the name under which the server's own changes stand in events.
     pub(super) fn own_request() -> RequestId {
         RequestId::Given("counterd".into())
     }
 }
 
-/// Where the store stands; none in a new one.
+/// Reads where the store stands; `None` in a new one.
 pub(super) fn stored_state(store: &Store) -> Result<Option<StoreState>, StartError> {
     let state = store.tables().stored_state()?.transpose();
     state.map_err(|_| StartError::State)

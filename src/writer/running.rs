@@ -69,8 +69,7 @@ impl Running {
         Ok(running)
     }
 
-    /// Everything but the store and the writer: nothing is in the table, and what is put into the
-    /// intake waits.
+    /// Makes everything but the store and the writer. The table is empty, and requests wait in the intake.
     pub fn new(options: &WriterOptions) -> Self {
         Self {
             intake: Intake::new(options.runtimes, options.queue),
@@ -114,12 +113,12 @@ impl Running {
                 }
             })?;
         *self.writer.lock() = Some(thread);
-        // Last: by now readers find the counters of the configuration there, and writes the writer.
+        // Last: now readers find the counters of the configuration, and writes find the writer.
         self.mode.clear(Cause::NoStore);
         Ok(())
     }
 
-    /// The store's epoch.
+    /// Returns the store's epoch.
     pub fn epoch(&self) -> u64 {
         self.table.epoch()
     }
@@ -129,7 +128,7 @@ impl Running {
     pub fn stop(&self) {
         self.intake.close();
         if let Some(thread) = self.writer.lock().take() {
-            // It ends the process rather than panic.
+            // A panic there ends the process, so there is no error to see.
             let _ = thread.join();
         }
     }
@@ -245,8 +244,7 @@ impl Writer {
         })
     }
 
-    /// What happens before the first request: publish what is on disk, and bring the counters of
-    /// the configuration in.
+    /// Publishes what is on disk and defines the counters of the configuration, before the first request.
     fn begin(&mut self) -> Result<(), StartError> {
         let look = self.observe_time();
         self.books.ledger.configure(&self.books.configured);
@@ -257,7 +255,7 @@ impl Writer {
         for (name, definition) in &self.books.configured {
             if let Some(entry) = self.books.ledger.named(name) {
                 let stored = &entry.state.definition;
-                // One whose time was over while nothing ran is gone, though not yet recorded.
+                // A counter whose time ended while nothing ran is gone, though that is not recorded yet.
                 let over = !look.clock_fault && stored.expired_at(look.wall_ms);
                 let live = entry.state.life == Life::Live && !over;
                 if live {

@@ -63,8 +63,8 @@ impl Reading {
         }
     }
 
-    /// Whether a copy elsewhere may lack it that has everything up to a revision, as of a day. Never of a
-    /// counter that cannot be read.
+    /// Whether a copy elsewhere may lack this reading, if it has everything up to a revision, as of a day;
+    /// false for a counter that cannot be read.
     pub fn is_news(&self, there: Option<(Revision, Day)>, today: Day) -> bool {
         let day_ended = |as_of| as_of < today && self.stored().turns_at_midnight();
         let later =
@@ -112,7 +112,7 @@ impl Table {
         }
     }
 
-    /// Several counters as of one commit, in the order asked.
+    /// Reads several counters as of one commit, in the order asked; `None` for unknown names.
     pub fn read_many(&self, names: &[CounterName]) -> Vec<Option<Reading>> {
         loop {
             let group = self.published.load(Ordering::Acquire);
@@ -126,8 +126,8 @@ impl Table {
         }
     }
 
-    /// Up to `limit` counters after `cursor` whose names begin with `prefix`, in the order of names,
-    /// and whether there are more. Gone ones are among them.
+    /// Lists up to `limit` counters after `cursor` whose names begin with `prefix`, in the order of names,
+    /// gone ones too; returns also whether there are more.
     pub fn list(&self, prefix: &str, cursor: Option<&str>, limit: usize) -> (Vec<Reading>, bool) {
         let names = self.sorted_names();
         let names = &names.1;
@@ -147,8 +147,8 @@ impl Table {
         (self.read_many(&page).into_iter().flatten().collect(), more)
     }
 
-    /// The names of the counters that `chosen` says yes to, in no order, gone ones among them. Of those
-    /// that it says no to nothing is copied, so looking for few among many is cheap.
+    /// Lists the names of the counters for which `chosen` is true, in no order, gone ones too. Other
+    /// counters are not copied, so looking for few among many is cheap.
     pub fn names_where(&self, chosen: impl Fn(&Reading) -> bool) -> Vec<CounterName> {
         let cells = self.cells.pin();
         let mut names = Vec::new();
@@ -166,22 +166,22 @@ impl Table {
         names
     }
 
-    /// Revision of the last published change.
+    /// Returns the revision of the last published change.
     pub fn revision(&self) -> Revision {
         self.revision.load(Ordering::Acquire)
     }
 
-    /// The store's epoch: which history the values are of.
+    /// Returns the store's epoch: which history the values are of.
     pub fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// The last group that was published.
+    /// Returns the last group that was published.
     pub(super) fn last_group(&self) -> GroupNumber {
         self.published.load(Ordering::Acquire)
     }
 
-    /// How many names there are, gone ones among them.
+    /// Returns how many names there are, gone ones too.
     pub fn len(&self) -> usize {
         self.cells.len()
     }
@@ -222,7 +222,7 @@ impl Table {
     /// Makes everything staged for `group` visible at once.
     pub(super) fn publish(&self, group: GroupNumber, revision: Revision) {
         self.published.store(group, Ordering::Release);
-        // After it: who reads the revision first and then the counters has all changes up to it.
+        // Stored last: a reader of the revision then finds all changes up to it in the counters.
         self.revision.store(revision, Ordering::Release);
     }
 
@@ -283,7 +283,7 @@ impl Cell {
             return Ok(Some(current.reading.clone()));
         }
         match self.previous.load().as_ref() {
-            // Created by the group that is being published: not there yet.
+            // The group that is being published created it, so it is not there yet.
             None => Ok(None),
             Some(previous) if previous.group <= group => Ok(Some(previous.reading.clone())),
             Some(_) => Err(Overtaken),

@@ -36,7 +36,7 @@ impl Upkeep {
         }
     }
 
-    /// Whether it is due; if so, it is due again a while later.
+    /// Whether upkeep is due now. If so, it is next due a second later.
     pub(super) fn is_due(&mut self, boot_ms: i64) -> bool {
         let due = boot_ms >= self.next_ms;
         if due {
@@ -92,19 +92,19 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Adds the deletion of some users of a `never` generation that ended; says whether those were
-    /// the last.
+    /// Puts the deletion of some users of an ended `never` generation into the batch; returns whether they
+    /// were the last.
     pub(super) fn prune(
         &mut self,
         tables: &Tables,
         generation: Generation,
         batch: &mut Batch,
     ) -> Result<bool, ReadError> {
-        // Starting where the last time ended spares the scan what was just deleted.
+        // The scan starts where the last one ended, past what was just deleted.
         let resumed = self.prune_from.take_if(|(of, _)| *of == generation);
         let from = resumed.as_ref().map(|(_, from)| from);
         let (users, next) = match tables.users(None, generation, from, USERS_AT_ONCE) {
-            // They stay; nobody looks for them any more.
+            // The users stay; nobody looks them up any more.
             Err(error) if error.is_rot() => return Ok(true),
             users => users?,
         };
@@ -128,10 +128,10 @@ fn wants_definition<L: Lookups>(
     let over = definition.expired_at(fold.group.now);
     match entry.state.life {
         Life::Absent => true,
-        // One that is over is not changed any more, but recorded.
+        // A counter whose time is over is not changed any more; its end is recorded.
         Life::Live if over && entry.state.definition.expired_at(fold.group.now) => false,
         Life::Live => *entry.state.definition != *definition,
-        // Once its time is over it stays gone for as long as the configuration names it.
+        // Once its time is over, it stays gone for as long as the configuration names it.
         Life::Gone(_) => !over,
         Life::Corrupt => false,
     }

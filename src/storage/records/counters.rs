@@ -37,7 +37,7 @@ fn ended(generation: Generation) -> Vec<u8> {
     [ENDED_PREFIX, &generation.to_be_bytes()].concat()
 }
 
-/// The counter that a key names; one that names none is logged.
+/// Reads the counter that a key names; logs a key that cannot be read, and returns `None`.
 fn named(family: Family, key: &[u8]) -> Option<CounterName> {
     let name = keys::counter_name(key);
     if name.is_none() {
@@ -107,7 +107,7 @@ impl Tables {
         &self,
         mut visit: impl FnMut(CounterName, Result<Defined, Undecodable>),
     ) -> Result<(), ReadError> {
-        // None may be missing: a counter that is taken for unknown would be begun anew.
+        // Not past rotten blocks: a counter whose definition is left out would be created anew.
         self.scan(Family::Definitions, &[], None, |key, bytes| {
             if let Some(name) = named(Family::Definitions, key) {
                 visit(name, value::decode_counter(bytes));

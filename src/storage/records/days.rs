@@ -164,7 +164,7 @@ impl Tables {
         let first = keys::day_prefix(day.days());
         let from = from.map_or(&first[..], |Cursor(from)| from);
         let (next, gaps) = self.recorded_from(from, day, &mut visit)?;
-        // What lies in a gap comes behind the rest of its page, all of it.
+        // Records in a gap come after the rest of the page, all at once.
         let mut found = Vec::new();
         let key = |name: &CounterName| keys::day_record(day, name);
         self.unread(Family::Days, &gaps, key, |name, bytes| {
@@ -250,7 +250,7 @@ impl Tables {
         };
         let (kind, reset) = match nature {
             Some(nature) => nature,
-            // The first version did not say; the definition does, as long as there is one.
+            // Version 1 did not store them; the definition tells them, if it is still there.
             None => self
                 .definition(&name)?
                 .map_or((Kind::Gauge, Reset::Never), |of| (of.kind, of.reset)),
@@ -282,7 +282,8 @@ impl Tables {
         Ok(found.into_iter().chain(unread).min())
     }
 
-    /// The first day that a gap may hold: where its table begins, if that is above where it was met.
+    /// Returns the first day that a gap may hold: where its table begins, or where the gap begins if that
+    /// is later.
     fn day_behind(&self, family: Family, gap: &Gap) -> Option<Day> {
         let begins = self.rot().begin_of(family, &gap.from);
         day_in(begins.as_deref().unwrap_or(&gap.from)).max(day_in(&gap.from))
@@ -378,7 +379,7 @@ fn add_event(open: &mut Option<Open>, name: &CounterName, bytes: &[u8]) {
     }
 }
 
-/// The days from `last` back to `first`, so many of them as are looked for one by one.
+/// Lists the days from `last` back to `first`, at most as many as may be looked up one by one.
 fn days_back(first: Day, last: Day) -> impl Iterator<Item = Day> {
     const MOST: usize = 4000;
     std::iter::successors(Some(last), |day| Some(day.previous()))
@@ -390,7 +391,7 @@ fn day_in(key: &[u8]) -> Option<Day> {
     Day::from_days(keys::leading_day(key)?).ok()
 }
 
-/// The first key of those days, and the first above them.
+/// Returns the first key of those days, and the first key above them.
 fn bounds(days: &RangeInclusive<Day>) -> [[u8; 4]; 2] {
     let above = days.end().days().saturating_add(1);
     [

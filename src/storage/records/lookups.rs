@@ -63,12 +63,12 @@ impl RequestKey {
 }
 
 impl Cursor {
-    /// The users of a period (`None`: of counters that never reset), and those after it.
+    /// Begins at the users of a period (`None`: of counters that never reset).
     pub(crate) fn users_of(period: Option<Day>) -> Self {
         Self(keys::day_prefix(keys::dedup_day(period)).to_vec())
     }
 
-    /// The outcomes kept in a bucket, and those after it.
+    /// Begins at the outcomes kept in a bucket.
     pub(crate) fn requests_of(bucket: Bucket) -> Self {
         Self(bucket.to_be_bytes().to_vec())
     }

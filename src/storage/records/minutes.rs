@@ -32,9 +32,9 @@ impl Batch {
 }
 
 impl Tables {
-    /// Calls `visit` with the samples of a counter in a day, in order: the minute, the value at its
-    /// end. Where some cannot be read there is one of `None` in the minute behind the last that can,
-    /// and in minute 0 when there is none before.
+    /// Calls `visit` with the samples of a counter in a day, in order: the minute, and the value at its
+    /// end. For samples that cannot be read it calls once with `None`, in the minute after the last that
+    /// can be read (minute 0 when they are the first).
     pub(crate) fn samples(
         &self,
         day: Day,
@@ -54,7 +54,7 @@ impl Tables {
             ControlFlow::Continue(())
         })?;
         for gap in gaps {
-            // It begins right behind the last key that was read.
+            // A gap begins right after the last key that was read.
             let last = gap.from.strip_suffix(&[0]).filter(|_| gap.from != start);
             let behind = last
                 .and_then(keys::trailing_minute)
@@ -76,7 +76,7 @@ impl Tables {
     ) -> Result<(), ReadError> {
         let start = keys::uptime_minute(day, 0);
         let end = keys::uptime_minute(day, u32::MAX);
-        // A minute that cannot be read is one of which nothing is known.
+        // Of a minute that cannot be read nothing is known, as of one without a record.
         self.scan_past_rot(Family::Samples, &start, Some(&end), |key, _| {
             keys::trailing_minute(key).into_iter().for_each(&mut visit);
             ControlFlow::Continue(())

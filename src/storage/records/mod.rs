@@ -25,7 +25,7 @@ pub use progress::{Aside, ExportCursor};
 pub struct Cursor(Vec<u8>);
 
 impl Cursor {
-    /// Whether `key` lies before it: reading that begins here does not come to that key.
+    /// Whether `key` lies before it, so that reading from here does not come to that key.
     pub(crate) fn is_after(&self, key: &[u8]) -> bool {
         key < self.0.as_slice()
     }

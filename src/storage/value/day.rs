@@ -57,7 +57,7 @@ struct ClosedDayV2 {
     events: Vec<EventV1>,
 }
 
-/// Bytes of the day record of a counter of that kind and reset.
+/// Encodes the day record of a counter of that kind and reset.
 pub fn encode_day_record(record: &DayRecord, kind: Kind, reset: Reset) -> Result<Vec<u8>, Broken> {
     encode_as(
         DAY_RECORD_VERSION,
@@ -69,8 +69,8 @@ pub fn encode_day_record(record: &DayRecord, kind: Kind, reset: Reset) -> Result
     )
 }
 
-/// Reads a day record, and what kind of counter it is of and how that resets. Version 1 did not say;
-/// the counter's definition does, as long as there is one.
+/// Decodes a day record, with the kind and reset of its counter; `None` for these in version 1, where
+/// the counter's definition tells them.
 ///
 /// # Errors
 /// When it is not one.
@@ -85,12 +85,12 @@ pub fn decode_day_record(bytes: &[u8]) -> Result<(DayRecord, Option<(Kind, Reset
     ))
 }
 
-/// Bytes of an event of a day record.
+/// Encodes an event of a day record.
 pub fn encode_event(event: &Event) -> Result<Vec<u8>, Broken> {
     encode(EventV1::from(event.clone()))
 }
 
-/// Reads an event of a day record.
+/// Decodes an event of a day record.
 ///
 /// # Errors
 /// When it is not one.
@@ -98,7 +98,7 @@ pub fn decode_event(bytes: &[u8]) -> Result<Event, Undecodable> {
     Ok(decode::<EventV1>(bytes)?.into())
 }
 
-/// Bytes of a closed day.
+/// Encodes a closed day.
 pub fn encode_closed_day(day: &ClosedDay) -> Result<Vec<u8>, Broken> {
     encode_as(
         DEFINED_VERSION,
@@ -114,15 +114,16 @@ pub fn encode_closed_day(day: &ClosedDay) -> Result<Vec<u8>, Broken> {
     )
 }
 
-/// The version of what history keeps of a day record that cannot be read: its bytes follow.
+/// Stands in history before the bytes of a day record that cannot be read.
 const UNREADABLE: u8 = 255;
 
-/// Bytes of a closed day whose record cannot be read: they are kept, and read as no closed day.
+/// Makes a record for history of a day record that cannot be read. It keeps the bytes, and decodes as
+/// [`Undecodable`].
 pub fn keep_unreadable_day(record: &[u8]) -> Vec<u8> {
     [&[UNREADABLE], record].concat()
 }
 
-/// Reads a closed day.
+/// Decodes a closed day.
 ///
 /// # Errors
 /// When it is not one.
@@ -139,7 +140,7 @@ pub fn decode_closed_day(bytes: &[u8]) -> Result<ClosedDay, Undecodable> {
     })
 }
 
-/// Bytes of the value at the end of a minute; none when the counter had gone by then.
+/// Encodes the value at the end of a minute; `None` when the counter had gone by then.
 pub fn encode_sample(value: Option<i64>) -> Vec<u8> {
     let mut bytes = vec![VERSION];
     if let Some(value) = value {
@@ -148,7 +149,7 @@ pub fn encode_sample(value: Option<i64>) -> Vec<u8> {
     bytes
 }
 
-/// Reads the value at the end of a minute.
+/// Decodes the value at the end of a minute.
 ///
 /// # Errors
 /// When it is not one.

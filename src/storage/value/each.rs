@@ -57,7 +57,7 @@ impl From<&Result<Applied, Refusal>> for EachV1 {
             Refusal::AboveMaximum { current, maximum } => Self::AboveMaximum { current, maximum },
             Refusal::UnreadableUser => Self::UnreadableUser,
             Refusal::Corrupt
-            // No operation of a client is refused so.
+            // An increment or decrement is never refused for one of these reasons.
             | Refusal::DefinitionConflict { .. }
             | Refusal::DefinedInConfig
             | Refusal::ExpiresInPast
