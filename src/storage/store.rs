@@ -102,12 +102,24 @@ impl Store {
     /// After any error nobody may be told that the batch was written, or that it was not; the
     /// store takes no further write.
     pub fn commit(&mut self, batch: &Batch) -> Result<(), CommitError> {
-        self.usable()?;
-        let outcome = match batch.check_whole() {
-            Ok(()) if batch.is_empty() => Ok(()),
-            Ok(()) => self.write(batch),
-            Err(broken) => Err(broken.into()),
-        };
+        self.guarded(|store| {
+            batch.check_whole()?;
+            if batch.is_empty() {
+                return Ok(());
+            }
+            store.write(batch)
+        })
+    }
+
+    /// Does some work unless an earlier failure ended the handle. A failure of the work ends it.
+    fn guarded<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, CommitError>,
+    ) -> Result<T, CommitError> {
+        if self.poisoned {
+            return Err(CommitError::Poisoned);
+        }
+        let outcome = work(self);
         self.poisoned |= outcome.is_err();
         outcome
     }
@@ -161,10 +173,7 @@ impl Store {
     /// # Errors
     /// As [`Store::commit`].
     pub fn tick(&mut self) -> Result<Tick, CommitError> {
-        self.usable()?;
-        let outcome = self.record_files();
-        self.poisoned |= outcome.is_err();
-        outcome
+        self.guarded(Self::record_files)
     }
 
     fn record_files(&mut self) -> Result<Tick, CommitError> {
@@ -215,16 +224,17 @@ impl Store {
     /// # Errors
     /// As [`Store::commit`].
     pub fn drop_whole_files(&mut self, family: Family, end: &[u8]) -> Result<(), CommitError> {
-        self.usable()?;
-        if !family.is_partitioned() {
-            return Ok(());
-        }
-        let outcome = self.tables.handle(family).map(|handle| {
-            let db = self.tables.db();
-            db.delete_file_in_range_cf(handle, &[][..], end)
-        });
-        self.poisoned |= !matches!(outcome, Ok(Ok(())));
-        outcome?.map_err(|error| self.failed(error))
+        self.guarded(|store| {
+            if !family.is_partitioned() {
+                return Ok(());
+            }
+            let handle = store.tables.handle(family)?;
+            let dropped = store
+                .tables
+                .db()
+                .delete_file_in_range_cf(handle, &[][..], end);
+            dropped.map_err(|error| store.failed(error))
+        })
     }
 
     /// Moves everything from the log into tables.
@@ -232,10 +242,7 @@ impl Store {
     /// # Errors
     /// As [`Store::commit`].
     pub fn flush(&mut self) -> Result<(), CommitError> {
-        self.usable()?;
-        let outcome = self.tables.flush();
-        self.poisoned |= outcome.is_err();
-        outcome.map_err(|error| self.failed(error))
+        self.guarded(|store| store.tables.flush().map_err(|error| store.failed(error)))
     }
 
     /// Closes the store with nothing left to replay. Dropping it instead loses nothing either.
@@ -252,14 +259,6 @@ impl Store {
     fn failed(&self, error: rocksdb::Error) -> CommitError {
         self.tables.note(None, &error);
         CommitError::Write(error)
-    }
-
-    fn usable(&self) -> Result<(), CommitError> {
-        if self.poisoned {
-            Err(CommitError::Poisoned)
-        } else {
-            Ok(())
-        }
     }
 }
 

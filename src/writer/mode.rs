@@ -64,13 +64,7 @@ impl Cause {
     }
 
     fn bit(self) -> u8 {
-        match self {
-            Self::NoStore => 1,
-            Self::StoreFailed => 2,
-            Self::Clock => 4,
-            Self::Space => 8,
-            Self::Operator => 16,
-        }
+        1 << self as u8
     }
 }
 
