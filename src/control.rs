@@ -64,8 +64,10 @@ pub enum Ask {
     Backup {
         /// Where backups are; absolute.
         dir: PathBuf,
-        /// How many stay; all if none.
+        /// How many of this store stay; `None`: all.
         keep: Option<u32>,
+        /// Whether backups of another store may be there.
+        another_store: bool,
         /// Whether it is read through once it is written.
         verify: bool,
     },

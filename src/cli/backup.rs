@@ -22,7 +22,7 @@ use crate::inspect::{Inspection, inspect as look_into};
 use crate::serve::storage_options;
 use crate::storage::backup::{self, Listed, Restore, Restored, Summary};
 use crate::storage::pace::Step;
-use crate::storage::{DataDirLock, look};
+use crate::storage::{DataDirLock, LineageId, look};
 
 /// Arguments of `backup`.
 #[derive(Debug, Clone, Args)]
@@ -31,16 +31,20 @@ pub struct BackupArgs {
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub dir: PathBuf,
 
-    /// Keep the newest so many and remove older ones [default: all are kept]
+    /// Keep the newest so many of this store and remove older ones [default: all are kept]
     #[arg(long, value_name = "NUMBER")]
     pub keep: Option<NonZeroU32>,
+
+    /// Back up to a directory that holds another store's backups; they stay
+    #[arg(long)]
+    pub another_store: bool,
 
     /// Do not open and read the backup through once it is written
     #[arg(long)]
     pub no_verify: bool,
 
     /// Only list the backups that are there
-    #[arg(long, conflicts_with_all = ["keep", "no_verify"])]
+    #[arg(long, conflicts_with_all = ["keep", "no_verify", "another_store"])]
     pub list: bool,
 
     /// Say what was done as a JSON object
@@ -66,6 +70,10 @@ pub struct RestoreArgs {
     /// Set a store that is there aside; it is kept as store.before-EPOCH
     #[arg(long)]
     pub replace: bool,
+
+    /// Restore a backup of another store than the one that is there
+    #[arg(long)]
+    pub another_store: bool,
 
     /// Say what was done as a JSON object
     #[arg(long)]
@@ -117,6 +125,7 @@ pub(super) fn backup(args: &BackupArgs) -> Result<(), Failure> {
     let ask = Ask::Backup {
         dir: dir.clone(),
         keep: args.keep.map(NonZeroU32::get),
+        another_store: args.another_store,
         verify: !args.no_verify,
     };
     match with_progress(&config, ask)? {
@@ -173,6 +182,7 @@ fn list(dir: &Path, json: bool) -> Result<(), Failure> {
         "records",
         "size",
         "new",
+        "store",
         "",
     ]);
     for at in [0, 2, 4, 5, 6] {
@@ -194,6 +204,7 @@ fn list(dir: &Path, json: bool) -> Result<(), Failure> {
                     summary.rows.to_string(),
                     size(summary.bytes),
                     size(summary.new_bytes),
+                    short(summary.lineage),
                     if summary.verified { "" } else { "not verified" }.to_owned(),
                 ]);
             }
@@ -205,6 +216,12 @@ fn list(dir: &Path, json: bool) -> Result<(), Failure> {
     print(&format!("{}\n", table.trim_fmt()))
 }
 
+/// The beginning of a store's id, which tells those apart that are in one directory.
+fn short(id: Option<LineageId>) -> String {
+    let id = id.map(|id| id.to_string()).unwrap_or_default();
+    id.split('-').next().unwrap_or_default().to_owned()
+}
+
 /// Makes a backup the store.
 pub(super) fn restore(args: &RestoreArgs) -> Result<(), Failure> {
     let (config, warnings) = args.config.load()?;
@@ -213,6 +230,7 @@ pub(super) fn restore(args: &RestoreArgs) -> Result<(), Failure> {
         dir: args.dir.clone(),
         backup: args.backup,
         replace: args.replace,
+        another_store: args.another_store,
     };
     let data_dir = &config.storage.data_dir;
     let mut progress = Progress::begin();
@@ -235,10 +253,15 @@ pub(super) fn restore(args: &RestoreArgs) -> Result<(), Failure> {
     }
     let mut text = format!(
         "restored:  backup {} of {}, every byte and record checked\n\
+         store:     {}\n\
          holds:     revision {}, {} records, up to day {}\n\
          epoch:     {epoch} (was {})\n",
         summary.backup,
         instant(summary.made_at_ms),
+        summary
+            .lineage
+            .map_or("of an earlier version, without an id".to_owned(), |id| id
+                .to_string()),
         summary.revision,
         summary.rows,
         summary

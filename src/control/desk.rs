@@ -19,6 +19,7 @@ use crate::export::files::{self, Content, ExportFileError, ExportSource, Form, W
 use crate::export::postgres::{DaysWritten, ExportContext, PostgresError};
 use crate::lifecycle::kept_days;
 use crate::storage::Tables;
+use crate::storage::backup::BackupOptions;
 use crate::writer::{Cause, Command, Failure, ModeState, Request, Running};
 
 /// How many bytes of a corrupt record are shown.
@@ -109,7 +110,20 @@ impl Desk {
             Ask::SetAside => return self.set_aside(tell),
             Ask::Adopt { confirmed } => self.adopt(confirmed),
             Ask::Delete { prefix, confirmed } => return self.delete(&prefix, confirmed, tell),
-            Ask::Backup { dir, keep, verify } => return self.back_up(dir, keep, verify, tell),
+            Ask::Backup {
+                dir,
+                keep,
+                another_store,
+                verify,
+            } => {
+                let options = BackupOptions {
+                    dir,
+                    keep,
+                    verify,
+                    another_store,
+                };
+                return self.back_up(&options, tell);
+            }
             Ask::Inspect { count } => return self.inspect(count, tell),
             Ask::Compact => return self.compact(tell),
         })

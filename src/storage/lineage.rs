@@ -11,6 +11,7 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::acked::{self, AckedReading};
@@ -32,8 +33,23 @@ const VERSION: u8 = 1;
 const MAX_EPOCHS: usize = 256;
 
 /// The id of a store and of what descends from it by backups and recoveries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct LineageId(u128);
+
+impl From<LineageId> for String {
+    fn from(id: LineageId) -> Self {
+        id.to_string()
+    }
+}
+
+impl TryFrom<String> for LineageId {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse().map_err(|()| "no id of a store")
+    }
+}
 
 impl LineageId {
     fn random() -> Self {
@@ -73,7 +89,8 @@ impl FromStr for LineageId {
 }
 
 /// Which store this is, and the epochs that it has had.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Lineage {
     /// Its id.
     pub id: LineageId,
@@ -87,7 +104,8 @@ impl Lineage {
         Self::with_id(LineageId::random(), [epoch])
     }
 
-    fn with_id(id: LineageId, epochs: impl IntoIterator<Item = u64>) -> Self {
+    /// The store of that id, with those epochs.
+    pub(super) fn with_id(id: LineageId, epochs: impl IntoIterator<Item = u64>) -> Self {
         let mut lineage = Self {
             id,
             epochs: Vec::new(),

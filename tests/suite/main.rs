@@ -45,5 +45,6 @@ mod shutdown;
 mod slow_disk;
 mod tidy;
 mod traffic;
+mod two_stores;
 mod upgrade;
 mod year;

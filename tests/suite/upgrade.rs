@@ -22,7 +22,7 @@ use crate::midnight::storage;
 /// A second after it was killed, in the day that began at 07:58.
 const KILLED: i64 = 1_795_939_133_000;
 
-fn unpack(to: &Path) {
+pub fn unpack(to: &Path) {
     let archive = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/tests/data/store-of-format-1.tar.gz"
@@ -183,6 +183,7 @@ fn a_backup_of_the_format_before_is_restored_and_goes_on_exactly() {
         dir: from.path().join("backups"),
         backup: None,
         replace: false,
+        another_store: false,
     };
     restore(dir.path(), &wanted, KILLED, &mut |_| Ok(())).unwrap();
     goes_on_exactly(dir.path());

@@ -1,7 +1,6 @@
 //! Backups, looks into the store and compactions, for whoever asks.
 
 use std::io;
-use std::path::PathBuf;
 
 use super::super::{Compaction, Tell, Told};
 use super::{Desk, refused};
@@ -32,25 +31,18 @@ fn stand_back() {
 }
 
 impl Desk {
-    pub(super) fn back_up(
-        &self,
-        dir: PathBuf,
-        keep: Option<u32>,
-        verify: bool,
-        tell: Tell<'_>,
-    ) -> io::Result<Told> {
+    pub(super) fn back_up(&self, options: &BackupOptions, tell: Tell<'_>) -> io::Result<Told> {
         let Some(_only) = self.backups.try_lock() else {
             return Ok(refused(
                 "a backup of this store is being made already; try again when it is done",
             ));
         };
         stand_back();
-        let options = BackupOptions { dir, keep, verify };
         let now_ms = self.running.day.look().wall_ms;
         let made = backup::make(
             &self.running.reader,
             &self.running.storage,
-            &options,
+            options,
             now_ms,
             &mut pass_on(tell),
         );

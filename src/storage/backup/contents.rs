@@ -10,6 +10,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::BackupError;
 use crate::storage::error::ReadError;
 use crate::storage::family::Family;
+use crate::storage::lineage::Lineage;
 use crate::storage::open;
 use crate::storage::pace::Pace;
 use crate::storage::schema::Schema;
@@ -28,6 +29,7 @@ pub(super) struct Contents {
     pub(super) format: u32,
     pub(super) merge: u32,
     pub(super) epoch: u64,
+    pub(super) lineage: Option<Lineage>,
     pub(super) state: Option<StoreState>,
     pub(super) zone: Option<String>,
     pub(super) rows: FamilyRows,
@@ -51,6 +53,7 @@ impl Contents {
             format,
             merge,
             epoch: tables.epoch()?,
+            lineage: tables.lineage()?,
             state: tables.state()?,
             zone: tables.zone()?,
             rows,

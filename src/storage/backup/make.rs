@@ -7,6 +7,7 @@ use super::BackupError;
 use super::checkpoint::Checkpoint;
 use super::contents::{Contents, unreadable};
 use super::manifest::{LAYOUT, Manifest, hex};
+use super::origin::Origin;
 use super::pool::{self, Pool, make_dir};
 use crate::counter::Millis;
 use crate::storage::create::remove;
@@ -25,10 +26,12 @@ const READING_MEMORY: u64 = 16 * 1024 * 1024;
 pub struct BackupOptions {
     /// The directory of backups; made where it is not there.
     pub dir: PathBuf,
-    /// How many backups stay; none: all.
+    /// How many backups of this store stay; `None`: all.
     pub keep: Option<u32>,
     /// Whether it is opened and read through once it is written.
     pub verify: bool,
+    /// Whether backups of another store may be in the directory.
+    pub another_store: bool,
 }
 
 /// What was made.
@@ -53,13 +56,15 @@ pub fn make(
     watch: Watch<'_>,
 ) -> Result<Made, BackupError> {
     keep_out(&options.dir, &storage.data_dir)?;
+    let ours = Origin::from(reader.lineage()?);
+    pool::refuse_strangers(&options.dir)?;
     let pool = Pool::for_writing(&options.dir)?;
     let mut pace = Pace::new(watch);
     let before = pool::list(&options.dir)?;
-    let backup = before
-        .last()
-        .map_or(0, |newest| newest.id)
-        .saturating_add(1);
+    if !options.another_store {
+        ours.alone_among(&options.dir, &before)?;
+    }
+    let backup = pool::free_number(&options.dir, &before)?;
     let checkpoint = Checkpoint::take(reader, &storage.data_dir)?;
     let schema = reading_schema();
     let contents = Contents::of(checkpoint.dir(), &schema, "records read", &mut pace)?;
@@ -72,6 +77,7 @@ pub fn make(
         format: contents.format,
         merge: contents.merge,
         epoch: contents.epoch,
+        lineage: contents.lineage,
         revision: contents.state.map_or(0, |state| state.revision),
         highest_day: contents.state.map(|state| state.highest_day),
         zone: contents.zone,
@@ -87,7 +93,7 @@ pub fn make(
         manifest.verified = true;
     }
     pool.publish(&manifest)?;
-    let removed = pool.prune(options.keep)?;
+    let removed = pool.prune(options.keep, &ours)?;
     Ok(Made { manifest, removed })
 }
 

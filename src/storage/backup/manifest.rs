@@ -7,9 +7,11 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::contents::{Contents, FamilyRows};
 use crate::calendar::Day;
 use crate::counter::Millis;
+use crate::storage::lineage::{Lineage, LineageId};
 
-/// The form of the directory and of manifests.
-pub(super) const LAYOUT: u32 = 1;
+/// The form of the directory and of manifests. In layout 1 they did not say of which store they are.
+pub(super) const LAYOUT: u32 = 2;
+const OLDEST_LAYOUT: u32 = 1;
 
 const HASH_FIELD: &str = ",\n  \"xxh3_128\": \"";
 const HASH_END: &str = "\"\n}\n";
@@ -35,6 +37,9 @@ pub struct Manifest {
     pub merge: u32,
     /// The store's epoch.
     pub epoch: u64,
+    /// Which store it is of; `None` where an earlier version made it.
+    #[serde(default)]
+    pub lineage: Option<Lineage>,
     /// The revision of the last change in it.
     pub revision: u64,
     /// The highest day that was counted in; none in a store that never counted.
@@ -64,6 +69,8 @@ pub struct Summary {
     pub verified: bool,
     /// The store's epoch.
     pub epoch: u64,
+    /// The id of the store; `None` where an earlier version made it.
+    pub lineage: Option<LineageId>,
     /// The revision of the last change in it.
     pub revision: u64,
     /// The highest day that was counted in.
@@ -87,6 +94,7 @@ impl From<&Manifest> for Summary {
             made_at_ms: manifest.made_at_ms,
             verified: manifest.verified,
             epoch: manifest.epoch,
+            lineage: manifest.lineage.as_ref().map(|lineage| lineage.id),
             revision: manifest.revision,
             highest_day: manifest.highest_day,
             zone: manifest.zone.clone(),
@@ -209,7 +217,7 @@ impl Manifest {
         let no_manifest =
             |error: serde_json::Error| Unreadable::Damaged(format!("is no manifest: {error}"));
         let Layout { layout } = serde_json::from_str(&whole).map_err(no_manifest)?;
-        if layout != LAYOUT {
+        if !(OLDEST_LAYOUT..=LAYOUT).contains(&layout) {
             return Err(Unreadable::Layout(layout));
         }
         let manifest: Self = serde_json::from_str(&whole).map_err(no_manifest)?;

@@ -16,6 +16,7 @@
 //! - `checkpoint`: the frozen files.
 //! - `contents`: what a store holds, in numbers and one hash.
 //! - `manifest`: the record of one backup.
+//! - `origin`: of which store a backup is.
 //! - `pool`: the directory of backups: files by content, manifests, what no one needs any more.
 //! - `make`, `restore`: the two ways.
 //!
@@ -25,6 +26,7 @@ mod checkpoint;
 mod contents;
 mod make;
 mod manifest;
+mod origin;
 mod pool;
 mod restore;
 
@@ -38,6 +40,7 @@ pub(super) use checkpoint::remove_leftover;
 pub use contents::FamilyRows;
 pub use make::{BackupOptions, Made, make};
 pub use manifest::{Manifest, Summary};
+pub use origin::Origin;
 pub use pool::{Listed, list};
 pub use restore::{Restore, Restored, restore};
 
@@ -55,6 +58,69 @@ pub enum BackupError {
         dir: PathBuf,
         /// The data directory.
         data_dir: PathBuf,
+    },
+    /// The directory is for something else.
+    #[error(
+        "{} is no directory of backups: {found} is in it; no backup was made: choose a new or an empty \
+         directory",
+        dir.display()
+    )]
+    Strangers {
+        /// The directory.
+        dir: PathBuf,
+        /// What is in it.
+        found: String,
+    },
+    /// A backup never takes the place of another.
+    #[error("no number is left after that of {}; move that file away, or choose another directory", path.display())]
+    NoNumber {
+        /// The manifest with the highest number.
+        path: PathBuf,
+    },
+    /// Backups of another store are in the directory.
+    #[error(
+        "{} is in use for another store: {theirs}; this store is {ours}; no backup was made: choose a \
+         directory for this store alone, or say --another-store to keep the backups of both there",
+        dir.display()
+    )]
+    OthersThere {
+        /// The directory.
+        dir: PathBuf,
+        /// The newest backup of another store.
+        theirs: String,
+        /// This store.
+        ours: Origin,
+    },
+    /// The backup is of another store than the one that is to be replaced.
+    #[error(
+        "{theirs}; the store that is there is {ours}; nothing was changed: {}, or say --another-store to \
+         restore it all the same",
+        match own {
+            Some(own) => format!("restore this store's own backup with --backup {own}"),
+            None => "there is no backup of this store here; look elsewhere".to_owned(),
+        }
+    )]
+    AnotherStores {
+        /// The backup.
+        theirs: String,
+        /// The store that is there.
+        ours: Origin,
+        /// The newest backup of that store.
+        own: Option<u32>,
+    },
+    /// No store is there that could tell which backup is meant.
+    #[error(
+        "{} holds backups of several stores: {newest}; {other}; nothing was changed: say which with \
+         --backup NUMBER (`counterd backup {} --list` shows them)",
+        dir.display(), dir.display()
+    )]
+    SeveralStores {
+        /// The directory.
+        dir: PathBuf,
+        /// The newest backup.
+        newest: String,
+        /// The newest of another store.
+        other: String,
     },
     /// Another one is at work there.
     #[error("another backup or restore is at work in {}; try again when it is done", dir.display())]

@@ -19,6 +19,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::BackupError;
 use super::manifest::{LAYOUT, Manifest, StoredFile, Unreadable, hex};
+use super::origin::Origin;
 use crate::storage::create::remove;
 use crate::storage::file_error::FileError;
 use crate::storage::files::sync_dir;
@@ -27,6 +28,8 @@ const LOCK: &str = "lock";
 const FILES: &str = "files";
 const VERIFY: &str = "verify.tmp";
 const TEMPORARY: &str = ".tmp";
+/// What a disk of its own has in its first directory.
+const OF_THE_FILE_SYSTEM: &str = "lost+found";
 const PIECE: usize = 1024 * 1024;
 
 /// A backup in a directory.
@@ -47,17 +50,77 @@ pub fn list(dir: &Path) -> Result<Vec<Listed>, FileError> {
     for entry in fs::read_dir(dir).map_err(FileError::new("list", dir))? {
         let entry = entry.map_err(FileError::new("list", dir))?;
         let name = entry.file_name();
-        let id = name
-            .to_str()
-            .and_then(|name| name.strip_prefix("backup-")?.strip_suffix(".json"))
-            .and_then(|id| id.parse().ok());
-        if let Some(id) = id {
+        if let Some(id) = name.to_str().and_then(number_of) {
             let manifest = read_manifest(&entry.path(), id);
             found.push(Listed { id, manifest });
         }
     }
     found.sort_unstable_by_key(|listed| listed.id);
     Ok(found)
+}
+
+/// The number of the backup whose manifest has that name.
+fn number_of(name: &str) -> Option<u32> {
+    let id = name.strip_prefix("backup-")?.strip_suffix(".json")?;
+    let id = id.parse().ok()?;
+    (manifest_name(id) == name).then_some(id)
+}
+
+fn manifest_name(id: u32) -> String {
+    format!("backup-{id}.json")
+}
+
+/// The number of the next backup: above every one that there is, and no file's name.
+pub(super) fn free_number(dir: &Path, listed: &[Listed]) -> Result<u32, BackupError> {
+    let newest = listed.iter().rfind(|listed| listed.manifest.is_ok());
+    let next = newest.map_or(Some(1), |newest| newest.id.checked_add(1));
+    let taken: BTreeSet<u32> = listed.iter().map(|listed| listed.id).collect();
+    let free = next.and_then(|next| (next..=u32::MAX).find(|id| !taken.contains(id)));
+    free.ok_or_else(|| BackupError::NoNumber {
+        path: dir.join(manifest_name(u32::MAX)),
+    })
+}
+
+/// How many names a refusal tells.
+const NAMES_TOLD: usize = 3;
+
+/// Refuses a directory that holds something else than backups. One that has a backup already is a
+/// directory of backups, whatever was put beside it since.
+pub(super) fn refuse_strangers(dir: &Path) -> Result<(), BackupError> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(FileError::new("list", dir)(error).into()),
+    };
+    let mut strangers = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(FileError::new("list", dir))?.file_name();
+        let name = name.to_string_lossy();
+        let ours = [LOCK, FILES, VERIFY, OF_THE_FILE_SYSTEM].contains(&name.as_ref())
+            || number_of(name.strip_suffix(TEMPORARY).unwrap_or(&name)).is_some();
+        if !ours {
+            strangers.push(name.into_owned());
+        }
+    }
+    let is_backup = |listed: &Listed| {
+        matches!(
+            listed.manifest,
+            Ok(_) | Err(BackupError::Unsupported { .. })
+        )
+    };
+    if strangers.is_empty() || list(dir)?.iter().any(is_backup) {
+        return Ok(());
+    }
+    strangers.sort_unstable();
+    let more = match strangers.len().saturating_sub(NAMES_TOLD) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    strangers.truncate(NAMES_TOLD);
+    Err(BackupError::Strangers {
+        dir: dir.to_owned(),
+        found: format!("{}{more}", strangers.join(", ")),
+    })
 }
 
 fn read_manifest(path: &Path, id: u32) -> Result<Manifest, BackupError> {
@@ -199,36 +262,38 @@ impl Pool {
     }
 
     fn manifest_path(&self, id: u32) -> PathBuf {
-        self.dir.join(format!("backup-{id}.json"))
+        self.dir.join(manifest_name(id))
     }
 
-    /// Removes all backups but the `keep` newest (all are kept when none), and files of no backup;
-    /// gives the backups removed. Files stay as long as a manifest cannot be read, which may need
+    /// Removes all backups of that store but its `keep` newest (`None`: all are kept), and files of no
+    /// backup; gives the backups removed. Files stay as long as a manifest cannot be read, which may need
     /// them.
-    pub(super) fn prune(&self, keep: Option<u32>) -> Result<Vec<u32>, FileError> {
-        let mut listed = list(&self.dir)?;
+    pub(super) fn prune(&self, keep: Option<u32>, store: &Origin) -> Result<Vec<u32>, FileError> {
+        let listed = list(&self.dir)?;
         let all_known = listed.iter().all(|listed| listed.manifest.is_ok());
-        listed.retain(|listed| listed.manifest.is_ok());
-        let too_many = keep.map_or(0, |keep| listed.len().saturating_sub(keep as usize));
-        let removed: Vec<u32> = listed.drain(..too_many).map(|listed| listed.id).collect();
+        let (own, others): (Vec<_>, Vec<_>) = listed
+            .into_iter()
+            .filter_map(|listed| listed.manifest.ok())
+            .partition(|manifest| store.is(&Origin::of(manifest)));
+        let too_many = keep.map_or(0, |keep| own.len().saturating_sub(keep as usize));
+        let (removed, kept) = own.split_at(too_many);
+        let removed: Vec<u32> = removed.iter().map(|manifest| manifest.backup).collect();
         for &id in &removed {
             let path = self.manifest_path(id);
             fs::remove_file(&path).map_err(FileError::new("remove", &path))?;
         }
         sync_dir(&self.dir)?;
         if all_known {
-            let kept: Vec<Manifest> = listed
-                .into_iter()
-                .filter_map(|listed| listed.manifest.ok())
-                .collect();
-            self.remove_all_but(&kept)?;
+            self.remove_all_but(kept.iter().chain(&others))?;
         }
         Ok(removed)
     }
 
-    fn remove_all_but(&self, kept: &[Manifest]) -> Result<(), FileError> {
+    fn remove_all_but<'a>(
+        &self,
+        kept: impl Iterator<Item = &'a Manifest>,
+    ) -> Result<(), FileError> {
         let wanted: BTreeSet<String> = kept
-            .iter()
             .flat_map(|manifest| manifest.files.iter().map(StoredFile::pool_name))
             .collect();
         let dir = self.dir.join(FILES);

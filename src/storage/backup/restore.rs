@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use super::BackupError;
 use super::make::{compare, reading_schema, take_out};
 use super::manifest::Manifest;
-use super::pool::{self, Pool, make_dir};
+use super::origin::{self, Origin};
+use super::pool::{self, Listed, Pool, make_dir};
 use crate::counter::Millis;
 use crate::storage::acked::{self, AckedReading};
 use crate::storage::batch::Batch;
@@ -35,6 +36,8 @@ pub struct Restore {
     pub backup: Option<u32>,
     /// Whether a store that is there is set aside.
     pub replace: bool,
+    /// Whether it may be of another store than the one that is there.
+    pub another_store: bool,
 }
 
 /// What was restored.
@@ -48,11 +51,11 @@ pub struct Restored {
     pub kept: Option<PathBuf>,
 }
 
-/// The backup that is meant.
+/// The backup that is meant, and the others beside it.
 ///
 /// # Errors
 /// When there is none, or its manifest is damaged or another version's.
-fn choose(wanted: &Restore) -> Result<Manifest, BackupError> {
+fn choose(wanted: &Restore) -> Result<(Manifest, Vec<Listed>), BackupError> {
     let mut listed = pool::list(&wanted.dir)?;
     let known = listed.iter().map(|listed| listed.id).collect();
     let at = match wanted.backup {
@@ -66,17 +69,68 @@ fn choose(wanted: &Restore) -> Result<Manifest, BackupError> {
             known,
         });
     };
-    let listed = listed.swap_remove(at);
-    let manifest = listed.manifest?;
+    let chosen = listed.remove(at);
+    let manifest = chosen.manifest?;
     match open::unread(manifest.format, manifest.merge) {
-        None => Ok(manifest),
+        None => Ok((manifest, listed)),
         Some((what, found, known)) => Err(BackupError::Unsupported {
-            path: wanted.dir.join(format!("backup-{}.json", listed.id)),
+            path: wanted.dir.join(format!("backup-{}.json", chosen.id)),
             what,
             found,
             known,
         }),
     }
+}
+
+/// Refuses a backup of another store than the one that is there. Where none is there, all backups must
+/// be of one store, or somebody has to say which is meant.
+fn refuse_anothers(
+    wanted: &Restore,
+    manifest: &Manifest,
+    others: &[Listed],
+    present: Option<&Origin>,
+) -> Result<(), BackupError> {
+    let theirs = Origin::of(manifest);
+    match present {
+        _ if wanted.another_store => Ok(()),
+        Some(ours) if ours.is(&theirs) => Ok(()),
+        Some(ours) => {
+            let mut own = others.iter().rev().filter_map(origin::readable);
+            Err(BackupError::AnotherStores {
+                theirs: origin::told(manifest),
+                ours: ours.clone(),
+                own: own
+                    .find(|other| ours.is(&Origin::of(other)))
+                    .map(|other| other.backup),
+            })
+        }
+        None => match origin::stranger(&theirs, others) {
+            Some(other) if wanted.backup.is_none() => Err(BackupError::SeveralStores {
+                dir: wanted.dir.clone(),
+                newest: origin::told(manifest),
+                other: origin::told(other),
+            }),
+            Some(_) | None => Ok(()),
+        },
+    }
+}
+
+/// What the restored store is to be called, and the epochs that it has had besides its backup's: as the
+/// store knows that it replaces, where that is the same, and as later backups know.
+fn kin(manifest: &Manifest, others: &[Listed], present: Option<Origin>) -> Kin {
+    let backup = Origin::of(manifest);
+    let present = present.filter(|present| present.is(&backup));
+    let later = others.iter().rev().filter_map(origin::readable);
+    let mut known = present.iter().cloned().chain(later.map(Origin::of));
+    Kin {
+        lineage: known.find_map(|known| known.lineage().filter(|_| known.is(&backup))),
+        epochs: present.map_or(Vec::new(), |present| present.epochs().to_vec()),
+    }
+}
+
+struct Kin {
+    lineage: Option<Lineage>,
+    epochs: Vec<u64>,
 }
 
 /// Restores a backup to a data directory that no server has open. `now_ms` is milliseconds since
@@ -91,7 +145,7 @@ pub fn restore(
     watch: Watch<'_>,
 ) -> Result<Restored, BackupError> {
     let pool = Pool::for_reading(&wanted.dir)?;
-    let manifest = choose(wanted)?;
+    let (manifest, others) = choose(wanted)?;
     let lock = DataDirLock::take_patiently(data_dir)?;
     let paths = Paths::new(lock.data_dir());
     if paths.store.symlink_metadata().is_ok() && !wanted.replace {
@@ -99,19 +153,16 @@ pub fn restore(
             data_dir: paths.data_dir,
         });
     }
+    let present = Origin::at(&paths, &reading_schema());
+    refuse_anothers(wanted, &manifest, &others, present.as_ref())?;
+    let kin = kin(&manifest, &others, present);
     let working = Paths::at(paths.data_dir.clone(), paths.data_dir.join(WORKING));
     remove(&working.store)?;
-    let before = last_epoch(&paths)?;
+    let before = last_epoch(&paths)?.max(manifest.epoch);
     let epoch = u64::try_from(now_ms)
         .unwrap_or(0)
-        .max(manifest.epoch.max(before).saturating_add(1));
-    let built = build(
-        &pool,
-        &manifest,
-        &working,
-        (before, epoch),
-        Pace::new(watch),
-    );
+        .max(before.saturating_add(1));
+    let built = build(&pool, &manifest, &working, (kin, epoch), Pace::new(watch));
     if let Err(error) = built {
         remove(&working.store)?;
         return Err(error);
@@ -155,7 +206,7 @@ fn build(
     pool: &Pool,
     manifest: &Manifest,
     working: &Paths,
-    (before, epoch): (u64, u64),
+    (kin, epoch): (Kin, u64),
     mut pace: Pace<'_>,
 ) -> Result<(), BackupError> {
     make_dir(&working.store, false)?;
@@ -163,7 +214,7 @@ fn build(
     take_out(pool, manifest, &working.db, false, &mut pace)?;
     let schema = reading_schema();
     compare(manifest, &working.db, &schema, &mut pace)?;
-    let sequence = begin_epoch(manifest, working, &schema, (before, epoch))?;
+    let sequence = begin_epoch(manifest, working, &schema, (kin, epoch))?;
     seal(working, epoch, sequence)?;
     sync_all(&working.db)?;
     open::check(working, &schema, open::Depth::Counters)?;
@@ -174,16 +225,16 @@ fn begin_epoch(
     manifest: &Manifest,
     working: &Paths,
     schema: &Schema,
-    (before, epoch): (u64, u64),
+    (kin, epoch): (Kin, u64),
 ) -> Result<u64, OpenError> {
     let refused = |error| OpenError::from_rocksdb(&working.db, error);
     let tables = Tables::open(&working.db, schema, DbAccess::Write).map_err(refused)?;
     let refused = |error| OpenError::from_read(&working.db, error);
     // The same store, on a new epoch.
-    let known = tables.lineage().map_err(refused)?;
+    let known = tables.lineage().map_err(refused)?.or(kin.lineage);
     let mut lineage = known.unwrap_or_else(|| Lineage::of_older(working, manifest.epoch));
-    lineage.add(before);
-    lineage.add(epoch);
+    let epochs = kin.epochs.into_iter().chain([epoch]);
+    epochs.for_each(|epoch| lineage.add(epoch));
     let mut batch = Batch::new();
     stamp(&mut batch, epoch, &lineage);
     write_and_flush(&tables, &batch).map_err(refused)?;

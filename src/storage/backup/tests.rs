@@ -14,6 +14,8 @@ use crate::storage::pace::Watch;
 use crate::storage::tests::{NOW_MS, numbers, open, options, overwrite, put, tree};
 use crate::storage::{Batch, DataDirLock, Family, Reader, Store};
 
+mod stores;
+
 struct Home {
     _dir: tempfile::TempDir,
     data: PathBuf,
@@ -45,6 +47,7 @@ impl Home {
             dir: self.backups.clone(),
             keep,
             verify: true,
+            another_store: false,
         };
         make(
             &self.reader,
@@ -64,6 +67,7 @@ impl Home {
             dir: self.backups.clone(),
             backup: None,
             replace,
+            another_store: false,
         };
         restore(data, &wanted, NOW_MS + 9, &mut |_| Ok(()))
     }
@@ -314,6 +318,7 @@ fn a_backup_is_not_made_where_it_would_be_lost_nor_two_at_once() {
             dir,
             keep: None,
             verify: true,
+            another_store: false,
         };
         let made = make(
             &home.reader,

@@ -1,0 +1,131 @@
+//! Of which store a backup is, and whether that is the store that it is made beside or restored over.
+//!
+//! Kept out: what is done with another store's; `make` and `restore` refuse it unless they are told.
+
+use std::fmt;
+use std::path::Path;
+
+use super::BackupError;
+use super::manifest::Manifest;
+use super::pool::Listed;
+use crate::counter::rfc3339;
+use crate::storage::acked::{self, Reading};
+use crate::storage::lineage::{Lineage, LineageId};
+use crate::storage::open;
+use crate::storage::paths::Paths;
+use crate::storage::schema::Schema;
+
+/// What is known of which store something is of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// Its id; `None` where an earlier version wrote it, or it cannot be read.
+    id: Option<LineageId>,
+    /// Its epochs that are known, oldest first.
+    epochs: Vec<u64>,
+}
+
+impl From<Lineage> for Origin {
+    fn from(lineage: Lineage) -> Self {
+        Self {
+            id: Some(lineage.id),
+            epochs: lineage.epochs().to_vec(),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let epoch = self.epochs.last().copied().unwrap_or(0);
+        match self.id {
+            Some(id) => write!(out, "{id} (epoch {epoch})"),
+            None => write!(out, "the one of epoch {epoch} (its id is not known)"),
+        }
+    }
+}
+
+impl Origin {
+    /// Of the store that a backup was made of.
+    pub(super) fn of(manifest: &Manifest) -> Self {
+        match &manifest.lineage {
+            Some(lineage) => lineage.clone().into(),
+            None => Self {
+                id: None,
+                epochs: vec![manifest.epoch],
+            },
+        }
+    }
+
+    /// Of the store in a data directory that nobody has open, as far as it can be read; `None` where
+    /// there is none, or nothing can be read.
+    pub(super) fn at(paths: &Paths, schema: &Schema) -> Option<Self> {
+        let read = open::read_only(&paths.db, schema).ok();
+        if let Some(lineage) = read.and_then(|tables| tables.lineage().ok().flatten()) {
+            return Some(lineage.into());
+        }
+        match acked::read(&paths.acked) {
+            Ok(Reading::Valid { mark, .. }) => Some(Self {
+                id: None,
+                epochs: Lineage::of_older(paths, mark.epoch).epochs().to_vec(),
+            }),
+            Ok(Reading::Damaged | Reading::Missing) | Err(_) => None,
+        }
+    }
+
+    /// Whether both are the same store. Where one has no id, an epoch that both have had tells: an epoch
+    /// is the millisecond at which it began.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        match (self.id, other.id) {
+            (Some(ours), Some(theirs)) => ours == theirs,
+            (Some(_) | None, None) | (None, Some(_)) => {
+                self.epochs.iter().any(|epoch| other.epochs.contains(epoch))
+            }
+        }
+    }
+
+    /// The lineage, where the id is known.
+    pub(super) fn lineage(&self) -> Option<Lineage> {
+        let epochs = self.epochs.iter().copied();
+        self.id.map(|id| Lineage::with_id(id, epochs))
+    }
+
+    pub(super) fn epochs(&self) -> &[u64] {
+        &self.epochs
+    }
+
+    /// Refuses a directory that holds a backup of another store than this.
+    pub(super) fn alone_among(&self, dir: &Path, listed: &[Listed]) -> Result<(), BackupError> {
+        match stranger(self, listed) {
+            None => Ok(()),
+            Some(theirs) => Err(BackupError::OthersThere {
+                dir: dir.to_owned(),
+                theirs: told(theirs),
+                ours: self.clone(),
+            }),
+        }
+    }
+}
+
+/// The newest backup that is of another store.
+pub(super) fn stranger<'a>(store: &Origin, listed: &'a [Listed]) -> Option<&'a Manifest> {
+    let mut readable = listed.iter().rev().filter_map(readable);
+    readable.find(|manifest| !store.is(&Origin::of(manifest)))
+}
+
+pub(super) fn readable(listed: &Listed) -> Option<&Manifest> {
+    listed.manifest.as_ref().ok()
+}
+
+/// What a refusal tells of a backup.
+pub(super) fn told(manifest: &Manifest) -> String {
+    let zone = manifest
+        .zone
+        .as_deref()
+        .map(|zone| format!(", zone {zone}"));
+    format!(
+        "backup {} of {}{} is of store {}",
+        manifest.backup,
+        rfc3339(manifest.made_at_ms),
+        zone.unwrap_or_default(),
+        Origin::of(manifest),
+    )
+}
