@@ -12,6 +12,7 @@ mod progress;
 mod work;
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -114,7 +115,7 @@ Exit code 1 when there is no record of the days, or they have not ended; 2 when 
     #[command(after_help = "\
 Examples:
   counterd history daily_active_users
-  counterd history total_games_played --from 2026-11-01 --to 2026-11-30
+  counterd history total_games_played --from 2026-11-01 --until 2026-11-30
 
 The newest day comes first. Days that have not ended, or were not closed yet, say so.")]
     History(HistoryArgs),
@@ -167,7 +168,8 @@ Examples:
   counterd backup /backups/counterd --no-verify
 
 A server that runs goes on counting, and writes the backup as its own user. What an earlier backup in \
-the directory has is not written again. One directory is for the backups of one store.")]
+the directory has is not written again. One directory is for the backups of one store: a directory of \
+other things or of another store's backups is refused.")]
     Backup(BackupArgs),
 
     /// Make a backup the store, as a new epoch
@@ -177,8 +179,8 @@ Examples:
   counterd restore /backups/counterd --backup 12
   counterd restore /backups/counterd --replace
 
-The server must be off; run it as the server's user. Every byte and record is checked before anything \
-is changed. What was counted after the backup is not in it.")]
+The server must be off. Every byte and record is checked before anything is changed. A backup of another \
+store than the one that is there is refused. What was counted after the backup is not in it.")]
     Restore(RestoreArgs),
 
     /// Show whose the copies in Redis and PostgreSQL are; take over those of another store
@@ -187,9 +189,8 @@ Examples:
   counterd adopt          whose they are, and what would be replaced; changes nothing
   counterd adopt --yes    replace what another store wrote there
 
-Each store has an id, which backups, restores and recoveries keep. Its copies carry that id, and another
-store that finds them writes nothing to them until it is told so here. Works through the running server,
-or on the data directory when none runs.")]
+Each store has an id, which backups, restores and recoveries keep. Its copies carry that id, and another \
+store that finds them writes nothing to them until it is told so here. Works through the running server, or on the data directory when none runs.")]
     Adopt(AdoptArgs),
 
     /// Print what a data directory holds
@@ -291,7 +292,7 @@ pub struct ConfigArgs {
     #[arg(long, value_name = "WHICH")]
     pub log_access: Option<String>,
 
-    /// Any other key, but no secret: those come from the file or the environment
+    /// Any other key; secrets only in the file or the environment
     #[arg(long, value_name = "SECTION.NAME=VALUE")]
     pub set: Vec<String>,
 }
@@ -522,7 +523,7 @@ impl ConfigArgs {
     }
 }
 
-fn tell(warnings: &[Warning]) {
+fn tell(warnings: &[impl Display]) {
     let mut out = io::stderr().lock();
     for warning in warnings {
         // Where nobody listens there is nobody to tell.

@@ -159,6 +159,8 @@ pub enum Told {
         summary: Summary,
         /// Older ones that were removed for it.
         removed: Vec<u32>,
+        /// What is to be said of the directory.
+        warning: Option<String>,
     },
     /// What the store holds.
     Inspected {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::num::NonZeroU32;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use bytesize::ByteSize;
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Args, ValueHint};
 use comfy_table::{CellAlignment, Table, presets};
+use rustix::process::geteuid;
 use serde_json::json;
 
 use super::progress::Progress;
@@ -128,34 +130,40 @@ pub(super) fn backup(args: &BackupArgs) -> Result<(), Failure> {
         another_store: args.another_store,
         verify: !args.no_verify,
     };
-    match with_progress(&config, ask)? {
-        Told::BackedUp { summary, removed } if args.json => print(&format!(
-            "{}\n",
-            json!({"backup": summary, "removed": removed})
-        )),
-        Told::BackedUp { summary, removed } => {
-            let verified = if summary.verified {
-                "verified: it was opened and every record read"
-            } else {
-                "NOT verified, as --no-verify says"
-            };
-            let mut text = format!(
-                "backup {} in {}: revision {}, {} records, {} in {} files, of which {} are new; {verified}\n",
-                summary.backup,
-                dir.display(),
-                summary.revision,
-                summary.rows,
-                size(summary.bytes),
-                summary.files,
-                size(summary.new_bytes),
-            );
-            for id in removed {
-                let _ = writeln!(text, "backup {id} was removed");
-            }
-            print(&text)
+    let (summary, removed) = match with_progress(&config, ask)? {
+        Told::BackedUp {
+            summary,
+            removed,
+            warning,
+        } => {
+            warn(warning.as_slice());
+            (summary, removed)
         }
-        other => Err(unexpected(other)),
+        other => return Err(unexpected(other)),
+    };
+    if args.json {
+        let told = json!({"backup": summary, "removed": removed});
+        return print(&format!("{told}\n"));
     }
+    let verified = if summary.verified {
+        "verified: it was opened and every record read"
+    } else {
+        "NOT verified, as --no-verify says"
+    };
+    let mut text = format!(
+        "backup {} in {}: revision {}, {} records, {} in {} files, of which {} are new; {verified}\n",
+        summary.backup,
+        dir.display(),
+        summary.revision,
+        summary.rows,
+        size(summary.bytes),
+        summary.files,
+        size(summary.new_bytes),
+    );
+    for id in removed {
+        let _ = writeln!(text, "backup {id} was removed");
+    }
+    print(&text)
 }
 
 fn list(dir: &Path, json: bool) -> Result<(), Failure> {
@@ -271,6 +279,13 @@ pub(super) fn restore(args: &RestoreArgs) -> Result<(), Failure> {
     );
     if let Some(kept) = kept {
         let _ = writeln!(text, "replaced:  kept in {}", kept.display());
+    }
+    if geteuid().is_root() && data_dir.metadata().is_ok_and(|dir| dir.uid() == 0) {
+        let _ = writeln!(
+            text,
+            "owner:     root, as of the directory; a server of another user needs `chown -R USER {}`",
+            data_dir.display()
+        );
     }
     print(&text)
 }

@@ -174,8 +174,14 @@ pub struct HistoryArgs {
     pub from: String,
 
     /// The last day
-    #[arg(long, value_name = "DAY", value_parser = a_day, default_value = "today")]
-    pub to: String,
+    #[arg(
+        long,
+        alias = "to",
+        value_name = "DAY",
+        value_parser = a_day,
+        default_value = "today"
+    )]
+    pub until: String,
 
     /// Where the data directory is.
     #[command(flatten)]
@@ -474,7 +480,7 @@ pub(super) fn history(args: &HistoryArgs) -> Result<(), Failure> {
     warn(&warnings);
     let ask = Ask::Export {
         from: args.from.clone(),
-        to: args.to.clone(),
+        to: args.until.clone(),
         counter: Some(args.name.to_string()),
         include_open: true,
         form: Form::Jsonl,

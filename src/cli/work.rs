@@ -16,8 +16,8 @@ use crate::counter::rfc3339;
 use crate::lifecycle::Archivist;
 use crate::metrics::Metrics;
 use crate::serve::{self, ServeError};
-use crate::storage::DataDirLock;
 use crate::storage::recover::recover;
+use crate::storage::{DataDirLock, give_back};
 use crate::writer::{Running, StartError};
 
 impl From<ServeError> for Failure {
@@ -187,6 +187,7 @@ fn on_the_store(config: &Config, ask: Ask, tell: Tell<'_>) -> Result<Told, Failu
         .with_copies(serve::copy_options(config))
         .answer(ask, tell);
     running.stop();
+    give_back(&config.storage.data_dir).map_err(anyhow::Error::new)?;
     caught_up.context("closing the days that are over")?;
     Ok(told.context("the answer could not be passed on")?)
 }

@@ -10,6 +10,7 @@
 //! - `acked`: the small file beside RocksDB's directory that says how far it was acknowledged.
 //! - `files`: which log and manifest are live, read from the directory itself.
 //! - `lineage`: which store this is, whatever becomes of its files.
+//! - `held`, `owner`: directories that are held open; whose the files in a data directory are.
 //! - `lock`: one process at a time in a data directory.
 //! - `create`, `open`, `verify`, `recover`: a new store, the checked opening, the same check alone, the
 //!   way past damage.
@@ -36,11 +37,13 @@ mod family;
 mod file_error;
 mod files;
 mod fixed;
+mod held;
 mod keys;
 mod lineage;
 pub mod lock;
 mod merge;
 mod open;
+mod owner;
 pub mod pace;
 mod paths;
 mod records;
@@ -65,6 +68,7 @@ pub use lock::DataDirLock;
 pub use merge::fold;
 pub use merge::{CounterValue, Operand, Record};
 pub use open::{Expectation, Landed, StorageOptions};
+pub use owner::give_back;
 #[doc(hidden)]
 pub use records::Damaged;
 pub use records::{

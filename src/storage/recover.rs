@@ -15,6 +15,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use bytesize::ByteSize;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
@@ -30,10 +31,11 @@ use super::lineage::Lineage;
 use super::lock::DataDirLock;
 use super::merge;
 use super::open::{self, Opening, StorageOptions};
+use super::owner;
 use super::paths::Paths;
 use super::reserve::{Reserve, Space};
 use super::rot::RottenTable;
-use super::salvage::{SalvageError, salvage};
+use super::salvage::{SalvageError, room_needed, salvage};
 use super::schema::{DbAccess, Schema};
 use super::tables::Tables;
 use super::value::{self, StoreState};
@@ -62,6 +64,23 @@ pub enum RecoverError {
     /// The store cannot be judged now, or was written by another version of the program.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// A store that is written anew needs about as much room as the old one.
+    #[error(
+        "the disk of {} lacks {}: setting rotten tables aside writes the store anew, which needs about {}, \
+         and {} are free; nothing was changed: make room there, and run it again",
+        data_dir.display(),
+        ByteSize(needed.saturating_sub(*available)).display().iec(),
+        ByteSize(*needed).display().iec(),
+        ByteSize(*available).display().iec()
+    )]
+    NoRoom {
+        /// The data directory.
+        data_dir: PathBuf,
+        /// What the new store may take, in bytes.
+        needed: u64,
+        /// What the disk has without the reserve, in bytes.
+        available: u64,
+    },
     /// Not only the log is damaged.
     #[error("{} is damaged beyond its log: {detail}; restore a backup", db_dir.display())]
     BeyondTheLog {
@@ -238,6 +257,11 @@ pub fn recover(
             paths.data_dir.clone(),
             paths.data_dir.join("store.salvaging"),
         );
+        if let Err(error) = room_for_another(&paths, &working, &reserve) {
+            drop(tables);
+            remove(&working.store)?;
+            return Err(error);
+        }
         let made = salvage(&tables, &salvaged, &schema);
         drop(tables);
         remove(&working.store)?;
@@ -255,6 +279,7 @@ pub fn recover(
     sync_all(&working.db)?;
     // The copy must open by the rules that refused the store, before it takes its place.
     open::check(&working, &schema, open::Depth::Counters)?;
+    owner::give_back(&paths.data_dir)?;
     let kept = swap(&paths, &working, epoch)?;
     Ok(RecoverReport {
         refusal,
@@ -511,6 +536,24 @@ fn make_room(paths: &Paths, reserve: &Reserve) -> Result<(), FileError> {
         reserve.free()?;
     }
     Ok(())
+}
+
+/// Sees to it that there is room for a store of all that is in the working copy, by freeing the reserve if
+/// it must.
+fn room_for_another(paths: &Paths, working: &Paths, reserve: &Reserve) -> Result<(), RecoverError> {
+    let needed = room_needed(working)?.saturating_add(WORKING_BYTES);
+    if Space::of(&paths.data_dir)?.available < needed {
+        reserve.free()?;
+    }
+    let available = Space::of(&paths.data_dir)?.available;
+    if available >= needed {
+        return Ok(());
+    }
+    Err(RecoverError::NoRoom {
+        data_dir: paths.data_dir.clone(),
+        needed,
+        available,
+    })
 }
 
 /// Puts the recovered copy in the store's place and gives the damaged store its own name.

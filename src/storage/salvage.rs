@@ -12,6 +12,7 @@ use super::create::{directories, remove};
 use super::error::ReadError;
 use super::family::Family;
 use super::file_error::FileError;
+use super::files;
 use super::keys;
 use super::paths::Paths;
 use super::schema::{DbAccess, Schema};
@@ -34,6 +35,17 @@ impl From<rocksdb::Error> for SalvageError {
     fn from(error: rocksdb::Error) -> Self {
         Self::Read(error.into())
     }
+}
+
+/// What a new database of all that is in `working` may take, in bytes: about as much again.
+pub(super) fn room_needed(working: &Paths) -> Result<u64, FileError> {
+    let list = || FileError::new("list", &working.db);
+    let mut needed = 0;
+    for entry in std::fs::read_dir(&working.db).map_err(list())? {
+        let size = files::size_of(&entry.map_err(list())?.path())?;
+        needed += size.unwrap_or(0);
+    }
+    Ok(needed)
 }
 
 /// Makes a database at `target` of what can be read of `tables`. Gives it, and the counters whose value

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::harness::{PATIENCE, Setup, eventually};
+use crate::harness::{Dice, PATIENCE, Setup, SmallDisk, eventually, seed, skipped};
 
 /// A store on which 300 increments were acknowledged, then a kill. Gives its epoch and revision.
 fn killed_store(setup: &Setup) -> (u64, u64) {
@@ -243,4 +243,60 @@ fn used(wal: &Path) -> u64 {
         .iter()
         .rposition(|byte| *byte != 0)
         .map_or(0, |last| last as u64 + 1)
+}
+
+#[test]
+fn a_recovery_that_writes_the_store_anew_asks_for_room_first() {
+    let disk = match SmallDisk::new(200) {
+        Ok(disk) => disk,
+        Err(reason) => {
+            return skipped(
+                "a_recovery_that_writes_the_store_anew_asks_for_room_first",
+                &reason,
+            );
+        }
+    };
+    let home = tempfile::tempdir().unwrap();
+    let setup = Setup::new(home.path()).data_dir(&disk.path().join("data"));
+    let server = setup.start();
+    let mut dice = Dice::new(seed(
+        "a_recovery_that_writes_the_store_anew_asks_for_room_first",
+    ));
+    let mut client = server.client();
+    for _ in 0..40 {
+        let mut one = || {
+            let user: String = (0..7).map(|_| format!("{:016x}", dice.next())).collect();
+            json!({"op": "increment", "name": "daily_active_users", "user_id": user})
+        };
+        let operations: Vec<_> = (0..500).map(|_| one()).collect();
+        client
+            .post("/api/v1/batch", &json!({"operations": operations}))
+            .ok();
+    }
+    server.stop();
+    let recover = || {
+        let ran = setup.command("recover").output().unwrap();
+        let text = String::from_utf8([ran.stdout, ran.stderr].concat()).unwrap();
+        (ran.status.code(), text)
+    };
+    assert!(setup.command("compact").output().unwrap().status.success());
+    let tables = tree(&setup.data().join("store/db")).into_iter();
+    let tables = tables.filter(|(path, _)| path.extension().is_some_and(|end| end == "sst"));
+    let (largest, bytes) = tables.max_by_key(|(_, bytes)| bytes.len()).unwrap();
+    let at = bytes.len() / 2;
+    let file = fs::File::options().write(true).open(largest).unwrap();
+    file.write_all_at(&[bytes[at] ^ 1], at as u64).unwrap();
+    let before = tree(&setup.data().join("store"));
+    disk.fill(2 << 20);
+    let (code, text) = recover();
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("lacks") && text.contains("MiB"), "{text}");
+    assert!(tree(&setup.data().join("store")) == before);
+    for left in ["store.recovering", "store.salvaging"] {
+        assert!(!setup.data().join(left).exists(), "{left}");
+    }
+    disk.empty();
+    let (code, text) = recover();
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("set aside:"), "{text}");
 }

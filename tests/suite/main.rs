@@ -8,6 +8,7 @@
 )]
 
 mod access;
+mod as_root;
 mod backup;
 mod bad_input;
 mod checker;
@@ -26,6 +27,7 @@ mod documented;
 mod exporting;
 mod faults;
 mod harness;
+mod help;
 mod house;
 mod invariants;
 mod lineage;

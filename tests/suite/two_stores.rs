@@ -159,7 +159,10 @@ fn a_directory_of_other_things_is_refused_as_it_is() {
     let game = store(home.path(), "game", 5);
     let (code, text) = run(&game, &["backup", "/"]);
     assert_eq!(code, Some(1), "{text}");
-    assert!(text.contains("/ is no directory of backups: bin"), "{text}");
+    assert!(
+        text.contains("/ is no directory of backups: it holds "),
+        "{text}"
+    );
     for name in ["files", "backup-1.json"] {
         assert!(!Path::new("/").join(name).exists(), "/{name} was made");
     }

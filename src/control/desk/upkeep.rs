@@ -47,7 +47,11 @@ impl Desk {
             &mut pass_on(tell),
         );
         match made {
-            Ok(Made { manifest, removed }) => {
+            Ok(Made {
+                manifest,
+                removed,
+                warning,
+            }) => {
                 tracing::info!(
                     target: "audit",
                     action = "backup",
@@ -59,6 +63,7 @@ impl Desk {
                 Ok(Told::BackedUp {
                     summary: (&manifest).into(),
                     removed,
+                    warning,
                 })
             }
             Err(BackupError::Ended(Ended(error))) => Err(error),

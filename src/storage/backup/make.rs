@@ -8,10 +8,11 @@ use super::checkpoint::Checkpoint;
 use super::contents::{Contents, unreadable};
 use super::manifest::{LAYOUT, Manifest, hex};
 use super::origin::Origin;
-use super::pool::{self, Pool, make_dir};
+use super::pool::{self, Pool};
 use crate::counter::Millis;
 use crate::storage::create::remove;
 use crate::storage::file_error::FileError;
+use crate::storage::held::HeldDir;
 use crate::storage::open::StorageOptions;
 use crate::storage::pace::{Pace, Watch};
 use crate::storage::reserve::wal_limit;
@@ -41,6 +42,8 @@ pub struct Made {
     pub manifest: Manifest,
     /// Older backups that were removed.
     pub removed: Vec<u32>,
+    /// What is to be said of the directory.
+    pub warning: Option<String>,
 }
 
 /// Backs up the store that `reader` reads, in its data directory. The live store is held for a
@@ -58,9 +61,9 @@ pub fn make(
     keep_out(&options.dir, &storage.data_dir)?;
     let ours = Origin::from(reader.lineage()?);
     pool::refuse_strangers(&options.dir)?;
-    let pool = Pool::for_writing(&options.dir)?;
+    let (pool, warning) = Pool::for_writing(&options.dir)?;
     let mut pace = Pace::new(watch);
-    let before = pool::list(&options.dir)?;
+    let before = pool.list()?;
     if !options.another_store {
         ours.alone_among(&options.dir, &before)?;
     }
@@ -94,7 +97,11 @@ pub fn make(
     }
     pool.publish(&manifest)?;
     let removed = pool.prune(options.keep, &ours)?;
-    Ok(Made { manifest, removed })
+    Ok(Made {
+        manifest,
+        removed,
+        warning,
+    })
 }
 
 pub(super) fn reading_schema() -> Schema {
@@ -150,11 +157,10 @@ fn verify(
     schema: &Schema,
     pace: &mut Pace<'_>,
 ) -> Result<(), BackupError> {
-    let dir = pool.verify_dir();
-    make_dir(&dir, false)?;
+    let dir = pool.make_verify_dir()?;
     let outcome = take_out(pool, manifest, &dir, true, pace)
-        .and_then(|()| compare(manifest, &dir, schema, pace));
-    let removed = remove(&dir);
+        .and_then(|()| compare(manifest, dir.path(), schema, pace));
+    let removed = remove(dir.path());
     outcome?;
     Ok(removed?)
 }
@@ -163,7 +169,7 @@ fn verify(
 pub(super) fn take_out(
     pool: &Pool,
     manifest: &Manifest,
-    dir: &Path,
+    dir: &HeldDir,
     link: bool,
     pace: &mut Pace<'_>,
 ) -> Result<(), BackupError> {

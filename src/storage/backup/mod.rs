@@ -61,7 +61,7 @@ pub enum BackupError {
     },
     /// The directory is for something else.
     #[error(
-        "{} is no directory of backups: {found} is in it; no backup was made: choose a new or an empty \
+        "{} is no directory of backups: it holds {found}; no backup was made: choose a new or an empty \
          directory",
         dir.display()
     )]
@@ -70,6 +70,27 @@ pub enum BackupError {
         dir: PathBuf,
         /// What is in it.
         found: String,
+    },
+    /// Anybody could replace a backup there.
+    #[error(
+        "anyone may write to {dir}, and so could replace a backup; no backup was made: `chmod go-w` it, or \
+         choose another directory"
+    )]
+    OpenToAll {
+        /// The directory, with its mode.
+        dir: String,
+    },
+    /// Somebody else made the directory of files.
+    #[error(
+        "{} belongs to another user (uid {owner}), who could replace a backup; no backup was made: move it \
+         away, or choose another directory",
+        dir.display()
+    )]
+    Foreign {
+        /// The directory of files.
+        dir: PathBuf,
+        /// Whose it is.
+        owner: u32,
     },
     /// A backup never takes the place of another.
     #[error("no number is left after that of {}; move that file away, or choose another directory", path.display())]

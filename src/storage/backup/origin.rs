@@ -10,6 +10,7 @@ use super::manifest::Manifest;
 use super::pool::Listed;
 use crate::counter::rfc3339;
 use crate::storage::acked::{self, Reading};
+use crate::storage::files;
 use crate::storage::lineage::{Lineage, LineageId};
 use crate::storage::open;
 use crate::storage::paths::Paths;
@@ -58,8 +59,11 @@ impl Origin {
     /// Of the store in a data directory that nobody has open, as far as it can be read; `None` where
     /// there is none, or nothing can be read.
     pub(super) fn at(paths: &Paths, schema: &Schema) -> Option<Self> {
-        let read = open::read_only(&paths.db, schema).ok();
-        if let Some(lineage) = read.and_then(|tables| tables.lineage().ok().flatten()) {
+        // Without a list of its files RocksDB would begin a new database there.
+        if let Ok(Some(_)) = files::current_manifest(&paths.db)
+            && let Ok(tables) = open::read_only(&paths.db, schema)
+            && let Ok(Some(lineage)) = tables.lineage()
+        {
             return Some(lineage.into());
         }
         match acked::read(&paths.acked) {

@@ -8,13 +8,13 @@
 //! ```
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Advice, FlockOperation, fadvise, flock};
+use rustix::fs::{Advice, FlockOperation, Mode, fadvise, flock};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::BackupError;
@@ -22,7 +22,7 @@ use super::manifest::{LAYOUT, Manifest, StoredFile, Unreadable, hex};
 use super::origin::Origin;
 use crate::storage::create::remove;
 use crate::storage::file_error::FileError;
-use crate::storage::files::sync_dir;
+use crate::storage::held::HeldDir;
 
 const LOCK: &str = "lock";
 const FILES: &str = "files";
@@ -46,15 +46,20 @@ pub struct Listed {
 /// # Errors
 /// When the directory cannot be read.
 pub fn list(dir: &Path) -> Result<Vec<Listed>, FileError> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir).map_err(FileError::new("list", dir))? {
-        let entry = entry.map_err(FileError::new("list", dir))?;
-        let name = entry.file_name();
-        if let Some(id) = name.to_str().and_then(number_of) {
-            let manifest = read_manifest(&entry.path(), id);
-            found.push(Listed { id, manifest });
-        }
-    }
+    list_in(&HeldDir::open(dir)?)
+}
+
+fn list_in(dir: &HeldDir) -> Result<Vec<Listed>, FileError> {
+    let names = dir.names()?;
+    let ids = names
+        .iter()
+        .filter_map(|name| name.to_str().and_then(number_of));
+    let mut found: Vec<Listed> = ids
+        .map(|id| Listed {
+            id,
+            manifest: read_manifest(dir, id),
+        })
+        .collect();
     found.sort_unstable_by_key(|listed| listed.id);
     Ok(found)
 }
@@ -86,29 +91,25 @@ const NAMES_TOLD: usize = 3;
 
 /// Refuses a directory that holds something else than backups. One that has a backup already is a
 /// directory of backups, whatever was put beside it since.
-pub(super) fn refuse_strangers(dir: &Path) -> Result<(), BackupError> {
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(FileError::new("list", dir)(error).into()),
-    };
-    let mut strangers = Vec::new();
-    for entry in entries {
-        let name = entry.map_err(FileError::new("list", dir))?.file_name();
-        let name = name.to_string_lossy();
-        let ours = [LOCK, FILES, VERIFY, OF_THE_FILE_SYSTEM].contains(&name.as_ref())
-            || number_of(name.strip_suffix(TEMPORARY).unwrap_or(&name)).is_some();
-        if !ours {
-            strangers.push(name.into_owned());
-        }
+pub(super) fn refuse_strangers(path: &Path) -> Result<(), BackupError> {
+    if !path.try_exists().map_err(FileError::new("look at", path))? {
+        return Ok(());
     }
+    let dir = HeldDir::open(path)?;
+    let is_strange = |name: &String| {
+        ![LOCK, FILES, VERIFY, OF_THE_FILE_SYSTEM].contains(&name.as_str())
+            && number_of(name.strip_suffix(TEMPORARY).unwrap_or(name)).is_none()
+    };
+    let names = dir.names()?.into_iter();
+    let names = names.map(|name| name.to_string_lossy().into_owned());
+    let mut strangers: Vec<String> = names.filter(is_strange).collect();
     let is_backup = |listed: &Listed| {
         matches!(
             listed.manifest,
             Ok(_) | Err(BackupError::Unsupported { .. })
         )
     };
-    if strangers.is_empty() || list(dir)?.iter().any(is_backup) {
+    if strangers.is_empty() || list_in(&dir)?.iter().any(is_backup) {
         return Ok(());
     }
     strangers.sort_unstable();
@@ -118,23 +119,26 @@ pub(super) fn refuse_strangers(dir: &Path) -> Result<(), BackupError> {
     };
     strangers.truncate(NAMES_TOLD);
     Err(BackupError::Strangers {
-        dir: dir.to_owned(),
+        dir: path.to_owned(),
         found: format!("{}{more}", strangers.join(", ")),
     })
 }
 
-fn read_manifest(path: &Path, id: u32) -> Result<Manifest, BackupError> {
-    let damaged = |what: String| BackupError::Damaged {
-        path: path.to_owned(),
-        what,
-    };
-    let bytes = fs::read(path).map_err(FileError::new("read", path))?;
+fn read_manifest(dir: &HeldDir, id: u32) -> Result<Manifest, BackupError> {
+    let path = dir.path_of(manifest_name(id));
+    let mut bytes = Vec::new();
+    dir.read(&manifest_name(id))?
+        .read_to_end(&mut bytes)
+        .map_err(FileError::new("read", &path))?;
     match Manifest::decode(&bytes) {
         Ok(manifest) if manifest.backup == id => Ok(manifest),
-        Ok(manifest) => Err(damaged(format!("is that of backup {}", manifest.backup))),
-        Err(Unreadable::Damaged(what)) => Err(damaged(what)),
+        Ok(manifest) => Err(BackupError::Damaged {
+            path,
+            what: format!("is that of backup {}", manifest.backup),
+        }),
+        Err(Unreadable::Damaged(what)) => Err(BackupError::Damaged { path, what }),
         Err(Unreadable::Layout(found)) => Err(BackupError::Unsupported {
-            path: path.to_owned(),
+            path,
             what: "backup layout",
             found,
             known: LAYOUT,
@@ -142,57 +146,102 @@ fn read_manifest(path: &Path, id: u32) -> Result<Manifest, BackupError> {
     }
 }
 
+/// Says what others may do in a directory; refuses one where anybody could replace a backup.
+fn judge(dir: &HeldDir) -> Result<Option<String>, BackupError> {
+    let found = dir.stat()?;
+    let mode = Mode::from_raw_mode(found.st_mode);
+    let path = dir.path();
+    let shown = format!("{} (mode {:04o})", path.display(), mode.bits());
+    if mode.contains(Mode::WOTH) && !mode.contains(Mode::SVTX) {
+        return Err(BackupError::OpenToAll { dir: shown });
+    }
+    let others = mode.intersects(Mode::WOTH | Mode::WGRP);
+    Ok(others.then(|| {
+        format!("others than its owner may write to {shown}, and so may spoil backups: `chmod go-w` ends that")
+    }))
+}
+
+/// What is to be said of a directory without files.
+fn nothing_in(dir: &HeldDir) -> Result<BackupError, FileError> {
+    Ok(if list_in(dir)?.is_empty() {
+        BackupError::None {
+            dir: dir.path().to_owned(),
+            wanted: None,
+            known: Vec::new(),
+        }
+    } else {
+        BackupError::Damaged {
+            path: dir.path_of(FILES),
+            what: "is missing".to_owned(),
+        }
+    })
+}
+
 /// The directory, held for one piece of work.
 pub(super) struct Pool {
-    dir: PathBuf,
-    /// None where nothing can be held: a medium that cannot be written to.
+    dir: HeldDir,
+    files: HeldDir,
+    /// `None` where nothing can be held: a medium that cannot be written to.
     _held: Option<File>,
 }
 
 impl Pool {
-    /// For making a backup: nobody else works in it.
-    pub(super) fn for_writing(dir: &Path) -> Result<Self, BackupError> {
-        let files = dir.join(FILES);
-        for dir in [dir, &files] {
-            make_dir(dir, true)?;
+    /// For making a backup: nobody else works in it. Gives what is to be said of the directory, too.
+    pub(super) fn for_writing(path: &Path) -> Result<(Self, Option<String>), BackupError> {
+        let dir = HeldDir::open_or_make(path)?;
+        let warning = judge(&dir)?;
+        let files = dir.make_dir(FILES, false)?;
+        judge(&files)?;
+        let owner = files.stat()?.st_uid;
+        if ![0, geteuid().as_raw(), dir.stat()?.st_uid].contains(&owner) {
+            return Err(BackupError::Foreign {
+                dir: files.path().to_owned(),
+                owner,
+            });
         }
-        let path = dir.join(LOCK);
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(FileError::new("open", &path))?;
+        let held = held(
+            dir.lock_file(LOCK)?,
+            &dir,
+            FlockOperation::NonBlockingLockExclusive,
+        )?;
         let pool = Self {
-            dir: dir.to_owned(),
-            _held: Some(held(file, dir, FlockOperation::NonBlockingLockExclusive)?),
+            dir,
+            files,
+            _held: Some(held),
         };
-        remove(&pool.verify_dir())?;
-        Ok(pool)
+        remove(&pool.dir.path_of(VERIFY))?;
+        Ok((pool, warning))
     }
 
     /// For restoring: others may do so as well.
-    pub(super) fn for_reading(dir: &Path) -> Result<Self, BackupError> {
-        let path = dir.join(LOCK);
-        let held = match File::open(&path) {
-            Ok(file) => Some(held(file, dir, FlockOperation::NonBlockingLockShared)?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(FileError::new("open", path)(error).into()),
+    pub(super) fn for_reading(path: &Path) -> Result<Self, BackupError> {
+        let dir = HeldDir::open(path)?;
+        let held = match dir.read(LOCK) {
+            Ok(file) => Some(held(file, &dir, FlockOperation::NonBlockingLockShared)?),
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error.into()),
+        };
+        let files = match dir.dir(FILES) {
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound => {
+                return Err(nothing_in(&dir)?);
+            }
+            files => files?,
         };
         Ok(Self {
-            dir: dir.to_owned(),
+            dir,
+            files,
             _held: held,
         })
     }
 
-    pub(super) fn path(&self, file: &StoredFile) -> PathBuf {
-        self.dir.join(FILES).join(file.pool_name())
+    /// The backups in it, oldest first.
+    pub(super) fn list(&self) -> Result<Vec<Listed>, FileError> {
+        list_in(&self.dir)
     }
 
-    /// Where a backup is restored to for its verification.
-    pub(super) fn verify_dir(&self) -> PathBuf {
-        self.dir.join(VERIFY)
+    /// Makes the directory that a backup is restored to for its verification.
+    pub(super) fn make_verify_dir(&self) -> Result<HeldDir, FileError> {
+        self.dir.make_dir(VERIFY, true)
     }
 
     /// Adds a file, unless its content is there; says whether it was written.
@@ -202,22 +251,22 @@ impl Pool {
         progress: &mut dyn FnMut(u64) -> Result<(), BackupError>,
     ) -> Result<(StoredFile, bool), BackupError> {
         let name = source.file_name().unwrap_or_default();
-        let (size, hash) = read(source, &mut |_| Ok(()), progress)?;
+        let mut from = Source {
+            file: File::open(source).map_err(FileError::new("open", source))?,
+            path: source.to_owned(),
+        };
+        let (size, hash) = from.read(&mut |_| Ok(()), progress)?;
         let file = StoredFile {
             name: name.to_string_lossy().into_owned(),
             size,
             xxh3_128: hex(hash),
         };
-        let path = self.path(&file);
-        if fs::symlink_metadata(&path).is_ok_and(|there| there.len() == size) {
+        if self.files.has(&file.pool_name(), size) {
             return Ok((file, false));
         }
-        let unfinished = self
-            .dir
-            .join(FILES)
-            .join(format!("{}{TEMPORARY}", file.name));
-        copy(source, &unfinished, &file, &mut |_| Ok(()))?;
-        fs::rename(&unfinished, &path).map_err(FileError::new("rename", &unfinished))?;
+        let unfinished = format!("{}{TEMPORARY}", file.name);
+        from.copy(&self.files, &unfinished, &file, &mut |_| Ok(()))?;
+        self.files.rename(&unfinished, &file.pool_name())?;
         Ok((file, true))
     }
 
@@ -226,50 +275,56 @@ impl Pool {
     pub(super) fn take_out(
         &self,
         file: &StoredFile,
-        to: &Path,
+        to: &HeldDir,
         link: bool,
         progress: &mut dyn FnMut(u64) -> Result<(), BackupError>,
     ) -> Result<(), BackupError> {
-        let source = self.path(file);
-        let target = to.join(&file.name);
-        if link && fs::hard_link(&source, &target).is_ok() {
-            let (size, hash) = read(&source, &mut |_| Ok(()), progress).map_err(gone(&source))?;
-            return same(&source, file, size, hash);
+        let name = file.pool_name();
+        let path = self.files.path_of(&name);
+        let opened = self.files.read(&name).map_err(|error| {
+            // A file that is gone is damage, too.
+            if error.source.kind() == io::ErrorKind::NotFound {
+                let (path, what) = (path.clone(), "is missing".to_owned());
+                BackupError::Damaged { path, what }
+            } else {
+                error.into()
+            }
+        })?;
+        let mut from = Source { file: opened, path };
+        if link && self.files.link(&name, to, &file.name) {
+            let (size, hash) = from.read(&mut |_| Ok(()), progress)?;
+            return same(&from.path, file, size, hash);
         }
-        copy(&source, &target, file, progress).map_err(gone(&source))
+        from.copy(to, &file.name, file, progress)
     }
 
     /// Makes the names of files durable that were added.
     pub(super) fn sync(&self) -> Result<(), FileError> {
-        sync_dir(&self.dir.join(FILES))
+        self.files.sync()
     }
 
     /// Writes the manifest: from then on there is a backup.
     pub(super) fn publish(&self, manifest: &Manifest) -> Result<(), FileError> {
-        let path = self.manifest_path(manifest.backup);
-        let unfinished = path.with_extension("json.tmp");
-        let write = || FileError::new("write", &unfinished);
+        let name = manifest_name(manifest.backup);
+        let unfinished = format!("{name}{TEMPORARY}");
+        let write = || FileError::new("write", self.dir.path_of(&unfinished));
         let text = manifest
             .encode()
             .map_err(io::Error::from)
             .map_err(write())?;
-        let mut file = writable(&unfinished).map_err(write())?;
+        let mut file = self.dir.create(&unfinished)?;
         file.write_all(text.as_bytes())
             .and_then(|()| file.sync_all())
             .map_err(write())?;
-        fs::rename(&unfinished, &path).map_err(FileError::new("rename", &unfinished))?;
-        sync_dir(&self.dir)
-    }
-
-    fn manifest_path(&self, id: u32) -> PathBuf {
-        self.dir.join(manifest_name(id))
+        self.dir.rename_to_free(&unfinished, &name)?;
+        self.dir.sync()
     }
 
     /// Removes all backups of that store but its `keep` newest (`None`: all are kept), and files of no
     /// backup; gives the backups removed. Files stay as long as a manifest cannot be read, which may need
     /// them.
     pub(super) fn prune(&self, keep: Option<u32>, store: &Origin) -> Result<Vec<u32>, FileError> {
-        let listed = list(&self.dir)?;
+        let listed = self.list()?;
         let all_known = listed.iter().all(|listed| listed.manifest.is_ok());
         let (own, others): (Vec<_>, Vec<_>) = listed
             .into_iter()
@@ -279,10 +334,9 @@ impl Pool {
         let (removed, kept) = own.split_at(too_many);
         let removed: Vec<u32> = removed.iter().map(|manifest| manifest.backup).collect();
         for &id in &removed {
-            let path = self.manifest_path(id);
-            fs::remove_file(&path).map_err(FileError::new("remove", &path))?;
+            self.dir.remove(&manifest_name(id))?;
         }
-        sync_dir(&self.dir)?;
+        self.dir.sync()?;
         if all_known {
             self.remove_all_but(kept.iter().chain(&others))?;
         }
@@ -296,20 +350,16 @@ impl Pool {
         let wanted: BTreeSet<String> = kept
             .flat_map(|manifest| manifest.files.iter().map(StoredFile::pool_name))
             .collect();
-        let dir = self.dir.join(FILES);
-        for entry in fs::read_dir(&dir).map_err(FileError::new("list", &dir))? {
-            let entry = entry.map_err(FileError::new("list", &dir))?;
-            let name = entry.file_name();
+        for name in self.files.names()? {
             // Somebody else's file stays: the directory may be used for other things too.
-            let spare = name
-                .to_str()
-                .is_some_and(|name| is_ours(name) && !wanted.contains(name));
-            if spare {
-                let path = entry.path();
-                fs::remove_file(&path).map_err(FileError::new("remove", &path))?;
+            if let Some(name) = name.to_str()
+                && is_ours(name)
+                && !wanted.contains(name)
+            {
+                self.files.remove(name)?;
             }
         }
-        sync_dir(&dir)
+        self.sync()
     }
 }
 
@@ -329,74 +379,64 @@ fn is_ours(name: &str) -> bool {
     })
 }
 
-/// Makes a directory for its owner alone.
-pub(super) fn make_dir(dir: &Path, recursive: bool) -> Result<(), FileError> {
-    DirBuilder::new()
-        .recursive(recursive)
-        .mode(0o700)
-        .create(dir)
-        .map_err(FileError::new("create", dir))
-}
-
-fn held(file: File, dir: &Path, operation: FlockOperation) -> Result<File, BackupError> {
+fn held(file: File, dir: &HeldDir, operation: FlockOperation) -> Result<File, BackupError> {
     match flock(&file, operation) {
         Ok(()) => Ok(file),
         Err(Errno::WOULDBLOCK) => Err(BackupError::Busy {
-            dir: dir.to_owned(),
+            dir: dir.path().to_owned(),
         }),
-        Err(errno) => Err(FileError::new("lock", dir.join(LOCK))(errno.into()).into()),
+        Err(errno) => Err(FileError::new("lock", dir.path_of(LOCK))(errno.into()).into()),
     }
 }
 
-fn writable(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
+/// A file that is read from its beginning.
+struct Source {
+    file: File,
+    path: PathBuf,
 }
 
-/// Reads a file piece by piece; gives its length and hash.
-fn read(
-    path: &Path,
-    take: &mut dyn FnMut(&[u8]) -> Result<(), FileError>,
-    progress: &mut dyn FnMut(u64) -> Result<(), BackupError>,
-) -> Result<(u64, u128), BackupError> {
-    let mut file = File::open(path).map_err(FileError::new("open", path))?;
-    let mut hash = Xxh3::new();
-    let mut size = 0;
-    let mut piece = vec![0; PIECE];
-    loop {
-        let length = file
-            .read(&mut piece)
-            .map_err(FileError::new("read", path))?;
-        let part = piece.get(..length).unwrap_or_default();
-        if part.is_empty() {
-            return Ok((size, hash.digest128()));
+impl Source {
+    /// Reads it piece by piece; gives its length and hash.
+    fn read(
+        &mut self,
+        take: &mut dyn FnMut(&[u8]) -> Result<(), FileError>,
+        progress: &mut dyn FnMut(u64) -> Result<(), BackupError>,
+    ) -> Result<(u64, u128), BackupError> {
+        let fault = || FileError::new("read", &self.path);
+        self.file.rewind().map_err(fault())?;
+        let mut hash = Xxh3::new();
+        let mut size = 0;
+        let mut piece = vec![0; PIECE];
+        loop {
+            let length = self.file.read(&mut piece).map_err(fault())?;
+            let part = piece.get(..length).unwrap_or_default();
+            if part.is_empty() {
+                return Ok((size, hash.digest128()));
+            }
+            hash.update(part);
+            take(part)?;
+            size += length as u64;
+            progress(length as u64)?;
         }
-        hash.update(part);
-        take(part)?;
-        size += length as u64;
-        progress(length as u64)?;
     }
-}
 
-/// Copies a file and syncs the copy, which must have the expected content.
-fn copy(
-    source: &Path,
-    target: &Path,
-    expected: &StoredFile,
-    progress: &mut dyn FnMut(u64) -> Result<(), BackupError>,
-) -> Result<(), BackupError> {
-    let write = || FileError::new("write", target);
-    let mut file = writable(target).map_err(write())?;
-    let mut take = |part: &[u8]| file.write_all(part).map_err(write());
-    let (size, hash) = read(source, &mut take, progress)?;
-    file.sync_all().map_err(write())?;
-    // So that a later reading comes from the disk; where that cannot be had it comes from memory.
-    let _ = fadvise(&file, 0, None, Advice::DontNeed);
-    same(source, expected, size, hash)
+    /// Copies it and syncs the copy, which must have the expected content.
+    fn copy(
+        &mut self,
+        to: &HeldDir,
+        name: &str,
+        expected: &StoredFile,
+        progress: &mut dyn FnMut(u64) -> Result<(), BackupError>,
+    ) -> Result<(), BackupError> {
+        let write = || FileError::new("write", to.path_of(name));
+        let mut file = to.create(name)?;
+        let mut take = |part: &[u8]| file.write_all(part).map_err(write());
+        let (size, hash) = self.read(&mut take, progress)?;
+        file.sync_all().map_err(write())?;
+        // So that a later reading comes from the disk; where that cannot be had it comes from memory.
+        let _ = fadvise(&file, 0, None, Advice::DontNeed);
+        same(&self.path, expected, size, hash)
+    }
 }
 
 fn same(path: &Path, expected: &StoredFile, size: u64, hash: u128) -> Result<(), BackupError> {
@@ -415,20 +455,4 @@ fn same(path: &Path, expected: &StoredFile, size: u64, hash: u128) -> Result<(),
         path: path.to_owned(),
         what,
     })
-}
-
-/// A file that is gone is damage, too.
-fn gone(path: &Path) -> impl FnOnce(BackupError) -> BackupError {
-    let path = path.to_owned();
-    move |error| match error {
-        BackupError::File(error)
-            if error.path == path && error.source.kind() == io::ErrorKind::NotFound =>
-        {
-            BackupError::Damaged {
-                path,
-                what: "is missing".to_owned(),
-            }
-        }
-        other => other,
-    }
 }

@@ -7,7 +7,7 @@ use super::BackupError;
 use super::make::{compare, reading_schema, take_out};
 use super::manifest::Manifest;
 use super::origin::{self, Origin};
-use super::pool::{self, Listed, Pool, make_dir};
+use super::pool::{Listed, Pool};
 use crate::counter::Millis;
 use crate::storage::acked::{self, AckedReading};
 use crate::storage::batch::Batch;
@@ -15,9 +15,11 @@ use crate::storage::create::{remove, seal, stamp, write_and_flush};
 use crate::storage::error::OpenError;
 use crate::storage::file_error::FileError;
 use crate::storage::files::sync_dir;
+use crate::storage::held::HeldDir;
 use crate::storage::lineage::Lineage;
 use crate::storage::lock::DataDirLock;
 use crate::storage::open;
+use crate::storage::owner;
 use crate::storage::pace::{Pace, Watch};
 use crate::storage::paths::Paths;
 use crate::storage::recover::{swap, sync_all};
@@ -55,8 +57,8 @@ pub struct Restored {
 ///
 /// # Errors
 /// When there is none, or its manifest is damaged or another version's.
-fn choose(wanted: &Restore) -> Result<(Manifest, Vec<Listed>), BackupError> {
-    let mut listed = pool::list(&wanted.dir)?;
+fn choose(pool: &Pool, wanted: &Restore) -> Result<(Manifest, Vec<Listed>), BackupError> {
+    let mut listed = pool.list()?;
     let known = listed.iter().map(|listed| listed.id).collect();
     let at = match wanted.backup {
         Some(id) => listed.iter().position(|listed| listed.id == id),
@@ -145,8 +147,12 @@ pub fn restore(
     watch: Watch<'_>,
 ) -> Result<Restored, BackupError> {
     let pool = Pool::for_reading(&wanted.dir)?;
-    let (manifest, others) = choose(wanted)?;
+    let (manifest, others) = choose(&pool, wanted)?;
+    let is_new = !data_dir.exists();
     let lock = DataDirLock::take_patiently(data_dir)?;
+    if is_new {
+        owner::give_as_parent(data_dir)?;
+    }
     let paths = Paths::new(lock.data_dir());
     if paths.store.symlink_metadata().is_ok() && !wanted.replace {
         return Err(BackupError::StoreThere {
@@ -167,6 +173,7 @@ pub fn restore(
         remove(&working.store)?;
         return Err(error);
     }
+    owner::give_back(&paths.data_dir)?;
     let kept = if paths.store.symlink_metadata().is_ok() {
         Some(swap(&paths, &working, epoch)?)
     } else {
@@ -209,9 +216,8 @@ fn build(
     (kin, epoch): (Kin, u64),
     mut pace: Pace<'_>,
 ) -> Result<(), BackupError> {
-    make_dir(&working.store, false)?;
-    make_dir(&working.db, false)?;
-    take_out(pool, manifest, &working.db, false, &mut pace)?;
+    let db = HeldDir::open_or_make(&working.db)?;
+    take_out(pool, manifest, &db, false, &mut pace)?;
     let schema = reading_schema();
     compare(manifest, &working.db, &schema, &mut pace)?;
     let sequence = begin_epoch(manifest, working, &schema, (kin, epoch))?;

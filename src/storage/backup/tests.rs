@@ -14,10 +14,13 @@ use crate::storage::pace::Watch;
 use crate::storage::tests::{NOW_MS, numbers, open, options, overwrite, put, tree};
 use crate::storage::{Batch, DataDirLock, Family, Reader, Store};
 
+mod hostile;
 mod stores;
 
 struct Home {
     _dir: tempfile::TempDir,
+    /// The epoch at which the store is born.
+    born: i64,
     data: PathBuf,
     backups: PathBuf,
     reader: Reader,
@@ -25,12 +28,17 @@ struct Home {
 
 impl Home {
     fn new() -> (Self, Store) {
+        Self::born(NOW_MS)
+    }
+
+    fn born(at: i64) -> (Self, Store) {
         let dir = tempfile::tempdir().unwrap();
         let home = Self {
             data: dir.path().join("data"),
             backups: dir.path().join("backups"),
             reader: Reader::default(),
             _dir: dir,
+            born: at,
         };
         let store = home.open();
         (home, store)
@@ -39,7 +47,7 @@ impl Home {
     fn open(&self) -> Store {
         let lock = DataDirLock::take(&self.data).unwrap();
         let options = options(&self.data);
-        Store::open(&lock, &options, &Arc::default(), &self.reader, NOW_MS).unwrap()
+        Store::open(&lock, &options, &Arc::default(), &self.reader, self.born).unwrap()
     }
 
     fn back_up_with(&self, keep: Option<u32>, watch: Watch<'_>) -> Result<Made, BackupError> {
@@ -331,7 +339,7 @@ fn a_backup_is_not_made_where_it_would_be_lost_nor_two_at_once() {
     }
     assert_eq!(inside, [true; 3]);
     assert!(!home.data.join("backups").exists());
-    let held = pool::Pool::for_writing(&home.backups).unwrap();
+    let (held, _) = pool::Pool::for_writing(&home.backups).unwrap();
     let second = home.back_up_with(None, &mut |_| Ok(()));
     assert!(
         matches!(second, Err(BackupError::Busy { .. })),

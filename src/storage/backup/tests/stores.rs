@@ -9,7 +9,7 @@ use crate::storage::paths::Paths;
 fn two() -> [(Home, Store); 2] {
     let (first, mut store) = Home::new();
     put(&mut store, 1, 1000);
-    let (mut second, mut other) = Home::new();
+    let (mut second, mut other) = Home::born(NOW_MS - 1);
     put(&mut other, 2, 1000);
     second.backups.clone_from(&first.backups);
     [(first, store), (second, other)]
@@ -112,8 +112,13 @@ fn a_restore_of_another_stores_backup_is_refused_until_it_is_meant() {
     first.back_up();
     let epoch_before = other.epoch();
     drop((store, other));
-    let before = tree(&second.data);
+    let before = everything(&second.data);
     let refused = restore_as(&second, &second.data, |_| ()).unwrap_err();
+    assert_eq!(
+        everything(&second.data),
+        before,
+        "a refused restore left something"
+    );
     let text = refused.to_string();
     assert!(
         text.contains("there is no backup of this store here"),
@@ -128,8 +133,6 @@ fn a_restore_of_another_stores_backup_is_refused_until_it_is_meant() {
         "{text}"
     );
     assert!(text.contains("--another-store"), "{text}");
-    // The looks above opened it.
-    let _ = before;
     assert_eq!(numbers(&open(&second.data).unwrap()), [2]);
     let restored = restore_as(&second, &second.data, |wanted| wanted.another_store = true).unwrap();
     assert!(restored.epoch > epoch_before);
