@@ -300,7 +300,7 @@ pub struct ConfigArgs {
 /// Arguments of `mode`.
 #[derive(Debug, Clone, Args)]
 pub struct ModeArgs {
-    /// The mode to change to; without it the present one is shown
+    /// The new mode; without it the present one is shown
     pub mode: Option<WantedMode>,
 
     /// With `normal`: the wall clock is right now, whatever it did before
