@@ -156,7 +156,7 @@ pub enum Told {
     /// A backup was made.
     BackedUp {
         /// The backup.
-        summary: Summary,
+        summary: Box<Summary>,
         /// Older ones that were removed for it.
         removed: Vec<u32>,
         /// What is to be said of the directory.

@@ -61,7 +61,7 @@ impl Desk {
                     "a backup was made"
                 );
                 Ok(Told::BackedUp {
-                    summary: (&manifest).into(),
+                    summary: Box::new((&manifest).into()),
                     removed,
                     warning,
                 })
