@@ -7,7 +7,7 @@ use super::BackupError;
 use super::checkpoint::Checkpoint;
 use super::contents::{Contents, unreadable};
 use super::manifest::{LAYOUT, Manifest, hex};
-use super::origin::Origin;
+use super::origin::StoreOrigin;
 use super::pool::{self, Pool};
 use crate::counter::Millis;
 use crate::storage::create::remove;
@@ -59,7 +59,7 @@ pub fn make(
     watch: Watch<'_>,
 ) -> Result<Made, BackupError> {
     keep_out(&options.dir, &storage.data_dir)?;
-    let ours = Origin::from(reader.lineage()?);
+    let ours = StoreOrigin::from(reader.lineage()?);
     pool::refuse_strangers(&options.dir)?;
     let (pool, warning) = Pool::for_writing(&options.dir)?;
     let mut pace = Pace::new(watch);

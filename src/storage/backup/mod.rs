@@ -40,7 +40,7 @@ pub(super) use checkpoint::remove_leftover;
 pub use contents::FamilyRows;
 pub use make::{BackupOptions, Made, make};
 pub use manifest::{Manifest, Summary};
-pub use origin::Origin;
+pub use origin::StoreOrigin;
 pub use pool::{Listed, list};
 pub use restore::{Restore, Restored, restore};
 
@@ -110,7 +110,7 @@ pub enum BackupError {
         /// The newest backup of another store.
         theirs: String,
         /// This store.
-        ours: Origin,
+        ours: StoreOrigin,
     },
     /// The backup is of another store than the one that is to be replaced.
     #[error(
@@ -125,7 +125,7 @@ pub enum BackupError {
         /// The backup.
         theirs: String,
         /// The store that is there.
-        ours: Origin,
+        ours: StoreOrigin,
         /// The newest backup of that store.
         own: Option<u32>,
     },

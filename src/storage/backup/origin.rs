@@ -9,7 +9,7 @@ use super::BackupError;
 use super::manifest::Manifest;
 use super::pool::Listed;
 use crate::counter::rfc3339;
-use crate::storage::acked::{self, Reading};
+use crate::storage::acked::{self, AckedReading};
 use crate::storage::files;
 use crate::storage::lineage::{Lineage, LineageId};
 use crate::storage::open;
@@ -18,14 +18,14 @@ use crate::storage::schema::Schema;
 
 /// What is known of which store something is of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
+pub struct StoreOrigin {
     /// Its id; `None` where an earlier version wrote it, or it cannot be read.
     id: Option<LineageId>,
     /// Its epochs that are known, oldest first.
     epochs: Vec<u64>,
 }
 
-impl From<Lineage> for Origin {
+impl From<Lineage> for StoreOrigin {
     fn from(lineage: Lineage) -> Self {
         Self {
             id: Some(lineage.id),
@@ -34,7 +34,7 @@ impl From<Lineage> for Origin {
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for StoreOrigin {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let epoch = self.epochs.last().copied().unwrap_or(0);
         match self.id {
@@ -44,7 +44,7 @@ impl fmt::Display for Origin {
     }
 }
 
-impl Origin {
+impl StoreOrigin {
     /// Of the store that a backup was made of.
     pub(super) fn of(manifest: &Manifest) -> Self {
         match &manifest.lineage {
@@ -67,11 +67,11 @@ impl Origin {
             return Some(lineage.into());
         }
         match acked::read(&paths.acked) {
-            Ok(Reading::Valid { mark, .. }) => Some(Self {
+            Ok(AckedReading::Valid { mark, .. }) => Some(Self {
                 id: None,
                 epochs: Lineage::of_older(paths, mark.epoch).epochs().to_vec(),
             }),
-            Ok(Reading::Damaged | Reading::Missing) | Err(_) => None,
+            Ok(AckedReading::Damaged | AckedReading::Missing) | Err(_) => None,
         }
     }
 
@@ -110,9 +110,9 @@ impl Origin {
 }
 
 /// The newest backup that is of another store.
-pub(super) fn stranger<'a>(store: &Origin, listed: &'a [Listed]) -> Option<&'a Manifest> {
+pub(super) fn stranger<'a>(store: &StoreOrigin, listed: &'a [Listed]) -> Option<&'a Manifest> {
     let mut readable = listed.iter().rev().filter_map(readable);
-    readable.find(|manifest| !store.is(&Origin::of(manifest)))
+    readable.find(|manifest| !store.is(&StoreOrigin::of(manifest)))
 }
 
 pub(super) fn readable(listed: &Listed) -> Option<&Manifest> {
@@ -130,6 +130,6 @@ pub(super) fn told(manifest: &Manifest) -> String {
         manifest.backup,
         rfc3339(manifest.made_at_ms),
         zone.unwrap_or_default(),
-        Origin::of(manifest),
+        StoreOrigin::of(manifest),
     )
 }

@@ -19,7 +19,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::BackupError;
 use super::manifest::{LAYOUT, Manifest, StoredFile, Unreadable, hex};
-use super::origin::Origin;
+use super::origin::StoreOrigin;
 use crate::storage::create::remove;
 use crate::storage::file_error::FileError;
 use crate::storage::held::HeldDir;
@@ -251,7 +251,7 @@ impl Pool {
         progress: &mut dyn FnMut(u64) -> Result<(), BackupError>,
     ) -> Result<(StoredFile, bool), BackupError> {
         let name = source.file_name().unwrap_or_default();
-        let mut from = Source {
+        let mut from = SourceFile {
             file: File::open(source).map_err(FileError::new("open", source))?,
             path: source.to_owned(),
         };
@@ -290,7 +290,7 @@ impl Pool {
                 error.into()
             }
         })?;
-        let mut from = Source { file: opened, path };
+        let mut from = SourceFile { file: opened, path };
         if link && self.files.link(&name, to, &file.name) {
             let (size, hash) = from.read(&mut |_| Ok(()), progress)?;
             return same(&from.path, file, size, hash);
@@ -323,13 +323,17 @@ impl Pool {
     /// Removes all backups of that store but its `keep` newest (`None`: all are kept), and files of no
     /// backup; gives the backups removed. Files stay as long as a manifest cannot be read, which may need
     /// them.
-    pub(super) fn prune(&self, keep: Option<u32>, store: &Origin) -> Result<Vec<u32>, FileError> {
+    pub(super) fn prune(
+        &self,
+        keep: Option<u32>,
+        store: &StoreOrigin,
+    ) -> Result<Vec<u32>, FileError> {
         let listed = self.list()?;
         let all_known = listed.iter().all(|listed| listed.manifest.is_ok());
         let (own, others): (Vec<_>, Vec<_>) = listed
             .into_iter()
             .filter_map(|listed| listed.manifest.ok())
-            .partition(|manifest| store.is(&Origin::of(manifest)));
+            .partition(|manifest| store.is(&StoreOrigin::of(manifest)));
         let too_many = keep.map_or(0, |keep| own.len().saturating_sub(keep as usize));
         let (removed, kept) = own.split_at(too_many);
         let removed: Vec<u32> = removed.iter().map(|manifest| manifest.backup).collect();
@@ -390,12 +394,12 @@ fn held(file: File, dir: &HeldDir, operation: FlockOperation) -> Result<File, Ba
 }
 
 /// A file that is read from its beginning.
-struct Source {
+struct SourceFile {
     file: File,
     path: PathBuf,
 }
 
-impl Source {
+impl SourceFile {
     /// Reads it piece by piece; gives its length and hash.
     fn read(
         &mut self,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::BackupError;
 use super::make::{compare, reading_schema, take_out};
 use super::manifest::Manifest;
-use super::origin::{self, Origin};
+use super::origin::{self, StoreOrigin};
 use super::pool::{Listed, Pool};
 use crate::counter::Millis;
 use crate::storage::acked::{self, AckedReading};
@@ -90,9 +90,9 @@ fn refuse_anothers(
     wanted: &Restore,
     manifest: &Manifest,
     others: &[Listed],
-    present: Option<&Origin>,
+    present: Option<&StoreOrigin>,
 ) -> Result<(), BackupError> {
-    let theirs = Origin::of(manifest);
+    let theirs = StoreOrigin::of(manifest);
     match present {
         _ if wanted.another_store => Ok(()),
         Some(ours) if ours.is(&theirs) => Ok(()),
@@ -102,7 +102,7 @@ fn refuse_anothers(
                 theirs: origin::told(manifest),
                 ours: ours.clone(),
                 own: own
-                    .find(|other| ours.is(&Origin::of(other)))
+                    .find(|other| ours.is(&StoreOrigin::of(other)))
                     .map(|other| other.backup),
             })
         }
@@ -119,11 +119,11 @@ fn refuse_anothers(
 
 /// What the restored store is to be called, and the epochs that it has had besides its backup's: as the
 /// store knows that it replaces, where that is the same, and as later backups know.
-fn kin(manifest: &Manifest, others: &[Listed], present: Option<Origin>) -> Kin {
-    let backup = Origin::of(manifest);
+fn kin(manifest: &Manifest, others: &[Listed], present: Option<StoreOrigin>) -> Kin {
+    let backup = StoreOrigin::of(manifest);
     let present = present.filter(|present| present.is(&backup));
     let later = others.iter().rev().filter_map(origin::readable);
-    let mut known = present.iter().cloned().chain(later.map(Origin::of));
+    let mut known = present.iter().cloned().chain(later.map(StoreOrigin::of));
     Kin {
         lineage: known.find_map(|known| known.lineage().filter(|_| known.is(&backup))),
         epochs: present.map_or(Vec::new(), |present| present.epochs().to_vec()),
@@ -159,7 +159,7 @@ pub fn restore(
             data_dir: paths.data_dir,
         });
     }
-    let present = Origin::at(&paths, &reading_schema());
+    let present = StoreOrigin::at(&paths, &reading_schema());
     refuse_anothers(wanted, &manifest, &others, present.as_ref())?;
     let kin = kin(&manifest, &others, present);
     let working = Paths::at(paths.data_dir.clone(), paths.data_dir.join(WORKING));

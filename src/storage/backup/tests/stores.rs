@@ -241,11 +241,11 @@ fn an_old_backup_of_a_store_that_has_an_id_by_now_keeps_that_id() {
     drop(store);
     let paths = Paths::new(&home.data);
     let later = Lineage::of_older(&paths, epoch + 7);
-    let origin = Origin::from(Lineage::with_id(later.id, [epoch, epoch + 7]));
+    let origin = StoreOrigin::from(Lineage::with_id(later.id, [epoch, epoch + 7]));
     make_older(&home, 1);
     let older = list(&home.backups).unwrap().remove(0).manifest.unwrap();
-    assert!(origin.is(&Origin::of(&older)) && Origin::of(&older).is(&origin));
-    assert!(!Origin::from(later).is(&Origin::of(&older)));
+    assert!(origin.is(&StoreOrigin::of(&older)) && StoreOrigin::of(&older).is(&origin));
+    assert!(!StoreOrigin::from(later).is(&StoreOrigin::of(&older)));
 }
 
 #[test]
