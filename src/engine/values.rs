@@ -63,7 +63,8 @@ impl Engine {
     /// Reads one counter from memory; `Err` while there is no store.
     pub async fn read_one(&self, name: &CounterName) -> Result<(Option<Value>, bool), NoCopy> {
         if self.copies().is_some() {
-            let values = self.read(std::slice::from_ref(name)).await?;
+            // Apart, so that the future of a read from memory stays small.
+            let values = Box::pin(self.read(std::slice::from_ref(name))).await?;
             return Ok((values.found.into_iter().next().flatten(), values.stale));
         }
         let reading = self.running.table.read(name.as_str());
@@ -78,7 +79,7 @@ impl Engine {
     /// When there is no store and no copy can be asked.
     pub async fn read(&self, names: &[CounterName]) -> Result<ReadValues, NoCopy> {
         if let Some(fallback) = self.copies() {
-            let found = fallback.values(names).await?.into_iter();
+            let found = Box::pin(fallback.values(names)).await?.into_iter();
             return Ok(ReadValues {
                 found: found.map(|value| self.copied(&*value?)).collect(),
                 stale: true,
@@ -121,7 +122,7 @@ impl Engine {
         if let Some(fallback) = self.copies() {
             // Of other texts no name begins so, and no copy is asked.
             let PageFound { values, next } = if could_be(prefix) && cursor.is_none_or(could_be) {
-                fallback.page(prefix, cursor, limit).await?
+                Box::pin(fallback.page(prefix, cursor, limit)).await?
             } else {
                 PageFound::default()
             };
