@@ -164,3 +164,16 @@ fn another_protocol_passes_unchanged_and_ends_with_the_server() {
     assert!(matches!(connection.read(&mut [0]), Ok(0) | Err(_)));
     bench.end();
 }
+
+#[test]
+fn a_client_that_takes_nothing_of_an_answer_in_pieces_is_cut_off() {
+    let (bench, sender) = bench();
+    let mut connection = bench.connect();
+    let get = request("GET /pieces", "", "");
+    connection.get_mut().write_all(get.as_bytes()).unwrap();
+    head(&mut connection);
+    let piece = Bytes::from(vec![b'x'; 64 * 1024]);
+    until("it is not cut off", || sender.send(piece.clone()).is_err());
+    until("it is under way for ever", || in_flight(&bench) == 0);
+    bench.end();
+}
