@@ -13,13 +13,12 @@ use parking_lot::{Condvar, Mutex};
 use super::close;
 use super::retention::{DayProgress, Retention};
 use crate::calendar::Day;
-use crate::current_day::CurrentDay;
 use crate::metrics::Metrics;
 use crate::seeded::{bug, ends_here};
 use crate::storage::compact::compact_ended;
-use crate::storage::expiry::{Daily, Horizons};
-use crate::storage::{Batch, Cursor, ReadError, Reader, Tables};
-use crate::writer::{Failure, Intake, Mode, PreparedBatch, Running};
+use crate::storage::expiry::Daily;
+use crate::storage::{Batch, Cursor, ReadError, Tables};
+use crate::writer::{Failure, PreparedBatch, Running};
 
 /// The seeded ends of the process: one before and one after each step of a close.
 #[cfg(feature = "mutants")]
@@ -57,11 +56,7 @@ pub enum ArchiveError {
 
 /// Closes days and moves horizons.
 pub struct Archivist {
-    intake: Arc<Intake>,
-    mode: Arc<Mode>,
-    day: Arc<CurrentDay>,
-    reader: Reader,
-    horizons: Arc<Horizons>,
+    running: Running,
     options: ArchivistOptions,
     /// Where the close of a day goes on.
     resume: Option<Resume>,
@@ -84,11 +79,7 @@ impl Archivist {
     /// Makes the archivist of a writer.
     pub fn new(running: &Running, options: ArchivistOptions) -> Self {
         Self {
-            intake: Arc::clone(&running.intake),
-            mode: Arc::clone(&running.mode),
-            day: Arc::clone(&running.day),
-            reader: running.reader.clone(),
-            horizons: Arc::clone(&running.horizons),
+            running: running.clone(),
             options,
             resume: None,
         }
@@ -146,10 +137,11 @@ impl Archivist {
     /// # Errors
     /// When it was not done; nothing is lost, and the next step tries again.
     pub fn step(&mut self) -> Result<bool, ArchiveError> {
-        if self.mode.refuses().is_some() {
+        if self.running.mode.refuses().is_some() {
             return Ok(false);
         }
         let (state, closed) = self
+            .running
             .reader
             .with(|tables| Ok((tables.state()?, tables.closed_through()?)))?;
         // Before the first group of a store there is nothing to close.
@@ -163,10 +155,10 @@ impl Archivist {
         }
         let metrics = &self.options.metrics.past;
         metrics.closed_through(over.days());
-        let archived = self.horizons.day(Daily::Days);
+        let archived = self.running.horizons.day(Daily::Days);
         if archived < today.days() {
             ends_here("ends_before_flush");
-            self.reader.with(Tables::flush_all)?;
+            self.running.reader.with(Tables::flush_all)?;
             ends_here("ends_after_flush");
         }
         self.move_horizons(today, over)
@@ -177,9 +169,9 @@ impl Archivist {
         if bug("deletes_before_durable") {
             self.write(Batch::new(), vec![(Daily::Days, over.next())])?;
         }
-        let calendar = self.day.calendar();
+        let calendar = self.running.day.calendar();
         let resume = self.resume.take();
-        let (epoch, day, page) = self.reader.with(|tables| {
+        let (epoch, day, page) = self.running.reader.with(|tables| {
             let epoch = tables.epoch()?;
             // The close may have been begun on another store, which this one has replaced.
             let resume = resume.filter(|resume| {
@@ -227,7 +219,7 @@ impl Archivist {
             waited_ms: 0,
         };
         if self.options.retention.exports {
-            let (exported, since, now) = self.reader.with(|tables| {
+            let (exported, since, now) = self.running.reader.with(|tables| {
                 let exported = tables.export_cursor()?.and_then(|cursor| cursor.through);
                 let since = tables.waits_since(exported)?;
                 Ok((
@@ -246,7 +238,7 @@ impl Archivist {
         let moved: Vec<_> = retention
             .horizons(&progress)
             .into_iter()
-            .filter(|&(daily, day)| day.days() > self.horizons.day(daily))
+            .filter(|&(daily, day)| day.days() > self.running.horizons.day(daily))
             .collect();
         if moved.is_empty() {
             if !noted.is_empty() {
@@ -260,7 +252,7 @@ impl Archivist {
         ends_here("ends_after_horizon");
         // Whole files went with the horizon; records that share a file with later days go now.
         for (daily, _) in moved {
-            compact_ended(&self.reader, &self.horizons, daily)?;
+            compact_ended(&self.running.reader, &self.running.horizons, daily)?;
         }
         Ok(true)
     }
@@ -283,7 +275,8 @@ impl Archivist {
     }
 
     fn write(&self, batch: Batch, horizons: Vec<(Daily, Day)>) -> Result<(), ArchiveError> {
-        self.intake
+        self.running
+            .intake
             .carry_out(PreparedBatch { batch, horizons })
             .map_err(ArchiveError::Write)
     }
