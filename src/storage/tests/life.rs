@@ -5,7 +5,7 @@ use std::thread;
 
 use super::*;
 use crate::calendar::Day;
-use crate::storage::expiry::Horizons;
+use crate::storage::expiry::{Daily, Horizons};
 use crate::storage::reserve::Reserve;
 use crate::storage::{files, keys, merge};
 
@@ -324,4 +324,11 @@ fn a_reserve_is_left_alone_while_there_is_room() {
     reserve.make().unwrap();
     open(dir.path()).unwrap();
     assert!(reserve.is_whole());
+}
+
+#[test]
+#[should_panic(expected = "where the stored horizon is None")]
+fn no_files_are_dropped_above_a_stored_horizon() {
+    let (_dir, mut store) = new_store();
+    let _ = store.drop_days(Daily::Days, Day::MIN);
 }
