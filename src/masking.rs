@@ -1,14 +1,44 @@
-//! Words of others, drivers and servers, without the secrets that may stand in them.
+//! Hides secrets in the texts of drivers and servers.
 
-/// A shorter secret stands in ordinary words too: it is hidden only where it stands alone.
+use std::cmp::Reverse;
+
+use secrecy::{ExposeSecret, SecretString};
+
+/// What stands in the place of a secret.
+const MARK: &str = "(secret)";
+
+/// A shorter secret may be a part of ordinary words: it is hidden only where it stands alone.
 const SHORT: usize = 6;
 
-/// The text with `mark` in each place of that secret. One shorter than six bytes is hidden where it stands
-/// alone: elsewhere the holes in ordinary words would tell what it is.
-pub(crate) fn masked(text: &str, secret: &str, mark: &str) -> String {
-    if secret.is_empty() {
-        return text.to_owned();
+/// What is said of a parameter of a URL that may not be named, since it may be the rest of a password.
+pub(crate) const UNKNOWN_PARAMETER: &str = "it has an unknown parameter after the `?`; those of a password are written in percent encoding";
+
+/// Secrets that no text may show.
+#[derive(Clone, Default)]
+pub(crate) struct Secrets(Vec<SecretString>);
+
+impl Secrets {
+    /// Adds a secret; an empty one is none.
+    pub(crate) fn add(&mut self, secret: impl Into<String>) {
+        let secret = secret.into();
+        if !secret.is_empty() {
+            self.0.push(SecretString::from(secret));
+            // The longest first: a shorter one may be a part of it.
+            self.0
+                .sort_by_key(|secret| Reverse(secret.expose_secret().len()));
+        }
     }
+
+    /// Returns the text without any of the secrets.
+    pub(crate) fn hide(&self, text: &str) -> String {
+        let hide = |text: String, secret: &SecretString| masked(&text, secret.expose_secret());
+        self.0.iter().fold(text.to_owned(), hide)
+    }
+}
+
+/// Puts the mark in each place of that secret. A short secret is hidden only where it stands alone: holes in
+/// ordinary words would tell what it is.
+fn masked(text: &str, secret: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find(secret) {
@@ -18,7 +48,7 @@ pub(crate) fn masked(text: &str, secret: &str, mark: &str) -> String {
         let stands_alone = !ends_a_word && !after.starts_with(char::is_alphanumeric);
         out.push_str(before);
         out.push_str(if secret.len() >= SHORT || stands_alone {
-            mark
+            MARK
         } else {
             secret
         });
@@ -30,24 +60,26 @@ pub(crate) fn masked(text: &str, secret: &str, mark: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::masked;
+    use super::*;
 
     #[test]
     fn a_secret_is_hidden_and_ordinary_words_are_not_torn() {
         for (text, secret, want) in [
-            ("user:hunter22@host", "hunter22", "user:***@host"),
-            ("xhunter22x hunter22", "hunter22", "x***x ***"),
+            ("user:hunter22@host", "hunter22", "user:(secret)@host"),
+            ("xhunter22x hunter22", "hunter22", "x(secret)x (secret)"),
             (
                 "password of p is 'p', p.",
                 "p",
-                "password of *** is '***', ***.",
+                "password of (secret) is '(secret)', (secret).",
             ),
             ("aaaa", "aa", "aaaa"),
-            ("aa aa", "aa", "*** ***"),
-            ("nothing", "", "nothing"),
-            ("größe ß", "ß", "größe ***"),
+            ("aa aa", "aa", "(secret) (secret)"),
+            ("größe ß", "ß", "größe (secret)"),
         ] {
-            assert_eq!(masked(text, secret, "***"), want, "{text} {secret}");
+            let mut secrets = Secrets::default();
+            secrets.add("");
+            secrets.add(secret);
+            assert_eq!(secrets.hide(text), want, "{text} {secret}");
         }
     }
 }

@@ -1,24 +1,23 @@
-//! The URL of a Redis, read once and for all.
+//! The URL of a Redis, parsed once.
 
 use std::fmt;
 
 use redis::{Client, RedisError};
-use secrecy::{ExposeSecret, SecretString};
 
-use crate::masking::masked;
+use crate::masking::{Secrets, UNKNOWN_PARAMETER};
 
-/// Where a Redis is and how to get in. Shows nothing of it.
+/// Where a Redis is, and the password to it. `Debug` shows nothing of it.
 #[derive(Clone)]
 pub struct RedisUrl {
     pub(super) client: Client,
-    secrets: Vec<SecretString>,
+    secrets: Secrets,
 }
 
 impl RedisUrl {
-    /// Reads a URL.
+    /// Parses a URL.
     ///
     /// # Errors
-    /// When it cannot be used: why, without any secret of it.
+    /// Why it cannot be used, without any secret of it.
     pub fn parse(url: &str) -> Result<Self, String> {
         let Some((scheme, rest)) = url
             .split_once("://")
@@ -46,20 +45,21 @@ impl RedisUrl {
             [] => format!("{scheme}://{place}"),
             _ => format!("{scheme}://{place}?{}", left.join("&")),
         };
-        let mut secrets = vec![SecretString::from(url.clone())];
-        let client = Client::open(url.as_str()).map_err(|error| without(&secrets, &error))?;
+        let mut secrets = Secrets::default();
+        secrets.add(url.as_str());
+        let client =
+            Client::open(url.as_str()).map_err(|error| secrets.hide(&error.to_string()))?;
         let settings = client.get_connection_info().redis_settings();
         if settings.db() < 0 {
             return Err("the number of its database is negative".to_owned());
         }
-        let password = settings.password().filter(|password| !password.is_empty());
-        secrets.extend(password.map(SecretString::from));
+        secrets.add(settings.password().unwrap_or_default());
         Ok(Self { client, secrets })
     }
 
-    /// The driver's words without any secret of the URL.
+    /// Returns the driver's words without any secret of the URL.
     pub(super) fn told(&self, error: &RedisError) -> String {
-        without(&self.secrets, error)
+        self.secrets.hide(&error.to_string())
     }
 }
 
@@ -69,7 +69,7 @@ impl fmt::Debug for RedisUrl {
     }
 }
 
-/// The place with the database that the parameter `db` names.
+/// Puts the database that the parameter `db` names into the path.
 fn with_database(place: &str, database: &str) -> Result<String, String> {
     let (address, path) = place.split_once('/').unwrap_or((place, ""));
     if database.is_empty() || !database.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -82,7 +82,7 @@ fn with_database(place: &str, database: &str) -> Result<String, String> {
 }
 
 fn unknown_parameter(name: &str) -> String {
-    // What others know is named; anything else may be the rest of a password.
+    // Only parameters that other programs take are named: anything else may be the rest of a password.
     const OTHERS: [&str; 12] = [
         "decode_responses",
         "family",
@@ -102,17 +102,8 @@ fn unknown_parameter(name: &str) -> String {
             "its parameter {name} is not taken: leave it out; user and password stand before the `@`"
         )
     } else {
-        "it has an unknown parameter after the `?`; those of a password are written in percent encoding"
-            .to_owned()
+        UNKNOWN_PARAMETER.to_owned()
     }
-}
-
-/// The driver's words without any of the secrets.
-fn without(secrets: &[SecretString], error: &RedisError) -> String {
-    let text = error.to_string();
-    secrets.iter().fold(text, |text, secret| {
-        masked(&text, secret.expose_secret(), "(secret)")
-    })
 }
 
 #[cfg(test)]

@@ -1,16 +1,16 @@
-//! The URL of a database, read once and for all.
+//! The URL of a database, parsed once.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
+use percent_encoding::percent_decode_str;
 use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
 
-use crate::masking::masked;
+use crate::masking::{Secrets, UNKNOWN_PARAMETER};
 
-/// Which parameters are left to the driver, which would log others with their values.
+/// Parameters that the driver takes. It would log others with their values.
 const DRIVERS: [&str; 19] = [
     "sslmode",
     "ssl-mode",
@@ -33,7 +33,7 @@ const DRIVERS: [&str; 19] = [
     "options[search_path]",
 ];
 
-/// Parameters that others know and counterd does not: an error may name them.
+/// Parameters that other programs take and counterd does not: an error may name them.
 const OTHERS: [&str; 26] = [
     "client_encoding",
     "connection_limit",
@@ -63,51 +63,58 @@ const OTHERS: [&str; 26] = [
     "tcp_user_timeout",
 ];
 
-/// Where a database is and how to get in. Shows nothing of it.
+/// Where a database is, and the password to it. `Debug` shows nothing of it.
 #[derive(Clone)]
 pub struct PostgresUrl {
     pub(super) options: PgConnectOptions,
     /// How long a connection may take, where the URL says so.
     pub(super) connect_timeout: Option<Duration>,
-    secrets: Vec<SecretString>,
+    secrets: Secrets,
 }
 
 impl PostgresUrl {
-    /// Reads a URL.
+    /// Parses a URL.
     ///
     /// # Errors
-    /// When it cannot be used: why, without any secret of it.
+    /// Why it cannot be used, without any secret of it.
     pub fn parse(url: &str) -> Result<Self, String> {
-        let Some((_, rest)) = url
+        let (base, query) = url.split_once('?').unwrap_or((url, ""));
+        let Some((_, place)) = base
             .split_once("://")
             .filter(|(scheme, _)| ["postgres", "postgresql"].contains(scheme))
         else {
             return Err("it must begin with postgres:// or postgresql://".to_owned());
         };
-        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        let hosts = authority.rsplit_once('@').map_or(authority, |(_, at)| at);
+        let authority = place.split(['/', '#']).next().unwrap_or_default();
+        let (user, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
         if hosts.contains(',') {
             return Err("it names several hosts; name the one that takes writes".to_owned());
         }
-        let (base, query) = url.split_once('?').unwrap_or((url, ""));
+        let mut secrets = Secrets::default();
+        add_password(&mut secrets, user.split_once(':').unwrap_or_default().1);
         let mut connect_timeout = None;
-        let mut rest = Vec::new();
+        let mut left = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = name.replace("%5B", "[").replace("%5D", "]");
             if name == "connect_timeout" {
                 connect_timeout = timeout(value)?;
-            } else if !is_without_effect(&name, value)? {
-                rest.push(pair);
+                continue;
+            }
+            if name == "password" {
+                add_password(&mut secrets, value.split('#').next().unwrap_or_default());
+            }
+            if !is_without_effect(&name, value)? {
+                left.push(pair);
             }
         }
-        let url = &match rest[..] {
+        let url = match left[..] {
             [] => base.to_owned(),
-            _ => format!("{base}?{}", rest.join("&")),
+            _ => format!("{base}?{}", left.join("&")),
         };
-        let secrets = secrets(url);
-        let options = PgConnectOptions::from_str(url)
-            .map_err(|error| without(&secrets, &plain(&error)))?
+        secrets.add(url.as_str());
+        let options = PgConnectOptions::from_str(&url)
+            .map_err(|error| secrets.hide(&plain(&error)))?
             // Poolers refuse this parameter, and no column of ours has fractions.
             .extra_float_digits(None)
             .disable_statement_logging();
@@ -118,10 +125,16 @@ impl PostgresUrl {
         })
     }
 
-    /// An error of the driver in plain words, without any secret of the URL.
+    /// Returns an error of the driver in plain words, without any secret of the URL.
     pub(super) fn told(&self, error: &sqlx::Error) -> String {
-        without(&self.secrets, &plain(error))
+        self.secrets.hide(&plain(error))
     }
+}
+
+/// Adds a password as it is written, and decoded.
+fn add_password(secrets: &mut Secrets, password: &str) {
+    secrets.add(password);
+    secrets.add(percent_decode_str(password).decode_utf8_lossy());
 }
 
 impl fmt::Debug for PostgresUrl {
@@ -162,11 +175,7 @@ fn is_without_effect(name: &str, value: &str) -> Result<bool, String> {
         _ if OTHERS.contains(&name) => Err(format!(
             "its parameter {name} is not known to counterd: leave it out"
         )),
-        // What stands there may be the rest of a password.
-        _ => Err(
-            "it has an unknown parameter after the `?`; those of a password are written in percent encoding"
-                .to_owned(),
-        ),
+        _ => Err(UNKNOWN_PARAMETER.to_owned()),
     }
 }
 
@@ -177,55 +186,6 @@ fn plain(error: &sqlx::Error) -> String {
         sqlx::Error::Configuration(error) => error.to_string(),
         other => other.to_string(),
     }
-}
-
-/// Returns the secrets of a URL: all of it, and its passwords, as written and decoded.
-fn secrets(url: &str) -> Vec<SecretString> {
-    let after = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let authority = after.split(['/', '?', '#']).next().unwrap_or_default();
-    let in_authority = authority
-        .rsplit_once('@')
-        .and_then(|(user, _)| user.split_once(':'))
-        .map(|(_, password)| password);
-    let in_query = url
-        .split_once("password=")
-        .map(|(_, rest)| rest.split(['&', '#']).next().unwrap_or_default());
-    let passwords = [in_authority, in_query].into_iter().flatten();
-    let forms = passwords.flat_map(|password| [password.to_owned(), decoded(password)]);
-    std::iter::once(url.to_owned())
-        .chain(forms)
-        .map(SecretString::from)
-        .collect()
-}
-
-/// Removes the secrets from a text.
-fn without(secrets: &[SecretString], text: &str) -> String {
-    secrets.iter().fold(text.to_owned(), |text, secret| {
-        masked(&text, secret.expose_secret(), "(secret)")
-    })
-}
-
-/// Undoes percent encoding; what is not encoded stays.
-fn decoded(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        let pair = after
-            .get(..2)
-            .and_then(|pair| std::str::from_utf8(pair).ok());
-        let code = pair.and_then(|pair| u8::from_str_radix(pair, 16).ok());
-        match (first, code) {
-            (b'%', Some(byte)) => {
-                bytes.push(byte);
-                rest = after.get(2..).unwrap_or_default();
-            }
-            _ => {
-                bytes.push(first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]
@@ -248,13 +208,15 @@ mod tests {
             let error = PostgresUrl::parse(url).unwrap_err();
             assert!(!error.contains("hunter2"), "{error}");
         }
-        let url = "postgres://u:p%40ss@h/d";
-        assert_eq!(
-            without(&secrets(url), "no p%40ss, no p@ss"),
-            "no (secret), no (secret)"
-        );
-        let parsed = PostgresUrl::parse(url).unwrap();
-        assert_eq!(format!("{parsed:?}"), "PostgresUrl(hidden)");
+        for url in [
+            "postgres://u:p%40ss-word@h/d",
+            "postgres://u@h/d?password=p%40ss-word&connect_timeout=3",
+        ] {
+            let parsed = PostgresUrl::parse(url).unwrap();
+            let told = parsed.secrets.hide("no p%40ss-word, no p@ss-word");
+            assert_eq!(told, "no (secret), no (secret)");
+            assert_eq!(format!("{parsed:?}"), "PostgresUrl(hidden)");
+        }
     }
 
     #[test]
