@@ -10,15 +10,15 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
 /// The work of a background thread.
-pub trait Worker: Send + 'static {
-    /// Works until `ended`. The next start begins again what is cut off then.
+pub trait BackgroundWork: Send + 'static {
+    /// Works until `ended` is told. Work that is cut off then is done again after the next start.
     fn run(&mut self, ended: oneshot::Receiver<()>) -> impl Future<Output = ()>;
 
     /// Notes that the work has stopped for that reason.
     fn is_down(&mut self, error: &str);
 }
 
-/// The thread of a [`Worker`].
+/// The thread of a [`BackgroundWork`].
 pub struct Background {
     name: &'static str,
     end: oneshot::Sender<()>,
@@ -26,14 +26,14 @@ pub struct Background {
 }
 
 impl Background {
-    /// Starts a thread of that name for `worker`.
+    /// Starts a thread of that name for the work.
     ///
     /// # Errors
-    /// When there is no thread to be had.
+    /// When there are no resources for a thread.
     pub fn start(
         name: &'static str,
         runtime: Arc<Runtime>,
-        mut worker: impl Worker,
+        mut worker: impl BackgroundWork,
     ) -> std::io::Result<Self> {
         let (end, ended) = oneshot::channel();
         let thread = std::thread::Builder::new().name(name.to_owned());
@@ -53,9 +53,9 @@ impl Background {
         Ok(Self { name, end, thread })
     }
 
-    /// Ends the thread. The next start begins again what is cut off. Call it before the writer stops.
+    /// Ends the thread and waits for that. Call it before the writer stops.
     pub fn end(self) {
-        // It may have ended by itself, which join tells.
+        // If the thread has ended by itself, `join` tells why.
         let _ = self.end.send(());
         if self.thread.join().is_err() {
             tracing::error!(thread = self.name, "a thread panicked");

@@ -22,7 +22,7 @@ use crate::rounds::RoundStatus;
 use crate::writer::Running;
 
 pub use crate::export::postgres::CopiedDay;
-pub use crate::fallback::{NoCopy, Standing};
+pub use crate::fallback::{CopyStanding, NoCopy};
 pub use crate::lifecycle::{DayView, PastDay, Point};
 pub use crate::rounds::RoundReport;
 pub use crate::writer::{
@@ -136,7 +136,7 @@ impl Engine {
     }
 
     /// Which copy stands in for the store; `None` while there is a store.
-    pub async fn stand_in(&self) -> Option<Result<Standing, NoCopy>> {
+    pub async fn stand_in(&self) -> Option<Result<CopyStanding, NoCopy>> {
         match self.copies() {
             Some(fallback) => Some(fallback.standing().await),
             None => None,

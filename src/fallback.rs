@@ -1,14 +1,14 @@
-//! What is served while there is no store: values out of the mirror in Redis, else out of PostgreSQL,
-//! and closed days out of PostgreSQL. All of it may be out of date, and says so.
+//! What is served while there is no store: values from the mirror in Redis, else from PostgreSQL, and closed days
+//! from PostgreSQL. All of it may be out of date, and is marked so.
 //!
-//! One thread asks the copies, for values one question at a time: names that are asked for while a question
-//! is on its way are gathered for the next, so no name is asked for twice at once, however many readers
-//! there are. A cached answer is served for `degraded.cache_for`; after that it is kept for when no copy
-//! answers. A copy that failed is tried in the background until it answers again: no question waits for it,
-//! and an outage of the store does not overload the copies.
+//! One thread asks the copies. For values, it asks one question at a time: names that readers ask for meanwhile go
+//! into the next question, so no name is asked for twice at once, however many readers there are. A cached answer is
+//! served for `degraded.cache_for`; after that it is kept for the time when no copy answers. A copy that failed is
+//! tried in the background until it answers again: no question waits for it, and an outage of the store does not
+//! overload the copies.
 //!
-//! Kept out: how copies are read (`mirror`, `export`), when the store is tried again (`serve`), and what
-//! the answers look like (`http`). `engine` alone asks here.
+//! Kept out: how copies are read (`mirror`, `export`), when the store is tried again (`serve`), and what answers look
+//! like (`http`). Only `engine` asks here.
 
 mod ask;
 mod copies;
@@ -28,24 +28,24 @@ use crate::counter::{CopiedValue, CounterName, Millis};
 use crate::export::postgres::{CopiedDay, PostgresOptions};
 use crate::mirror::MirrorOptions;
 
-/// The most counters that are cached, also such as no copy has; some 20 MB.
+/// The most names that are cached, those that no copy has among them; some 20 MB.
 const MOST_REMEMBERED: usize = 100_000;
 
-/// Before whatever `degraded.cache_for` reaches back to.
+/// An age that is greater than any `degraded.cache_for`.
 const LONG_AGO: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Most questions for values that wait; one more is answered that nothing is known.
+/// The most questions for values that wait; a further one is refused.
 const VALUES_WAITING: usize = 16_384;
 
-/// Most questions for lists and days that wait.
+/// The most questions for lists and days that wait; a further one is refused.
 const LISTS_WAITING: usize = 64;
 
-/// What is asked, and how long for.
+/// Which copies are asked, and how long.
 #[derive(Clone, Debug, Default)]
 pub struct FallbackOptions {
-    /// The mirror, if there is one.
+    /// The mirror; `None` where there is none.
     pub redis: Option<MirrorOptions>,
-    /// The database, if there is one.
+    /// The database; `None` where there is none.
     pub postgres: Option<PostgresOptions>,
     /// How long a copy may take to answer, connecting too.
     pub timeout: Duration,
@@ -91,28 +91,31 @@ pub struct NoCopy;
 
 /// The copy that answered last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// Which.
+pub struct CopyStanding {
+    /// Which copy it is.
     pub source: CopySource,
-    /// It had everything then; `None` where it does not say.
+    /// When it last had everything; `None` where it does not say.
     pub as_of: Option<Millis>,
 }
+
+/// Where an answer goes.
+type Answer<T> = oneshot::Sender<Result<T, NoCopy>>;
 
 /// Values that somebody waits for.
 struct ValuesQuestion {
     names: Vec<CounterName>,
-    answer: oneshot::Sender<Result<Vec<Found>, NoCopy>>,
+    answer: Answer<Vec<Found>>,
 }
 
 /// A list that somebody waits for.
 enum ListQuestion {
     Page {
-        page: Page,
-        answer: oneshot::Sender<Result<PageFound, NoCopy>>,
+        page: PageWanted,
+        answer: Answer<PageFound>,
     },
     Days {
         days: DaysOf,
-        answer: oneshot::Sender<Result<Vec<CopiedDay>, NoCopy>>,
+        answer: Answer<Vec<CopiedDay>>,
     },
 }
 
@@ -127,7 +130,7 @@ pub struct PageFound {
 
 /// A page of the list of counters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Page {
+struct PageWanted {
     prefix: String,
     cursor: Option<String>,
     limit: usize,
@@ -145,8 +148,8 @@ struct DaysOf {
 #[derive(Default)]
 struct Cache {
     values: HashMap<CounterName, (Instant, Found)>,
-    /// What the last question came to.
-    standing: Option<(Instant, Result<Standing, NoCopy>)>,
+    /// When a copy was last asked, and which one answered.
+    standing: Option<(Instant, Result<CopyStanding, NoCopy>)>,
 }
 
 impl Cache {
@@ -197,7 +200,7 @@ impl Cache {
             return before.clone();
         }
         if self.values.len() >= MOST_REMEMBERED {
-            // Names that nobody has are asked for by who guesses.
+            // Names that no counter has come from clients that guess.
             self.values.retain(|_, (_, found)| found.is_some());
         }
         if self.values.len() < MOST_REMEMBERED {

@@ -1,7 +1,6 @@
-//! Putting questions, and the thread that answers them.
+//! Where readers ask, and the thread that answers.
 //!
-//! Values have a queue of their own: lists and days, which take longer and which fewer ask for, neither
-//! hold them up nor take their copies away.
+//! Values have a queue and connections of their own, so that lists and days, which take longer, do not hold them up.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
@@ -14,21 +13,21 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::copies::Copies;
 use super::{
-    DaysOf, FallbackOptions, Found, LISTS_WAITING, ListQuestion, NoCopy, Page, PageFound, Shared,
-    Standing, VALUES_WAITING, ValuesQuestion,
+    Answer, CopyStanding, DaysOf, FallbackOptions, Found, LISTS_WAITING, ListQuestion, NoCopy,
+    PageFound, PageWanted, Shared, VALUES_WAITING, ValuesQuestion,
 };
-use crate::background::{Background, Worker, runtime};
+use crate::background::{Background, BackgroundWork, runtime};
 use crate::calendar::Day;
 use crate::counter::CounterName;
 use crate::export::postgres::CopiedDay;
 
-/// Most names in one question to a copy, but for those of the last asker.
+/// Names in one question to a copy, after which no further asker is taken in.
 const NAMES_AT_ONCE: usize = 1000;
 
-/// Connections that nobody needed for so long are let go.
+/// How long a connection is kept that nobody needs.
 const REST_AFTER: Duration = Duration::from_secs(10);
 
-/// Where values are asked for while there is no store.
+/// Where readers ask while there is no store.
 #[derive(Clone)]
 pub struct Fallback {
     shared: Arc<Shared>,
@@ -57,7 +56,7 @@ struct ListsDesk {
 }
 
 impl Fallback {
-    /// With those copies. Nothing is answered until the thread is started.
+    /// Prepares questions to those copies. Nothing is answered until the thread is started.
     pub fn new(options: &FallbackOptions) -> (Self, FallbackThread) {
         let shared = Arc::new(Shared {
             cache: Mutex::default(),
@@ -85,10 +84,10 @@ impl Fallback {
         (fallback, thread)
     }
 
-    /// What the copies know of these counters, in the order asked.
+    /// Returns what the copies know of these counters, in the order asked.
     ///
     /// # Errors
-    /// When no copy can be asked, and nothing of it was known before.
+    /// When no copy can be asked, and none of the counters is cached.
     pub async fn values(&self, names: &[CounterName]) -> Result<Vec<Found>, NoCopy> {
         {
             let cache = self.shared.cache.lock();
@@ -100,11 +99,11 @@ impl Fallback {
         self.ask_values(names.to_vec()).await
     }
 
-    /// Which copy answers, looked at now unless that was a moment ago.
+    /// Returns which copy answers. A copy is asked now, unless one was a moment ago.
     ///
     /// # Errors
-    /// When none does.
-    pub async fn standing(&self) -> Result<Standing, NoCopy> {
+    /// When no copy answers.
+    pub async fn standing(&self) -> Result<CopyStanding, NoCopy> {
         let known = self.shared.cache.lock().standing;
         if let Some((at, standing)) = known
             && at.elapsed() <= self.shared.cache_for
@@ -119,12 +118,12 @@ impl Fallback {
     async fn ask_values(&self, names: Vec<CounterName>) -> Result<Vec<Found>, NoCopy> {
         let (answer, answered) = oneshot::channel();
         let question = ValuesQuestion { names, answer };
-        // As many wait as may, or the server ends.
+        // A failure to send shows that too many questions wait, or that the server ends.
         self.values.try_send(question).map_err(|_| NoCopy)?;
         answered.await.map_err(|_| NoCopy)?
     }
 
-    /// Up to `limit` counters after `cursor` whose names begin with `prefix`, in the order of names.
+    /// Returns up to `limit` counters after `cursor` whose names begin with `prefix`, in the order of names.
     ///
     /// # Errors
     /// When no copy can be asked.
@@ -134,18 +133,16 @@ impl Fallback {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<PageFound, NoCopy> {
-        let (answer, answered) = oneshot::channel();
-        let page = Page {
+        let page = PageWanted {
             prefix: prefix.to_owned(),
             cursor: cursor.map(str::to_owned),
             limit,
         };
-        let question = ListQuestion::Page { page, answer };
-        self.lists.try_send(question).map_err(|_| NoCopy)?;
-        answered.await.map_err(|_| NoCopy)?
+        self.ask_list(|answer| ListQuestion::Page { page, answer })
+            .await
     }
 
-    /// The closed days of a counter, newest first.
+    /// Returns the closed days of a counter, newest first.
     ///
     /// # Errors
     /// When PostgreSQL cannot be asked.
@@ -155,14 +152,22 @@ impl Fallback {
         from: Day,
         to: Day,
     ) -> Result<Vec<CopiedDay>, NoCopy> {
-        let (answer, answered) = oneshot::channel();
         let days = DaysOf {
             name: name.clone(),
             from,
             to,
         };
-        let question = ListQuestion::Days { days, answer };
-        self.lists.try_send(question).map_err(|_| NoCopy)?;
+        self.ask_list(|answer| ListQuestion::Days { days, answer })
+            .await
+    }
+
+    async fn ask_list<T>(
+        &self,
+        question: impl FnOnce(Answer<T>) -> ListQuestion,
+    ) -> Result<T, NoCopy> {
+        let (answer, answered) = oneshot::channel();
+        // A failure to send shows that too many questions wait, or that the server ends.
+        self.lists.try_send(question(answer)).map_err(|_| NoCopy)?;
         answered.await.map_err(|_| NoCopy)?
     }
 }
@@ -171,13 +176,13 @@ impl FallbackThread {
     /// Answers on a thread of its own until told to end.
     ///
     /// # Errors
-    /// When there is no thread or no runtime to be had.
+    /// When there are no resources for a thread or a runtime.
     pub fn start(self) -> io::Result<Background> {
         Background::start("fallback", Arc::new(runtime()?), self)
     }
 }
 
-impl Worker for FallbackThread {
+impl BackgroundWork for FallbackThread {
     async fn run(&mut self, ended: oneshot::Receiver<()>) {
         tokio::select! {
             _ = ended => {}
@@ -194,22 +199,18 @@ impl Worker for FallbackThread {
 
 impl ValuesDesk {
     async fn serve(&mut self) {
-        loop {
-            match tokio::time::timeout(REST_AFTER, self.questions.recv()).await {
-                Ok(Some(question)) => self.answer(question).await,
-                Ok(None) => break,
-                Err(_) => self.copies.rest().await,
-            }
+        while let Some(question) = next(&mut self.questions, &mut self.copies).await {
+            self.answer(question).await;
         }
     }
 
-    /// Answers everything that waits with one question for the names that are not known freshly.
+    /// Answers all that wait, with one question for the names of which no fresh answer is cached.
     async fn answer(&mut self, first: ValuesQuestion) {
         let mut names: HashSet<CounterName> = HashSet::new();
         let mut askers = Vec::new();
         let mut next = Some(first);
         while let Some(question) = next {
-            // Else nobody waits for it any more.
+            // Nobody waits for a closed one any more.
             if !question.answer.is_closed() {
                 names.extend(question.names.iter().cloned());
                 askers.push(question);
@@ -226,7 +227,7 @@ impl ValuesDesk {
         let asked = self.ask_for(names).await;
         let cache = self.shared.cache.lock();
         for ValuesQuestion { names, answer } in askers {
-            // However old it is, where no copy has an answer.
+            // Where no copy answers, a cached answer of any age.
             let known = |name| asked.get(name).cloned().or_else(|| cache.known(name, None));
             let known: Vec<Option<Found>> = names.iter().map(known).collect();
             let nothing = !names.is_empty() && known.iter().all(Option::is_none);
@@ -236,7 +237,7 @@ impl ValuesDesk {
         }
     }
 
-    /// Asks for the names that are not known freshly; what came of it.
+    /// Asks for those of the names of which no fresh answer is cached, and returns the answers.
     async fn ask_for(&mut self, names: HashSet<CounterName>) -> HashMap<CounterName, Found> {
         let cache_for = self.shared.cache_for;
         let names: Vec<CounterName> = {
@@ -267,18 +268,14 @@ impl ValuesDesk {
 
 impl ListsDesk {
     async fn serve(&mut self) {
-        loop {
-            match tokio::time::timeout(REST_AFTER, self.questions.recv()).await {
-                Ok(Some(question)) => self.answer(question).await,
-                Ok(None) => break,
-                Err(_) => self.copies.rest().await,
-            }
+        while let Some(question) = next(&mut self.questions, &mut self.copies).await {
+            self.answer(question).await;
         }
     }
 
-    /// Answers everything that waits; the same question once.
+    /// Answers all that wait. The same question is asked once.
     async fn answer(&mut self, first: ListQuestion) {
-        let mut pages: HashMap<Page, Vec<_>> = HashMap::new();
+        let mut pages: HashMap<PageWanted, Vec<_>> = HashMap::new();
         let mut days: HashMap<DaysOf, Vec<_>> = HashMap::new();
         let mut next = Some(first);
         while let Some(question) = next {
@@ -303,7 +300,7 @@ impl ListsDesk {
         }
     }
 
-    /// The page with what was said before of a later state of a counter.
+    /// Returns the page; a counter of which a later state was told before keeps that.
     fn not_before_what_is_known(&self, page: PageFound) -> PageFound {
         let mut cache = self.shared.cache.lock();
         let values = page.values.into_iter();
@@ -314,11 +311,21 @@ impl ListsDesk {
     }
 }
 
+/// Waits for a question; `None` when no more can come. The connections are let go when none comes for a while.
+async fn next<Q>(questions: &mut mpsc::Receiver<Q>, copies: &mut Copies) -> Option<Q> {
+    loop {
+        match tokio::time::timeout(REST_AFTER, questions.recv()).await {
+            Ok(question) => return question,
+            Err(_) => copies.rest().await,
+        }
+    }
+}
+
 fn add<Of: Eq + Hash, Answer>(asked: &mut HashMap<Of, Vec<Answer>>, of: Of, answer: Answer) {
     asked.entry(of).or_default().push(answer);
 }
 
-fn tell<T: Clone>(answers: Vec<oneshot::Sender<Result<T, NoCopy>>>, found: &Result<T, NoCopy>) {
+fn tell<T: Clone>(answers: Vec<Answer<T>>, found: &Result<T, NoCopy>) {
     for answer in answers {
         // An asker that has left needs no answer.
         let _ = answer.send(found.clone());

@@ -11,37 +11,38 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::{
-    CopySource, DaysOf, FallbackOptions, Found, NoCopy, Page, PageFound, StaleValue, Standing,
+    CopySource, CopyStanding, DaysOf, FallbackOptions, Found, NoCopy, PageFound, PageWanted,
+    StaleValue,
 };
 use crate::counter::{CopiedValue, CounterName};
 use crate::export::postgres::{CopiedDay, PostgresError, PostgresReader};
 use crate::mirror::{MirrorError, MirrorOptions, MirrorReader};
+use crate::rounds::Backoff;
 
-/// How long a copy may take to say whether a store has ever written to it: nobody waits for that.
+/// How long a copy may take to say whether a store has ever written to it. No reader waits for that.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a copy that failed is left alone before the next try, at first and at most.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// How long a copy that failed is left alone before the next try, at most.
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 /// The copies, each with its state.
 pub(super) struct Copies {
-    redis: Option<Copy<MirrorReader>>,
-    postgres: Option<Copy<PostgresReader>>,
+    redis: Option<AskedCopy<MirrorReader>>,
+    postgres: Option<AskedCopy<PostgresReader>>,
 }
 
 /// A reader of a copy.
-trait Reader: Send + Sized + 'static {
+trait CopyReader: Send + Sized + 'static {
     type Error: Display + Send + 'static;
 
-    /// Asks for nothing, to see whether it answers.
+    /// Asks for no value, to see whether the copy answers.
     fn look(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Whether this error says that the copy itself is away, rather than something of the question.
+    /// Returns whether the copy itself is away, rather than unable to answer one question.
     fn is_away(error: &Self::Error) -> bool;
 }
 
-impl Reader for MirrorReader {
+impl CopyReader for MirrorReader {
     type Error = MirrorError;
 
     async fn look(&mut self) -> Result<(), MirrorError> {
@@ -53,7 +54,7 @@ impl Reader for MirrorReader {
     }
 }
 
-impl Reader for PostgresReader {
+impl CopyReader for PostgresReader {
     type Error = PostgresError;
 
     async fn look(&mut self) -> Result<(), PostgresError> {
@@ -65,15 +66,15 @@ impl Reader for PostgresReader {
     }
 }
 
-struct Copy<R> {
-    state: State<R>,
-    /// What was told of it last.
+struct AskedCopy<R> {
+    state: CopyState<R>,
+    /// The error that the log last told; `None` while the copy answers.
     told: Option<String>,
     source: CopySource,
     new: Box<dyn Fn() -> R + Send>,
 }
 
-enum State<R> {
+enum CopyState<R> {
     /// It may be asked.
     Up(R),
     /// It failed, and a task of its own tries it until it answers, so that no question waits for it.
@@ -82,10 +83,10 @@ enum State<R> {
     Asked,
 }
 
-impl<R: Reader> Copy<R> {
+impl<R: CopyReader> AskedCopy<R> {
     fn new(source: CopySource, new: impl Fn() -> R + Send + 'static) -> Self {
         Self {
-            state: State::Up(new()),
+            state: CopyState::Up(new()),
             told: None,
             source,
             new: Box::new(new),
@@ -97,26 +98,26 @@ impl<R: Reader> Copy<R> {
         &mut self,
         question: impl AsyncFnOnce(&mut R) -> Result<T, R::Error>,
     ) -> Option<T> {
-        let mut reader = match std::mem::replace(&mut self.state, State::Asked) {
-            State::Up(reader) => reader,
-            State::Down(looking) if looking.is_finished() => {
-                // One that panicked is begun anew.
+        let mut reader = match std::mem::replace(&mut self.state, CopyState::Asked) {
+            CopyState::Up(reader) => reader,
+            CopyState::Down(looking) if looking.is_finished() => {
+                // After a panic the reader is made anew.
                 looking.await.unwrap_or_else(|_| (self.new)())
             }
-            State::Down(looking) => {
-                self.state = State::Down(looking);
+            CopyState::Down(looking) => {
+                self.state = CopyState::Down(looking);
                 return None;
             }
-            State::Asked => (self.new)(),
+            CopyState::Asked => (self.new)(),
         };
         let Some(answer) = caught(question(&mut reader)).await else {
-            tracing::error!(source = self.source.as_str(), "reading there panicked");
-            self.state = State::Up((self.new)());
+            tracing::error!(source = self.source.as_str(), "reading the copy panicked");
+            self.state = CopyState::Up((self.new)());
             return None;
         };
         match answer {
             Ok(answer) => {
-                self.state = State::Up(reader);
+                self.state = CopyState::Up(reader);
                 if self.told.take().is_some() {
                     let source = self.source.as_str();
                     tracing::info!(source, "values can be read there again");
@@ -126,9 +127,9 @@ impl<R: Reader> Copy<R> {
             Err(error) => {
                 self.tell(&error);
                 self.state = if R::is_away(&error) {
-                    State::Down(tokio::spawn(look_until_up(reader)))
+                    CopyState::Down(tokio::spawn(look_until_up(reader)))
                 } else {
-                    State::Up(reader)
+                    CopyState::Up(reader)
                 };
                 None
             }
@@ -144,15 +145,15 @@ impl<R: Reader> Copy<R> {
     }
 }
 
-impl<R> Drop for Copy<R> {
+impl<R> Drop for AskedCopy<R> {
     fn drop(&mut self) {
-        if let State::Down(looking) = &self.state {
+        if let CopyState::Down(looking) = &self.state {
             looking.abort();
         }
     }
 }
 
-/// Waits for it; none where it panics, as a driver might over what nobody expected in a row.
+/// Waits for the work; `None` where it panics, as a driver might over a row that nobody expected.
 async fn caught<T>(work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
     poll_fn(|context| {
@@ -166,12 +167,12 @@ async fn caught<T>(work: impl Future<Output = T>) -> Option<T> {
     .await
 }
 
-async fn look_until_up<R: Reader>(mut reader: R) -> R {
-    let mut pause = FIRST_PAUSE;
+async fn look_until_up<R: CopyReader>(mut reader: R) -> R {
+    let mut backoff = Backoff::default();
     loop {
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(backoff.next(LONGEST_PAUSE)).await;
         match reader.look().await {
-            Err(error) if R::is_away(&error) => pause = (pause * 2).min(LONGEST_PAUSE),
+            Err(error) if R::is_away(&error) => {}
             Ok(()) | Err(_) => return reader,
         }
     }
@@ -181,13 +182,13 @@ impl Copies {
     pub(super) fn new(options: &FallbackOptions) -> Self {
         let timeout = options.timeout;
         let redis = options.redis.clone().map(|redis| {
-            Copy::new(CopySource::Redis, move || {
+            AskedCopy::new(CopySource::Redis, move || {
                 let redis = redis.clone();
                 MirrorReader::new(MirrorOptions { timeout, ..redis })
             })
         });
         let postgres = options.postgres.clone().map(|postgres| {
-            Copy::new(CopySource::Postgres, move || {
+            AskedCopy::new(CopySource::Postgres, move || {
                 PostgresReader::new(postgres.clone(), timeout)
             })
         });
@@ -198,12 +199,12 @@ impl Copies {
     pub(super) async fn values(
         &mut self,
         names: &[CounterName],
-    ) -> Result<(Standing, Vec<Found>), NoCopy> {
+    ) -> Result<(CopyStanding, Vec<Found>), NoCopy> {
         let mut partly = None;
         if let Some(redis) = self.redis.as_mut()
             && let Some(mirrored) = redis.ask(async |reader| reader.values(names).await).await
         {
-            let standing = Standing {
+            let standing = CopyStanding {
                 source: CopySource::Redis,
                 as_of: mirrored.complete_as_of,
             };
@@ -222,7 +223,7 @@ impl Copies {
                 .ask(async |reader| reader.values(names).await)
                 .await
         {
-            let standing = Standing {
+            let standing = CopyStanding {
                 source: CopySource::Postgres,
                 as_of: exported.as_of,
             };
@@ -234,9 +235,9 @@ impl Copies {
         partly.ok_or(NoCopy)
     }
 
-    /// Asks for a page of the list, likewise.
-    pub(super) async fn page(&mut self, page: &Page) -> Result<PageFound, NoCopy> {
-        let Page {
+    /// Asks for a page of the list, in the same order of copies.
+    pub(super) async fn page(&mut self, page: &PageWanted) -> Result<PageFound, NoCopy> {
+        let PageWanted {
             prefix,
             cursor,
             limit,
@@ -254,7 +255,7 @@ impl Copies {
             && (mirrored.complete_as_of.is_some() || alone)
         {
             let values = stale(mirrored.values, CopySource::Redis);
-            // By the names, whether or not each has a value.
+            // The next page begins after the last name, whether or not that has a value.
             let more = names.len() > *limit;
             let last = names.get(limit.saturating_sub(1)).filter(|_| more);
             return Ok(PageFound {
@@ -286,12 +287,12 @@ impl Copies {
             .ok_or(NoCopy)
     }
 
-    /// Lets the connections go.
+    /// Closes the connections until the next question.
     pub(super) async fn rest(&mut self) {
-        if let Some(State::Up(reader)) = self.redis.as_mut().map(|copy| &mut copy.state) {
+        if let Some(CopyState::Up(reader)) = self.redis.as_mut().map(|copy| &mut copy.state) {
             reader.rest();
         }
-        if let Some(State::Up(reader)) = self.postgres.as_mut().map(|copy| &mut copy.state) {
+        if let Some(CopyState::Up(reader)) = self.postgres.as_mut().map(|copy| &mut copy.state) {
             reader.rest().await;
         }
     }
@@ -310,17 +311,17 @@ fn stale(
 pub enum Known {
     /// Every copy that is configured says that none has.
     Nothing,
-    /// This one has something of a store.
+    /// A store has written to this one.
     Something(CopySource),
-    /// This one cannot be asked, for that reason.
+    /// This one cannot be asked, for this reason.
     Unclear(CopySource, String),
 }
 
-/// Asks every copy whether a store has ever written to it: before a new store is made, where one may
-/// only have been lost sight of.
+/// Asks every copy whether a store has ever written to it. Asked before a new store is made: the old one may only be
+/// out of sight.
 ///
 /// # Errors
-/// When there is no runtime to be had.
+/// When there are no resources for a runtime.
 pub fn anything_known(options: &FallbackOptions) -> std::io::Result<Known> {
     let runtime = crate::background::runtime()?;
     let unclear = |source, error: &dyn Display| Known::Unclear(source, error.to_string());

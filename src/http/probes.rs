@@ -13,7 +13,7 @@ use super::read::{self, no_copy};
 use super::reply::ReplyBody;
 use super::wire::{self, no_store};
 use crate::counter::{Millis, rfc3339};
-use crate::engine::{ModeState, NoCopy, Report, RoundReport, Standing};
+use crate::engine::{CopyStanding, ModeState, NoCopy, Report, RoundReport};
 use crate::metrics;
 
 /// What a probe is told when all is well.
@@ -150,7 +150,7 @@ fn slow_disk(waited: Millis) -> Problem {
     Problem::new(Code::SlowDisk, detail).with(Extras::Cause { cause })
 }
 
-fn verbose(call: &Call, report: Report, stand_in: Option<Standing>) -> Verbose {
+fn verbose(call: &Call, report: Report, stand_in: Option<CopyStanding>) -> Verbose {
     let (mode, cause, since, remedy) = match (report.state, report.slow_disk) {
         (ModeState::Normal, None) => ("normal", None, None, None),
         (ModeState::Normal, Some((since, _))) => (
@@ -172,7 +172,7 @@ fn verbose(call: &Call, report: Report, stand_in: Option<Standing>) -> Verbose {
         cause,
         since: since.map(rfc3339),
         remedy,
-        copy: stand_in.map(|Standing { source, as_of }| CopyBody {
+        copy: stand_in.map(|CopyStanding { source, as_of }| CopyBody {
             source: source.as_str(),
             as_of: as_of.map(rfc3339),
         }),
