@@ -106,7 +106,7 @@ codes! {
         "Delete counters that nobody needs, or raise `counters.max`.";
     DefinitionConflict = "definition_conflict", CONFLICT, RefusedRules, "Kind and reset of a live counter do not change",
         "Delete the counter and define it anew, or leave kind and reset as they are.";
-    DefinedInConfig = "defined_in_config", CONFLICT, RefusedRules, "The counter is defined in the configuration",
+    DefinedInConfig = "defined_in_config", CONFLICT, RefusedRules, "The counter is built in or defined in the configuration",
         "Change the configuration and restart.";
     BatchRefused = "batch_refused", CONFLICT, RefusedRules, "Operations of the batch were refused",
         "Nothing of it was counted: correct or drop the operations in `errors` and send the rest again.";

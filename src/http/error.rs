@@ -291,7 +291,8 @@ impl From<Refusal> for Problem {
             .with(Extras::Definition { kind, reset }),
             Refusal::DefinedInConfig => Self::new(
                 Code::DefinedInConfig,
-                "this counter is defined in the configuration and is changed or removed there",
+                "this counter is built in or defined in the configuration: `[[counter]]` there gives it \
+                 another definition; it can be deleted when it is neither built in nor defined there",
             ),
             Refusal::ExpiresInPast => {
                 Self::new(Code::InvalidDefinition, "`expires_at` must be in the future")
