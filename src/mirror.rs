@@ -1,11 +1,10 @@
 //! The mirror in Redis: current values of all counters, for programs that read them there.
 //!
-//! A thread of its own with one connection writes what changed since the last time, at most every
-//! `redis.interval`. Nothing is queued: what Redis does not have yet is found again by revision in what
-//! readers see, so an absent or slow Redis costs no memory, and counting never waits. Values are
-//! absolute, and a script within Redis compares (epoch, revision, period) before it writes: what comes
-//! late, twice or in another order does no harm. A marker among the keys tells a Redis that lost
-//! something, which is then filled anew.
+//! A thread with one connection writes what changed since the last round, at most every `redis.interval`.
+//! Nothing is queued: each round finds by its revision what Redis does not have yet, so an absent or slow Redis
+//! costs no memory, and counting never waits. Values are absolute, and a script within Redis compares (epoch,
+//! revision, period) before it writes: a call that comes late, twice or in another order does no harm. A marker
+//! among the keys shows that Redis lost something; then everything is written again.
 //!
 //! Kept out: the configuration file, and who is served from what is read back (`fallback`).
 
@@ -26,10 +25,10 @@ pub use link::{adopt, check, contents};
 pub use reader::{MirrorReader, Mirrored};
 pub use url::RedisUrl;
 
-/// How values are mirrored.
+/// What the mirror is configured with.
 #[derive(Clone, Debug)]
 pub struct MirrorOptions {
-    /// Where Redis is, and how to get in.
+    /// Where Redis is, and the password to it.
     pub url: RedisUrl,
     /// Whether the user ids of the current day are mirrored.
     pub users: bool,

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
-use crate::background::{Background, Worker, runtime};
+use crate::background::{Background, BackgroundWork, runtime};
 use crate::counter::{Millis, Revision};
 use crate::current_day::CurrentDay;
 use crate::metrics::RoundMetrics;
@@ -114,7 +114,7 @@ impl<W: RoundWork> Rounds<W> {
     }
 }
 
-impl<W: RoundWork> Worker for Rounds<W> {
+impl<W: RoundWork> BackgroundWork for Rounds<W> {
     async fn run(&mut self, mut ended: oneshot::Receiver<()>) {
         let mut backoff = Backoff::default();
         loop {

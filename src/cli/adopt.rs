@@ -9,7 +9,7 @@ use super::{ConfigArgs, Failure, print, tell};
 use crate::config::Config;
 use crate::control::{self, Ask, CopyFound, Told, Whose};
 use crate::serve::{copy_options, storage_options};
-use crate::storage::{DataDirLock, Lineage, Tables, lineage, look, verify};
+use crate::storage::{DataDirLock, Lineage, Tables, lineage, look};
 
 /// Arguments of `adopt`.
 #[derive(Debug, Clone, Args)]
@@ -83,25 +83,24 @@ pub(super) fn is_another_stores(copies: &[CopyFound], copy: &str) -> bool {
         .any(|found| found.copy == copy && found.whose == Whose::AnotherStores)
 }
 
-/// The copies as the store in the data directory sees them that nobody has open.
+/// Says whose the copies are, in the eyes of the store in the data directory, which nobody has open.
 fn seen_from(config: &Config) -> Vec<CopyFound> {
     let dir = &config.storage.data_dir;
     if !dir.join("store").exists() {
         // The first start makes one, which is no store that any copy knows.
-        return copy_options(config).look(&Lineage::born(u64::MAX), u64::MAX, None);
+        return copy_options(config).look(&Lineage::born(u64::MAX), None);
     }
     let storage = storage_options(config);
     let seen = DataDirLock::take(dir).and_then(|lock| {
-        let epoch = verify(&lock, &storage)?.epoch;
         let cursor = look(&lock, &storage, |reader, _| {
             reader.with(Tables::export_cursor)
         })?;
         let cursor = cursor.ok().flatten();
-        Ok((lineage(&lock, &storage)?, epoch, cursor))
+        Ok((lineage(&lock, &storage)?, cursor))
     });
-    let Ok((lineage, epoch, cursor)) = seen else {
+    let Ok((lineage, cursor)) = seen else {
         return Vec::new();
     };
     let database = cursor.map(|cursor| cursor.database);
-    copy_options(config).look(&lineage, epoch, database)
+    copy_options(config).look(&lineage, database)
 }

@@ -1,4 +1,4 @@
-//! Days as text: CSV for spreadsheets, one JSON object a line for programs.
+//! Days as text: CSV for spreadsheets, and one JSON object in each line for programs.
 
 use std::io;
 
@@ -14,10 +14,10 @@ use crate::storage::{ReadError, Reader};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Form {
-    /// Comma-separated values with a header (RFC 4180). A text that a spreadsheet would take for a
-    /// formula has a `'` before it.
+    /// Comma-separated values with a header (RFC 4180). A `'` is put before a text that a spreadsheet would take
+    /// for a formula.
     Csv,
-    /// One JSON object a line.
+    /// One JSON object in each line.
     Jsonl,
 }
 
@@ -31,7 +31,7 @@ pub enum Content {
     Users,
 }
 
-/// The size of a piece of text, in bytes: one row more at most.
+/// The size of a piece of text, in bytes; a piece is at most one row longer.
 const PIECE: usize = 128 * 1024;
 
 /// How far an export has got.
@@ -46,7 +46,7 @@ pub struct Written {
 /// Why a file was not written whole.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportFileError {
-    /// The store cannot be read now.
+    /// The store cannot be read.
     #[error("cannot read the store: {0}")]
     Read(#[from] ReadError),
     /// The user ids of a day are no longer kept.
@@ -73,7 +73,7 @@ pub struct ExportSource<'a> {
     pub horizons: &'a Horizons,
 }
 
-/// Writes a selection; `put` takes the text piece by piece, each with what was written so far.
+/// Writes a selection. `put` takes the text piece by piece, each with what was written so far.
 ///
 /// # Errors
 /// When the store cannot be read, or `put` does not take a piece.

@@ -6,7 +6,7 @@ use crate::lifecycle::{self, PastDay, kept_from};
 use crate::storage::expiry::Horizons;
 use crate::storage::{Cursor, ReadError, Reader, Tables};
 
-/// Counters looked at in one page, and rows after which it is full.
+/// Counters read for one page, and rows after which a page is full.
 const COUNTERS_AT_ONCE: usize = 256;
 const ROWS_AT_ONCE: usize = 256;
 
@@ -22,17 +22,17 @@ pub struct Selection {
     pub to: Day,
     /// One counter alone.
     pub counter: Option<CounterName>,
-    /// Whether days that are not closed are taken too.
+    /// Whether days that are not closed yet are included.
     pub include_open: bool,
 }
 
 /// Why nothing can be selected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SelectionFault {
-    /// Not a day.
+    /// A text is not a day.
     #[error("{0:?} is not a day: want YYYY-MM-DD, `yesterday` or `today`")]
     NotADay(String),
-    /// The wrong way round.
+    /// The first day is after the last.
     #[error("the first day, {from}, is after the last, {to}")]
     Backwards {
         /// The first.
@@ -51,11 +51,11 @@ pub enum SelectionFault {
 }
 
 impl Selection {
-    /// Reads days as people write them, on the day that is counted now. Of several days those that have not
-    /// ended are left out, unless `include_open`.
+    /// Reads days as people write them, when `today` is the current day. Of several days, those that have not
+    /// ended are left out, unless `include_open` is set.
     ///
     /// # Errors
-    /// When they are no days, or none of them is over.
+    /// When a text is not a day, or none of the days is over.
     pub fn new(
         from: &str,
         to: &str,
@@ -111,8 +111,8 @@ impl Row {
             .is_some_and(|day| day.kind == Kind::Unique && day.reset == Reset::Daily)
     }
 
-    /// The users of the day as they lie in the store: of its last generation, so that they agree with
-    /// the final value. None for a counter whose users belong to no day.
+    /// Returns the users of the day in its last generation, so that they agree with the final value; `None` for a
+    /// counter whose users belong to no day.
     pub fn users(&self) -> Option<UserPages> {
         let content = self.past.content.as_ref()?;
         let of_the_day = content.kind == Kind::Unique && content.reset == Reset::Daily;
@@ -134,7 +134,7 @@ pub struct RowPages {
 }
 
 impl RowPages {
-    /// From the first row on.
+    /// Begins at the first row.
     pub fn new(selection: Selection) -> Self {
         Self {
             selection,
@@ -189,7 +189,7 @@ impl RowPages {
         Ok((rows, after))
     }
 
-    /// The next counter of which there is any day.
+    /// Returns the next counter that has any day.
     fn next_name(
         &self,
         tables: &Tables,

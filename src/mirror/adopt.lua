@@ -6,7 +6,7 @@ local names = {}
 if kind == 'zset' then names = redis.call('ZRANGEBYLEX', KEYS[2], '-', '+') end
 if kind == 'set' then names = redis.call('SMEMBERS', KEYS[2]) end
 for at = 1, #names do
-  -- Of the first state: whatever this store writes is later.
+  -- The first state of all: whatever this store writes is later.
   redis.pcall('HSET', ARGV[2] .. names[at] .. ':meta', 'epoch', '0', 'revision', '0')
 end
 if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then redis.call('DEL', KEYS[1]) end

@@ -1,10 +1,10 @@
-//! A counter as Redis is told of it.
+//! What Redis is told of a counter.
 
 use crate::calendar::Calendar;
 use crate::counter::{Moment, Revision, Seen, rfc3339};
 use crate::writer::Reading;
 
-/// What a call says of one counter.
+/// What a call tells of one counter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct MirrorEntry {
     pub(super) name: String,
@@ -18,19 +18,19 @@ pub(super) struct MirrorEntry {
     pub(super) expires_at: String,
 }
 
-/// What is said of the value.
+/// What a call tells of the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Said {
-    /// It is this.
+    /// The value.
     Value(i64),
     /// The counter is gone.
     Gone,
-    /// What is stored of it cannot be read: what is there is not known to be so.
+    /// The record in the store cannot be read, so nobody knows the value.
     Unknown,
 }
 
 impl MirrorEntry {
-    /// What is told of the counter at that moment, which was taken after it was read.
+    /// Makes the entry of a counter at that moment, which must be later than the reading.
     pub(super) fn of(reading: &Reading, moment: &Moment, calendar: &Calendar) -> Self {
         let without_value = || Self::gone(reading.name.to_string(), reading.revision);
         match reading.seen(moment, calendar) {
@@ -54,7 +54,7 @@ impl MirrorEntry {
         }
     }
 
-    /// A counter that is not there as of that revision.
+    /// Makes the entry of a counter that is gone as of that revision.
     pub(super) fn gone(name: String, revision: Revision) -> Self {
         Self {
             name,

@@ -16,7 +16,7 @@ use crate::counter::{CounterName, Millis, Revision, rfc3339};
 use crate::current_day::CurrentDay;
 use crate::metrics::{Metrics, MirrorMetrics};
 use crate::rounds::{LONGEST_WAIT, RoundStatus, RoundWork, Rounds};
-use crate::storage::{Lineage, Reader};
+use crate::storage::{CopyConflict, Lineage, Reader};
 use crate::writer::{Reading, Round, Running, Table, Through};
 
 /// The longest wait for a Redis that is away. A try costs next to nothing, and Redis should have everything
@@ -90,9 +90,9 @@ enum Stop {
     Failed(MirrorError),
 }
 
-impl From<MirrorError> for Stop {
-    fn from(error: MirrorError) -> Self {
-        Self::Failed(error)
+impl<E: Into<MirrorError>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
     }
 }
 
@@ -430,13 +430,13 @@ impl MirrorWork {
         written.inc_by(sum.written);
         self.sequence.answered = self.sequence.sent;
         if sum.later_epoch > self.sequence.epoch {
-            return Err(Stop::Failed(MirrorError::LaterEpoch {
+            return Err(Stop::from(CopyConflict::LaterEpoch {
                 ours: self.sequence.epoch,
                 theirs: sum.later_epoch,
             }));
         }
         if sum.ahead > 0 {
-            return Err(Stop::Failed(MirrorError::Ahead {
+            return Err(Stop::from(CopyConflict::Ahead {
                 ours: self.table.revision(),
                 theirs: sum.ahead,
             }));

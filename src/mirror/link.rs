@@ -1,53 +1,62 @@
-//! A connection to Redis, with a limit on everything it may take.
+//! A connection to Redis, with a limit on every wait.
 
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind};
 
-use super::script::{self, Keys};
+use super::script::{self, Keys, evalsha};
 use super::{MirrorError, MirrorOptions, RedisUrl};
 use crate::background::runtime;
-use crate::storage::{CopyContents, Lineage, OtherStore, Owner};
+use crate::storage::{CopyConflict, CopyContents, CopyMark, CopyOwner, Lineage};
 
-/// A connection, and how long it is waited for.
+/// A connection, and the longest wait for an answer.
 pub(super) struct Wire {
     connection: MultiplexedConnection,
     timeout: Duration,
     url: RedisUrl,
 }
 
-/// A connection on which the scripts that write are loaded.
+/// A connection, and the digests of the scripts that write.
 pub(super) struct Link {
     wire: Wire,
+    whose: String,
     claim: String,
     write: String,
     users: String,
     forget: String,
 }
 
-/// What the marker says.
+/// Which sequence of calls the marker tells of, and how far it is.
 pub(super) struct Marker {
     pub(super) id: String,
     pub(super) sequence: u64,
 }
 
-/// What a call wrote and met.
+/// Whose the keys were at one moment.
+struct KeysSeen {
+    owner: CopyOwner,
+    /// The epoch in the marker; 0 where there is none.
+    epoch: u64,
+    /// Lineage and epoch of the marker as they stand there.
+    marker: [Vec<u8>; 2],
+}
+
+/// What a call wrote, and what it found.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct CallDone {
-    /// Counters, or users.
+    /// How many counters, or users, it wrote.
     pub(super) written: u64,
-    /// The highest later epoch; 0 for none.
+    /// The highest later epoch that it found; 0 where it found none.
     pub(super) later_epoch: u64,
-    /// The highest revision of this epoch that the store has not come to; 0 for none.
+    /// The highest revision of this epoch that the store has not come to; 0 where it found none.
     pub(super) ahead: u64,
 }
 
 /// What became of a call that writes.
 pub(super) enum CallOutcome {
-    /// What was written and met.
     Done(CallDone),
-    /// The marker is not ours any more: nothing was written. Its id.
+    /// The marker is no longer ours, and nothing was written. The id in it.
     Lost(String),
 }
 
@@ -98,7 +107,7 @@ impl Wire {
             return MirrorError::Late(self.timeout);
         }
         match error.kind() {
-            // It has begun, and reads what it saved.
+            // Redis has just started and reads what it had saved.
             ErrorKind::Server(ServerErrorKind::BusyLoading) => MirrorError::Lost(text),
             ErrorKind::Server(ServerErrorKind::NoScript) => MirrorError::NoScript,
             ErrorKind::Server(_) | ErrorKind::Extension => MirrorError::Refused(text),
@@ -112,6 +121,7 @@ impl Link {
     pub(super) async fn open(options: &MirrorOptions) -> Result<Self, MirrorError> {
         let mut wire = Wire::open(options).await?;
         Ok(Self {
+            whose: wire.load(script::WHOSE).await?,
             claim: wire.load(script::CLAIM).await?,
             write: wire.load(&script::write()).await?,
             users: wire.load(script::USERS).await?,
@@ -120,67 +130,85 @@ impl Link {
         })
     }
 
-    /// Begins a sequence of that id; with an empty one it only looks whether it could. Says whether the
-    /// keys were this store's before. It is an error where they are another store's, or of a later epoch.
+    /// Finds out whose the keys are.
+    async fn whose(&mut self, keys: &Keys, lineage: &Lineage) -> Result<KeysSeen, MirrorError> {
+        let mut command = evalsha(&self.whose, &[keys.marker(), keys.names()]);
+        let answer: Vec<Vec<u8>> = self.wire.ask(command.arg(keys.counters())).await?;
+        let mut answer = answer.into_iter();
+        let mut next = || answer.next().unwrap_or_default();
+        let (lineage_seen, epoch_seen, names) = (next(), next(), next());
+        let epoch = number(&epoch_seen).unwrap_or(0);
+        let mark = CopyMark {
+            // Others may have written anything there.
+            lineage: text(&lineage_seen).and_then(|id| id.parse().ok()),
+            epoch,
+            is_empty: number(&names) == Some(0),
+        };
+        let owner = lineage.owner_by_mark(&mark);
+        let by_epochs = || lineage.owner_by_epochs(answer.filter_map(|epoch| number(&epoch)));
+        Ok(KeysSeen {
+            owner: owner.unwrap_or_else(by_epochs),
+            epoch,
+            marker: [lineage_seen, epoch_seen],
+        })
+    }
+
+    /// Begins a sequence of that id, unless the keys are another store's or of a later epoch.
     pub(super) async fn claim(
         &mut self,
         keys: &Keys,
         id: &str,
         epoch: u64,
         lineage: &Lineage,
-    ) -> Result<bool, MirrorError> {
-        let mut command = redis::cmd("EVALSHA");
-        command.arg(&self.claim).arg(2);
-        command.arg(keys.marker()).arg(keys.names());
+    ) -> Result<(), MirrorError> {
+        let seen = self.whose(keys, lineage).await?;
+        if let CopyOwner::Other(theirs) = seen.owner {
+            let ours = lineage.id;
+            return Err(CopyConflict::OtherStore { ours, theirs }.into());
+        }
+        if seen.epoch > epoch {
+            let (ours, theirs) = (epoch, seen.epoch);
+            return Err(CopyConflict::LaterEpoch { ours, theirs }.into());
+        }
+        let mut command = evalsha(&self.claim, &[keys.marker(), keys.names()]);
+        for seen in seen.marker {
+            command.arg(seen);
+        }
         command.arg(id).arg(epoch).arg(lineage.id.to_string());
-        command.arg(keys.counters()).arg(lineage.epochs());
-        let (verdict, detail): (String, String) = self.wire.ask(&command).await?;
-        let of_epoch = || detail.parse().unwrap_or(u64::MAX);
-        match verdict.as_str() {
-            "later" => Err(MirrorError::LaterEpoch {
-                ours: epoch,
-                theirs: of_epoch(),
-            }),
-            "other" => Err(MirrorError::OtherStore {
-                ours: lineage.id,
-                theirs: match detail.parse() {
-                    Ok(id) => OtherStore::Known(id),
-                    Err(()) => OtherStore::OfEpoch(of_epoch()),
-                },
-            }),
-            _ => Ok(detail == "ours"),
+        match self.wire.ask::<u8>(&command).await? {
+            0 => Err(MirrorError::Rival),
+            _ => Ok(()),
         }
     }
 
-    /// What the marker says; none when there is none.
+    /// Reads the marker; `None` where there is none, and where it is not one of a mirror.
     pub(super) async fn marker(&mut self, keys: &Keys) -> Result<Option<Marker>, MirrorError> {
         let mut command = redis::cmd("HMGET");
         command.arg(keys.marker()).arg("id").arg("sequence");
         let (id, sequence): (Option<Vec<u8>>, Option<Vec<u8>>) = self.wire.ask(&command).await?;
-        // What others wrote into it is none.
-        let text = |bytes: Option<Vec<u8>>| bytes.and_then(|bytes| String::from_utf8(bytes).ok());
-        let sequence = text(sequence).and_then(|sequence| sequence.parse().ok());
-        Ok(text(id)
+        let id = id.and_then(|id| String::from_utf8(id).ok());
+        let sequence = sequence.and_then(|sequence| number(&sequence));
+        Ok(id
             .zip(sequence)
             .map(|(id, sequence)| Marker { id, sequence }))
     }
 
-    /// The script that writes, as it is called.
+    /// The digest of the script that writes.
     pub(super) fn sha(&self) -> &str {
         &self.write
     }
 
-    /// The script that adds users, as it is called.
+    /// The digest of the script that adds users.
     pub(super) fn users_sha(&self) -> &str {
         &self.users
     }
 
-    /// The script that takes names out, as it is called.
+    /// The digest of the script that takes names out.
     pub(super) fn forget_sha(&self) -> &str {
         &self.forget
     }
 
-    /// Sends calls of the scripts that write at once, and says what became of each.
+    /// Sends calls together and returns what became of each.
     pub(super) async fn write(&mut self, calls: &[Cmd]) -> Result<Vec<CallOutcome>, MirrorError> {
         let mut pipeline = Pipeline::with_capacity(calls.len());
         for call in calls {
@@ -195,7 +223,7 @@ impl Link {
         Ok(answers
             .into_iter()
             .map(|(verdict, detail, later_epoch, ahead)| {
-                // An id that others wrote may be any bytes.
+                // Others may have written any bytes there.
                 let detail = String::from_utf8_lossy(&detail);
                 match verdict.as_str() {
                     "ok" => CallOutcome::Done(CallDone {
@@ -209,7 +237,7 @@ impl Link {
             .collect())
     }
 
-    /// A page of the names that are there, and the cursor of the next; 0 after the last.
+    /// Reads a page of the names; returns the cursor of the next page, which is 0 after the last, and the names.
     pub(super) async fn names(
         &mut self,
         keys: &Keys,
@@ -217,39 +245,30 @@ impl Link {
     ) -> Result<(u64, Vec<Vec<u8>>), MirrorError> {
         let mut command = redis::cmd("ZSCAN");
         command.arg(keys.names()).arg(cursor);
-        // Each name with its score.
+        // Each name comes with its score.
         let (next, pairs): (u64, Vec<(Vec<u8>, f64)>) =
             self.wire.ask(command.arg("COUNT").arg(1000)).await?;
         Ok((next, pairs.into_iter().map(|(name, _)| name).collect()))
     }
 }
 
-/// Looks whose the keys are and what they hold, and changes none.
+/// Finds out whose the keys are and what they hold. Changes nothing.
 ///
 /// # Errors
 /// When Redis cannot be asked.
-pub fn contents(
-    options: &MirrorOptions,
-    lineage: &Lineage,
-    epoch: u64,
-) -> Result<CopyContents, MirrorError> {
+pub fn contents(options: &MirrorOptions, lineage: &Lineage) -> Result<CopyContents, MirrorError> {
     let keys = Keys::new(&options.prefix);
     runtime()?.block_on(async {
         let mut link = Link::open(options).await?;
-        let owner = match link.claim(&keys, "", epoch, lineage).await {
-            Ok(true) | Err(MirrorError::LaterEpoch { .. }) => Owner::Ours,
-            Ok(false) => Owner::Nobody,
-            Err(MirrorError::OtherStore { theirs, .. }) => Owner::Other(theirs),
-            Err(error) => return Err(error),
-        };
+        let seen = link.whose(&keys, lineage).await?;
         let mut count = redis::cmd("ZCARD");
         let names = link.wire.ask(count.arg(keys.names())).await;
         let mut marker = redis::cmd("HGET");
         let marker = marker.arg(keys.marker()).arg("revision");
         let revision: Result<Option<u64>, _> = link.wire.ask(marker).await;
         Ok(CopyContents {
-            owner,
-            // Keys of another type hold none.
+            owner: seen.owner,
+            // Keys of another type hold nothing.
             names: names.unwrap_or(0),
             revision: revision.ok().flatten().unwrap_or(0),
             through: None,
@@ -266,16 +285,14 @@ pub fn adopt(options: &MirrorOptions, lineage: &Lineage) -> Result<(), MirrorErr
     runtime()?.block_on(async {
         let mut wire = Wire::open(options).await?;
         let adopt = wire.load(script::ADOPT).await?;
-        let mut command = redis::cmd("EVALSHA");
-        command.arg(adopt).arg(2);
-        command.arg(keys.marker()).arg(keys.names());
+        let mut command = evalsha(&adopt, &[keys.marker(), keys.names()]);
         command.arg(lineage.id.to_string()).arg(keys.counters());
         wire.ask::<String>(&command).await.map(drop)
     })
 }
 
 /// Connects, loads the scripts, and writes a key that it takes back. With `epoch`, that of the store, it also
-/// says whether Redis has come further.
+/// checks that Redis has not come further.
 ///
 /// # Errors
 /// When there is no connection, or the user may not do what the mirror does, or Redis takes no writes.
@@ -284,23 +301,28 @@ pub fn check(options: &MirrorOptions, epoch: Option<u64>) -> Result<(), MirrorEr
         let wire = &mut Link::open(options).await?.wire;
         let keys = Keys::new(&options.prefix);
         let check = wire.load(script::CHECK).await?;
-        let mut command = redis::cmd("EVALSHA");
-        command.arg(check).arg(3);
-        command
-            .arg(keys.check())
-            .arg(keys.marker())
-            .arg(keys.names());
+        let command = evalsha(&check, &[keys.check(), keys.marker(), keys.names()]);
         let theirs: Option<Vec<u8>> = match wire.ask(&command).await {
-            // A key of another type is written over by the mirror.
+            // The mirror writes over a key of another type.
             Err(MirrorError::Refused(text)) if text.contains("WRONGTYPE") => None,
             answer => answer?,
         };
-        let theirs = theirs.and_then(|bytes| String::from_utf8(bytes).ok()?.parse::<u64>().ok());
-        match (epoch, theirs) {
+        match (epoch, theirs.and_then(|theirs| number(&theirs))) {
             (Some(ours), Some(theirs)) if ours < theirs => {
-                Err(MirrorError::LaterEpoch { ours, theirs })
+                Err(CopyConflict::LaterEpoch { ours, theirs }.into())
             }
             _ => Ok(()),
         }
     })
+}
+
+/// Reads text that others may have written; `None` where it is not UTF-8.
+fn text(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok()
+}
+
+/// Reads a whole number; `None` for any other text, and for numbers that a script cannot hold.
+fn number(bytes: &[u8]) -> Option<u64> {
+    let number = text(bytes)?.parse().ok()?;
+    (number <= script::LARGEST).then_some(number)
 }

@@ -1,11 +1,11 @@
 -- Reads counters. Changes nothing.
 --
--- Keys: the marker, then for each counter its value and its meta. Answer: a list of what the marker says
--- (complete, as_of), then for each counter value, last_updated, type, period, epoch, revision, expires_at;
--- what is not there, is not known, or is of another type, is nothing.
+-- Keys: the marker, then for each counter its value and its meta. Answer: a list of complete and as_of in the marker,
+-- then for each counter a list of value, last_updated, type, period, epoch, revision, expires_at; nil for each that is
+-- not there, not known, or of another type.
 local function of(answer)
   if type(answer) ~= 'table' or not answer.err then return answer end
-  -- Not being let read is not the same as there being nothing.
+  -- A key that may not be read is not the same as no key.
   if string.sub(answer.err, 1, 9) ~= 'WRONGTYPE' then error(answer) end
   return nil
 end
@@ -18,7 +18,7 @@ for at = 2, #KEYS, 2 do
   local value = of(redis.pcall('GET', KEYS[at])) or false
   local meta = hash(KEYS[at + 1], 'last_updated', 'type', 'period', 'epoch', 'revision', 'expires_at', 'unknown')
   if meta[7] and meta[7] ~= '' then value = false end
-  -- Of a history that was given up, once everything of the present one is there.
+  -- Once everything of the present history is there, values of an earlier one count for nothing.
   if marker[1] == '1' and meta[4] ~= marker[3] then value = false end
   answer[#answer + 1] = { value, meta[1] or false, meta[2] or false, meta[3] or false, meta[4] or false,
     meta[5] or false, meta[6] or false }

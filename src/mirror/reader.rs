@@ -23,12 +23,12 @@ struct ReadLink {
     names: String,
 }
 
-/// What the mirror had of the counters asked for.
+/// What Redis has of the counters asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mirrored {
-    /// Redis had everything then; none while it is being filled, or was emptied.
+    /// When Redis last had everything; `None` while it is being filled, and after it was emptied.
     pub complete_as_of: Option<Millis>,
-    /// The values, in the order asked; none of what is not there or cannot be read.
+    /// The values, in the order asked; `None` for a counter that is not there or cannot be read.
     pub values: Vec<Option<CopiedValue>>,
 }
 
@@ -36,7 +36,7 @@ pub struct Mirrored {
 type Fields = Vec<Option<Vec<u8>>>;
 
 impl MirrorReader {
-    /// For that Redis.
+    /// Prepares questions to that Redis.
     pub fn new(options: MirrorOptions) -> Self {
         Self {
             keys: Keys::new(&options.prefix),
@@ -45,7 +45,7 @@ impl MirrorReader {
         }
     }
 
-    /// The connection is not needed for now.
+    /// Closes the connection until the next question.
     pub fn rest(&mut self) {
         self.link = None;
     }
@@ -60,7 +60,7 @@ impl MirrorReader {
         asked.await.unwrap_or(Err(MirrorError::Late(limit)))
     }
 
-    /// Whether a mirror has ever written here.
+    /// Returns whether a mirror has ever written here.
     ///
     /// # Errors
     /// When Redis cannot be asked in time, connecting too.
@@ -75,7 +75,7 @@ impl MirrorReader {
         Ok(there > 0)
     }
 
-    /// The names after `cursor` that begin with `prefix`, in order, at most `limit`.
+    /// Reads up to `limit` names after `cursor` that begin with `prefix`, in order.
     ///
     /// # Errors
     /// When Redis cannot be asked in time, connecting too, or does not have the names that were written.
@@ -90,7 +90,7 @@ impl MirrorReader {
         asked.await.unwrap_or(Err(MirrorError::Late(patience)))
     }
 
-    /// The connection, out of its place while it works: what is cut off leaves none in an unknown state.
+    /// Takes the connection out of its place: after a question that is cut off, its state is unknown.
     async fn take_link(&mut self) -> Result<ReadLink, MirrorError> {
         match self.link.take() {
             Some(link) => Ok(link),
@@ -101,7 +101,7 @@ impl MirrorReader {
     async fn ask_values(&mut self, names: &[CounterName]) -> Result<Mirrored, MirrorError> {
         let mut link = self.take_link().await?;
         let mut mirrored = Mirrored::default();
-        // Asked for none, the marker is read all the same.
+        // Without any name, the marker is read all the same.
         let none: [&[CounterName]; 1] = [&[]];
         let parts = names.chunks(COUNTERS_IN_A_CALL);
         let parts = parts.chain(none.into_iter().take(usize::from(names.is_empty())));
@@ -135,12 +135,12 @@ impl MirrorReader {
             Some(cursor) if cursor >= prefix => format!("({cursor}"),
             Some(_) | None => format!("[{prefix}"),
         };
-        // Names are ASCII: everything that begins so comes before this byte.
+        // Names are ASCII: all that begin with the prefix come before this byte.
         let to = format!("({prefix}\u{7f}");
         let call = script::names(&link.names, &self.keys, &from, &to, limit);
         let names: Vec<Vec<u8>> = link.ask(script::NAMES, &call).await?;
         self.link = Some(link);
-        // The first is `ok`.
+        // An answer begins with `ok`; without it the list is not the one that the mirror wrote.
         let Some((_, names)) = names.split_first() else {
             return Err(MirrorError::Names);
         };
@@ -161,7 +161,7 @@ impl ReadLink {
         })
     }
 
-    /// Calls a script, once more where Redis has forgotten it.
+    /// Calls a script. If Redis has forgotten it, loads it and calls it once more.
     async fn ask<T: redis::FromRedisValue>(
         &mut self,
         script: &str,
@@ -184,7 +184,7 @@ fn complete_as_of(marker: &Fields) -> Option<Millis> {
     }
 }
 
-/// The value that the fields say; none where one of them says nothing that can be.
+/// Reads the fields; `None` where one of them cannot be read.
 fn copied(name: &CounterName, fields: &Fields, complete: Option<Millis>) -> Option<CopiedValue> {
     let [
         Some(value),
@@ -203,7 +203,7 @@ fn copied(name: &CounterName, fields: &Fields, complete: Option<Millis>) -> Opti
         "" => None,
         text => Some(text.parse::<Day>().ok()?),
     };
-    // An earlier version did not write it.
+    // An earlier version did not write this field.
     let expires_at = match text(expires_at.as_deref().unwrap_or_default())? {
         "" => None,
         text => Some(parse_rfc3339(text)?),

@@ -1,9 +1,10 @@
-//! What runs within Redis, one script call at a time and whole or not at all: the comparison and the
-//! write. And the names of keys.
+//! The scripts that run within Redis, and the names of keys.
 //!
-//! Each call names the mirror that it is from and its place in that mirror's sequence. Where the marker
-//! says otherwise, because Redis lost something, was restored, or another mirror took over, nothing of
-//! the call is written.
+//! Redis runs one call at a time, whole or not at all. Each call names its mirror and its place in that mirror's
+//! sequence. If the marker differs, because Redis lost something, was restored, or another mirror took over, the
+//! call writes nothing.
+
+use redis::Cmd;
 
 use crate::calendar::Day;
 use crate::counter::{CounterName, Millis};
@@ -12,7 +13,10 @@ use crate::seeded::bug;
 use super::entry::{MirrorEntry, Said};
 use super::users::UsersPage;
 
-/// Takes the marker over for a new sequence.
+/// Tells whose the keys are.
+pub(super) const WHOSE: &str = include_str!("whose.lua");
+
+/// Claims the marker for a new sequence.
 pub(super) const CLAIM: &str = include_str!("claim.lua");
 
 /// Writes a key and takes it back.
@@ -27,7 +31,7 @@ const WRITE: &str = include_str!("write.lua");
 /// Adds users of a day.
 pub(super) const USERS: &str = include_str!("users.lua");
 
-/// Takes out of the names what is no counter's.
+/// Takes names out that no counter can have.
 pub(super) const FORGET: &str = include_str!("forget.lua");
 
 /// Reads counters.
@@ -36,7 +40,7 @@ pub(super) const READ: &str = include_str!("read.lua");
 /// Reads names.
 pub(super) const NAMES: &str = include_str!("names.lua");
 
-/// The script that writes.
+/// Returns the script that writes.
 pub(super) fn write() -> String {
     if bug("mirror_increments") {
         WRITE.replace("'SET'", "'INCRBY'")
@@ -45,8 +49,8 @@ pub(super) fn write() -> String {
     }
 }
 
-/// The names of keys under a prefix. None of a counter's equals another counter's: names neither end in
-/// `:meta` nor contain `:users:`.
+/// The names of keys under a prefix. No two counters share a key, since names of counters neither end in `:meta`
+/// nor contain `:users:`.
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
     prefix: String,
@@ -59,17 +63,17 @@ impl Keys {
         }
     }
 
-    /// Which mirror writes here, and how far it is.
+    /// The marker: which mirror writes here, and how far it is.
     pub(super) fn marker(&self) -> String {
         format!("{}counterd:mirror", self.prefix)
     }
 
-    /// The names of the counters that are here.
+    /// The list of the counters that are here.
     pub(super) fn names(&self) -> String {
         format!("{}counterd:names", self.prefix)
     }
 
-    /// A key for a moment, by which `counterd check` sees whether writes are taken.
+    /// The key that `counterd check` writes for a moment, to see whether Redis takes writes.
     pub(super) fn check(&self) -> String {
         format!("{}counterd:check", self.prefix)
     }
@@ -95,15 +99,15 @@ impl Keys {
 /// The place of a call in a mirror's sequence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CallPlace {
-    /// Of the mirror's present sequence.
+    /// The id of the sequence.
     pub(super) id: String,
     /// The number of the call before it.
     pub(super) before: u64,
-    /// Its own; the same when it changes nothing.
+    /// Its own number; the same as before when the call changes nothing.
     pub(super) number: u64,
-    /// The store's.
+    /// The store's epoch.
     pub(super) epoch: u64,
-    /// What the store has come to.
+    /// The revision that the store has come to.
     pub(super) latest: u64,
 }
 
@@ -111,8 +115,25 @@ pub(super) struct CallPlace {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Complete {
     pub(super) revision: u64,
-    /// As of when; none while that is not to be told, and what was told stays.
+    /// As of when; `None` keeps what was told before.
     pub(super) as_of: Option<String>,
+}
+
+/// The largest number that scripts can hold.
+pub(super) const LARGEST: u64 = 9_007_199_254_740_991;
+
+/// Begins a call of a script: its keys, before any argument.
+pub(super) fn evalsha(sha: &str, keys: &[String]) -> Cmd {
+    let mut command = redis::cmd("EVALSHA");
+    command.arg(sha).arg(keys.len()).arg(keys);
+    command
+}
+
+/// Begins a call of the sequence: its keys and its place.
+fn in_sequence(sha: &str, keys: &[String], place: &CallPlace) -> Cmd {
+    let mut command = evalsha(sha, keys);
+    command.arg(&place.id).arg(place.before).arg(place.number);
+    command
 }
 
 /// One call of the script that writes.
@@ -122,16 +143,15 @@ pub(super) fn call(
     place: &CallPlace,
     complete: Option<&Complete>,
     entries: &[MirrorEntry],
-) -> redis::Cmd {
-    let mut command = redis::cmd("EVALSHA");
-    command.arg(sha).arg(2 + 2 * entries.len());
-    command.arg(keys.marker()).arg(keys.names());
-    for entry in entries {
-        command
-            .arg(keys.value(&entry.name))
-            .arg(keys.meta(&entry.name));
-    }
-    command.arg(&place.id).arg(place.before).arg(place.number);
+) -> Cmd {
+    let of_entries = entries
+        .iter()
+        .flat_map(|entry| [keys.value(&entry.name), keys.meta(&entry.name)]);
+    let all: Vec<String> = [keys.marker(), keys.names()]
+        .into_iter()
+        .chain(of_entries)
+        .collect();
+    let mut command = in_sequence(sha, &all, place);
     command.arg(place.epoch).arg(place.latest);
     match complete {
         Some(Complete { revision, as_of }) => {
@@ -166,34 +186,25 @@ pub(super) fn call(
 }
 
 /// One call of the script that reads.
-pub(super) fn read(sha: &str, keys: &Keys, names: &[CounterName]) -> redis::Cmd {
-    let mut command = redis::cmd("EVALSHA");
-    command.arg(sha).arg(1 + 2 * names.len()).arg(keys.marker());
-    for name in names {
-        let name = name.as_str();
-        command.arg(keys.value(name)).arg(keys.meta(name));
-    }
-    command
+pub(super) fn read(sha: &str, keys: &Keys, names: &[CounterName]) -> Cmd {
+    let of_names = names
+        .iter()
+        .flat_map(|name| [keys.value(name.as_str()), keys.meta(name.as_str())]);
+    let all: Vec<String> = std::iter::once(keys.marker()).chain(of_names).collect();
+    evalsha(sha, &all)
 }
 
 /// One call of the script that reads names: those between two bounds.
-pub(super) fn names(sha: &str, keys: &Keys, from: &str, to: &str, limit: usize) -> redis::Cmd {
-    let mut command = redis::cmd("EVALSHA");
-    command.arg(sha).arg(2);
-    command.arg(keys.marker()).arg(keys.names());
+pub(super) fn names(sha: &str, keys: &Keys, from: &str, to: &str, limit: usize) -> Cmd {
+    let mut command = evalsha(sha, &[keys.marker(), keys.names()]);
     command.arg(from).arg(to).arg(limit);
     command
 }
 
-/// One call of the script that takes out what is no counter's name.
-pub(super) fn forget(sha: &str, keys: &Keys, place: &CallPlace, names: &[Vec<u8>]) -> redis::Cmd {
-    let mut command = redis::cmd("EVALSHA");
-    command.arg(sha).arg(2);
-    command.arg(keys.marker()).arg(keys.names());
-    command.arg(&place.id).arg(place.before).arg(place.number);
-    for name in names {
-        command.arg(name.as_slice());
-    }
+/// One call of the script that takes names out that no counter can have.
+pub(super) fn forget(sha: &str, keys: &Keys, place: &CallPlace, names: &[Vec<u8>]) -> Cmd {
+    let mut command = in_sequence(sha, &[keys.marker(), keys.names()], place);
+    command.arg(names);
     command
 }
 
@@ -205,17 +216,11 @@ pub(super) fn add_users(
     page: &UsersPage,
     users: &[Vec<u8>],
     expires_at: Millis,
-) -> redis::Cmd {
+) -> Cmd {
     let name = page.name.as_str();
-    let mut command = redis::cmd("EVALSHA");
-    command.arg(sha).arg(3);
-    command.arg(keys.marker()).arg(keys.meta(name));
-    command.arg(keys.users(name, page.day));
-    command.arg(&place.id).arg(place.before).arg(place.number);
+    let all = [keys.marker(), keys.meta(name), keys.users(name, page.day)];
+    let mut command = in_sequence(sha, &all, place);
     command.arg(format!("{}:{}", place.epoch, page.generation));
-    command.arg(expires_at);
-    for user in users {
-        command.arg(user.as_slice());
-    }
+    command.arg(expires_at).arg(users);
     command
 }

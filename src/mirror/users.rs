@@ -1,7 +1,7 @@
 //! User ids of the current day, for `redis.users`: a set for each daily counter of users.
 //!
-//! The store has no list of the newest users, so the ids of a day are gone through in pages, again and
-//! again while the counter moves. A set is complete some rounds after its counter rests.
+//! The store has no list of the newest users, so the ids of a day are read in pages, again and again while the
+//! counter moves. A set is complete some rounds after its counter comes to rest.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +13,10 @@ use crate::writer::{Reading, Table};
 /// Ids in one call.
 pub(super) const USERS_IN_A_CALL: usize = 2_000;
 
-/// Ids looked at in one round, over all counters.
+/// Ids read in one round, over all counters.
 const USERS_IN_A_ROUND: usize = 20_000;
 
-/// How far the users of each counter are gone through.
+/// How far the users of each counter were read.
 #[derive(Default)]
 pub(super) struct Users {
     of: BTreeMap<CounterName, Sweep>,
@@ -25,11 +25,11 @@ pub(super) struct Users {
 struct Sweep {
     day: Day,
     generation: Generation,
-    /// Where it goes on; at the first user otherwise.
+    /// Where the reading goes on; `None` at the first user.
     next: Option<Cursor>,
     /// The counter's revision when this sweep began.
     began: Revision,
-    /// All users up to this revision are there.
+    /// Redis has all users up to this revision.
     complete: Revision,
 }
 
@@ -48,7 +48,7 @@ impl Users {
         self.of.clear();
     }
 
-    /// What this round sends, for each counter whose set may lack users.
+    /// Reads what this round sends: one page for each counter whose set may lack users.
     pub(super) fn pages(&mut self, table: &Table, reader: &Reader, today: Day) -> Vec<UsersPage> {
         let names = table.names_where(|reading| has_users(reading, today));
         self.of.retain(|_, sweep| sweep.day == today);
@@ -75,7 +75,7 @@ impl Users {
             if sweep.next.is_none() {
                 sweep.began = reading.revision;
             }
-            // While the store is reopened there is nothing to be read: the next round goes on.
+            // While the store is being reopened nothing can be read: the next round goes on.
             if let Some(page) = page(&name, sweep, reader, room) {
                 room -= page.users.len().min(room);
                 pages.push(page);
@@ -84,7 +84,7 @@ impl Users {
         pages
     }
 
-    /// The users of that page are there.
+    /// Notes that Redis has the users of that page.
     pub(super) fn are_there(&mut self, page: &UsersPage) {
         if let Some(sweep) = self.of.get_mut(&page.name) {
             sweep.next.clone_from(&page.next);

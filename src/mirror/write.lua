@@ -1,14 +1,15 @@
 -- Writes counters, and how far the mirror is.
 --
--- Keys: the marker, the names, then for each counter its value and its meta. Arguments: id, the
--- sequence number before and after this call, epoch, the store's revision now, and, when a round ends with it, the revision up to
--- which everything is there and as of when (empty: that stays); then for each counter name, value (empty:
--- it is gone; `?`: it is not known), revision, period, last_updated, type, expires_at. Answer: `ok` with
--- how many were written, the highest later epoch that was met, and the highest revision of this epoch that the
--- store has not come to; or `lost` with the id that is in the
--- marker, empty where the names are not those that were written.
+-- Keys: the marker, the names, then for each counter its value and its meta.
+-- Arguments: id, the sequence number before and after this call, epoch, the store's revision now; revision and time
+-- as of which everything is there (both empty while a round is not over; an empty time keeps the one that is there);
+-- then for each counter name, value (empty: it is gone; `?`: nobody knows it), revision, period, last_updated, type,
+-- expires_at.
+-- Answer: `ok` with how many counters were written, the highest later epoch that was found, and the highest revision
+-- of this epoch that the store has not come to; or `lost` with the id in the marker, which is empty where the names
+-- are not those that were written.
 
--- A whole number of ours; nothing for what is none, and for what no mirror would have written.
+-- Reads a whole number; nil for any other text, and for numbers that no mirror writes.
 local function number(text)
   local number = tonumber(text or '')
   return number and number >= 0 and number <= 9007199254740991 and number or nil
@@ -34,7 +35,7 @@ for at = 1, (#KEYS - 2) / 2 do
     ours_is_late = its_epoch > epoch
     if ours_is_late and its_epoch > later then later = its_epoch end
   elseif its_revision > latest then
-    -- Written by a copy of this store that is further on.
+    -- A copy of this store that is further on wrote it.
     ours_is_late = true
     ahead = math.max(ahead, its_revision)
   elseif value == '?' then
@@ -45,9 +46,9 @@ for at = 1, (#KEYS - 2) / 2 do
     ours_is_late = value ~= '' and (there[3] or '') > period
   end
   if ours_is_late then
-    -- It stays.
+    -- What is there stays.
   elseif value == '?' then
-    -- What it was stays too, for people; no reader takes it for what it is.
+    -- The last value stays for people to see; readers do not take it.
     if there[1] then redis.call('HSET', meta_key, 'unknown', '1') written = written + 1 end
   elseif value == '' then
     written = written + 1
@@ -59,7 +60,7 @@ for at = 1, (#KEYS - 2) / 2 do
     redis.call('SET', value_key, value)
     if marker[3] == '1' and there[4] and its_epoch == epoch and there[3] == period
       and there[5] == ARGV[first + 5] and there[6] == ARGV[first + 6] and there[7] == '' then
-      -- What most calls change.
+      -- Most calls change only these.
       redis.call('HSET', meta_key, 'last_updated', ARGV[first + 4], 'revision', revision)
     else
       redis.call('HSET', meta_key, 'last_updated', ARGV[first + 4],

@@ -1,11 +1,9 @@
 //! Which store this is: a random id that it is born with and keeps, whatever becomes of its files.
 //!
 //! A backup, a restore and a recovery keep the id and begin a new epoch. Copies of the store elsewhere
-//! (the mirror, the database, backups) carry the id, so that no other store takes them over unasked. A
-//! copy that an earlier version wrote carries only its epoch; it belongs to the store that had that
-//! epoch.
+//! (the mirror, the database, backups) carry the id, so that no other store takes them over unasked.
 //!
-//! Kept out: what a copy does with a store that is not its own (`mirror`, `export`, `backup`).
+//! Kept out: whose a copy is (`copies`, `backup`).
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -20,7 +18,6 @@ use super::error::ReadError;
 use super::family::Family;
 use super::paths::Paths;
 use super::tables::{Reader, Tables};
-use crate::calendar::Day;
 use crate::invariant::invariant;
 
 /// Key in [`Family::Meta`] of the lineage: a version byte, the id (16 bytes), then the epochs of the
@@ -143,11 +140,6 @@ impl Lineage {
         self.epochs.contains(&epoch)
     }
 
-    /// The epochs that are known, oldest first.
-    pub fn epochs(&self) -> &[u64] {
-        &self.epochs
-    }
-
     pub(super) fn put(&self, batch: &mut Batch) {
         let mut bytes = vec![VERSION];
         bytes.extend_from_slice(&self.id.0.to_be_bytes());
@@ -203,51 +195,6 @@ fn replaced(paths: &Paths, epoch: u64) -> Option<u64> {
     }
 }
 
-/// The store that a copy belongs to, where that is another one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OtherStore {
-    /// The store of that id.
-    Known(LineageId),
-    /// A store that an earlier version of counterd wrote from, on that epoch.
-    OfEpoch(u64),
-}
-
-impl fmt::Display for OtherStore {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Known(id) => write!(out, "{id}"),
-            Self::OfEpoch(epoch) => write!(
-                out,
-                "of epoch {epoch} (an earlier version wrote it, without an id)"
-            ),
-        }
-    }
-}
-
-/// Which store a copy belongs to, compared with the one that asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Owner {
-    /// Nobody's: it holds nothing yet.
-    Nobody,
-    /// This store's.
-    Ours,
-    /// Another store's.
-    Other(OtherStore),
-}
-
-/// What a copy holds, and whose it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CopyContents {
-    /// Whose it is.
-    pub owner: Owner,
-    /// Counters in it.
-    pub names: u64,
-    /// The revision it has come to.
-    pub revision: u64,
-    /// The last closed day in it; `None` where it holds none.
-    pub through: Option<Day>,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,7 +209,7 @@ mod tests {
             "00112233-4455-6677-8899-aabbccddeeff"
         );
         assert_eq!(lineage.id.to_string().parse(), Ok(lineage.id));
-        assert_eq!(lineage.epochs(), [5, 9]);
+        assert_eq!(lineage.epochs, [5, 9]);
         let mut batch = Batch::new();
         lineage.put(&mut batch);
         assert_eq!(batch.count(), 1);
@@ -279,7 +226,7 @@ mod tests {
             lineage.add(epoch);
             lineage.add(epoch);
         }
-        assert_eq!(lineage.epochs().len(), MAX_EPOCHS);
+        assert_eq!(lineage.epochs.len(), MAX_EPOCHS);
         assert!(lineage.has(999) && !lineage.has(1));
     }
 }

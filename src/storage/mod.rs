@@ -9,7 +9,7 @@
 //! - `merge`, `expiry`: what RocksDB calls back: the fold of a counter's records, what may go.
 //! - `acked`: the small file beside RocksDB's directory that says how far it was acknowledged.
 //! - `files`: which log and manifest are live, read from the directory itself.
-//! - `lineage`: which store this is, whatever becomes of its files.
+//! - `lineage`, `copies`: which store this is, whatever becomes of its files; whose a copy elsewhere is.
 //! - `held`, `owner`: directories that are held open; whose the files in a data directory are.
 //! - `lock`: one process at a time in a data directory.
 //! - `create`, `open`, `verify`, `recover`: a new store, the checked opening, the same check alone, the
@@ -30,6 +30,7 @@ mod acked;
 pub mod backup;
 mod batch;
 pub mod compact;
+mod copies;
 mod create;
 mod error;
 pub mod expiry;
@@ -59,10 +60,11 @@ mod value;
 mod verify;
 
 pub use batch::Batch;
+pub use copies::{CopyConflict, CopyContents, CopyMark, CopyOwner, OtherStore};
 pub use error::{CommitError, OpenCause, OpenError, ReadError};
 pub use family::Family;
 pub use keys::Bucket;
-pub use lineage::{CopyContents, Lineage, LineageId, OtherStore, Owner};
+pub use lineage::{Lineage, LineageId};
 pub use lock::DataDirLock;
 #[doc(hidden)]
 pub use merge::fold;

@@ -3,42 +3,23 @@
 
 use std::time::Duration;
 
-use counterd::export::postgres::{self, PostgresError, PostgresOptions, PostgresUrl};
-use counterd::mirror::{self, Mirror, MirrorError, MirrorOptions, RedisUrl};
+use counterd::export::postgres::PostgresError;
+use counterd::mirror::{Mirror, MirrorError, MirrorOptions};
+use counterd::storage::CopyConflict::{LaterEpoch, OtherStore};
+use counterd::{export, mirror};
 use serde_json::json;
 
-use crate::harness::{Database, Redis, Setup, eventually, skipped};
+use crate::harness::{Database, Redis, Setup, eventually};
 use crate::house::{HOUR, House, NOON};
+use crate::mirror::redis;
+use crate::postgres::{database, options as of_postgres};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-fn redis(test: &str) -> Option<Redis> {
-    let redis = Redis::new();
-    redis.map_err(|reason| skipped(test, &reason)).ok()
-}
-
-fn database(test: &str) -> Option<Database> {
-    let database = Database::new();
-    database.map_err(|reason| skipped(test, &reason)).ok()
-}
-
 fn of_redis(redis: &Redis) -> MirrorOptions {
     MirrorOptions {
-        url: RedisUrl::parse(&redis.url()).unwrap(),
         users: true,
-        interval: Duration::from_millis(50),
-        timeout: Duration::from_secs(20),
-        prefix: String::new(),
-    }
-}
-
-fn of_postgres(database: &Database) -> PostgresOptions {
-    PostgresOptions {
-        url: PostgresUrl::parse(&database.url()).unwrap(),
-        interval: Duration::from_millis(100),
-        timeout: Duration::from_secs(20),
-        export_users: true,
-        unique_users_inline: 3,
+        ..crate::mirror::options(redis)
     }
 }
 
@@ -96,7 +77,10 @@ fn another_store_writes_nothing_to_a_mirror_until_it_is_told_to() {
     let mut of_other = mirror_of(&other, &redis);
     for _ in 0..2 {
         let error = of_other.catch_up().unwrap_err();
-        assert!(matches!(error, MirrorError::OtherStore { .. }), "{error}");
+        assert!(
+            matches!(error, MirrorError::Conflict(OtherStore { .. })),
+            "{error}"
+        );
         let text = error.to_string();
         assert!(
             text.contains(&id(&rightful)) && text.contains(&id(&other)),
@@ -110,15 +94,17 @@ fn another_store_writes_nothing_to_a_mirror_until_it_is_told_to() {
     // Nor where the marker was lost: the values themselves tell whose they are.
     redis.say::<()>("DEL counterd:mirror");
     let error = of_other.catch_up().unwrap_err();
-    assert!(matches!(error, MirrorError::OtherStore { .. }), "{error}");
+    assert!(
+        matches!(error, MirrorError::Conflict(OtherStore { .. })),
+        "{error}"
+    );
     assert_eq!(keys(&redis), before);
     rightful.up("games", 1);
     of_rightful.catch_up().unwrap();
     assert_eq!(redis.say::<i64>("GET counter:games"), 8);
 
     let lineage = other.running.reader.lineage().unwrap();
-    let epoch = other.running.table.epoch();
-    let found = mirror::contents(&of_redis(&redis), &lineage, epoch).unwrap();
+    let found = mirror::contents(&of_redis(&redis), &lineage).unwrap();
     let names = before.iter().filter(|(key, _)| key.ends_with(":meta"));
     let names = names.count();
     assert_eq!(found.names, names as u64, "{found:?}");
@@ -128,7 +114,10 @@ fn another_store_writes_nothing_to_a_mirror_until_it_is_told_to() {
     assert_eq!(redis.say::<i64>("GET counter:games"), 1);
     assert_eq!(redis.say::<Option<i64>>("GET counter:only.here"), None);
     let error = of_rightful.catch_up().unwrap_err();
-    assert!(matches!(error, MirrorError::OtherStore { .. }), "{error}");
+    assert!(
+        matches!(error, MirrorError::Conflict(OtherStore { .. })),
+        "{error}"
+    );
     // Back again, though the other store is of a later epoch.
     let lineage = rightful.running.reader.lineage().unwrap();
     mirror::adopt(&of_redis(&redis), &lineage).unwrap();
@@ -163,7 +152,10 @@ fn another_store_writes_nothing_to_a_database_until_it_is_told_to() {
     let mut of_other = other.exporter(of_postgres(&database));
     for _ in 0..2 {
         let error = of_other.catch_up().unwrap_err();
-        assert!(matches!(error, PostgresError::OtherStore { .. }), "{error}");
+        assert!(
+            matches!(error, PostgresError::Conflict(OtherStore { .. })),
+            "{error}"
+        );
         let text = error.to_string();
         assert!(
             text.contains(&id(&rightful)) && text.contains(&id(&other)),
@@ -174,16 +166,19 @@ fn another_store_writes_nothing_to_a_database_until_it_is_told_to() {
     // Nor does the command that replaces days.
     let replaced = other.export(of_postgres(&database), "2026-11-24", true);
     let error = replaced.unwrap_err();
-    assert!(matches!(error, PostgresError::OtherStore { .. }), "{error}");
+    assert!(
+        matches!(error, PostgresError::Conflict(OtherStore { .. })),
+        "{error}"
+    );
     assert_eq!(rows(&database), before);
     rightful.up("online", 1);
     of_rightful.catch_up().unwrap();
 
     let lineage = other.running.reader.lineage().unwrap();
-    let found = postgres::contents(&of_postgres(&database), &lineage, None).unwrap();
+    let found = export::postgres::contents(&of_postgres(&database), &lineage, None).unwrap();
     assert_eq!(found.names, 4, "{found:?}");
     assert_eq!(found.through, Some("2026-11-24".parse().unwrap()));
-    postgres::adopt(&of_postgres(&database), &lineage).unwrap();
+    export::postgres::adopt(&of_postgres(&database), &lineage).unwrap();
     of_other.catch_up().unwrap();
     let value = |name: &str| {
         database.number(&format!(
@@ -208,9 +203,12 @@ fn another_store_writes_nothing_to_a_database_until_it_is_told_to() {
     // On the connection that there is, too.
     rightful.up("online", 1);
     let error = of_rightful.catch_up().unwrap_err();
-    assert!(matches!(error, PostgresError::OtherStore { .. }), "{error}");
+    assert!(
+        matches!(error, PostgresError::Conflict(OtherStore { .. })),
+        "{error}"
+    );
     let lineage = rightful.running.reader.lineage().unwrap();
-    postgres::adopt(&of_postgres(&database), &lineage).unwrap();
+    export::postgres::adopt(&of_postgres(&database), &lineage).unwrap();
     of_rightful.catch_up().unwrap();
     assert_eq!(value("online"), 6);
     rightful.stop();
@@ -271,12 +269,18 @@ fn copies_that_an_earlier_version_wrote_belong_to_the_store_that_had_their_epoch
     let rightful = House::open(&dir, NOON);
     assert_eq!(id(&rightful), of_later.id.to_string());
     let error = mirror_of(&rightful, &redis).catch_up().unwrap_err();
-    assert!(matches!(error, MirrorError::LaterEpoch { .. }), "{error}");
+    assert!(
+        matches!(error, MirrorError::Conflict(LaterEpoch { .. })),
+        "{error}"
+    );
     let error = rightful
         .exporter(of_postgres(&database))
         .catch_up()
         .unwrap_err();
-    assert!(matches!(error, PostgresError::LaterEpoch { .. }), "{error}");
+    assert!(
+        matches!(error, PostgresError::Conflict(LaterEpoch { .. })),
+        "{error}"
+    );
     rightful.stop();
 }
 

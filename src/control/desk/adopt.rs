@@ -4,7 +4,7 @@ use super::super::{CopyFound, Told, Whose};
 use super::{Desk, refused};
 use crate::export::postgres::{self, PostgresOptions};
 use crate::mirror::{self, MirrorOptions};
-use crate::storage::{CopyContents, Lineage, Owner, Tables};
+use crate::storage::{CopyContents, CopyOwner, Lineage, Tables};
 
 /// The copies that are configured.
 #[derive(Clone, Default)]
@@ -18,9 +18,9 @@ pub struct CopyOptions {
 impl CopyOptions {
     /// Looks at each copy with the eyes of that store, and changes none. `database` is the one that the
     /// store remembers having written to.
-    pub fn look(&self, lineage: &Lineage, epoch: u64, database: Option<u128>) -> Vec<CopyFound> {
+    pub fn look(&self, lineage: &Lineage, database: Option<u128>) -> Vec<CopyFound> {
         let redis = self.redis.as_ref().map(|options| {
-            let found = mirror::contents(options, lineage, epoch);
+            let found = mirror::contents(options, lineage);
             in_words(REDIS, found.map_err(|error| error.to_string()))
         });
         let postgres = self.postgres.as_ref().map(|options| {
@@ -63,12 +63,12 @@ fn in_words(copy: &str, found: Result<CopyContents, String>) -> CopyFound {
     let (text, whose) = match found {
         Err(error) => (format!("cannot be asked: {error}"), Whose::Unknown),
         Ok(found) => match found.owner {
-            Owner::Nobody => (
+            CopyOwner::Nobody => (
                 "holds nothing yet: this store fills it".to_owned(),
                 Whose::Ours,
             ),
-            Owner::Ours => (format!("is this store's: {}", holds(&found)), Whose::Ours),
-            Owner::Other(theirs) => (
+            CopyOwner::Ours => (format!("is this store's: {}", holds(&found)), Whose::Ours),
+            CopyOwner::Other(theirs) => (
                 format!("is another store's, {theirs}: {}", holds(&found)),
                 Whose::AnotherStores,
             ),
@@ -97,8 +97,7 @@ impl Desk {
             Ok(read) => read,
             Err(error) => return refused(error),
         };
-        let epoch = self.running.table.epoch();
-        let copies = self.copies.look(&lineage, epoch, database);
+        let copies = self.copies.look(&lineage, database);
         for found in copies.iter().filter(|_| confirmed) {
             match found.whose {
                 Whose::Ours => continue,

@@ -1,7 +1,7 @@
-//! A connection, with a limit on everything it may take.
+//! A connection, with a limit on every wait.
 //!
-//! Everything is asked within a transaction, settings are those of the transaction, and no statement keeps
-//! a name in the server: so it makes no difference whether a pooler gives out sessions or transactions.
+//! Every statement runs within a transaction, all settings belong to the transaction, and no statement keeps a
+//! name in the server. So a pooler may give out sessions or transactions.
 
 use std::future::Future;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use sqlx::{AssertSqlSafe, Connection, FromRow, Postgres};
 use super::{PostgresError, PostgresOptions};
 use crate::storage::LineageId;
 
-/// Longest wait for a connection.
+/// The longest wait for a connection.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How much later than the server this side gives a statement up: the server's reason says more.
+/// How much longer than the server this side waits for a statement: the server's error says more.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// A connection to a database.
@@ -45,11 +45,11 @@ impl Link {
         }
     }
 
-    /// Begins a transaction, with further settings of it.
+    /// Begins a transaction with further settings.
     pub(super) async fn begin(&mut self, settings: &str) -> Result<(), PostgresError> {
         let timeout = self.timeout.as_millis();
         let idle = (self.timeout + 2 * GRACE).as_millis();
-        // Whatever the server's or the role's defaults are. Times are written as UTC.
+        // The defaults of the server or the role may be others. Times are written as UTC.
         self.run(&format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {timeout}; \
              SET LOCAL lock_timeout = {timeout}; \
@@ -59,12 +59,12 @@ impl Link {
         .await
     }
 
-    /// Keeps what was done since [`Link::begin`].
+    /// Commits the transaction.
     pub(super) async fn commit(&mut self) -> Result<(), PostgresError> {
         self.run("COMMIT").await
     }
 
-    /// Runs statements of ours that hold no data.
+    /// Runs statements that hold no data.
     pub(super) async fn run(&mut self, sql: &str) -> Result<(), PostgresError> {
         let statements = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
         let limit = self.limit();
@@ -81,7 +81,7 @@ impl Link {
         self.execute_within(limit, query).await
     }
 
-    /// Runs a statement that may take longer than others: see [`Link::be_patient`].
+    /// Runs a statement that may take up to `limit`: see [`Link::be_patient`].
     pub(super) async fn execute_within(
         &mut self,
         limit: Duration,
@@ -92,7 +92,7 @@ impl Link {
         Ok(())
     }
 
-    /// Asks for all rows.
+    /// Returns all rows.
     pub(super) async fn all<T>(
         &mut self,
         query: QueryAs<'_, Postgres, T, PgArguments>,
@@ -104,7 +104,7 @@ impl Link {
         within(limit, query.fetch_all(&mut self.connection)).await
     }
 
-    /// Asks for the only row.
+    /// Returns the only row.
     pub(super) async fn one<T>(
         &mut self,
         query: QueryAs<'_, Postgres, T, PgArguments>,
@@ -116,7 +116,7 @@ impl Link {
         within(limit, query.fetch_one(&mut self.connection)).await
     }
 
-    /// Asks for the first row; `None` when there is none.
+    /// Returns the first row; `None` when there is none.
     pub(super) async fn first<T>(
         &mut self,
         query: QueryAs<'_, Postgres, T, PgArguments>,
@@ -128,22 +128,22 @@ impl Link {
         within(limit, query.fetch_optional(&mut self.connection)).await
     }
 
-    /// Lets statements take as long as they need, or not any more, until the end of the transaction.
+    /// Lifts the server's limit on statements, or puts it back, until the end of the transaction.
     pub(super) async fn be_patient(&mut self, patient: bool) -> Result<(), PostgresError> {
         let timeout = if patient { 0 } else { self.timeout.as_millis() };
         self.run(&format!("SET LOCAL statement_timeout = {timeout}"))
             .await
     }
 
-    /// The connection for a copy, and how long one step of it may take.
+    /// Returns the connection for a COPY, and how long one step of it may take.
     pub(super) fn parts(&mut self) -> (&mut PgConnection, Duration) {
         let limit = self.limit();
         (&mut self.connection, limit)
     }
 
-    /// Ends the connection in good manners, as far as that takes no time.
+    /// Takes leave of the server and closes the connection; waits for that a second at most.
     pub(super) async fn close(self) {
-        // Without it the server notices by itself.
+        // Without leave, the server notices by itself.
         let _ = tokio::time::timeout(Duration::from_secs(1), self.connection.close()).await;
     }
 
@@ -152,8 +152,8 @@ impl Link {
     }
 }
 
-/// Waits for an answer no longer than `limit`. After an error of this kind the connection is in an
-/// unknown state and must be given up.
+/// Waits for an answer, at most `limit`. After [`PostgresError::Late`] the state of the connection is unknown, and it
+/// must be given up.
 pub(super) async fn within<T>(
     limit: Duration,
     answer: impl Future<Output = Result<T, sqlx::Error>>,

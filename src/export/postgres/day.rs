@@ -1,4 +1,4 @@
-//! Rows of one closed day into `counter_history`, each exactly once and guarded by the epoch that
+//! Writes rows of one closed day into `counter_history`, each exactly once. A row is guarded by the epoch that
 //! wrote it.
 
 use chrono::NaiveDate;
@@ -14,7 +14,7 @@ use crate::lifecycle::DayView;
 
 /// Where the users of a day are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum UsersPlace {
     /// The counter counts no users.
     NoUsers,
     /// In the row.
@@ -25,14 +25,14 @@ pub(super) enum Place {
     NotExported,
     /// The store does not have them any more.
     NotKept,
-    /// The counter never resets: its users are of no day.
+    /// The counter never resets, so its users belong to no day.
     OfNoDay,
     /// The database refuses some of them, so none of them is there.
     Refused,
 }
 
-impl Place {
-    /// As `metadata` says it.
+impl UsersPlace {
+    /// The word in `metadata`; `None` for a counter without users.
     const fn as_str(self) -> Option<&'static str> {
         match self {
             Self::NoUsers => None,
@@ -51,7 +51,7 @@ pub(super) struct DayRow {
     pub(super) name: CounterName,
     pub(super) final_value: i64,
     pub(super) metadata: String,
-    pub(super) place: Place,
+    pub(super) place: UsersPlace,
 }
 
 #[derive(Serialize)]
@@ -67,7 +67,7 @@ impl DayRow {
         name: CounterName,
         final_value: i64,
         day: DayView,
-        place: Place,
+        place: UsersPlace,
     ) -> Result<Self, serde_json::Error> {
         let users = place.as_str();
         Ok(Self {
@@ -82,11 +82,11 @@ impl DayRow {
 /// The outcome of writing a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// It was new, or made equal.
+    /// The row was new, or was made equal.
     Written,
-    /// It was there already.
+    /// The same row was there already.
     Unchanged,
-    /// Another row is there, written under that epoch; `None` when counterd did not write it.
+    /// Another row is there, which this epoch wrote; `None` when counterd did not write it.
     OfAnother(Option<i64>),
 }
 
@@ -98,12 +98,12 @@ pub(super) struct Guard {
     pub(super) replace: bool,
 }
 
-/// $1–$4: the rows: name, final value, metadata, whether the users are no longer kept here. What all
-/// have in common: $5 date, $6 epoch, $7 replace, $8 users in the row, $9 digest of users in the
-/// table, $10 whether those were just copied.
+/// The columns of the rows: $1 name, $2 final value, $3 metadata, $4 whether the store no longer has the users.
+/// For all rows: $5 date, $6 epoch, $7 replace, $8 users in the row, $9 digest of the users in the table, $10
+/// whether those were just copied.
 ///
-/// Users that the store no longer has are kept where they are, in a row of the same epoch or of the
-/// same final value.
+/// Users that the store no longer has stay in the database, if their row is of the same epoch or has the same final
+/// value.
 const WRITE: &str = "
 WITH new AS (
   SELECT n.name, n.final_value, n.metadata::jsonb AS metadata, n.not_kept
@@ -144,7 +144,7 @@ WITH new AS (
 )
 SELECT o.name, o.same, o.anothers, o.epoch, o.keeps FROM judged o";
 
-/// Writes rows whose users are not in a table of their own; `users` are those of the only row.
+/// Writes rows whose users are not in the table of users. `users` go into the row, which must be the only one.
 pub(super) async fn write(
     link: &mut Link,
     guard: &Guard,
@@ -152,10 +152,10 @@ pub(super) async fn write(
     users: Option<&[String]>,
 ) -> Result<Vec<(CounterName, Fate)>, PostgresError> {
     let written = statement(link, guard, rows, users, None, false).await?;
-    // What was in the table for them is not theirs any more.
+    // Users that an earlier export put into the table.
     let leave: Vec<&str> = rows
         .iter()
-        .filter(|row| row.place != Place::NoUsers)
+        .filter(|row| row.place != UsersPlace::NoUsers)
         .filter(|row| {
             written
                 .iter()
@@ -195,7 +195,10 @@ async fn statement(
     let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
     let values: Vec<i64> = rows.iter().map(|row| row.final_value).collect();
     let metadata: Vec<&str> = rows.iter().map(|row| row.metadata.as_str()).collect();
-    let not_kept: Vec<bool> = rows.iter().map(|row| row.place == Place::NotKept).collect();
+    let not_kept: Vec<bool> = rows
+        .iter()
+        .map(|row| row.place == UsersPlace::NotKept)
+        .collect();
     let write = sqlx::query_as::<_, (String, bool, bool, Option<i64>, bool)>(WRITE)
         .bind(names)
         .bind(values)

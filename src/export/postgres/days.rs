@@ -1,4 +1,4 @@
-//! Closed days, in steps of one transaction each, and what becomes of rows that are not taken.
+//! Closed days, in steps of one transaction each, and what becomes of rows that the database refuses.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use super::PostgresError;
 use super::columns::{halves, number};
 use super::connect::Link;
 use super::context::ExportContext;
-use super::day::{self, DayRow, Fate, Guard, Place};
+use super::day::{self, DayRow, Fate, Guard, UsersPlace};
 use super::schema::open;
 use super::standing::{Turn, begin};
 use super::users::{self, Crowd, Progress};
@@ -19,16 +19,16 @@ use crate::lifecycle::{DayView, kept_days};
 use crate::storage::expiry::Daily;
 use crate::storage::{Aside, Batch, ExportCursor, Reader, Tables};
 
-/// Most rows that are remembered as set aside; further ones are logged and counted only.
+/// The most rows that are remembered as set aside. Further ones are only logged and counted.
 const MOST_ASIDE: u64 = 10_000;
 
-/// How often it is told how far work is, and looked whether anybody wants it still.
+/// How often a command is told the progress, and may break off the work.
 const TELL_EVERY: Duration = Duration::from_millis(200);
 
 /// What became of rows of closed days.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DaysWritten {
-    /// Rows that were new, or made equal to the store's.
+    /// Rows that were new, or were made equal to the store's.
     pub written: u64,
     /// Rows that were there already.
     pub unchanged: u64,
@@ -39,7 +39,7 @@ pub struct DaysWritten {
 }
 
 impl DaysWritten {
-    /// Rows looked at.
+    /// Returns the number of rows that were compared.
     pub fn rows(&self) -> u64 {
         self.written + self.unchanged + self.set_aside
     }
@@ -53,13 +53,12 @@ impl DaysWritten {
 }
 
 impl ExportContext {
-    /// Writes the closed days of a selection; with `replace` also over rows that were written under
-    /// another epoch. `tell` is told now and then how many rows and users were looked at, and how many
-    /// there are; an error of it ends the work at once.
+    /// Writes the closed days of a selection. With `replace`, it writes over rows that another epoch wrote. `tell`
+    /// is told now and then how many rows and users were compared, and how many there are; its error ends the
+    /// work at once.
     ///
     /// # Errors
-    /// When the database or the store cannot go on, or `tell` fails. What was written stays; doing it
-    /// again does the rest.
+    /// When the database or the store fails, or `tell` does. What was written stays; the next call does the rest.
     pub fn export(
         &self,
         selection: &Selection,
@@ -121,14 +120,14 @@ impl ExportContext {
         Ok(total)
     }
 
-    /// How many rows and users there are to be looked at.
+    /// Returns how many rows and users there are to compare.
     fn size(&self, selection: &Selection) -> Result<u64, PostgresError> {
         let mut pages = RowPages::new(selection.clone());
         let mut size = 0;
         while let Some(rows) = pages.next(&self.reader, self.day.calendar(), &self.horizons)? {
             for row in rows {
                 let users = match (self.place(&row), &row.past.content) {
-                    (Place::Inline | Place::Table, Some(content)) => content.record.last,
+                    (UsersPlace::Inline | UsersPlace::Table, Some(content)) => content.record.last,
                     _ => 0,
                 };
                 size += 1 + u64::try_from(users).unwrap_or(0);
@@ -137,17 +136,19 @@ impl ExportContext {
         Ok(size)
     }
 
-    /// Where the users of a row are, as far as that is known before they are counted.
-    fn place(&self, row: &Row) -> Place {
+    /// Returns where the users of a row go, as far as that is known before they are counted.
+    fn place(&self, row: &Row) -> UsersPlace {
         let Some(content) = &row.past.content else {
-            return Place::NoUsers;
+            return UsersPlace::NoUsers;
         };
         match (content.kind, content.reset) {
-            (Kind::Gauge | Kind::Sum, _) => Place::NoUsers,
-            (Kind::Unique, Reset::Never) => Place::OfNoDay,
-            (Kind::Unique, Reset::Daily) if !self.options.export_users => Place::NotExported,
-            (Kind::Unique, Reset::Daily) if self.users_are_gone(row.past.day) => Place::NotKept,
-            (Kind::Unique, Reset::Daily) => Place::Table,
+            (Kind::Gauge | Kind::Sum, _) => UsersPlace::NoUsers,
+            (Kind::Unique, Reset::Never) => UsersPlace::OfNoDay,
+            (Kind::Unique, Reset::Daily) if !self.options.export_users => UsersPlace::NotExported,
+            (Kind::Unique, Reset::Daily) if self.users_are_gone(row.past.day) => {
+                UsersPlace::NotKept
+            }
+            (Kind::Unique, Reset::Daily) => UsersPlace::Table,
         }
     }
 
@@ -160,20 +161,20 @@ impl ExportContext {
 pub(super) struct DayWork {
     guard: Guard,
     pages: RowPages,
-    /// Rows with users, which go one by one.
+    /// Rows with users, which are written one by one.
     waiting: VecDeque<Row>,
     /// Rows of the day that were set aside before.
     aside_before: BTreeSet<CounterName>,
     /// Rows that are set aside now.
     aside: Vec<Aside>,
-    /// Rows that no longer are.
+    /// Rows that were set aside before and are not any more.
     taken: Vec<CounterName>,
     written: DaysWritten,
     progress: Progress,
 }
 
 impl DayWork {
-    /// Begins a day, or one counter of it.
+    /// Prepares a day, or one counter of it.
     pub(super) fn new(
         context: &ExportContext,
         guard: Guard,
@@ -200,7 +201,7 @@ impl DayWork {
         })
     }
 
-    /// Does the next transaction; says whether there was one to do.
+    /// Does the next transaction; returns whether there was one to do.
     pub(super) async fn step(
         &mut self,
         context: &ExportContext,
@@ -220,8 +221,8 @@ impl DayWork {
         let mut rows = Vec::new();
         for row in page {
             match context.place(&row) {
-                // Which of the two is known once they were counted.
-                Place::Inline | Place::Table => self.waiting.push_back(row),
+                // The number of users decides between the two, once they are counted.
+                UsersPlace::Inline | UsersPlace::Table => self.waiting.push_back(row),
                 place => match prepared(row, place) {
                     Ok(row) => rows.push(row),
                     Err(aside) => self.set_aside(aside),
@@ -232,8 +233,8 @@ impl DayWork {
         Ok(true)
     }
 
-    /// Rows without users of their own, in one transaction. A statement that is refused is done again
-    /// in halves, down to the row that is to blame.
+    /// Writes rows without users in one transaction. A statement that is refused is done again in halves, down to
+    /// the row that causes it.
     async fn rows(&mut self, link: &mut Link, rows: Vec<DayRow>) -> Result<(), PostgresError> {
         if rows.is_empty() {
             return Ok(());
@@ -267,7 +268,7 @@ impl DayWork {
         Ok(())
     }
 
-    /// One row with its users, in a transaction of its own.
+    /// Writes one row with its users, in a transaction of its own.
     async fn with_users(
         &mut self,
         context: &ExportContext,
@@ -276,9 +277,11 @@ impl DayWork {
     ) -> Result<(), PostgresError> {
         let (name, number) = (row.name.clone(), context.options.unique_users_inline);
         let inline = in_a_row(&row, &context.reader, number).await?;
-        let place = inline.as_ref().map_or(Place::Table, |_| Place::Inline);
+        let place = inline
+            .as_ref()
+            .map_or(UsersPlace::Table, |_| UsersPlace::Inline);
         let known = match place {
-            Place::Table => self.known(context, link, &row).await?,
+            UsersPlace::Table => self.known(context, link, &row).await?,
             _ => None,
         };
         let source = row.clone();
@@ -309,20 +312,21 @@ impl DayWork {
             Err(error) => return Err(error),
         };
         if context.users_are_gone(self.guard.day) {
-            // They may have gone while they were read.
+            // The horizon may have passed the day while its users were read.
             link.run("ROLLBACK").await?;
-            return self.without_users(link, source, Place::NotKept).await;
+            return self.without_users(link, source, UsersPlace::NotKept).await;
         }
         let Err(error) = fate else {
             link.commit().await?;
             self.judge(name, fate, users);
             return Ok(());
         };
-        // An id may be to blame, such as one that the encoding of the database does not have: the number
-        // of the day is written all the same.
+        // A user id may be the cause, such as one that the encoding of the database does not have. The number of
+        // the day is written all the same.
         link.run("ROLLBACK").await?;
         let before = self.written;
-        self.without_users(link, source, Place::Refused).await?;
+        self.without_users(link, source, UsersPlace::Refused)
+            .await?;
         if self.written.set_aside == before.set_aside {
             self.written.written = before.written;
             self.written.unchanged = before.unchanged;
@@ -335,12 +339,12 @@ impl DayWork {
         Ok(())
     }
 
-    /// A row of a counter of users, without any of them, in a transaction of its own.
+    /// Writes the row of a counter of users without its users, in a transaction of its own.
     async fn without_users(
         &mut self,
         link: &mut Link,
         row: Row,
-        place: Place,
+        place: UsersPlace,
     ) -> Result<(), PostgresError> {
         match prepared(row, place) {
             Ok(row) => self.rows(link, vec![row]).await,
@@ -351,7 +355,7 @@ impl DayWork {
         }
     }
 
-    /// The users as the store has them, if the database has some already to compare them with.
+    /// Counts the users in the store; `None` where the database has no row to compare them with.
     async fn known(
         &self,
         context: &ExportContext,
@@ -369,7 +373,7 @@ impl DayWork {
         }
     }
 
-    /// The row with its users in the table, within the transaction.
+    /// Writes the row with its users in the table, within the transaction.
     async fn table(
         &self,
         context: &ExportContext,
@@ -450,7 +454,7 @@ impl DayWork {
         }
     }
 
-    /// Remembers in the store what was set aside, and with it how far the export is.
+    /// Stores what was set aside, and with it how far the export is.
     pub(super) fn finish(
         self,
         context: &ExportContext,
@@ -478,7 +482,7 @@ impl DayWork {
     }
 }
 
-/// The users of a row, if they are no more than fit into it.
+/// Reads the users of a row; `None` where there are more than fit into the row.
 async fn in_a_row(
     row: &Row,
     reader: &Reader,
@@ -498,8 +502,8 @@ async fn in_a_row(
     Ok(Some(all))
 }
 
-/// The row as the database takes it.
-fn prepared(row: Row, place: Place) -> Result<DayRow, Aside> {
+/// Makes the row that the database takes; `Err` where it has to be set aside.
+fn prepared(row: Row, place: UsersPlace) -> Result<DayRow, Aside> {
     let (day, counter) = (row.past.day, row.name.clone());
     let reason = match &row.past.content {
         None => "the record in the store cannot be read".to_owned(),

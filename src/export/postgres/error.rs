@@ -1,92 +1,62 @@
-//! Why something did not get into the database. No error holds the URL or the password in it, nor
-//! the values of a row.
+//! Why the export fails. No error shows the URL, the password in it, or the values of a row.
 
 use std::time::Duration;
 
-use crate::storage::{LineageId, OtherStore, ReadError};
+use crate::storage::{CopyConflict, ReadError};
 use crate::writer::Failure;
 
-/// Why the export is held up.
+/// Why the export fails.
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresError {
-    /// There is no connection to be had.
+    /// No connection could be made.
     #[error("cannot connect to PostgreSQL: {0}")]
     Connect(String),
-    /// The database said no.
+    /// The database refused a statement.
     #[error("PostgreSQL says: {message} (SQLSTATE {code})")]
     Refused {
-        /// The class of the error, as the SQL standard and PostgreSQL number them.
+        /// The SQLSTATE: five characters, of which the first two are the class of the error.
         code: String,
-        /// What it says, without the values of the row.
+        /// What the database says, without the values of the row.
         message: String,
     },
-    /// The connection ended, or what came is not what was asked for.
+    /// The connection ended, or the answer was not one to the question.
     #[error("the connection to PostgreSQL failed: {0}")]
     Lost(String),
-    /// No answer in time.
+    /// No answer came in time.
     #[error("PostgreSQL does not answer within {}", humantime::format_duration(*.0))]
     Late(Duration),
     /// The tables are not those that this version writes.
     #[error("the schema of the database does not fit: {0}")]
     Schema(String),
-    /// The database was written by a store that is ahead of this one.
-    #[error(
-        "the database holds rows of epoch {theirs}, which is later than this store's, {ours}: this is an older store; nothing is exported. Export from the later store, or give this one a database of its own"
-    )]
-    LaterEpoch {
-        /// The store's epoch.
-        ours: u64,
-        /// The highest in the database.
-        theirs: u64,
-    },
-    /// The database was written by a copy of this store that is ahead of it.
-    #[error(
-        "the database holds revision {theirs} of this store's epoch, and this store has come to {ours} only: this is an older copy of the store; nothing is exported. Export from the other copy, give this one a database of its own, or restore a backup of it as a new epoch"
-    )]
-    Ahead {
-        /// What the store has come to.
-        ours: u64,
-        /// The highest in the database.
-        theirs: u64,
-    },
-    /// The rows are another store's.
-    #[error(
-        "the database holds the rows of another store, {theirs}; this store is {ours}: nothing is exported. Give this store a database of its own; to replace those rows by this store's, see `counterd adopt`"
-    )]
-    OtherStore {
-        /// The store.
-        ours: LineageId,
-        /// The one that the rows belong to.
-        theirs: OtherStore,
-    },
-    /// The store cannot be read now.
+    /// The store must not write there.
+    #[error("the database holds rows of {0} give this one a database of its own")]
+    Conflict(#[from] CopyConflict),
+    /// The store cannot be read.
     #[error("cannot read the store: {0}")]
     Read(#[from] ReadError),
-    /// The writer did not write how far it got.
+    /// The writer did not store how far the export is.
     #[error("the store did not take how far the export is: {0}")]
     Write(Failure),
-    /// Whoever asked for it is gone.
+    /// Who asked for it has gone.
     #[error("broken off: {0}")]
     BrokenOff(#[from] std::io::Error),
 }
 
 impl PostgresError {
-    /// Whether the database is not there, and may be the next moment.
+    /// Returns whether the database is away and may be back the next moment.
     pub fn is_away(&self) -> bool {
         match self {
             Self::Connect(_) | Self::Lost(_) | Self::Late(_) => true,
             Self::Refused { .. }
             | Self::Schema(_)
-            | Self::LaterEpoch { .. }
-            | Self::Ahead { .. }
-            | Self::OtherStore { .. }
+            | Self::Conflict(_)
             | Self::Read(_)
             | Self::Write(_)
             | Self::BrokenOff(_) => false,
         }
     }
 
-    /// Whether the row is to blame, so that others may well be taken: bad data, constraints, limits,
+    /// Returns whether the row is the cause, so that the database may take others: bad data, constraints, limits,
     /// and what triggers raise.
     pub(super) fn is_of_the_row(&self) -> bool {
         let Self::Refused { code, .. } = self else {

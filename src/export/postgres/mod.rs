@@ -1,9 +1,9 @@
 //! The export to PostgreSQL: current values every `postgres.interval`, and closed days, oldest first.
 //!
-//! A thread of its own with one connection reads what readers see and writes what differs. Nothing is
-//! queued: what was not written yet is found again in the store, so an absent or slow database costs
-//! no memory, and counting never waits. Every transaction may be cut off anywhere and done again: a
-//! row is guarded by (epoch, revision, period), or by the epoch alone for a closed day.
+//! A thread with one connection compares what readers see with the database, and writes the difference. Nothing
+//! is queued: each round finds in the store what the database does not have yet, so an absent or slow database
+//! costs no memory, and counting never waits. Every transaction may be cut off anywhere and done again: each row of
+//! a current value is guarded by (epoch, revision, period), and each row of a closed day by the epoch.
 //!
 //! Kept out: what a day is (`lifecycle`), the configuration file, and who asks (`control`, `cli`).
 
@@ -33,10 +33,10 @@ pub use schema::{SchemaState, check};
 pub use standing::{adopt, contents};
 pub use url::PostgresUrl;
 
-/// How the export is done.
+/// What the export is configured with.
 #[derive(Clone, Debug)]
 pub struct PostgresOptions {
-    /// Where the database is, and how to get in.
+    /// Where the database is, and the password to it.
     pub url: PostgresUrl,
     /// How often changed values are written.
     pub interval: Duration,
@@ -44,6 +44,6 @@ pub struct PostgresOptions {
     pub timeout: Duration,
     /// Whether user ids are written.
     pub export_users: bool,
-    /// Up to so many user ids of a day go into its row.
+    /// The most user ids of a day that are written into its row; more go into a table.
     pub unique_users_inline: u64,
 }

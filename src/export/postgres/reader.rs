@@ -9,10 +9,9 @@ use super::{PostgresError, PostgresOptions};
 use crate::calendar::Day;
 use crate::counter::{CopiedValue, CounterName, Kind, Millis};
 
-/// Rows of `counters` that are known to be so and not gone, each with its state; once everything of the
-/// latest history is there, none of an earlier one. The columns that a later schema added are read so that
-/// an earlier one does too. Times are milliseconds since 1970, days are counted from then: what no
-/// calendar of ours has is too large a number, and none where it is infinite, but for days.
+/// The columns of a value: times in milliseconds since 1970, days counted from then. An infinite time is NULL, an
+/// infinite day is a number that no calendar of ours has. Columns that a later schema added are read through
+/// `to_jsonb`, so that an earlier schema, which lacks them, can be read too.
 const COLUMNS: &str = "
 SELECT c.name, c.current_value,
   CASE WHEN isfinite(c.updated_at) THEN floor(extract(epoch FROM c.updated_at) * 1000)::bigint END,
@@ -24,36 +23,38 @@ SELECT c.name, c.current_value,
     THEN floor(extract(epoch FROM (to_jsonb(g) ->> 'expires_at')::timestamp) * 1000)::bigint END
 FROM ";
 
+/// Leaves out counters that are gone or that the store cannot read; and, once everything of the latest history is
+/// there, those of an earlier one.
 const KNOWN: &str = "
 NOT COALESCE((to_jsonb(g) ->> 'gone')::boolean, FALSE)
 AND NOT COALESCE((to_jsonb(g) ->> 'unreadable')::boolean, FALSE)
 AND (g.epoch = d.epoch OR to_jsonb(d) ->> 'values_as_of' IS NULL)";
 
-/// Those of the names asked for.
+/// Selects the names asked for.
 const VALUES: &str = "
 UNNEST($1::text[]) n(name) JOIN counters c ON c.name = n.name
   JOIN counterd_counters g ON g.counter_name = n.name COLLATE \"C\" CROSS JOIN counterd_database d
 WHERE ";
 
-/// Those of a page: a walk along the index of the one table, which is in the order of bytes. Of names that
-/// no counter has, some cannot even be told: in a database without an encoding they may be any bytes.
+/// Selects a page by a walk along the index of `counterd_counters`, which is in the order of bytes. Names that no
+/// counter can have are left out: in a database without an encoding they may be any bytes.
 const PAGE: &str = "
 counterd_counters g JOIN counters c ON c.name = g.counter_name COLLATE \"default\"
   CROSS JOIN counterd_database d
 WHERE g.counter_name >= $1 AND g.counter_name > $2 AND g.counter_name < $1 || chr(127)
   AND g.counter_name ~ '^[a-z0-9_.:-]+$' AND ";
 
-/// Rows are walked to, one by one: of tables that were never analyzed the database would think that all
-/// rows are soon joined and sorted, for a page of a few. And nothing is ever changed.
+/// Makes the transaction read-only, and leaves only index walks to the planner: for tables that were never analyzed it
+/// would join and sort all rows to answer a page of a few.
 const MANNERS: &str = "
 SET TRANSACTION READ ONLY; SET LOCAL enable_sort = off; SET LOCAL enable_incremental_sort = off;
 SET LOCAL enable_bitmapscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;
 SET LOCAL enable_material = off; SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off";
 
-/// Most days of one answer.
+/// The most days in one answer.
 const MAX_DAYS: i64 = 4000;
 
-/// Reads rows on one connection, which is opened when it is needed. Changes nothing.
+/// Reads rows on one connection, which is opened when it is needed.
 pub struct PostgresReader {
     options: PostgresOptions,
     link: Option<Link>,
@@ -81,7 +82,7 @@ type Row = (
     Option<i64>,
 );
 
-/// The database's values of the counters asked for.
+/// What the database has of the counters asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exported {
     /// When the database last had everything; `None` where it does not say.
@@ -90,17 +91,17 @@ pub struct Exported {
     pub values: Vec<Option<CopiedValue>>,
 }
 
-/// A page of what the database has.
+/// A page of the list of counters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExportedPage {
-    /// The values, in the order of names; fewer than there are rows where some say nothing that can be.
+    /// The values, in the order of names. Rows that cannot be read are left out.
     pub values: Vec<CopiedValue>,
     /// The name after which there are more rows.
     pub next: Option<String>,
 }
 
 impl PostgresReader {
-    /// For that database; each question may take `timeout`, connecting too.
+    /// Prepares questions to that database. Each may take `timeout`, connecting too.
     pub fn new(options: PostgresOptions, timeout: Duration) -> Self {
         Self {
             options: PostgresOptions { timeout, ..options },
@@ -146,7 +147,7 @@ impl PostgresReader {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<ExportedPage, PostgresError> {
-        // One more, to see whether there is one.
+        // One row more shows whether there is another page.
         let rows_wanted = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
         let (as_of, mut rows) = self
             .ask(async |link| {
@@ -159,7 +160,7 @@ impl PostgresReader {
             .await?;
         let more = rows.len() > limit;
         rows.truncate(limit);
-        // By the rows, whether or not each says something.
+        // The next page begins after the last row, whether or not that could be read.
         let next = rows.last().filter(|_| more).map(|row| row.0.clone());
         let values = rows.into_iter().filter_map(|row| copied(row, as_of));
         Ok(ExportedPage {
@@ -220,12 +221,12 @@ impl PostgresReader {
         .await
     }
 
-    /// Asks on the connection there is, or a new one, within the time that both may take.
+    /// Asks on the open connection, or on a new one, within the time that both may take.
     async fn ask<T>(
         &mut self,
         question: impl AsyncFnOnce(&mut Link) -> Result<T, PostgresError>,
     ) -> Result<T, PostgresError> {
-        // Out of its place while it works: what is cut off leaves no connection in an unknown state.
+        // Taken out of its place: after a question that is cut off, the state of the connection is unknown.
         let link = self.link.take();
         let limit = self.options.timeout;
         let answered = tokio::time::timeout(limit, async {
@@ -249,7 +250,7 @@ impl PostgresReader {
     }
 }
 
-/// Reads when the rows last had everything. Asked before any row is read.
+/// Reads when the rows last had everything. This must be asked before any row is read.
 async fn as_of(link: &mut Link) -> Result<Option<Millis>, PostgresError> {
     const AS_OF: &str = "
         SELECT CASE WHEN isfinite(at) THEN floor(extract(epoch FROM at) * 1000)::bigint END
@@ -269,7 +270,7 @@ fn day_of(days: i64) -> Option<Day> {
     Day::from_days(i32::try_from(days).ok()?).ok()
 }
 
-/// Converts a row; `None` when one of its columns holds a value that cannot be.
+/// Converts a row; `None` when one of its columns holds a value that no counter has.
 fn copied(row: Row, as_of: Option<Millis>) -> Option<CopiedValue> {
     let (name, value, updated_at, epoch, revision, period, kind, expires_at) = row;
     let last_updated = updated_at.filter(is_of_a_calendar)?;

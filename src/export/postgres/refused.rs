@@ -1,10 +1,10 @@
-//! Which current values the database does not take, and when each is tried again.
+//! Which current values the database refuses, and when each is tried again.
 //!
 //! Time is counted in rounds of the export: a value waits one round after it was refused, then two,
-//! four, and so on, up to those of [`LONGEST_WAIT`]. A round that met as many refusals as it may leaves
-//! the rest to the next one.
+//! four, and so on, up to [`LONGEST_WAIT`]. After a certain number of refusals a round leaves the rest to the next
+//! one.
 //!
-//! Kept out: how rows are written (`values`), and how it is told (`status`).
+//! Kept out: how rows are written (`values`), and who is told (`rounds`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::counter::CounterName;
 /// The longest time between two attempts at a value.
 const LONGEST_WAIT: Duration = Duration::from_secs(5 * 60);
 
-/// Statements that may be refused in one round, before the rest of what is refused waits.
+/// Statements that may be refused in one round before the rest waits for the next.
 const REFUSALS_AT_MOST: usize = 256;
 
 /// Values that are tried again in one round.
@@ -24,11 +24,11 @@ const DUE_AT_MOST: usize = 20_000;
 /// Counters that the log names, until all values are there.
 const NAMED_AT_MOST: usize = 1000;
 
-/// The values that are not in the database, though they were to be written. None is forgotten before
-/// it is there, or its counter is gone.
+/// The values that the database lacks because it refused them, or because they were in a statement with such. Each
+/// stays here until the database has it, or its counter is gone.
 pub(super) struct Refused {
     waiting: BTreeMap<CounterName, Wait>,
-    /// Numbers the rounds.
+    /// The number of the round.
     round: u64,
     /// The longest wait, in rounds.
     longest: u64,
@@ -36,19 +36,19 @@ pub(super) struct Refused {
     left: usize,
     /// Why the last one was refused.
     reason: String,
-    /// How many were named in the log since all were there.
+    /// How many the log has named since the database last had all.
     named: usize,
 }
 
 struct Wait {
     /// The round in which it is tried again.
     due: u64,
-    /// How many rounds it waited last; 0 of one that never was tried by itself.
+    /// How many rounds it waited last; 0 for a value that was never tried by itself.
     waited: u64,
 }
 
 impl Refused {
-    /// None yet, where a round begins every `interval`.
+    /// Begins with none. A round begins every `interval`.
     pub(super) fn new(interval: Duration) -> Self {
         let rounds = LONGEST_WAIT.as_millis() / interval.as_millis().max(1);
         Self {
@@ -61,7 +61,7 @@ impl Refused {
         }
     }
 
-    /// Begins a round. Says which values are to be tried again in it, those that wait longest first.
+    /// Begins a round; returns the values to try again in it, those that have waited longest first.
     pub(super) fn begin(&mut self) -> Vec<CounterName> {
         self.round = self.round.saturating_add(1);
         self.left = REFUSALS_AT_MOST;
@@ -122,7 +122,7 @@ impl Refused {
         }
     }
 
-    /// Returns whether the value waits. It is tried when it is due, whatever else happens to its counter.
+    /// Returns whether the value waits. A change of its counter does not bring it forward.
     pub(super) fn waits(&self, name: &CounterName) -> bool {
         self.waiting.contains_key(name)
     }

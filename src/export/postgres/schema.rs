@@ -1,4 +1,4 @@
-//! The tables: which are there, how they are made, and whether they can be written to.
+//! The schema: which version is there, how it is made, and whether its tables take writes.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -6,59 +6,43 @@ use std::collections::BTreeMap;
 use sqlx::SqlSafeStr;
 use sqlx::migrate::{Migration, MigrationType};
 
+use super::columns::unsigned;
 use super::connect::Link;
 use super::{PostgresError, PostgresOptions};
 use crate::background::runtime;
+use crate::storage::CopyConflict;
 
 /// The version of our schema in a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SchemaState {
-    /// None of it: the first connection makes it.
+    /// There is none: the first connection makes it.
     Absent,
     /// An older version: the next start brings it up to date.
     Older,
-    /// An older version, of tables that are another role's: only a start as that role brings it up to
-    /// date.
+    /// An older version, whose tables belong to another role: a start as that role brings it up to date.
     OlderNotOwned,
-    /// This version's.
+    /// The version of this program.
     Current,
 }
 
-/// The files of `migrations/`, by their numbers.
+/// The text of a file in `migrations/`.
+macro_rules! file {
+    ($name:literal) => {
+        include_str!(concat!("../../../migrations/", $name, ".sql"))
+    };
+}
+
+/// The files of `migrations/`, each with its number and name.
 const MIGRATIONS: [(i64, &str, &str); 6] = [
-    (
-        1,
-        "tables",
-        include_str!("../../../migrations/0001_tables.sql"),
-    ),
-    (
-        2,
-        "reports",
-        include_str!("../../../migrations/0002_reports.sql"),
-    ),
-    (
-        3,
-        "fallback",
-        include_str!("../../../migrations/0003_fallback.sql"),
-    ),
-    (
-        4,
-        "known",
-        include_str!("../../../migrations/0004_known.sql"),
-    ),
-    (
-        6,
-        "summary",
-        include_str!("../../../migrations/0006_summary.sql"),
-    ),
-    (
-        7,
-        "lineage",
-        include_str!("../../../migrations/0007_lineage.sql"),
-    ),
+    (1, "tables", file!("0001_tables")),
+    (2, "reports", file!("0002_reports")),
+    (3, "fallback", file!("0003_fallback")),
+    (4, "known", file!("0004_known")),
+    (6, "summary", file!("0006_summary")),
+    (7, "lineage", file!("0007_lineage")),
 ];
 
-/// Those who make the schema at the same moment wait for each other.
+/// Servers that make the schema at the same moment wait for each other.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(1668248942, 3)";
 
 /// Creates the list of applied migrations. The driver's own name for it could be another program's.
@@ -67,7 +51,7 @@ CREATE TABLE IF NOT EXISTS counterd_migrations (
   version BIGINT PRIMARY KEY, description TEXT NOT NULL, installed_on TIMESTAMPTZ NOT NULL DEFAULT now(),
   success BOOLEAN NOT NULL, checksum BYTEA NOT NULL, execution_time BIGINT NOT NULL)";
 
-/// Every kind of write that the export does, with no row to write but one that is taken back.
+/// Every kind of write that the export does. Only the first changes a row, and it is rolled back.
 const TRY: &str = "
 UPDATE counterd_database SET epoch = epoch;
 INSERT INTO counters (name, current_value, created_at, updated_at) SELECT '', 0, now(), now() WHERE FALSE;
@@ -105,8 +89,8 @@ pub(super) async fn open(options: &PostgresOptions) -> Result<Link, PostgresErro
     Ok(link)
 }
 
-/// Connects and does what the export would do, then takes it back. With `epoch`, that of the store, it
-/// also says whether the database has come further.
+/// Connects, does what the export would do, and rolls it back. With `epoch`, that of the store, it also checks that
+/// the database has not come further.
 ///
 /// # Errors
 /// When there is no connection, the schema is another one, or something could not be written.
@@ -133,9 +117,9 @@ async fn try_writes(link: &mut Link, epoch: Option<u64>) -> Result<(), PostgresE
           AND has_sequence_privilege(pg_get_serial_sequence('counter_history', 'id'), 'USAGE')";
     let theirs = sqlx::query_as("SELECT COALESCE(max(epoch), 0) FROM counterd_database");
     let (theirs,): (i64,) = link.one(theirs).await?;
-    let theirs = u64::try_from(theirs).unwrap_or(0);
+    let theirs = unsigned(theirs);
     if let Some(ours) = epoch.filter(|&ours| ours < theirs) {
-        return Err(PostgresError::LaterEpoch { ours, theirs });
+        return Err(CopyConflict::LaterEpoch { ours, theirs }.into());
     }
     link.run(TRY).await?;
     match link.one(sqlx::query_as(SEQUENCES)).await? {
@@ -179,7 +163,7 @@ pub(super) async fn schema(link: &mut Link) -> Result<SchemaState, PostgresError
     }
 }
 
-/// The migrations that were applied, each with the checksum that it had then.
+/// Reads which migrations were applied, each with the checksum that it had then.
 async fn applied(link: &mut Link) -> Result<BTreeMap<i64, Vec<u8>>, PostgresError> {
     const THERE: &str = "SELECT to_regclass('counterd_migrations') IS NOT NULL";
     const APPLIED: &str = "SELECT version, checksum FROM counterd_migrations WHERE success";
@@ -204,14 +188,14 @@ async fn may_change(link: &mut Link) -> Result<bool, PostgresError> {
     Ok(may)
 }
 
-/// Applies what is missing, within the transaction: all of it or nothing.
+/// Applies the migrations that are missing, within the transaction: all of them or none.
 async fn migrate(link: &mut Link) -> Result<(), PostgresError> {
     const APPLY: &str = "
         INSERT INTO counterd_migrations (version, description, success, checksum, execution_time)
         VALUES ($1, $2, TRUE, $3, 0)";
     link.run(LOCK).await?;
     link.run(MIGRATIONS_TABLE).await?;
-    // Others may have been faster.
+    // Another server may have been faster.
     let applied = applied(link).await?;
     for migration in migrations().filter(|ours| !applied.contains_key(&ours.version)) {
         link.run(migration.sql.as_str()).await.map_err(|error| match error {

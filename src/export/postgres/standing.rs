@@ -1,18 +1,20 @@
-//! What the database says of itself: which one it is, how far it has got, and whose it is.
+//! Which database it is, how far it has got, and whose it is.
 
 use chrono::NaiveDate;
 
-use super::columns::{date, day, number};
+use super::columns::{date, day, number, unsigned};
 use super::connect::Link;
 use super::day::LONG_PATIENCE;
 use super::schema::{SchemaState, open, schema};
 use super::{PostgresError, PostgresOptions};
 use crate::background::runtime;
 use crate::calendar::Day;
-use crate::storage::{CopyContents, Lineage, LineageId, OtherStore, Owner};
+use crate::storage::{
+    CopyConflict, CopyContents, CopyMark, CopyOwner, Lineage, LineageId, OtherStore,
+};
 
-/// What is written under which advisory lock: two that write the same wait for each other, so that
-/// what a cut connection left behind is over before it is written again.
+/// Which advisory lock a transaction takes. Two that write the same wait for each other, so that what a cut
+/// connection left behind is over before it is written again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
     /// Current values.
@@ -31,7 +33,7 @@ impl Turn {
     }
 }
 
-/// What the database says.
+/// A database that this store may write to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ClaimedDatabase {
     /// Which database it is.
@@ -44,18 +46,14 @@ pub(super) struct ClaimedDatabase {
     pub(super) has_days: bool,
 }
 
-/// What the one row of `counterd_database` says.
+/// The one row of `counterd_database`, and what other tables hold.
 struct DatabaseRow {
-    identity: u128,
+    claimed: ClaimedDatabase,
     epoch: u64,
-    through: Option<Day>,
-    has_values: bool,
-    has_days: bool,
     lineage: Option<LineageId>,
 }
 
-/// Asks; `None` where the row is gone. The column that this version added is read so that an earlier
-/// schema does too.
+/// Reads the row; `None` where it is gone. An earlier schema has no column `lineage`.
 async fn ask(link: &mut Link) -> Result<Option<DatabaseRow>, PostgresError> {
     const ASK: &str = "
         SELECT identity::text, epoch, exported_through,
@@ -69,56 +67,44 @@ async fn ask(link: &mut Link) -> Result<Option<DatabaseRow>, PostgresError> {
     let identity = u128::from_str_radix(&identity.replace('-', ""), 16)
         .map_err(|_| PostgresError::Schema("the identity of the database".to_owned()))?;
     Ok(Some(DatabaseRow {
-        identity,
-        epoch: u64::try_from(epoch).unwrap_or(0),
-        through: through.map(day),
-        has_values,
-        has_days,
+        claimed: ClaimedDatabase {
+            identity,
+            through: through.map(day),
+            has_values,
+            has_days,
+        },
+        epoch: unsigned(epoch),
         lineage: lineage.and_then(|lineage| lineage.parse().ok()),
     }))
 }
 
-/// Whose the rows are. `known` is the database that the store itself remembers having written to.
+/// Finds out whose the rows are. `known` is the database that the store itself remembers having written to.
 async fn owner(
     link: &mut Link,
-    told: &DatabaseRow,
+    row: &DatabaseRow,
     lineage: &Lineage,
     known: Option<u128>,
-) -> Result<Owner, PostgresError> {
-    // Rows whose guards are there tell of which epoch they are.
-    const EPOCHS: &str = "
-        SELECT EXISTS (SELECT FROM counterd_counters WHERE epoch = ANY($1))
-            OR EXISTS (SELECT FROM counterd_days WHERE epoch = ANY($1)),
-          GREATEST((SELECT max(epoch) FROM counterd_counters), (SELECT max(epoch) FROM counterd_days))";
-    if let Some(theirs) = told.lineage {
-        return Ok(if theirs == lineage.id {
-            Owner::Ours
-        } else {
-            Owner::Other(OtherStore::Known(theirs))
-        });
+) -> Result<CopyOwner, PostgresError> {
+    const EPOCHS: &str =
+        "SELECT epoch FROM counterd_counters UNION SELECT epoch FROM counterd_days ORDER BY 1";
+    let mark = CopyMark {
+        lineage: row.lineage,
+        epoch: row.epoch,
+        is_empty: !row.claimed.has_values && !row.claimed.has_days,
+    };
+    if mark.lineage.is_none() && !mark.is_empty && known == Some(row.claimed.identity) {
+        return Ok(CopyOwner::Ours);
     }
-    if !told.has_values && !told.has_days {
-        return Ok(Owner::Nobody);
+    if let Some(owner) = lineage.owner_by_mark(&mark) {
+        return Ok(owner);
     }
-    if known == Some(told.identity) || lineage.has(told.epoch) {
-        return Ok(Owner::Ours);
-    }
-    if told.epoch > 0 {
-        return Ok(Owner::Other(OtherStore::OfEpoch(told.epoch)));
-    }
-    let epochs: Vec<i64> = lineage.epochs().iter().copied().map(number).collect();
-    let asked = sqlx::query_as::<_, (bool, Option<i64>)>(EPOCHS).bind(epochs);
-    let (ours, highest) = link.one(asked).await?;
-    let highest = highest.and_then(|epoch| u64::try_from(epoch).ok());
-    Ok(match highest {
-        _ if ours => Owner::Ours,
-        Some(epoch) => Owner::Other(OtherStore::OfEpoch(epoch)),
-        None => Owner::Nobody,
-    })
+    let epochs = link.all::<(i64,)>(sqlx::query_as(EPOCHS)).await?;
+    let epochs = epochs.into_iter().map(|(epoch,)| unsigned(epoch));
+    Ok(lineage.owner_by_epochs(epochs))
 }
 
-/// Finds out which database it is, and that its rows are this store's or nobody's; says in it that a
-/// store of this lineage and epoch writes from now on.
+/// Claims the database: checks that its rows are this store's or nobody's, and writes there that a store of this
+/// lineage and epoch writes from now on.
 pub(super) async fn claim(
     link: &mut Link,
     epoch: u64,
@@ -132,10 +118,10 @@ pub(super) async fn claim(
         WHERE epoch <= $1 AND (lineage IS NULL OR lineage = $2::uuid)";
     link.lineage = None;
     link.begin("").await?;
-    let told = match ask(link).await? {
-        Some(told) => told,
+    let row = match ask(link).await? {
+        Some(row) => row,
         None => {
-            // Emptied by somebody: another database from now on.
+            // Somebody emptied it: it is another database from now on.
             let begin =
                 sqlx::query("INSERT INTO counterd_database DEFAULT VALUES ON CONFLICT DO NOTHING");
             link.execute(begin).await?;
@@ -143,39 +129,37 @@ pub(super) async fn claim(
             ask(link).await?.ok_or_else(empty)?
         }
     };
-    if let Owner::Other(theirs) = owner(link, &told, lineage, known).await? {
+    if let CopyOwner::Other(theirs) = owner(link, &row, lineage, known).await? {
         let ours = lineage.id;
-        return Err(PostgresError::OtherStore { ours, theirs });
+        return Err(CopyConflict::OtherStore { ours, theirs }.into());
     }
-    if told.epoch > epoch {
-        return Err(PostgresError::LaterEpoch {
-            ours: epoch,
-            theirs: told.epoch,
-        });
-    }
-    if told.epoch < epoch || told.lineage.is_none() {
+    no_later(epoch, row.epoch)?;
+    if row.epoch < epoch || row.lineage.is_none() {
         let ours = sqlx::query(OURS).bind(number(epoch));
         link.execute(ours.bind(lineage.id.to_string())).await?;
     }
     link.commit().await?;
-    // Whoever wrote itself in at the same moment is found by the first transaction.
+    // If another store claimed it at the same moment, the first transaction finds that.
     link.lineage = Some(lineage.id);
-    Ok(ClaimedDatabase {
-        identity: told.identity,
-        through: told.through,
-        has_values: told.has_values,
-        has_days: told.has_days,
-    })
+    Ok(row.claimed)
 }
 
-/// Begins a transaction in which rows are written by a store of this epoch.
+/// Checks that the database is not of a later epoch.
+fn no_later(ours: u64, theirs: u64) -> Result<(), CopyConflict> {
+    if theirs > ours {
+        return Err(CopyConflict::LaterEpoch { ours, theirs });
+    }
+    Ok(())
+}
+
+/// Begins a transaction in which a store of this epoch writes rows.
 pub(super) async fn begin(link: &mut Link, turn: Turn, epoch: u64) -> Result<(), PostgresError> {
-    // What is checked at the end would blame a row after all of them were taken.
+    // A constraint that is checked at the end would refuse a row after all of them were taken.
     let lock = turn.lock();
     link.begin(&format!("SET CONSTRAINTS ALL IMMEDIATE; {lock}"))
         .await?;
     let lineage = link.lineage;
-    // Shared: whoever writes a later epoch or another lineage into it waits for us, and we see it after.
+    // Shared: who writes a later epoch or another lineage waits for us; then we see that.
     let theirs = sqlx::query_as::<_, (i64, Option<String>)>(
         "SELECT epoch, lineage::text FROM counterd_database FOR SHARE",
     );
@@ -183,28 +167,18 @@ pub(super) async fn begin(link: &mut Link, turn: Turn, epoch: u64) -> Result<(),
         return Err(PostgresError::Lost("the database was emptied".to_owned()));
     };
     let owner: Option<LineageId> = owner.and_then(|owner| owner.parse().ok());
-    match (lineage, owner) {
-        (Some(ours), Some(theirs)) if ours == theirs => {}
-        (Some(ours), Some(theirs)) => {
-            let theirs = OtherStore::Known(theirs);
-            return Err(PostgresError::OtherStore { ours, theirs });
-        }
-        (_, None) | (None, _) => {
-            let text = "it has become another database";
-            return Err(PostgresError::Lost(text.to_owned()));
-        }
+    let (Some(ours), Some(owner)) = (lineage, owner) else {
+        let text = "it has become another database";
+        return Err(PostgresError::Lost(text.to_owned()));
+    };
+    if ours != owner {
+        let theirs = OtherStore::Known(owner);
+        return Err(CopyConflict::OtherStore { ours, theirs }.into());
     }
-    let theirs = u64::try_from(theirs).unwrap_or(0);
-    if theirs > epoch {
-        return Err(PostgresError::LaterEpoch {
-            ours: epoch,
-            theirs,
-        });
-    }
-    Ok(())
+    Ok(no_later(epoch, unsigned(theirs))?)
 }
 
-/// Looks whose the rows are and what there is of them, and changes nothing.
+/// Finds out whose the rows are and what there is of them. Changes nothing.
 ///
 /// # Errors
 /// When the database cannot be asked, or its schema is a later version's.
@@ -217,7 +191,7 @@ pub fn contents(
         SELECT (SELECT count(*) FROM counters), COALESCE((SELECT max(revision) FROM counterd_counters), 0),
           (SELECT max(date) FROM counter_history)";
     let mut contents = CopyContents {
-        owner: Owner::Nobody,
+        owner: CopyOwner::Nobody,
         names: 0,
         revision: 0,
         through: None,
@@ -226,13 +200,13 @@ pub fn contents(
         let mut link = Link::connect(options).await?;
         link.begin("").await?;
         if schema(&mut link).await? != SchemaState::Absent
-            && let Some(told) = ask(&mut link).await?
+            && let Some(row) = ask(&mut link).await?
         {
-            contents.owner = owner(&mut link, &told, lineage, known).await?;
+            contents.owner = owner(&mut link, &row, lineage, known).await?;
             let counted = sqlx::query_as::<_, (i64, i64, Option<NaiveDate>)>(COUNT);
             let (names, revision, through) = link.one(counted).await?;
-            contents.names = u64::try_from(names).unwrap_or(0);
-            contents.revision = u64::try_from(revision).unwrap_or(0);
+            contents.names = unsigned(names);
+            contents.revision = unsigned(revision);
             contents.through = through.map(day);
         }
         link.close().await;
@@ -246,7 +220,7 @@ pub fn contents(
 /// # Errors
 /// When the database does not do it; it is as it was then.
 pub fn adopt(options: &PostgresOptions, lineage: &Lineage) -> Result<(), PostgresError> {
-    // Of the first state: whatever this store writes is later.
+    // The first state of all: whatever this store writes is later.
     const STATES: &str = "UPDATE counterd_counters SET epoch = 0, revision = 0, period = NULL";
     const OURS: &str = "
         UPDATE counterd_database
@@ -266,7 +240,7 @@ pub fn adopt(options: &PostgresOptions, lineage: &Lineage) -> Result<(), Postgre
     })
 }
 
-/// Says that everything up to that day is there.
+/// Notes that everything up to that day is there.
 pub(super) async fn put_through(link: &mut Link, through: Day) -> Result<(), PostgresError> {
     let put = sqlx::query("UPDATE counterd_database SET exported_through = $1");
     link.execute(put.bind(date(through))).await

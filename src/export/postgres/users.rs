@@ -1,4 +1,4 @@
-//! The users of a day on their way into a table of their own: PostgreSQL's binary COPY, in pieces.
+//! Writes the users of a day into a table, by PostgreSQL's binary COPY, in pieces.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ const POSTGRES_DAY_0: i32 = 10_957;
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const TRAILER: [u8; 2] = (-1i16).to_be_bytes();
 
-/// How far work has got, for somebody who looks at it from elsewhere: rows and users looked at.
+/// How many rows and users were compared so far. Its clones share the number.
 #[derive(Clone, Default)]
 pub(super) struct Progress(Arc<AtomicU64>);
 
@@ -34,12 +34,12 @@ impl Progress {
     }
 }
 
-/// Users in their order, told apart by their number and a digest.
+/// All users of a row, known by their number and a digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Crowd {
-    /// How many.
+    /// How many there are.
     pub(super) count: u64,
-    /// Of all ids in order.
+    /// The digest of all ids in their order.
     pub(super) digest: [u8; 16],
 }
 
@@ -64,7 +64,7 @@ impl CrowdCount {
     }
 }
 
-/// The users as they lie in the store, without writing them anywhere.
+/// Counts the users in the store.
 pub(super) async fn counted(
     mut users: UserPages,
     reader: &Reader,
@@ -74,14 +74,14 @@ pub(super) async fn counted(
     while let Some(page) = users.next(reader)? {
         page.iter().for_each(|user| crowd.add(user));
         progress.add(page.len());
-        // Between pages, so that the end of the server need not wait for the last.
+        // So that the work can be cut off between two pages.
         tokio::task::yield_now().await;
     }
     Ok(crowd.finish())
 }
 
-/// Writes the users into `counter_history_users`, within the caller's transaction. The statement as a
-/// whole may take as long as it needs; each piece has the limit of a statement.
+/// Copies the users into `counter_history_users`, within the caller's transaction. Each piece has the limit of a
+/// statement; the COPY as a whole has none.
 pub(super) async fn copy(
     link: &mut Link,
     name: &CounterName,

@@ -24,6 +24,7 @@ use crate::counter::{CounterName, Existence};
 use crate::current_day::CurrentDay;
 use crate::rounds::RoundStatus;
 use crate::seeded::bug;
+use crate::storage::CopyConflict;
 use crate::writer::{Reading, Round, Table, Through};
 
 /// Rows in one statement.
@@ -279,16 +280,12 @@ async fn transaction(
         .bind(number(latest));
     let (written, later, ahead) = link.one(write).await?;
     if later > 0 {
-        return Err(PostgresError::LaterEpoch {
-            ours: epoch,
-            theirs: unsigned(later),
-        });
+        let (ours, theirs) = (epoch, unsigned(later));
+        return Err(CopyConflict::LaterEpoch { ours, theirs }.into());
     }
     if ahead > 0 {
-        return Err(PostgresError::Ahead {
-            ours: latest,
-            theirs: unsigned(ahead),
-        });
+        let (ours, theirs) = (latest, unsigned(ahead));
+        return Err(CopyConflict::Ahead { ours, theirs }.into());
     }
     link.commit().await?;
     Ok(unsigned(written))

@@ -20,7 +20,7 @@ use crate::harness::{Redis, skipped};
 use crate::house::House;
 
 /// A Redis, or the reason why the test is skipped.
-fn redis(test: &str) -> Option<Redis> {
+pub fn redis(test: &str) -> Option<Redis> {
     match Redis::new() {
         Ok(redis) => Some(redis),
         Err(reason) => {
@@ -30,7 +30,7 @@ fn redis(test: &str) -> Option<Redis> {
     }
 }
 
-fn options(redis: &Redis) -> MirrorOptions {
+pub fn options(redis: &Redis) -> MirrorOptions {
     MirrorOptions {
         url: RedisUrl::parse(&redis.url()).unwrap(),
         users: false,

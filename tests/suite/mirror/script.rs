@@ -38,20 +38,27 @@ fn write(redis: &Redis, id: &str, number: u64, state: &State) -> (String, String
     redis.ask(&mut command)
 }
 
-fn claim(redis: &Redis, id: &str, epoch: u64) -> (String, String) {
+/// Lineage and epoch of the marker, as the script that claims it is told them.
+type Seen = [Option<String>; 2];
+
+fn marker(redis: &Redis) -> Seen {
+    redis.say("HMGET counterd:mirror lineage epoch")
+}
+
+/// Claims the marker that was seen; returns whether it was still the same.
+fn claim_seen(redis: &Redis, seen: Seen, id: &str, epoch: u64) -> bool {
     let mut command = redis::cmd("EVAL");
-    redis.ask(
-        command
-            .arg(CLAIM)
-            .arg(2)
-            .arg("counterd:mirror")
-            .arg("counterd:names")
-            .arg(id)
-            .arg(epoch)
-            .arg("00112233-4455-6677-8899-aabbccddeeff")
-            .arg("counter:")
-            .arg(epoch),
-    )
+    command.arg(CLAIM).arg(2);
+    command.arg("counterd:mirror").arg("counterd:names");
+    for seen in seen {
+        command.arg(seen.unwrap_or_default());
+    }
+    command.arg(id).arg(epoch);
+    redis.ask(command.arg("00112233-4455-6677-8899-aabbccddeeff"))
+}
+
+fn claim(redis: &Redis, id: &str, epoch: u64) {
+    assert!(claim_seen(redis, marker(redis), id, epoch));
 }
 
 #[test]
@@ -77,7 +84,7 @@ fn the_latest_state_stays_whatever_order_it_comes_in() {
     let mut dice = Dice::new(seed(test));
     for _ in 0..30 {
         redis.say::<()>("FLUSHALL");
-        assert_eq!(claim(&redis, "one", 1).0, "ok");
+        claim(&redis, "one", 1);
         let mut latest = 0;
         for number in 0..20 {
             let chosen = usize::try_from(dice.below(states.len() as u64)).unwrap();
@@ -109,13 +116,27 @@ fn a_call_out_of_its_place_writes_nothing() {
     let zero = || "0".to_owned();
     let lost = |id: &str| ("lost".to_owned(), id.to_owned(), zero(), zero());
     assert_eq!(write(&redis, "one", 0, &state(1, 1)), lost(""));
-    assert_eq!(claim(&redis, "one", 5).0, "ok");
+    claim(&redis, "one", 5);
     assert_eq!(write(&redis, "one", 1, &state(1, 1)), lost("one"));
     assert_eq!(write(&redis, "one", 0, &state(1, 1)).0, "ok");
     assert_eq!(write(&redis, "one", 0, &state(2, 2)), lost("one"), "twice");
-    assert_eq!(claim(&redis, "two", 5).0, "ok");
+    claim(&redis, "two", 5);
     assert_eq!(write(&redis, "one", 1, &state(3, 3)), lost("two"), "late");
-    let later = ("later".to_owned(), "5".to_owned());
-    assert_eq!(claim(&redis, "three", 4), later, "an older epoch");
     assert_eq!(redis.say::<i64>("GET counter:c"), 1);
+}
+
+#[test]
+fn a_marker_that_changed_since_it_was_seen_is_not_claimed() {
+    let Some(redis) = redis("a_marker_that_changed_since_it_was_seen_is_not_claimed") else {
+        return;
+    };
+    let seen = marker(&redis);
+    assert_eq!(seen, [None, None]);
+    assert!(claim_seen(&redis, seen.clone(), "one", 5));
+    let of_one: Vec<String> = redis.say("HGETALL counterd:mirror");
+    assert!(!claim_seen(&redis, seen, "two", 4), "another was faster");
+    assert_eq!(redis.say::<Vec<String>>("HGETALL counterd:mirror"), of_one);
+    let seen = marker(&redis);
+    assert!(claim_seen(&redis, seen.clone(), "two", 6));
+    assert!(!claim_seen(&redis, seen, "three", 5), "of a later epoch");
 }

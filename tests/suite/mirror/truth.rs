@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use counterd::counter::CopiedValue;
 use counterd::mirror::{MirrorError, MirrorOptions, MirrorReader, Mirrored, RedisUrl};
+use counterd::storage::CopyConflict;
 
 use super::{expected, mirror, options, redis, seen};
 use crate::harness::Redis;
@@ -282,10 +283,10 @@ fn what_a_copy_further_on_wrote_stays_and_is_told_of() {
     assert!(
         matches!(
             error,
-            MirrorError::Ahead {
+            MirrorError::Conflict(CopyConflict::Ahead {
                 theirs: 999_999,
                 ..
-            }
+            })
         ),
         "{error}"
     );
@@ -308,10 +309,10 @@ fn what_a_copy_further_on_wrote_stays_and_is_told_of() {
     assert!(
         matches!(
             error,
-            MirrorError::Ahead {
+            MirrorError::Conflict(CopyConflict::Ahead {
                 theirs: 999_998,
                 ..
-            }
+            })
         ),
         "{error}"
     );

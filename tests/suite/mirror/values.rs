@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use counterd::mirror::{MirrorError, RedisUrl};
+use counterd::storage::CopyConflict;
 
 use super::{expected, mirror, options, redis, seen};
 use crate::harness::{Dice, seed};
@@ -221,7 +222,7 @@ fn an_older_store_takes_nothing_back_and_writes_nothing() {
     older.up("games", 100);
     let error = of_older.catch_up().unwrap_err();
     assert!(
-        matches!(error, MirrorError::LaterEpoch { ours, theirs } if ours < theirs),
+        matches!(error, MirrorError::Conflict(CopyConflict::LaterEpoch { ours, theirs }) if ours < theirs),
         "{error}"
     );
     assert_eq!(seen(&redis, ""), expected(&newer));

@@ -27,7 +27,7 @@ use crate::harness::{Database, skipped};
 use crate::house::{House, name};
 
 /// A database, or the reason why the test is skipped.
-fn database(test: &str) -> Option<Database> {
+pub fn database(test: &str) -> Option<Database> {
     match Database::new() {
         Ok(database) => Some(database),
         Err(reason) => {
@@ -37,7 +37,7 @@ fn database(test: &str) -> Option<Database> {
     }
 }
 
-fn options(database: &Database) -> PostgresOptions {
+pub fn options(database: &Database) -> PostgresOptions {
     PostgresOptions {
         url: PostgresUrl::parse(&database.url()).unwrap(),
         interval: Duration::from_millis(100),

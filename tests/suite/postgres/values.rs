@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use counterd::export::postgres::PostgresError;
+use counterd::storage::CopyConflict;
 use counterd::writer::Reading;
 
 use crate::harness::{Database, Dice, seed};
@@ -160,7 +161,10 @@ fn an_older_exporter_takes_nothing_back() {
     // The same epoch, fewer revisions.
     let house = House::open(&old, NOON + 2 * HOUR);
     let error = house.exporter(options(&database)).catch_up().unwrap_err();
-    assert!(matches!(error, PostgresError::Ahead { .. }), "{error}");
+    assert!(
+        matches!(error, PostgresError::Conflict(CopyConflict::Ahead { .. })),
+        "{error}"
+    );
     assert_eq!(rows(&database), after, "an older revision");
     house.stop();
 }
@@ -187,10 +191,10 @@ fn an_older_epoch_stops_before_it_writes_anything() {
     older.up("only-older", 1);
     let error = of_older.catch_up().unwrap_err();
     assert!(
-        matches!(error, PostgresError::LaterEpoch { ours, theirs } if ours < theirs),
+        matches!(error, PostgresError::Conflict(CopyConflict::LaterEpoch { ours, theirs }) if ours < theirs),
         "{error}"
     );
-    assert!(error.to_string().contains("nothing is exported"));
+    assert!(error.to_string().contains("writes nothing there"));
     let report = of_older.status().report(older.running.table.revision());
     assert!(!report.up && report.error.unwrap().contains("epoch"));
     let after = rows(&database);
