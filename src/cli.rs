@@ -108,7 +108,7 @@ not at all. Days that have not ended are left out, and the last line says so. CS
 user id that one would take for a formula, as it begins with = + - @ or has such a part after a semicolon, \
 gets a ' before it, and so does one that begins with '. JSON lines have every id as it is.
 
-Exit code 1 when there is no record of the days, or they have not ended; 2 when a day is none.")]
+Exit code 1 when there is no record of the days, or they have not ended; 2 when a text is not a day.")]
     Export(ExportArgs),
 
     /// Print the days of a counter

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::counter::Millis;
-use crate::export::files::{Content, Form};
+use crate::export::files::{Content, FileForm};
 use crate::inspect::Inspection;
 use crate::storage::backup::Summary;
 
@@ -56,7 +56,7 @@ pub enum Ask {
         /// Whether days that are not closed are taken too.
         include_open: bool,
         /// The form of the text.
-        form: Form,
+        form: FileForm,
         /// What it holds.
         content: Content,
     },

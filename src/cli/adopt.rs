@@ -48,9 +48,11 @@ fn in_words(store: &str, copies: &[CopyFound], adopted: bool) -> String {
     {
         let _ = writeln!(text, "{copy} {found}");
     }
-    text.push_str(match (copies.iter().any(|copy| copy.whose == Whose::AnotherStores), adopted) {
+    let any = |whose| copies.iter().any(|copy| copy.whose == whose);
+    text.push_str(match (any(Whose::AnotherStores), adopted) {
         (false, _) if copies.is_empty() => "no copy is configured (redis.mirror, postgres.url)\n",
-        (false, _) => "nothing is to be taken over\n",
+        (false, _) if any(Whose::Unknown) => "no copy that can be asked is another store's\n",
+        (false, _) => "no copy is another store's\n",
         (true, false) => {
             "with --yes this store takes over what is another store's. In Redis it replaces all values, and \
              deletes the counters that it does not have. In PostgreSQL it replaces current values and adds \

@@ -19,7 +19,7 @@ use crate::calendar::Day;
 use crate::config::Config;
 use crate::control::{Ask, Told};
 use crate::counter::CounterName;
-use crate::export::files::{Content, Form};
+use crate::export::files::{Content, FileForm};
 use crate::links;
 
 /// Where an export goes.
@@ -208,8 +208,8 @@ pub(super) fn export(args: &ExportArgs) -> Result<(), Failure> {
         Some(ExportTarget::Csv | ExportTarget::Jsonl) | None if args.replace => {
             return Err(usage("--replace is for PostgreSQL"));
         }
-        Some(ExportTarget::Jsonl) => Form::Jsonl,
-        Some(ExportTarget::Csv) | None => Form::Csv,
+        Some(ExportTarget::Jsonl) => FileForm::Jsonl,
+        Some(ExportTarget::Csv) | None => FileForm::Csv,
     };
     let ask = Ask::Export {
         from,
@@ -483,7 +483,7 @@ pub(super) fn history(args: &HistoryArgs) -> Result<(), Failure> {
         to: args.until.clone(),
         counter: Some(args.name.to_string()),
         include_open: true,
-        form: Form::Jsonl,
+        form: FileForm::Jsonl,
         content: Content::Days,
     };
     let mut lines = String::new();

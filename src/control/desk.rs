@@ -15,7 +15,7 @@ use super::{Ask, CorruptCounter, RowAside, StandingCause, Tell, Told};
 use crate::calendar::Day;
 use crate::counter::{CounterName, Existence, Outcome, RequestId};
 use crate::export::Selection;
-use crate::export::files::{self, Content, ExportFileError, ExportSource, Form, Written};
+use crate::export::files::{self, Content, ExportFileError, ExportSource, FileForm, FileWritten};
 use crate::export::postgres::{DaysWritten, ExportContext, PostgresError};
 use crate::lifecycle::kept_days;
 use crate::storage::Tables;
@@ -218,7 +218,7 @@ impl Desk {
     fn export(
         &self,
         selection: Selection,
-        form: Form,
+        form: FileForm,
         content: Content,
         tell: Tell<'_>,
     ) -> io::Result<Told> {
@@ -228,7 +228,7 @@ impl Desk {
             horizons: &self.running.horizons,
         };
         let span = (selection.from, selection.to);
-        let mut put = |text: String, Written { days, users }| {
+        let mut put = |text: String, FileWritten { days, users }| {
             tell(Told::Text { text })?;
             let done = match content {
                 Content::Days => days,
@@ -241,11 +241,11 @@ impl Desk {
             })
         };
         match files::write(&source, selection, form, content, &mut put) {
-            Ok(Written { days: 0, .. }) if content == Content::Users => Ok(refused(
+            Ok(FileWritten { days: 0, .. }) if content == Content::Users => Ok(refused(
                 "there is no record of a counter that counts the users of a day (unique, daily)",
             )),
-            Ok(Written { days: 0, .. }) => Ok(self.nothing_kept(span)),
-            Ok(Written { days, users }) => Ok(Told::Exported {
+            Ok(FileWritten { days: 0, .. }) => Ok(self.nothing_kept(span)),
+            Ok(FileWritten { days, users }) => Ok(Told::Exported {
                 days,
                 users,
                 through: span.1.to_string(),

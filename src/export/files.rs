@@ -13,7 +13,7 @@ use crate::storage::{ReadError, Reader};
 /// The form of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Form {
+pub enum FileForm {
     /// Comma-separated values with a header (RFC 4180). A `'` is put before a text that a spreadsheet would take
     /// for a formula.
     Csv,
@@ -36,7 +36,7 @@ const PIECE: usize = 128 * 1024;
 
 /// How far an export has got.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Written {
+pub struct FileWritten {
     /// Days of counters.
     pub days: u64,
     /// Users.
@@ -80,11 +80,11 @@ pub struct ExportSource<'a> {
 pub fn write(
     source: &ExportSource<'_>,
     selection: Selection,
-    form: Form,
+    form: FileForm,
     content: Content,
-    put: &mut dyn FnMut(String, Written) -> io::Result<()>,
-) -> Result<Written, ExportFileError> {
-    let mut written = Written::default();
+    put: &mut dyn FnMut(String, FileWritten) -> io::Result<()>,
+) -> Result<FileWritten, ExportFileError> {
+    let mut written = FileWritten::default();
     let mut text = header(form, content);
     let mut pages = RowPages::new(selection);
     while let Some(rows) = pages.next(source.reader, source.calendar, source.horizons)? {
@@ -147,11 +147,11 @@ const DAY_COLUMNS: [&str; 19] = [
     "ends_at",
 ];
 
-fn header(form: Form, content: Content) -> String {
+fn header(form: FileForm, content: Content) -> String {
     match (form, content) {
-        (Form::Csv, Content::Days) => DAY_COLUMNS.join(",") + "\r\n",
-        (Form::Csv, Content::Users) => "date,counter,closed,user_id\r\n".to_owned(),
-        (Form::Jsonl, Content::Days | Content::Users) => String::new(),
+        (FileForm::Csv, Content::Days) => DAY_COLUMNS.join(",") + "\r\n",
+        (FileForm::Csv, Content::Users) => "date,counter,closed,user_id\r\n".to_owned(),
+        (FileForm::Jsonl, Content::Days | Content::Users) => String::new(),
     }
 }
 
@@ -170,26 +170,26 @@ struct UserLine<'a> {
     user_id: &'a str,
 }
 
-fn push_day(text: &mut String, form: Form, row: Row) -> io::Result<()> {
+fn push_day(text: &mut String, form: FileForm, row: Row) -> io::Result<()> {
     match form {
-        Form::Jsonl => {
+        FileForm::Jsonl => {
             let line = DayLine {
                 counter: row.name.as_str(),
                 day: row.past.into(),
             };
             push_json(text, &line)
         }
-        Form::Csv => {
+        FileForm::Csv => {
             push_csv(text, &DayView::from(row.past).cells(&row.name));
             Ok(())
         }
     }
 }
 
-fn push_user(text: &mut String, form: Form, row: &Row, user: &str) -> io::Result<()> {
+fn push_user(text: &mut String, form: FileForm, row: &Row, user: &str) -> io::Result<()> {
     let date = row.past.day.to_string();
     match form {
-        Form::Jsonl => push_json(
+        FileForm::Jsonl => push_json(
             text,
             &UserLine {
                 counter: row.name.as_str(),
@@ -198,7 +198,7 @@ fn push_user(text: &mut String, form: Form, row: &Row, user: &str) -> io::Result
                 user_id: user,
             },
         ),
-        Form::Csv => {
+        FileForm::Csv => {
             let closed = if row.past.closed { "true" } else { "false" };
             let cells = [date.as_str(), row.name.as_str(), closed, &harmless(user)];
             push_csv(text, &cells);

@@ -103,14 +103,6 @@ pub struct Row {
 }
 
 impl Row {
-    /// Returns whether the users of the counter belong to its days.
-    pub fn counts_users(&self) -> bool {
-        self.past
-            .content
-            .as_ref()
-            .is_some_and(|day| day.kind == Kind::Unique && day.reset == Reset::Daily)
-    }
-
     /// Returns the users of the day in its last generation, so that they agree with the final value; `None` for a
     /// counter whose users belong to no day.
     pub fn users(&self) -> Option<UserPages> {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use prometheus_client::metrics::counter::Counter;
 
 use super::entry::MirrorEntry;
-use super::link::{CallDone, CallOutcome, Link};
+use super::link::{CallDone, CallOutcome, ScriptLink};
 use super::script::{CallPlace, Complete, Keys, add_users, call, forget};
 use super::users::{USERS_IN_A_CALL, Users};
 use super::{MirrorError, MirrorOptions};
@@ -56,7 +56,7 @@ pub struct MirrorWork {
     reader: Reader,
     users: Users,
     metrics: MirrorMetrics,
-    link: Option<Link>,
+    link: Option<ScriptLink>,
     /// Which store this is, as it was last read.
     lineage: Option<Lineage>,
     /// Our sequence of calls.
@@ -84,13 +84,13 @@ struct Sequence {
 }
 
 /// Why the writing of a round stops.
-enum Stop {
+enum RoundStop {
     /// Redis lost what was written, or another mirror took over. The id that is in the marker now.
     Lost(String),
     Failed(MirrorError),
 }
 
-impl<E: Into<MirrorError>> From<E> for Stop {
+impl<E: Into<MirrorError>> From<E> for RoundStop {
     fn from(error: E) -> Self {
         Self::Failed(error.into())
     }
@@ -136,7 +136,7 @@ impl RoundWork for MirrorWork {
         let mut link = match self.link.take() {
             Some(link) => link,
             None => {
-                let mut link = Link::open(&self.options).await?;
+                let mut link = ScriptLink::open(&self.options).await?;
                 self.resume(&mut link).await?;
                 link
             }
@@ -149,8 +149,8 @@ impl RoundWork for MirrorWork {
             }
             match self.write_changes(&mut link, status).await {
                 Ok(()) => break,
-                Err(Stop::Lost(id)) => self.note_loss(&id)?,
-                Err(Stop::Failed(error)) => return Err(error),
+                Err(RoundStop::Lost(id)) => self.note_loss(&id)?,
+                Err(RoundStop::Failed(error)) => return Err(error),
             }
         }
         // That the keys were taken back does not show that the other mirror has gone.
@@ -194,7 +194,7 @@ impl RoundWork for MirrorWork {
 
 impl MirrorWork {
     /// Goes on after a new connection where the calls that arrived ended, if Redis still has all of them.
-    async fn resume(&mut self, link: &mut Link) -> Result<(), MirrorError> {
+    async fn resume(&mut self, link: &mut ScriptLink) -> Result<(), MirrorError> {
         let sequence = &mut self.sequence;
         if sequence.id.is_empty() {
             return Ok(());
@@ -220,7 +220,7 @@ impl MirrorWork {
     }
 
     /// Claims the marker for a new sequence, in which everything is written again.
-    async fn claim(&mut self, link: &mut Link, epoch: u64) -> Result<(), MirrorError> {
+    async fn claim(&mut self, link: &mut ScriptLink, epoch: u64) -> Result<(), MirrorError> {
         self.sequence = Sequence::default();
         self.there = None;
         self.users.forget();
@@ -262,7 +262,11 @@ impl MirrorWork {
     }
 
     /// Writes what changed since the last round; after a claim, everything.
-    async fn write_changes(&mut self, link: &mut Link, status: &RoundStatus) -> Result<(), Stop> {
+    async fn write_changes(
+        &mut self,
+        link: &mut ScriptLink,
+        status: &RoundStatus,
+    ) -> Result<(), RoundStop> {
         let begun = Instant::now();
         // Before anything is read: the next round finds what changes meanwhile.
         let there = self.there.as_ref();
@@ -312,7 +316,7 @@ impl MirrorWork {
     }
 
     /// Adds users of the current day to their sets, as many as one round takes.
-    async fn add_users(&mut self, link: &mut Link) -> Result<(), Stop> {
+    async fn add_users(&mut self, link: &mut ScriptLink) -> Result<(), RoundStop> {
         let today = self.day.look().day;
         let end = self.day.local_day(today).end.unwrap_or(Millis::MAX);
         let expires_at = end.saturating_add(USERS_KEPT_MS);
@@ -341,7 +345,7 @@ impl MirrorWork {
     }
 
     /// Deletes the counters that Redis has and the store does not.
-    async fn sweep(&mut self, link: &mut Link, revision: Revision) -> Result<(), Stop> {
+    async fn sweep(&mut self, link: &mut ScriptLink, revision: Revision) -> Result<(), RoundStop> {
         let mut cursor = 0;
         loop {
             let (next, names) = link.names(&self.keys, cursor).await?;
@@ -374,7 +378,7 @@ impl MirrorWork {
     /// Makes the next call of the sequence. A call that tells and changes nothing takes no number.
     fn call(
         &mut self,
-        link: &Link,
+        link: &ScriptLink,
         complete: Option<&Complete>,
         entries: &[MirrorEntry],
     ) -> redis::Cmd {
@@ -397,9 +401,9 @@ impl MirrorWork {
 
     async fn send_values(
         &mut self,
-        link: &mut Link,
+        link: &mut ScriptLink,
         calls: &mut Vec<redis::Cmd>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), RoundStop> {
         let written = self.metrics.values.clone();
         self.send(link, calls, &written).await
     }
@@ -407,10 +411,10 @@ impl MirrorWork {
     /// Sends the calls and adds up in `written` how much they wrote.
     async fn send(
         &mut self,
-        link: &mut Link,
+        link: &mut ScriptLink,
         calls: &mut Vec<redis::Cmd>,
         written: &Counter,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), RoundStop> {
         if calls.is_empty() {
             return Ok(());
         }
@@ -424,19 +428,19 @@ impl MirrorWork {
                     sum.later_epoch = sum.later_epoch.max(done.later_epoch);
                     sum.ahead = sum.ahead.max(done.ahead);
                 }
-                CallOutcome::Lost(id) => return Err(Stop::Lost(id)),
+                CallOutcome::Lost(id) => return Err(RoundStop::Lost(id)),
             }
         }
         written.inc_by(sum.written);
         self.sequence.answered = self.sequence.sent;
         if sum.later_epoch > self.sequence.epoch {
-            return Err(Stop::from(CopyConflict::LaterEpoch {
+            return Err(RoundStop::from(CopyConflict::LaterEpoch {
                 ours: self.sequence.epoch,
                 theirs: sum.later_epoch,
             }));
         }
         if sum.ahead > 0 {
-            return Err(Stop::from(CopyConflict::Ahead {
+            return Err(RoundStop::from(CopyConflict::Ahead {
                 ours: self.table.revision(),
                 theirs: sum.ahead,
             }));

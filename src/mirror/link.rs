@@ -18,7 +18,7 @@ pub(super) struct Wire {
 }
 
 /// A connection, and the digests of the scripts that write.
-pub(super) struct Link {
+pub(super) struct ScriptLink {
     wire: Wire,
     whose: String,
     claim: String,
@@ -116,7 +116,7 @@ impl Wire {
     }
 }
 
-impl Link {
+impl ScriptLink {
     /// Connects and loads the scripts.
     pub(super) async fn open(options: &MirrorOptions) -> Result<Self, MirrorError> {
         let mut wire = Wire::open(options).await?;
@@ -259,7 +259,7 @@ impl Link {
 pub fn contents(options: &MirrorOptions, lineage: &Lineage) -> Result<CopyContents, MirrorError> {
     let keys = Keys::new(&options.prefix);
     runtime()?.block_on(async {
-        let mut link = Link::open(options).await?;
+        let mut link = ScriptLink::open(options).await?;
         let seen = link.whose(&keys, lineage).await?;
         let mut count = redis::cmd("ZCARD");
         let names = link.wire.ask(count.arg(keys.names())).await;
@@ -298,7 +298,7 @@ pub fn adopt(options: &MirrorOptions, lineage: &Lineage) -> Result<(), MirrorErr
 /// When there is no connection, or the user may not do what the mirror does, or Redis takes no writes.
 pub fn check(options: &MirrorOptions, epoch: Option<u64>) -> Result<(), MirrorError> {
     runtime()?.block_on(async {
-        let wire = &mut Link::open(options).await?.wire;
+        let wire = &mut ScriptLink::open(options).await?.wire;
         let keys = Keys::new(&options.prefix);
         let check = wire.load(script::CHECK).await?;
         let command = evalsha(&check, &[keys.check(), keys.marker(), keys.names()]);

@@ -5,7 +5,7 @@ use chrono::NaiveDate;
 use serde::Serialize;
 
 use super::PostgresError;
-use super::columns::{date, number};
+use super::columns::{date, number, unsigned};
 use super::connect::Link;
 use super::users::Crowd;
 use crate::calendar::Day;
@@ -253,7 +253,7 @@ pub(super) async fn there(
         row,
         epoch,
         digest,
-        users: u64::try_from(users).unwrap_or(0),
+        users: unsigned(users),
     })
 }
 

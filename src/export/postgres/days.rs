@@ -10,7 +10,7 @@ use super::context::ExportContext;
 use super::day::{self, DayRow, Fate, Guard, UsersPlace};
 use super::schema::open;
 use super::standing::{Turn, begin};
-use super::users::{self, Crowd, Progress};
+use super::users::{self, Crowd, ExportProgress};
 use crate::background::runtime;
 use crate::calendar::Day;
 use crate::counter::{CounterName, Kind, Reset};
@@ -75,7 +75,7 @@ impl ExportContext {
         };
         let total = self.size(&selection)?;
         let runtime = runtime()?;
-        let progress = Progress::default();
+        let progress = ExportProgress::default();
         let done = runtime.block_on(async {
             let mut work = std::pin::pin!(self.export_all(&selection, replace, &progress));
             loop {
@@ -96,7 +96,7 @@ impl ExportContext {
         &self,
         selection: &Selection,
         replace: bool,
-        progress: &Progress,
+        progress: &ExportProgress,
     ) -> Result<DaysWritten, PostgresError> {
         let mut link = open(&self.options).await?;
         let epoch = self.table.epoch();
@@ -170,7 +170,7 @@ pub(super) struct DayWork {
     /// Rows that were set aside before and are not any more.
     taken: Vec<CounterName>,
     written: DaysWritten,
-    progress: Progress,
+    progress: ExportProgress,
 }
 
 impl DayWork {
@@ -179,7 +179,7 @@ impl DayWork {
         context: &ExportContext,
         guard: Guard,
         counter: Option<CounterName>,
-        progress: Progress,
+        progress: ExportProgress,
     ) -> Result<Self, PostgresError> {
         let before = context
             .reader

@@ -10,8 +10,8 @@ use super::day::Guard;
 use super::days::DayWork;
 use super::schema::open;
 use super::standing::{Turn, begin, put_through};
-use super::users::Progress;
-use super::values::Values;
+use super::users::ExportProgress;
+use super::values::CurrentValues;
 use super::{PostgresError, PostgresOptions};
 use crate::calendar::Day;
 use crate::lifecycle::kept_days;
@@ -28,7 +28,7 @@ pub type Exporter = Rounds<ExportWork>;
 pub struct ExportWork {
     context: ExportContext,
     link: Option<Link>,
-    values: Values,
+    values: CurrentValues,
     /// How far closed days are; `None` before the database was asked.
     cursor: Option<ExportCursor>,
     /// Whether an emptied database was filled again and nothing came of it.
@@ -58,7 +58,7 @@ impl Rounds<ExportWork> {
         options: PostgresOptions,
     ) -> io::Result<Self> {
         let work = ExportWork {
-            values: Values::new(options.interval),
+            values: CurrentValues::new(options.interval),
             context: ExportContext::new(running, Arc::clone(metrics), options),
             link: None,
             cursor: None,
@@ -232,7 +232,7 @@ impl ExportWork {
             epoch: self.context.table.epoch(),
             replace: false,
         };
-        let mut work = DayWork::new(&self.context, guard, None, Progress::default())?;
+        let mut work = DayWork::new(&self.context, guard, None, ExportProgress::default())?;
         while work.step(&self.context, link).await? {
             if self.values_are_due() {
                 self.values(link, status).await?;

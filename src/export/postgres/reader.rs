@@ -84,7 +84,7 @@ type Row = (
 
 /// What the database has of the counters asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Exported {
+pub struct ExportedValues {
     /// When the database last had everything; `None` where it does not say.
     pub as_of: Option<Millis>,
     /// The values, in the order asked; `None` for a counter that the database does not have.
@@ -120,7 +120,7 @@ impl PostgresReader {
     ///
     /// # Errors
     /// When the database cannot be asked in time.
-    pub async fn values(&mut self, names: &[CounterName]) -> Result<Exported, PostgresError> {
+    pub async fn values(&mut self, names: &[CounterName]) -> Result<ExportedValues, PostgresError> {
         let wanted: Vec<&str> = names.iter().map(CounterName::as_str).collect();
         let (as_of, rows) = self
             .ask(async |link| {
@@ -134,7 +134,7 @@ impl PostgresReader {
         let mut found: HashMap<CounterName, CopiedValue> =
             found.map(|value| (value.name.clone(), value)).collect();
         let values = names.iter().map(|name| found.remove(name)).collect();
-        Ok(Exported { as_of, values })
+        Ok(ExportedValues { as_of, values })
     }
 
     /// Reads up to `limit` counters after `cursor` that begin with `prefix`, in the order of names.

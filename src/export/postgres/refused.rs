@@ -26,7 +26,7 @@ const NAMED_AT_MOST: usize = 1000;
 
 /// The values that the database lacks because it refused them, or because they were in a statement with such. Each
 /// stays here until the database has it, or its counter is gone.
-pub(super) struct Refused {
+pub(super) struct RefusedValues {
     waiting: BTreeMap<CounterName, Wait>,
     /// The number of the round.
     round: u64,
@@ -47,7 +47,7 @@ struct Wait {
     waited: u64,
 }
 
-impl Refused {
+impl RefusedValues {
     /// Begins with none. A round begins every `interval`.
     pub(super) fn new(interval: Duration) -> Self {
         let rounds = LONGEST_WAIT.as_millis() / interval.as_millis().max(1);
@@ -132,7 +132,7 @@ impl Refused {
         let values = self.waiting.len() as u64;
         let reason = &self.reason;
         let text = format!(
-            "current values that the database refuses, or that wait behind such: {values}; the last reason: {reason}"
+            "current values that the database refuses, or that were sent together with refused ones: {values}; the last reason: {reason}"
         );
         (values > 0).then_some((values, text))
     }
@@ -154,7 +154,7 @@ mod tests {
     }
 
     /// The rounds, from 1, in which a value is tried that is refused each time.
-    fn tried(refused: &mut Refused, rounds: u64) -> Vec<u64> {
+    fn tried(refused: &mut RefusedValues, rounds: u64) -> Vec<u64> {
         let mut tried = Vec::new();
         for round in 1..=rounds {
             for name in refused.begin() {
@@ -170,15 +170,15 @@ mod tests {
 
     #[test]
     fn a_value_is_tried_ever_more_seldom_and_never_given_up() {
-        let mut refused = Refused::new(Duration::from_secs(30));
+        let mut refused = RefusedValues::new(Duration::from_secs(30));
         assert_eq!(tried(&mut refused, 50), [2, 4, 8, 16, 26, 36, 46]);
-        let mut refused = Refused::new(Duration::from_secs(3600));
+        let mut refused = RefusedValues::new(Duration::from_secs(3600));
         assert_eq!(tried(&mut refused, 4), [2, 3, 4]);
     }
 
     #[test]
     fn what_is_put_off_comes_before_what_was_refused_and_is_told() {
-        let mut refused = Refused::new(Duration::from_secs(1));
+        let mut refused = RefusedValues::new(Duration::from_secs(1));
         refused.begin();
         assert_eq!(refused.told(), None);
         refused.refuse(&name("a"), &error());
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn of_too_many_that_are_due_those_that_wait_longest_are_tried() {
-        let mut refused = Refused::new(Duration::from_secs(1));
+        let mut refused = RefusedValues::new(Duration::from_secs(1));
         refused.begin();
         refused.put_off(&name("z"));
         refused.begin();

@@ -22,9 +22,9 @@ const TRAILER: [u8; 2] = (-1i16).to_be_bytes();
 
 /// How many rows and users were compared so far. Its clones share the number.
 #[derive(Clone, Default)]
-pub(super) struct Progress(Arc<AtomicU64>);
+pub(super) struct ExportProgress(Arc<AtomicU64>);
 
-impl Progress {
+impl ExportProgress {
     pub(super) fn add(&self, more: usize) {
         self.0.fetch_add(more as u64, Ordering::Relaxed);
     }
@@ -68,7 +68,7 @@ impl CrowdCount {
 pub(super) async fn counted(
     mut users: UserPages,
     reader: &Reader,
-    progress: &Progress,
+    progress: &ExportProgress,
 ) -> Result<Crowd, PostgresError> {
     let mut crowd = CrowdCount::default();
     while let Some(page) = users.next(reader)? {
@@ -88,7 +88,7 @@ pub(super) async fn copy(
     day: Day,
     mut users: UserPages,
     reader: &Reader,
-    progress: &Progress,
+    progress: &ExportProgress,
 ) -> Result<Crowd, PostgresError> {
     link.be_patient(true).await?;
     let (connection, limit) = link.parts();

@@ -18,7 +18,7 @@ use super::PostgresError;
 use super::columns::{date, halves, number, timestamp, unsigned};
 use super::connect::Link;
 use super::context::ExportContext;
-use super::refused::Refused;
+use super::refused::RefusedValues;
 use super::standing::{Turn, begin};
 use crate::counter::{CounterName, Existence};
 use crate::current_day::CurrentDay;
@@ -85,18 +85,18 @@ struct ValueRow {
 }
 
 /// What is known of the current values in the database.
-pub(super) struct Values {
+pub(super) struct CurrentValues {
     /// The epoch and the values that the database has, except refused ones.
     there: Option<(u64, Through)>,
-    refused: Refused,
+    refused: RefusedValues,
 }
 
-impl Values {
+impl CurrentValues {
     /// Begins without knowing what the database has; a round begins every `interval`.
     pub(super) fn new(interval: Duration) -> Self {
         Self {
             there: None,
-            refused: Refused::new(interval),
+            refused: RefusedValues::new(interval),
         }
     }
 

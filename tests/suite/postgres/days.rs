@@ -1,7 +1,7 @@
 //! Closed days: each row once, equal to the store's record, with its users where they belong.
 
 use counterd::export::Selection;
-use counterd::export::files::{self, Content, ExportSource, Form};
+use counterd::export::files::{self, Content, ExportSource, FileForm};
 use serde_json::{Value, json};
 
 use crate::harness::Database;
@@ -45,7 +45,7 @@ pub fn claim_equal(database: &Database, house: &House) {
         lines.push_str(&text);
         Ok(())
     };
-    files::write(&source, selection, Form::Jsonl, Content::Days, &mut put).unwrap();
+    files::write(&source, selection, FileForm::Jsonl, Content::Days, &mut put).unwrap();
     let mut expected: Vec<Value> = lines
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())

@@ -20,7 +20,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use counterd::counter::{Definition, Kind, RequestId, Reset};
-use counterd::export::postgres::{Exported, PostgresOptions, PostgresReader, PostgresUrl};
+use counterd::export::postgres::{ExportedValues, PostgresOptions, PostgresReader, PostgresUrl};
 use counterd::writer::{Command, Request};
 
 use crate::harness::{Database, skipped};
@@ -61,7 +61,7 @@ fn reader(database: &Database) -> PostgresReader {
 }
 
 /// What a server without a store reads of that counter.
-fn read(database: &Database, counter: &str) -> Exported {
+fn read(database: &Database, counter: &str) -> ExportedValues {
     wait(async { reader(database).values(&[name(counter)]).await }).unwrap()
 }
 
