@@ -82,4 +82,13 @@ mod tests {
             assert_eq!(secrets.hide(text), want, "{text} {secret}");
         }
     }
+
+    #[test]
+    fn a_secret_within_another_does_not_save_the_rest_of_it() {
+        let mut secrets = Secrets::default();
+        secrets.add("hunter22");
+        secrets.add("redis://u:hunter22@h");
+        assert_eq!(secrets.hide("to redis://u:hunter22@h"), "to (secret)");
+        assert_eq!(secrets.hide("as hunter22"), "as (secret)");
+    }
 }
