@@ -43,8 +43,11 @@ pub trait RoundWork: Send + 'static {
     /// The name of the thread.
     const THREAD: &'static str;
 
-    /// What log lines call the work.
-    const NAME: &'static str;
+    /// The log line for a failure.
+    const HELD_UP: &'static str;
+
+    /// The log line for the first success after failures.
+    const GOES_ON: &'static str;
 
     /// Does one round. It may be cut off at any point; the next round does what is missing then.
     fn round(&mut self, status: &RoundStatus) -> impl Future<Output = Result<(), Self::Error>>;
@@ -126,7 +129,7 @@ impl<W: RoundWork> BackgroundWork for Rounds<W> {
             let pause = match round {
                 Ok(()) => {
                     if self.status.succeeded() {
-                        tracing::info!("{} goes on", W::NAME);
+                        tracing::info!("{}", W::GOES_ON);
                     }
                     if self.work.is_settled() {
                         backoff = Backoff::default();
@@ -136,7 +139,7 @@ impl<W: RoundWork> BackgroundWork for Rounds<W> {
                 Err(error) => {
                     let text = error.to_string();
                     if self.status.failed(&text) {
-                        tracing::warn!(error = text, "{} is held up; it tries again", W::NAME);
+                        tracing::warn!(error = text, "{}", W::HELD_UP);
                     }
                     backoff.next(self.work.longest_wait(&error))
                 }

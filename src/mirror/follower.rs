@@ -129,7 +129,8 @@ impl Rounds<MirrorWork> {
 impl RoundWork for MirrorWork {
     type Error = MirrorError;
     const THREAD: &'static str = "mirror";
-    const NAME: &'static str = "the mirror in Redis";
+    const HELD_UP: &'static str = "the mirror in Redis is held up; it tries again";
+    const GOES_ON: &'static str = "the mirror in Redis goes on";
 
     async fn round(&mut self, status: &RoundStatus) -> Result<(), MirrorError> {
         // Taken out of its place: after a round that is cut off, the state of the connection is unknown.

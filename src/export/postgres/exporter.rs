@@ -73,7 +73,8 @@ impl Rounds<ExportWork> {
 impl RoundWork for ExportWork {
     type Error = PostgresError;
     const THREAD: &'static str = "exporter";
-    const NAME: &'static str = "the export to PostgreSQL";
+    const HELD_UP: &'static str = "the export to PostgreSQL is held up; it tries again";
+    const GOES_ON: &'static str = "the export to PostgreSQL goes on";
 
     async fn round(&mut self, status: &RoundStatus) -> Result<(), PostgresError> {
         self.tell_days()?;
