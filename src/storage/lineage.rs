@@ -140,6 +140,11 @@ impl Lineage {
         self.epochs.contains(&epoch)
     }
 
+    /// The epochs that are known, oldest first.
+    pub fn epochs(&self) -> &[u64] {
+        &self.epochs
+    }
+
     pub(super) fn put(&self, batch: &mut Batch) {
         let mut bytes = vec![VERSION];
         bytes.extend_from_slice(&self.id.0.to_be_bytes());
