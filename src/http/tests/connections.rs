@@ -348,14 +348,8 @@ fn a_slow_reader_is_kept_and_one_that_reads_nothing_is_cut_off() {
     }
     let stalled = sent(&bench, &list.repeat(40));
     drop(slow);
-    // Until it is cut off it is in flight; then it is logged as one whose client left.
     until("it is not cut off", || bench.http().connections() == 0);
     drop(stalled);
-    let page = bench.get("/metrics").body;
-    assert!(
-        page.contains("counterd_requests_abandoned_total 1\n"),
-        "{page}"
-    );
     bench.end();
 }
 

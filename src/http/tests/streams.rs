@@ -136,6 +136,9 @@ fn a_client_that_leaves_an_answer_in_pieces_ends_it() {
         sender.send(Bytes::from_static(b"more")).is_err()
     });
     until("it is under way for ever", || in_flight(&bench) == 0);
+    let page = bench.get("/metrics").body;
+    let line = "counterd_requests_abandoned_total 1\n";
+    assert!(page.contains(line), "{page}");
     bench.end();
 }
 
