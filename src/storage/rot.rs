@@ -91,6 +91,27 @@ fn shown(family: Family, key: &[u8]) -> String {
     }
 }
 
+/// How often a range of keys is halved in search of what can be read between two rotten blocks.
+const HALVINGS: u32 = 10;
+
+/// A key about halfway between two; `None` where there is none.
+fn middle(from: &[u8], to: &[u8]) -> Option<Vec<u8>> {
+    let alike = from.iter().zip(to).take_while(|(a, b)| a == b).count();
+    let number = |key: &[u8]| {
+        let mut bytes = [0; 8];
+        let rest = key.get(alike..).unwrap_or_default();
+        bytes
+            .iter_mut()
+            .zip(rest)
+            .for_each(|(to, &from)| *to = from);
+        u64::from_be_bytes(bytes)
+    };
+    let (low, high) = (number(from), number(to));
+    let between = low + high.saturating_sub(low) / 2;
+    let prefix = to.get(..alike).unwrap_or_default();
+    (between > low).then(|| [prefix, &between.to_be_bytes()[..]].concat())
+}
+
 /// Keys that may be there and cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gap {
@@ -149,7 +170,7 @@ impl Rot {
                 file = table.file,
                 keys = table.span(),
                 error = table.detail,
-                "a table of the store cannot be read; its family is no longer compacted, see `counterd check --deep`"
+                "a table of the store cannot be read: `counterd check --deep` says more"
             );
             known.push(table);
             self.mark(&known);
@@ -352,8 +373,13 @@ impl Tables {
                 first = Some(key.to_vec());
                 records.prev();
             }
-            if first.is_some() {
-                return Ok(first);
+            if let Some(first) = first {
+                // It may have stopped at the block of another table that lies over this one.
+                if let Err(error) = records.status() {
+                    self.note(Some(family), &error);
+                }
+                let before = self.readable_between(family, from, &first, HALVINGS)?;
+                return Ok(Some(before.unwrap_or(first)));
             }
             // Its end cannot be read either: on behind the table.
             let mut records = self.records(family)?;
@@ -363,6 +389,38 @@ impl Tables {
             }
         }
         Ok(None)
+    }
+
+    /// A key of `from..to` from which on something can be read, the first that halving finds; `None` when it
+    /// finds none.
+    fn readable_between(
+        &self,
+        family: Family,
+        from: &[u8],
+        to: &[u8],
+        halvings: u32,
+    ) -> Result<Option<Vec<u8>>, ReadError> {
+        let Some(middle) = middle(from, to).filter(|_| halvings > 0) else {
+            return Ok(None);
+        };
+        let mut records = self.records(family)?;
+        records.seek(&middle);
+        let mut first = None;
+        while let Some(key) = records.key().filter(|&key| key >= from && key < to) {
+            first = Some(key.to_vec());
+            records.prev();
+        }
+        if let Err(error) = records.status() {
+            self.note(Some(family), &error);
+        }
+        let left = first.as_deref().unwrap_or(&middle);
+        if let Some(before) = self.readable_between(family, from, left, halvings - 1)? {
+            return Ok(Some(before));
+        }
+        match first {
+            Some(first) => Ok(Some(first)),
+            None => self.readable_between(family, &middle, to, halvings - 1),
+        }
     }
 
     fn records(&self, family: Family) -> Result<DBRawIteratorWithThreadMode<'_, DB>, ReadError> {

@@ -172,8 +172,13 @@ impl LedgerEntry {
 }
 
 impl Ledger {
-    /// Loads every counter, with the records of the store's highest day.
-    pub(super) fn load(tables: &Tables, stored: Option<&StoreState>) -> Result<Self, ReadError> {
+    /// Loads every counter, with the records of the store's highest day unless that is over: a record that
+    /// is not needed any more and cannot be read refuses nothing.
+    pub(super) fn load(
+        tables: &Tables,
+        stored: Option<&StoreState>,
+        today: Day,
+    ) -> Result<Self, ReadError> {
         let mut ledger = Self {
             revision: stored.map_or(0, |s| s.revision),
             ..Self::default()
@@ -199,7 +204,8 @@ impl Ledger {
                 entry.load_value(value);
             }
         })?;
-        if let Some(day) = stored.map(|state| state.highest_day) {
+        let highest = stored.map(|state| state.highest_day);
+        if let Some(day) = highest.filter(|&day| day >= today) {
             ledger.load_day(tables, day)?;
         }
         ledger.ended.extend(tables.ended_generations()?);

@@ -133,7 +133,7 @@ impl Writer {
             expectation,
         )?;
         let stored = stored_state(&store)?;
-        let mut ledger = Ledger::load(store.tables(), stored.as_ref())?;
+        let mut ledger = Ledger::load(store.tables(), stored.as_ref(), self.links.days.look().day)?;
         ledger.configure(&self.books.configured);
         self.verify(&ledger, landed)?;
         self.progress.stored_day = stored.map(|state| state.highest_day);
@@ -202,5 +202,27 @@ impl Writer {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_that_comes_again_for_one_cause_waits_ever_longer_and_another_does_not() {
+        let now = Instant::now();
+        let mut relapse = Relapse::after(None, "rot".to_owned(), now);
+        assert_eq!(relapse.back_off, FIRST_RETRY);
+        for _ in 0..20 {
+            let next = Relapse::after(Some(&relapse), "rot".to_owned(), now);
+            assert_eq!(next.back_off, (relapse.back_off * 2).min(LAST_RELAPSE));
+            relapse = next;
+        }
+        assert_eq!(relapse.back_off, LAST_RELAPSE);
+        let other = Relapse::after(Some(&relapse), "full".to_owned(), now);
+        assert_eq!(other.back_off, FIRST_RETRY);
+        let later = Relapse::after(Some(&relapse), "rot".to_owned(), now + HEALTHY_FOR);
+        assert_eq!(later.back_off, FIRST_RETRY);
     }
 }

@@ -183,12 +183,12 @@ impl Writer {
             );
         }
         let zone_stored = stored_zone.is_some() && changed.is_none();
-        let ledger = Ledger::load(tables, stored.as_ref())?;
         let days = Arc::clone(&running.day);
         days.begin(
             stored.map(|state| state.highest_day),
             stored.map(|state| state.wall_ms),
         );
+        let ledger = Ledger::load(tables, stored.as_ref(), days.look().day)?;
         let store_time = StoreTime {
             before: stored.map_or(0, |state| state.store_time),
             boot_at_open: clock.boot_ms(),

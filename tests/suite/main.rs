@@ -42,6 +42,7 @@ mod postgres;
 mod power;
 mod reload;
 mod room;
+mod rot;
 mod runbook;
 mod shutdown;
 mod slow_disk;

@@ -25,6 +25,13 @@ fn noise(number: u32) -> Vec<u8> {
 /// A closed store with one table of `family` that holds the records, a byte in the middle of it flipped.
 /// Gives the table's file.
 fn rotten(family: Family) -> (TempDir, PathBuf) {
+    let (dir, file) = sound(family);
+    flip(&file, length(&file) / 2);
+    (dir, file)
+}
+
+/// The same with nothing flipped.
+fn sound(family: Family) -> (TempDir, PathBuf) {
     let (dir, mut store) = new_store();
     for numbers in (0..RECORDS).collect::<Vec<_>>().chunks(500) {
         let mut batch = Batch::new();
@@ -46,7 +53,6 @@ fn rotten(family: Family) -> (TempDir, PathBuf) {
         .unwrap();
     let file = db_dir(dir.path()).join(table.name.trim_start_matches('/'));
     store.close().unwrap();
-    flip(&file, length(&file) / 2);
     (dir, file)
 }
 
@@ -182,6 +188,26 @@ fn a_compaction_that_meets_it_stops_writes_once_and_never_again() {
 }
 
 #[test]
+fn a_compaction_that_meets_it_while_the_store_is_open_ends_writes_only_where_all_is_needed() {
+    for family in [Family::Counters, Family::Definitions] {
+        let (dir, file) = sound(family);
+        let mut bench = Bench::open(dir).unwrap();
+        flip(&file, length(&file) / 2);
+        let error = bench.bring_on_a_compaction(family).unwrap_err();
+        println!("{family:?}: {error}");
+        told(&bench.reader, family, &file);
+        bench.reopen();
+        let read = bench.store().tables().definitions(|_, _| {});
+        if family == Family::Definitions {
+            // So the writer does not go on.
+            assert!(read.unwrap_err().is_rot());
+        } else {
+            bench.bring_on_a_compaction(family).unwrap();
+        }
+    }
+}
+
+#[test]
 fn a_table_that_a_read_found_rotten_is_not_compacted_any_more() {
     let (dir, file) = rotten(Family::History);
     let mut bench = Bench::open(dir).unwrap();
@@ -240,4 +266,101 @@ fn recover_sets_a_rotten_table_aside_and_says_what_it_cost() {
         assert_eq!(found, kept);
         put(&mut store, 7, 10);
     }
+}
+
+/// Another table of `family` beside the one of [`rotten`], with every second number: its range lies over
+/// that of the first. A byte in its middle is flipped too. Gives both files.
+fn overlapping(family: Family) -> (TempDir, [PathBuf; 2]) {
+    let (dir, first) = rotten(family);
+    let mut store = open(dir.path()).unwrap();
+    let mut batch = Batch::new();
+    for number in (0..RECORDS).step_by(2) {
+        batch.put(family, &key(number), &noise(number + RECORDS));
+    }
+    store.commit(&batch).unwrap();
+    store.flush().unwrap();
+    let live = store.tables().db().live_files().unwrap();
+    let second = live
+        .iter()
+        .filter(|live| live.column_family_name == family.name())
+        .map(|live| db_dir(dir.path()).join(live.name.trim_start_matches('/')))
+        .find(|file| *file != first)
+        .unwrap();
+    store.close().unwrap();
+    // Elsewhere than in the first, so that two blocks lie apart.
+    flip(&second, length(&second) / 4);
+    (dir, [first, second])
+}
+
+#[test]
+fn of_two_rotten_tables_that_overlap_only_the_two_blocks_are_left_out() {
+    let (dir, files) = overlapping(Family::History);
+    let reader = Reader::default();
+    let schema = schema::Schema::new(MIB, MIB, Arc::default()).knowing(reader.rot());
+    let tables = open::read_only(&db_dir(dir.path()), &schema).unwrap();
+    let mut found = Vec::new();
+    let gaps = tables
+        .scan_past_rot(Family::History, &[], None, |key, _| {
+            found.push(key.to_vec());
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    println!("{gaps:?}");
+    assert!(found.is_sorted_by(|a, b| a < b), "none twice");
+    let lost: Vec<u32> = (0..RECORDS)
+        .filter(|&number| !found.contains(&key(number)))
+        .collect();
+    // A block has 16 KiB, about 80 records; the second table has but every second number.
+    assert!((1..400).contains(&lost.len()), "{}: {gaps:?}", lost.len());
+    let in_a_gap = |key: &[u8]| gaps.iter().any(|gap| gap.holds(key));
+    assert!(lost.iter().all(|&number| in_a_gap(&key(number))));
+    let mut named: Vec<_> = reader
+        .rot()
+        .tables()
+        .into_iter()
+        .map(|table| table.file)
+        .collect();
+    named.sort_unstable();
+    let mut files = files.map(|file| file.file_name().unwrap().to_str().unwrap().to_owned());
+    files.sort_unstable();
+    assert_eq!(named, files);
+}
+
+#[test]
+fn once_the_rotten_table_is_gone_its_family_is_compacted_again() {
+    let (dir, _) = sound(Family::Days);
+    let mut bench = Bench::open(dir).unwrap();
+    // Whole tables are dropped from the levels below the first.
+    let tables = bench.store().tables();
+    let handle = tables.handle(Family::Days).unwrap();
+    tables
+        .db()
+        .compact_range_cf(handle, None::<&[u8]>, None::<&[u8]>);
+    let live = tables.db().live_files().unwrap();
+    let of_days = |live: &&rocksdb::LiveFile| live.column_family_name == Family::Days.name();
+    let [table] = &live.iter().filter(of_days).collect::<Vec<_>>()[..] else {
+        panic!("{} tables", live.len())
+    };
+    let file = db_dir(bench.dir.path()).join(table.name.trim_start_matches('/'));
+    bench.reopen();
+    flip(&file, length(&file) / 2);
+    let read = bench
+        .store()
+        .tables()
+        .scan(Family::Days, &[], None, |_, _| ControlFlow::Continue(()));
+    assert!(read.unwrap_err().is_rot());
+    told(&bench.reader, Family::Days, &file);
+    bench
+        .store()
+        .drop_whole_files(Family::Days, &RECORDS.to_be_bytes())
+        .unwrap();
+    bench.store().tick().unwrap();
+    assert!(
+        !bench.reader.rot().holds(Family::Days),
+        "it is gone with its days"
+    );
+    bench.bring_on_a_compaction(Family::Days).unwrap();
+    let at_the_top = rocksdb::properties::num_files_at_level(0);
+    let left = bench.store().tables().property(Family::Days, at_the_top);
+    assert!(left < 4, "{left} tables wait to be compacted");
 }
