@@ -10,6 +10,7 @@ use rustix::process::geteuid;
 
 use super::file_error::FileError;
 use super::held::HeldDir;
+use crate::links::directory_of;
 
 /// Gives what root made in a data directory to the directory's owner. For other users it does nothing.
 ///
@@ -33,10 +34,10 @@ pub fn give_back(data_dir: &Path) -> Result<(), FileError> {
 
 /// Gives a data directory that root has just made to the owner of the directory that it is in.
 pub(super) fn give_as_parent(data_dir: &Path) -> Result<(), FileError> {
-    let parent = data_dir.parent().filter(|_| geteuid().is_root());
-    let Some(parent) = parent else {
+    if !geteuid().is_root() {
         return Ok(());
-    };
+    }
+    let parent = directory_of(data_dir);
     let parent = fs::metadata(parent).map_err(FileError::new("look at", parent))?;
     let (user, group) = (Uid::from_raw(parent.uid()), Gid::from_raw(parent.gid()));
     chown(data_dir, Some(user), Some(group))

@@ -94,7 +94,7 @@ fn what_root_leaves_belongs_to_the_servers_user() {
     run(&new, &["restore", dir]);
     assert_eq!(strange(&place), [] as [PathBuf; 0]);
     // Where root owns the directory too, it says what another user's server needs.
-    let roots = Setup::new(home.path()).data_dir(&home.path().join("roots"));
+    let roots = Setup::new(home.path()).data_dir(Path::new("roots"));
     let text = run(&roots, &["restore", dir]);
     assert!(text.contains("chown -R USER"), "{text}");
 

@@ -39,7 +39,7 @@ impl fmt::Display for StoreOrigin {
         let epoch = self.epochs.last().copied().unwrap_or(0);
         match self.id {
             Some(id) => write!(out, "{id} (epoch {epoch})"),
-            None => write!(out, "the one of epoch {epoch} (its id is not known)"),
+            None => write!(out, "of epoch {epoch} (its id is not known)"),
         }
     }
 }
@@ -126,7 +126,7 @@ pub(super) fn told(manifest: &Manifest) -> String {
         .as_deref()
         .map(|zone| format!(", zone {zone}"));
     format!(
-        "backup {} of {}{} is of store {}",
+        "backup {} of {}{} is of the store {}",
         manifest.backup,
         rfc3339(manifest.made_at_ms),
         zone.unwrap_or_default(),
