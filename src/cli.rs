@@ -53,12 +53,12 @@ Exit codes:
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: CliCommand,
 }
 
 /// What can be done.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum CliCommand {
     /// Count: serve the HTTP API until a signal stops it
     #[command(after_help = "\
 Examples:
@@ -374,7 +374,7 @@ pub struct RecoverArgs {
 
 /// Why a command did not do what was asked. `main` makes an exit code and a message of it.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub enum CliFailure {
     /// It failed at run time.
     #[error("{}", whole(.0))]
     RunTime(#[from] anyhow::Error),
@@ -407,48 +407,48 @@ fn whole(error: &anyhow::Error) -> String {
     text
 }
 
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Failure {
-        Failure::RunTime(error.into())
+impl From<io::Error> for CliFailure {
+    fn from(error: io::Error) -> CliFailure {
+        CliFailure::RunTime(error.into())
     }
 }
 
 /// Does what the arguments (the program's name first) say.
-pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), CliFailure> {
     let Cli { command } = Cli::try_parse_from(arguments)?;
     match command {
-        Command::Serve(args) => {
+        CliCommand::Serve(args) => {
             let (config, warnings) = args.load()?;
             let again = || args.load_again();
             Ok(crate::serve::run(&config, &warnings, &again)?)
         }
-        Command::Config(args) => {
+        CliCommand::Config(args) => {
             let (config, warnings) = args.load()?;
             tell(&warnings);
             print(&Shown(&config).to_string())
         }
-        Command::Check(args) => {
+        CliCommand::Check(args) => {
             let (config, warnings) = args.config.load()?;
             check::run(&args.config.file(), &config, &warnings, args.deep)
         }
-        Command::Export(args) => export::export(&args),
-        Command::History(args) => export::history(&args),
-        Command::Mode(args) => work::mode(&args),
-        Command::Repair(args) => work::repair(args),
-        Command::Delete(args) => work::delete(args),
-        Command::Recover(args) => work::recover_store(&args),
-        Command::Backup(args) => backup::backup(&args),
-        Command::Adopt(args) => adopt::adopt(&args),
-        Command::Restore(args) => backup::restore(&args),
-        Command::Inspect(args) => backup::inspect(&args),
-        Command::Compact(args) => backup::compact(&args),
-        Command::Health(args) => health::health(&args),
-        Command::Version => print(&format!(
+        CliCommand::Export(args) => export::export(&args),
+        CliCommand::History(args) => export::history(&args),
+        CliCommand::Mode(args) => work::mode(&args),
+        CliCommand::Repair(args) => work::repair(args),
+        CliCommand::Delete(args) => work::delete(args),
+        CliCommand::Recover(args) => work::recover_store(&args),
+        CliCommand::Backup(args) => backup::backup(&args),
+        CliCommand::Adopt(args) => adopt::adopt(&args),
+        CliCommand::Restore(args) => backup::restore(&args),
+        CliCommand::Inspect(args) => backup::inspect(&args),
+        CliCommand::Compact(args) => backup::compact(&args),
+        CliCommand::Health(args) => health::health(&args),
+        CliCommand::Version => print(&format!(
             "counterd {}\ntime zone data {}\n",
             env!("CARGO_PKG_VERSION"),
             tzdb_version()
         )),
-        Command::Completions { shell } => {
+        CliCommand::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "counterd", &mut text);
             print(&String::from_utf8_lossy(&text))
@@ -458,7 +458,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure>
 
 impl ConfigArgs {
     /// The effective configuration.
-    pub fn load(&self) -> Result<(Config, Vec<Warning>), Failure> {
+    pub fn load(&self) -> Result<(Config, Vec<Warning>), CliFailure> {
         let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
         let overrides = self.overrides()?;
         Ok(Config::load(
@@ -483,7 +483,7 @@ impl ConfigArgs {
         })
     }
 
-    fn overrides(&self) -> Result<Vec<Override>, Failure> {
+    fn overrides(&self) -> Result<Vec<Override>, CliFailure> {
         let ConfigArgs {
             config: _,
             listen,
@@ -516,7 +516,9 @@ impl ConfigArgs {
         });
         let sets = set.iter().map(|text| {
             Override::from_set(text).map_err(|error| {
-                Failure::Usage(Cli::command().error(clap::error::ErrorKind::ValueValidation, error))
+                CliFailure::Usage(
+                    Cli::command().error(clap::error::ErrorKind::ValueValidation, error),
+                )
             })
         });
         own_flags.chain(sets).collect()
@@ -532,7 +534,7 @@ fn tell(warnings: &[impl Display]) {
 }
 
 /// Prints to standard output; a reader that has seen enough is no failure.
-fn print(text: &str) -> Result<(), Failure> {
+fn print(text: &str) -> Result<(), CliFailure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
@@ -575,7 +577,7 @@ mod tests {
             args.extend([OsString::from(flag), OsString::from("value")]);
             expected.push((flag.to_owned(), key.to_owned()));
         }
-        let Command::Serve(parsed) = Cli::try_parse_from(args).unwrap().command else {
+        let CliCommand::Serve(parsed) = Cli::try_parse_from(args).unwrap().command else {
             panic!("not serve");
         };
         let mut overrides: Vec<(String, String)> = parsed

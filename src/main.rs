@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use counterd::cli::{self, Failure};
+use counterd::cli::{self, CliFailure};
 
 /// RocksDB's memory and ours in one allocator, which gives back what a burst took.
 #[global_allocator]
@@ -14,14 +14,14 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     };
     let code = match &failure {
-        Failure::RunTime(_) => 1,
+        CliFailure::RunTime(_) => 1,
         // Help and version come this way too, and are no mistake.
-        Failure::Usage(usage) => {
+        CliFailure::Usage(usage) => {
             let _ = usage.print();
             return ExitCode::from(if usage.use_stderr() { 2 } else { 0 });
         }
-        Failure::Check(_) => 3,
-        Failure::Config(_) | Failure::Contradiction(_) => 78,
+        CliFailure::Check(_) => 3,
+        CliFailure::Config(_) | CliFailure::Contradiction(_) => 78,
     };
     // Where nobody listens the exit code still tells.
     let _ = writeln!(std::io::stderr(), "counterd: {failure}");

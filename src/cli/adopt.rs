@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use clap::Args;
 
 use super::work::{carry_out, unexpected};
-use super::{ConfigArgs, Failure, print, tell};
+use super::{CliFailure, ConfigArgs, print, tell};
 use crate::config::Config;
 use crate::control::{self, Ask, CopyFound, Told, Whose};
 use crate::serve::{copy_options, storage_options};
@@ -24,7 +24,7 @@ pub struct AdoptArgs {
 }
 
 /// Shows whose the copies are, and takes over those of another store.
-pub(super) fn adopt(args: &AdoptArgs) -> Result<(), Failure> {
+pub(super) fn adopt(args: &AdoptArgs) -> Result<(), CliFailure> {
     let (config, warnings) = args.config.load()?;
     tell(&warnings);
     let ask = Ask::Adopt {

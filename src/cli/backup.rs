@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::progress::Progress;
 use super::work::{carry_out, unexpected};
-use super::{ConfigArgs, Failure, print, tell as warn};
+use super::{CliFailure, ConfigArgs, print, tell as warn};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::control::{self, Ask, Compaction, Told};
@@ -115,7 +115,7 @@ pub struct CompactArgs {
 }
 
 /// Has a backup made, or lists those that are there.
-pub(super) fn backup(args: &BackupArgs) -> Result<(), Failure> {
+pub(super) fn backup(args: &BackupArgs) -> Result<(), CliFailure> {
     let (config, warnings) = args.config.load()?;
     warn(&warnings);
     if args.list {
@@ -166,7 +166,7 @@ pub(super) fn backup(args: &BackupArgs) -> Result<(), Failure> {
     print(&text)
 }
 
-fn list(dir: &Path, json: bool) -> Result<(), Failure> {
+fn list(dir: &Path, json: bool) -> Result<(), CliFailure> {
     let listed = backup::list(dir).map_err(anyhow::Error::new)?;
     if json {
         let lines: Vec<_> = listed
@@ -231,7 +231,7 @@ fn short(id: Option<LineageId>) -> String {
 }
 
 /// Makes a backup the store.
-pub(super) fn restore(args: &RestoreArgs) -> Result<(), Failure> {
+pub(super) fn restore(args: &RestoreArgs) -> Result<(), CliFailure> {
     let (config, warnings) = args.config.load()?;
     warn(&warnings);
     let wanted = Restore {
@@ -291,7 +291,7 @@ pub(super) fn restore(args: &RestoreArgs) -> Result<(), Failure> {
 }
 
 /// Prints what a data directory holds.
-pub(super) fn inspect(args: &InspectArgs) -> Result<(), Failure> {
+pub(super) fn inspect(args: &InspectArgs) -> Result<(), CliFailure> {
     let (config, warnings) = args.config.load()?;
     warn(&warnings);
     let mut progress = Progress::begin();
@@ -320,7 +320,7 @@ fn of_a_store_not_in_use(
     config: &Config,
     count: bool,
     progress: &mut Progress,
-) -> Result<Inspection, Failure> {
+) -> Result<Inspection, CliFailure> {
     let data_dir = &config.storage.data_dir;
     if !data_dir.join("store").exists() {
         return Err(anyhow!("there is no store in {}", data_dir.display()).into());
@@ -420,7 +420,7 @@ fn inspection_text(found: &Inspection) -> String {
 }
 
 /// Has dropped what expired.
-pub(super) fn compact(args: &CompactArgs) -> Result<(), Failure> {
+pub(super) fn compact(args: &CompactArgs) -> Result<(), CliFailure> {
     let (config, warnings) = args.config.load()?;
     warn(&warnings);
     let families = match with_progress(&config, Ask::Compact)? {
@@ -449,7 +449,7 @@ pub(super) fn compact(args: &CompactArgs) -> Result<(), Failure> {
     print(&text)
 }
 
-fn with_progress(config: &Config, ask: Ask) -> Result<Told, Failure> {
+fn with_progress(config: &Config, ask: Ask) -> Result<Told, CliFailure> {
     let mut progress = Progress::begin();
     let told = carry_out(config, ask, &mut |part| {
         if let Told::Progress { what, done, total } = part {

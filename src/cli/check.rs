@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::fs::{Access, FlockOperation, Mode, OFlags, access, flock, open, statvfs};
 use rustix::io::Errno;
 
-use super::{Failure, adopt, print};
+use super::{CliFailure, adopt, print};
 use crate::calendar::{Calendar, tzdb_version};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, SettingSource, Warning};
@@ -45,7 +45,7 @@ pub(super) fn run(
     config: &Config,
     warnings: &[Warning],
     deep: bool,
-) -> Result<(), Failure> {
+) -> Result<(), CliFailure> {
     let mut findings = vec![configuration(file, config)];
     findings.extend(time(config));
     findings.push(listening(config));
@@ -85,8 +85,8 @@ pub(super) fn run(
         .count()
     {
         0 => Ok(()),
-        1 => Err(Failure::Check("a fault".to_owned())),
-        faults => Err(Failure::Check(format!("{faults} faults"))),
+        1 => Err(CliFailure::Check("a fault".to_owned())),
+        faults => Err(CliFailure::Check(format!("{faults} faults"))),
     }
 }
 

@@ -14,7 +14,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, openat, renameat, unlinkat};
 
 use super::progress::Progress;
 use super::work::{carry_out, unexpected};
-use super::{Cli, ConfigArgs, Failure, print, tell as warn};
+use super::{Cli, CliFailure, ConfigArgs, print, tell as warn};
 use crate::calendar::Day;
 use crate::config::Config;
 use crate::control::{Ask, Told};
@@ -127,7 +127,7 @@ pub struct ExportArgs {
 
 impl ExportArgs {
     /// The first day, the last one, and the target.
-    fn resolve(&self) -> Result<(String, String, Option<ExportTarget>), Failure> {
+    fn resolve(&self) -> Result<(String, String, Option<ExportTarget>), CliFailure> {
         let (mut last, mut target) = (self.until.clone(), None);
         for to in &self.to {
             let taken = match to {
@@ -152,8 +152,8 @@ impl ExportArgs {
     }
 }
 
-fn usage(text: &str) -> Failure {
-    Failure::Usage(Cli::command().error(clap::error::ErrorKind::ArgumentConflict, text))
+fn usage(text: &str) -> CliFailure {
+    CliFailure::Usage(Cli::command().error(clap::error::ErrorKind::ArgumentConflict, text))
 }
 
 /// Arguments of `history`.
@@ -189,7 +189,7 @@ pub struct HistoryArgs {
 }
 
 /// Exports days.
-pub(super) fn export(args: &ExportArgs) -> Result<(), Failure> {
+pub(super) fn export(args: &ExportArgs) -> Result<(), CliFailure> {
     let (config, warnings) = args.config.load()?;
     warn(&warnings);
     if args.rejected {
@@ -292,7 +292,7 @@ fn into_postgres(
     config: &Config,
     from: String,
     to: String,
-) -> Result<(), Failure> {
+) -> Result<(), CliFailure> {
     let ask = Ask::ExportDays {
         from,
         to: to.clone(),
@@ -344,7 +344,7 @@ fn into_postgres(
 }
 
 /// Prints the rows that the database did not take.
-fn rejected(config: &Config, json: bool) -> Result<(), Failure> {
+fn rejected(config: &Config, json: bool) -> Result<(), CliFailure> {
     let mut rows = Vec::new();
     let told = carry_out(config, Ask::SetAside, &mut |part| {
         if let Told::SetAside { rows: some } = part {
@@ -475,7 +475,7 @@ impl Drop for Output {
 }
 
 /// Prints the days of a counter as a table.
-pub(super) fn history(args: &HistoryArgs) -> Result<(), Failure> {
+pub(super) fn history(args: &HistoryArgs) -> Result<(), CliFailure> {
     let (config, warnings) = args.config.load()?;
     warn(&warnings);
     let ask = Ask::Export {

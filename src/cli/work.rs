@@ -7,7 +7,9 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 use clap::CommandFactory;
 
-use super::{Cli, DeleteArgs, Failure, ModeArgs, RecoverArgs, RepairArgs, WantedMode, print, tell};
+use super::{
+    Cli, CliFailure, DeleteArgs, ModeArgs, RecoverArgs, RepairArgs, WantedMode, print, tell,
+};
 use crate::calendar::Calendar;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -20,7 +22,7 @@ use crate::storage::recover::recover;
 use crate::storage::{DataDirLock, give_back};
 use crate::writer::{Running, StartError};
 
-impl From<ServeError> for Failure {
+impl From<ServeError> for CliFailure {
     fn from(error: ServeError) -> Self {
         match error {
             ServeError::Configuration(error) => Self::Contradiction(error.to_string()),
@@ -30,14 +32,14 @@ impl From<ServeError> for Failure {
 }
 
 /// Shows or changes the mode of the running server.
-pub(super) fn mode(args: &ModeArgs) -> Result<(), Failure> {
+pub(super) fn mode(args: &ModeArgs) -> Result<(), CliFailure> {
     let (config, warnings) = args.config.load()?;
     tell(&warnings);
     let read_only = args.mode.map(|mode| mode == WantedMode::ReadOnly);
     if args.accept_clock && read_only == Some(true) {
         let text = "--accept-clock goes with `normal`";
         let kind = clap::error::ErrorKind::ArgumentConflict;
-        return Err(Failure::Usage(Cli::command().error(kind, text)));
+        return Err(CliFailure::Usage(Cli::command().error(kind, text)));
     }
     let ask = Ask::Mode {
         read_only,
@@ -72,7 +74,7 @@ fn mode_text(causes: &[control::StandingCause], since: Option<i64>) -> String {
 }
 
 /// Lists the counters that cannot be read, or sets one right.
-pub(super) fn repair(args: RepairArgs) -> Result<(), Failure> {
+pub(super) fn repair(args: RepairArgs) -> Result<(), CliFailure> {
     let RepairArgs {
         name,
         value,
@@ -116,7 +118,7 @@ pub(super) fn repair(args: RepairArgs) -> Result<(), Failure> {
 }
 
 /// Deletes counters by how their names begin, or lists them.
-pub(super) fn delete(args: DeleteArgs) -> Result<(), Failure> {
+pub(super) fn delete(args: DeleteArgs) -> Result<(), CliFailure> {
     let DeleteArgs {
         prefix,
         yes,
@@ -148,7 +150,7 @@ pub(super) fn delete(args: DeleteArgs) -> Result<(), Failure> {
 }
 
 /// Has the server do it that has the store open, or does it without one.
-pub(super) fn carry_out(config: &Config, ask: Ask, tell: Tell<'_>) -> Result<Told, Failure> {
+pub(super) fn carry_out(config: &Config, ask: Ask, tell: Tell<'_>) -> Result<Told, CliFailure> {
     match control::ask(&config.storage.data_dir, &ask, tell).context("the control socket")? {
         Some(told) => Ok(told),
         None => on_the_store(config, ask, tell),
@@ -156,14 +158,14 @@ pub(super) fn carry_out(config: &Config, ask: Ask, tell: Tell<'_>) -> Result<Tol
 }
 
 /// Does what the server would, without one.
-fn on_the_store(config: &Config, ask: Ask, tell: Tell<'_>) -> Result<Told, Failure> {
+fn on_the_store(config: &Config, ask: Ask, tell: Tell<'_>) -> Result<Told, CliFailure> {
     if !config.storage.data_dir.join("store").exists() {
         let dir = config.storage.data_dir.display();
         return Err(anyhow!("there is no store in {dir}").into());
     }
     let metrics = Arc::new(Metrics::new());
     let calendar = serve::calendar(config)?;
-    let start = |calendar| -> Result<_, Failure> {
+    let start = |calendar| -> Result<_, CliFailure> {
         let clock = Arc::new(SystemClock);
         Ok(Running::start(serve::writer_options(
             config, clock, calendar, &metrics,
@@ -192,7 +194,7 @@ fn on_the_store(config: &Config, ask: Ask, tell: Tell<'_>) -> Result<Told, Failu
     Ok(told.context("the answer could not be passed on")?)
 }
 
-pub(super) fn unexpected(told: Told) -> Failure {
+pub(super) fn unexpected(told: Told) -> CliFailure {
     match told {
         Told::Refused { reason } => anyhow!(reason).into(),
         other => anyhow!("the server answered something else: {other:?}").into(),
@@ -200,7 +202,7 @@ pub(super) fn unexpected(told: Told) -> Failure {
 }
 
 /// Opens a damaged store at its last consistent point.
-pub(super) fn recover_store(args: &RecoverArgs) -> Result<(), Failure> {
+pub(super) fn recover_store(args: &RecoverArgs) -> Result<(), CliFailure> {
     let (config, warnings) = args.config.load()?;
     tell(&warnings);
     let data_dir: &Path = &config.storage.data_dir;

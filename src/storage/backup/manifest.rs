@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::BackupError;
 use super::contents::{Contents, FamilyRows};
 use crate::calendar::Day;
 use crate::counter::Millis;
@@ -227,4 +228,13 @@ impl Manifest {
             Err(damaged("names a file that no backup has"))
         }
     }
+}
+
+/// A backup in a directory.
+#[derive(Debug)]
+pub struct Listed {
+    /// Its number.
+    pub id: u32,
+    /// Its manifest; what is wrong with it when it cannot be read.
+    pub manifest: Result<Manifest, BackupError>,
 }

@@ -39,9 +39,9 @@ use super::pace::Ended;
 pub(super) use checkpoint::remove_leftover;
 pub use contents::FamilyRows;
 pub use make::{BackupOptions, Made, make};
-pub use manifest::{Manifest, Summary};
+pub use manifest::{Listed, Manifest, Summary};
 pub use origin::StoreOrigin;
-pub use pool::{Listed, list};
+pub use pool::list;
 pub use restore::{Restore, Restored, restore};
 
 /// Why there is no backup, or nothing was restored.

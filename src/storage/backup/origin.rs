@@ -6,8 +6,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::BackupError;
-use super::manifest::Manifest;
-use super::pool::Listed;
+use super::manifest::{Listed, Manifest};
 use crate::counter::rfc3339;
 use crate::storage::acked::{self, AckedReading};
 use crate::storage::files;

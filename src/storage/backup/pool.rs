@@ -18,7 +18,7 @@ use rustix::process::geteuid;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::BackupError;
-use super::manifest::{LAYOUT, Manifest, StoredFile, Unreadable, hex};
+use super::manifest::{LAYOUT, Listed, Manifest, StoredFile, Unreadable, hex};
 use super::origin::StoreOrigin;
 use crate::storage::create::remove;
 use crate::storage::file_error::FileError;
@@ -31,15 +31,6 @@ const TEMPORARY: &str = ".tmp";
 /// What a disk of its own has in its first directory.
 const OF_THE_FILE_SYSTEM: &str = "lost+found";
 const PIECE: usize = 1024 * 1024;
-
-/// A backup in a directory.
-#[derive(Debug)]
-pub struct Listed {
-    /// Its number.
-    pub id: u32,
-    /// Its manifest; what is wrong with it when it cannot be read.
-    pub manifest: Result<Manifest, BackupError>,
-}
 
 /// The backups in `dir`, oldest first. Their files are not looked at.
 ///

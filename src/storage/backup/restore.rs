@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::BackupError;
 use super::make::{compare, reading_schema, take_out};
-use super::manifest::Manifest;
+use super::manifest::{Listed, Manifest};
 use super::origin::{self, StoreOrigin};
-use super::pool::{Listed, Pool};
+use super::pool::Pool;
 use crate::counter::Millis;
 use crate::storage::acked::{self, AckedReading};
 use crate::storage::batch::Batch;
