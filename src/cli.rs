@@ -70,7 +70,7 @@ Examples:
   COUNTERD_AUTH__ADMIN_TOKEN=... counterd serve
 
 SIGTERM or SIGINT stops it once what was asked is answered and stored; a second one at once.
-SIGHUP reloads tokens, log.level, log.access and log.sample.")]
+SIGHUP reloads tokens, limits of requests and connections, and what is logged.")]
     Serve(ConfigArgs),
 
     /// Print the effective configuration and where each value comes from

@@ -31,7 +31,7 @@ use crate::control::{ControlSocket, CopyOptions};
 use crate::counter::{CounterName, Definition};
 use crate::export::postgres::{ExportContext, PostgresOptions};
 use crate::fallback::{Fallback, FallbackOptions, anything_known};
-use crate::http::{Bound, HttpOptions, HttpServer, Shared, Tokens};
+use crate::http::{Bound, HttpOptions, HttpServer, Limits, Shared, Tokens};
 use crate::lifecycle::{ArchivistOptions, Retention};
 use crate::links::others_may_write;
 use crate::metrics::Metrics;
@@ -193,15 +193,18 @@ pub fn run(
     // Before anyone can connect: from then on an end is an orderly one.
     let mut signals = hangups.and_ends().context("the signals")?;
     let options = http_options(config)?;
+    let tokens = Arc::clone(&options.tokens);
+    let http = HttpServer::start(bound, options, shared);
+    let http = http.map_err(anyhow::Error::new)?;
     let mut reload = Reload {
         load: load_again,
-        config: config.clone(),
-        tokens: Arc::clone(&options.tokens),
+        at_start: config,
+        latest: config.clone(),
+        tokens,
+        http: &http,
         access_log: access_for_reload,
         events,
     };
-    let http = HttpServer::start(bound, options, shared);
-    let http = http.map_err(anyhow::Error::new)?;
     say_ready(config, &http);
     let lame_duck = config.server.lame_duck;
     let mut slow_disk = SlowDisk::default();
@@ -428,19 +431,27 @@ fn log_output(
     LogOutput::files(files, wall, day_of, metrics.log.clone()).context("the log")
 }
 
-fn http_options(config: &Config) -> anyhow::Result<HttpOptions> {
+/// The limits of HTTP under this configuration.
+fn limits(config: &Config) -> Limits {
     let server = &config.server;
-    Ok(HttpOptions {
-        workers: u16::try_from(server.workers).context("server.workers")?,
+    Limits {
         max_connections: files::room_for_connections(server.max_connections),
         max_body: server.max_body,
         max_batch_body: server.max_batch_body,
         max_body_memory: server.max_body_memory,
-        max_header_bytes: server.max_header_bytes,
-        max_headers: server.max_headers,
         header_timeout: server.header_timeout,
         body_timeout: server.body_timeout,
         idle_timeout: server.idle_timeout,
+    }
+}
+
+fn http_options(config: &Config) -> anyhow::Result<HttpOptions> {
+    let server = &config.server;
+    Ok(HttpOptions {
+        workers: u16::try_from(server.workers).context("server.workers")?,
+        limits: limits(config),
+        max_header_bytes: server.max_header_bytes,
+        max_headers: server.max_headers,
         cors_origins: server.cors_origins.clone(),
         // Elsewhere than on the loopback, nobody knows by which names the server is reached.
         hosts: (server.listen.ip().is_loopback() || !server.hosts.is_empty())

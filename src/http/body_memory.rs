@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// How much there is, and how much of it is held.
 pub(super) struct BodyMemory {
-    most: usize,
+    most: AtomicUsize,
     held: AtomicUsize,
 }
 
@@ -17,9 +17,14 @@ pub(super) struct Held<'m> {
 impl BodyMemory {
     pub(super) fn new(most: usize) -> Self {
         Self {
-            most,
+            most: AtomicUsize::new(most),
             held: AtomicUsize::new(0),
         }
+    }
+
+    /// Changes how much there is; what is held beyond it stays until it is given back.
+    pub(super) fn resize(&self, most: usize) {
+        self.most.store(most, Ordering::Relaxed);
     }
 
     #[cfg(test)]
@@ -42,7 +47,7 @@ impl Held<'_> {
         let more = bytes.saturating_sub(self.bytes);
         let before = self.memory.held.fetch_add(more, Ordering::Relaxed);
         self.bytes += more;
-        before.saturating_add(more) <= self.memory.most
+        before.saturating_add(more) <= self.memory.most.load(Ordering::Relaxed)
     }
 }
 

@@ -26,6 +26,7 @@ use tokio::sync::{Notify, mpsc};
 use super::body_memory::BodyMemory;
 use super::connection::{Connection, Socket, UnreadRequests};
 use super::error::{Code, Problem};
+use super::limits::{Limits, LimitsInForce};
 use super::places::{Place, Places};
 use super::request_id::RequestIds;
 use super::worker::Worker;
@@ -85,6 +86,7 @@ struct Control {
     drain: Notify,
     body_memory: Arc<BodyMemory>,
     places: Arc<Places>,
+    limits: Arc<LimitsInForce>,
     /// Threads that have not ended.
     serving: AtomicUsize,
 }
@@ -158,8 +160,9 @@ impl HttpServer {
             ending: Arc::default(),
             draining: AtomicBool::new(false),
             drain: Notify::new(),
-            places: Arc::new(Places::new(options.max_connections)),
-            body_memory: Arc::new(BodyMemory::new(options.max_body_memory)),
+            places: Arc::new(Places::new(options.limits.max_connections)),
+            body_memory: Arc::new(BodyMemory::new(options.limits.max_body_memory)),
+            limits: Arc::new(LimitsInForce::new(&options.limits)),
             serving: AtomicUsize::new(0),
         });
         let options = Arc::new(options);
@@ -177,6 +180,7 @@ impl HttpServer {
                 shared.clone(),
                 port.ok_or(HttpError::Runtimes)?,
                 Arc::clone(&options),
+                Arc::clone(&server.control.limits),
                 router.clone(),
                 Arc::clone(&server.control.body_memory),
                 Arc::clone(&server.control.ending),
@@ -231,6 +235,14 @@ impl HttpServer {
     /// Connections open now.
     pub fn connections(&self) -> usize {
         self.control.places.open()
+    }
+
+    /// Changes the limits. They hold for requests that come from now on and for all connections; none is
+    /// closed because there are fewer places.
+    pub fn set_limits(&self, limits: &Limits) {
+        self.control.limits.set(limits);
+        self.control.places.resize(limits.max_connections);
+        self.control.body_memory.resize(limits.max_body_memory);
     }
 
     /// From now on `/readyz` says 503 and each answer `Connection: close`. Connections are still taken.

@@ -20,6 +20,7 @@ mod error;
 mod fingerprint;
 mod head;
 mod json;
+mod limits;
 mod listen;
 mod notes;
 mod parse;
@@ -50,6 +51,7 @@ use crate::metrics::Metrics;
 use error::Problem;
 
 pub use code::Code;
+pub use limits::Limits;
 pub use listen::{Bound, HttpError, HttpServer};
 
 /// How requests are taken in.
@@ -57,25 +59,12 @@ pub use listen::{Bound, HttpError, HttpServer};
 pub struct HttpOptions {
     /// Threads that serve requests, each with a port of the intake.
     pub workers: u16,
-    /// Most connections at once, those kept for probes and administrators among them.
-    pub max_connections: usize,
-    /// Longest body of a request, in bytes.
-    pub max_body: usize,
-    /// Longest body of a batch, in bytes.
-    pub max_batch_body: usize,
-    /// Most memory for bodies that have not arrived whole, in bytes, of all connections together.
-    pub max_body_memory: usize,
+    /// Limits of requests and connections at the start.
+    pub limits: Limits,
     /// Longest head of a request, in bytes.
     pub max_header_bytes: usize,
     /// Most headers of a request; over 100 each request costs an allocation more.
     pub max_headers: usize,
-    /// How long a client may take to send a head, from its first byte. Times are kept to about a
-    /// tenth of a second.
-    pub header_timeout: Duration,
-    /// How long a client may take to send a body.
-    pub body_timeout: Duration,
-    /// How long a connection may rest between two requests, and take to accept an answer.
-    pub idle_timeout: Duration,
     /// The origins, besides the server's own, whose pages may call, such as `https://game.example`.
     pub cors_origins: Vec<String>,
     /// The host names, besides IP addresses and `localhost`, that are the server's own to browsers;

@@ -16,8 +16,7 @@ const TOLD_EVERY_MS: u64 = 60_000;
 
 /// The places of one server.
 pub(super) struct Places {
-    all: usize,
-    ordinary: usize,
+    all: AtomicUsize,
     open: AtomicUsize,
     begun: Instant,
     /// Refused since that was told, and when, in milliseconds since `begun`; 0 for never.
@@ -36,10 +35,8 @@ pub(super) enum Place {
 
 impl Places {
     pub(super) fn new(all: usize) -> Self {
-        let kept = (all / KEPT_SHARE).min(KEPT_MOST);
         Self {
-            all,
-            ordinary: all - kept,
+            all: AtomicUsize::new(all),
             open: AtomicUsize::new(0),
             begun: Instant::now(),
             refused: AtomicU64::new(0),
@@ -49,7 +46,18 @@ impl Places {
 
     /// How many there are.
     pub(super) fn all(&self) -> usize {
-        self.all
+        self.all.load(Ordering::Relaxed)
+    }
+
+    /// Changes how many there are; nobody who has one loses it.
+    pub(super) fn resize(&self, all: usize) {
+        self.all.store(all, Ordering::Relaxed);
+    }
+
+    /// How many are not kept.
+    fn ordinary(&self) -> usize {
+        let all = self.all();
+        all - (all / KEPT_SHARE).min(KEPT_MOST)
     }
 
     /// Connections open now.
@@ -60,11 +68,11 @@ impl Places {
     /// Takes a place; `None` when there is none.
     pub(super) fn take(&self) -> Option<Place> {
         let open = self.open();
-        if open >= self.all {
+        if open >= self.all() {
             return None;
         }
         self.open.fetch_add(1, Ordering::Relaxed);
-        Some(if open < self.ordinary {
+        Some(if open < self.ordinary() {
             Place::Ordinary
         } else {
             Place::Kept
@@ -77,7 +85,7 @@ impl Places {
 
     /// Whether nobody has to sit on a kept place.
     pub(super) fn has_room(&self) -> bool {
-        self.open() <= self.ordinary
+        self.open() <= self.ordinary()
     }
 
     /// Notes a refusal. Tells of them once a minute.
@@ -98,7 +106,7 @@ impl Places {
             tracing::warn!(
                 refused,
                 connections = self.open(),
-                max_connections = self.all,
+                max_connections = self.all(),
                 "connections are refused: there are as many as server.max_connections allows"
             );
         }

@@ -17,6 +17,7 @@ use super::body_memory::BodyMemory;
 use super::connection::{Connection, PhaseLimits, Ticks};
 use super::contract;
 use super::error::{Code, Problem};
+use super::limits::LimitsInForce;
 use super::notes::Notes;
 use super::places::Places;
 use super::reply::BodyEnd;
@@ -46,6 +47,7 @@ pub(super) struct Worker {
     /// The way of its requests to the writer.
     pub(super) port: Port,
     pub(super) options: Arc<HttpOptions>,
+    pub(super) limits: Arc<LimitsInForce>,
     pub(super) router: Router,
     pub(super) ids: RequestIds,
     pub(super) ticks: Arc<Ticks>,
@@ -59,7 +61,6 @@ pub(super) struct Worker {
     pub(super) places: Arc<Places>,
     /// Long answers are made one at a time, so that short ones need not wait for many.
     lists: Semaphore,
-    limits: PhaseLimits,
     observer: Mutex<Observer>,
     connections: Mutex<HashMap<u64, Arc<Connection>>>,
     /// Administrative calls under way, which may outlive their connection.
@@ -76,18 +77,13 @@ impl Worker {
         shared: Shared,
         port: Port,
         options: Arc<HttpOptions>,
+        limits: Arc<LimitsInForce>,
         router: Router,
         body_memory: Arc<BodyMemory>,
         ending: Arc<AtomicBool>,
         places: Arc<Places>,
     ) -> Self {
-        let ticks = |limit: Duration| u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
         Self {
-            limits: PhaseLimits {
-                idle: ticks(options.idle_timeout),
-                head: ticks(options.header_timeout),
-                body: ticks(options.body_timeout),
-            },
             observer: Mutex::new(Observer {
                 shard: shared.metrics.shard(),
                 log: shared.log.buffer(),
@@ -105,6 +101,7 @@ impl Worker {
             shared,
             port,
             options,
+            limits,
             router,
         }
     }
@@ -130,8 +127,9 @@ impl Worker {
 
     /// Looks for connections that are late, and hands the log lines on.
     pub(super) fn sweep(&self) {
+        let limits = self.limits.phases();
         for connection in self.connections.lock().values() {
-            connection.judge(self.limits);
+            connection.judge(limits);
         }
         self.observer.lock().log.flush();
     }
@@ -216,7 +214,7 @@ impl Worker {
 
     /// How often to look for connections that are late: at least a few times within each limit.
     pub(super) fn sweep_period(&self) -> Duration {
-        let PhaseLimits { idle, head, body } = self.limits;
+        let PhaseLimits { idle, head, body } = self.limits.phases();
         let shortest = Duration::from_millis(idle.min(head).min(body).into());
         (shortest / 4).clamp(LEAST_SWEEP, SWEEP)
     }

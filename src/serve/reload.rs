@@ -1,24 +1,40 @@
-//! What a running server takes over from a changed configuration: tokens and what is logged. For the rest
-//! it says that a restart is needed.
+//! What a running server takes over from a changed configuration: tokens, limits of requests and connections,
+//! and what is logged. For the rest it says that a restart is needed.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{defined, event_level, tokens};
+use super::{defined, event_level, limits, tokens};
 use crate::access_log::{AccessLog, EventLog};
 use crate::config::{Config, ConfigErrors, Warning};
-use crate::http::Tokens;
+use crate::http::{HttpServer, Tokens};
 
 /// Reads the configuration again, from all layers.
 pub type LoadAgain<'a> = &'a dyn Fn() -> Result<(Config, Vec<Warning>), ConfigErrors>;
 
-/// The parts of a server that can change, and the configuration in force.
+/// The keys whose changes a running server takes over, besides tokens.
+const TAKEN: [&str; 10] = [
+    "log.level",
+    "log.access",
+    "log.sample",
+    "server.max_connections",
+    "server.max_body",
+    "server.max_batch_body",
+    "server.max_body_memory",
+    "server.header_timeout",
+    "server.body_timeout",
+    "server.idle_timeout",
+];
+
+/// The parts of a server that can change, the configuration of its start, and the one that was read last.
 pub(super) struct Reload<'a> {
     pub(super) load: LoadAgain<'a>,
-    pub(super) config: Config,
+    pub(super) at_start: &'a Config,
+    pub(super) latest: Config,
     pub(super) tokens: Arc<ArcSwap<Tokens>>,
+    pub(super) http: &'a HttpServer,
     pub(super) access_log: AccessLog,
     pub(super) events: EventLog,
 }
@@ -39,17 +55,16 @@ impl Reload<'_> {
         for warning in warnings {
             tracing::warn!("{warning}");
         }
-        let (taken, restart) = differences(&self.config, &new);
+        let taken = taken(&self.latest, &new);
+        // Told at each reload, until there was a restart.
+        let restart = needs_restart(self.at_start, &new);
         if let Err(error) = self.events.set_level(&event_level(&new)) {
             tracing::error!(%error, "the log level stays");
         }
         self.access_log.choose(new.log.access, new.log.sample);
         self.tokens.store(Arc::new(tokens(&new)));
-        // What needs a restart is told at each reload, until there was one.
-        self.config.auth = new.auth;
-        self.config.log.level = new.log.level;
-        self.config.log.access = new.log.access;
-        self.config.log.sample = new.log.sample;
+        self.http.set_limits(&limits(&new));
+        self.latest = new;
         let list = |keys: &[&str]| match keys {
             [] => "nothing".to_owned(),
             keys => keys.join(", "),
@@ -62,43 +77,47 @@ impl Reload<'_> {
     }
 }
 
-/// Returns the keys that differ: those that a running server takes over, and those that it cannot.
-fn differences(old: &Config, new: &Config) -> (Vec<&'static str>, Vec<&'static str>) {
+/// Returns the keys whose values differ, but for tokens: secrets are shown as set or not.
+fn changed(old: &Config, new: &Config) -> impl Iterator<Item = &'static str> {
     let entries = old.entries().into_iter().zip(new.entries());
-    // Secrets are shown as set or not: tokens are compared below.
     let changed =
         entries.filter(|(old, new)| old.value != new.value && !old.key.ends_with("_token"));
-    let takes = ["log.level", "log.access", "log.sample"];
-    let (mut taken, mut restart): (Vec<_>, Vec<_>) = changed
-        .map(|(old, _)| old.key)
-        .partition(|key| takes.contains(key));
+    changed.map(|(old, _)| old.key)
+}
+
+fn taken(old: &Config, new: &Config) -> Vec<&'static str> {
     let exposed = |secrets: &[SecretString]| -> Vec<String> {
         let exposed = secrets.iter().map(ExposeSecret::expose_secret);
         exposed.map(str::to_owned).collect()
     };
-    for (key, old, new) in [
+    let (old_auth, new_auth) = (&old.auth, &new.auth);
+    let tokens = [
         (
             "auth.admin_token",
-            &old.auth.admin_token,
-            &new.auth.admin_token,
+            &old_auth.admin_token,
+            &new_auth.admin_token,
         ),
         (
             "auth.write_token",
-            &old.auth.write_token,
-            &new.auth.write_token,
+            &old_auth.write_token,
+            &new_auth.write_token,
         ),
         (
             "auth.read_token",
-            &old.auth.read_token,
-            &new.auth.read_token,
+            &old_auth.read_token,
+            &new_auth.read_token,
         ),
-    ] {
-        if exposed(old) != exposed(new) {
-            taken.push(key);
-        }
-    }
-    if defined(old) != defined(new) {
-        restart.push("[[counter]]");
-    }
-    (taken, restart)
+    ];
+    let tokens = tokens
+        .into_iter()
+        .filter(|(_, old, new)| exposed(old) != exposed(new))
+        .map(|(key, _, _)| key);
+    let keys = changed(old, new).filter(|key| TAKEN.contains(key));
+    keys.chain(tokens).collect()
+}
+
+fn needs_restart(at_start: &Config, new: &Config) -> Vec<&'static str> {
+    let keys = changed(at_start, new).filter(|key| !TAKEN.contains(key));
+    let counters = (defined(at_start) != defined(new)).then_some("[[counter]]");
+    keys.chain(counters).collect()
 }

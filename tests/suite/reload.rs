@@ -18,6 +18,35 @@ fn reload(server: &Server, told: &str) {
 }
 
 #[test]
+fn sighup_takes_over_limits() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("counterd.toml");
+    let server = Setup::new(home.path()).start();
+    let mut client = server.client();
+    let body = json!({"metadata": {"text": "x".repeat(1500)}});
+    let path = "/api/v1/counter/games/increment";
+    client.post(path, &body).ok();
+    std::fs::write(
+        &file,
+        "[server]\nmax_body = \"1KiB\"\nidle_timeout = \"100ms\"\n",
+    )
+    .unwrap();
+    reload(&server, "configuration reloaded");
+    let mut fresh = server.client();
+    fresh.post(path, &body).refused(413, "body_too_large");
+    let mut resting = server.client();
+    resting.connect().unwrap();
+    assert!(
+        resting.receive().is_err(),
+        "it is closed and nothing is sent"
+    );
+    std::fs::write(&file, "").unwrap();
+    reload(&server, "configuration reloaded");
+    server.client().post(path, &body).ok();
+    server.stop();
+}
+
+#[test]
 fn sighup_takes_over_tokens_and_what_is_logged_and_never_ends_the_server() {
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("counterd.toml");

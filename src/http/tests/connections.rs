@@ -192,7 +192,7 @@ fn what_http_itself_refuses_is_a_problem_of_its_own_status() {
 fn a_line_break_between_requests_is_no_request_that_is_late() {
     let bench = Bench::with(|options| {
         options.workers = 1;
-        options.header_timeout = Duration::from_millis(1);
+        options.limits.header_timeout = Duration::from_millis(1);
     });
     let get = request("GET /livez", "", "");
     let mut connection = sent(&bench, &get);
@@ -235,7 +235,7 @@ fn bodies_that_have_not_arrived_whole_have_so_much_memory_together() {
 fn full(rested: bool) -> (Bench, Vec<BufReader<TcpStream>>) {
     let bench = Bench::with(|options| {
         options.workers = 1;
-        options.max_connections = 8;
+        options.limits.max_connections = 8;
     });
     let taken = (0..7)
         .map(|_| {
@@ -308,7 +308,7 @@ fn the_connection_that_has_rested_longest_is_closed_for_a_new_one() {
 fn one_address_cannot_hold_all_places_with_half_requests() {
     let bench = Bench::with(|options| {
         options.workers = 1;
-        options.max_connections = 8;
+        options.limits.max_connections = 8;
     });
     let elsewhere = |_| {
         let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
@@ -331,7 +331,7 @@ fn one_address_cannot_hold_all_places_with_half_requests() {
 
 #[test]
 fn a_slow_reader_is_kept_and_one_that_reads_nothing_is_cut_off() {
-    let bench = Bench::with(|options| options.idle_timeout = Duration::from_millis(250));
+    let bench = Bench::with(|options| options.limits.idle_timeout = Duration::from_millis(250));
     make_many(&bench);
     let list = request(LIST, "", "");
     let whole = bench.ask(LIST, "", "").body;

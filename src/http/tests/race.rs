@@ -199,9 +199,9 @@ fn race(address: SocketAddr, seed: u64, calls: u64, meanwhile: impl FnOnce()) ->
 /// Every limit of time is so short that it ends as often as not while a request arrives.
 fn shortest_times(options: &mut HttpOptions) {
     let shortest = Duration::from_millis(1);
-    options.idle_timeout = shortest;
-    options.header_timeout = shortest;
-    options.body_timeout = shortest;
+    options.limits.idle_timeout = shortest;
+    options.limits.header_timeout = shortest;
+    options.limits.body_timeout = shortest;
 }
 
 #[test]
@@ -222,7 +222,7 @@ fn a_request_that_meets_the_limit_of_connections_is_answered_or_not_counted() {
     let seed = seed("limit of connections");
     let bench = Bench::with(|options| {
         shortest_times(options);
-        options.max_connections = CLIENTS as usize / 2;
+        options.limits.max_connections = CLIENTS as usize / 2;
     });
     let seen = race(bench.http().addr(), seed, calls(15), || {});
     seen.are_all_that_counted(&bench);

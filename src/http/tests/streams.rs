@@ -61,7 +61,7 @@ fn bench() -> (Bench, mpsc::UnboundedSender<Bytes>) {
         .route("/echo", get(echo));
     let short = |options: &mut HttpOptions| {
         options.workers = 1;
-        options.idle_timeout = Duration::from_millis(20);
+        options.limits.idle_timeout = Duration::from_millis(20);
     };
     (Bench::with_router(short, &router), sender)
 }
