@@ -331,15 +331,15 @@ fn one_address_cannot_hold_all_places_with_half_requests() {
 
 #[test]
 fn a_slow_reader_is_kept_and_one_that_reads_nothing_is_cut_off() {
-    let bench = Bench::with(|options| options.limits.idle_timeout = Duration::from_millis(250));
+    let bench = Bench::with(|options| options.limits.idle_timeout = Duration::from_millis(600));
     make_many(&bench);
     let list = request(LIST, "", "");
     let whole = bench.ask(LIST, "", "").body;
-    let mut slow = sent(&bench, &list.repeat(4));
+    let mut slow = sent(&bench, &list.repeat(10));
     set_socket_recv_buffer_size(slow.get_ref(), 64 * 1024).unwrap();
     let mut all = Vec::new();
     let mut some = [0; 8 * 1024];
-    while all.len() < 4 * whole.len() {
+    while all.len() < 10 * whole.len() {
         // polls: a slow reader, which takes far longer for a list than a connection may rest
         std::thread::sleep(Duration::from_millis(4));
         let read = slow.read(&mut some).unwrap();
