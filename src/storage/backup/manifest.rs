@@ -18,15 +18,6 @@ const HASH_FIELD: &str = ",\n  \"xxh3_128\": \"";
 const HASH_END: &str = "\"\n}\n";
 const BODY_END: &str = "\n}";
 
-/// A backup in a directory.
-#[derive(Debug)]
-pub struct Listed {
-    /// Its number.
-    pub id: u32,
-    /// Its manifest; what is wrong with it when it cannot be read.
-    pub manifest: Result<Manifest, BackupError>,
-}
-
 /// What one backup is and holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
