@@ -1,9 +1,12 @@
 //! Limits of requests and connections, which may be changed while the server runs.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::body_memory::BodyMemory;
 use super::connection::PhaseLimits;
+use super::places::Places;
 
 /// Limits of requests and connections.
 #[derive(Clone, Copy, Debug)]
@@ -25,8 +28,10 @@ pub struct Limits {
     pub idle_timeout: Duration,
 }
 
-/// The limits in force that each request asks for: read without a lock, each by itself.
+/// The limits in force, of all runtimes together: read without a lock, each by itself.
 pub(super) struct LimitsInForce {
+    pub(super) places: Places,
+    pub(super) body_memory: Arc<BodyMemory>,
     max_body: AtomicUsize,
     max_batch_body: AtomicUsize,
     head_ms: AtomicU32,
@@ -37,6 +42,8 @@ pub(super) struct LimitsInForce {
 impl LimitsInForce {
     pub(super) fn new(limits: &Limits) -> Self {
         let in_force = Self {
+            places: Places::new(limits.max_connections),
+            body_memory: Arc::new(BodyMemory::new(limits.max_body_memory)),
             max_body: AtomicUsize::new(0),
             max_batch_body: AtomicUsize::new(0),
             head_ms: AtomicU32::new(0),
@@ -48,6 +55,8 @@ impl LimitsInForce {
     }
 
     pub(super) fn set(&self, limits: &Limits) {
+        self.places.resize(limits.max_connections);
+        self.body_memory.resize(limits.max_body_memory);
         let ms = |limit: Duration| u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
         self.max_body.store(limits.max_body, Ordering::Relaxed);
         self.max_batch_body

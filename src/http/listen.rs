@@ -23,11 +23,10 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 
-use super::body_memory::BodyMemory;
 use super::connection::{Connection, Socket, UnreadRequests};
 use super::error::{Code, Problem};
 use super::limits::{Limits, LimitsInForce};
-use super::places::{Place, Places};
+use super::places::Place;
 use super::request_id::RequestIds;
 use super::worker::Worker;
 use super::{HttpOptions, Shared, router};
@@ -84,8 +83,6 @@ struct Control {
     ending: Arc<AtomicBool>,
     draining: AtomicBool,
     drain: Notify,
-    body_memory: Arc<BodyMemory>,
-    places: Arc<Places>,
     limits: Arc<LimitsInForce>,
     /// Threads that have not ended.
     serving: AtomicUsize,
@@ -160,8 +157,6 @@ impl HttpServer {
             ending: Arc::default(),
             draining: AtomicBool::new(false),
             drain: Notify::new(),
-            places: Arc::new(Places::new(options.limits.max_connections)),
-            body_memory: Arc::new(BodyMemory::new(options.limits.max_body_memory)),
             limits: Arc::new(LimitsInForce::new(&options.limits)),
             serving: AtomicUsize::new(0),
         });
@@ -182,9 +177,7 @@ impl HttpServer {
                 Arc::clone(&options),
                 Arc::clone(&server.control.limits),
                 router.clone(),
-                Arc::clone(&server.control.body_memory),
                 Arc::clone(&server.control.ending),
-                Arc::clone(&server.control.places),
             ));
             server.spawn(format!("http-{number}"), move || {
                 runtime.block_on(serve(&worker, receiver));
@@ -234,15 +227,13 @@ impl HttpServer {
 
     /// Connections open now.
     pub fn connections(&self) -> usize {
-        self.control.places.open()
+        self.control.limits.places.open()
     }
 
     /// Changes the limits. They hold for requests that come from now on and for all connections; none is
     /// closed because there are fewer places.
     pub fn set_limits(&self, limits: &Limits) {
         self.control.limits.set(limits);
-        self.control.places.resize(limits.max_connections);
-        self.control.body_memory.resize(limits.max_body_memory);
     }
 
     /// From now on `/readyz` says 503 and each answer `Connection: close`. Connections are still taken.
@@ -333,9 +324,9 @@ async fn accept(
                     let (Some(peer), Some(runtime)) = (peer, turn.next()) else {
                         continue;
                     };
-                    let Some(place) = control.places.take() else {
-                        turn_away(socket, control.places.all(), &ids);
-                        control.places.refuse();
+                    let Some(place) = control.limits.places.take() else {
+                        turn_away(socket, control.limits.places.all(), &ids);
+                        control.limits.places.refuse();
                         shard.connection_refused();
                         // A runtime that has ended has no connection to close.
                         let _ = runtime.send(Message::MakeRoom(peer));
@@ -343,7 +334,7 @@ async fn accept(
                     };
                     let dealt = Message::Connection(socket, peer, place);
                     if runtime.send(dealt).is_err() {
-                        control.places.give_back();
+                        control.limits.places.give_back();
                     }
                 }
                 Err(rustix::io::Errno::AGAIN) => break,
@@ -469,7 +460,10 @@ fn take_in(
     peer: SocketAddr,
     place: Place,
 ) {
-    let (ticks, memory) = (Arc::clone(&worker.ticks), Arc::clone(&worker.body_memory));
+    let (ticks, memory) = (
+        Arc::clone(&worker.ticks),
+        Arc::clone(&worker.limits.body_memory),
+    );
     let connection = Arc::new(Connection::new(peer, place, ticks, memory));
     worker.admit(number, Arc::clone(&connection));
     let admitted = Admitted {
@@ -510,6 +504,6 @@ fn take_in(
 impl HttpServer {
     /// Bytes that bodies under way hold.
     pub(super) fn body_memory_held(&self) -> usize {
-        self.control.body_memory.held()
+        self.control.limits.body_memory.held()
     }
 }

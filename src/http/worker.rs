@@ -13,13 +13,11 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use super::auth::Access;
-use super::body_memory::BodyMemory;
 use super::connection::{Connection, PhaseLimits, Ticks};
 use super::contract;
 use super::error::{Code, Problem};
 use super::limits::LimitsInForce;
 use super::notes::Notes;
-use super::places::Places;
 use super::reply::BodyEnd;
 use super::request_id::{RequestIds, push_request_id};
 use super::stamp::DayMemo;
@@ -54,11 +52,8 @@ pub(super) struct Worker {
     pub(super) days: DayMemo,
     /// Something ended that a drain waits for.
     pub(super) ended: Notify,
-    /// What bodies that have not arrived whole may hold, on all runtimes.
-    pub(super) body_memory: Arc<BodyMemory>,
     /// The server was told to end, whether or not this runtime drains yet.
     ending: Arc<AtomicBool>,
-    pub(super) places: Arc<Places>,
     /// Long answers are made one at a time, so that short ones need not wait for many.
     lists: Semaphore,
     observer: Mutex<Observer>,
@@ -79,9 +74,7 @@ impl Worker {
         options: Arc<HttpOptions>,
         limits: Arc<LimitsInForce>,
         router: Router,
-        body_memory: Arc<BodyMemory>,
         ending: Arc<AtomicBool>,
-        places: Arc<Places>,
     ) -> Self {
         Self {
             observer: Mutex::new(Observer {
@@ -94,9 +87,7 @@ impl Worker {
             ticks: Arc::default(),
             days: DayMemo::default(),
             ended: Notify::new(),
-            body_memory,
             ending,
-            places,
             lists: Semaphore::new(1),
             shared,
             port,
@@ -119,7 +110,7 @@ impl Worker {
 
     /// Lets a connection go.
     pub(super) fn dismiss(&self, number: u64) {
-        self.places.give_back();
+        self.limits.places.give_back();
         self.observer.lock().shard.connection_closed();
         self.connections.lock().remove(&number);
         self.ended.notify_one();
@@ -146,7 +137,7 @@ impl Worker {
     /// place like any other.
     pub(super) fn is_guest(&self, connection: &Connection) -> bool {
         let is_guest = connection.is_guest.load(Ordering::Relaxed);
-        if is_guest && self.places.has_room() {
+        if is_guest && self.limits.places.has_room() {
             connection.is_guest.store(false, Ordering::Relaxed);
             return false;
         }
@@ -172,7 +163,7 @@ impl Worker {
         {
             return Ok(());
         }
-        self.places.refuse();
+        self.limits.places.refuse();
         self.observer.lock().shard.connection_refused();
         let detail =
             "the places that are left are for probes and administrators; retry after a pause";
