@@ -33,7 +33,7 @@ pub struct BackupArgs {
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub dir: PathBuf,
 
-    /// Keep the newest so many of this store and remove older ones [default: all are kept]
+    /// Keep this store's newest so many and remove older ones [default: all stay]
     #[arg(long, value_name = "NUMBER")]
     pub keep: Option<NonZeroU32>,
 
