@@ -172,7 +172,7 @@ fn a_log_that_stands_still_costs_lines_that_are_counted_and_told() {
 }
 
 #[test]
-fn a_full_disk_costs_lines_that_are_told_when_it_has_room_again() {
+fn a_file_that_cannot_be_opened_costs_lines_that_are_told_when_it_can() {
     let log = Log::new();
     let (access, thread) = log.start(Access::All);
     let buffer = access.buffer();
