@@ -1,6 +1,6 @@
 //! The command line: what may be typed, and what each command does with it.
 //!
-//! Commands return a [`Failure`]; which exit code that is, `main` alone decides. The work itself is
+//! Commands return a [`CliFailure`]; which exit code that is, `main` alone decides. The work itself is
 //! done elsewhere: here are only arguments, the configuration, and text for people.
 
 mod adopt;

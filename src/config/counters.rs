@@ -37,7 +37,7 @@ pub struct CounterEntry {
     pub name: CounterName,
     /// The whole of its definition; what was not written has its default.
     pub definition: Definition,
-    /// Where it was defined; [`Source::Default`] for one that is built in.
+    /// Where it was defined; [`SettingSource::Default`] for one that is built in.
     pub source: SettingSource,
 }
 
