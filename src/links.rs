@@ -36,7 +36,12 @@ pub fn followed(path: &Path) -> io::Result<PathBuf> {
                         there.uid()
                     )));
                 }
-                path = dir.join(std::fs::read_link(&path)?);
+                let target = dir.join(std::fs::read_link(&path)?);
+                // A link of /proc to what has no name, such as the pipe behind /dev/stdout.
+                if target.symlink_metadata().is_err() && path.metadata().is_ok() {
+                    return Ok(path);
+                }
+                path = target;
             }
             // One that is not there yet is made.
             Ok(_) | Err(_) => return Ok(path),
@@ -58,4 +63,18 @@ pub fn directory_of(path: &Path) -> &Path {
 pub fn others_may_write(dir: &Path) -> Option<u32> {
     let mode = dir.metadata().ok()?.mode() & 0o7777;
     (mode & 0o002 != 0).then_some(mode)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd as _;
+
+    use super::*;
+
+    #[test]
+    fn a_link_to_what_has_no_name_stays() {
+        let (reader, _writer) = std::io::pipe().unwrap();
+        let path = PathBuf::from(format!("/proc/self/fd/{}", reader.as_raw_fd()));
+        assert_eq!(followed(&path).unwrap(), path);
+    }
 }

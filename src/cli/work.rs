@@ -157,8 +157,21 @@ pub(super) fn carry_out(config: &Config, ask: Ask, tell: Tell<'_>) -> Result<Tol
     }
 }
 
-/// Does what the server would, without one.
+/// Does what the server would, without one. What root made is given to the directory's owner then, however the
+/// work ended.
 fn on_the_store(config: &Config, ask: Ask, tell: Tell<'_>) -> Result<Told, CliFailure> {
+    let told = work_on_the_store(config, ask, tell);
+    let dir = &config.storage.data_dir;
+    // A server that has the store by now gives nothing away, and may remove files at any moment.
+    if let Ok(_lock) = DataDirLock::take_existing(dir)
+        && let Err(error) = give_back(dir)
+    {
+        eprintln!("warning: {error}; the server's user may not be able to open what root made");
+    }
+    told
+}
+
+fn work_on_the_store(config: &Config, ask: Ask, tell: Tell<'_>) -> Result<Told, CliFailure> {
     if !config.storage.data_dir.join("store").exists() {
         let dir = config.storage.data_dir.display();
         return Err(anyhow!("there is no store in {dir}").into());
@@ -189,7 +202,6 @@ fn on_the_store(config: &Config, ask: Ask, tell: Tell<'_>) -> Result<Told, CliFa
         .with_copies(serve::copy_options(config))
         .answer(ask, tell);
     running.stop();
-    give_back(&config.storage.data_dir).map_err(anyhow::Error::new)?;
     caught_up.context("closing the days that are over")?;
     Ok(told.context("the answer could not be passed on")?)
 }

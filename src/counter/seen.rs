@@ -68,6 +68,7 @@ pub struct Seen {
 
 impl Stored {
     /// Says what the counter says at `moment`; `None` where its record cannot be read.
+    #[inline]
     pub fn seen(&self, moment: &Moment, calendar: &Calendar) -> Option<Seen> {
         let today = &moment.today;
         match self.existence {

@@ -1,6 +1,6 @@
 //! Deleting all counters whose names begin alike: what clients made up by mistake goes at once.
 
-use super::{Answer, Command, Engine, Failure, Request};
+use super::{Answer, Command, Engine, Failure, Request, Value};
 use crate::counter::{CounterName, RequestId};
 
 /// Most counters that are looked for, and deleted, at once.
@@ -12,6 +12,8 @@ pub struct Removable {
     pub names: Vec<CounterName>,
     /// Those of the configuration, which stay.
     pub kept: Vec<CounterName>,
+    /// Those whose records cannot be read: they are not deleted before they are repaired.
+    pub unreadable: Vec<CounterName>,
     /// The name after which there are more; `None` after the last.
     pub next: Option<String>,
 }
@@ -20,11 +22,17 @@ impl Engine {
     /// Returns the live counters after `cursor` whose names begin with `prefix`, at most 1000.
     pub fn removable(&self, prefix: &str, cursor: Option<&str>) -> Removable {
         let page = self.list_store(prefix, cursor, MOST_AT_ONCE);
-        let names = page.found.into_iter().map(|value| value.name);
-        let (kept, names) = names.partition(|name| self.configured().contains(name));
+        let (kept, others): (Vec<_>, Vec<_>) = page
+            .found
+            .into_iter()
+            .partition(|value| self.configured().contains(&value.name));
+        let (unreadable, others): (Vec<_>, Vec<_>) =
+            others.into_iter().partition(|value| value.seen.is_none());
+        let names = |values: Vec<Value>| values.into_iter().map(|value| value.name).collect();
         Removable {
-            names,
-            kept,
+            names: names(others),
+            kept: names(kept),
+            unreadable: names(unreadable),
             next: page.next,
         }
     }

@@ -334,7 +334,7 @@ async fn accept(
                     };
                     let dealt = Message::Connection(socket, peer, place);
                     if runtime.send(dealt).is_err() {
-                        control.limits.places.give_back();
+                        control.limits.places.give_back(place);
                     }
                 }
                 Err(rustix::io::Errno::AGAIN) => break,

@@ -18,6 +18,8 @@ const TOLD_EVERY_MS: u64 = 60_000;
 pub(super) struct Places {
     all: AtomicUsize,
     open: AtomicUsize,
+    /// Connections on kept places.
+    guests: AtomicUsize,
     begun: Instant,
     /// Refused since that was told, and when, in milliseconds since `begun`; 0 for never.
     refused: AtomicU64,
@@ -38,6 +40,7 @@ impl Places {
         Self {
             all: AtomicUsize::new(all),
             open: AtomicUsize::new(0),
+            guests: AtomicUsize::new(0),
             begun: Instant::now(),
             refused: AtomicU64::new(0),
             told_at_ms: AtomicU64::new(0),
@@ -54,10 +57,13 @@ impl Places {
         self.all.store(all, Ordering::Relaxed);
     }
 
+    fn kept(&self) -> usize {
+        (self.all() / KEPT_SHARE).min(KEPT_MOST)
+    }
+
     /// How many are not kept.
     fn ordinary(&self) -> usize {
-        let all = self.all();
-        all - (all / KEPT_SHARE).min(KEPT_MOST)
+        self.all() - self.kept()
     }
 
     /// Connections open now.
@@ -65,22 +71,31 @@ impl Places {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Takes a place; `None` when there is none.
+    /// Takes a place; `None` when there is none. Kept places are there also where more connections are open than
+    /// there are places any more.
     pub(super) fn take(&self) -> Option<Place> {
-        let open = self.open();
-        if open >= self.all() {
-            return None;
-        }
-        self.open.fetch_add(1, Ordering::Relaxed);
-        Some(if open < self.ordinary() {
+        let place = if self.open() < self.ordinary() {
             Place::Ordinary
-        } else {
+        } else if self.guests.load(Ordering::Relaxed) < self.kept() {
+            self.guests.fetch_add(1, Ordering::Relaxed);
             Place::Kept
-        })
+        } else {
+            return None;
+        };
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Some(place)
     }
 
-    pub(super) fn give_back(&self) {
+    pub(super) fn give_back(&self, place: Place) {
+        if place == Place::Kept {
+            self.leave_kept();
+        }
         self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A connection on a kept place has an ordinary one from now on.
+    pub(super) fn leave_kept(&self) {
+        self.guests.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Whether nobody has to sit on a kept place.
@@ -127,9 +142,30 @@ mod tests {
             assert_eq!(of_kind(Place::Kept), all - ordinary);
             for _ in 0..all - ordinary {
                 assert!(!places.has_room());
-                places.give_back();
+                places.give_back(Place::Kept);
             }
             assert!(places.has_room());
         }
+    }
+
+    #[test]
+    fn with_fewer_places_than_connections_the_kept_ones_are_there() {
+        let places = Places::new(80);
+        let open = std::iter::from_fn(|| places.take()).take(70).count();
+        assert_eq!(open, 70);
+        places.resize(40);
+        for _ in 0..3 {
+            let taken: Vec<_> = std::iter::from_fn(|| places.take()).collect();
+            assert_eq!(taken, [Place::Kept; 5]);
+            for place in taken {
+                places.give_back(place);
+            }
+        }
+        for _ in 0..35 {
+            assert!(!places.has_room());
+            places.give_back(Place::Ordinary);
+        }
+        assert!(places.has_room());
+        assert_eq!(places.take(), Some(Place::Kept));
     }
 }

@@ -10,7 +10,7 @@ use super::notes::Notes;
 use super::query;
 use super::reply::ReplyBody;
 use super::wire;
-use crate::counter::CounterName;
+use crate::counter::{CounterName, Refusal};
 use crate::engine::{Failure, Removable};
 
 /// What was deleted, or would be.
@@ -59,14 +59,37 @@ pub(super) async fn delete(
     }
     call.worker.shared.check_mode()?;
     let engine = &call.worker.shared.engine;
-    let Removable { names, kept, next } = engine.removable(&prefix, None);
-    let (deleted, failed) = if dry_run {
+    let mut found = engine.removable(&prefix, None);
+    // What stays may fill whole pages.
+    while found.names.is_empty()
+        && let Some(next) = found.next.take()
+    {
+        let page = engine.removable(&prefix, Some(&next));
+        found.kept.extend(page.kept);
+        found.unreadable.extend(page.unreadable);
+        (found.names, found.next) = (page.names, page.next);
+    }
+    let Removable {
+        names,
+        kept,
+        unreadable,
+        next,
+    } = found;
+    let (deleted, mut failed) = if dry_run {
         (texts(names), Vec::new())
     } else {
         // A client that leaves takes nothing of it along.
         let done = call.worker.detach(delete_all(call.clone(), names)).await;
         done.flatten().ok_or(Failure::OutcomeUnknown)?
     };
+    failed.extend(unreadable.into_iter().map(|name| {
+        let problem = Problem::from(Refusal::Corrupt);
+        Failed {
+            name: name.to_string(),
+            code: problem.code.as_str(),
+            detail: problem.detail.into_owned(),
+        }
+    }));
     let body = Deleted {
         success: true,
         dry_run,

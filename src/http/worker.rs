@@ -18,6 +18,7 @@ use super::contract;
 use super::error::{Code, Problem};
 use super::limits::LimitsInForce;
 use super::notes::Notes;
+use super::places::Place;
 use super::reply::BodyEnd;
 use super::request_id::{RequestIds, push_request_id};
 use super::stamp::DayMemo;
@@ -110,9 +111,14 @@ impl Worker {
 
     /// Lets a connection go.
     pub(super) fn dismiss(&self, number: u64) {
-        self.limits.places.give_back();
+        let connection = self.connections.lock().remove(&number);
+        let is_guest = connection.is_some_and(|it| it.is_guest.load(Ordering::Relaxed));
+        self.limits.places.give_back(if is_guest {
+            Place::Kept
+        } else {
+            Place::Ordinary
+        });
         self.observer.lock().shard.connection_closed();
-        self.connections.lock().remove(&number);
         self.ended.notify_one();
     }
 
@@ -139,6 +145,7 @@ impl Worker {
         let is_guest = connection.is_guest.load(Ordering::Relaxed);
         if is_guest && self.limits.places.has_room() {
             connection.is_guest.store(false, Ordering::Relaxed);
+            self.limits.places.leave_kept();
             return false;
         }
         is_guest

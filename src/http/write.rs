@@ -89,11 +89,6 @@ pub(super) async fn batch(
     });
     call.worker.shared.check_mode()?;
     let count = batch.operations.len();
-    let names: Vec<CounterName> = batch
-        .operations
-        .iter()
-        .map(|operation| operation.counter.clone())
-        .collect();
     let command = if batch.each {
         Command::Each(batch.operations.into())
     } else {
@@ -113,48 +108,85 @@ pub(super) async fn batch(
         .inspect_err(|problem| {
             notes.refused(problem.code, count);
         })?;
-    let (results, each): (Vec<Result<Applied, Refusal>>, bool) = match answer.outcome {
-        Outcome::Batch(all) => (all.into_iter().map(Ok).collect(), false),
-        Outcome::Each(all) => (all.into_vec(), true),
+    let mut reply = Answer::new(&call.request_id, 64 + count * ANSWER_BYTES);
+    let out = reply.body();
+    out.extend_from_slice(b"{\"success\":true,\"results\":[");
+    let mut results = Results {
+        call,
+        notes,
+        replayed: answer.replayed,
+        refused: 0,
+        created: Vec::new(),
+    };
+    let each = match answer.outcome {
+        Outcome::Batch(all) => {
+            results.push(out, all.into_iter().map(Ok));
+            false
+        }
+        Outcome::Each(all) => {
+            results.push(out, all.into_iter());
+            true
+        }
         Outcome::Applied(_)
         | Outcome::Set { .. }
         | Outcome::Defined { .. }
         | Outcome::Deleted { .. } => return Err(Failure::OutcomeUnknown.into()),
     };
-    let mut reply = Answer::new(&call.request_id, 64 + results.len() * ANSWER_BYTES);
-    let out = reply.body();
-    out.extend_from_slice(b"{\"success\":true,\"results\":[");
-    let mut refused = 0;
-    for (index, result) in results.into_iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        match result {
-            Ok(applied) => {
-                notes.accepted(&applied, answer.replayed);
-                if applied.created && !answer.replayed {
-                    tell_created(call, names.get(index));
-                }
-                out.push(b'{');
-                push_dated(call, out, &applied);
-                out.push(b'}');
-            }
-            Err(refusal) => {
-                refused += 1;
-                let problem = Problem::from(refusal);
-                notes.refused_one(problem.code, answer.replayed);
-                push_json(out, &problem.into_part(None));
-            }
-        }
-    }
+    let Results {
+        refused, created, ..
+    } = results;
     out.push(b']');
     if each {
         out.extend_from_slice(format!(",\"refused\":{refused}").as_bytes());
     }
     out.push(b'}');
+    if !created.is_empty() {
+        // The writer has the names; they are read once more in the rare batch that created a counter.
+        let named = parse::batch(&asked.body)?.operations;
+        for operation in created.into_iter().filter_map(|index| named.get(index)) {
+            tell_created(call, Some(&operation.counter));
+        }
+    }
     let mut response = reply.finish(HeaderMap::new());
     mark_replayed(&mut response, answer.replayed);
     Ok(response)
+}
+
+/// The results of a batch as they are written, and what is noted of them.
+struct Results<'a> {
+    call: &'a Call,
+    notes: &'a mut Notes,
+    replayed: bool,
+    refused: usize,
+    /// Which operations created a counter.
+    created: Vec<usize>,
+}
+
+impl Results<'_> {
+    fn push(&mut self, out: &mut Vec<u8>, results: impl Iterator<Item = Result<Applied, Refusal>>) {
+        for (index, result) in results.enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            match result {
+                Ok(applied) => {
+                    self.notes.accepted(&applied, self.replayed);
+                    if applied.created && !self.replayed {
+                        self.created.push(index);
+                    }
+                    out.push(b'{');
+                    push_dated(self.call, out, &applied);
+                    out.push(b'}');
+                }
+                Err(refusal) => {
+                    self.refused += 1;
+                    let problem = Problem::from(refusal);
+                    self.notes.refused_one(problem.code, self.replayed);
+                    push_json(out, &problem.into_part(None));
+                }
+            }
+        }
+    }
 }
 
 /// Says that a first increment created a counter, and which other one is named much alike: a misspelt

@@ -561,7 +561,8 @@ fn make_room(paths: &Paths, reserve: &Reserve) -> Result<bool, OpenError> {
     if Space::of(&paths.data_dir)?.available >= needed {
         return Ok(false);
     }
-    let freed = reserve.is_whole();
+    // Also one that does not hold all of its space: what it holds may be enough.
+    let freed = reserve.is_there();
     if freed {
         reserve.free()?;
     }

@@ -103,6 +103,11 @@ impl Reserve {
         self.bytes
     }
 
+    /// Whether there is a file of that name.
+    pub fn is_there(&self) -> bool {
+        fs::symlink_metadata(&self.path).is_ok()
+    }
+
     /// Whether the file is there and holds its space, as far as the file system lets it.
     pub fn is_whole(&self) -> bool {
         fs::symlink_metadata(&self.path).is_ok_and(|there| {

@@ -346,6 +346,7 @@ impl<'a, L: Lookups> Fold<'a, L> {
     }
 
     /// Returns what the counter says at the moment of the group.
+    #[inline]
     pub(super) fn seen(&self, index: Index) -> Result<Seen, Stop> {
         let moment = self.group.moment();
         let seen = self.state(index)?.seen(&moment, self.days.calendar());

@@ -109,12 +109,14 @@ impl EntryState {
     }
 
     /// Gives what it says at `moment`; `None` for one that cannot be read, or is not there.
+    #[inline]
     pub(super) fn seen(&self, moment: &Moment, calendar: &Calendar) -> Option<Seen> {
         self.stored().seen(moment, calendar)
     }
 
     /// Returns what decides what the counter says. The epoch is left at 0: it is the same for all of the
     /// ledger, and the writer does not ask for it.
+    #[inline]
     pub(super) fn stored(&self) -> Stored {
         Stored {
             existence: self.existence(),
@@ -274,6 +276,7 @@ impl Ledger {
     }
 
     /// Returns the place of a name, whether its counter counts or not; `None` for an unknown name.
+    #[inline]
     pub(super) fn find(&self, name: &CounterName) -> Option<Index> {
         self.by_name.get(name).copied()
     }

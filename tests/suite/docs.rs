@@ -295,7 +295,13 @@ fn every_curl_line_of_the_docs_prints_what_they_say() {
             continue;
         }
         // Examples are of one minute; a run in which one ended says nothing of those that differ.
-        let minute = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / 60;
+        let minute = || {
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap()
+                .as_secs()
+                / 60
+        };
         let (differences, compared) = loop {
             let begun = minute();
             let ran = run(&examples);

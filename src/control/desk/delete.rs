@@ -26,12 +26,20 @@ impl Desk {
             let Removable {
                 names,
                 kept: stay,
+                unreadable,
                 next,
             } = page;
             let mut text = String::new();
             kept += stay.len() as u64;
             for name in stay {
                 let _ = writeln!(text, "{name} stays: the configuration defines it");
+            }
+            failed += unreadable.len() as u64;
+            for name in unreadable {
+                let _ = writeln!(
+                    text,
+                    "{name} cannot be read, and is not deleted: see `counterd repair`"
+                );
             }
             if confirmed {
                 let answers = engine.delete_all(&names, &RequestId::Given("delete".into()));

@@ -66,9 +66,12 @@ fn manifest_name(id: u32) -> String {
     format!("backup-{id}.json")
 }
 
-/// The number of the next backup: above every one that there is, and no file's name.
+/// The number of the next backup: above every one that there is, and no file's name. A file that is no manifest
+/// does not count; one that cannot be read now, or is of another version, may be a backup's.
 pub(super) fn free_number(dir: &Path, listed: &[Listed]) -> Result<u32, BackupError> {
-    let newest = listed.iter().rfind(|listed| listed.manifest.is_ok());
+    let newest = listed
+        .iter()
+        .rfind(|listed| !matches!(listed.manifest, Err(BackupError::Damaged { .. })));
     let next = newest.map_or(Some(1), |newest| newest.id.checked_add(1));
     let taken: BTreeSet<u32> = listed.iter().map(|listed| listed.id).collect();
     let free = next.and_then(|next| (next..=u32::MAX).find(|id| !taken.contains(id)));

@@ -278,6 +278,14 @@ fn a_strange_number_makes_no_backup_overwrite_another() {
     fs::remove_file(&stray).unwrap();
     fs::write(home.backups.join("backup-007.json"), "{}").unwrap();
     assert_eq!(home.back_up().backup, last + 1);
+    // A backup that this version cannot read is a backup all the same.
+    let newer = Manifest {
+        layout: 99,
+        backup: 50,
+        ..Manifest::decode(&fs::read(&from).unwrap()).unwrap()
+    };
+    fs::write(home.backups.join("backup-50.json"), newer.encode().unwrap()).unwrap();
+    assert_eq!(home.back_up().backup, 51);
 }
 
 #[test]
