@@ -118,7 +118,7 @@ pub enum BackupError {
          restore it all the same",
         match own {
             Some(own) => format!("restore this store's own backup with --backup {own}"),
-            None => "there is no backup here that is certain to be of this store (one that cannot be read is \
+            None => "there is no backup of this store here, as far as can be told (one that cannot be read is \
                      known by its epoch alone)".to_owned(),
         }
     )]
