@@ -392,6 +392,11 @@ pub enum CliFailure {
     Contradiction(String),
 }
 
+/// The failure of arguments that do not go together.
+fn usage(text: &str) -> CliFailure {
+    CliFailure::Usage(Cli::command().error(clap::error::ErrorKind::ArgumentConflict, text))
+}
+
 /// The error with its causes, but for one that its effect's text ends with already.
 fn whole(error: &anyhow::Error) -> String {
     let mut text = String::new();

@@ -107,11 +107,11 @@ pub fn run(
         tracing::warn!("{warning}");
     }
     files::tell_of_a_limit_on_sizes();
-    for dir in [Some(&config.storage.data_dir), config.log.dir.as_ref()] {
-        if let Some(mode) = dir.and_then(|dir| others_may_write(dir)) {
-            let dir = dir.map(|dir| dir.display().to_string());
+    let directories = [Some(&config.storage.data_dir), config.log.dir.as_ref()];
+    for dir in directories.into_iter().flatten() {
+        if let Some(mode) = others_may_write(dir) {
             tracing::warn!(
-                dir,
+                dir = dir.display().to_string(),
                 mode = format!("{mode:o}"),
                 "everybody may write to the directory: take that right away (chmod o-w)"
             );

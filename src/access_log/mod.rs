@@ -178,10 +178,13 @@ impl Choice {
     }
 
     fn set(&self, access: Access, sample: u32) {
-        let errors_only = u64::from(matches!(access, Access::Errors)) << 32;
-        let off = u64::from(matches!(access, Access::Off)) << 33;
+        let access: u64 = match access {
+            Access::All => 0,
+            Access::Errors => 1,
+            Access::Off => 2,
+        };
         self.0
-            .store(errors_only | off | u64::from(sample.max(1)), Relaxed);
+            .store(access << 32 | u64::from(sample.max(1)), Relaxed);
     }
 
     /// Returns which requests are logged, and of how many successful ones one is.

@@ -15,7 +15,7 @@ use rustix::process::geteuid;
 use serde_json::json;
 
 use super::progress::Progress;
-use super::work::{carry_out, unexpected};
+use super::work::{hand_over, unexpected, with_progress};
 use super::{CliFailure, ConfigArgs, print, tell as warn};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -252,6 +252,7 @@ pub(super) fn restore(args: &RestoreArgs) -> Result<(), CliFailure> {
         },
     );
     progress.end();
+    hand_over(data_dir);
     let restored = restored.map_err(anyhow::Error::new)?;
     let summary = Summary::from(&restored.manifest);
     let Restored { epoch, kept, .. } = &restored;
@@ -447,18 +448,6 @@ pub(super) fn compact(args: &CompactArgs) -> Result<(), CliFailure> {
     }
     let _ = writeln!(text, "{:<12} {:>10} freed", "all", size(all));
     print(&text)
-}
-
-fn with_progress(config: &Config, ask: Ask) -> Result<Told, CliFailure> {
-    let mut progress = Progress::begin();
-    let told = carry_out(config, ask, &mut |part| {
-        if let Told::Progress { what, done, total } = part {
-            progress.at(&what, done, total);
-        }
-        Ok(())
-    });
-    progress.end();
-    told
 }
 
 fn size(bytes: u64) -> String {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, SettingSource, Warning};
 use crate::control::{CopyFound, POSTGRES, REDIS, Whose};
 use crate::export::postgres::{self, SchemaState};
-use crate::links::others_may_write;
+use crate::links::{NO_LINK, others_may_write};
 use crate::mirror;
 use crate::serve::{
     defined, mirror_options, postgres_options, storage_options, why_no_new_store, zone_is_written,
@@ -281,25 +281,23 @@ fn directory(what: &'static str, dir: &Path) -> Finding {
         Ok(()) => {}
         Err(error) => return fault(what, not_written(looked_at, &error)),
     }
-    match write_unseen(looked_at) {
-        Ok(()) if volatile(looked_at).is_some() => {
-            let kind = volatile(looked_at).unwrap_or_default();
-            warn(
-                what,
-                format!(
-                    "{shown} is on {kind}: what is acknowledged there may be gone after a crash"
-                ),
-            )
-        }
-        Ok(()) if exists => match others_may_write(dir) {
-            Some(mode) => warn(
-                what,
-                format!("{shown} can be written to by everybody (mode {mode:o}): chmod o-w"),
-            ),
-            None => ok(what, format!("{shown} can be written to")),
-        },
-        Ok(()) => ok(what, format!("{shown} is not there yet and can be made")),
-        Err(error) => fault(what, not_written(looked_at, &error)),
+    if let Err(error) = write_unseen(looked_at) {
+        return fault(what, not_written(looked_at, &error));
+    }
+    if let Some(kind) = volatile(looked_at) {
+        let text =
+            format!("{shown} is on {kind}: what is acknowledged there may be gone after a crash");
+        return warn(what, text);
+    }
+    if !exists {
+        return ok(what, format!("{shown} is not there yet and can be made"));
+    }
+    match others_may_write(dir) {
+        Some(mode) => warn(
+            what,
+            format!("{shown} can be written to by everybody (mode {mode:o}): chmod o-w"),
+        ),
+        None => ok(what, format!("{shown} can be written to")),
     }
 }
 
@@ -334,7 +332,7 @@ fn volatile(dir: &Path) -> Option<&'static str> {
         (0x0102_1997, "a network file system (9P)"),
         (0x00c3_6400, "a network file system (Ceph)"),
     ];
-    let kind = u32::try_from(rustix::fs::statfs(dir).ok()?.f_type & 0xffff_ffff).ok()?;
+    let kind = file_system(dir)?;
     KINDS
         .iter()
         .find(|(magic, _)| *magic == kind)
@@ -343,8 +341,7 @@ fn volatile(dir: &Path) -> Option<&'static str> {
 
 /// Returns what the file system is where it cannot hold the control socket.
 fn without_sockets(dir: &Path) -> Option<&'static str> {
-    let kind = rustix::fs::statfs(dir).ok()?.f_type & 0xffff_ffff;
-    match kind {
+    match file_system(dir)? {
         0x4d44 => Some("vfat"),
         0x2011_bab0 => Some("exfat"),
         _ => None,
@@ -354,10 +351,12 @@ fn without_sockets(dir: &Path) -> Option<&'static str> {
 /// Returns whether directories and files can be made there at all: not in `/proc` or `/sys`.
 fn can_hold_files(dir: &Path) -> bool {
     const NONE: [u32; 4] = [0x9fa0, 0x6265_6572, 0x0027_e0eb, 0x6367_7270];
-    rustix::fs::statfs(dir)
-        .ok()
-        .and_then(|found| u32::try_from(found.f_type & 0xffff_ffff).ok())
-        .is_some_and(|kind| !NONE.contains(&kind))
+    file_system(dir).is_some_and(|kind| !NONE.contains(&kind))
+}
+
+/// The magic number of the file system; `None` where it cannot be asked.
+fn file_system(dir: &Path) -> Option<u32> {
+    u32::try_from(rustix::fs::statfs(dir).ok()?.f_type & 0xffff_ffff).ok()
 }
 
 /// The path itself or the nearest folder above it that exists.
@@ -484,7 +483,7 @@ enum Holder {
 
 /// Who holds the lock. Taken, shared, for the moment of looking: nothing else tells for certain.
 fn holder(path: &Path) -> io::Result<Holder> {
-    let file = match File::open(path) {
+    let file = match File::options().read(true).custom_flags(NO_LINK).open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Holder::Nobody),
         opened => opened?,
     };

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use clap::{Args, CommandFactory, ValueEnum, ValueHint};
+use clap::{Args, ValueEnum, ValueHint};
 use comfy_table::{CellAlignment, Table, presets};
 use rustix::fs::{AtFlags, Mode, OFlags, openat, renameat, unlinkat};
 
 use super::progress::Progress;
-use super::work::{carry_out, unexpected};
-use super::{Cli, CliFailure, ConfigArgs, print, tell as warn};
+use super::work::{carry_out, unexpected, with_progress};
+use super::{CliFailure, ConfigArgs, print, tell as warn, usage};
 use crate::calendar::Day;
 use crate::config::Config;
 use crate::control::{Ask, Told};
@@ -150,10 +150,6 @@ impl ExportArgs {
             )),
         }
     }
-}
-
-fn usage(text: &str) -> CliFailure {
-    CliFailure::Usage(Cli::command().error(clap::error::ErrorKind::ArgumentConflict, text))
 }
 
 /// Arguments of `history`.
@@ -299,15 +295,7 @@ fn into_postgres(
         counter: args.counter.as_ref().map(ToString::to_string),
         replace: args.replace,
     };
-    let mut progress = Progress::begin();
-    let told = carry_out(config, ask, &mut |part| {
-        if let Told::Progress { what, done, total } = part {
-            progress.at(&what, done, total);
-        }
-        Ok(())
-    });
-    progress.end();
-    match told? {
+    match with_progress(config, ask)? {
         Told::ExportedDays {
             written,
             unchanged,

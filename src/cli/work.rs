@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
-use clap::CommandFactory;
 
+use super::progress::Progress;
 use super::{
-    Cli, CliFailure, DeleteArgs, ModeArgs, RecoverArgs, RepairArgs, WantedMode, print, tell,
+    CliFailure, DeleteArgs, ModeArgs, RecoverArgs, RepairArgs, WantedMode, print, tell, usage,
 };
 use crate::calendar::Calendar;
 use crate::clock::{Clock, SystemClock};
@@ -37,9 +37,7 @@ pub(super) fn mode(args: &ModeArgs) -> Result<(), CliFailure> {
     tell(&warnings);
     let read_only = args.mode.map(|mode| mode == WantedMode::ReadOnly);
     if args.accept_clock && read_only == Some(true) {
-        let text = "--accept-clock goes with `normal`";
-        let kind = clap::error::ErrorKind::ArgumentConflict;
-        return Err(CliFailure::Usage(Cli::command().error(kind, text)));
+        return Err(usage("--accept-clock goes with `normal`"));
     }
     let ask = Ask::Mode {
         read_only,
@@ -149,6 +147,19 @@ pub(super) fn delete(args: DeleteArgs) -> Result<(), CliFailure> {
     }
 }
 
+/// Has the work done, and shows how far it is.
+pub(super) fn with_progress(config: &Config, ask: Ask) -> Result<Told, CliFailure> {
+    let mut progress = Progress::begin();
+    let told = carry_out(config, ask, &mut |part| {
+        if let Told::Progress { what, done, total } = part {
+            progress.at(&what, done, total);
+        }
+        Ok(())
+    });
+    progress.end();
+    told
+}
+
 /// Has the server do it that has the store open, or does it without one.
 pub(super) fn carry_out(config: &Config, ask: Ask, tell: Tell<'_>) -> Result<Told, CliFailure> {
     match control::ask(&config.storage.data_dir, &ask, tell).context("the control socket")? {
@@ -157,17 +168,20 @@ pub(super) fn carry_out(config: &Config, ask: Ask, tell: Tell<'_>) -> Result<Tol
     }
 }
 
-/// Does what the server would, without one. What root made is given to the directory's owner then, however the
-/// work ended.
-fn on_the_store(config: &Config, ask: Ask, tell: Tell<'_>) -> Result<Told, CliFailure> {
-    let told = work_on_the_store(config, ask, tell);
-    let dir = &config.storage.data_dir;
+/// Gives what root made in a data directory to the directory's owner; to be called however the work ended.
+pub(super) fn hand_over(data_dir: &Path) {
     // A server that has the store by now gives nothing away, and may remove files at any moment.
-    if let Ok(_lock) = DataDirLock::take_existing(dir)
-        && let Err(error) = give_back(dir)
+    if let Ok(_lock) = DataDirLock::take_existing(data_dir)
+        && let Err(error) = give_back(data_dir)
     {
         eprintln!("warning: {error}; the server's user may not be able to open what root made");
     }
+}
+
+/// Does what the server would, without one.
+fn on_the_store(config: &Config, ask: Ask, tell: Tell<'_>) -> Result<Told, CliFailure> {
+    let told = work_on_the_store(config, ask, tell);
+    hand_over(&config.storage.data_dir);
     told
 }
 
@@ -224,7 +238,9 @@ pub(super) fn recover_store(args: &RecoverArgs) -> Result<(), CliFailure> {
     }
     let lock = DataDirLock::take_patiently(data_dir).map_err(anyhow::Error::new)?;
     let options = serve::storage_options(&config);
-    let report =
-        recover(&lock, &options, SystemClock.wall_ms(), false).map_err(anyhow::Error::new)?;
+    let report = recover(&lock, &options, SystemClock.wall_ms(), false);
+    drop(lock);
+    hand_over(data_dir);
+    let report = report.map_err(anyhow::Error::new)?;
     print(&format!("{report}\n"))
 }

@@ -42,8 +42,6 @@ pub(super) fn load(
     let mut config = Config::read(&mut reader, counters::with_built_in(defined));
     if let Some(config) = &mut config {
         config.file = file.map(Path::to_path_buf);
-    }
-    if let Some(config) = &config {
         judge_together(config, &mut report);
     }
     match config {

@@ -62,8 +62,6 @@ pub struct Seen {
     pub last_updated: Millis,
     /// How it went, if it is over: recorded, or by time alone.
     pub over: Option<Gone>,
-    /// All of this holds until then if nothing but time changes it; `None` where time changes nothing.
-    pub until: Option<Millis>,
 }
 
 impl Stored {
@@ -79,8 +77,6 @@ impl Stored {
                 Some(_) | None => {
                     let day = self.reset.period_on(today.day);
                     let start = day.map_or(Millis::MIN, |_| today.start);
-                    let midnight = day.and(today.end);
-                    let ends = [midnight, self.expires_at].into_iter().flatten();
                     Seen {
                         value: self.value_on(today.day),
                         period: day,
@@ -88,11 +84,23 @@ impl Stored {
                         epoch: self.epoch,
                         last_updated: self.changed_at.max(start),
                         over: None,
-                        until: moment.now.and(ends.min()),
                     }
                 }
             }),
         }
+    }
+
+    /// Returns until when that holds if nothing but time changes it; `None` where time changes nothing.
+    pub fn until(&self, moment: &Moment) -> Option<Millis> {
+        let now = moment.now?;
+        if self.existence != Existence::Live || self.expires_at.is_some_and(|end| end <= now) {
+            return None;
+        }
+        let midnight = self.turns_at_midnight().then_some(moment.today.end);
+        [midnight.flatten(), self.expires_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Gives the value in `day`: 0 for a daily counter that has not changed in it.
@@ -129,7 +137,6 @@ impl Stored {
             epoch: self.epoch,
             last_updated: gone.at,
             over: Some(gone),
-            until: None,
         }
     }
 }

@@ -98,8 +98,7 @@ impl Engine {
 
     /// Returns the names that the store knows, of counters that are gone too.
     pub fn names(&self) -> Vec<CounterName> {
-        let (readings, _) = self.running.table.list("", None, usize::MAX);
-        readings.into_iter().map(|reading| reading.name).collect()
+        self.running.table.names()
     }
 
     fn values(&self, names: &[CounterName]) -> Vec<Option<Value>> {

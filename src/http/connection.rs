@@ -550,3 +550,23 @@ impl<U: UnreadRequests> AsyncWrite for Socket<U> {
         Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_in_pieces_rests_only_after_its_last() {
+        let memory = Arc::new(BodyMemory::new(1));
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let connection = Connection::new(peer, Place::Ordinary, Arc::default(), memory);
+        connection.request_begins();
+        connection.answer_begins();
+        connection.stream_begins();
+        connection.take_note_of_all_sent();
+        assert_eq!(connection.rests_for(), None);
+        connection.stream_ends();
+        connection.take_note_of_all_sent();
+        assert_eq!(connection.rests_for(), Some(0));
+    }
+}

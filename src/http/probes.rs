@@ -120,7 +120,6 @@ pub(super) async fn readyz(
         // Without a store, and without a copy, there is nothing to be read.
         ModeState::ReadOnly { .. } => stand_in.and_then(Result::err).map(|NoCopy| no_copy(call)),
         ModeState::Normal if of_writes => report.slow_disk.map(|(_, waited)| slow_disk(waited)),
-        ModeState::Normal if of_writes => report.slow_disk.map(|(_, waited)| slow_disk(waited)),
         ModeState::Normal => None,
     };
     // What is behind it is for those who may read.

@@ -248,7 +248,6 @@ mod tests {
                 epoch: 3,
                 last_updated: 1_795_516_200_000,
                 over: None,
-                until: None,
             };
             let known = origin == ReadFrom::Store;
             let shown = Value {

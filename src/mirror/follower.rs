@@ -434,12 +434,7 @@ impl MirrorWork {
         }
         written.inc_by(sum.written);
         self.sequence.answered = self.sequence.sent;
-        if sum.later_epoch > self.sequence.epoch {
-            return Err(RoundStop::from(CopyConflict::LaterEpoch {
-                ours: self.sequence.epoch,
-                theirs: sum.later_epoch,
-            }));
-        }
+        CopyConflict::no_later(self.sequence.epoch, sum.later_epoch)?;
         if sum.ahead > 0 {
             return Err(RoundStop::from(CopyConflict::Ahead {
                 ours: self.table.revision(),

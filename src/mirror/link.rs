@@ -162,14 +162,8 @@ impl ScriptLink {
         lineage: &Lineage,
     ) -> Result<(), MirrorError> {
         let seen = self.whose(keys, lineage).await?;
-        if let CopyOwner::Other(theirs) = seen.owner {
-            let ours = lineage.id;
-            return Err(CopyConflict::OtherStore { ours, theirs }.into());
-        }
-        if seen.epoch > epoch {
-            let (ours, theirs) = (epoch, seen.epoch);
-            return Err(CopyConflict::LaterEpoch { ours, theirs }.into());
-        }
+        seen.owner.is_not_of_another(lineage.id)?;
+        CopyConflict::no_later(epoch, seen.epoch)?;
         let mut command = evalsha(&self.claim, &[keys.marker(), keys.names()]);
         for seen in seen.marker {
             command.arg(seen);
@@ -307,17 +301,15 @@ pub fn check(options: &MirrorOptions, epoch: Option<u64>) -> Result<(), MirrorEr
             Err(MirrorError::Refused(text)) if text.contains("WRONGTYPE") => None,
             answer => answer?,
         };
-        match (epoch, theirs.and_then(|theirs| number(&theirs))) {
-            (Some(ours), Some(theirs)) if ours < theirs => {
-                Err(CopyConflict::LaterEpoch { ours, theirs }.into())
-            }
-            _ => Ok(()),
+        if let (Some(ours), Some(theirs)) = (epoch, theirs.and_then(|theirs| number(&theirs))) {
+            CopyConflict::no_later(ours, theirs)?;
         }
+        Ok(())
     })
 }
 
 /// Reads text that others may have written; `None` where it is not UTF-8.
-fn text(bytes: &[u8]) -> Option<&str> {
+pub(super) fn text(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok()
 }
 

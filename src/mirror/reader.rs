@@ -1,6 +1,6 @@
 //! Reading the mirror back, for a server that has no store to read.
 
-use super::link::Wire;
+use super::link::{Wire, text};
 use super::script::{self, Keys};
 use super::{MirrorError, MirrorOptions};
 use crate::calendar::Day;
@@ -219,10 +219,6 @@ fn copied(name: &CounterName, fields: &Fields, complete: Option<Millis>) -> Opti
         expires_at,
         as_of: complete.unwrap_or(last_updated).max(last_updated),
     })
-}
-
-fn text(bytes: &[u8]) -> Option<&str> {
-    std::str::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]

@@ -29,9 +29,7 @@ pub(super) struct Hangups {
 impl Hangups {
     /// Takes SIGHUP from now on.
     pub(super) fn listen() -> std::io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = crate::background::runtime()?;
         let hangup = {
             let _inside = runtime.enter();
             // Taken, and not waited for: a write beyond `ulimit -f` then fails, and does not end the process.

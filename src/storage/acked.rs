@@ -110,12 +110,20 @@ pub enum AckedReading {
     Missing,
 }
 
+/// Reads the epoch in the file at `path`; `None` where it cannot be read.
+pub fn epoch_in(path: &Path) -> Option<u64> {
+    match read(path) {
+        Ok(AckedReading::Valid { mark, .. }) => Some(mark.epoch),
+        Ok(AckedReading::Damaged | AckedReading::Missing) | Err(_) => None,
+    }
+}
+
 /// Reads the file at `path` without changing it.
 ///
 /// # Errors
 /// When the file is there but cannot be read.
 pub fn read(path: &Path) -> Result<AckedReading, FileError> {
-    let file = match File::open(path) {
+    let file = match File::options().read(true).custom_flags(NO_LINK).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(AckedReading::Missing),
         Err(error) => return Err(FileError::new("open", path)(error)),

@@ -82,6 +82,19 @@ impl Lineage {
     }
 }
 
+impl CopyOwner {
+    /// Checks that the copy is not another store's than `ours`.
+    ///
+    /// # Errors
+    /// [`CopyConflict::OtherStore`] when it is.
+    pub fn is_not_of_another(self, ours: LineageId) -> Result<(), CopyConflict> {
+        match self {
+            Self::Other(theirs) => Err(CopyConflict::OtherStore { ours, theirs }),
+            Self::Nobody | Self::Ours => Ok(()),
+        }
+    }
+}
+
 /// What a copy holds, and whose it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopyContents {
@@ -128,6 +141,19 @@ pub enum CopyConflict {
         /// The store that the copy belongs to.
         theirs: OtherStore,
     },
+}
+
+impl CopyConflict {
+    /// Checks that a copy of the epoch `theirs` is not of a later one than `ours`.
+    ///
+    /// # Errors
+    /// [`CopyConflict::LaterEpoch`] when it is.
+    pub fn no_later(ours: u64, theirs: u64) -> Result<(), Self> {
+        if theirs > ours {
+            return Err(Self::LaterEpoch { ours, theirs });
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

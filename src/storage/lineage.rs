@@ -12,7 +12,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::acked::{self, AckedReading};
+use super::acked;
 use super::batch::Batch;
 use super::error::ReadError;
 use super::family::Family;
@@ -194,10 +194,7 @@ impl Reader {
 /// Reads the epoch of the store that was set aside when `epoch` began; `None` when no store was.
 fn replaced(paths: &Paths, epoch: u64) -> Option<u64> {
     let kept = paths.data_dir.join(format!("store.before-{epoch}"));
-    match acked::read(&kept.join(acked::FILE_NAME)) {
-        Ok(AckedReading::Valid { mark, .. }) => Some(mark.epoch),
-        Ok(AckedReading::Damaged | AckedReading::Missing) | Err(_) => None,
-    }
+    acked::epoch_in(&kept.join(acked::FILE_NAME))
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use super::error::OpenError;
 use super::file_error::FileError;
 use super::files::sync_dir;
 use super::paths::Paths;
-use crate::links::NO_LINK;
+use crate::links::{NO_LINK, directory_of};
 
 /// The lock file's name in the data directory.
 pub const FILE_NAME: &str = "lock";
@@ -119,10 +119,7 @@ fn make_durable(data_dir: &Path) -> Result<(), FileError> {
         .create(data_dir)
         .map_err(FileError::new("create", data_dir))?;
     for dir in missing {
-        match dir.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent)?,
-            Some(_) | None => sync_dir(Path::new("."))?,
-        }
+        sync_dir(directory_of(dir))?;
     }
     Ok(())
 }

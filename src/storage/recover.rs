@@ -515,7 +515,7 @@ fn begin_epoch(
     stamp(&mut batch, epoch, &lineage);
     if let Some(state) = after.resumed(now_ms) {
         after.revision = state.revision;
-        batch.put(Family::Meta, StoreState::KEY, &state.encode());
+        batch.put_state(&state);
     }
     write_and_flush(tables, &batch)
 }

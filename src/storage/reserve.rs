@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::file_error::FileError;
+use crate::links::directory_of;
 
 /// The file's name in the data directory.
 pub const FILE_NAME: &str = "reserve";
@@ -126,7 +127,7 @@ impl Reserve {
         if self.is_whole() {
             return Ok(());
         }
-        let dir = self.path.parent().unwrap_or(Path::new("."));
+        let dir = directory_of(&self.path);
         // Asked first, because an allocation that does not fit may take all there is before it
         // fails, and the store beside it writes meanwhile.
         if Space::of(dir)?.available < self.bytes {
@@ -188,7 +189,7 @@ impl Reserve {
             Err(error) => return Err(FileError::new("remove", &self.path)(error)),
         }
         // The blocks of a removed file can be had only once the file system's journal is written.
-        let dir = self.path.parent().unwrap_or(Path::new("."));
+        let dir = directory_of(&self.path);
         let synced = File::open(dir).and_then(|dir| Ok(rustix::fs::syncfs(dir)?));
         synced.map_err(FileError::new("sync the file system of", dir))
     }

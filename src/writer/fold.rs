@@ -3,7 +3,7 @@
 //! What is refused leaves nothing behind: a single request is judged before it changes anything, and
 //! a batch keeps what it needs to take itself back whole. What administrators ask is in `administer`.
 //!
-//! KeptAnswer out: disks (look-ups come through [`Lookups`]), clocks (the group has one time and one day),
+//! Kept out: disks (look-ups come through [`Lookups`]), clocks (the group has one time and one day),
 //! and answers (`run`).
 
 use crate::calendar::Day;
@@ -332,7 +332,7 @@ impl<'a, L: Lookups> Fold<'a, L> {
         if entry.state.life == Life::Absent {
             return Ok(None);
         }
-        let seen = self.seen(index)?;
+        let seen = self.says(&entry.state)?;
         let Some(gone) = seen.over else {
             return Ok(Some((index, seen)));
         };
@@ -346,10 +346,14 @@ impl<'a, L: Lookups> Fold<'a, L> {
     }
 
     /// Returns what the counter says at the moment of the group.
-    #[inline]
     pub(super) fn seen(&self, index: Index) -> Result<Seen, Stop> {
+        self.says(self.state(index)?)
+    }
+
+    #[inline]
+    fn says(&self, state: &EntryState) -> Result<Seen, Stop> {
         let moment = self.group.moment();
-        let seen = self.state(index)?.seen(&moment, self.days.calendar());
+        let seen = state.seen(&moment, self.days.calendar());
         Ok(seen.ok_or(Refusal::Corrupt)?)
     }
 

@@ -147,6 +147,11 @@ impl Table {
         (self.read_many(&page).into_iter().flatten().collect(), more)
     }
 
+    /// Lists all names in order, those of gone counters too.
+    pub fn names(&self) -> Vec<CounterName> {
+        self.sorted_names().1.to_vec()
+    }
+
     /// Lists the names of the counters for which `chosen` is true, in no order, gone ones too. Other
     /// counters are not copied, so looking for few among many is cheap.
     pub fn names_where(&self, chosen: impl Fn(&Reading) -> bool) -> Vec<CounterName> {

@@ -27,6 +27,25 @@ fn mirror_of(house: &House, redis: &Redis) -> Mirror {
     Mirror::new(&house.running, &house.metrics, of_redis(redis)).unwrap()
 }
 
+/// Checks that a copy was refused as another store's, and gives the error's text.
+macro_rules! anothers {
+    ($refused:expr, $error:ident) => {{
+        let error = $refused.unwrap_err();
+        assert!(
+            matches!(error, $error::Conflict(OtherStore { .. })),
+            "{error}"
+        );
+        error.to_string()
+    }};
+}
+
+/// Checks that a refusal names both stores and says what to do.
+fn tells(text: &str, rightful: &House, other: &House) {
+    for part in [&id(rightful), &id(other), "counterd adopt"] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+}
+
 fn id(house: &House) -> String {
     house.running.reader.lineage().unwrap().id.to_string()
 }
@@ -76,28 +95,15 @@ fn another_store_writes_nothing_to_a_mirror_until_it_is_told_to() {
     other.up("games", 1);
     let mut of_other = mirror_of(&other, &redis);
     for _ in 0..2 {
-        let error = of_other.catch_up().unwrap_err();
-        assert!(
-            matches!(error, MirrorError::Conflict(OtherStore { .. })),
-            "{error}"
-        );
-        let text = error.to_string();
-        assert!(
-            text.contains(&id(&rightful)) && text.contains(&id(&other)),
-            "{text}"
-        );
-        assert!(text.contains("counterd adopt"), "{text}");
+        let text = anothers!(of_other.catch_up(), MirrorError);
+        tells(&text, &rightful, &other);
     }
     let report = of_other.status().report(1);
     assert!(!report.up && report.error.unwrap().contains("another store"));
     assert_eq!(keys(&redis), before);
     // Nor where the marker was lost: the values themselves tell whose they are.
     redis.say::<()>("DEL counterd:mirror");
-    let error = of_other.catch_up().unwrap_err();
-    assert!(
-        matches!(error, MirrorError::Conflict(OtherStore { .. })),
-        "{error}"
-    );
+    anothers!(of_other.catch_up(), MirrorError);
     assert_eq!(keys(&redis), before);
     rightful.up("games", 1);
     of_rightful.catch_up().unwrap();
@@ -113,11 +119,7 @@ fn another_store_writes_nothing_to_a_mirror_until_it_is_told_to() {
     of_other.catch_up().unwrap();
     assert_eq!(redis.say::<i64>("GET counter:games"), 1);
     assert_eq!(redis.say::<Option<i64>>("GET counter:only.here"), None);
-    let error = of_rightful.catch_up().unwrap_err();
-    assert!(
-        matches!(error, MirrorError::Conflict(OtherStore { .. })),
-        "{error}"
-    );
+    anothers!(of_rightful.catch_up(), MirrorError);
     // Back again, though the other store is of a later epoch.
     let lineage = rightful.running.reader.lineage().unwrap();
     mirror::adopt(&of_redis(&redis), &lineage).unwrap();
@@ -151,25 +153,12 @@ fn another_store_writes_nothing_to_a_database_until_it_is_told_to() {
     other.next_day();
     let mut of_other = other.exporter(of_postgres(&database));
     for _ in 0..2 {
-        let error = of_other.catch_up().unwrap_err();
-        assert!(
-            matches!(error, PostgresError::Conflict(OtherStore { .. })),
-            "{error}"
-        );
-        let text = error.to_string();
-        assert!(
-            text.contains(&id(&rightful)) && text.contains(&id(&other)),
-            "{text}"
-        );
-        assert!(text.contains("counterd adopt"), "{text}");
+        let text = anothers!(of_other.catch_up(), PostgresError);
+        tells(&text, &rightful, &other);
     }
     // Nor does the command that replaces days.
     let replaced = other.export(of_postgres(&database), "2026-11-24", true);
-    let error = replaced.unwrap_err();
-    assert!(
-        matches!(error, PostgresError::Conflict(OtherStore { .. })),
-        "{error}"
-    );
+    anothers!(replaced, PostgresError);
     assert_eq!(rows(&database), before);
     rightful.up("online", 1);
     of_rightful.catch_up().unwrap();
@@ -202,11 +191,7 @@ fn another_store_writes_nothing_to_a_database_until_it_is_told_to() {
     assert_eq!(day("games"), 1);
     // On the connection that there is, too.
     rightful.up("online", 1);
-    let error = of_rightful.catch_up().unwrap_err();
-    assert!(
-        matches!(error, PostgresError::Conflict(OtherStore { .. })),
-        "{error}"
-    );
+    anothers!(of_rightful.catch_up(), PostgresError);
     let lineage = rightful.running.reader.lineage().unwrap();
     export::postgres::adopt(&of_postgres(&database), &lineage).unwrap();
     of_rightful.catch_up().unwrap();

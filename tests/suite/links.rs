@@ -63,9 +63,11 @@ fn lock_log_and_acked_are_not_opened_through_a_link() {
         fs::rename(&path, &kept).unwrap();
         let target = if place == "lock" { &victim } else { &kept };
         symlink(target, &path).unwrap();
+        let before = fs::read(&kept).unwrap();
         let said = refuses(&setup);
         assert!(said.contains(path.to_str().unwrap()), "{said}");
         is_untouched(&victim);
+        assert!(fs::read(&kept).unwrap() == before, "it was written to");
         fs::rename(&kept, &path).unwrap();
     }
     let logs = home.path().join("logs");

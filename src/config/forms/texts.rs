@@ -204,53 +204,15 @@ fn is_of_hosts(text: &str, marks: &[u8]) -> bool {
     (1..=300).contains(&text.len()) && text.bytes().all(fits)
 }
 
-/// What nobody may see: from the file or the environment, never a flag.
-pub(in crate::config) struct Secret;
+const SECRET: &str = "a string of 1 to 512 visible ASCII characters without spaces";
 
-impl Described for Secret {
-    fn wanted(&self) -> String {
-        "a string of 1 to 512 visible ASCII characters without spaces".to_owned()
-    }
-
-    fn is_secret(&self) -> bool {
-        true
-    }
-
-    #[cfg(test)]
-    fn example(&self) -> String {
-        crate::config::tests::SECRET.to_owned()
-    }
-}
-
-impl Form<Option<SecretString>> for Secret {
-    fn read(&self, raw: Raw) -> Result<Option<SecretString>, String> {
-        let text = match raw {
-            Raw::Text(text) | Raw::Untyped(text) => Some(text),
-            _ => None,
-        };
-        let fits = |text: &String| {
-            (1..=512).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
-        };
-        match text.filter(fits) {
-            Some(text) => Ok(Some(SecretString::from(text))),
-            None => Err(format!("want {}", self.wanted())),
-        }
-    }
-
-    fn show(&self, value: &Option<SecretString>) -> String {
-        match value {
-            Some(_) => "(set)".to_owned(),
-            None => "(not set)".to_owned(),
-        }
-    }
-
-    fn unwritten(
-        &self,
-        _: Option<&str>,
-        _: &mut Report,
-    ) -> Option<(Option<SecretString>, SettingSource)> {
-        Some((None, SettingSource::Default))
-    }
+/// Reads what nobody may see; `None` for what cannot be one.
+fn secret(raw: Raw) -> Option<SecretString> {
+    let (Raw::Text(text) | Raw::Untyped(text)) = raw else {
+        return None;
+    };
+    let fits = (1..=512).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+    fits.then(|| SecretString::from(text))
 }
 
 /// The URL of a copy, which may hold a password: how it is read, and an example.
@@ -262,7 +224,7 @@ pub(in crate::config) struct Url<T>(
 
 impl<T> Described for Url<T> {
     fn wanted(&self) -> String {
-        Secret.wanted()
+        SECRET.to_owned()
     }
 
     fn is_secret(&self) -> bool {
@@ -277,12 +239,17 @@ impl<T> Described for Url<T> {
 
 impl<T> Form<Option<T>> for Url<T> {
     fn read(&self, raw: Raw) -> Result<Option<T>, String> {
-        let url = Secret.read(raw)?;
-        url.map(|url| (self.0)(url.expose_secret())).transpose()
+        let url = secret(raw).ok_or_else(|| format!("want {SECRET}"))?;
+        (self.0)(url.expose_secret()).map(Some)
     }
 
     fn show(&self, value: &Option<T>) -> String {
-        Secret.show(&value.as_ref().map(|_| SecretString::default()))
+        if value.is_some() {
+            "(set)"
+        } else {
+            "(not set)"
+        }
+        .to_owned()
     }
 
     fn unwritten(&self, _: Option<&str>, _: &mut Report) -> Option<(Option<T>, SettingSource)> {
@@ -317,8 +284,8 @@ impl Form<Vec<SecretString>> for Tokens {
             Raw::Untyped(text) => text.split_whitespace().map(str::to_owned).collect(),
             _ => Vec::new(),
         };
-        let secrets = texts.into_iter().map(|text| Secret.read(Raw::Text(text)));
-        let secrets: Option<Vec<SecretString>> = secrets.map(|secret| secret.ok()?).collect();
+        let secrets = texts.into_iter().map(|text| secret(Raw::Text(text)));
+        let secrets: Option<Vec<SecretString>> = secrets.collect();
         // An empty list would leave open what somebody meant to guard.
         match secrets.filter(|secrets| !secrets.is_empty()) {
             Some(secrets) => Ok(secrets),

@@ -149,7 +149,7 @@ proptest! {
                 let holds = until.is_none_or(|until| now < until);
                 prop_assert_eq!(before == says, holds, "at {} until {:?}", now, until);
             }
-            (before, until) = (Some(says), Some(seen.until));
+            (before, until) = (Some(says), Some(stored.until(&moment)));
         }
     }
 }
@@ -179,7 +179,7 @@ fn what_is_recorded_stays_and_what_cannot_be_read_says_nothing() {
     };
     let seen = stored.seen(&moment, &calendar).unwrap();
     assert_eq!((seen.over, seen.value), (Some(gone), 5));
-    assert_eq!((seen.last_updated, seen.until), (gone.at, None));
+    assert_eq!((seen.last_updated, stored.until(&moment)), (gone.at, None));
     let corrupt = Stored {
         existence: Existence::Corrupt,
         ..stored

@@ -464,11 +464,13 @@ impl DayWork {
         for name in &self.taken {
             batch.delete_aside(self.guard.day, name);
         }
-        let known = context.reader.with(|tables| tables.set_aside(None))?.len() as u64;
-        let room = MOST_ASIDE.saturating_sub(known);
-        for (number, aside) in self.aside.iter().enumerate() {
-            if self.aside_before.contains(&aside.counter) || (number as u64) < room {
-                batch.put_aside(aside);
+        if !self.aside.is_empty() {
+            let known = context.reader.with(|tables| tables.set_aside(None))?.len() as u64;
+            let room = MOST_ASIDE.saturating_sub(known);
+            for (number, aside) in self.aside.iter().enumerate() {
+                if self.aside_before.contains(&aside.counter) || (number as u64) < room {
+                    batch.put_aside(aside);
+                }
             }
         }
         if let Some(cursor) = cursor {

@@ -118,8 +118,8 @@ async fn try_writes(link: &mut Link, epoch: Option<u64>) -> Result<(), PostgresE
     let theirs = sqlx::query_as("SELECT COALESCE(max(epoch), 0) FROM counterd_database");
     let (theirs,): (i64,) = link.one(theirs).await?;
     let theirs = unsigned(theirs);
-    if let Some(ours) = epoch.filter(|&ours| ours < theirs) {
-        return Err(CopyConflict::LaterEpoch { ours, theirs }.into());
+    if let Some(ours) = epoch {
+        CopyConflict::no_later(ours, theirs)?;
     }
     link.run(TRY).await?;
     match link.one(sqlx::query_as(SEQUENCES)).await? {

@@ -129,11 +129,9 @@ pub(super) async fn claim(
             ask(link).await?.ok_or_else(empty)?
         }
     };
-    if let CopyOwner::Other(theirs) = owner(link, &row, lineage, known).await? {
-        let ours = lineage.id;
-        return Err(CopyConflict::OtherStore { ours, theirs }.into());
-    }
-    no_later(epoch, row.epoch)?;
+    let owner = owner(link, &row, lineage, known).await?;
+    owner.is_not_of_another(lineage.id)?;
+    CopyConflict::no_later(epoch, row.epoch)?;
     if row.epoch < epoch || row.lineage.is_none() {
         let ours = sqlx::query(OURS).bind(number(epoch));
         link.execute(ours.bind(lineage.id.to_string())).await?;
@@ -142,14 +140,6 @@ pub(super) async fn claim(
     // If another store claimed it at the same moment, the first transaction finds that.
     link.lineage = Some(lineage.id);
     Ok(row.claimed)
-}
-
-/// Checks that the database is not of a later epoch.
-fn no_later(ours: u64, theirs: u64) -> Result<(), CopyConflict> {
-    if theirs > ours {
-        return Err(CopyConflict::LaterEpoch { ours, theirs });
-    }
-    Ok(())
 }
 
 /// Begins a transaction in which a store of this epoch writes rows.
@@ -175,7 +165,7 @@ pub(super) async fn begin(link: &mut Link, turn: Turn, epoch: u64) -> Result<(),
         let theirs = OtherStore::Known(owner);
         return Err(CopyConflict::OtherStore { ours, theirs }.into());
     }
-    Ok(no_later(epoch, unsigned(theirs))?)
+    Ok(CopyConflict::no_later(epoch, unsigned(theirs))?)
 }
 
 /// Finds out whose the rows are and what there is of them. Changes nothing.

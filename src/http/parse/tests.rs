@@ -410,7 +410,7 @@ fn objects_of_calls_that_are_not_made_often_are_read_by_type() {
             "the body is not JSON",
         ),
         (
-            r#"[1]"#,
+            r#"[1,"why","sum"]"#,
             Code::InvalidJson,
             "the body must be one JSON object",
         ),

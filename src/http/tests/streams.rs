@@ -1,6 +1,7 @@
 //! Answers that come in pieces, and connections that change to another protocol: neither is cut off for
 //! resting, and a request is under way until its answer is whole.
 
+use std::io::ErrorKind;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -164,7 +165,12 @@ fn another_protocol_passes_unchanged_and_ends_with_the_server() {
     });
     assert_eq!(in_flight(&bench), 0);
     drop(bench.http.take());
-    assert!(matches!(connection.read(&mut [0]), Ok(0) | Err(_)));
+    let ended = connection.read(&mut [0]);
+    // Nothing read in time is an error too, and no end.
+    let is_open = |error: &std::io::Error| {
+        matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+    };
+    assert!(!matches!(&ended, Ok(1..)) && !ended.is_err_and(|error| is_open(&error)));
     bench.end();
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::BackupError;
 use super::manifest::{Listed, Manifest};
 use crate::counter::rfc3339;
-use crate::storage::acked::{self, AckedReading};
+use crate::storage::acked;
 use crate::storage::files;
 use crate::storage::lineage::{Lineage, LineageId};
 use crate::storage::open;
@@ -65,13 +65,10 @@ impl StoreOrigin {
         {
             return Some(lineage.into());
         }
-        match acked::read(&paths.acked) {
-            Ok(AckedReading::Valid { mark, .. }) => Some(Self {
-                id: None,
-                epochs: Lineage::of_older(paths, mark.epoch).epochs().to_vec(),
-            }),
-            Ok(AckedReading::Damaged | AckedReading::Missing) | Err(_) => None,
-        }
+        acked::epoch_in(&paths.acked).map(|epoch| Self {
+            id: None,
+            epochs: Lineage::of_older(paths, epoch).epochs().to_vec(),
+        })
     }
 
     /// Whether both are the same store. Where one has no id, an epoch that both have had tells: an epoch

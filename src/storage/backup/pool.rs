@@ -62,7 +62,7 @@ fn number_of(name: &str) -> Option<u32> {
     (manifest_name(id) == name).then_some(id)
 }
 
-fn manifest_name(id: u32) -> String {
+pub(super) fn manifest_name(id: u32) -> String {
     format!("backup-{id}.json")
 }
 

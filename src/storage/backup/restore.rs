@@ -7,9 +7,9 @@ use super::BackupError;
 use super::make::{compare, reading_schema, take_out};
 use super::manifest::{Listed, Manifest};
 use super::origin::{self, StoreOrigin};
-use super::pool::Pool;
+use super::pool::{Pool, manifest_name};
 use crate::counter::Millis;
-use crate::storage::acked::{self, AckedReading};
+use crate::storage::acked;
 use crate::storage::batch::Batch;
 use crate::storage::create::{remove, seal, stamp, write_and_flush};
 use crate::storage::error::OpenError;
@@ -76,7 +76,7 @@ fn choose(pool: &Pool, wanted: &Restore) -> Result<(Manifest, Vec<Listed>), Back
     match open::unread(manifest.format, manifest.merge) {
         None => Ok((manifest, listed)),
         Some((what, found, known)) => Err(BackupError::Unsupported {
-            path: wanted.dir.join(format!("backup-{}.json", chosen.id)),
+            path: wanted.dir.join(manifest_name(chosen.id)),
             what,
             found,
             known,
@@ -191,12 +191,8 @@ pub fn restore(
 
 /// The greatest epoch that anything in the data directory tells of.
 fn last_epoch(paths: &Paths) -> Result<u64, BackupError> {
-    let acked = match acked::read(&paths.acked) {
-        Ok(AckedReading::Valid { mark, .. }) => mark.epoch,
-        // What cannot be read is to be replaced for that.
-        Ok(AckedReading::Damaged | AckedReading::Missing) | Err(_) => 0,
-    };
-    let mut last = acked;
+    // What cannot be read is to be replaced for that.
+    let mut last = acked::epoch_in(&paths.acked).unwrap_or(0);
     let list = || FileError::new("list", &paths.data_dir);
     for entry in fs::read_dir(&paths.data_dir).map_err(list())? {
         let name = entry.map_err(list())?.file_name();

@@ -232,7 +232,7 @@ fn a_backup_without_a_lineage_belongs_to_the_store_that_had_its_epoch() {
 }
 
 #[test]
-fn an_old_backup_of_a_store_that_has_an_id_by_now_keeps_that_id() {
+fn an_old_backup_is_of_the_store_that_had_its_epoch() {
     let (home, mut store) = Home::new();
     put(&mut store, 1, 10);
     home.back_up();
