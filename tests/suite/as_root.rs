@@ -93,17 +93,25 @@ fn what_root_leaves_belongs_to_the_servers_user() {
     let new = Setup::new(home.path()).data_dir(&place.join("data"));
     run(&new, &["restore", dir]);
     assert_eq!(strange(&place), [] as [PathBuf; 0]);
-    // Nor does one that is refused leave anything of root's.
-    let refusing = home.path().join("refusing");
-    fs::create_dir(&refusing).unwrap();
-    chown(&refusing, Some(USER), Some(USER)).unwrap();
-    let ran = Setup::new(home.path())
-        .data_dir(&refusing)
-        .command("restore")
-        .args([dir, "--backup", "99"])
-        .output();
-    assert!(!ran.unwrap().status.success());
-    assert_eq!(strange(&refusing), [] as [PathBuf; 0]);
+    // Nor does one leave anything of root's that fails after it has taken the lock.
+    let failing = home.path().join("failing");
+    fs::create_dir(&failing).unwrap();
+    chown(&failing, Some(USER), Some(USER)).unwrap();
+    let damaged = home.path().join("damaged");
+    let copied = Command::new("cp")
+        .arg("-r")
+        .args([&backups, &damaged])
+        .status();
+    assert!(copied.unwrap().success());
+    for file in fs::read_dir(damaged.join("files")).unwrap() {
+        fs::write(file.unwrap().path(), "x").unwrap();
+    }
+    let mut restore = Setup::new(home.path())
+        .data_dir(&failing)
+        .command("restore");
+    assert!(!restore.arg(&damaged).status().unwrap().success());
+    assert!(failing.join("lock").exists());
+    assert_eq!(strange(&failing), [] as [PathBuf; 0]);
     // Where root owns the directory too, it says what another user's server needs.
     let roots = Setup::new(home.path()).data_dir(Path::new("roots"));
     let text = run(&roots, &["restore", dir]);
