@@ -24,7 +24,7 @@ pub use backup::{BackupArgs, CompactArgs, InspectArgs, RestoreArgs};
 pub use export::{ExportArgs, ExportTarget, HistoryArgs};
 pub use health::HealthArgs;
 
-use crate::config::{Config, ConfigErrors, Override, Shown, Warning};
+use crate::config::{Config, ConfigErrors, Override, Warning};
 use crate::counter::CounterName;
 
 /// Read when it is there and `--config` names no other.
@@ -430,7 +430,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), CliFailu
         CliCommand::Config(args) => {
             let (config, warnings) = args.load()?;
             tell(&warnings);
-            print(&Shown(&config).to_string())
+            print(&config.to_string())
         }
         CliCommand::Check(args) => {
             let (config, warnings) = args.config.load()?;

@@ -184,7 +184,7 @@ fn listening(config: &Config) -> Finding {
 /// The files of secrets that others than their owner and group may read.
 fn secret_files(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (key, path) in config.secret_files() {
+    for (key, path) in &config.secret_files {
         match path.metadata() {
             Ok(file) if file.mode() & 0o007 != 0 => findings.push(warn(
                 "secret file",

@@ -6,6 +6,7 @@ use super::forms::{Form, Instant, Integer, Name, Text, Word};
 use super::mistakes::{Report, SettingSource};
 use super::reader::{Reader, Written};
 use super::rows::{Key, optional, section};
+use super::unwritten::unset;
 use crate::counter::{CounterName, Definition, Kind, OnBound, Reset};
 
 section! {
@@ -24,9 +25,9 @@ section! {
         /// What happens at those.
         on_bound: OnBound = Word::<OnBound>::OF, "refuse";
         /// From when on it is gone.
-        expires_at: Option<i64> = Instant;
+        expires_at: Option<i64> = Instant, else unset;
         /// For people.
-        description: Option<String> = Text;
+        description: Option<String> = Text, else unset;
     }
 }
 

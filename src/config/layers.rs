@@ -84,14 +84,11 @@ fn add_table(
                 DeValue::Table(inner) => add_table(written, file, &name, inner, report),
                 _ => report.mistake(&at, format!("{name} is a section: write [{name}]")),
             }
-        } else if is_not_yet(&name) {
-            report.mistake(&at, not_yet(&name));
-        } else {
-            let near = match value.get_ref() {
-                DeValue::Table(_) => nearest(&name, all_keys().map(Key::section)),
-                _ => nearest(&name, all_keys().map(|key| key.name)),
-            };
+        } else if matches!(value.get_ref(), DeValue::Table(_)) && !is_not_yet(&name) {
+            let near = nearest(&name, all_keys().map(Key::section));
             report.mistake(&at, unknown("key", &name, near));
+        } else {
+            report.mistake(&at, no_key(&name));
         }
     }
 }
@@ -132,11 +129,8 @@ fn add_array(
                 report.mistake(&at, unknown("field", field, near));
             }
         }
-        written
-            .arrays
-            .entry(name)
-            .or_default()
-            .push((source, table));
+        let tables = written.arrays.entry(name).or_default();
+        tables.push((source, table));
     }
 }
 
@@ -152,10 +146,8 @@ pub(super) fn add_environment(
             continue;
         };
         if !rest.contains("__") {
-            report.warn(
-                &variable,
-                "ignored: variables of counterd are COUNTERD_SECTION__NAME",
-            );
+            let text = "ignored: variables of counterd are COUNTERD_SECTION__NAME";
+            report.warn(&variable, text);
             continue;
         }
         let name = rest.replace("__", ".").to_ascii_lowercase();
@@ -183,12 +175,7 @@ pub(super) fn add_flags(written: &mut Written, overrides: &[Override], report: &
         let source = SettingSource::Flag(given.flag.clone());
         let name = given.key.as_str();
         let Some(key) = find(name) else {
-            let text = if is_not_yet(name) {
-                not_yet(name)
-            } else {
-                unknown("key", name, nearest(name, all_keys().map(|key| key.name)))
-            };
-            report.mistake(&source, text);
+            report.mistake(&source, no_key(name));
             continue;
         };
         if key.form.is_secret() {
@@ -198,14 +185,20 @@ pub(super) fn add_flags(written: &mut Written, overrides: &[Override], report: &
             );
             report.mistake(&source, text);
         } else if overrides.iter().take(index).any(|other| other.key == name) {
-            report.mistake(
-                &source,
-                format!("{name} is given twice on the command line"),
-            );
+            let text = format!("{name} is given twice on the command line");
+            report.mistake(&source, text);
         } else {
             written.put(key, Raw::Untyped(given.value.clone()), source);
         }
     }
+}
+
+/// Returns the words about a name that is no key.
+fn no_key(name: &str) -> String {
+    if is_not_yet(name) {
+        return not_yet(name);
+    }
+    unknown("key", name, nearest(name, all_keys().map(|key| key.name)))
 }
 
 fn not_yet(name: &str) -> String {

@@ -22,10 +22,7 @@ pub enum SettingSource {
 impl SettingSource {
     /// Whether somebody wrote the value, rather than the program or the machine deciding.
     pub fn is_written(&self) -> bool {
-        match self {
-            SettingSource::Default | SettingSource::Machine(_) => false,
-            SettingSource::File(..) | SettingSource::Variable(_) | SettingSource::Flag(_) => true,
-        }
+        self.rank() > 0
     }
 
     /// Which layer this is; a higher one overrides a lower one.
@@ -52,7 +49,8 @@ impl fmt::Display for SettingSource {
 }
 
 /// One thing that is wrong: where, and what.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {text}")]
 pub struct Mistake {
     /// Where it was written: `counterd.toml:12`, a variable, a flag.
     pub place: String,
@@ -60,32 +58,18 @@ pub struct Mistake {
     pub text: String,
 }
 
-impl fmt::Display for Mistake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.text)
-    }
-}
-
 /// What does not stop the program but should be known.
 pub type Warning = Mistake;
 
 /// All that is wrong with a configuration; at least one mistake. Printed one a line.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", lines(.0))]
 pub struct ConfigErrors(pub Vec<Mistake>);
 
-impl fmt::Display for ConfigErrors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, mistake) in self.0.iter().enumerate() {
-            if index > 0 {
-                f.write_str("\n")?;
-            }
-            write!(f, "{mistake}")?;
-        }
-        Ok(())
-    }
+fn lines(mistakes: &[Mistake]) -> String {
+    let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+    lines.join("\n")
 }
-
-impl std::error::Error for ConfigErrors {}
 
 /// Collects what is wrong while everything is still being read.
 #[derive(Debug, Default)]
@@ -148,15 +132,12 @@ pub(super) fn nearest<'k>(
 
 /// From 0 to 1. The right name in the wrong section is like it too, if less so.
 fn likeness(asked: &str, name: &str) -> f64 {
-    let split = |text: &str| {
-        let (section, last) = text.rsplit_once('.').unwrap_or(("", text));
-        (section.to_owned(), last.to_owned())
-    };
-    let ((asked_section, asked_last), (section, last)) = (split(asked), split(name));
-    if asked_section == section && (asked_last.contains(&last) || last.contains(&asked_last)) {
+    let (asked_section, asked_last) = asked.rsplit_once('.').unwrap_or(("", asked));
+    let (section, last) = name.rsplit_once('.').unwrap_or(("", name));
+    if asked_section == section && (asked_last.contains(last) || last.contains(asked_last)) {
         return 0.95;
     }
     let whole = strsim::normalized_damerau_levenshtein(asked, name);
-    let part = strsim::normalized_damerau_levenshtein(&asked_last, &last);
+    let part = strsim::normalized_damerau_levenshtein(asked_last, last);
     whole.max(part * 0.9)
 }

@@ -6,7 +6,6 @@
 mod counters;
 mod file;
 mod forms;
-
 mod layers;
 mod mistakes;
 mod reader;
@@ -14,13 +13,13 @@ mod resolve;
 mod rows;
 mod show;
 mod table;
+mod unwritten;
 
 pub use counters::CounterEntry;
-
 pub use layers::Override;
 pub use mistakes::{ConfigErrors, Mistake, SettingSource, Warning};
 pub use rows::Key;
-pub use show::{Shown, ShownSetting};
+pub use show::ShownSetting;
 pub use table::{
     AuthConfig, CalendarConfig, Config, CountersConfig, DegradedConfig, LogConfig, PostgresConfig,
     RedisConfig, SamplesConfig, ServerConfig, StorageConfig, WriterConfig, all_keys,
@@ -75,26 +74,9 @@ impl LogLevel {
 }
 
 impl Config {
-    /// Returns the configuration from all layers, and what should be known about it.
-    ///
-    /// `environment` is the process's, of which the `COUNTERD_*` variables and `TZ` are looked at;
-    /// without a `file` none is read. The error lists everything that is wrong, not just the first.
-    pub fn load(
-        overrides: &[Override],
-        environment: &[(std::ffi::OsString, std::ffi::OsString)],
-        file: Option<&std::path::Path>,
-    ) -> Result<(Config, Vec<Warning>), ConfigErrors> {
-        resolve::load(overrides, environment, file)
-    }
-
     /// Returns where the effective value of a key comes from; a name that is no key has no source.
     pub fn source(&self, key: &str) -> Option<&SettingSource> {
         self.sources.get(key)
-    }
-
-    /// Returns the files that secrets were read from, each with its key.
-    pub fn secret_files(&self) -> &[(&'static str, std::path::PathBuf)] {
-        &self.secret_files
     }
 
     /// Returns whether anybody on the network may write: it listens elsewhere than on the loopback, and

@@ -7,6 +7,9 @@ use super::forms::{FilePath, Form, Raw};
 use super::mistakes::{Report, SettingSource};
 use super::rows::Key;
 
+/// Returns what holds when nothing is written, and who says so.
+pub(super) type Unwritten<T> = fn(&mut Reader<'_>) -> (T, SettingSource);
+
 /// What was written in the layers, by key, the lowest layer first.
 #[derive(Default)]
 pub(super) struct Written {
@@ -38,7 +41,12 @@ pub(super) struct Reader<'r> {
 impl Reader<'_> {
     /// Reads the key's value and notes where it comes from. What is wrong in any layer is reported, and
     /// the default stands in; `None` where there is no default either.
-    pub(super) fn read<T>(&mut self, form: &impl Form<T>, key: &'static Key) -> Option<T> {
+    pub(super) fn read<T>(
+        &mut self,
+        form: &impl Form<T>,
+        unwritten: Option<Unwritten<T>>,
+        key: &'static Key,
+    ) -> Option<T> {
         let place = self.written.values.get(key.name).and_then(|all| all.last());
         let place = place.map(|(source, _)| source.clone());
         let is_written = place.is_some();
@@ -57,10 +65,8 @@ impl Reader<'_> {
                 self.report.mistake(&file_source, text);
                 None
             }
-            (Some((value, source)), Some((_, _, file_source)))
-                if source.rank() > file_source.rank() =>
-            {
-                Some((value, source))
+            (Some(written), Some((_, _, source))) if written.1.rank() > source.rank() => {
+                Some(written)
             }
             (_, Some((file, path, source))) => {
                 let value = read_line(&path).and_then(|line| form.read(Raw::Untyped(line)));
@@ -72,7 +78,10 @@ impl Reader<'_> {
             }
             (written, None) => written,
         };
-        let chosen = chosen.or_else(|| self.unwritten(form, key));
+        let chosen = chosen.or_else(|| match unwritten {
+            Some(unwritten) => Some(unwritten(self)),
+            None => self.default(form, key),
+        });
         if let (None, false, Some((place, what))) = (&chosen, is_written, self.table) {
             let text = format!("a {what} needs a {}", key.name);
             self.report.mistake(place, text);
@@ -102,18 +111,15 @@ impl Reader<'_> {
         highest
     }
 
-    fn unwritten<T>(&mut self, form: &impl Form<T>, key: &Key) -> Option<(T, SettingSource)> {
-        if let Some(default) = key.default {
-            return match form.read(Raw::Untyped(default.to_owned())) {
-                Ok(value) => Some((value, SettingSource::Default)),
-                Err(error) => {
-                    let text = format!("bad default of {}: {error}", key.name);
-                    self.report.mistake(&SettingSource::Default, text);
-                    None
-                }
-            };
+    fn default<T>(&mut self, form: &impl Form<T>, key: &Key) -> Option<(T, SettingSource)> {
+        match form.read(Raw::Untyped(key.default?.to_owned())) {
+            Ok(value) => Some((value, SettingSource::Default)),
+            Err(error) => {
+                let text = format!("bad default of {}: {error}", key.name);
+                self.report.mistake(&SettingSource::Default, text);
+                None
+            }
         }
-        form.unwritten(self.tz, self.report)
     }
 }
 

@@ -15,38 +15,44 @@ use super::table::Config;
 /// Tokens shorter than this are guessed too easily.
 const SHORT_TOKEN: usize = 16;
 
-pub(super) fn load(
-    overrides: &[Override],
-    environment: &[(OsString, OsString)],
-    file: Option<&Path>,
-) -> Result<(Config, Vec<Warning>), ConfigErrors> {
-    let mut report = Report::default();
-    let mut written = Written::default();
-    if let Some(path) = file {
-        layers::add_file(&mut written, path, &mut report);
-    }
-    layers::add_environment(&mut written, environment, &mut report);
-    layers::add_flags(&mut written, overrides, &mut report);
+impl Config {
+    /// Returns the configuration from all layers, and what should be known about it.
+    ///
+    /// `environment` is the process's, of which the `COUNTERD_*` variables and `TZ` are looked at;
+    /// without a `file` none is read. The error lists everything that is wrong, not just the first.
+    pub fn load(
+        overrides: &[Override],
+        environment: &[(OsString, OsString)],
+        file: Option<&Path>,
+    ) -> Result<(Config, Vec<Warning>), ConfigErrors> {
+        let mut report = Report::default();
+        let mut written = Written::default();
+        if let Some(path) = file {
+            layers::add_file(&mut written, path, &mut report);
+        }
+        layers::add_environment(&mut written, environment, &mut report);
+        layers::add_flags(&mut written, overrides, &mut report);
 
-    let tz = environment.iter().find(|(name, _)| name == "TZ");
-    let tz = tz.map(|(_, value)| value.to_string_lossy());
-    let defined = counters::read(&mut written, &mut report);
-    let mut reader = Reader {
-        written,
-        report: &mut report,
-        tz: tz.as_deref(),
-        table: None,
-        secret_files: Vec::new(),
-        sources: BTreeMap::new(),
-    };
-    let mut config = Config::read(&mut reader, counters::with_built_in(defined));
-    if let Some(config) = &mut config {
-        config.file = file.map(Path::to_path_buf);
-        judge_together(config, &mut report);
-    }
-    match config {
-        Some(config) if report.is_clean() => Ok((config, report.warnings)),
-        Some(_) | None => Err(report.into_errors()),
+        let tz = environment.iter().find(|(name, _)| name == "TZ");
+        let tz = tz.map(|(_, value)| value.to_string_lossy());
+        let defined = counters::read(&mut written, &mut report);
+        let mut reader = Reader {
+            written,
+            report: &mut report,
+            tz: tz.as_deref(),
+            table: None,
+            secret_files: Vec::new(),
+            sources: BTreeMap::new(),
+        };
+        let mut config = Config::read(&mut reader, counters::with_built_in(defined));
+        if let Some(config) = &mut config {
+            config.file = file.map(Path::to_path_buf);
+            judge_together(config, &mut report);
+        }
+        match config {
+            Some(config) if report.is_clean() => Ok((config, report.warnings)),
+            Some(_) | None => Err(report.into_errors()),
+        }
     }
 }
 

@@ -55,8 +55,10 @@ macro_rules! optional {
 ///
 /// ```text
 /// /// What it means.
-/// name [or name_file]: Type = Form [, "default"] [, flag "--flag"];
+/// name [or name_file]: Type = Form [, "default"] [, else unwritten] [, flag "--flag"];
 /// ```
+///
+/// `unwritten` is a function of [`super::unwritten`]: what holds when nothing is written and there is no default.
 ///
 /// A type that the form cannot read does not compile.
 macro_rules! section {
@@ -66,7 +68,7 @@ macro_rules! section {
             $(
                 $(#[$doc:meta])*
                 $name:ident $(or $file:ident)? : $type:ty = $form:expr
-                $(, $default:literal)? $(, flag $flag:literal)? ;
+                $(, $default:literal)? $(, else $unwritten:expr)? $(, flag $flag:literal)? ;
             )+
         }
     ) => {
@@ -99,7 +101,10 @@ macro_rules! section {
             /// which no default stands in.
             pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
                 let mut keys = Self::KEYS.iter();
-                $( let $name = reader.read::<$type>(&$form, keys.next()?); )+
+                $(
+                    let $name =
+                        reader.read::<$type>(&$form, optional!($($unwritten)?), keys.next()?);
+                )+
                 Some(Self { $( $name: $name?, )+ })
             }
 
@@ -134,7 +139,8 @@ macro_rules! configuration {
             pub defined_counters: Vec<CounterEntry>,
             /// The configuration file, if one was read.
             pub file: Option<PathBuf>,
-            pub(super) secret_files: Vec<(&'static str, PathBuf)>,
+            /// The files that secrets were read from, each with its key.
+            pub secret_files: Vec<(&'static str, PathBuf)>,
             pub(super) sources: BTreeMap<&'static str, SettingSource>,
         }
 

@@ -15,9 +15,6 @@ pub struct ShownSetting {
     pub source: SettingSource,
 }
 
-/// A configuration to be printed.
-pub struct Shown<'c>(pub &'c Config);
-
 impl Config {
     /// Returns every effective value, in the order of the table.
     pub fn entries(&self) -> Vec<ShownSetting> {
@@ -33,10 +30,10 @@ impl Config {
     }
 }
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for Config {
     /// One line a key, aligned, with its source as a comment; then the counters.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let entries = self.0.entries();
+        let entries = self.entries();
         let width = |text: fn(&ShownSetting) -> &str| {
             let lengths = entries.iter().map(|entry| text(entry).chars().count());
             lengths.max().unwrap_or(0)
@@ -48,7 +45,7 @@ impl fmt::Display for Shown<'_> {
         for ShownSetting { key, value, source } in &entries {
             writeln!(f, "{key:keys$} = {value:values$}  # {source}")?;
         }
-        for counter in &self.0.defined_counters {
+        for counter in &self.defined_counters {
             let CounterEntry { name, source, .. } = counter;
             let fields = counter.fields().into_iter();
             let fields: Vec<String> = fields

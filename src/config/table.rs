@@ -13,12 +13,13 @@ use secrecy::SecretString;
 
 use super::counters::{CounterEntry, CounterTable};
 use super::forms::{
-    Address, Cores, Count, FilePath, Form, KeyPrefix, List, PathOrNone, Size, SizeOrAuto, Span,
-    Switch, TimeOfDay, Tokens, Url, Word, Zone, is_host, is_origin,
+    Address, Count, FilePath, Form, KeyPrefix, List, PathOrNone, Size, SizeOrAuto, Span, Switch,
+    TimeOfDay, Tokens, Url, Word, Zone, is_host, is_origin,
 };
 use super::mistakes::SettingSource;
 use super::reader::Reader;
 use super::rows::{Key, configuration, optional, section};
+use super::unwritten::{cores, unset, zone_of_the_machine};
 use super::{LogLevel, MinFree, StorageEngine};
 use crate::access_log::{Access, LogFormat};
 use crate::calendar::DayStart;
@@ -42,7 +43,7 @@ configuration! {
         /// Where to listen; port 0 takes any free one.
         listen: SocketAddr = Address, "127.0.0.1:8080", flag "--listen";
         /// Threads that serve requests.
-        workers: usize = Cores(Count(1, 256));
+        workers: usize = Count(1, 256), else cores;
         /// Most connections at once.
         max_connections: usize = Count(1, 1_000_000), "10000";
         /// Longest body of a request, in bytes.
@@ -115,7 +116,7 @@ configuration! {
     calendar: CalendarConfig {
         /// The IANA zone, as the bundled data spell it. [`Config::source`] tells whether it was
         /// written.
-        timezone: String = Zone, flag "--timezone";
+        timezone: String = Zone, else zone_of_the_machine, flag "--timezone";
         /// The local time at which a day begins.
         day_start: DayStart = TimeOfDay, "00:00", flag "--day-start";
         /// Largest jump of the wall clock that is accepted.
@@ -141,7 +142,7 @@ configuration! {
     /// Where history and reports go.
     postgres: PostgresConfig {
         /// The connection URL; nothing is exported without one. It holds a password.
-        url or url_file: Option<PostgresUrl> = Url(PostgresUrl::parse, "postgres://u:p@h/d");
+        url or url_file: Option<PostgresUrl> = Url(PostgresUrl::parse), else unset;
         /// How often changed values are exported.
         interval: Duration = Span(TENTH, HOUR), "10s";
         /// How long one statement may take.
@@ -155,7 +156,7 @@ configuration! {
     /// Where current values are mirrored.
     redis: RedisConfig {
         /// The connection URL. It may hold a password.
-        url or url_file: Option<RedisUrl> = Url(RedisUrl::parse, "redis://:p@h/1");
+        url or url_file: Option<RedisUrl> = Url(RedisUrl::parse), else unset;
         /// Whether current values are mirrored there.
         mirror: bool = Switch, "false";
         /// Whether the user ids of the current day are mirrored.
@@ -182,11 +183,11 @@ configuration! {
     /// are refused, the others are open.
     auth: AuthConfig {
         /// Guards administrative calls; serves for all others too.
-        admin_token or admin_token_file: Vec<SecretString> = Tokens;
+        admin_token or admin_token_file: Vec<SecretString> = Tokens, else unset;
         /// Guards writes when set.
-        write_token or write_token_file: Vec<SecretString> = Tokens;
+        write_token or write_token_file: Vec<SecretString> = Tokens, else unset;
         /// Guards reads when set.
-        read_token or read_token_file: Vec<SecretString> = Tokens;
+        read_token or read_token_file: Vec<SecretString> = Tokens, else unset;
     }
 
     /// What is logged, and where to.

@@ -8,8 +8,7 @@ mod words;
 
 use std::fmt;
 
-use super::mistakes::{Report, SettingSource};
-pub(super) use numbers::{Cores, Count, Integer, Size, SizeOrAuto, Span};
+pub(super) use numbers::{Count, Integer, Size, SizeOrAuto, Span};
 pub(super) use texts::{
     Address, FilePath, Instant, KeyPrefix, List, Name, PathOrNone, Switch, Text, TimeOfDay, Tokens,
     Url, Zone, is_host, is_origin,
@@ -39,7 +38,7 @@ impl Raw {
     fn found(&self) -> String {
         match self {
             Raw::Untyped(text) => format!("{text:?}"),
-            Raw::Text(_) => "a string".to_owned(),
+            Raw::Text(text) => format!("the string {text:?}"),
             Raw::Integer(Some(number)) => number.to_string(),
             Raw::Integer(None) => "a number that is too large".to_owned(),
             Raw::Bool(on) => on.to_string(),
@@ -55,20 +54,11 @@ pub(super) trait Described {
     /// Returns what is wanted, for people: "a whole number from 1 to 256".
     fn wanted(&self) -> String;
 
-    /// Returns what the documentation must say of the limits.
-    fn limits(&self) -> Vec<String> {
-        Vec::new()
-    }
-
     /// Returns whether nobody may see the values: they come from the file or the environment, never a
     /// flag.
     fn is_secret(&self) -> bool {
         false
     }
-
-    /// Returns a value as a flag takes it.
-    #[cfg(test)]
-    fn example(&self) -> String;
 }
 
 /// A kind of value that is kept as a `T`.
@@ -78,20 +68,25 @@ pub(super) trait Form<T>: Described {
 
     /// Returns the value as it would be written in the file.
     fn show(&self, value: &T) -> String;
-
-    /// Returns what holds where nothing is written and there is no default, and who says so. `None`
-    /// where something must be written. `tz` is the variable `TZ`.
-    fn unwritten(&self, _tz: Option<&str>, _report: &mut Report) -> Option<(T, SettingSource)> {
-        None
-    }
 }
 
 /// Returns a string of the file, or what the environment or a flag says.
-fn text(form: &impl Described, raw: Raw) -> Result<String, String> {
+fn text<'r>(form: &impl Described, raw: &'r Raw) -> Result<&'r str, String> {
     match raw {
         Raw::Text(text) | Raw::Untyped(text) => Ok(text),
-        other => Err(format!("want {}, found {}", form.wanted(), other.found())),
+        other => refused(form, other.found()),
     }
+}
+
+/// Returns what `parse` makes of a text. The error is for other types, and for text of which it makes
+/// `None`.
+fn parsed<T>(
+    form: &impl Described,
+    raw: &Raw,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Result<T, String> {
+    let text = text(form, raw)?;
+    parse(text).map_or_else(|| refused(form, format!("{text:?}")), Ok)
 }
 
 fn refused<T>(form: &impl Described, found: impl fmt::Display) -> Result<T, String> {
@@ -103,16 +98,12 @@ pub(super) fn quoted(text: &(impl fmt::Display + ?Sized)) -> String {
     toml::Value::String(text.to_string()).to_string()
 }
 
-/// Describes a form in one line: what is wanted, and an example for tests.
+/// Describes forms in one line each: what is wanted.
 macro_rules! described {
-    ($($form:ty: $wanted:literal, $example:literal;)+) => {$(
+    ($($form:ty: $wanted:literal;)+) => {$(
         impl Described for $form {
             fn wanted(&self) -> String {
                 $wanted.to_owned()
-            }
-            #[cfg(test)]
-            fn example(&self) -> String {
-                $example.to_owned()
             }
         }
     )+};

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Described, Form, Raw, described, quoted, refused, text};
+use bytesize::ByteSize;
+
+use super::{Described, Form, Raw, described, parsed, quoted, refused};
 use crate::config::MinFree;
-use crate::config::mistakes::{Report, SettingSource};
 
 described! {
-    Integer: "a whole number from -9223372036854775808 to 9223372036854775807", "-5";
+    Integer: "a whole number from -9223372036854775808 to 9223372036854775807";
 }
 
 /// A whole number. Limits are inclusive.
@@ -17,15 +18,6 @@ pub(in crate::config) struct Count(pub(in crate::config) u64, pub(in crate::conf
 impl Described for Count {
     fn wanted(&self) -> String {
         format!("a whole number from {} to {}", self.0, self.1)
-    }
-
-    fn limits(&self) -> Vec<String> {
-        vec![format!("{} to {}", self.0, self.1)]
-    }
-
-    #[cfg(test)]
-    fn example(&self) -> String {
-        (self.0 + 1).to_string()
     }
 }
 
@@ -49,82 +41,31 @@ fn within<T: TryFrom<u64>>(number: Option<u64>, min: u64, max: u64) -> Option<T>
     T::try_from(number).ok()
 }
 
-/// A whole number; by default one for each of the machine's cores.
-pub(in crate::config) struct Cores(pub(in crate::config) Count);
-
-impl Described for Cores {
-    fn wanted(&self) -> String {
-        self.0.wanted()
-    }
-
-    fn limits(&self) -> Vec<String> {
-        self.0.limits()
-    }
-
-    #[cfg(test)]
-    fn example(&self) -> String {
-        self.0.example()
-    }
-}
-
-impl Form<usize> for Cores {
-    fn read(&self, raw: Raw) -> Result<usize, String> {
-        self.0.read(raw)
-    }
-
-    fn show(&self, value: &usize) -> String {
-        self.0.show(value)
-    }
-
-    fn unwritten(&self, _tz: Option<&str>, _report: &mut Report) -> Option<(usize, SettingSource)> {
-        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(256));
-        Some((
-            cores,
-            SettingSource::Machine("the machine's cores".to_owned()),
-        ))
-    }
-}
-
 /// A number of bytes, with a unit. Limits are inclusive.
 pub(in crate::config) struct Size(pub(in crate::config) u64, pub(in crate::config) u64);
 
 impl Size {
-    fn bytes(&self, raw: &Raw) -> Result<u64, String> {
-        let (bytes, found) = match raw {
-            Raw::Integer(Some(number)) => (u64::try_from(*number).ok(), number.to_string()),
-            Raw::Text(text) | Raw::Untyped(text) => (
-                text.parse::<bytesize::ByteSize>().ok().map(|size| size.0),
-                format!("{text:?}"),
-            ),
-            other => (None, other.found()),
+    fn bytes<T: TryFrom<u64>>(&self, raw: &Raw) -> Option<T> {
+        let bytes = match raw {
+            Raw::Integer(Some(number)) => u64::try_from(*number).ok(),
+            Raw::Text(text) | Raw::Untyped(text) => text.parse().ok().map(|size: ByteSize| size.0),
+            _ => None,
         };
-        within(bytes, self.0, self.1).map_or_else(|| refused(self, found), Ok)
+        within(bytes, self.0, self.1)
     }
 }
 
 impl Described for Size {
     fn wanted(&self) -> String {
-        format!(
-            "a size such as \"64MiB\", from {} to {}",
-            Bytes(self.0),
-            Bytes(self.1)
-        )
-    }
-
-    fn limits(&self) -> Vec<String> {
-        vec![format!("{} to {}", Bytes(self.0), Bytes(self.1))]
-    }
-
-    #[cfg(test)]
-    fn example(&self) -> String {
-        Bytes(self.0 * 32).to_string()
+        let (least, most) = (Bytes(self.0), Bytes(self.1));
+        format!("a size such as \"64MiB\", from {least} to {most}")
     }
 }
 
 impl<T: TryFrom<u64> + TryInto<u64> + Copy> Form<T> for Size {
     fn read(&self, raw: Raw) -> Result<T, String> {
-        let bytes = self.bytes(&raw)?;
-        T::try_from(bytes).or_else(|_| refused(self, bytes))
+        let bytes = self.bytes(&raw);
+        bytes.map_or_else(|| refused(self, raw.found()), Ok)
     }
 
     fn show(&self, value: &T) -> String {
@@ -132,33 +73,24 @@ impl<T: TryFrom<u64> + TryInto<u64> + Copy> Form<T> for Size {
     }
 }
 
-/// As [`Size`], or `auto`.
+/// A [`Size`], or `auto`.
 pub(in crate::config) struct SizeOrAuto(pub(in crate::config) Size);
 
 impl Described for SizeOrAuto {
     fn wanted(&self) -> String {
-        self.0.wanted()
-    }
-
-    fn limits(&self) -> Vec<String> {
-        self.0.limits()
-    }
-
-    #[cfg(test)]
-    fn example(&self) -> String {
-        self.0.example()
+        format!("{}, or \"auto\"", self.0.wanted())
     }
 }
 
 impl Form<MinFree> for SizeOrAuto {
     fn read(&self, raw: Raw) -> Result<MinFree, String> {
-        match &raw {
-            Raw::Text(text) | Raw::Untyped(text) if text == "auto" => Ok(MinFree::Auto),
-            raw => match self.0.bytes(raw) {
-                Ok(bytes) => Ok(MinFree::Bytes(bytes)),
-                Err(error) => Err(format!("{error}, or \"auto\"")),
-            },
+        if let Raw::Text(text) | Raw::Untyped(text) = &raw
+            && text == "auto"
+        {
+            return Ok(MinFree::Auto);
         }
+        let bytes = self.0.bytes(&raw).map(MinFree::Bytes);
+        bytes.map_or_else(|| refused(self, raw.found()), Ok)
     }
 
     fn show(&self, value: &MinFree) -> String {
@@ -177,30 +109,17 @@ pub(in crate::config) struct Span(
 
 impl Described for Span {
     fn wanted(&self) -> String {
-        format!(
-            "a duration such as \"30s\" or \"48h\", from {} to {}",
-            Time(self.0),
-            Time(self.1)
-        )
-    }
-
-    fn limits(&self) -> Vec<String> {
-        vec![format!("{} to {}", Time(self.0), Time(self.1))]
-    }
-
-    #[cfg(test)]
-    fn example(&self) -> String {
-        Time(self.0).to_string()
+        let (least, most) = (Time(self.0), Time(self.1));
+        format!("a duration such as \"30s\" or \"48h\", from {least} to {most}")
     }
 }
 
 impl Form<Duration> for Span {
     fn read(&self, raw: Raw) -> Result<Duration, String> {
-        let text = text(self, raw)?;
-        match humantime::parse_duration(&text) {
-            Ok(span) if (self.0..=self.1).contains(&span) => Ok(span),
-            Ok(_) | Err(_) => refused(self, format!("{text:?}")),
-        }
+        parsed(self, &raw, |text| {
+            let span = humantime::parse_duration(text).ok();
+            span.filter(|span| (self.0..=self.1).contains(span))
+        })
     }
 
     fn show(&self, value: &Duration) -> String {
@@ -227,7 +146,7 @@ impl Form<i64> for Integer {
 
 /// A number of bytes in the largest unit that divides it: reads back as the same number. Powers of
 /// ten keep their own units.
-pub(in crate::config) struct Bytes(pub(in crate::config) u64);
+struct Bytes(u64);
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -252,7 +171,7 @@ impl fmt::Display for Bytes {
 
 /// A duration in the largest unit that divides it, days from three on: reads back as the same
 /// duration.
-pub(in crate::config) struct Time(pub(in crate::config) Duration);
+struct Time(Duration);
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,22 +5,21 @@ use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Described, Form, Raw, described, quoted, refused, text};
-use crate::calendar::{Calendar, DayStart, machine_zone};
-use crate::config::mistakes::{Report, SettingSource};
+use super::{Described, Form, Raw, described, parsed, quoted, refused, text};
+use crate::calendar::{Calendar, DayStart};
 use crate::counter::CounterName;
 
 described! {
-    Address: "an IP address and a port, such as \"127.0.0.1:8080\" or \"[::]:8080\"", "[::1]:9";
-    Switch: "true or false", "false";
-    FilePath: "a path", "/somewhere/else";
-    PathOrNone: "a path, or \"\" for none", "/somewhere/else";
-    KeyPrefix: "up to 100 visible ASCII characters", "game:";
-    Zone: "an IANA time zone such as \"Europe/Berlin\"", "Europe/Berlin";
-    TimeOfDay: "a time of day as HH:MM, from \"00:00\" to \"23:59\"", "04:30";
-    Name: "a string", "event_a";
-    Text: "a string", "for people";
-    Instant: "an instant such as \"2026-12-24T18:00:00Z\"", "2026-12-24T18:00:00Z";
+    Address: "an IP address and a port, such as \"127.0.0.1:8080\" or \"[::]:8080\"";
+    Switch: "true or false";
+    FilePath: "a path";
+    PathOrNone: "a path, or \"\" for none";
+    KeyPrefix: "up to 100 visible ASCII characters";
+    Zone: "an IANA time zone such as \"Europe/Berlin\"";
+    TimeOfDay: "a time of day as HH:MM, from \"00:00\" to \"23:59\"";
+    Name: "a string";
+    Text: "a string";
+    Instant: "an instant such as \"2026-12-24T18:00:00Z\"";
 }
 
 /// An IP address and a port.
@@ -28,8 +27,7 @@ pub(in crate::config) struct Address;
 
 impl Form<SocketAddr> for Address {
     fn read(&self, raw: Raw) -> Result<SocketAddr, String> {
-        let text = text(self, raw)?;
-        text.parse().or_else(|_| refused(self, format!("{text:?}")))
+        parsed(self, &raw, |text| text.parse().ok())
     }
 
     fn show(&self, value: &SocketAddr) -> String {
@@ -60,11 +58,9 @@ pub(in crate::config) struct FilePath;
 
 impl Form<PathBuf> for FilePath {
     fn read(&self, raw: Raw) -> Result<PathBuf, String> {
-        let text = text(self, raw)?;
-        if text.is_empty() {
-            return refused(self, "\"\"");
-        }
-        Ok(PathBuf::from(text))
+        parsed(self, &raw, |text| {
+            (!text.is_empty()).then(|| PathBuf::from(text))
+        })
     }
 
     fn show(&self, value: &PathBuf) -> String {
@@ -77,7 +73,7 @@ pub(in crate::config) struct PathOrNone;
 
 impl Form<Option<PathBuf>> for PathOrNone {
     fn read(&self, raw: Raw) -> Result<Option<PathBuf>, String> {
-        let text = text(self, raw)?;
+        let text = text(self, &raw)?;
         Ok((!text.is_empty()).then(|| PathBuf::from(text)))
     }
 
@@ -91,11 +87,10 @@ pub(in crate::config) struct KeyPrefix;
 
 impl Form<String> for KeyPrefix {
     fn read(&self, raw: Raw) -> Result<String, String> {
-        let text = text(self, raw)?;
-        if text.len() <= 100 && text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Ok(text);
-        }
-        refused(self, format!("{text:?}"))
+        parsed(self, &raw, |text| {
+            let fits = text.len() <= 100 && text.bytes().all(|byte| byte.is_ascii_graphic());
+            fits.then(|| text.to_owned())
+        })
     }
 
     fn show(&self, value: &String) -> String {
@@ -108,23 +103,14 @@ pub(in crate::config) struct Zone;
 
 impl Form<String> for Zone {
     fn read(&self, raw: Raw) -> Result<String, String> {
-        let text = text(self, raw)?;
-        match Calendar::new(&text, DayStart::default()) {
-            Ok(calendar) => Ok(calendar.zone_name().to_owned()),
-            Err(error) => Err(format!("{text:?}: {error}")),
-        }
+        let text = text(self, &raw)?;
+        let calendar = Calendar::new(text, DayStart::default());
+        let calendar = calendar.map_err(|error| format!("{text:?}: {error}"))?;
+        Ok(calendar.zone_name().to_owned())
     }
 
     fn show(&self, value: &String) -> String {
         quoted(value)
-    }
-
-    fn unwritten(&self, tz: Option<&str>, report: &mut Report) -> Option<(String, SettingSource)> {
-        let machine = machine_zone(tz, Path::new("/etc/localtime"));
-        if let Some(warning) = machine.warning {
-            report.warn("calendar.timezone", warning);
-        }
-        Some((machine.name, SettingSource::Machine(machine.found_in)))
     }
 }
 
@@ -133,8 +119,7 @@ pub(in crate::config) struct TimeOfDay;
 
 impl Form<DayStart> for TimeOfDay {
     fn read(&self, raw: Raw) -> Result<DayStart, String> {
-        let text = text(self, raw)?;
-        text.parse().or_else(|_| refused(self, format!("{text:?}")))
+        parsed(self, &raw, |text| text.parse().ok())
     }
 
     fn show(&self, value: &DayStart) -> String {
@@ -153,11 +138,6 @@ pub(in crate::config) struct List {
 impl Described for List {
     fn wanted(&self) -> String {
         format!("a list of {}, such as {:?}", self.wanted, self.example)
-    }
-
-    #[cfg(test)]
-    fn example(&self) -> String {
-        self.example.to_owned()
     }
 }
 
@@ -215,12 +195,8 @@ fn secret(raw: Raw) -> Option<SecretString> {
     fits.then(|| SecretString::from(text))
 }
 
-/// The URL of a copy, which may hold a password: how it is read, and an example.
-pub(in crate::config) struct Url<T>(
-    pub(in crate::config) fn(&str) -> Result<T, String>,
-    #[cfg_attr(not(test), allow(dead_code, reason = "an example for tests"))]
-    pub(in crate::config) &'static str,
-);
+/// The URL of a copy, which may hold a password, as this function reads it.
+pub(in crate::config) struct Url<T>(pub(in crate::config) fn(&str) -> Result<T, String>);
 
 impl<T> Described for Url<T> {
     fn wanted(&self) -> String {
@@ -229,11 +205,6 @@ impl<T> Described for Url<T> {
 
     fn is_secret(&self) -> bool {
         true
-    }
-
-    #[cfg(test)]
-    fn example(&self) -> String {
-        self.1.to_owned()
     }
 }
 
@@ -244,16 +215,8 @@ impl<T> Form<Option<T>> for Url<T> {
     }
 
     fn show(&self, value: &Option<T>) -> String {
-        if value.is_some() {
-            "(set)"
-        } else {
-            "(not set)"
-        }
-        .to_owned()
-    }
-
-    fn unwritten(&self, _: Option<&str>, _: &mut Report) -> Option<(Option<T>, SettingSource)> {
-        Some((None, SettingSource::Default))
+        let shown = value.as_ref().map_or("(not set)", |_| "(set)");
+        shown.to_owned()
     }
 }
 
@@ -268,11 +231,6 @@ impl Described for Tokens {
 
     fn is_secret(&self) -> bool {
         true
-    }
-
-    #[cfg(test)]
-    fn example(&self) -> String {
-        crate::config::tests::SECRET.to_owned()
     }
 }
 
@@ -300,14 +258,6 @@ impl Form<Vec<SecretString>> for Tokens {
             several => format!("({several} set)"),
         }
     }
-
-    fn unwritten(
-        &self,
-        _: Option<&str>,
-        _: &mut Report,
-    ) -> Option<(Vec<SecretString>, SettingSource)> {
-        Some((Vec::new(), SettingSource::Default))
-    }
 }
 
 /// The name of a counter.
@@ -315,8 +265,8 @@ pub(in crate::config) struct Name;
 
 impl Form<CounterName> for Name {
     fn read(&self, raw: Raw) -> Result<CounterName, String> {
-        let text = text(self, raw)?;
-        CounterName::parse(&text).map_err(|error| format!("{text:?}: {error}"))
+        let text = text(self, &raw)?;
+        CounterName::parse(text).map_err(|error| format!("{text:?}: {error}"))
     }
 
     fn show(&self, value: &CounterName) -> String {
@@ -329,19 +279,11 @@ pub(in crate::config) struct Text;
 
 impl Form<Option<String>> for Text {
     fn read(&self, raw: Raw) -> Result<Option<String>, String> {
-        text(self, raw).map(Some)
+        Ok(Some(text(self, &raw)?.to_owned()))
     }
 
     fn show(&self, value: &Option<String>) -> String {
         value.as_deref().map_or_else(String::new, quoted)
-    }
-
-    fn unwritten(
-        &self,
-        _: Option<&str>,
-        _: &mut Report,
-    ) -> Option<(Option<String>, SettingSource)> {
-        Some((None, SettingSource::Default))
     }
 }
 
@@ -363,9 +305,5 @@ impl Form<Option<i64>> for Instant {
     fn show(&self, value: &Option<i64>) -> String {
         let at = value.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
         at.map_or_else(String::new, |at| quoted(&at))
-    }
-
-    fn unwritten(&self, _: Option<&str>, _: &mut Report) -> Option<(Option<i64>, SettingSource)> {
-        Some((None, SettingSource::Default))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use super::{Described, Form, Raw, quoted, refused, text};
+use super::{Described, Form, Raw, parsed, quoted, text};
 use crate::access_log::{Access, LogFormat};
 use crate::config::{LogLevel, StorageEngine};
 use crate::counter::{Kind, OnBound, Reset};
@@ -47,31 +47,29 @@ impl<T> Word<T> {
     pub(in crate::config) const OF: Self = Self(PhantomData);
 }
 
+impl<T: Words> Word<T> {
+    fn all(&self, between: &str) -> String {
+        let words = T::ALL.iter().map(|value| quoted(value.word()));
+        words.collect::<Vec<String>>().join(between)
+    }
+}
+
 impl<T: Words> Described for Word<T> {
     fn wanted(&self) -> String {
-        format!("one of {}", self.limits().join(", "))
-    }
-
-    fn limits(&self) -> Vec<String> {
-        let quoted = |value: &T| format!("{:?}", value.word());
-        T::ALL.iter().map(quoted).collect()
-    }
-
-    #[cfg(test)]
-    fn example(&self) -> String {
-        T::ALL.last().unwrap().word().to_owned()
+        format!("one of {}", self.all(", "))
     }
 }
 
 impl<T: Words> Form<T> for Word<T> {
     fn read(&self, raw: Raw) -> Result<T, String> {
-        let text = text(self, raw)?;
-        if T::NOT_YET.contains(&text.as_str()) {
-            let words = self.limits().join(" or ");
+        let text = text(self, &raw)?;
+        if T::NOT_YET.contains(&text) {
+            let words = self.all(" or ");
             return Err(format!("{text:?} is not in this version; use {words}"));
         }
-        let found = T::ALL.iter().find(|value| value.word() == text);
-        found.map_or_else(|| refused(self, format!("{text:?}")), |value| Ok(*value))
+        parsed(self, &raw, |text| {
+            T::ALL.iter().copied().find(|value| value.word() == text)
+        })
     }
 
     fn show(&self, value: &T) -> String {

@@ -152,7 +152,7 @@ fn wrong_types_and_ranges_say_what_is_wanted() {
         ),
         (
             "server.workers = \"8\"",
-            format!("server.workers: {count}, found a string"),
+            format!("server.workers: {count}, found the string \"8\""),
         ),
         (
             "server.workers = 8.0",
@@ -176,7 +176,7 @@ fn wrong_types_and_ranges_say_what_is_wanted() {
         ),
         (
             "counters.auto_create = \"yes\"",
-            "counters.auto_create: want true or false, found a string".to_owned(),
+            "counters.auto_create: want true or false, found the string \"yes\"".to_owned(),
         ),
         (
             "counters.auto_create = 1",
@@ -191,13 +191,13 @@ fn wrong_types_and_ranges_say_what_is_wanted() {
         (
             "server.max_body = \"12 parsecs\"",
             "server.max_body: want a size such as \"64MiB\", from \
-         1KiB to 16MiB, found \"12 parsecs\""
+         1KiB to 16MiB, found the string \"12 parsecs\""
                 .to_owned(),
         ),
         (
             "server.max_body = \"17MiB\"",
             "server.max_body: want a size such as \"64MiB\", from 1KiB \
-         to 16MiB, found \"17MiB\""
+         to 16MiB, found the string \"17MiB\""
                 .to_owned(),
         ),
         (
@@ -209,7 +209,7 @@ fn wrong_types_and_ranges_say_what_is_wanted() {
         (
             "storage.min_free = \"some\"",
             "storage.min_free: want a size such as \"64MiB\", from 1MiB \
-         to 1TiB, found \"some\", or \"auto\""
+         to 1TiB, or \"auto\", found the string \"some\""
                 .to_owned(),
         ),
         (

@@ -105,7 +105,7 @@ fn neither_printing_nor_debugging_shows_a_secret() {
         "[auth]\nadmin_token = {SECRET:?}\nwrite_token = {SECRET:?}\nread_token = {SECRET:?}\n"
     );
     let (config, warnings) = file(&text).load().unwrap();
-    let printed = Shown(&config).to_string();
+    let printed = config.to_string();
     assert_eq!(printed.matches("(set)").count(), 3, "{printed}");
     for shown in [printed, format!("{config:?}"), format!("{warnings:?}")] {
         assert!(!shown.contains(SECRET), "{shown}");

@@ -88,7 +88,7 @@ fn the_docs_have_a_row_for_every_key_with_limits_default_and_variable() {
         if key.default.is_some() {
             wanted.push(format!("`{}`", value_of(&defaults, key.name).0));
         }
-        wanted.extend(key.form.limits());
+        wanted.extend(limits(key));
         for text in wanted {
             assert!(row.contains(&text), "{text} is not in: {row}");
         }
