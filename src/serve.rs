@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 use crate::access_log::{
     AccessLog, AccessLogOptions, EventLogOptions, FileOptions, LogOutput, init_events,
 };
-use crate::calendar::Calendar;
+use crate::calendar::{Calendar, DayStart};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, LogLevel, MinFree, SettingSource, Warning};
 use crate::control::{ControlSocket, CopyOptions};
@@ -95,7 +95,7 @@ pub fn run(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let calendar = calendar(config)?;
     let metrics = Arc::new(Metrics::new());
-    let output = log_output(config, &clock, &calendar, &metrics)?;
+    let output = log_output(config, &clock, &metrics)?;
     let format = config.log.format;
     let event_options = EventLogOptions {
         format,
@@ -411,13 +411,11 @@ fn tokens(config: &Config) -> Tokens {
 fn log_output(
     config: &Config,
     clock: &Arc<dyn Clock>,
-    calendar: &Calendar,
     metrics: &Metrics,
 ) -> anyhow::Result<LogOutput> {
-    let wall_clock = Arc::clone(clock);
-    let wall = Arc::new(move || wall_clock.wall_ms());
+    let (clock, metrics) = (Arc::clone(clock), metrics.log.clone());
     let Some(dir) = &config.log.dir else {
-        return LogOutput::stdout(wall, metrics.log.clone()).context("the log");
+        return LogOutput::stdout(clock, metrics).context("the log");
     };
     let files = FileOptions {
         dir: dir.clone(),
@@ -425,10 +423,9 @@ fn log_output(
         max_files: config.log.max_files,
     };
     // Files follow the local date, whatever hour the counters' day starts at.
-    let dates = Calendar::new(calendar.zone_name(), crate::calendar::DayStart::default())
-        .context("calendar.timezone")?;
-    let day_of = Box::new(move |wall_ms| dates.day_of(wall_ms).days());
-    LogOutput::files(files, wall, day_of, metrics.log.clone()).context("the log")
+    let dates = Calendar::new(&config.calendar.timezone, DayStart::default());
+    let dates = dates.context("calendar.timezone")?;
+    LogOutput::files(files, clock, dates, metrics).context("the log")
 }
 
 /// The limits of HTTP under this configuration.

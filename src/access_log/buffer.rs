@@ -2,13 +2,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::queue::Queue;
 use super::stamp::Stamp;
-use super::{Access, Choice, Entry, LogFormat, line};
+use super::{AccessLog, Choice, Entry, LogFormat, line};
 
 /// Handed over when it has grown to this many bytes, unless a flush comes first.
-pub(super) const CHUNK_BYTES: usize = 32 * 1024;
+const CHUNK_BYTES: usize = 32 * 1024;
 
 struct Pending {
     text: Vec<u8>,
@@ -23,7 +24,7 @@ struct Pending {
 pub struct AccessBuffer {
     choice: Arc<Choice>,
     /// Successful requests that got no line since the last one that did.
-    passed: Cell<u64>,
+    passed: Cell<u32>,
     format: LogFormat,
     max_lines: usize,
     max_bytes: usize,
@@ -32,19 +33,19 @@ pub struct AccessBuffer {
 }
 
 impl AccessBuffer {
-    pub(super) fn new(
-        choice: Arc<Choice>,
-        format: LogFormat,
-        max_lines: usize,
-        max_bytes: usize,
-        queue: Arc<Queue>,
-    ) -> Self {
+    pub(super) fn new(log: &AccessLog) -> Self {
+        let AccessLog {
+            options,
+            queue,
+            choice,
+        } = log.clone();
         Self {
             choice,
             passed: Cell::new(0),
-            format,
-            max_lines,
-            max_bytes,
+            format: options.format,
+            // A quarter, so that several runtimes fit into a small queue.
+            max_lines: (options.queue_lines / 4).max(1),
+            max_bytes: (options.queue_bytes / 4).min(CHUNK_BYTES),
             queue,
             pending: RefCell::new(Pending {
                 text: Vec::new(),
@@ -54,14 +55,10 @@ impl AccessBuffer {
         }
     }
 
-    /// Whether a request that ended with `status` is logged at all.
+    /// Returns whether a request that ended with `status` is logged at all.
     #[must_use]
     pub fn wants(&self, status: u16) -> bool {
-        match self.choice.get().0 {
-            Access::All => true,
-            Access::Errors => status >= 400,
-            Access::Off => false,
-        }
+        status >= self.choice.from_status.load(Relaxed)
     }
 
     /// Appends the request's line if [`Self::wants`] says so. Never waits for the log.
@@ -78,13 +75,13 @@ impl AccessBuffer {
         }
     }
 
-    /// Whether this request is one of those between two of a sample. Errors are all logged.
+    /// Returns whether this request is one of those between two of a sample. Errors are all logged.
     fn is_passed_over(&self, status: u16) -> bool {
         if status >= 400 {
             return false;
         }
         let passed = self.passed.get() + 1;
-        let is_due = passed >= self.choice.get().1;
+        let is_due = passed >= self.choice.sample.load(Relaxed);
         self.passed.set(if is_due { 0 } else { passed });
         !is_due
     }
@@ -101,13 +98,5 @@ impl AccessBuffer {
 impl Drop for AccessBuffer {
     fn drop(&mut self) {
         self.flush();
-    }
-}
-
-impl std::fmt::Debug for AccessBuffer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AccessBuffer")
-            .field("choice", &self.choice)
-            .finish_non_exhaustive()
     }
 }

@@ -7,13 +7,13 @@ use std::sync::{Arc, OnceLock};
 
 use tracing::Dispatch;
 use tracing::level_filters::LevelFilter;
-use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
-use tracing_subscriber::reload;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, Registry, reload};
 
-use super::output::{LogOutput, WallClock};
+use super::output::LogOutput;
 use super::stamp::Stamp;
 use super::{LogError, LogFormat, line};
 use crate::metrics::LogKind;
@@ -34,15 +34,7 @@ pub struct EventLogOptions {
 #[must_use = "dropping it ends the event log"]
 pub struct EventLog {
     _worker: WorkerGuard,
-    set_filter: SetFilter,
-}
-
-type SetFilter = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
-
-impl std::fmt::Debug for EventLog {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EventLog").finish_non_exhaustive()
-    }
+    set_filter: reload::Handle<EnvFilter, Registry>,
 }
 
 impl EventLog {
@@ -52,7 +44,8 @@ impl EventLog {
     /// [`LogError::Level`] for a level that cannot be understood.
     pub fn set_level(&self, level: &str) -> Result<(), LogError> {
         let filter = parse_level(level)?;
-        (self.set_filter)(filter).map_err(|_| LogError::Level(level.to_owned()))
+        let set = self.set_filter.reload(filter);
+        set.map_err(|_| LogError::Level(level.to_owned()))
     }
 }
 
@@ -84,44 +77,26 @@ fn events(options: &EventLogOptions, output: &LogOutput) -> Result<(Dispatch, Ev
         .finish(end);
     // Nothing can have been logged yet, so the queue's end finds it set.
     let _ = dropped.set(queue.error_counter());
-    let (dispatch, set_filter) = subscriber(options.format, filter, Clock(output.wall()), queue);
+    let (filter, set_filter) = reload::Layer::new(filter);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_timer(Clock(output.clone()))
+        .with_ansi(false)
+        .with_writer(queue);
+    let lines = match options.format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .boxed(),
+    };
+    let dispatch = Dispatch::new(Registry::default().with(filter).with(lines));
     let log = EventLog {
         _worker: worker,
         set_filter,
     };
     Ok((dispatch, log))
-}
-
-fn subscriber(
-    format: LogFormat,
-    filter: EnvFilter,
-    clock: Clock,
-    queue: NonBlocking,
-) -> (Dispatch, SetFilter) {
-    let common = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_timer(clock)
-        .with_ansi(false)
-        .with_writer(queue);
-    match format {
-        LogFormat::Text => {
-            let text = common.with_filter_reloading();
-            let filter = text.reload_handle();
-            let set = move |wanted| filter.reload(wanted);
-            (Dispatch::new(text.finish()), Box::new(set))
-        }
-        LogFormat::Json => {
-            let json = common
-                .json()
-                .flatten_event(true)
-                .with_current_span(false)
-                .with_span_list(false)
-                .with_filter_reloading();
-            let filter = json.reload_handle();
-            let set = move |wanted| filter.reload(wanted);
-            (Dispatch::new(json.finish()), Box::new(set))
-        }
-    }
 }
 
 /// `EnvFilter` would take a misspelt level for the name of a target.
@@ -136,12 +111,12 @@ fn parse_level(level: &str) -> Result<EnvFilter, LogError> {
     EnvFilter::builder().parse(level).map_err(|_| wrong())
 }
 
-struct Clock(WallClock);
+struct Clock(LogOutput);
 
 impl FormatTime for Clock {
     fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
         let mut text = Vec::with_capacity(24);
-        Stamp::new().append((self.0)(), &mut text);
+        Stamp::new().append(self.0.wall_ms(), &mut text);
         text.iter()
             .try_for_each(|b| writer.write_char(char::from(*b)))
     }

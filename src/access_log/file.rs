@@ -40,7 +40,7 @@ pub(super) fn write_lines(out: &mut (impl Write + ?Sized), lines: &[u8]) -> Resu
     Ok(())
 }
 
-/// Bytes up to the end of the last whole line.
+/// Returns the bytes up to the end of the last whole line.
 pub(super) fn whole_lines(text: &[u8]) -> usize {
     text.iter()
         .rposition(|byte| *byte == b'\n')

@@ -5,7 +5,7 @@
 //! both may go to one file.
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::stamp::Stamp;
 use super::{Entry, LogFormat};
@@ -22,203 +22,163 @@ pub(super) fn append_request(
 ) {
     out.reserve(512);
     match format {
-        LogFormat::Text => append_request_text(out, stamp, entry),
-        LogFormat::Json => append_request_json(out, stamp, entry),
-    }
-    out.push(b'\n');
-}
-
-fn append_request_text(out: &mut Vec<u8>, stamp: &mut Stamp, entry: &Entry<'_>) {
-    stamp.append(entry.at_ms, out);
-    out.extend_from_slice(b"  INFO request: request_id=");
-    append_text(out, entry.request_id);
-    out.extend_from_slice(b" method=");
-    append_text(out, entry.method.as_bytes());
-    out.extend_from_slice(b" route=");
-    out.extend_from_slice(entry.route.as_str().as_bytes());
-    if let Some(counter) = entry.counter {
-        out.extend_from_slice(b" counter=");
-        append_text(out, counter.as_bytes());
-    }
-    out.extend_from_slice(b" status=");
-    append_decimal(out, u64::from(entry.status));
-    out.extend_from_slice(b" duration_us=");
-    append_decimal(out, micros(entry));
-    out.extend_from_slice(b" bytes=");
-    append_decimal(out, entry.bytes);
-    out.extend_from_slice(b" peer=");
-    append_peer(out, entry.peer);
-}
-
-fn append_request_json(out: &mut Vec<u8>, stamp: &mut Stamp, entry: &Entry<'_>) {
-    out.extend_from_slice(b"{\"timestamp\":\"");
-    stamp.append(entry.at_ms, out);
-    out.extend_from_slice(b"\",\"level\":\"INFO\",\"target\":\"request\",\"request_id\":\"");
-    append_json(out, entry.request_id);
-    out.extend_from_slice(b"\",\"method\":\"");
-    append_json(out, entry.method.as_bytes());
-    out.extend_from_slice(b"\",\"route\":\"");
-    out.extend_from_slice(entry.route.as_str().as_bytes());
-    if let Some(counter) = entry.counter {
-        out.extend_from_slice(b"\",\"counter\":\"");
-        append_json(out, counter.as_bytes());
-    }
-    out.extend_from_slice(b"\",\"status\":");
-    append_decimal(out, u64::from(entry.status));
-    out.extend_from_slice(b",\"duration_us\":");
-    append_decimal(out, micros(entry));
-    out.extend_from_slice(b",\"bytes\":");
-    append_decimal(out, entry.bytes);
-    out.extend_from_slice(b",\"peer\":\"");
-    append_peer(out, entry.peer);
-    out.extend_from_slice(b"\"}");
-}
-
-/// Appends the line that says that `lines` lines of `what` were lost before it.
-pub(super) fn append_dropped(
-    out: &mut Vec<u8>,
-    format: LogFormat,
-    at_ms: i64,
-    what: &str,
-    lines: u64,
-) {
-    let mut stamp = Stamp::new();
-    // Appending to a Vec does not fail.
-    let _ = match format {
         LogFormat::Text => {
-            stamp.append(at_ms, out);
-            writeln!(out, "  WARN {what}: dropped {lines} {what} lines")
+            stamp.append(entry.at_ms, out);
+            out.extend_from_slice(b"  INFO request:");
         }
         LogFormat::Json => {
             out.extend_from_slice(b"{\"timestamp\":\"");
-            stamp.append(at_ms, out);
-            writeln!(
-                out,
-                "\",\"level\":\"WARN\",\"target\":\"{what}\",\
-                 \"message\":\"dropped {lines} {what} lines\",\"dropped\":{lines}}}"
-            )
+            stamp.append(entry.at_ms, out);
+            out.extend_from_slice(b"\",\"level\":\"INFO\",\"target\":\"request\"");
         }
-    };
+    }
+    let mut fields = Fields { out, format };
+    fields.text("request_id", entry.request_id);
+    fields.text("method", entry.method.as_bytes());
+    fields.text("route", entry.route.as_str().as_bytes());
+    if let Some(counter) = entry.counter {
+        fields.text("counter", counter.as_bytes());
+    }
+    fields.number("status", entry.status.into());
+    let took = u64::try_from(entry.took.as_micros()).unwrap_or(u64::MAX);
+    fields.number("duration_us", took);
+    fields.number("bytes", entry.bytes);
+    fields.peer(entry.peer);
+    out.extend_from_slice(match format {
+        LogFormat::Text => b"\n",
+        LogFormat::Json => b"}\n",
+    });
 }
 
-fn micros(entry: &Entry<'_>) -> u64 {
-    u64::try_from(entry.took.as_micros()).unwrap_or(u64::MAX)
+/// The fields of a line.
+struct Fields<'o> {
+    out: &'o mut Vec<u8>,
+    format: LogFormat,
 }
 
-fn cut(value: &[u8]) -> &[u8] {
-    value.get(..MAX_VALUE).unwrap_or(value)
+impl Fields<'_> {
+    fn name(&mut self, name: &str) {
+        let (before, after): (&[u8], &[u8]) = match self.format {
+            LogFormat::Text => (b" ", b"="),
+            LogFormat::Json => (b",\"", b"\":"),
+        };
+        self.out.extend_from_slice(before);
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(after);
+    }
+
+    fn text(&mut self, name: &str, value: &[u8]) {
+        self.name(name);
+        append_value(self.out, self.format, value);
+    }
+
+    fn number(&mut self, name: &str, value: u64) {
+        self.name(name);
+        append_number(self.out, value);
+    }
+
+    fn peer(&mut self, peer: SocketAddr) {
+        self.name("peer");
+        match self.format {
+            LogFormat::Text => append_peer(self.out, peer),
+            LogFormat::Json => {
+                self.out.push(b'"');
+                append_peer(self.out, peer);
+                self.out.push(b'"');
+            }
+        }
+    }
 }
 
-/// A value of the text format: as it is where that is unmistakable, else quoted.
-fn append_text(out: &mut Vec<u8>, value: &[u8]) {
-    let value = cut(value);
-    let bare = |b: &u8| matches!(b, b'!'..=b'~') && !matches!(b, b'"' | b'\\' | b'=');
-    if !value.is_empty() && value.iter().all(bare) {
-        out.extend_from_slice(value);
-        return;
+/// Returns the line that says that `lines` lines of `what` were lost before it.
+pub(super) fn dropped(format: LogFormat, at_ms: i64, what: &str, lines: u64) -> String {
+    let mut stamp = Vec::new();
+    Stamp::new().append(at_ms, &mut stamp);
+    let at = String::from_utf8_lossy(&stamp);
+    match format {
+        LogFormat::Text => format!("{at}  WARN {what}: dropped {lines} {what} lines\n"),
+        LogFormat::Json => format!(
+            "{{\"timestamp\":\"{at}\",\"level\":\"WARN\",\"target\":\"{what}\",\
+             \"message\":\"dropped {lines} {what} lines\",\"dropped\":{lines}}}\n"
+        ),
+    }
+}
+
+/// Appends a value, cut: quoted in JSON, and in text where it could be mistaken.
+fn append_value(out: &mut Vec<u8>, format: LogFormat, value: &[u8]) {
+    let value = value.get(..MAX_VALUE).unwrap_or(value);
+    let is_plain = |c: char| matches!(c, ' '..='~') && !matches!(c, '"' | '\\');
+    let is_bare = |b: &u8| is_plain(char::from(*b)) && !matches!(b, b' ' | b'=');
+    if format == LogFormat::Text && !value.is_empty() && value.iter().all(is_bare) {
+        return out.extend_from_slice(value);
     }
     out.push(b'"');
-    for chunk in value.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            append_text_char(out, c);
-        }
-        for byte in chunk.invalid() {
-            let _ = write!(out, "\\x{byte:02x}");
-        }
-    }
+    append_escaped(out, format, value, is_plain);
     out.push(b'"');
 }
 
-/// One character between the quotes of the text format.
-fn append_text_char(out: &mut Vec<u8>, c: char) {
-    let _ = match c {
-        '"' | '\\' => write!(out, "\\{c}"),
-        ' '..='~' => write!(out, "{c}"),
-        _ => write!(out, "{}", c.escape_unicode()),
-    };
-}
-
-/// The inside of a JSON string. Nothing but printable ASCII is left as it is, so that no terminal
-/// and no reader of lines is led astray either.
-fn append_json(out: &mut Vec<u8>, value: &[u8]) {
-    let value = cut(value);
-    let bare = |b: &u8| matches!(b, b' '..=b'~') && !matches!(b, b'"' | b'\\');
-    if value.iter().all(bare) {
-        out.extend_from_slice(value);
-        return;
-    }
-    for chunk in value.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            append_json_char(out, c);
-        }
-        if !chunk.invalid().is_empty() {
-            out.extend_from_slice(b"\\ufffd");
-        }
-    }
-}
-
-fn append_json_char(out: &mut Vec<u8>, c: char) {
-    let _ = match c {
-        '"' | '\\' => write!(out, "\\{c}"),
-        ' '..='~' => write!(out, "{c}"),
-        _ => c
-            .encode_utf16(&mut [0; 2])
-            .iter()
-            .try_for_each(|unit| write!(out, "\\u{unit:04x}")),
-    };
-}
-
-/// Takes out of one event's text whatever would make it more than one line. The end of line at its
+/// Returns one event's text with whatever would make it more than one line escaped. The end of line at its
 /// end stays.
 pub(super) fn one_line(format: LogFormat, text: &[u8]) -> Vec<u8> {
     let body = text.strip_suffix(b"\n").unwrap_or(text);
     let mut line = Vec::with_capacity(text.len());
-    for chunk in body.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            match (c.is_control(), format) {
-                (false, _) => line.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
-                (true, LogFormat::Text) => append_text_char(&mut line, c),
-                (true, LogFormat::Json) => append_json_char(&mut line, c),
-            }
-        }
-        for byte in chunk.invalid() {
-            let _ = write!(line, "\\x{byte:02x}");
-        }
-    }
+    append_escaped(&mut line, format, body, |c| !c.is_control());
     line.push(b'\n');
     line
 }
 
-fn append_decimal(out: &mut Vec<u8>, mut n: u64) {
-    let mut digits = [0_u8; 20];
-    let mut used = 0;
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (n % 10) as u8;
-        n /= 10;
-        used += 1;
-        if n == 0 {
-            break;
-        }
+/// Appends text in which everything but plain characters is escaped.
+fn append_escaped(
+    out: &mut Vec<u8>,
+    format: LogFormat,
+    text: &[u8],
+    is_plain: impl Fn(char) -> bool,
+) {
+    if text
+        .iter()
+        .all(|b| b.is_ascii() && is_plain(char::from(*b)))
+    {
+        return out.extend_from_slice(text);
     }
-    if let Some(tail) = digits.get(digits.len() - used..) {
-        out.extend_from_slice(tail);
+    // Appending to a Vec does not fail.
+    for chunk in text.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            let _ = match (c, format) {
+                (c, _) if is_plain(c) => write!(out, "{c}"),
+                ('"' | '\\', _) => write!(out, "\\{c}"),
+                (c, LogFormat::Text) => write!(out, "{}", c.escape_unicode()),
+                (c, LogFormat::Json) => {
+                    let mut units = [0; 2];
+                    let mut units = c.encode_utf16(&mut units).iter();
+                    units.try_for_each(|unit| write!(out, "\\u{unit:04x}"))
+                }
+            };
+        }
+        let mut invalid = chunk.invalid().iter();
+        let _ = match format {
+            LogFormat::Text => invalid.try_for_each(|byte| write!(out, "\\x{byte:02x}")),
+            // One for all.
+            LogFormat::Json => invalid.take(1).try_for_each(|_| write!(out, "\\ufffd")),
+        };
     }
 }
 
-/// An IPv4 address that came in over an IPv6 socket is written as the IPv4 address that it is.
+fn append_number(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// Appends an address. An IPv4 address that came in over an IPv6 socket is written as the IPv4 address
+/// that it is.
 fn append_peer(out: &mut Vec<u8>, peer: SocketAddr) {
     match peer.ip().to_canonical() {
-        std::net::IpAddr::V4(ip) => {
-            let [a, b, c, d] = ip.octets();
-            append_decimal(out, u64::from(a));
-            for octet in [b, c, d] {
-                out.push(b'.');
-                append_decimal(out, u64::from(octet));
+        IpAddr::V4(ip) => {
+            for (octet, after) in ip.octets().into_iter().zip(*b"...:") {
+                append_number(out, octet.into());
+                out.push(after);
             }
-            out.push(b':');
-            append_decimal(out, u64::from(peer.port()));
+            append_number(out, peer.port().into());
         }
-        std::net::IpAddr::V6(ip) => {
+        IpAddr::V6(ip) => {
             let _ = write!(out, "[{ip}]:{}", peer.port());
         }
     }
@@ -342,7 +302,7 @@ mod tests {
     fn a_text_value_cannot_pass_for_another_field() {
         let told = |value: &[u8]| {
             let mut out = Vec::new();
-            append_text(&mut out, value);
+            append_value(&mut out, LogFormat::Text, value);
             String::from_utf8(out).unwrap()
         };
         assert_eq!(told(b""), r#""""#);
@@ -366,15 +326,6 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_whole_to_their_ends() {
-        for n in [0, 9, 10, 1_234_567_890, u64::MAX] {
-            let mut out = Vec::new();
-            append_decimal(&mut out, n);
-            assert_eq!(String::from_utf8(out).unwrap(), n.to_string());
-        }
-    }
-
-    #[test]
     fn an_event_stays_on_its_line() {
         let text = |event| one_line(LogFormat::Text, event);
         assert_eq!(text(b"plain \xc3\xa9\n"), b"plain \xc3\xa9\n");
@@ -385,11 +336,7 @@ mod tests {
 
     #[test]
     fn a_drop_is_told_in_both_formats() {
-        let told = |format| {
-            let mut out = Vec::new();
-            append_dropped(&mut out, format, 0, "request", 12);
-            String::from_utf8(out).unwrap()
-        };
+        let told = |format| dropped(format, 0, "request", 12);
         assert_eq!(
             told(LogFormat::Text),
             "1970-01-01T00:00:00.000Z  WARN request: dropped 12 request lines\n"

@@ -14,11 +14,12 @@
 //! use counterd::access_log::{
 //!     Access, AccessLog, AccessLogOptions, Entry, LogFormat, LogOutput,
 //! };
+//! use counterd::clock::SystemClock;
 //! use counterd::metrics::{Metrics, Route};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let metrics = Metrics::new();
-//! let output = LogOutput::stdout(Arc::new(|| 0), metrics.log.clone())?;
+//! let output = LogOutput::stdout(Arc::new(SystemClock), metrics.log.clone())?;
 //! let options = AccessLogOptions {
 //!     access: Access::All,
 //!     sample: 1,
@@ -61,7 +62,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
@@ -69,7 +70,7 @@ use crate::metrics::{LogKind, Route};
 
 pub use buffer::AccessBuffer;
 pub use events::{EventLog, EventLogOptions, init_events};
-pub use output::{DayOf, LogOutput, WallClock};
+pub use output::LogOutput;
 pub use rotate::FileOptions;
 
 /// How a line looks.
@@ -144,7 +145,7 @@ pub enum LogError {
         /// What went wrong.
         source: io::Error,
     },
-    /// A level that is none.
+    /// The level is not one of the known words.
     #[error(
         "log.level {0:?} is not understood; \
          write off, error, warn, info, debug or trace, or target=level,…"
@@ -161,41 +162,29 @@ pub enum LogError {
 /// The request log: makes a buffer for each runtime. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct AccessLog {
-    options: Arc<AccessLogOptions>,
+    options: AccessLogOptions,
     queue: Arc<queue::Queue>,
     choice: Arc<Choice>,
 }
 
 /// Which requests get a line; may be changed while the server runs.
-#[derive(Debug)]
-struct Choice(AtomicU64);
+#[derive(Debug, Default)]
+struct Choice {
+    /// The lowest status that is logged.
+    from_status: AtomicU16,
+    /// Of so many successful requests one is logged.
+    sample: AtomicU32,
+}
 
 impl Choice {
-    fn new(access: Access, sample: u32) -> Self {
-        let choice = Self(AtomicU64::new(0));
-        choice.set(access, sample);
-        choice
-    }
-
     fn set(&self, access: Access, sample: u32) {
-        let access: u64 = match access {
+        let from_status = match access {
             Access::All => 0,
-            Access::Errors => 1,
-            Access::Off => 2,
+            Access::Errors => 400,
+            Access::Off => u16::MAX,
         };
-        self.0
-            .store(access << 32 | u64::from(sample.max(1)), Relaxed);
-    }
-
-    /// Returns which requests are logged, and of how many successful ones one is.
-    fn get(&self) -> (Access, u64) {
-        let bits = self.0.load(Relaxed);
-        let access = match bits >> 32 {
-            0 => Access::All,
-            1 => Access::Errors,
-            _ => Access::Off,
-        };
-        (access, bits & u64::from(u32::MAX))
+        self.from_status.store(from_status, Relaxed);
+        self.sample.store(sample.max(1), Relaxed);
     }
 }
 
@@ -223,10 +212,11 @@ impl AccessLog {
             })
             .map_err(LogError::Thread)?;
         let log = Self {
-            options: Arc::new(options.clone()),
-            choice: Arc::new(Choice::new(options.access, options.sample)),
+            options: options.clone(),
+            choice: Arc::default(),
             queue: Arc::clone(&queue),
         };
+        log.choose(options.access, options.sample);
         let thread = AccessLogThread {
             queue,
             grace: Duration::from_secs(1),
@@ -239,18 +229,10 @@ impl AccessLog {
         self.choice.set(access, sample);
     }
 
-    /// A buffer for one runtime to keep.
+    /// Makes a buffer for one runtime to keep.
     #[must_use]
     pub fn buffer(&self) -> AccessBuffer {
-        let options = &self.options;
-        AccessBuffer::new(
-            Arc::clone(&self.choice),
-            options.format,
-            // A quarter, so that several runtimes fit into a small queue.
-            (options.queue_lines / 4).max(1),
-            (options.queue_bytes / 4).min(buffer::CHUNK_BYTES),
-            Arc::clone(&self.queue),
-        )
+        AccessBuffer::new(self)
     }
 }
 

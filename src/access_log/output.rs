@@ -11,17 +11,19 @@ use parking_lot::Mutex;
 use super::file::{self, Lost};
 use super::rotate::{FileOptions, RotatingFile};
 use super::{LogError, LogFormat, line};
+use crate::calendar::Calendar;
+use crate::clock::Clock;
 use crate::metrics::{LogKind, LogMetrics};
 
-/// Gives the wall time, in milliseconds since 1970.
-pub type WallClock = Arc<dyn Fn() -> i64 + Send + Sync>;
-
-/// Gives the local day, in days since 1970-01-01, that a wall time lies in.
-pub type DayOf = Box<dyn Fn(i64) -> i32 + Send>;
-
 enum Target {
-    Stream { file: File, torn: bool },
-    Files { files: RotatingFile, day_of: DayOf },
+    Stream {
+        file: File,
+        torn: bool,
+    },
+    Files {
+        files: RotatingFile,
+        dates: Calendar,
+    },
 }
 
 struct Sink {
@@ -31,7 +33,7 @@ struct Sink {
 
 struct Shared {
     sink: Mutex<Sink>,
-    wall: WallClock,
+    clock: Arc<dyn Clock>,
     metrics: LogMetrics,
 }
 
@@ -43,67 +45,57 @@ struct Shared {
 pub struct LogOutput(Arc<Shared>);
 
 impl LogOutput {
-    /// Standard output.
+    /// Writes to standard output.
     ///
     /// # Errors
     /// [`LogError::Stdout`] when it is closed.
-    pub fn stdout(wall: WallClock, metrics: LogMetrics) -> Result<Self, LogError> {
+    pub fn stdout(clock: Arc<dyn Clock>, metrics: LogMetrics) -> Result<Self, LogError> {
         // Not through std's Stdout: its buffer would hide how much of a failed write was written.
-        let fd = io::stdout()
-            .as_fd()
-            .try_clone_to_owned()
-            .map_err(LogError::Stdout)?;
-        let target = Target::Stream {
-            file: File::from(fd),
-            torn: false,
-        };
-        Ok(Self::new(target, wall, metrics))
+        let fd = io::stdout().as_fd().try_clone_to_owned();
+        let file = File::from(fd.map_err(LogError::Stdout)?);
+        let target = Target::Stream { file, torn: false };
+        Ok(Self::new(target, clock, metrics))
     }
 
-    /// Rotating files. The first is opened here.
+    /// Writes to files that rotate with the days of `dates`. The first is opened here.
     ///
     /// # Errors
     /// [`LogError::Files`] when that fails. Later failures are counted and tried anew.
     pub fn files(
         options: FileOptions,
-        wall: WallClock,
-        day_of: DayOf,
+        clock: Arc<dyn Clock>,
+        dates: Calendar,
         metrics: LogMetrics,
     ) -> Result<Self, LogError> {
         let dir = options.dir.clone();
         let mut files = RotatingFile::new(options, Box::new(file::open), metrics.clone());
         files
-            .prepare(day_of(wall()))
+            .prepare(dates.day_of(clock.wall_ms()))
             .map_err(|source| LogError::Files { dir, source })?;
-        let target = Target::Files { files, day_of };
-        Ok(Self::new(target, wall, metrics))
+        Ok(Self::new(Target::Files { files, dates }, clock, metrics))
     }
 
-    fn new(target: Target, wall: WallClock, metrics: LogMetrics) -> Self {
-        let sink = Sink {
+    fn new(target: Target, clock: Arc<dyn Clock>, metrics: LogMetrics) -> Self {
+        let sink = Mutex::new(Sink {
             target,
             failing: false,
-        };
+        });
         Self(Arc::new(Shared {
-            sink: Mutex::new(sink),
-            wall,
+            sink,
+            clock,
             metrics,
         }))
     }
 
-    fn wall_ms(&self) -> i64 {
-        (self.0.wall)()
-    }
-
-    pub(super) fn wall(&self) -> WallClock {
-        Arc::clone(&self.0.wall)
+    pub(super) fn wall_ms(&self) -> i64 {
+        self.0.clock.wall_ms()
     }
 
     pub(super) fn metrics(&self) -> &LogMetrics {
         &self.0.metrics
     }
 
-    /// Writes whole lines and gives how many of them were lost.
+    /// Writes whole lines and returns how many of them were lost.
     pub(super) fn write_lines(&self, lines: &[u8]) -> u64 {
         if lines.is_empty() {
             return 0;
@@ -111,7 +103,9 @@ impl LogOutput {
         let mut sink = self.0.sink.lock();
         let result = match &mut sink.target {
             Target::Stream { file, torn } => write_stream(file, torn, lines),
-            Target::Files { files, day_of } => files.write_lines(day_of(self.wall_ms()), lines),
+            Target::Files { files, dates } => {
+                files.write_lines(dates.day_of(self.wall_ms()), lines)
+            }
         };
         let was_failing = sink.failing;
         sink.failing = result.is_err();
@@ -141,9 +135,8 @@ impl LogOutput {
         if *untold == 0 {
             return;
         }
-        let mut text = Vec::new();
-        line::append_dropped(&mut text, format, self.wall_ms(), log.as_str(), *untold);
-        if self.write_lines(&text) == 0 {
+        let text = line::dropped(format, self.wall_ms(), log.as_str(), *untold);
+        if self.write_lines(text.as_bytes()) == 0 {
             *untold = 0;
         }
     }
@@ -151,12 +144,6 @@ impl LogOutput {
     #[cfg(test)]
     pub(super) fn hold(&self) -> impl Sized + '_ {
         self.0.sink.lock()
-    }
-}
-
-impl std::fmt::Debug for LogOutput {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LogOutput").finish_non_exhaustive()
     }
 }
 

@@ -5,14 +5,11 @@
 
 use std::collections::VecDeque;
 use std::mem;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::metrics::{LogKind, LogMetrics};
-
-/// Emptied buffers kept for the next hand-over.
-const MAX_SPARE: usize = 16;
 
 /// Lines on their way to the log.
 #[derive(Debug, Default)]
@@ -31,7 +28,6 @@ struct State {
     lines: usize,
     bytes: usize,
     dropped: u64,
-    spare: Vec<Vec<u8>>,
     closed: bool,
     ended: bool,
 }
@@ -71,10 +67,10 @@ impl Queue {
         if fits {
             state.lines += count;
             state.bytes += text.len();
-            let spare = state.spare.pop().unwrap_or_default();
+            let empty = Vec::with_capacity(text.capacity());
             let dropped_before = mem::take(&mut state.dropped);
             state.chunks.push_back(Chunk {
-                text: mem::replace(text, spare),
+                text: mem::replace(text, empty),
                 lines: count,
                 dropped_before,
             });
@@ -94,11 +90,6 @@ impl Queue {
         if let Some(chunk) = written {
             state.lines -= chunk.lines;
             state.bytes -= chunk.text.len();
-            if state.spare.len() < MAX_SPARE {
-                let mut text = chunk.text;
-                text.clear();
-                state.spare.push(text);
-            }
         }
         loop {
             if let Some(chunk) = state.chunks.pop_front() {
@@ -123,22 +114,19 @@ impl Queue {
         self.filled.notify_one();
     }
 
-    /// The log thread has written its last.
+    /// Notes that the log thread has written its last.
     pub(super) fn end(&self) {
         self.state.lock().ended = true;
         self.ended.notify_all();
     }
 
-    /// Whether the log thread ended within `timeout`.
+    /// Returns whether the log thread ended within `timeout`.
     pub(super) fn wait_for_end(&self, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
         let mut state = self.state.lock();
-        while !state.ended {
-            if self.ended.wait_until(&mut state, deadline).timed_out() {
-                return state.ended;
-            }
-        }
-        true
+        let waited = self
+            .ended
+            .wait_while_for(&mut state, |state| !state.ended, timeout);
+        !waited.timed_out()
     }
 }
 

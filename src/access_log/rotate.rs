@@ -9,7 +9,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::file::{LogFile, Lost, Open, Opened, whole_lines, write_lines};
 use crate::calendar::Day;
@@ -26,50 +26,34 @@ pub struct FileOptions {
     pub max_files: usize,
 }
 
-/// A file's place in time: the day's date, then the number within the day.
+/// A file's place in time: its day, then the number within the day.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
-    date: String,
+    day: Day,
     number: u32,
 }
 
 impl Place {
-    fn first_of(day: i32) -> Self {
-        Self {
-            date: Day::clamped(i64::from(day)).to_string(),
-            number: 0,
-        }
-    }
-
     fn file_name(&self) -> String {
         match self.number {
-            0 => format!("counterd-{}.log", self.date),
-            number => format!("counterd-{}.log.{number}", self.date),
+            0 => format!("counterd-{}.log", self.day),
+            number => format!("counterd-{}.log.{number}", self.day),
         }
     }
 
-    /// The place of a file of ours; `None` for any other.
+    /// Returns the place of a file of ours; `None` for any other.
     fn of(file_name: &str) -> Option<Self> {
-        let (date, number) = file_name.strip_prefix("counterd-")?.split_once(".log")?;
+        let (day, number) = file_name.strip_prefix("counterd-")?.split_once(".log")?;
+        let day = day.parse().ok()?;
         let number = match number.strip_prefix('.') {
             Some(digits) => digits.parse().ok()?,
             None => 0,
         };
-        let place = Self {
-            date: date.to_owned(),
-            number,
-        };
-        let is_date = date.len() == 10
-            && date.bytes().enumerate().all(|(at, byte)| match at {
-                4 | 7 => byte == b'-',
-                _ => byte.is_ascii_digit(),
-            });
-        (is_date && place.file_name() == file_name).then_some(place)
+        Some(Self { day, number }).filter(|place| place.file_name() == file_name)
     }
 }
 
 struct Current {
-    day: i32,
     place: Place,
     size: u64,
     file: Box<dyn LogFile>,
@@ -94,7 +78,7 @@ impl Current {
     }
 }
 
-/// Bytes up to the end of the first line.
+/// Returns the bytes up to the end of the first line.
 fn first_line(text: &[u8]) -> usize {
     text.iter()
         .position(|byte| *byte == b'\n')
@@ -119,26 +103,21 @@ impl RotatingFile {
     }
 
     /// Opens the file of `day` already, so that a wrong directory shows at the start.
-    pub(super) fn prepare(&mut self, day: i32) -> io::Result<()> {
+    pub(super) fn prepare(&mut self, day: Day) -> io::Result<()> {
         self.with_room(day, 1).map(drop)
     }
 
-    /// Writes whole lines into the files of `day` (days since 1970-01-01).
-    pub(super) fn write_lines(&mut self, day: i32, lines: &[u8]) -> Result<(), Lost> {
+    /// Writes whole lines into the files of `day`.
+    pub(super) fn write_lines(&mut self, day: Day, lines: &[u8]) -> Result<(), Lost> {
         let max_file_size = self.options.max_file_size;
         let mut done = 0;
         while let Some(rest) = lines.get(done..).filter(|rest| !rest.is_empty()) {
             let first = first_line(rest);
-            let current = match self.with_room(day, first) {
-                Ok(current) => current,
-                Err(error) => {
-                    return Err(Lost {
-                        error,
-                        kept: done,
-                        torn: false,
-                    });
-                }
-            };
+            let current = self.with_room(day, first).map_err(|error| Lost {
+                error,
+                kept: done,
+                torn: false,
+            })?;
             let room = usize::try_from(max_file_size.saturating_sub(current.size));
             let fitting = rest.get(..room.unwrap_or(usize::MAX)).unwrap_or(rest);
             let now = whole_lines(fitting).max(first);
@@ -154,10 +133,10 @@ impl RotatingFile {
         Ok(())
     }
 
-    /// The file of `day`, another one if need be, with room for a line of `line` bytes.
-    fn with_room(&mut self, day: i32, line: usize) -> io::Result<&mut Current> {
+    /// Returns the file of `day`, another one if need be, with room for a line of `line` bytes.
+    fn with_room(&mut self, day: Day, line: usize) -> io::Result<&mut Current> {
         let usable = self.current.take().filter(|current| {
-            current.day == day
+            current.place.day == day
                 && current.has_room(line, self.options.max_file_size)
                 && !current.file.is_deleted()
         });
@@ -168,19 +147,12 @@ impl RotatingFile {
         Ok(self.current.insert(current))
     }
 
-    fn open_newest(&self, day: i32, line: usize) -> io::Result<Current> {
-        let mut place = Place::first_of(day);
-        if let Some(newest) = self.places().into_iter().rfind(|of| of.date == place.date) {
-            place = newest;
-        }
+    fn open_newest(&self, day: Day, line: usize) -> io::Result<Current> {
+        let newest = self.places().into_iter().rfind(|place| place.day == day);
+        let mut place = newest.unwrap_or(Place { day, number: 0 });
         loop {
             let Opened { file, size, torn } = (self.open)(&self.path(&place))?;
-            let mut current = Current {
-                day,
-                place,
-                size,
-                file,
-            };
+            let mut current = Current { place, size, file };
             if current.has_room(line, self.options.max_file_size) {
                 if torn {
                     current.append(b"\n").map_err(|lost| lost.error)?;
@@ -197,10 +169,10 @@ impl RotatingFile {
         self.options.dir.join(place.file_name())
     }
 
-    /// The places of all files of ours, oldest first. A directory that cannot be read has none:
+    /// Returns the places of all files of ours, oldest first. A directory that cannot be read has none:
     /// opening the file will say why.
     fn places(&self) -> Vec<Place> {
-        let mut places: Vec<Place> = fs::read_dir(Path::new(&self.options.dir))
+        let mut places: Vec<Place> = fs::read_dir(&self.options.dir)
             .into_iter()
             .flatten()
             .filter_map(|entry| Place::of(entry.ok()?.file_name().to_str()?))

@@ -10,18 +10,23 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::*;
+use crate::calendar::{Calendar, DayStart};
+use crate::clock::ManualClock;
 use crate::metrics::{LogMetrics, Metrics};
 
 const HOUR_MS: i64 = 3_600_000;
 /// 2026-11-24T22:00:00Z, an hour before midnight where the tests' clock hangs (UTC+1).
 const EVENING_MS: i64 = 1_795_557_600_000;
 
+fn dates() -> Calendar {
+    Calendar::new("Etc/GMT-1", DayStart::default()).unwrap()
+}
+
 struct Log {
     dir: tempfile::TempDir,
-    now: Arc<AtomicI64>,
+    clock: Arc<ManualClock>,
     metrics: LogMetrics,
     output: LogOutput,
 }
@@ -29,24 +34,18 @@ struct Log {
 impl Log {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let now = Arc::new(AtomicI64::new(EVENING_MS));
+        let clock = Arc::new(ManualClock::new(EVENING_MS));
         let metrics = Metrics::new().log;
-        let clock = Arc::clone(&now);
         let options = FileOptions {
             dir: dir.path().to_owned(),
             max_file_size: 1 << 20,
             max_files: 9,
         };
-        let output = LogOutput::files(
-            options,
-            Arc::new(move || clock.load(Ordering::Relaxed)),
-            Box::new(|wall_ms| (wall_ms + HOUR_MS).div_euclid(24 * HOUR_MS) as i32),
-            metrics.clone(),
-        )
-        .unwrap();
+        let output = LogOutput::files(options, clock.clone(), dates(), metrics.clone());
+        let output = output.unwrap();
         Self {
             dir,
-            now,
+            clock,
             metrics,
             output,
         }
@@ -73,7 +72,7 @@ impl Log {
     }
 
     fn set_now(&self, now_ms: i64) {
-        self.now.store(now_ms, Ordering::Relaxed);
+        self.clock.set_wall(now_ms);
     }
 
     /// Lines of all files, oldest file first.
@@ -290,8 +289,9 @@ fn a_directory_that_cannot_be_used_is_an_error_at_the_start() {
         max_file_size: 1,
         max_files: 1,
     };
-    let output = LogOutput::files(options, Arc::new(|| 0), Box::new(|_| 0), Metrics::new().log);
-    let message = output.unwrap_err().to_string();
+    let clock = Arc::new(ManualClock::new(0));
+    let output = LogOutput::files(options, clock, dates(), Metrics::new().log);
+    let message = output.err().unwrap().to_string();
     assert!(message.contains("log.dir"), "{message}");
 }
 

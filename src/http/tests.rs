@@ -114,7 +114,7 @@ impl Bench {
         let clock = Arc::new(ManualClock::new(NOON));
         let metrics = Arc::new(Metrics::new());
         let running = Running::start(writer_options(dir.path(), &clock, &metrics)).unwrap();
-        let output = LogOutput::stdout(Arc::new(|| 0), metrics.log.clone()).unwrap();
+        let output = LogOutput::stdout(Arc::new(ManualClock::new(0)), metrics.log.clone()).unwrap();
         let options = AccessLogOptions {
             access: Access::Off,
             sample: 1,

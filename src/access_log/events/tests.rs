@@ -9,6 +9,8 @@ use std::path::Path;
 
 use super::*;
 use crate::access_log::FileOptions;
+use crate::calendar::{Calendar, DayStart};
+use crate::clock::ManualClock;
 use crate::metrics::{LogMetrics, Metrics};
 
 fn output(dir: &Path, metrics: &LogMetrics) -> LogOutput {
@@ -17,9 +19,9 @@ fn output(dir: &Path, metrics: &LogMetrics) -> LogOutput {
         max_file_size: 1 << 20,
         max_files: 9,
     };
-    let wall = Arc::new(|| 1_795_515_000_007);
-    let day_of = Box::new(|_| 20_781);
-    LogOutput::files(options, wall, day_of, metrics.clone()).unwrap()
+    let clock = Arc::new(ManualClock::new(1_795_515_000_007));
+    let dates = Calendar::new("UTC", DayStart::default()).unwrap();
+    LogOutput::files(options, clock, dates, metrics.clone()).unwrap()
 }
 
 fn options(format: LogFormat, level: &str) -> EventLogOptions {

@@ -15,8 +15,10 @@ use super::*;
 use crate::access_log::file;
 use crate::metrics::Metrics;
 
-/// 2026-11-24
-const DAY: i32 = 20_781;
+/// The day that lies `days` after 2026-11-24.
+fn day(days: i32) -> Day {
+    Day::from_days(20_781 + days).unwrap()
+}
 
 fn options(dir: &Path) -> FileOptions {
     FileOptions {
@@ -49,10 +51,10 @@ fn names(dir: &Path) -> Vec<String> {
 fn each_day_has_its_file() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = rotating(options(dir.path()));
-    log.write_lines(DAY, b"one\n").unwrap();
-    log.write_lines(DAY, b"two\n").unwrap();
-    log.write_lines(DAY + 1, b"three\n").unwrap();
-    log.write_lines(DAY + 7, b"four\n").unwrap();
+    log.write_lines(day(0), b"one\n").unwrap();
+    log.write_lines(day(0), b"two\n").unwrap();
+    log.write_lines(day(1), b"three\n").unwrap();
+    log.write_lines(day(7), b"four\n").unwrap();
 
     let expected = [
         ("counterd-2026-11-24.log", "one\ntwo\n"),
@@ -75,7 +77,7 @@ fn a_full_file_is_followed_by_the_next_number_and_no_line_is_cut() {
         let lines: String = (0..=batch % 7)
             .map(|line| format!("{batch}/{line} {}\n", "x".repeat(batch % 20)))
             .collect();
-        log.write_lines(DAY, lines.as_bytes()).unwrap();
+        log.write_lines(day(0), lines.as_bytes()).unwrap();
         sent.push_str(&lines);
     }
 
@@ -100,7 +102,7 @@ fn a_line_longer_than_a_file_stands_alone_in_one() {
         ..options(dir.path())
     });
     let long = format!("{}\n", "x".repeat(50));
-    log.write_lines(DAY, format!("a\n{long}b\n").as_bytes())
+    log.write_lines(day(0), format!("a\n{long}b\n").as_bytes())
         .unwrap();
     let texts: Vec<String> = files(dir.path()).into_values().collect();
     assert_eq!(texts, ["a\n", &long, "b\n"]);
@@ -124,9 +126,9 @@ fn the_newest_files_are_kept_and_others_left_alone() {
         max_files: 3,
         ..options(dir.path())
     });
-    log.write_lines(DAY - 1, b"old\n").unwrap();
+    log.write_lines(day(-1), b"old\n").unwrap();
     for _ in 0..12 {
-        log.write_lines(DAY, b"new\n").unwrap();
+        log.write_lines(day(0), b"new\n").unwrap();
     }
 
     let mut expected: Vec<String> = foreign.map(str::to_owned).to_vec();
@@ -142,10 +144,10 @@ fn with_the_clock_set_back_the_file_in_use_is_not_the_one_removed() {
         max_files: 2,
         ..options(dir.path())
     });
-    log.write_lines(DAY, b"a\n").unwrap();
-    log.write_lines(DAY + 1, b"b\n").unwrap();
-    log.write_lines(DAY - 9, b"c\n").unwrap();
-    log.write_lines(DAY - 9, b"d\n").unwrap();
+    log.write_lines(day(0), b"a\n").unwrap();
+    log.write_lines(day(1), b"b\n").unwrap();
+    log.write_lines(day(-9), b"c\n").unwrap();
+    log.write_lines(day(-9), b"d\n").unwrap();
     let files = files(dir.path());
     assert_eq!(files.len(), 2);
     assert_eq!(files["counterd-2026-11-15.log"], "c\nd\n");
@@ -161,9 +163,9 @@ fn a_restart_goes_on_in_the_newest_file_of_the_day_and_ends_a_torn_line() {
     fs::write(dir.path().join("counterd-2026-11-24.log"), "first\n").unwrap();
     fs::write(dir.path().join("counterd-2026-11-24.log.2"), "second\ntor").unwrap();
     rotating(small.clone())
-        .write_lines(DAY, b"third\n")
+        .write_lines(day(0), b"third\n")
         .unwrap();
-    rotating(small).write_lines(DAY, b"fourth\n").unwrap();
+    rotating(small).write_lines(day(0), b"fourth\n").unwrap();
 
     let files = files(dir.path());
     assert_eq!(files["counterd-2026-11-24.log"], "first\n");
@@ -175,9 +177,9 @@ fn a_restart_goes_on_in_the_newest_file_of_the_day_and_ends_a_torn_line() {
 fn a_file_deleted_under_way_is_made_anew() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = rotating(options(dir.path()));
-    log.write_lines(DAY, b"lost\n").unwrap();
+    log.write_lines(day(0), b"lost\n").unwrap();
     fs::remove_file(dir.path().join("counterd-2026-11-24.log")).unwrap();
-    log.write_lines(DAY, b"kept\n").unwrap();
+    log.write_lines(day(0), b"kept\n").unwrap();
     assert_eq!(files(dir.path())["counterd-2026-11-24.log"], "kept\n");
 }
 
@@ -189,13 +191,13 @@ fn a_file_that_cannot_be_opened_loses_lines_until_it_can() {
     symlink("/dev/full", &path).unwrap();
     let mut log = rotating(options(dir.path()));
     for _ in 0..3 {
-        let lost = log.write_lines(DAY, b"one\ntwo\n").unwrap_err();
+        let lost = log.write_lines(day(0), b"one\ntwo\n").unwrap_err();
         let refused = lost.error.raw_os_error();
         assert_eq!(refused, Some(rustix::io::Errno::LOOP.raw_os_error()));
         assert_eq!(lost.kept, 0);
     }
     fs::remove_file(&path).unwrap();
-    log.write_lines(DAY, b"three\n").unwrap();
+    log.write_lines(day(0), b"three\n").unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "three\n");
 }
 
@@ -204,12 +206,12 @@ fn a_directory_that_is_gone_or_in_the_way_is_made_when_it_can_be() {
     let dir = tempfile::tempdir().unwrap();
     let logs = dir.path().join("deep/logs");
     let mut log = rotating(options(&logs));
-    log.write_lines(DAY, b"one\n").unwrap();
+    log.write_lines(day(0), b"one\n").unwrap();
     fs::remove_dir_all(&logs).unwrap();
     fs::write(&logs, "a file").unwrap();
-    assert_eq!(log.write_lines(DAY, b"two\n").unwrap_err().kept, 0);
+    assert_eq!(log.write_lines(day(0), b"two\n").unwrap_err().kept, 0);
     fs::remove_file(&logs).unwrap();
-    log.write_lines(DAY, b"three\n").unwrap();
+    log.write_lines(day(0), b"three\n").unwrap();
     assert_eq!(files(&logs)["counterd-2026-11-24.log"], "three\n");
 }
 
@@ -272,13 +274,13 @@ fn a_disk_that_fills_within_a_line_keeps_the_whole_ones() {
         let dir = tempfile::tempdir().unwrap();
         let left = Arc::new(AtomicUsize::new(room));
         let mut log = filling(options(dir.path()), &left, true);
-        let lost = log.write_lines(DAY, b"one\ntwo\nfour\n").unwrap_err();
+        let lost = log.write_lines(day(0), b"one\ntwo\nfour\n").unwrap_err();
         assert_eq!(
             lost.kept,
             [0, 4, 8][[room >= 4, room >= 8].iter().filter(|b| **b).count()]
         );
         left.store(1_000, Ordering::Relaxed);
-        log.write_lines(DAY, b"five\n").unwrap();
+        log.write_lines(day(0), b"five\n").unwrap();
         let expected = format!("{}five\n", &"one\ntwo\nfour\n"[..lost.kept]);
         assert_eq!(files(dir.path())["counterd-2026-11-24.log"], expected);
     }
@@ -289,9 +291,9 @@ fn where_a_torn_line_cannot_be_cut_it_is_ended() {
     let dir = tempfile::tempdir().unwrap();
     let left = Arc::new(AtomicUsize::new(6));
     let mut log = filling(options(dir.path()), &left, false);
-    assert_eq!(log.write_lines(DAY, b"one\ntwo\n").unwrap_err().kept, 4);
+    assert_eq!(log.write_lines(day(0), b"one\ntwo\n").unwrap_err().kept, 4);
     left.store(1_000, Ordering::Relaxed);
-    log.write_lines(DAY, b"three\n").unwrap();
+    log.write_lines(day(0), b"three\n").unwrap();
     assert_eq!(
         files(dir.path())["counterd-2026-11-24.log"],
         "one\ntw\nthree\n"
@@ -307,7 +309,9 @@ fn what_went_into_the_file_before_counts_as_kept() {
         ..options(dir.path())
     };
     let mut log = filling(small, &left, true);
-    let lost = log.write_lines(DAY, b"one\ntwo\nsix\nten\n").unwrap_err();
+    let lost = log
+        .write_lines(day(0), b"one\ntwo\nsix\nten\n")
+        .unwrap_err();
     assert_eq!(lost.kept, 12);
     let files = files(dir.path());
     assert_eq!(files["counterd-2026-11-24.log"], "one\ntwo\n");
