@@ -154,7 +154,7 @@ impl Archivist {
             return Ok(true);
         }
         let metrics = &self.options.metrics.past;
-        metrics.closed_through(over.days());
+        metrics.closed_day.set(over.days().into());
         let archived = self.running.horizons.day(Daily::Days);
         if archived < today.days() {
             ends_here("ends_before_flush");
@@ -201,7 +201,11 @@ impl Archivist {
         } else {
             "ends_after_page"
         });
-        self.options.metrics.past.closed_records(page.records);
+        self.options
+            .metrics
+            .past
+            .closed_records
+            .inc_by(page.records);
         self.resume = page.next.map(|from| Resume { epoch, day, from });
         if last {
             tracing::info!(%day, "the day is closed");
@@ -269,7 +273,7 @@ impl Archivist {
                     before = %horizon,
                     "days that could not be exported for calendar.max_unexported_days are given up"
                 );
-                self.options.metrics.past.given_up();
+                self.options.metrics.past.given_up.inc();
             }
         }
     }

@@ -9,12 +9,10 @@
 //! asked; user ids, names that the configuration does not give, and whatever else strangers choose, which never
 //! become a label.
 
-mod export;
+mod copies;
 mod labels;
-mod mirror;
-mod past;
 mod process;
-mod round;
+mod sample;
 mod shard;
 mod state;
 mod store;
@@ -24,18 +22,17 @@ mod text;
 #[cfg(test)]
 mod tests;
 
+use std::time::Instant;
+
 use parking_lot::RwLock;
 use prometheus_client::encoding::text as open_metrics;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-pub use export::ExportMetrics;
-pub use labels::{FilterDecision, LogKind, OperationResult, ReadOnlyCause, Route, Status};
-pub use mirror::MirrorMetrics;
-pub use past::PastMetrics;
-pub use round::RoundMetrics;
+pub use copies::{ExportMetrics, MirrorMetrics, RoundMetrics};
+pub use labels::{Cause, FilterDecision, LogKind, OperationResult, Route, STATUSES};
 pub use shard::{LATENCY_BOUNDS_US, Shard};
-pub use state::{CommitMetrics, FloatGauge, LogMetrics, StateMetrics};
+pub use state::{CommitMetrics, FloatGauge, LogMetrics, PastMetrics, StateMetrics};
 pub use store::{StoreFigure, StoreProbe, StoreSample};
 pub use text::{TEXT_CONTENT_TYPE, to_text, wants_text};
 
@@ -65,7 +62,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// All metrics at zero, with no shard and no probe yet.
+    /// Makes all metrics, at zero, with no shard and no probe yet.
     #[must_use]
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("counterd");
@@ -80,11 +77,13 @@ impl Metrics {
         let state = StateMetrics::register(&mut registry);
         let log = LogMetrics::register(&mut registry);
         let past = PastMetrics::register(&mut registry);
-        let export = ExportMetrics::register(&mut registry);
-        let mirror = MirrorMetrics::register(&mut registry);
+        let export = ExportMetrics::register(registry.sub_registry_with_prefix("export"));
+        let mirror = MirrorMetrics::register(registry.sub_registry_with_prefix("mirror"));
         registry.register_collector(Box::new(shards.clone()));
         registry.register_collector(Box::new(store.clone()));
-        registry.register_collector(Box::new(process::Process));
+        registry.register_collector(Box::new(process::Process {
+            started: Instant::now(),
+        }));
         Self {
             registry,
             shards,
@@ -99,7 +98,7 @@ impl Metrics {
         }
     }
 
-    /// A new shard, for one runtime to keep. Its counts stay in the sums after it is dropped.
+    /// Makes a shard, for one runtime to keep. Its counts stay in the sums after it is dropped.
     #[must_use]
     pub fn shard(&self) -> Shard {
         self.shards.add_shard()
@@ -131,11 +130,5 @@ impl Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl std::fmt::Debug for Metrics {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Metrics").finish_non_exhaustive()
     }
 }

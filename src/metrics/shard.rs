@@ -16,7 +16,8 @@ use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
-use super::labels::{OperationResult, Route, Status};
+use super::labels::{OperationResult, Route, STATUSES};
+use super::sample::{NoLabels, counter, gauge};
 
 /// Upper bounds of the latency buckets in microseconds; one more bucket holds what is above.
 pub const LATENCY_BOUNDS_US: [u64; 16] = [
@@ -34,25 +35,16 @@ fn add(cell: &AtomicU64, n: u64) {
     );
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct RouteCells {
-    by_status: [AtomicU64; Status::COUNT],
+    /// By the places of [`STATUSES`]; the last is for any other status.
+    by_status: [AtomicU64; STATUSES.len() + 1],
     latency: [AtomicU64; LATENCY_BUCKETS],
     latency_sum_us: AtomicU64,
 }
 
-impl RouteCells {
-    fn new() -> Self {
-        Self {
-            by_status: std::array::from_fn(|_| AtomicU64::new(0)),
-            latency: std::array::from_fn(|_| AtomicU64::new(0)),
-            latency_sum_us: AtomicU64::new(0),
-        }
-    }
-}
-
 // 128 bytes: processors fetch cache lines in pairs.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[repr(align(128))]
 struct ShardCells {
     requests_started: AtomicU64,
@@ -63,21 +55,6 @@ struct ShardCells {
     connections_refused: AtomicU64,
     operations: [AtomicU64; OperationResult::COUNT],
     routes: [RouteCells; Route::COUNT],
-}
-
-impl ShardCells {
-    fn new() -> Self {
-        Self {
-            requests_started: AtomicU64::new(0),
-            requests_ended: AtomicU64::new(0),
-            requests_abandoned: AtomicU64::new(0),
-            connections_opened: AtomicU64::new(0),
-            connections_closed: AtomicU64::new(0),
-            connections_refused: AtomicU64::new(0),
-            operations: std::array::from_fn(|_| AtomicU64::new(0)),
-            routes: std::array::from_fn(|_| RouteCells::new()),
-        }
-    }
 }
 
 /// One runtime's counts. It may move to the runtime's thread, but is never shared between threads:
@@ -109,20 +86,20 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// A request's head was read. Each call is followed by one of [`Self::request_ended`] or
+    /// Counts a request whose head was read. Each call is followed by one of [`Self::request_ended`] or
     /// [`Self::request_abandoned`].
     pub fn request_started(&self) {
         add(&self.cells.requests_started, 1);
     }
 
-    /// A request was answered with `status` (the HTTP status code) after `took`.
+    /// Counts a request that was answered with `status` (the HTTP status code) after `took`.
     pub fn request_ended(&self, route: Route, status: u16, took: Duration) {
-        let cells = &*self.cells;
-        add(&cells.requests_ended, 1);
-        let Some(of_route) = cells.routes.get(route.index()) else {
+        add(&self.cells.requests_ended, 1);
+        let Some(of_route) = self.cells.route(route) else {
             return;
         };
-        if let Some(cell) = of_route.by_status.get(Status::of(status).index()) {
+        let place = STATUSES.binary_search(&status).unwrap_or(STATUSES.len());
+        if let Some(cell) = of_route.by_status.get(place) {
             add(cell, 1);
         }
         let took_us = took
@@ -136,30 +113,30 @@ impl Shard {
         add(&of_route.latency_sum_us, took_us);
     }
 
-    /// The client left before its answer was ready.
+    /// Counts a request whose client left before its answer was ready.
     pub fn request_abandoned(&self) {
         add(&self.cells.requests_ended, 1);
         add(&self.cells.requests_abandoned, 1);
     }
 
-    /// `n` operations on counters had this result.
+    /// Counts `n` operations on counters that had this result.
     pub fn operations(&self, result: OperationResult, n: u64) {
         if let Some(cell) = self.cells.operations.get(result.index()) {
             add(cell, n);
         }
     }
 
-    /// This runtime took over a connection.
+    /// Counts a connection that this runtime took over.
     pub fn connection_opened(&self) {
         add(&self.cells.connections_opened, 1);
     }
 
-    /// A connection of this runtime ended.
+    /// Counts a connection of this runtime that ended.
     pub fn connection_closed(&self) {
         add(&self.cells.connections_closed, 1);
     }
 
-    /// A connection was turned away, or its first request was, for there were too many.
+    /// Counts a connection that was turned away, or whose first request was, for there were too many.
     pub fn connection_refused(&self) {
         add(&self.cells.connections_refused, 1);
     }
@@ -171,7 +148,7 @@ pub(super) struct Shards(Arc<Mutex<Vec<Arc<ShardCells>>>>);
 
 impl Shards {
     pub(super) fn add_shard(&self) -> Shard {
-        let cells = Arc::new(ShardCells::new());
+        let cells = Arc::<ShardCells>::default();
         self.0.lock().push(Arc::clone(&cells));
         Shard {
             cells,
@@ -203,72 +180,38 @@ fn still_open<'a>(
     began.saturating_sub(ended)
 }
 
-type NoLabels = [(&'static str, &'static str); 0];
-
 impl Collector for Shards {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
         let shards = self.0.lock().clone();
-        encode_requests(&shards, &mut encoder)?;
-        encode_latencies(&shards, &mut encoder)?;
-        encode_operations(&shards, &mut encoder)?;
+        let encoder = &mut encoder;
+        encode_requests(&shards, encoder)?;
+        encode_latencies(&shards, encoder)?;
+        encode_operations(&shards, encoder)?;
 
-        encoder
-            .encode_descriptor(
-                "requests_in_flight",
-                "Requests being answered now.",
-                None,
-                MetricType::Gauge,
-            )?
-            .encode_gauge(&still_open(
-                &shards,
-                |shard| &shard.requests_started,
-                |shard| &shard.requests_ended,
-            ))?;
-        encoder
-            .encode_descriptor(
-                "requests_abandoned",
-                "Requests whose client left before the answer; a write among them may have counted.",
-                None,
-                MetricType::Counter,
-            )?
-            .encode_counter::<NoLabels, u64, f64>(
-                &sum(&shards, |shard| Some(&shard.requests_abandoned)),
-                None,
-            )?;
-        encoder
-            .encode_descriptor(
-                "connections_open",
-                "Client connections open now.",
-                None,
-                MetricType::Gauge,
-            )?
-            .encode_gauge(&still_open(
-                &shards,
-                |shard| &shard.connections_opened,
-                |shard| &shard.connections_closed,
-            ))?;
-        encoder
-            .encode_descriptor(
-                "connections",
-                "Client connections accepted.",
-                None,
-                MetricType::Counter,
-            )?
-            .encode_counter::<NoLabels, u64, f64>(
-                &sum(&shards, |shard| Some(&shard.connections_opened)),
-                None,
-            )?;
-        encoder
-            .encode_descriptor(
-                "connections_refused",
-                "Client connections refused because there were too many.",
-                None,
-                MetricType::Counter,
-            )?
-            .encode_counter::<NoLabels, u64, f64>(
-                &sum(&shards, |shard| Some(&shard.connections_refused)),
-                None,
-            )
+        let help = "Requests being answered now.";
+        let in_flight = still_open(
+            &shards,
+            |shard| &shard.requests_started,
+            |shard| &shard.requests_ended,
+        );
+        gauge(encoder, ("requests_in_flight", None, help), in_flight)?;
+        let help =
+            "Requests whose client left before the answer; a write among them may have counted.";
+        let abandoned = sum(&shards, |shard| Some(&shard.requests_abandoned));
+        counter(encoder, ("requests_abandoned", None, help), abandoned)?;
+        let help = "Client connections open now.";
+        let open = still_open(
+            &shards,
+            |shard| &shard.connections_opened,
+            |shard| &shard.connections_closed,
+        );
+        gauge(encoder, ("connections_open", None, help), open)?;
+        let help = "Client connections accepted.";
+        let accepted = sum(&shards, |shard| Some(&shard.connections_opened));
+        counter(encoder, ("connections", None, help), accepted)?;
+        let help = "Client connections refused because there were too many.";
+        let refused = sum(&shards, |shard| Some(&shard.connections_refused));
+        counter(encoder, ("connections_refused", None, help), refused)
     }
 }
 
@@ -276,22 +219,17 @@ fn encode_requests(
     shards: &[Arc<ShardCells>],
     encoder: &mut DescriptorEncoder,
 ) -> Result<(), std::fmt::Error> {
-    let mut family = encoder.encode_descriptor(
-        "requests",
-        "Requests answered, by route and HTTP status.",
-        None,
-        MetricType::Counter,
-    )?;
+    let help = "Requests answered, by route and HTTP status.";
+    let mut family = encoder.encode_descriptor("requests", help, None, MetricType::Counter)?;
+    let statuses = STATUSES.iter().map(u16::to_string);
+    let statuses: Vec<String> = statuses.chain(["other".to_owned()]).collect();
     for route in Route::ALL {
-        for status in Status::ALL {
-            let count = sum(shards, |shard| {
-                let of_route = shard.routes.get(route.index())?;
-                of_route.by_status.get(status.index())
-            });
+        for (place, status) in statuses.iter().enumerate() {
+            let count = sum(shards, |shard| shard.route(route)?.by_status.get(place));
             // Most pairs never occur; a series starts with its first request.
             if count > 0 {
                 family
-                    .encode_family(&[("route", route.as_str()), ("status", status.as_str())])?
+                    .encode_family(&[("route", route.as_str()), ("status", status)])?
                     .encode_counter::<NoLabels, u64, f64>(&count, None)?;
             }
         }
@@ -309,17 +247,17 @@ fn encode_latencies(
         Some(&Unit::Seconds),
         MetricType::Histogram,
     )?;
+    let bounds = LATENCY_BOUNDS_US.iter().map(|bound| micros(*bound));
+    let bounds: Vec<f64> = bounds.chain([f64::INFINITY]).collect();
     for route in Route::ALL {
-        let of_route = |shard| -> Option<&RouteCells> { ShardCells::route(shard, route) };
-        let mut buckets = Vec::with_capacity(LATENCY_BUCKETS);
-        let bounds = LATENCY_BOUNDS_US.iter().map(|bound| micros(*bound));
-        for (position, bound) in bounds.chain([f64::INFINITY]).enumerate() {
-            let count = sum(shards, |shard| of_route(shard)?.latency.get(position));
-            buckets.push((bound, count));
-        }
+        let in_bucket = |place| sum(shards, |shard| shard.route(route)?.latency.get(place));
+        let buckets = bounds.iter().enumerate();
+        let buckets: Vec<(f64, u64)> = buckets
+            .map(|(place, bound)| (*bound, in_bucket(place)))
+            .collect();
         let count = buckets.iter().map(|(_, count)| count).sum();
         if count > 0 {
-            let total = sum(shards, |shard| Some(&of_route(shard)?.latency_sum_us));
+            let total = sum(shards, |shard| Some(&shard.route(route)?.latency_sum_us));
             family
                 .encode_family(&[("route", route.as_str())])?
                 .encode_histogram::<NoLabels>(micros(total), count, &buckets, None)?;
@@ -332,12 +270,8 @@ fn encode_operations(
     shards: &[Arc<ShardCells>],
     encoder: &mut DescriptorEncoder,
 ) -> Result<(), std::fmt::Error> {
-    let mut family = encoder.encode_descriptor(
-        "operations",
-        "Operations on counters, by result; those of a batch count one by one.",
-        None,
-        MetricType::Counter,
-    )?;
+    let help = "Operations on counters, by result; those of a batch count one by one.";
+    let mut family = encoder.encode_descriptor("operations", help, None, MetricType::Counter)?;
     for result in OperationResult::ALL {
         let count = sum(shards, |shard| shard.operations.get(result.index()));
         family

@@ -10,7 +10,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::labels::{FilterDecision, LogKind, ReadOnlyCause};
+use super::labels::{Cause, FilterDecision, LogKind};
 use super::table::{metrics, registered};
 
 /// A gauge with a fraction, such as seconds.
@@ -36,7 +36,7 @@ metrics! {
 }
 
 impl CommitMetrics {
-    /// A group of `operations` was written and synced within `took`, ending at `wall_ms`
+    /// Tells that a group of `operations` was written and synced within `took`, ending at `wall_ms`
     /// (milliseconds since 1970).
     #[allow(
         clippy::cast_precision_loss,
@@ -74,24 +74,25 @@ metrics! {
             "Values of the counters of the configuration";
     }
     beside {
-        causes: [Gauge; ReadOnlyCause::COUNT] = causes;
+        causes: [Gauge; Cause::COUNT] = causes;
     }
 }
 
 /// One gauge for each cause, all of them there from the start.
-fn causes(registry: &mut Registry) -> [Gauge; ReadOnlyCause::COUNT] {
+fn causes(registry: &mut Registry) -> [Gauge; Cause::COUNT] {
     let help = "1 for each cause for which writes are refused now, else 0";
     let causes = Family::<OneLabel, Gauge>::default();
     let causes = registered(registry, ("read_only_cause", None, help), causes);
-    ReadOnlyCause::ALL.map(|cause| causes.get_or_create_owned(&[("cause", cause.as_str())]))
+    Cause::ALL.map(|cause| causes.get_or_create_owned(&[("cause", cause.as_str())]))
 }
 
 impl StateMetrics {
-    /// Sets for which causes writes are refused now; with none the mode is normal.
-    pub fn set_read_only(&self, causes: &[ReadOnlyCause]) {
-        self.read_only.set(i64::from(!causes.is_empty()));
-        for (cause, gauge) in ReadOnlyCause::ALL.iter().zip(&self.causes) {
-            gauge.set(i64::from(causes.contains(cause)));
+    /// Sets which causes refuse writes now; without one the mode is normal.
+    pub fn set_read_only(&self, stands: impl Fn(Cause) -> bool) {
+        let any = Cause::ALL.into_iter().any(&stands);
+        self.read_only.set(i64::from(any));
+        for (cause, gauge) in Cause::ALL.into_iter().zip(&self.causes) {
+            gauge.set(i64::from(stands(cause)));
         }
     }
 
@@ -116,6 +117,18 @@ impl StateMetrics {
 }
 
 metrics! {
+    /// Told by the archivist.
+    PastMetrics {
+        pub closed_day: Gauge = "closed_day",
+            "The last day that is closed, in days since 1970-01-01; one less than counterd_day but for a moment after midnight";
+        pub closed_records: Counter = "closed_day_records",
+            "Day records that were moved into history";
+        pub given_up: Counter = "unexported_days_given_up",
+            "Times that days were let go which could not be exported for calendar.max_unexported_days";
+    }
+}
+
+metrics! {
     /// What the logs lost. The logs hold a clone and count into it.
     LogMetrics {
         write_errors: Counter = "log_write_errors",
@@ -135,25 +148,25 @@ fn dropped(registry: &mut Registry) -> [Counter; LogKind::COUNT] {
 }
 
 impl LogMetrics {
-    /// `lines` were lost.
+    /// Counts lines that were lost.
     pub fn lines_dropped(&self, kind: LogKind, lines: u64) {
         if let Some(counter) = self.dropped.get(kind.index()) {
             counter.inc_by(lines);
         }
     }
 
-    /// Lines lost since the start.
+    /// Returns how many lines were lost since the start.
     #[must_use]
     pub fn dropped(&self, kind: LogKind) -> u64 {
         self.dropped.get(kind.index()).map_or(0, Counter::get)
     }
 
-    /// A log could not be written, opened or removed.
+    /// Counts a log that could not be written, opened or removed.
     pub fn write_failed(&self) {
         self.write_errors.inc();
     }
 
-    /// Failures since the start.
+    /// Returns how many failures there were since the start.
     #[must_use]
     pub fn write_errors(&self) -> u64 {
         self.write_errors.get()

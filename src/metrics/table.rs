@@ -3,7 +3,7 @@
 
 use prometheus_client::registry::{Metric, Registry, Unit};
 
-/// Registers a metric and gives a handle of it.
+/// Registers a metric and returns a handle of it.
 pub(super) fn registered<M: Metric + Clone>(
     registry: &mut Registry,
     (name, unit, help): (&str, Option<Unit>, &str),
@@ -28,7 +28,7 @@ macro_rules! metrics {
             )+
         }
         $( beside {
-            $( $(#[$other_doc:meta])* $other_vis:vis $other:ident: $other_type:ty = $make:ident; )+
+            $( $(#[$other_doc:meta])* $other_vis:vis $other:ident: $other_type:ty = $make:path; )+
         } )?
     ) => {
         $(#[$doc])*

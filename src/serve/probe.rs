@@ -1,16 +1,16 @@
 //! What `/metrics` asks of the parts when it is read.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::Ordering::Relaxed;
 
 use rocksdb::properties;
 
-use crate::metrics::{FilterDecision, Metrics, ReadOnlyCause, StoreFigure, StoreSample};
+use crate::metrics::{FilterDecision, Metrics, StoreFigure, StoreSample};
 use crate::rounds::RoundStatus;
 use crate::storage::compact::expired_bytes;
 use crate::storage::expiry::Horizons;
 use crate::storage::{Family, Reader, Tables};
-use crate::writer::{Cause, Running};
+use crate::writer::Running;
 
 /// Lets the metrics ask that writer.
 pub(super) fn attach(metrics: &Metrics, running: &Running) {
@@ -21,30 +21,20 @@ pub(super) fn attach(metrics: &Metrics, running: &Running) {
     let running = running.clone();
     metrics.before_scrape(move |metrics| {
         let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        metrics
-            .commits
-            .queued_operations
-            .set(i64::try_from(running.intake.depth()).unwrap_or(i64::MAX));
+        let queued = &metrics.commits.queued_operations;
+        queued.set(i64::try_from(running.intake.depth()).unwrap_or(i64::MAX));
         let state = &metrics.state;
         state.revision.set(gauge(running.table.revision()));
         state.epoch.set(gauge(running.table.epoch()));
         state.day.set(i64::from(running.day.look().day.days()));
         state.clock_behind.set(seconds(running.day.behind_ms()));
-        state
-            .disk_wait
-            .set(running.mode.disk().lasts().as_secs_f64());
-        let standing = Cause::ALL
-            .into_iter()
-            .filter(|&cause| running.mode.stands(cause));
-        state.set_read_only(&standing.map(label).collect::<Vec<_>>());
-        state.set_filtered(
-            FilterDecision::Dropped,
-            running.horizons.dropped.load(Ordering::Relaxed),
-        );
-        state.set_filtered(
-            FilterDecision::Undecodable,
-            running.horizons.undecodable.load(Ordering::Relaxed),
-        );
+        let disk_wait = running.mode.disk().lasts();
+        state.disk_wait.set(disk_wait.as_secs_f64());
+        state.set_read_only(|cause| running.mode.stands(cause));
+        let dropped = running.horizons.dropped.load(Relaxed);
+        state.set_filtered(FilterDecision::Dropped, dropped);
+        let undecodable = running.horizons.undecodable.load(Relaxed);
+        state.set_filtered(FilterDecision::Undecodable, undecodable);
     });
 }
 
@@ -62,92 +52,77 @@ fn seconds(ms: i64) -> f64 {
     ms as f64 / 1e3
 }
 
-fn label(cause: Cause) -> ReadOnlyCause {
-    match cause {
-        Cause::NoStore => ReadOnlyCause::NoStore,
-        Cause::StoreFailed => ReadOnlyCause::StoreFailed,
-        Cause::Clock => ReadOnlyCause::Clock,
-        Cause::Space => ReadOnlyCause::Space,
-        Cause::Operator => ReadOnlyCause::Operator,
-    }
-}
-
-/// RocksDB's figures; none while the store is being reopened.
+/// Adds RocksDB's figures; while the store is being reopened only what is known without it.
 fn store_figures(reader: &Reader, horizons: &Horizons, samples: &mut Vec<StoreSample>) {
     let read = reader.with(|tables| {
         whole_store(tables, samples);
         for family in Family::ALL {
-            one_family(tables, family, samples);
-            samples.extend(
-                expired_bytes(tables, horizons, family).map(|value| StoreSample {
-                    figure: StoreFigure::Expired,
-                    family: Some(family.name()),
-                    value,
-                }),
-            );
+            one_family(tables, horizons, family, samples);
         }
         Ok(())
     });
     if read.is_err() {
         samples.clear();
     }
-    // Known whether or not the store is open.
     let rotten = reader.rot().tables();
-    samples.extend(Family::ALL.map(|family| StoreSample {
-        figure: StoreFigure::RottenTables,
-        family: Some(family.name()),
-        value: rotten.iter().filter(|table| table.family == family).count() as u64,
-    }));
+    for family in Family::ALL {
+        let of_family = rotten.iter().filter(|table| table.family == family);
+        samples.push(StoreSample {
+            figure: StoreFigure::RottenTables,
+            family: Some(family.name()),
+            value: of_family.count() as u64,
+        });
+    }
 }
 
 fn whole_store(tables: &Tables, samples: &mut Vec<StoreSample>) {
-    let sum = |name: &properties::PropName| {
-        Family::ALL
-            .into_iter()
-            .map(|family| tables.property(family, name))
-            .sum::<u64>()
+    let mut add = |figure, value| {
+        samples.push(StoreSample {
+            figure,
+            family: None,
+            value,
+        });
     };
-    let figures = [
-        (StoreFigure::BlockCache, tables.cache_bytes()),
-        (StoreFigure::Memtables, tables.memtable_bytes()),
-        (
-            StoreFigure::TableReaders,
-            sum(properties::ESTIMATE_TABLE_READERS_MEM),
-        ),
-        (
-            StoreFigure::PendingCompaction,
-            sum(properties::ESTIMATE_PENDING_COMPACTION_BYTES),
-        ),
-        (
-            StoreFigure::RunningCompactions,
-            tables.property(Family::Meta, properties::NUM_RUNNING_COMPACTIONS),
-        ),
-        (
-            StoreFigure::RunningFlushes,
-            tables.property(Family::Meta, properties::NUM_RUNNING_FLUSHES),
-        ),
-        (StoreFigure::BackgroundErrors, tables.background_errors()),
-    ];
-    samples.extend(figures.map(|(figure, value)| StoreSample {
-        figure,
-        family: None,
-        value,
-    }));
-    samples.extend(tables.wal_bytes().map(|value| StoreSample {
-        figure: StoreFigure::Wal,
-        family: None,
-        value,
-    }));
+    let of_all = |name: &properties::PropName| -> u64 {
+        let figures = Family::ALL.map(|family| tables.property(family, name));
+        figures.into_iter().sum()
+    };
+    // RocksDB tells these of the whole store, whichever family is asked.
+    let of_any = |name: &properties::PropName| tables.property(Family::Meta, name);
+    add(StoreFigure::BlockCache, tables.cache_bytes());
+    add(StoreFigure::Memtables, tables.memtable_bytes());
+    let readers = of_all(properties::ESTIMATE_TABLE_READERS_MEM);
+    add(StoreFigure::TableReaders, readers);
+    let pending = of_all(properties::ESTIMATE_PENDING_COMPACTION_BYTES);
+    add(StoreFigure::PendingCompaction, pending);
+    let compactions = of_any(properties::NUM_RUNNING_COMPACTIONS);
+    add(StoreFigure::RunningCompactions, compactions);
+    let flushes = of_any(properties::NUM_RUNNING_FLUSHES);
+    add(StoreFigure::RunningFlushes, flushes);
+    add(StoreFigure::BackgroundErrors, tables.background_errors());
+    if let Some(bytes) = tables.wal_bytes() {
+        add(StoreFigure::Wal, bytes);
+    }
 }
 
-fn one_family(tables: &Tables, family: Family, samples: &mut Vec<StoreSample>) {
-    let figures = [
-        (StoreFigure::Tables, properties::TOTAL_SST_FILES_SIZE),
-        (StoreFigure::EstimatedKeys, properties::ESTIMATE_NUM_KEYS),
-    ];
-    samples.extend(figures.map(|(figure, property)| StoreSample {
-        figure,
-        family: Some(family.name()),
-        value: tables.property(family, property),
-    }));
+fn one_family(
+    tables: &Tables,
+    horizons: &Horizons,
+    family: Family,
+    samples: &mut Vec<StoreSample>,
+) {
+    let mut add = |figure, value| {
+        samples.push(StoreSample {
+            figure,
+            family: Some(family.name()),
+            value,
+        });
+    };
+    let bytes = tables.property(family, properties::TOTAL_SST_FILES_SIZE);
+    add(StoreFigure::Tables, bytes);
+    let keys = tables.property(family, properties::ESTIMATE_NUM_KEYS);
+    add(StoreFigure::EstimatedKeys, keys);
+    if let Some(bytes) = expired_bytes(tables, horizons, family) {
+        add(StoreFigure::Expired, bytes);
+    }
 }

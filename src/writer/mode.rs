@@ -7,43 +7,9 @@ use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 
 use super::disk::DiskWait;
 use crate::counter::Millis;
-
-/// Why writes are refused, gravest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Cause {
-    /// There is no store (it cannot be opened).
-    NoStore,
-    /// A write or a sync failed; the store is being reopened.
-    StoreFailed,
-    /// The wall clock jumped.
-    Clock,
-    /// Free space is under `storage.min_free`.
-    Space,
-    /// An operator asked for it.
-    Operator,
-}
+pub use crate::metrics::Cause;
 
 impl Cause {
-    /// All causes, gravest first.
-    pub const ALL: [Self; 5] = [
-        Self::NoStore,
-        Self::StoreFailed,
-        Self::Clock,
-        Self::Space,
-        Self::Operator,
-    ];
-
-    /// The word used in JSON, metrics and messages.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NoStore => "no_store",
-            Self::StoreFailed => "store_failed",
-            Self::Clock => "clock",
-            Self::Space => "space",
-            Self::Operator => "operator",
-        }
-    }
-
     /// Returns what ends it, for operators.
     pub fn remedy(self) -> &'static str {
         match self {
