@@ -9,6 +9,8 @@ use crate::calendar::{Calendar, Day, LocalDay};
 /// Whether a counter is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existence {
+    /// It is not there: its creation was taken back, or is not done yet. Readers never meet it.
+    Absent,
     /// It counts, unless its time is over.
     Live,
     /// It went, and that is recorded.
@@ -65,12 +67,13 @@ pub struct Seen {
 }
 
 impl Stored {
-    /// Says what the counter says at `moment`; `None` where its record cannot be read.
+    /// Says what the counter says at `moment`; `None` where its record cannot be read
+    /// or there is none.
     #[inline]
     pub fn seen(&self, moment: &Moment, calendar: &Calendar) -> Option<Seen> {
         let today = &moment.today;
         match self.existence {
-            Existence::Corrupt => None,
+            Existence::Absent | Existence::Corrupt => None,
             Existence::Gone(gone) => Some(self.after(gone, self.period)),
             Existence::Live => Some(match self.expires_at.zip(moment.now) {
                 Some((end, now)) if end <= now => self.ended(end, calendar),

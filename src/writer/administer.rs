@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use crate::counter::{
-    Adjustment, CounterName, DayRecord, Definition, Event, EventKind, Gone, Millis, Outcome,
-    Refusal, RequestId, judge_adjustment,
+    Adjustment, CounterName, DayRecord, Definition, Event, EventKind, Existence, Gone, Millis,
+    Outcome, Refusal, RequestId, judge_adjustment,
 };
 use crate::invariant::{Broken, invariant};
 
 use super::fold::{Fold, day_record};
 use super::group::{Lookups, Stop};
-use super::ledger::{EntryState, Index, Life};
+use super::ledger::{EntryState, Index};
 
 impl<L: Lookups> Fold<'_, L> {
     pub(super) fn reset(
@@ -18,8 +18,8 @@ impl<L: Lookups> Fold<'_, L> {
         counter: &CounterName,
         request_id: &RequestId,
     ) -> Result<Outcome, Stop> {
-        let (index, seen) = self.locate(counter)?.ok_or(Refusal::UnknownCounter)?;
-        let previous_value = seen.value;
+        let index = self.locate(counter)?.ok_or(Refusal::UnknownCounter)?;
+        let previous_value = self.seen(index)?.value;
         self.end_generation(index)?;
         let (revision, state) = self.change(index)?;
         state.generation = revision;
@@ -36,8 +36,8 @@ impl<L: Lookups> Fold<'_, L> {
         reason: &str,
         request_id: &RequestId,
     ) -> Result<Outcome, Stop> {
-        let (index, seen) = self.locate(counter)?.ok_or(Refusal::UnknownCounter)?;
-        let previous_value = seen.value;
+        let index = self.locate(counter)?.ok_or(Refusal::UnknownCounter)?;
+        let previous_value = self.seen(index)?.value;
         let definition = &self.state(index)?.definition;
         let value = judge_adjustment(definition, previous_value, adjustment)?;
         let (revision, _) = self.change(index)?;
@@ -61,7 +61,7 @@ impl<L: Lookups> Fold<'_, L> {
         request_id: &RequestId,
     ) -> Result<Outcome, Stop> {
         let index = self.ledger.find(counter).ok_or(Refusal::UnknownCounter)?;
-        if self.state(index)?.life != Life::Corrupt {
+        if self.state(index)?.existence != Existence::Corrupt {
             return Err(Refusal::NotCorrupt.into());
         }
         let definition = Arc::clone(&self.state(index)?.definition);
@@ -82,7 +82,7 @@ impl<L: Lookups> Fold<'_, L> {
         let (day, now) = (self.group.today.day, self.group.now);
         let goes_on = self.state(index)?.day.is_some_and(|(of, _)| of == day);
         let (revision, state) = self.change(index)?;
-        state.life = Life::Live;
+        state.existence = Existence::Live;
         state.redefined = true;
         state.generation = revision;
         match &mut state.day {
@@ -129,7 +129,7 @@ impl<L: Lookups> Fold<'_, L> {
             Err(stop) => return Err(stop),
         };
         let definition_put = Box::new(definition.clone());
-        let Some((index, _)) = found else {
+        let Some(index) = found else {
             if let Some(index) = self.ledger.find(&counter) {
                 self.record_expiry(index)?;
             }
@@ -174,8 +174,8 @@ impl<L: Lookups> Fold<'_, L> {
         if self.is_configured(counter) {
             return Err(Refusal::DefinedInConfig.into());
         }
-        let (index, seen) = self.locate(counter)?.ok_or(Refusal::UnknownCounter)?;
-        let final_value = seen.value;
+        let index = self.locate(counter)?.ok_or(Refusal::UnknownCounter)?;
+        let final_value = self.seen(index)?.value;
         let gone = Gone {
             expired: false,
             final_value,
@@ -191,7 +191,7 @@ impl<L: Lookups> Fold<'_, L> {
 
     /// Records that a counter's time is over, if it is and nothing recorded it yet.
     pub(super) fn record_expiry(&mut self, index: Index) -> Result<(), Stop> {
-        if self.state(index)?.life != Life::Live {
+        if self.state(index)?.existence != Existence::Live {
             return Ok(());
         }
         let Some(gone) = self.seen(index)?.over else {
@@ -216,7 +216,7 @@ impl<L: Lookups> Fold<'_, L> {
         let expires_at = self.state(index)?.definition.expires_at;
         self.end_generation(index)?;
         let (revision, state) = self.change(index)?;
-        state.life = Life::Gone(gone);
+        state.existence = Existence::Gone(gone);
         state.redefined = true;
         invariant!(
             self.ledger.live > 0,
@@ -254,7 +254,7 @@ impl<L: Lookups> Fold<'_, L> {
         request_id: &RequestId,
     ) -> Result<Index, Stop> {
         let index = self.ledger.add(counter);
-        if let Life::Gone(gone) = self.state(index)?.life {
+        if let Existence::Gone(gone) = self.state(index)?.existence {
             self.ledger.gone.remove(&(gone.at, index));
         }
         if let Some(at) = definition.expires_at {
@@ -270,7 +270,7 @@ impl<L: Lookups> Fold<'_, L> {
         };
         let record = record.unwrap_or_else(|| DayRecord::begin(0, now, 0));
         entry.state = EntryState {
-            life: Life::Live,
+            existence: Existence::Live,
             period: definition.reset.period_on(day),
             definition: Arc::new(definition),
             day: Some((day, record)),

@@ -95,6 +95,7 @@ impl Table {
                 turned || reading.is_news(known, round.day)
             }
             Existence::Gone(_) => reading.is_news(known, round.day),
+            Existence::Absent => false,
         });
         let through = Through {
             round: *round,

@@ -8,8 +8,9 @@
 
 use crate::calendar::Day;
 use crate::counter::{
-    Applied, CounterName, DayRecord, Definition, Direction, Effect, Event, EventKind, Generation,
-    Kind, MAX_EVENTS, Operation, Outcome, Refusal, RequestId, Seen, UserId, judge_move,
+    Applied, CounterName, DayRecord, Definition, Direction, Effect, Event, EventKind, Existence,
+    Generation, Kind, MAX_EVENTS, Moment, Operation, Outcome, Refusal, RequestId, Seen, UserId,
+    judge_move,
 };
 use crate::current_day::CurrentDay;
 use crate::invariant::{Broken, invariant};
@@ -17,7 +18,7 @@ use crate::seeded::bug;
 use crate::storage::ReadError;
 
 use super::group::{Group, KeptAnswer, Lookups, Rules, Stop};
-use super::ledger::{EntryState, Index, Ledger, Life};
+use super::ledger::{EntryState, Index, Ledger};
 use super::{Answer, Command, Failure, IdempotencyKey, Request};
 
 /// One place in this many of `counters.max` is not given to first increments, so that clients who
@@ -153,27 +154,26 @@ impl<'a, L: Lookups> Fold<'a, L> {
     }
 
     fn apply(&mut self, operation: &Operation, request_id: &RequestId) -> Result<Applied, Stop> {
-        let (index, seen, created) = match self.locate(&operation.counter)? {
-            Some((index, seen)) => (index, seen, false),
-            None => {
-                let index = self.create_by(operation, request_id)?;
-                (index, self.seen(index)?, true)
-            }
+        let (index, created) = match self.locate(&operation.counter)? {
+            Some(index) => (index, false),
+            None => (self.create_by(operation, request_id)?, true),
         };
-        let seen = if bug("period_at_reply") {
-            let late = self
-                .state(index)?
-                .seen(&self.days.moment(), self.days.calendar());
-            late.unwrap_or(seen)
+        let moment = if bug("period_at_reply") {
+            self.days.moment()
         } else {
-            seen
+            self.group.moment()
         };
-        let Seen { value, period, .. } = seen;
+        let Seen {
+            value,
+            period,
+            revision,
+            ..
+        } = self.says(self.state(index)?, &moment)?;
         let unchanged = |effect| Applied {
             current_value: value,
             effect,
             applied: 0,
-            revision: seen.revision,
+            revision,
             period,
             created,
         };
@@ -315,7 +315,7 @@ impl<'a, L: Lookups> Fold<'a, L> {
         self.ledger.live = undo.live;
         self.ledger.revision = undo.revision;
         for (index, state) in undo.entries {
-            if let Life::Gone(gone) = state.life {
+            if let Existence::Gone(gone) = state.existence {
                 self.ledger.gone.insert((gone.at, index));
             }
             self.ledger.at_mut(index)?.state = state;
@@ -323,20 +323,19 @@ impl<'a, L: Lookups> Fold<'a, L> {
         Ok(())
     }
 
-    /// Finds a counter that counts, and what it says; `None` where a first increment may create it.
-    pub(super) fn locate(&self, name: &CounterName) -> Result<Option<(Index, Seen)>, Stop> {
+    /// Finds a counter that counts; `None` where a first increment may create it.
+    pub(super) fn locate(&self, name: &CounterName) -> Result<Option<Index>, Stop> {
         let Some(index) = self.ledger.find(name) else {
             return Ok(None);
         };
         let entry = self.ledger.at(index)?;
-        if entry.state.life == Life::Absent {
+        if entry.state.existence == Existence::Absent {
             return Ok(None);
         }
-        let seen = self.says(&entry.state)?;
-        let Some(gone) = seen.over else {
-            return Ok(Some((index, seen)));
+        let Some(gone) = self.says(&entry.state, &self.group.moment())?.over else {
+            return Ok(Some(index));
         };
-        let forgotten = matches!(entry.state.life, Life::Gone(_))
+        let forgotten = matches!(entry.state.existence, Existence::Gone(_))
             && gone.at.saturating_add(self.rules.gone_for_ms) <= self.group.now;
         if forgotten && !entry.configured {
             Ok(None)
@@ -347,13 +346,13 @@ impl<'a, L: Lookups> Fold<'a, L> {
 
     /// Returns what the counter says at the moment of the group.
     pub(super) fn seen(&self, index: Index) -> Result<Seen, Stop> {
-        self.says(self.state(index)?)
+        self.says(self.state(index)?, &self.group.moment())
     }
 
-    #[inline]
-    fn says(&self, state: &EntryState) -> Result<Seen, Stop> {
-        let moment = self.group.moment();
-        let seen = state.seen(&moment, self.days.calendar());
+    // Inlined, so that each caller works out the fields that it uses and copies none of the others.
+    #[inline(always)]
+    fn says(&self, state: &EntryState, moment: &Moment) -> Result<Seen, Stop> {
+        let seen = state.seen(moment, self.days.calendar());
         Ok(seen.ok_or(Refusal::Corrupt)?)
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::calendar::{Calendar, Day};
 use crate::counter::{
-    CounterName, DayRecord, Definition, Existence, Generation, Gone, Kind, Millis, Moment, Reset,
+    CounterName, DayRecord, Definition, Existence, Generation, Kind, Millis, Moment, Reset,
     Revision, Seen, Stored,
 };
 use crate::invariant::Broken;
@@ -55,7 +55,7 @@ pub(super) struct LedgerEntry {
 /// What a refused batch takes back as a whole.
 #[derive(Clone)]
 pub(super) struct EntryState {
-    pub(super) life: Life,
+    pub(super) existence: Existence,
     pub(super) definition: Arc<Definition>,
     pub(super) value: i64,
     pub(super) period: Option<Day>,
@@ -76,23 +76,10 @@ pub(super) struct EntryState {
     pub(super) redefined: bool,
 }
 
-/// Whether a counter is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Life {
-    /// Not there: a creation that was taken back, or not done yet.
-    Absent,
-    /// It counts.
-    Live,
-    /// It was deleted, or its time was over.
-    Gone(Gone),
-    /// What is stored of it cannot be read.
-    Corrupt,
-}
-
 impl EntryState {
     pub(super) fn absent() -> Self {
         Self {
-            life: Life::Absent,
+            existence: Existence::Absent,
             definition: Arc::default(),
             value: 0,
             period: None,
@@ -119,7 +106,7 @@ impl EntryState {
     #[inline]
     pub(super) fn stored(&self) -> Stored {
         Stored {
-            existence: self.existence(),
+            existence: self.existence,
             reset: self.definition.reset,
             value: self.value,
             period: self.period,
@@ -127,15 +114,6 @@ impl EntryState {
             epoch: 0,
             changed_at: self.changed_at,
             expires_at: self.definition.expires_at,
-        }
-    }
-
-    fn existence(&self) -> Existence {
-        match self.life {
-            Life::Live => Existence::Live,
-            Life::Gone(gone) => Existence::Gone(gone),
-            // An absent entry is never published.
-            Life::Absent | Life::Corrupt => Existence::Corrupt,
         }
     }
 
@@ -162,7 +140,7 @@ impl LedgerEntry {
         Reading {
             name: self.name.clone(),
             definition: Arc::clone(&state.definition),
-            existence: state.existence(),
+            existence: state.existence,
             value: state.value,
             period: state.period,
             generation: state.generation,
@@ -191,11 +169,11 @@ impl Ledger {
                 match defined {
                     Ok((definition, gone)) => {
                         entry.state.definition = Arc::new(definition);
-                        entry.state.life = gone.map_or(Life::Live, Life::Gone);
+                        entry.state.existence = gone.map_or(Existence::Live, Existence::Gone);
                     }
                     Err(_) => {
                         tracing::error!(counter = %entry.name, "the definition cannot be read: `counterd repair`");
-                        entry.state.life = Life::Corrupt;
+                        entry.state.existence = Existence::Corrupt;
                     }
                 }
             }
@@ -225,7 +203,7 @@ impl Ledger {
                     Ok(record) => entry.state.day = Some((day, record)),
                     Err(_) => {
                         tracing::error!(counter = %entry.name, %day, "the day record cannot be read: `counterd repair`");
-                        entry.state.life = Life::Corrupt;
+                        entry.state.existence = Existence::Corrupt;
                     }
                 }
             }
@@ -239,7 +217,7 @@ impl Ledger {
             let index = self.add(name.clone());
             if let Some(entry) = self.entry_mut(index) {
                 entry.configured = true;
-                if entry.state.life == Life::Corrupt {
+                if entry.state.existence == Existence::Corrupt {
                     entry.state.definition = Arc::new(definition.clone());
                 }
             }
@@ -250,27 +228,27 @@ impl Ledger {
     fn settle(&mut self) {
         for (index, entry) in self.entries.iter_mut().enumerate() {
             let index = index as Index;
-            match entry.state.life {
-                Life::Live if entry.state.revision == 0 => {
+            match entry.state.existence {
+                Existence::Live if entry.state.revision == 0 => {
                     // A definition and its first value are always written together.
                     tracing::error!(counter = %entry.name, "the value is missing: `counterd repair`");
-                    entry.state.life = Life::Corrupt;
+                    entry.state.existence = Existence::Corrupt;
                     self.live += 1;
                     self.corrupt += 1;
                 }
-                Life::Live => {
+                Existence::Live => {
                     self.live += 1;
                     self.expiries
                         .extend(entry.state.definition.expires_at.map(|at| (at, index)));
                 }
-                Life::Gone(gone) => {
+                Existence::Gone(gone) => {
                     self.gone.insert((gone.at, index));
                 }
-                Life::Corrupt => {
+                Existence::Corrupt => {
                     self.live += 1;
                     self.corrupt += 1;
                 }
-                Life::Absent => {}
+                Existence::Absent => {}
             }
         }
     }
@@ -355,7 +333,7 @@ impl Ledger {
     pub(super) fn iter(&self) -> impl Iterator<Item = &LedgerEntry> {
         self.entries
             .iter()
-            .filter(|entry| entry.state.life != Life::Absent)
+            .filter(|entry| entry.state.existence != Existence::Absent)
     }
 }
 
@@ -374,12 +352,12 @@ impl LedgerEntry {
             }
             Record::Quarantined(kept) => {
                 tracing::error!(counter = %self.name, bytes = kept.len(), "the value cannot be read: `counterd repair`");
-                state.life = Life::Corrupt;
+                state.existence = Existence::Corrupt;
             }
         }
-        if state.life == Life::Absent {
+        if state.existence == Existence::Absent {
             tracing::error!(counter = %self.name, "the definition is missing: `counterd repair`");
-            state.life = Life::Corrupt;
+            state.existence = Existence::Corrupt;
         }
     }
 }

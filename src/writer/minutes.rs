@@ -7,10 +7,10 @@
 use std::cmp::Reverse;
 
 use crate::calendar::Day;
-use crate::counter::Millis;
+use crate::counter::{Existence, Millis};
 use crate::storage::Batch;
 
-use super::ledger::{Index, Ledger, Life};
+use super::ledger::{Index, Ledger};
 
 const MINUTE_MS: i64 = 60_000;
 
@@ -50,7 +50,7 @@ impl Minutes {
         let mut wanted: Vec<_> = ledger
             .indices()
             .filter_map(|index| Some((index, ledger.entry(index)?)))
-            .filter(|(_, entry)| entry.configured || entry.state.life == Life::Live)
+            .filter(|(_, entry)| entry.configured || entry.state.existence == Existence::Live)
             .map(|(index, entry)| {
                 (
                     !entry.configured,
@@ -117,10 +117,10 @@ impl Minutes {
             if entry.sampled == Some(revision) {
                 continue;
             }
-            let value = match entry.state.life {
-                Life::Live => Some(entry.state.stored().value_on(day)),
-                Life::Gone(_) => None,
-                Life::Absent | Life::Corrupt => continue,
+            let value = match entry.state.existence {
+                Existence::Live => Some(entry.state.stored().value_on(day)),
+                Existence::Gone(_) => None,
+                Existence::Absent | Existence::Corrupt => continue,
             };
             entry.sampled = Some(revision);
             samples.push((index, day, ended, value));
@@ -160,7 +160,7 @@ mod tests {
         for name in names {
             let index = ledger.add(CounterName::parse(name).unwrap());
             let entry = ledger.entry_mut(index).unwrap();
-            entry.state.life = Life::Live;
+            entry.state.existence = Existence::Live;
         }
         ledger
     }

@@ -1,11 +1,12 @@
 //! What a group writes: the counters it changed, users, keys, events, and the meta record.
 
 use crate::calendar::Day;
+use crate::counter::Existence;
 use crate::invariant::{Broken, invariant};
 use crate::storage::{Batch, Bucket, Operand, StoreState};
 
 use super::group::Group;
-use super::ledger::{self, Index, Life};
+use super::ledger::{self, Index};
 use super::run::{Books, Writer};
 
 /// After so many operands on one counter its whole value is put, so that reads stay cheap.
@@ -112,9 +113,9 @@ fn put_counter(
         state.day
     )?;
     if state.redefined {
-        let gone = match &state.life {
-            Life::Gone(gone) => Some(gone),
-            Life::Live | Life::Absent | Life::Corrupt => None,
+        let gone = match &state.existence {
+            Existence::Gone(gone) => Some(gone),
+            Existence::Live | Existence::Absent | Existence::Corrupt => None,
         };
         batch.put_definition(name, &state.definition, gone);
     }

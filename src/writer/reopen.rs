@@ -6,12 +6,13 @@
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
+use crate::counter::Existence;
 use crate::current_day::Look;
 use crate::storage::{DataDirLock, Expectation, Landed, Store};
 
 use super::Cause;
 use super::away::Away;
-use super::ledger::{Ledger, Life};
+use super::ledger::Ledger;
 use super::options::StartError;
 use super::run::{Writer, stored_state};
 
@@ -183,14 +184,16 @@ impl Writer {
             let agrees = match landed {
                 Landed::NewEpoch => true,
                 // It became unreadable after it was published; it is refused until it is repaired.
-                Landed::Absent | Landed::Present if entry.state.life == Life::Corrupt => true,
+                Landed::Absent | Landed::Present if entry.state.existence == Existence::Corrupt => {
+                    true
+                }
                 Landed::Absent => {
                     self.links.table.read(entry.name.as_str()) == Some(entry.reading(epoch))
                 }
                 Landed::Present => {
                     let ours = self.books.ledger.named(&entry.name);
                     ours.is_some_and(|ours| {
-                        ours.state.life != Life::Absent
+                        ours.state.existence != Existence::Absent
                             && ours.reading(epoch) == entry.reading(epoch)
                     })
                 }

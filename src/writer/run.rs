@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::calendar::Day;
 use crate::clock::Clock;
-use crate::counter::{CounterName, Definition, Millis, RequestId};
+use crate::counter::{CounterName, Definition, Existence, Millis, RequestId};
 use crate::current_day::{CurrentDay, Look};
 use crate::invariant::Broken;
 use crate::metrics::Metrics;
@@ -18,7 +18,7 @@ use crate::storage::{Batch, Bucket, ReadError, Reader, StorageOptions, Store, St
 use super::away::Away;
 use super::fold::Fold;
 use super::group::{Group, Rules};
-use super::ledger::{EntryState, Index, Ledger, LedgerEntry, Life};
+use super::ledger::{EntryState, Index, Ledger, LedgerEntry};
 use super::lookups::{Memory, StoreLookups};
 use super::minutes::Minutes;
 use super::options::StartError;
@@ -104,7 +104,7 @@ impl Writer {
     /// Publishes the whole ledger to readers.
     pub(super) fn publish_all(&mut self) {
         self.progress.last_group += 1;
-        let there = |entry: &LedgerEntry| entry.state.life != Life::Absent;
+        let there = |entry: &LedgerEntry| entry.state.existence != Existence::Absent;
         let (table, ledger, group) = (
             &self.links.table,
             &self.books.ledger,
@@ -523,7 +523,7 @@ impl Writer {
             ledger.remove(index);
         }
         for &index in &group.touched {
-            if ledger.at(index)?.state.life == Life::Absent {
+            if ledger.at(index)?.state.existence == Existence::Absent {
                 minutes.leave(index);
                 ledger.remove(index);
             }

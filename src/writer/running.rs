@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 
-use crate::counter::CounterName;
+use crate::counter::{CounterName, Existence};
 use crate::current_day::{self, CurrentDay};
 use crate::storage::expiry::Horizons;
 use crate::storage::{Batch, DataDirLock, Reader, StorageOptions, Store};
@@ -14,7 +14,7 @@ use crate::storage::{Batch, DataDirLock, Reader, StorageOptions, Store};
 use super::agreement::{Wanted, judge_definition};
 use super::away::Away;
 use super::group::Rules;
-use super::ledger::{Ledger, Life};
+use super::ledger::Ledger;
 use super::lookups::Memory;
 use super::minutes::Minutes;
 use super::options::{StartError, WriterOptions};
@@ -257,7 +257,7 @@ impl Writer {
                 let stored = &entry.state.definition;
                 // A counter whose time ended while nothing ran is gone, though that is not recorded yet.
                 let over = !look.clock_fault && stored.expired_at(look.wall_ms);
-                let live = entry.state.life == Life::Live && !over;
+                let live = entry.state.existence == Existence::Live && !over;
                 if live {
                     judge_definition(name, definition, stored)?;
                 }

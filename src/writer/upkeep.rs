@@ -1,12 +1,12 @@
 //! What the writer does by itself about once a second, in groups of its own: bring the counters of
 //! the configuration in, record expiries, forget names, delete the users of ended generations.
 
-use crate::counter::{CounterName, Definition, Generation};
+use crate::counter::{CounterName, Definition, Existence, Generation};
 use crate::storage::{Batch, Cursor, ReadError, Tables};
 
 use super::fold::Fold;
 use super::group::{Lookups, Stop};
-use super::ledger::{Index, Life};
+use super::ledger::Index;
 use super::run::Writer;
 
 /// How often it is due, in milliseconds of the boot clock.
@@ -126,13 +126,13 @@ fn wants_definition<L: Lookups>(
         return true;
     };
     let over = definition.expired_at(fold.group.now);
-    match entry.state.life {
-        Life::Absent => true,
+    match entry.state.existence {
+        Existence::Absent => true,
         // A counter whose time is over is not changed any more; its end is recorded.
-        Life::Live if over && entry.state.definition.expired_at(fold.group.now) => false,
-        Life::Live => *entry.state.definition != *definition,
+        Existence::Live if over && entry.state.definition.expired_at(fold.group.now) => false,
+        Existence::Live => *entry.state.definition != *definition,
         // Once its time is over, it stays gone for as long as the configuration names it.
-        Life::Gone(_) => !over,
-        Life::Corrupt => false,
+        Existence::Gone(_) => !over,
+        Existence::Corrupt => false,
     }
 }
