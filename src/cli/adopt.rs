@@ -9,7 +9,7 @@ use super::{CliFailure, ConfigArgs, print, tell};
 use crate::config::Config;
 use crate::control::{self, Ask, CopyFound, Told, Whose};
 use crate::serve::{copy_options, storage_options};
-use crate::storage::{DataDirLock, Lineage, Tables, lineage, look};
+use crate::storage::{DataDirLock, Lineage, Tables, look};
 
 /// Arguments of `adopt`.
 #[derive(Debug, Clone, Args)]
@@ -92,17 +92,12 @@ fn seen_from(config: &Config) -> Vec<CopyFound> {
         // The first start makes one, which is no store that any copy knows.
         return copy_options(config).look(&Lineage::born(u64::MAX), None);
     }
-    let storage = storage_options(config);
     let seen = DataDirLock::take(dir).and_then(|lock| {
-        let cursor = look(&lock, &storage, |reader, _| {
-            reader.with(Tables::export_cursor)
-        })?;
-        let cursor = cursor.ok().flatten();
-        Ok((lineage(&lock, &storage)?, cursor))
+        look(&lock, &storage_options(config), |store| {
+            let cursor = store.reader.with(Tables::export_cursor).ok().flatten();
+            let database = cursor.map(|cursor| cursor.database);
+            copy_options(config).look(&store.lineage, database)
+        })
     });
-    let Ok((lineage, cursor)) = seen else {
-        return Vec::new();
-    };
-    let database = cursor.map(|cursor| cursor.database);
-    copy_options(config).look(&lineage, database)
+    seen.unwrap_or_default()
 }

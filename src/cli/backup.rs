@@ -327,16 +327,12 @@ fn of_a_store_not_in_use(
         return Err(anyhow!("there is no store in {}", data_dir.display()).into());
     }
     let lock = DataDirLock::take(data_dir).map_err(anyhow::Error::new)?;
-    let found = look(&lock, &storage_options(config), |reader, horizons| {
-        look_into(
-            reader,
-            horizons,
-            count,
-            &mut |Step { what, done, total }| {
-                progress.at(what, done, Some(total));
-                Ok(())
-            },
-        )
+    let mut tell = |Step { what, done, total }| {
+        progress.at(what, done, Some(total));
+        Ok(())
+    };
+    let found = look(&lock, &storage_options(config), |store| {
+        look_into(&store.reader, store.horizons, count, &mut tell)
     });
     let found = found.map_err(anyhow::Error::new)?;
     Ok(found.map_err(anyhow::Error::new)?)

@@ -7,7 +7,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{Access, FlockOperation, Mode, OFlags, access, flock, open, statvfs};
+use bytesize::ByteSize;
+use rustix::fs::{Access, FlockOperation, Mode, OFlags, access, flock, open};
 use rustix::io::Errno;
 
 use super::{CliFailure, adopt, print};
@@ -21,15 +22,12 @@ use crate::mirror;
 use crate::serve::{
     defined, mirror_options, postgres_options, storage_options, why_no_new_store, zone_is_written,
 };
-use crate::storage::{DataDirLock, Sound, lock, look, read_through, verify};
+use crate::storage::reserve::Space;
+use crate::storage::{DataDirLock, Reader, lock, look, read_through};
 use crate::writer::Wanted;
 
-/// What one look found.
-struct Finding {
-    what: &'static str,
-    verdict: Verdict,
-    text: String,
-}
+/// What one look found: of what, how it is, in words.
+struct Finding(Verdict, &'static str, String);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Verdict {
@@ -37,6 +35,24 @@ enum Verdict {
     /// It works, and may not be what anybody wants.
     Warn,
     Fault,
+}
+
+impl Finding {
+    fn is_fault(&self) -> bool {
+        self.0 == Verdict::Fault
+    }
+}
+
+fn ok(what: &'static str, text: impl Into<String>) -> Finding {
+    Finding(Verdict::Ok, what, text.into())
+}
+
+fn warn(what: &'static str, text: impl Into<String>) -> Finding {
+    Finding(Verdict::Warn, what, text.into())
+}
+
+fn fault(what: &'static str, text: impl Into<String>) -> Finding {
+    Finding(Verdict::Fault, what, text.into())
 }
 
 /// Prints one line for each thing looked at; the failure says how many faults were found.
@@ -62,12 +78,7 @@ pub(super) fn run(
     findings.extend(tried(REDIS).then(|| mirrored(config, epoch)).flatten());
     findings.extend(copies.into_iter().filter_map(of_copy));
     let mut text = String::new();
-    for Finding {
-        what,
-        verdict,
-        text: found,
-    } in &findings
-    {
+    for Finding(verdict, what, found) in &findings {
         let verdict = match verdict {
             Verdict::Ok => "ok",
             Verdict::Warn => "warn",
@@ -79,38 +90,10 @@ pub(super) fn run(
         let _ = writeln!(text, "warn   {warning}");
     }
     print(&text)?;
-    match findings
-        .iter()
-        .filter(|finding| finding.verdict == Verdict::Fault)
-        .count()
-    {
+    match findings.iter().filter(|finding| finding.is_fault()).count() {
         0 => Ok(()),
         1 => Err(CliFailure::Check("a fault".to_owned())),
         faults => Err(CliFailure::Check(format!("{faults} faults"))),
-    }
-}
-
-fn ok(what: &'static str, text: String) -> Finding {
-    Finding {
-        what,
-        verdict: Verdict::Ok,
-        text,
-    }
-}
-
-fn warn(what: &'static str, text: String) -> Finding {
-    Finding {
-        what,
-        verdict: Verdict::Warn,
-        text,
-    }
-}
-
-fn fault(what: &'static str, text: String) -> Finding {
-    Finding {
-        what,
-        verdict: Verdict::Fault,
-        text,
     }
 }
 
@@ -206,24 +189,19 @@ fn secret_files(config: &Config) -> Vec<Finding> {
 fn database(config: &Config, epoch: Option<u64>) -> Option<Finding> {
     let options = postgres_options(config)?;
     Some(match postgres::check(&options, epoch) {
-        Ok(SchemaState::Current) => ok(
-            POSTGRES,
-            "takes writes, and the schema is this version's".to_owned(),
-        ),
+        Ok(SchemaState::Current) => ok(POSTGRES, "takes writes, and the schema is this version's"),
         Ok(SchemaState::Older) => ok(
             POSTGRES,
-            "takes writes; the schema is an older one, and the start of the server brings it up to date"
-                .to_owned(),
+            "takes writes; the schema is an older one, and the start of the server brings it up to date",
         ),
         Ok(SchemaState::OlderNotOwned) => fault(
             POSTGRES,
             "reached; the schema is an older one, and this role does not own it: start the server once \
-             with the URL of the role that does"
-                .to_owned(),
+             with the URL of the role that does",
         ),
         Ok(SchemaState::Absent) => ok(
             POSTGRES,
-            "takes writes; it has no schema yet, and the start of the server makes it".to_owned(),
+            "takes writes; it has no schema yet, and the start of the server makes it",
         ),
         Err(error) => fault(POSTGRES, error.to_string()),
     })
@@ -232,23 +210,20 @@ fn database(config: &Config, epoch: Option<u64>) -> Option<Finding> {
 fn mirrored(config: &Config, epoch: Option<u64>) -> Option<Finding> {
     let options = mirror_options(config)?;
     Some(match mirror::check(&options, epoch) {
-        Ok(()) => ok(
-            REDIS,
-            "takes writes; the mirror's scripts are loaded".to_owned(),
-        ),
+        Ok(()) => ok(REDIS, "takes writes; the mirror's scripts are loaded"),
         Err(error) => fault(REDIS, error.to_string()),
     })
 }
 
-/// And the epoch of the store, where nobody has it open.
+/// Looks at the data directory and at the store in it. Returns the store's epoch, too, where nobody has it open.
 fn data_directory(config: &Config, deep: bool) -> (Vec<Finding>, Option<u64>) {
     const WHAT: &str = "data directory";
     let dir = &config.storage.data_dir;
     let found = directory(WHAT, dir);
-    if found.verdict == Verdict::Fault {
+    if found.is_fault() {
         return (vec![found], None);
     }
-    if let Some(kind) = existing(dir).and_then(without_sockets) {
+    if let Some((Lack::Sockets, kind)) = existing(dir).and_then(lack) {
         let text = format!(
             "{} is on {kind}, which has no Unix sockets: a start would fail",
             dir.display()
@@ -256,8 +231,8 @@ fn data_directory(config: &Config, deep: bool) -> (Vec<Finding>, Option<u64>) {
         return (vec![fault(WHAT, text)], None);
     }
     let (store, epoch) = store(config, dir);
-    let mut findings = vec![found, store];
-    findings.extend(epoch.and_then(|_| disagreement(config, dir)));
+    let mut findings = vec![found];
+    findings.extend(store);
     findings.extend(deep.then(|| tables(config, dir)));
     findings.push(free_space(config, dir));
     (findings, epoch)
@@ -274,17 +249,18 @@ fn directory(what: &'static str, dir: &Path) -> Finding {
     if !looked_at.is_dir() {
         return fault(what, format!("{} is not a directory", looked_at.display()));
     }
-    match access(
+    let may = access(
         looked_at,
         Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK,
-    ) {
-        Ok(()) => {}
-        Err(error) => return fault(what, not_written(looked_at, &error)),
+    );
+    if let Err(error) = may
+        .map_err(io::Error::from)
+        .and_then(|()| write_unseen(looked_at))
+    {
+        let text = format!("{} cannot be written to: {error}", looked_at.display());
+        return fault(what, text);
     }
-    if let Err(error) = write_unseen(looked_at) {
-        return fault(what, not_written(looked_at, &error));
-    }
-    if let Some(kind) = volatile(looked_at) {
+    if let Some((Lack::Memory, kind)) = lack(looked_at) {
         let text =
             format!("{shown} is on {kind}: what is acknowledged there may be gone after a crash");
         return warn(what, text);
@@ -301,17 +277,15 @@ fn directory(what: &'static str, dir: &Path) -> Finding {
     }
 }
 
-fn not_written(dir: &Path, error: &dyn std::fmt::Display) -> String {
-    format!("{} cannot be written to: {error}", dir.display())
-}
-
 /// Writes and syncs a file without a name, which is gone once it is closed: that the rights suffice does
 /// not say that the disk takes anything.
 fn write_unseen(dir: &Path) -> io::Result<()> {
     let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
     let file = match open(dir, flags, Mode::RUSR | Mode::WUSR) {
         // Not every file system has such files.
-        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) if can_hold_files(dir) => {
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL)
+            if !matches!(lack(dir), Some((Lack::Files, _))) =>
+        {
             return Ok(());
         }
         opened => File::from(opened?),
@@ -320,43 +294,33 @@ fn write_unseen(dir: &Path) -> io::Result<()> {
     file.sync_data()
 }
 
-/// Returns what the file system is where it keeps nothing, or keeps it elsewhere.
-fn volatile(dir: &Path) -> Option<&'static str> {
-    const KINDS: [(u32, &str); 8] = [
-        (0x0102_1994, "tmpfs"),
-        (0x8584_58f6, "ramfs"),
-        (0x6969, "a network file system (NFS)"),
-        (0xff53_4d42, "a network file system (CIFS)"),
-        (0xfe53_4d42, "a network file system (SMB)"),
-        (0x517b, "a network file system (SMB)"),
-        (0x0102_1997, "a network file system (9P)"),
-        (0x00c3_6400, "a network file system (Ceph)"),
-    ];
-    let kind = file_system(dir)?;
-    KINDS
-        .iter()
-        .find(|(magic, _)| *magic == kind)
-        .map(|(_, name)| *name)
+/// What counterd needs and a file system does not have.
+enum Lack {
+    /// It keeps nothing, or keeps it elsewhere.
+    Memory,
+    /// It cannot hold the control socket.
+    Sockets,
+    /// No directories and files can be made there at all.
+    Files,
 }
 
-/// Returns what the file system is where it cannot hold the control socket.
-fn without_sockets(dir: &Path) -> Option<&'static str> {
-    match file_system(dir)? {
-        0x4d44 => Some("vfat"),
-        0x2011_bab0 => Some("exfat"),
-        _ => None,
-    }
-}
-
-/// Returns whether directories and files can be made there at all: not in `/proc` or `/sys`.
-fn can_hold_files(dir: &Path) -> bool {
-    const NONE: [u32; 4] = [0x9fa0, 0x6265_6572, 0x0027_e0eb, 0x6367_7270];
-    file_system(dir).is_some_and(|kind| !NONE.contains(&kind))
-}
-
-/// The magic number of the file system; `None` where it cannot be asked.
-fn file_system(dir: &Path) -> Option<u32> {
-    u32::try_from(rustix::fs::statfs(dir).ok()?.f_type & 0xffff_ffff).ok()
+/// Says by its magic number what a file system lacks, and which it is; `None` where that is nothing, or it cannot be
+/// asked.
+fn lack(dir: &Path) -> Option<(Lack, &'static str)> {
+    let kind = rustix::fs::statfs(dir).ok()?.f_type & 0xffff_ffff;
+    Some(match kind {
+        0x0102_1994 => (Lack::Memory, "tmpfs"),
+        0x8584_58f6 => (Lack::Memory, "ramfs"),
+        0x6969 => (Lack::Memory, "a network file system (NFS)"),
+        0xff53_4d42 => (Lack::Memory, "a network file system (CIFS)"),
+        0xfe53_4d42 | 0x517b => (Lack::Memory, "a network file system (SMB)"),
+        0x0102_1997 => (Lack::Memory, "a network file system (9P)"),
+        0x00c3_6400 => (Lack::Memory, "a network file system (Ceph)"),
+        0x4d44 => (Lack::Sockets, "vfat"),
+        0x2011_bab0 => (Lack::Sockets, "exfat"),
+        0x9fa0 | 0x6265_6572 | 0x0027_e0eb | 0x6367_7270 => (Lack::Files, "the kernel's own"),
+        _ => return None,
+    })
 }
 
 /// The path itself or the nearest folder above it that exists.
@@ -373,18 +337,18 @@ fn existing(path: &Path) -> Option<&Path> {
 }
 
 /// Whether there is a store, who has it open, and if nobody has, whether it would open.
-fn store(config: &Config, dir: &Path) -> (Finding, Option<u64>) {
+fn store(config: &Config, dir: &Path) -> (Vec<Finding>, Option<u64>) {
     const WHAT: &str = "store";
     let found = match holder(&dir.join(lock::FILE_NAME)) {
         Ok(Holder::Process(pid)) => ok(WHAT, format!("in use by process {pid}")),
-        Ok(Holder::Unknown) => ok(WHAT, "in use by a process that cannot be seen".to_owned()),
+        Ok(Holder::Unknown) => ok(WHAT, "in use by a process that cannot be seen"),
         Ok(Holder::Nobody) if dir.join("store").try_exists().unwrap_or(true) => {
             return sound(config, dir);
         }
         Ok(Holder::Nobody) => none_yet(config),
         Err(error) => fault(WHAT, format!("its lock cannot be looked at: {error}")),
     };
-    (found, None)
+    (vec![found], None)
 }
 
 /// Whether a start would make a store where there is none.
@@ -395,7 +359,7 @@ fn none_yet(config: &Config) -> Finding {
         Err(error) => return fault(WHAT, format!("whether one is missing: {error}")),
     };
     let Some(why) = why else {
-        return ok(WHAT, "none yet; the first start makes it".to_owned());
+        return ok(WHAT, "none yet; the first start makes it");
     };
     let remedy = if why.known {
         "a start makes none and serves copies (degraded.start). Put the directory back or restore a backup; \
@@ -406,23 +370,26 @@ fn none_yet(config: &Config) -> Finding {
     fault(WHAT, format!("none here, but {}: {remedy}", why.text))
 }
 
-/// Looks into a store that is not in use.
-fn sound(config: &Config, dir: &Path) -> (Finding, Option<u64>) {
+/// Looks into a store that is not in use, and compares it with the configuration.
+fn sound(config: &Config, dir: &Path) -> (Vec<Finding>, Option<u64>) {
     const WHAT: &str = "store";
-    let found = DataDirLock::take(dir).and_then(|lock| verify(&lock, &storage_options(config)));
-    match found {
-        Ok(Sound { epoch, sequence }) => {
-            let text =
-                format!("not in use, and sound: epoch {epoch}, acknowledged up to {sequence}");
-            (ok(WHAT, text), Some(epoch))
-        }
-        Err(error) => (fault(WHAT, error.to_string()), None),
-    }
+    let looked = DataDirLock::take(dir).and_then(|lock| {
+        look(&lock, &storage_options(config), |store| {
+            let text = format!(
+                "not in use, and sound: epoch {}, acknowledged up to {}",
+                store.epoch, store.sequence
+            );
+            let mut findings = vec![ok(WHAT, text)];
+            findings.extend(disagreement(config, &store.reader));
+            (findings, Some(store.epoch))
+        })
+    });
+    looked.unwrap_or_else(|error| (vec![fault(WHAT, error.to_string())], None))
 }
 
-/// Compares a store that is not in use with the zone and the counters of the configuration, as a start would.
-/// Returns `None` when they agree.
-fn disagreement(config: &Config, dir: &Path) -> Option<Finding> {
+/// Compares a store with the zone and the counters of the configuration, as a start would. Returns `None` when
+/// they agree.
+fn disagreement(config: &Config, reader: &Reader) -> Option<Finding> {
     const WHAT: &str = "store";
     let calendar = Calendar::new(&config.calendar.timezone, config.calendar.day_start).ok()?;
     let counters = defined(config);
@@ -431,11 +398,8 @@ fn disagreement(config: &Config, dir: &Path) -> Option<Finding> {
         zone_is_written: zone_is_written(config),
         counters: &counters,
     };
-    let lock = DataDirLock::take_existing(dir).ok()?;
-    let judged = look(&lock, &storage_options(config), |reader, _| {
-        reader.with(|tables| Ok(wanted.judge(tables, SystemClock.wall_ms())))
-    });
-    match judged.ok()?.ok()? {
+    let judged = reader.with(|tables| Ok(wanted.judge(tables, SystemClock.wall_ms())));
+    match judged.ok()? {
         Ok(None) => None,
         Ok(Some(stored)) => Some(warn(
             WHAT,
@@ -452,7 +416,7 @@ fn disagreement(config: &Config, dir: &Path) -> Option<Finding> {
 fn tables(config: &Config, dir: &Path) -> Finding {
     const WHAT: &str = "tables";
     if !dir.join("store").exists() {
-        return ok(WHAT, "there is no store to read".to_owned());
+        return ok(WHAT, "there is no store to read");
     }
     let lock = match DataDirLock::take_existing(dir) {
         Ok(lock) => lock,
@@ -460,16 +424,11 @@ fn tables(config: &Config, dir: &Path) -> Finding {
     };
     match read_through(&lock, &storage_options(config)) {
         Err(error) => fault(WHAT, error.to_string()),
-        Ok(rotten) if rotten.is_empty() => ok(WHAT, "every record was read".to_owned()),
+        Ok(rotten) if rotten.is_empty() => ok(WHAT, "every record was read"),
         Ok(rotten) => {
             let named: Vec<String> = rotten.iter().map(ToString::to_string).collect();
-            fault(
-                WHAT,
-                format!(
-                    "{}; restore a backup, or set them aside with `counterd recover`",
-                    named.join("; ")
-                ),
-            )
+            let text = "restore a backup, or set them aside with `counterd recover`";
+            fault(WHAT, format!("{}; {text}", named.join("; ")))
         }
     }
 }
@@ -503,16 +462,12 @@ fn holder(path: &Path) -> io::Result<Holder> {
 fn process_in(locks: &str, inode: u64) -> Option<u32> {
     let inode = format!(":{inode}");
     locks.lines().find_map(|line| {
-        let mut fields = line.split_whitespace().skip(1);
-        let (kind, _, _, pid, file) = (
-            fields.next()?,
-            fields.next()?,
-            fields.next()?,
-            fields.next()?,
-            fields.next()?,
-        );
+        let fields: Vec<&str> = line.split_whitespace().collect();
         // Whoever waits has a line too, with an arrow before the kind.
-        (kind == "FLOCK" && file.ends_with(&inode)).then(|| pid.parse().ok())?
+        match fields[..] {
+            [_, "FLOCK", _, _, pid, file, ..] if file.ends_with(&inode) => pid.parse().ok(),
+            _ => None,
+        }
     })
 }
 
@@ -521,22 +476,19 @@ fn free_space(config: &Config, dir: &Path) -> Finding {
     let Some(looked_at) = existing(dir) else {
         return fault(WHAT, format!("{} is nowhere", dir.display()));
     };
-    let file_system = match statvfs(looked_at) {
-        Ok(file_system) => file_system,
-        Err(error) => return fault(WHAT, format!("cannot be looked at: {error}")),
+    let space = match Space::of(looked_at) {
+        Ok(space) => space,
+        Err(error) => return fault(WHAT, error.to_string()),
     };
-    let bytes = |blocks: u64| blocks.saturating_mul(file_system.f_frsize);
-    let free = bytes(file_system.f_bavail);
-    let limit = config.storage.min_free.bytes(bytes(file_system.f_blocks));
+    let limit = config.storage.min_free.bytes(space.total);
     let text = format!(
         "{} free, storage.min_free is {}",
-        bytesize::ByteSize(free).display().iec(),
-        bytesize::ByteSize(limit).display().iec()
+        ByteSize(space.available).display().iec(),
+        ByteSize(limit).display().iec()
     );
-    if file_system.f_files > 0 && file_system.f_favail < 32 {
-        return fault(WHAT, format!("{text}; no inodes are left (`df -i`)"));
-    }
-    if free < limit {
+    if space.files.is_some_and(|files| files < 32) {
+        fault(WHAT, format!("{text}; no inodes are left (`df -i`)"))
+    } else if space.available < limit {
         fault(WHAT, format!("{text}: writes would be refused"))
     } else {
         ok(WHAT, text)

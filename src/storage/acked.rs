@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::file_error::FileError;
-use super::files::FileMark;
+use super::file_error::{FileError, if_there};
+use super::files::{FileMark, Live};
 use super::fixed::{Fixed, joined, whole};
 use crate::links::NO_LINK;
 
@@ -32,6 +32,8 @@ const FILE_BYTES: u64 = 2 * SLOT_STRIDE;
 /// What `ACKED` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
+    /// Which write it was, counted from the file's creation.
+    pub turn: u64,
     /// Version of keys, values and families.
     pub format: u32,
     /// Version of the merge operator's operands and fold.
@@ -40,47 +42,47 @@ pub struct Mark {
     pub epoch: u64,
     /// RocksDB's sequence number up to which every operation was acknowledged.
     pub sequence: u64,
-    /// The log that was live when sizes were last recorded.
-    pub wal: FileMark,
-    /// The manifest that was live then.
-    pub manifest: FileMark,
+    /// The log and the manifest that were live when sizes were last recorded.
+    pub live: Live,
 }
 
 impl Mark {
-    fn encode(&self, turn: u64) -> [u8; SLOT_BYTES] {
+    fn encode(&self) -> [u8; SLOT_BYTES] {
+        let Live { wal, manifest } = self.live;
         let mut slot = joined::<SLOT_BYTES>(&[
             &MAGIC,
-            &turn.to_be_bytes(),
+            &self.turn.to_be_bytes(),
             &self.format.to_be_bytes(),
             &self.merge.to_be_bytes(),
             &self.epoch.to_be_bytes(),
             &self.sequence.to_be_bytes(),
-            &self.wal.number.to_be_bytes(),
-            &self.wal.size.to_be_bytes(),
-            &self.manifest.number.to_be_bytes(),
-            &self.manifest.size.to_be_bytes(),
+            &wal.number.to_be_bytes(),
+            &wal.size.to_be_bytes(),
+            &manifest.number.to_be_bytes(),
+            &manifest.size.to_be_bytes(),
         ]);
         let (body, checksum) = slot.split_at_mut(SLOT_BYTES - 8);
         checksum.copy_from_slice(&xxh3_64(body).to_be_bytes());
         slot
     }
 
-    fn decode(slot: &[u8; SLOT_BYTES]) -> Option<(u64, Self)> {
+    fn decode(slot: &[u8; SLOT_BYTES]) -> Option<Self> {
         let (body, checksum) = slot.split_last_chunk::<8>()?;
         if xxh3_64(body) != u64::from_be_bytes(*checksum) {
             return None;
         }
         whole(body.strip_prefix(&MAGIC)?, |bytes| {
-            let turn = u64::take(bytes)?;
-            let mark = Self {
+            Some(Self {
+                turn: u64::take(bytes)?,
                 format: u32::take(bytes)?,
                 merge: u32::take(bytes)?,
                 epoch: u64::take(bytes)?,
                 sequence: u64::take(bytes)?,
-                wal: FileMark::take(bytes)?,
-                manifest: FileMark::take(bytes)?,
-            };
-            Some((turn, mark))
+                live: Live {
+                    wal: FileMark::take(bytes)?,
+                    manifest: FileMark::take(bytes)?,
+                },
+            })
         })
     }
 }
@@ -98,24 +100,26 @@ impl Fixed for FileMark {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AckedReading {
     /// The newer of the valid slots.
-    Valid {
-        /// Which write it was, counted from the file's creation.
-        turn: u64,
-        /// What it says.
-        mark: Mark,
-    },
+    Valid(Mark),
     /// The file is there, but no slot has a valid checksum.
     Damaged,
     /// There is no file.
     Missing,
 }
 
+impl AckedReading {
+    /// Returns what the file says; `None` where it says nothing.
+    pub fn mark(self) -> Option<Mark> {
+        match self {
+            Self::Valid(mark) => Some(mark),
+            Self::Damaged | Self::Missing => None,
+        }
+    }
+}
+
 /// Reads the epoch in the file at `path`; `None` where it cannot be read.
 pub fn epoch_in(path: &Path) -> Option<u64> {
-    match read(path) {
-        Ok(AckedReading::Valid { mark, .. }) => Some(mark.epoch),
-        Ok(AckedReading::Damaged | AckedReading::Missing) | Err(_) => None,
-    }
+    Some(read(path).ok()?.mark()?.epoch)
 }
 
 /// Reads the file at `path` without changing it.
@@ -123,12 +127,11 @@ pub fn epoch_in(path: &Path) -> Option<u64> {
 /// # Errors
 /// When the file is there but cannot be read.
 pub fn read(path: &Path) -> Result<AckedReading, FileError> {
-    let file = match File::options().read(true).custom_flags(NO_LINK).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(AckedReading::Missing),
-        Err(error) => return Err(FileError::new("open", path)(error)),
+    let opened = File::options().read(true).custom_flags(NO_LINK).open(path);
+    let Some(file) = if_there(opened).map_err(FileError::new("open", path))? else {
+        return Ok(AckedReading::Missing);
     };
-    let mut newest: Option<(u64, Mark)> = None;
+    let mut newest: Option<Mark> = None;
     for slot in 0..2 {
         let mut bytes = [0; SLOT_BYTES];
         match file.read_exact_at(&mut bytes, slot * SLOT_STRIDE) {
@@ -136,16 +139,10 @@ pub fn read(path: &Path) -> Result<AckedReading, FileError> {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => continue,
             Err(error) => return Err(FileError::new("read", path)(error)),
         }
-        if let Some((turn, mark)) = Mark::decode(&bytes)
-            && newest.is_none_or(|(newest_turn, _)| turn > newest_turn)
-        {
-            newest = Some((turn, mark));
-        }
+        let slots = newest.into_iter().chain(Mark::decode(&bytes));
+        newest = slots.max_by_key(|mark| mark.turn);
     }
-    Ok(match newest {
-        Some((turn, mark)) => AckedReading::Valid { turn, mark },
-        None => AckedReading::Damaged,
-    })
+    Ok(newest.map_or(AckedReading::Damaged, AckedReading::Valid))
 }
 
 /// The open file: the writer's record of what it acknowledged.
@@ -153,7 +150,6 @@ pub fn read(path: &Path) -> Result<AckedReading, FileError> {
 pub struct Acked {
     file: File,
     path: PathBuf,
-    turn: u64,
     mark: Mark,
 }
 
@@ -173,7 +169,6 @@ impl Acked {
         let mut acked = Self {
             file,
             path: path.to_owned(),
-            turn: 0,
             mark,
         };
         acked.write(mark)?;
@@ -185,11 +180,11 @@ impl Acked {
         Ok(acked)
     }
 
-    /// Opens the file for writing after [`read`] gave `turn` and `mark`.
+    /// Opens the file for writing after [`read`] gave `mark`.
     ///
     /// # Errors
     /// When the file cannot be opened for writing.
-    pub fn resume(path: &Path, turn: u64, mark: Mark) -> Result<Self, FileError> {
+    pub fn resume(path: &Path, mark: Mark) -> Result<Self, FileError> {
         let file = OpenOptions::new()
             .write(true)
             .custom_flags(NO_LINK)
@@ -198,7 +193,6 @@ impl Acked {
         Ok(Self {
             file,
             path: path.to_owned(),
-            turn,
             mark,
         })
     }
@@ -220,17 +214,16 @@ impl Acked {
         })
     }
 
-    /// Records `mark`, in the slot that is not the newest.
+    /// Records `mark` as the next turn, in the slot that is not the newest.
     ///
     /// # Errors
     /// When the file cannot be written.
     pub fn write(&mut self, mark: Mark) -> Result<(), FileError> {
-        let turn = self.turn + 1;
-        let slot = turn % 2;
+        let turn = self.mark.turn + 1;
+        let mark = Mark { turn, ..mark };
         self.file
-            .write_all_at(&mark.encode(turn), slot * SLOT_STRIDE)
+            .write_all_at(&mark.encode(), turn % 2 * SLOT_STRIDE)
             .map_err(FileError::new("write", &self.path))?;
-        self.turn = turn;
         self.mark = mark;
         Ok(())
     }
@@ -250,20 +243,23 @@ impl Acked {
 mod tests {
     use super::*;
 
-    fn mark(sequence: u64) -> Mark {
+    fn mark(turn: u64, sequence: u64) -> Mark {
         Mark {
+            turn,
             format: 1,
             merge: 2,
             epoch: 3,
             sequence,
-            wal: FileMark { number: 5, size: 6 },
-            manifest: FileMark { number: 7, size: 8 },
+            live: Live {
+                wal: FileMark { number: 5, size: 6 },
+                manifest: FileMark { number: 7, size: 8 },
+            },
         }
     }
 
     #[test]
     fn a_slot_is_these_bytes() {
-        let slot = mark(4).encode(9);
+        let slot = mark(9, 4).encode();
         #[rustfmt::skip]
         let body: [u8; 72] = [
             b'c', b't', b'd', b'A', b'C', b'K', b'E', b'D', // magic
@@ -279,12 +275,12 @@ mod tests {
         ];
         assert_eq!(slot[..72], body);
         assert_eq!(slot[72..], xxh3_64(&body).to_be_bytes());
-        assert_eq!(Mark::decode(&slot), Some((9, mark(4))));
+        assert_eq!(Mark::decode(&slot), Some(mark(9, 4)));
     }
 
     #[test]
     fn every_flipped_bit_of_a_slot_is_seen() {
-        let slot = mark(4).encode(9);
+        let slot = mark(9, 4).encode();
         for bit in 0..SLOT_BYTES * 8 {
             let mut flipped = slot;
             flipped[bit / 8] ^= 1 << (bit % 8);
@@ -296,20 +292,14 @@ mod tests {
     fn a_torn_slot_leaves_the_one_before() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(FILE_NAME);
-        let mut acked = Acked::create(&path, mark(10)).unwrap();
+        let mut acked = Acked::create(&path, mark(0, 10)).unwrap();
         acked.advance(11).unwrap();
         acked.advance(12).unwrap();
-        let newest = acked.turn % 2;
+        let newest = acked.mark.turn % 2;
         let file = OpenOptions::new().write(true).open(&path).unwrap();
         file.write_all_at(&[0xff; 40], newest * SLOT_STRIDE)
             .unwrap();
-        assert_eq!(
-            read(&path).unwrap(),
-            AckedReading::Valid {
-                turn: 3,
-                mark: mark(11)
-            }
-        );
+        assert_eq!(read(&path).unwrap(), AckedReading::Valid(mark(3, 11)));
         file.write_all_at(&[0xff; 40], (1 - newest) * SLOT_STRIDE)
             .unwrap();
         assert_eq!(read(&path).unwrap(), AckedReading::Damaged);
@@ -320,13 +310,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(FILE_NAME);
         assert_eq!(read(&path).unwrap(), AckedReading::Missing);
-        Acked::create(&path, mark(1)).unwrap();
+        Acked::create(&path, mark(0, 1)).unwrap();
         for sequence in 2..9 {
-            let AckedReading::Valid { turn, mark: found } = read(&path).unwrap() else {
-                panic!()
-            };
+            let found = read(&path).unwrap().mark().unwrap();
             assert_eq!(found.sequence, sequence - 1);
-            Acked::resume(&path, turn, found)
+            Acked::resume(&path, found)
                 .unwrap()
                 .advance(sequence)
                 .unwrap();

@@ -1,47 +1,50 @@
-//! A new store, made whole beside its place and then renamed into it.
+//! Stores that are made whole beside their place, and then put into it: a new one, a recovered one, a
+//! restored one.
 //!
-//! So a crash in the first start leaves no half of a store, only a directory that the next start
-//! deletes.
+//! So a crash leaves no half of a store in the place, only a directory that the next run deletes.
 
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rocksdb::WriteOptions;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 use super::acked::{Acked, Mark};
 use super::batch::Batch;
 use super::error::{OpenError, ReadError};
 use super::family::Family;
-use super::file_error::FileError;
+use super::file_error::{FileError, if_there};
 use super::files::{self, sync_dir};
 use super::lineage::Lineage;
-use super::paths::Paths;
+use super::paths::{NEW, Paths};
 use super::schema::{DbAccess, FORMAT_VERSION, MERGE_VERSION, META_EPOCH, META_VERSIONS, Schema};
 use super::store::to_rocksdb;
 use super::tables::Tables;
+use super::value::StoreState;
 
 /// Makes an empty store of `epoch` at `paths`, where there is none.
 pub(super) fn create(paths: &Paths, schema: &Schema, epoch: u64) -> Result<(), OpenError> {
-    let building = Paths::at(paths.data_dir.clone(), paths.building.clone());
-    remove(&building.store)?;
-    directories(&building)?;
-    let tables = Tables::open(&building.db, schema, DbAccess::Make)
-        .map_err(|error| OpenError::from_rocksdb(&building.db, error))?;
-    let mut batch = Batch::new();
-    stamp(&mut batch, epoch, &Lineage::born(epoch));
-    write_and_flush(&tables, &batch).map_err(|error| OpenError::from_read(&building.db, error))?;
-    let sequence = tables.sequence();
-    drop(tables);
-    seal(&building, epoch, sequence)?;
-    fs::rename(&building.store, &paths.store).map_err(FileError::new("rename", &building.store))?;
-    sync_dir(&paths.data_dir)?;
+    let new = paths.beside(NEW);
+    directories(&new)?;
+    let tables = Tables::open(&new.db, schema, DbAccess::Make)
+        .map_err(|error| OpenError::from_rocksdb(&new.db, error))?;
+    begin_epoch(&new, tables, epoch, &Lineage::born(epoch), None)?;
+    put_in_place(paths, &new, epoch)?;
     Ok(())
 }
 
-/// Makes the directories of a store, where nothing stands, for their owner alone.
+/// Returns the epoch that begins at `now_ms`, milliseconds since 1970, after the epoch `last`.
+pub(super) fn next_epoch(now_ms: i64, last: u64) -> u64 {
+    let now = u64::try_from(now_ms).unwrap_or(0);
+    now.max(last.saturating_add(1))
+}
+
+/// Makes the directories of a store anew, for their owner alone.
 pub(super) fn directories(of: &Paths) -> Result<(), FileError> {
+    remove(&of.store)?;
     for dir in [&of.store, &of.db] {
         DirBuilder::new()
             .mode(0o700)
@@ -51,23 +54,44 @@ pub(super) fn directories(of: &Paths) -> Result<(), FileError> {
     Ok(())
 }
 
-/// Puts the records that say what the store is.
-pub(super) fn stamp(batch: &mut Batch, epoch: u64, lineage: &Lineage) {
-    lineage.put(batch);
-    stamp_versions(batch);
+/// Finishes a store that is not in its place: it begins `epoch`, everything is moved into tables and synced,
+/// and `ACKED` is written.
+pub(super) fn begin_epoch(
+    at: &Paths,
+    tables: Tables,
+    epoch: u64,
+    lineage: &Lineage,
+    state: Option<&StoreState>,
+) -> Result<(), OpenError> {
+    let mut batch = Batch::new();
+    lineage.put(&mut batch);
+    stamp_versions(&mut batch);
     batch.put(Family::Meta, META_EPOCH, &epoch.to_be_bytes());
+    if let Some(state) = state {
+        batch.put_state(state);
+    }
+    write_synced(&tables, &batch)
+        .and_then(|()| tables.flush_all())
+        .map_err(|error| OpenError::from_read(&at.db, error))?;
+    let sequence = tables.sequence();
+    drop(tables);
+    files::sync_all(&at.db)?;
+    let mark = Mark {
+        turn: 0,
+        format: FORMAT_VERSION,
+        merge: MERGE_VERSION,
+        epoch,
+        sequence,
+        live: files::live(&at.db)?,
+    };
+    Acked::create(&at.acked, mark)?;
+    Ok(sync_dir(&at.store)?)
 }
 
 /// Puts the record that says in which format the store is.
 pub(super) fn stamp_versions(batch: &mut Batch) {
     let versions = [FORMAT_VERSION.to_be_bytes(), MERGE_VERSION.to_be_bytes()].concat();
     batch.put(Family::Meta, META_VERSIONS, &versions);
-}
-
-/// Writes a batch to a database that no `Store` owns yet, and flushes every family.
-pub(super) fn write_and_flush(tables: &Tables, batch: &Batch) -> Result<(), ReadError> {
-    write_synced(tables, batch)?;
-    Ok(tables.flush()?)
 }
 
 /// Writes a batch to a database that no `Store` owns yet, and syncs it.
@@ -78,35 +102,47 @@ pub(super) fn write_synced(tables: &Tables, batch: &Batch) -> Result<(), ReadErr
     Ok(tables.db().write_opt(batch, &options)?)
 }
 
-/// Writes `ACKED` for a store whose database is closed and holds everything in tables, and syncs
-/// the store's directories.
-pub(super) fn seal(paths: &Paths, epoch: u64, sequence: u64) -> Result<(), OpenError> {
-    let live = files::live(&paths.db)?;
-    let mark = Mark {
-        format: FORMAT_VERSION,
-        merge: MERGE_VERSION,
-        epoch,
-        sequence,
-        wal: live.wal,
-        manifest: live.manifest,
-    };
-    files::sync_file(&files::manifest_path(&paths.db, live.manifest.number))?;
-    match fs::remove_file(&paths.acked) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(FileError::new("remove", &paths.acked)(error).into()),
+/// Puts a finished store of `epoch` in its place. Returns where the store is kept that was there; `None` when
+/// none was.
+pub(super) fn put_in_place(
+    paths: &Paths,
+    made: &Paths,
+    epoch: u64,
+) -> Result<Option<PathBuf>, FileError> {
+    if paths.store.symlink_metadata().is_err() {
+        rename(&made.store, &paths.store)?;
+        sync_dir(&paths.data_dir)?;
+        return Ok(None);
     }
-    Acked::create(&paths.acked, mark)?;
-    sync_dir(&paths.db)?;
-    sync_dir(&paths.store)?;
-    Ok(())
+    let kept = paths.replaced_by(epoch).store;
+    // The new store first gets the name that the old one is to have: if this is cut off anywhere, neither
+    // store has a name that a later run deletes.
+    rename(&made.store, &kept)?;
+    match renameat_with(CWD, &kept, CWD, &paths.store, RenameFlags::EXCHANGE) {
+        Ok(()) => {}
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            // Where the file system cannot exchange names there is a moment without a store; an
+            // opening in it finds the remains and refuses to start empty.
+            rename(&kept, &made.store)?;
+            rename(&paths.store, &kept)?;
+            rename(&made.store, &paths.store)?;
+        }
+        Err(errno) => {
+            rename(&kept, &made.store)?;
+            let error = io::Error::from(errno);
+            return Err(FileError::new("exchange", &paths.store)(error));
+        }
+    }
+    sync_dir(&paths.data_dir)?;
+    Ok(Some(kept))
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
+    fs::rename(from, to).map_err(FileError::new("rename", from))
 }
 
 /// Removes a directory with all that is in it. Without a directory it does nothing.
 pub(super) fn remove(dir: &Path) -> Result<(), FileError> {
-    match fs::remove_dir_all(dir) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(FileError::new("remove", dir)(error)),
-    }
+    let removed = if_there(fs::remove_dir_all(dir));
+    removed.map(drop).map_err(FileError::new("remove", dir))
 }

@@ -1,9 +1,11 @@
-//! Why a store did not open, why a commit failed, why a read failed: each with what to do.
+//! Why a store did not open or was not recovered, why a commit failed, why a read failed: each with what
+//! to do.
 //!
 //! Kept out: handling. An error is logged and answered where it is handled, once.
 
 use std::path::{Path, PathBuf};
 
+use bytesize::ByteSize;
 use rocksdb::ErrorKind;
 
 use super::file_error::{FileError, limit_in};
@@ -55,26 +57,17 @@ pub enum OpenError {
         /// What was found beside the missing `store/`.
         remains: PathBuf,
     },
-    /// `ACKED` is gone, so nothing says how much the store must hold.
+    /// `ACKED` is gone or damaged, so nothing says how much the store must hold.
     #[error(
-        "{} is missing, so nothing says which writes were acknowledged; nothing was changed: restore \
+        "{} is {what}, so nothing says which writes were acknowledged; nothing was changed: restore \
          a backup, or run `counterd recover`, which says what it finds and starts a new epoch",
         path.display()
     )]
-    AckedMissing {
-        /// Where the file belongs.
-        path: PathBuf,
-    },
-    /// Neither slot of `ACKED` has a valid checksum.
-    #[error(
-        "{} is damaged (no slot has a valid checksum), so nothing says which writes were \
-         acknowledged; nothing was changed: restore a backup, or run `counterd recover`, which says \
-         what it finds and starts a new epoch",
-        path.display()
-    )]
-    AckedDamaged {
+    Acked {
         /// The file.
         path: PathBuf,
+        /// What is wrong with it.
+        what: &'static str,
     },
     /// The store was written in another format.
     #[error(
@@ -92,36 +85,15 @@ pub enum OpenError {
         /// The version this program reads and writes.
         known: u32,
     },
-    /// A file that RocksDB needs is gone.
+    /// There is no store where there has to be one.
     #[error(
-        "{} is missing ({what}); nothing was changed: put it back or restore a backup{}",
-        path.display(),
-        if *recoverable { RECOVER } else { "" }
+        "{} is missing (the store, which was there before); nothing was changed: put it back or \
+         restore a backup",
+        path.display()
     )]
     Missing {
-        /// The file.
+        /// Where the store was.
         path: PathBuf,
-        /// What the file is.
-        what: &'static str,
-        /// Whether `counterd recover` can get past it.
-        recoverable: bool,
-    },
-    /// A file is older or shorter than it was when it was last synced and recorded.
-    #[error(
-        "{} is {found}, but {recorded} when it was last synced; nothing was changed: put the whole \
-         file back or restore a backup{}",
-        path.display(),
-        if *recoverable { RECOVER } else { "" }
-    )]
-    Behind {
-        /// The file.
-        path: PathBuf,
-        /// What it is now.
-        found: String,
-        /// What was recorded, as a clause: "was 200 bytes".
-        recorded: String,
-        /// Whether `counterd recover` can get past it.
-        recoverable: bool,
     },
     /// The log replays to less than was acknowledged.
     #[error(
@@ -142,17 +114,16 @@ pub enum OpenError {
         /// The names of the logs that are there.
         logs: String,
     },
-    /// RocksDB finds the store damaged.
+    /// A file of the store is gone, shorter than it was when it was last synced, or damaged.
     #[error(
-        "{} is missing or damaged: {detail}; nothing was changed: put it back as it was or restore \
-         a backup{}",
+        "{} {detail}; nothing was changed: put it back as it was or restore a backup{}",
         path.display(),
         if *recoverable { RECOVER } else { "" }
     )]
     Damaged {
         /// The file, or RocksDB's directory where it did not say which.
         path: PathBuf,
-        /// What RocksDB said.
+        /// What is wrong with it, as a clause: "is missing".
         detail: String,
         /// Whether `counterd recover` may get past it: a log, rather than a table or manifest.
         recoverable: bool,
@@ -230,7 +201,7 @@ impl OpenError {
             ReadError::RocksDb(error) => Self::from_rocksdb(dir, error),
             ReadError::Closed | ReadError::Broken(_) => Self::Damaged {
                 path: dir.to_owned(),
-                detail: error.to_string(),
+                detail: format!("cannot be read: {error}"),
                 recoverable: false,
             },
         }
@@ -241,32 +212,23 @@ impl OpenError {
         let kind = error.kind();
         let detail = error.into_string();
         let gone = detail.contains("No such file or directory");
-        let damaged_log = detail.contains("WAL");
-        let recoverable = damaged_log || !detail.contains("MANIFEST");
-        let path = file_in(dir, &detail).unwrap_or_else(|| dir.to_owned());
-        let dir = dir.to_owned();
-        match kind {
-            ErrorKind::IOError if !gone => Self::Failed { dir, detail },
+        let may_pass = matches!(
+            kind,
             ErrorKind::ShutdownInProgress
-            | ErrorKind::TimedOut
-            | ErrorKind::Aborted
-            | ErrorKind::Busy
-            | ErrorKind::TryAgain
-            | ErrorKind::Unknown => Self::Failed { dir, detail },
-            ErrorKind::IOError
-            | ErrorKind::NotFound
-            | ErrorKind::Corruption
-            | ErrorKind::NotSupported
-            | ErrorKind::InvalidArgument
-            | ErrorKind::MergeInProgress
-            | ErrorKind::Incomplete
-            | ErrorKind::Expired
-            | ErrorKind::CompactionTooLarge
-            | ErrorKind::ColumnFamilyDropped => Self::Damaged {
-                path,
-                detail,
-                recoverable,
-            },
+                | ErrorKind::TimedOut
+                | ErrorKind::Aborted
+                | ErrorKind::Busy
+                | ErrorKind::TryAgain
+                | ErrorKind::Unknown
+        );
+        if may_pass || (kind == ErrorKind::IOError && !gone) {
+            let dir = dir.to_owned();
+            return Self::Failed { dir, detail };
+        }
+        Self::Damaged {
+            path: file_in(dir, &detail).unwrap_or_else(|| dir.to_owned()),
+            recoverable: detail.contains("WAL") || !detail.contains("MANIFEST"),
+            detail: format!("is missing or damaged: {detail}"),
         }
     }
 
@@ -278,10 +240,8 @@ impl OpenError {
             Self::Unsupported { .. } => OpenCause::Unsupported,
             Self::NotADirectory { .. }
             | Self::Remains { .. }
-            | Self::AckedMissing { .. }
-            | Self::AckedDamaged { .. }
+            | Self::Acked { .. }
             | Self::Missing { .. }
-            | Self::Behind { .. }
             | Self::Lost { .. }
             | Self::Damaged { .. }
             | Self::OtherEpoch { .. }
@@ -296,11 +256,69 @@ fn file_in(dir: &Path, detail: &str) -> Option<PathBuf> {
         let digits = rest.split(|letter: char| !letter.is_ascii_digit()).next()?;
         return Some(files::wal_path(dir, digits.parse().ok()?));
     }
+    table_in(detail).map(PathBuf::from)
+}
+
+/// The path of the table that RocksDB's words name.
+pub(super) fn table_in(detail: &str) -> Option<&Path> {
     detail
         .split_whitespace()
         .map(|word| word.trim_end_matches([':', '.', ',']))
         .find(|word| word.ends_with(".sst"))
-        .map(PathBuf::from)
+        .map(Path::new)
+}
+
+/// Why a store was not recovered. Its directory is as it was, but for the reserve, which may have
+/// been freed.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    /// The store opens; recovering would only start a new epoch.
+    #[error("the store in {} is sound; nothing was changed", data_dir.display())]
+    Sound {
+        /// The data directory.
+        data_dir: PathBuf,
+    },
+    /// There is no store to recover.
+    #[error("there is no store in {}; restore a backup", data_dir.display())]
+    NoStore {
+        /// The data directory.
+        data_dir: PathBuf,
+    },
+    /// The store cannot be judged now, or was written by another version of the program.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A store that is written anew needs about as much room as the old one.
+    #[error(
+        "the disk of {} lacks {}: setting rotten tables aside writes the store anew, which needs about {}, \
+         and {} are free; nothing was changed: make room there, and run it again",
+        data_dir.display(),
+        ByteSize(needed.saturating_sub(*available)).display().iec(),
+        ByteSize(*needed).display().iec(),
+        ByteSize(*available).display().iec()
+    )]
+    NoRoom {
+        /// The data directory.
+        data_dir: PathBuf,
+        /// What the new store may take, in bytes.
+        needed: u64,
+        /// What the disk has without the reserve, in bytes.
+        available: u64,
+    },
+    /// Not only the log is damaged. RocksDB's words name the file.
+    #[error("the store is damaged beyond its log: {0}; restore a backup")]
+    BeyondTheLog(String),
+}
+
+impl From<FileError> for RecoverError {
+    fn from(error: FileError) -> Self {
+        Self::Open(error.into())
+    }
+}
+
+impl From<ReadError> for RecoverError {
+    fn from(error: ReadError) -> Self {
+        Self::BeyondTheLog(error.to_string())
+    }
 }
 
 /// Why a commit, tick, flush or close failed. After any of them the store takes no further write:

@@ -27,6 +27,15 @@ impl FileError {
     }
 }
 
+/// Turns "not found" into `None`.
+pub fn if_there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Names the limit behind an error that the operating system words as something else; empty for most.
 pub fn limit_in(text: &str) -> &'static str {
     if text.contains("File too large") {

@@ -2,11 +2,10 @@
 //!
 //! Kept out: their contents. RocksDB alone reads those.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs::{self, DirEntry, File};
 use std::path::{Path, PathBuf};
 
-use super::file_error::FileError;
+use super::file_error::{FileError, if_there};
 
 /// The file that names the live manifest.
 pub const CURRENT: &str = "CURRENT";
@@ -30,21 +29,41 @@ pub fn manifest_path(db_dir: &Path, number: u64) -> PathBuf {
     db_dir.join(format!("MANIFEST-{number:06}"))
 }
 
+/// Lists a directory.
+///
+/// # Errors
+/// When it cannot be listed.
+pub fn entries(dir: &Path) -> Result<Vec<DirEntry>, FileError> {
+    fs::read_dir(dir)
+        .and_then(Iterator::collect)
+        .map_err(FileError::new("list", dir))
+}
+
+/// Lists the files that make up RocksDB's database: all but its lock and its own messages.
+///
+/// # Errors
+/// When the directory cannot be listed.
+pub fn of_database(db_dir: &Path) -> Result<Vec<PathBuf>, FileError> {
+    let mut files = entries(db_dir)?;
+    files.retain(|file| {
+        let name = file.file_name();
+        let name = name.as_encoded_bytes();
+        name != b"LOCK" && !name.starts_with(b"LOG")
+    });
+    Ok(files.iter().map(DirEntry::path).collect())
+}
+
 /// The number of the manifest that `CURRENT` names; `None` when `CURRENT` is missing or names none.
 ///
 /// # Errors
 /// When `CURRENT` is there but cannot be read.
 pub fn current_manifest(db_dir: &Path) -> Result<Option<u64>, FileError> {
     let path = db_dir.join(CURRENT);
-    match fs::read(&path) {
-        Ok(bytes) => Ok(std::str::from_utf8(&bytes)
-            .ok()
-            .and_then(|text| text.strip_suffix('\n'))
-            .and_then(|name| name.strip_prefix("MANIFEST-"))
-            .and_then(|number| number.parse().ok())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(FileError::new("read", path)(error)),
-    }
+    let bytes = if_there(fs::read(&path)).map_err(FileError::new("read", path))?;
+    Ok(bytes.and_then(|bytes| {
+        let name = std::str::from_utf8(&bytes).ok()?.strip_suffix('\n')?;
+        name.strip_prefix("MANIFEST-")?.parse().ok()
+    }))
 }
 
 /// Every log in the directory with its length, oldest first.
@@ -53,8 +72,7 @@ pub fn current_manifest(db_dir: &Path) -> Result<Option<u64>, FileError> {
 /// When the directory cannot be listed.
 pub fn wals(db_dir: &Path) -> Result<Vec<FileMark>, FileError> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(db_dir).map_err(FileError::new("list", db_dir))? {
-        let entry = entry.map_err(FileError::new("list", db_dir))?;
+    for entry in entries(db_dir)? {
         let name = entry.file_name();
         let number = name
             .to_str()
@@ -69,16 +87,21 @@ pub fn wals(db_dir: &Path) -> Result<Vec<FileMark>, FileError> {
     Ok(found)
 }
 
+/// The length of all logs in the directory together, in bytes.
+///
+/// # Errors
+/// When the directory cannot be listed.
+pub fn wal_bytes(db_dir: &Path) -> Result<u64, FileError> {
+    Ok(wals(db_dir)?.iter().map(|wal| wal.size).sum())
+}
+
 /// The length of the file at `path` in bytes; `None` when there is none.
 ///
 /// # Errors
 /// When the file system cannot say.
 pub fn size_of(path: &Path) -> Result<Option<u64>, FileError> {
-    match fs::symlink_metadata(path) {
-        Ok(metadata) => Ok(Some(metadata.len())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(FileError::new("look at", path)(error)),
-    }
+    let found = if_there(fs::symlink_metadata(path)).map_err(FileError::new("look at", path))?;
+    Ok(found.map(|found| found.len()))
 }
 
 /// Syncs a directory, so that the names in it are durable.
@@ -91,19 +114,25 @@ pub fn sync_dir(path: &Path) -> Result<(), FileError> {
         .map_err(FileError::new("sync", path))
 }
 
-/// Syncs the contents of the file at `path`; `false` when it is gone, as an obsolete log may be.
+/// Syncs the contents of the file at `path`. One that is gone is fine, as an obsolete log may be.
 ///
 /// # Errors
 /// When it cannot be opened or synced.
-pub fn sync_file(path: &Path) -> Result<bool, FileError> {
-    match File::open(path) {
-        Ok(file) => file
-            .sync_data()
-            .map(|()| true)
-            .map_err(FileError::new("sync", path)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(FileError::new("open", path)(error)),
+pub fn sync_file(path: &Path) -> Result<(), FileError> {
+    let file = if_there(File::open(path)).map_err(FileError::new("open", path))?;
+    let synced = file.map_or(Ok(()), |file| file.sync_data());
+    synced.map_err(FileError::new("sync", path))
+}
+
+/// Syncs every file in a directory, and the directory.
+///
+/// # Errors
+/// When it cannot be listed, or one of them not be synced.
+pub fn sync_all(dir: &Path) -> Result<(), FileError> {
+    for entry in entries(dir)? {
+        sync_file(&entry.path())?;
     }
+    sync_dir(dir)
 }
 
 /// The live log and manifest.

@@ -117,7 +117,7 @@ impl Lineage {
     pub(super) fn of_older(paths: &Paths, epoch: u64) -> Self {
         let mut epochs = vec![epoch];
         while let Some(&before) = epochs.last()
-            && let Some(earlier) = replaced(paths, before)
+            && let Some(earlier) = acked::epoch_in(&paths.replaced_by(before).acked)
             && !epochs.contains(&earlier)
         {
             epochs.push(earlier);
@@ -189,12 +189,6 @@ impl Reader {
         invariant!(lineage.is_some(), "the open store has no id")?;
         lineage.ok_or(ReadError::Closed)
     }
-}
-
-/// Reads the epoch of the store that was set aside when `epoch` began; `None` when no store was.
-fn replaced(paths: &Paths, epoch: u64) -> Option<u64> {
-    let kept = paths.data_dir.join(format!("store.before-{epoch}"));
-    acked::epoch_in(&kept.join(acked::FILE_NAME))
 }
 
 #[cfg(test)]

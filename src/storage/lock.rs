@@ -14,7 +14,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::error::OpenError;
-use super::file_error::FileError;
+use super::file_error::{FileError, if_there};
 use super::files::sync_dir;
 use super::paths::Paths;
 use crate::links::{NO_LINK, directory_of};
@@ -80,16 +80,10 @@ impl DataDirLock {
             .mode(0o600)
             .custom_flags(NO_LINK)
             .open(&path);
-        let file = match file {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(OpenError::Missing {
-                    path: Paths::new(data_dir).store,
-                    what: "the store, which was there before",
-                    recoverable: false,
-                });
-            }
-            file => file.map_err(FileError::new("open", &path))?,
-        };
+        let file = if_there(file).map_err(FileError::new("open", &path))?;
+        let file = file.ok_or_else(|| OpenError::Missing {
+            path: Paths::new(data_dir).store,
+        })?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self {
                 data_dir: data_dir.to_owned(),

@@ -80,7 +80,7 @@ pub use rot::{Gap, Rot, RottenTable};
 pub use store::{Store, Tick};
 pub use tables::{Reader, Tables};
 pub use value::{Kept, StoreState, Undecodable};
-pub use verify::{Sound, lineage, look, read_through, verify};
+pub use verify::{Sound, look, read_through};
 
 #[cfg(test)]
 mod tests;

@@ -8,8 +8,6 @@
 //!
 //! Kept out: what the records mean, and getting past damage (`recover`).
 
-use std::fs;
-use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,12 +19,12 @@ use super::create;
 use super::error::{OpenError, ReadError};
 use super::expiry::Horizons;
 use super::family::Family;
-use super::file_error::FileError;
-use super::files;
+use super::file_error::{FileError, if_there};
+use super::files::{self, Live};
 use super::lineage::Lineage;
 use super::lock::DataDirLock;
-use super::paths::Paths;
-use super::reserve::{Reserve, Space, wal_limit};
+use super::paths::{NEW, Paths};
+use super::reserve::{Reserve, wal_limit};
 use super::schema::{DbAccess, FORMAT_VERSION, MERGE_VERSION, OLDEST_FORMAT, Schema};
 use super::store::Store;
 use super::store_place::StorePlace;
@@ -73,7 +71,6 @@ pub enum Landed {
 /// A store that was checked and may be opened for writing.
 #[derive(Debug)]
 pub(super) struct Checked {
-    turn: u64,
     pub(super) mark: Mark,
     pub(super) sequence: u64,
 }
@@ -95,7 +92,7 @@ impl Store {
     ) -> Result<Self, OpenError> {
         let opening = Opening::new(lock, options, horizons, reader)?;
         if !is_there(&opening.paths)? {
-            let epoch = u64::try_from(now_ms).unwrap_or(0).max(1);
+            let epoch = create::next_epoch(now_ms, 0);
             create::create(&opening.paths, &opening.schema, epoch)?;
         }
         let checked = opening.check()?;
@@ -156,29 +153,19 @@ impl Opening {
     ) -> Result<Self, OpenError> {
         // Compactions may begin while the store opens: they drop nothing by another handle's bounds.
         horizons.forget();
-        let opening = Self::with_horizons(lock, options, Arc::clone(horizons))?;
+        let reserve = Reserve::new(lock.data_dir(), options.reserve)?;
+        let wal_limit = wal_limit(reserve.bytes());
+        let schema = Schema::new(options.memory, wal_limit, Arc::clone(horizons));
         Ok(Self {
-            schema: opening.schema.knowing(reader.rot()),
-            ..opening
+            paths: Paths::new(lock.data_dir()),
+            schema: schema.knowing(reader.rot()),
+            reserve,
         })
     }
 
     /// For a look at a store, or for work on it, while nobody serves it.
     pub(super) fn offline(lock: &DataDirLock, options: &StorageOptions) -> Result<Self, OpenError> {
-        Self::with_horizons(lock, options, Arc::default())
-    }
-
-    fn with_horizons(
-        lock: &DataDirLock,
-        options: &StorageOptions,
-        horizons: Arc<Horizons>,
-    ) -> Result<Self, OpenError> {
-        let reserve = Reserve::new(lock.data_dir(), options.reserve)?;
-        Ok(Self {
-            paths: Paths::new(lock.data_dir()),
-            schema: Schema::new(options.memory, wal_limit(reserve.bytes()), horizons),
-            reserve,
-        })
+        Self::new(lock, options, &Arc::default(), &Reader::default())
     }
 
     /// Checks that the store holds everything that was acknowledged, and what a start reads of it.
@@ -205,9 +192,7 @@ impl Opening {
         } = &self;
         let place = StorePlace::of(paths)?;
         let reserve_freed = make_room(paths, reserve)?;
-        if paths.building.exists() {
-            create::remove(&paths.building)?;
-        }
+        create::remove(&paths.beside(NEW).store)?;
         backup::remove_leftover(&paths.data_dir)?;
         let for_writing = || {
             Tables::open(&paths.db, schema, DbAccess::Write)
@@ -218,33 +203,27 @@ impl Opening {
             Err(OpenError::Failed { .. }) if reserve_freed => for_writing(),
             outcome => outcome,
         }?;
-        let Checked {
-            turn,
-            mark,
-            sequence,
-        } = checked;
+        let Checked { mark, sequence } = checked;
+        let failed = |detail| OpenError::Failed {
+            dir: paths.db.clone(),
+            detail,
+        };
         let opened = tables.sequence();
         if opened != sequence {
-            return Err(OpenError::Failed {
-                dir: paths.db.clone(),
-                detail: format!("read up to {sequence}, but opened for writing up to {opened}"),
-            });
+            return Err(failed(format!(
+                "read up to {sequence}, but opened for writing up to {opened}"
+            )));
         }
-        raise_format(paths, &tables)?;
-        let failed = |error: ReadError| OpenError::Failed {
-            dir: paths.db.clone(),
-            detail: error.to_string(),
-        };
-        schema.horizons().load(&tables).map_err(failed)?;
-        with_lineage(paths, &tables, mark.epoch).map_err(failed)?;
+        raise(paths, &tables, mark.epoch)
+            .and_then(|()| schema.horizons().load(&tables))
+            .map_err(|error| failed(error.to_string()))?;
         let live = files::live(&paths.db)?;
         files::sync_file(&files::manifest_path(&paths.db, live.manifest.number))?;
-        let mut acked = Acked::resume(&paths.acked, turn, mark)?;
+        let mut acked = Acked::resume(&paths.acked, mark)?;
         acked.write(Mark {
             format: FORMAT_VERSION,
             sequence: tables.sequence(),
-            wal: live.wal,
-            manifest: live.manifest,
+            live,
             ..mark
         })?;
         acked.sync()?;
@@ -264,8 +243,6 @@ fn expect_there(paths: &Paths) -> Result<(), OpenError> {
     }
     Err(OpenError::Missing {
         path: paths.store.clone(),
-        what: "the store, which was there before",
-        recoverable: false,
     })
 }
 
@@ -299,25 +276,23 @@ fn judge(paths: &Paths, checked: &Checked, expectation: &Expectation) -> Result<
 /// Whether there is a store. Returns `Err` when something else stands in its place, or when only the
 /// remains of a store are found.
 fn is_there(paths: &Paths) -> Result<bool, OpenError> {
-    match fs::symlink_metadata(&paths.store) {
-        Ok(_) if paths.store.is_dir() => return Ok(true),
-        Ok(_) => {
-            return Err(OpenError::NotADirectory {
+    let store = if_there(paths.store.symlink_metadata());
+    if store
+        .map_err(FileError::new("look at", &paths.store))?
+        .is_some()
+    {
+        return if paths.store.is_dir() {
+            Ok(true)
+        } else {
+            Err(OpenError::NotADirectory {
                 path: paths.store.clone(),
-            });
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(FileError::new("look at", &paths.store)(error).into()),
+            })
+        };
     }
-    let list = FileError::new("list", &paths.data_dir);
-    let entries = match fs::read_dir(&paths.data_dir) {
-        Ok(entries) => entries,
-        Err(error) => return Err(list(error).into()),
-    };
-    for entry in entries {
-        let entry = entry.map_err(FileError::new("list", &paths.data_dir))?;
-        let remains = entry.path();
-        if entry.file_name().to_string_lossy().starts_with("store.") && remains != paths.building {
+    for entry in files::entries(&paths.data_dir)? {
+        let name = entry.file_name();
+        if name.as_encoded_bytes().starts_with(b"store.") && name != NEW {
+            let remains = entry.path();
             return Err(OpenError::Remains { remains });
         }
     }
@@ -335,35 +310,45 @@ pub(super) enum Depth {
 
 /// Checks that the store holds everything that was acknowledged, changing nothing on disk.
 pub(super) fn check(paths: &Paths, schema: &Schema, depth: Depth) -> Result<Checked, OpenError> {
-    let (turn, mark) = match acked::read(&paths.acked)? {
-        AckedReading::Valid { turn, mark } => (turn, mark),
-        AckedReading::Damaged => {
-            return Err(OpenError::AckedDamaged {
-                path: paths.acked.clone(),
-            });
-        }
-        AckedReading::Missing => {
-            return Err(OpenError::AckedMissing {
-                path: paths.acked.clone(),
-            });
-        }
+    let what = match acked::read(&paths.acked)? {
+        AckedReading::Valid(mark) => return check_against(paths, schema, mark, depth),
+        AckedReading::Damaged => "damaged (no slot has a valid checksum)",
+        AckedReading::Missing => "missing",
     };
+    Err(OpenError::Acked {
+        path: paths.acked.clone(),
+        what,
+    })
+}
+
+fn check_against(
+    paths: &Paths,
+    schema: &Schema,
+    mark: Mark,
+    depth: Depth,
+) -> Result<Checked, OpenError> {
     check_versions(&paths.acked, mark.format, mark.merge)?;
     check_files(&paths.db, &mark)?;
     let tables = read_only(&paths.db, schema).map_err(|error| name_the_log(error, paths, &mark))?;
-    check_meta(paths, &mark, &tables)?;
+    let refused = |error| OpenError::from_read(&paths.db, error);
+    let (format, merge) = tables.versions().map_err(refused)?;
+    check_versions(&paths.db, format, merge)?;
+    let store = tables.epoch().map_err(refused)?;
+    if store != mark.epoch {
+        return Err(OpenError::OtherEpoch {
+            path: paths.acked.clone(),
+            acked: mark.epoch,
+            store,
+        });
+    }
     let sequence = tables.sequence();
     if sequence < mark.sequence {
         return Err(lost(paths, &mark, sequence)?);
     }
     if depth == Depth::Counters {
-        check_counters(&tables).map_err(|error| OpenError::from_read(&paths.db, error))?;
+        check_counters(&tables).map_err(refused)?;
     }
-    Ok(Checked {
-        turn,
-        mark,
-        sequence,
-    })
+    Ok(Checked { mark, sequence })
 }
 
 /// Reads the records that a start needs. A counter whose value lies in a rotten block is no reason to
@@ -387,23 +372,19 @@ fn check_counters(tables: &Tables) -> Result<(), ReadError> {
 }
 
 /// Adds the log's name where RocksDB misses all logs, and so does not say which.
-fn name_the_log(error: OpenError, paths: &Paths, mark: &Mark) -> OpenError {
-    match error {
-        OpenError::Damaged {
-            path,
-            detail,
-            recoverable: true,
-        } if path == paths.db => {
-            let log = files::wal_path(&paths.db, mark.wal.number);
-            let path = if log.exists() { path } else { log };
-            OpenError::Damaged {
-                path,
-                detail,
-                recoverable: true,
-            }
-        }
-        other => other,
+fn name_the_log(mut error: OpenError, paths: &Paths, mark: &Mark) -> OpenError {
+    let log = files::wal_path(&paths.db, mark.live.wal.number);
+    if let OpenError::Damaged {
+        path,
+        recoverable: true,
+        ..
+    } = &mut error
+        && *path == paths.db
+        && !log.exists()
+    {
+        *path = log;
     }
+    error
 }
 
 /// Makes the error for a log that replays to less than was acknowledged.
@@ -411,11 +392,11 @@ fn lost(paths: &Paths, mark: &Mark, replayed: u64) -> Result<OpenError, FileErro
     let wals = files::wals(&paths.db)?;
     if wals
         .last()
-        .is_none_or(|newest| newest.number < mark.wal.number)
+        .is_none_or(|newest| newest.number < mark.live.wal.number)
     {
-        return Ok(OpenError::Missing {
-            path: files::wal_path(&paths.db, mark.wal.number),
-            what: "the log of acknowledged writes",
+        return Ok(OpenError::Damaged {
+            path: files::wal_path(&paths.db, mark.live.wal.number),
+            detail: "is missing (the log of acknowledged writes)".to_owned(),
             recoverable: true,
         });
     }
@@ -433,107 +414,82 @@ fn lost(paths: &Paths, mark: &Mark, replayed: u64) -> Result<OpenError, FileErro
 
 /// Refuses a store whose format or merge operator this program does not read.
 pub(super) fn check_versions(path: &Path, format: u32, merge: u32) -> Result<(), OpenError> {
-    match unread(format, merge) {
-        None => Ok(()),
-        Some((what, found, known)) => Err(OpenError::Unsupported {
-            path: path.to_owned(),
-            what,
-            found,
-            known,
-        }),
-    }
+    let (what, found, known) = if !(OLDEST_FORMAT..=FORMAT_VERSION).contains(&format) {
+        ("format", format, FORMAT_VERSION)
+    } else if merge != MERGE_VERSION {
+        ("merge operator", merge, MERGE_VERSION)
+    } else {
+        return Ok(());
+    };
+    Err(OpenError::Unsupported {
+        path: path.to_owned(),
+        what,
+        found,
+        known,
+    })
 }
 
-/// Returns which version this program does not read, what it is, and what it should be; `None` when
-/// it reads both.
-pub(super) fn unread(format: u32, merge: u32) -> Option<(&'static str, u32, u32)> {
-    if !(OLDEST_FORMAT..=FORMAT_VERSION).contains(&format) {
-        return Some(("format", format, FORMAT_VERSION));
+/// Raises a store of an earlier version to this program's: its format, and the id that it is given. Its
+/// records stay as they are, since they are read in every version; what is written from now on would be
+/// damage to an earlier program, which therefore has to refuse the store. `ACKED` follows: a program that
+/// finds one of the two raised and the other not refuses, or raises the other.
+fn raise(paths: &Paths, tables: &Tables, epoch: u64) -> Result<(), ReadError> {
+    let mut batch = Batch::new();
+    let (format, _) = tables.versions()?;
+    if format != FORMAT_VERSION {
+        create::stamp_versions(&mut batch);
+        tracing::info!(
+            from = format,
+            to = FORMAT_VERSION,
+            "the store's format is raised"
+        );
     }
-    (merge != MERGE_VERSION).then_some(("merge operator", merge, MERGE_VERSION))
-}
-
-/// Raises a store of an earlier format to this program's. Its records stay as they are, since they are
-/// read in every version; what is written from now on would be damage to an earlier program, which
-/// therefore has to refuse the store. `ACKED` follows: a program that finds one of the two raised and
-/// the other not refuses, or raises the other.
-fn raise_format(paths: &Paths, tables: &Tables) -> Result<(), OpenError> {
-    let refused = |error| OpenError::from_read(&paths.db, error);
-    let (format, _) = tables.versions().map_err(refused)?;
-    if format == FORMAT_VERSION {
+    if tables.lineage()?.is_none() {
+        Lineage::of_older(paths, epoch).put(&mut batch);
+    }
+    if batch.is_empty() {
         return Ok(());
     }
-    let mut batch = Batch::new();
-    create::stamp_versions(&mut batch);
-    create::write_synced(tables, &batch).map_err(refused)?;
-    tracing::info!(
-        from = format,
-        to = FORMAT_VERSION,
-        "the store's format is raised"
-    );
-    Ok(())
+    create::write_synced(tables, &batch)
 }
 
 /// The files that `ACKED` names must be there, unless they became obsolete, and not have shrunk.
 fn check_files(db_dir: &Path, mark: &Mark) -> Result<(), OpenError> {
+    let Live { wal, manifest } = mark.live;
+    let refused = |path, detail: String, recoverable| OpenError::Damaged {
+        path,
+        detail,
+        recoverable,
+    };
     let Some(number) = files::current_manifest(db_dir)? else {
-        return Err(OpenError::Damaged {
-            path: db_dir.join(files::CURRENT),
-            detail: "it is to name the manifest, the list of tables and logs".to_owned(),
-            recoverable: false,
-        });
+        let detail = "is missing, or does not name the manifest, the list of tables and logs";
+        let path = db_dir.join(files::CURRENT);
+        return Err(refused(path, detail.to_owned(), false));
     };
     let path = files::manifest_path(db_dir, number);
     let Some(size) = files::size_of(&path)? else {
-        return Err(OpenError::Missing {
-            path,
-            what: "the list of tables and logs",
-            recoverable: false,
-        });
+        let detail = "is missing (the list of tables and logs)";
+        return Err(refused(path, detail.to_owned(), false));
     };
-    let behind = if number == mark.manifest.number {
-        size < mark.manifest.size
-    } else {
-        number < mark.manifest.number
-    };
-    if behind {
-        return Err(OpenError::Behind {
-            path,
-            found: format!("{size} bytes long"),
-            recorded: format!(
-                "MANIFEST-{:06} was {} bytes",
-                mark.manifest.number, mark.manifest.size
-            ),
-            recoverable: false,
-        });
+    if (number, size) < (manifest.number, manifest.size) {
+        let detail = format!(
+            "is {size} bytes long, but MANIFEST-{:06} was {} bytes when it was last synced",
+            manifest.number, manifest.size
+        );
+        return Err(refused(path, detail, false));
     }
-    let path = files::wal_path(db_dir, mark.wal.number);
+    let path = files::wal_path(db_dir, wal.number);
     match files::size_of(&path)? {
-        Some(size) if size < mark.wal.size => Err(OpenError::Behind {
-            path,
-            found: format!("{size} bytes long"),
-            recorded: format!("was {} bytes", mark.wal.size),
-            recoverable: true,
-        }),
+        Some(size) if size < wal.size => {
+            let detail = format!(
+                "is {size} bytes long, but was {} bytes when it was last synced",
+                wal.size
+            );
+            Err(refused(path, detail, true))
+        }
         // A log that is gone may be obsolete; the sequence number tells.
         Some(_) | None => Ok(()),
     }
-}
-
-fn check_meta(paths: &Paths, mark: &Mark, tables: &Tables) -> Result<(), OpenError> {
-    let refused = |error| OpenError::from_read(&paths.db, error);
-    let (format, merge) = tables.versions().map_err(refused)?;
-    check_versions(&paths.db, format, merge)?;
-    let store = tables.epoch().map_err(refused)?;
-    if store != mark.epoch {
-        let path = paths.acked.clone();
-        return Err(OpenError::OtherEpoch {
-            path,
-            acked: mark.epoch,
-            store,
-        });
-    }
-    Ok(())
 }
 
 /// Opens a database for reading, with every check; changes nothing on disk.
@@ -542,31 +498,12 @@ pub(super) fn read_only(db_dir: &Path, schema: &Schema) -> Result<Tables, OpenEr
         .map_err(|error| OpenError::from_rocksdb(db_dir, error))
 }
 
-/// Gives a store that an earlier version made an id.
-fn with_lineage(paths: &Paths, tables: &Tables, epoch: u64) -> Result<(), ReadError> {
-    if tables.lineage()?.is_some() {
-        return Ok(());
-    }
-    let mut batch = Batch::new();
-    Lineage::of_older(paths, epoch).put(&mut batch);
-    create::write_and_flush(tables, &batch)
-}
-
 /// Makes room for tables of the logs, by freeing the reserve if necessary; returns whether it did.
 /// Without room nothing is tried: each opening that runs out of space in the middle leaves files
 /// that take more of it.
 fn make_room(paths: &Paths, reserve: &Reserve) -> Result<bool, OpenError> {
-    let logs: u64 = files::wals(&paths.db)?.iter().map(|wal| wal.size).sum();
-    let needed = logs.saturating_add(OPENING_BYTES);
-    if Space::of(&paths.data_dir)?.available >= needed {
-        return Ok(false);
-    }
-    // Also one that does not hold all of its space: what it holds may be enough.
-    let freed = reserve.is_there();
-    if freed {
-        reserve.free()?;
-    }
-    let available = Space::of(&paths.data_dir)?.available;
+    let needed = files::wal_bytes(&paths.db)?.saturating_add(OPENING_BYTES);
+    let (freed, available) = reserve.free_for(needed)?;
     if available < needed {
         let dir = paths.data_dir.clone();
         return Err(OpenError::NoSpace {

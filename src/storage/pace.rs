@@ -51,3 +51,32 @@ impl<'a> Pace<'a> {
         (self.watch)(Step { what, done, total }).map_err(Ended)
     }
 }
+
+/// One kind of work, and how much of it is done.
+pub(super) struct Part<'a, 'w> {
+    pace: &'a mut Pace<'w>,
+    what: &'static str,
+    done: u64,
+    total: u64,
+}
+
+impl<'w> Pace<'w> {
+    /// Begins work of which there is `total` to do, as far as that is known.
+    pub(super) fn begin(&mut self, what: &'static str, total: u64) -> Result<Part<'_, 'w>, Ended> {
+        self.at(what, 0, total)?;
+        Ok(Part {
+            pace: self,
+            what,
+            done: 0,
+            total,
+        })
+    }
+}
+
+impl Part<'_, '_> {
+    /// Tells that `more` is done.
+    pub(super) fn add(&mut self, more: u64) -> Result<(), Ended> {
+        self.done += more;
+        self.pace.at(self.what, self.done, self.total)
+    }
+}

@@ -4,27 +4,56 @@ use std::path::{Path, PathBuf};
 
 use super::acked;
 
+/// Where a new store is made, before it gets its place.
+pub(super) const NEW: &str = "store.new";
+
+/// Where `recover` works.
+pub(super) const RECOVERING: &str = "store.recovering";
+
+/// Where `recover` writes a store anew.
+pub(super) const SALVAGING: &str = "store.salvaging";
+
+/// Where a backup is restored to, before it gets the store's place.
+pub(super) const RESTORING: &str = "store.restoring";
+
+const REPLACED: &str = "store.before-";
+
 /// Where the parts of a store lie.
 #[derive(Debug, Clone)]
 pub(super) struct Paths {
     pub data_dir: PathBuf,
     pub store: PathBuf,
-    pub building: PathBuf,
     pub db: PathBuf,
     pub acked: PathBuf,
 }
 
 impl Paths {
+    /// The store of a data directory.
     pub fn new(data_dir: &Path) -> Self {
-        Self::at(data_dir.to_owned(), data_dir.join("store"))
+        Self::named(data_dir, "store")
     }
 
-    pub fn at(data_dir: PathBuf, store: PathBuf) -> Self {
+    /// A store beside this one, of that name.
+    pub fn beside(&self, name: &str) -> Self {
+        Self::named(&self.data_dir, name)
+    }
+
+    /// The store that was set aside when `epoch` began.
+    pub fn replaced_by(&self, epoch: u64) -> Self {
+        self.beside(&format!("{REPLACED}{epoch}"))
+    }
+
+    /// Reads the epoch from the name of a store that was set aside; `None` when it is no such name.
+    pub fn epoch_that_replaced(name: &str) -> Option<u64> {
+        name.strip_prefix(REPLACED)?.parse().ok()
+    }
+
+    fn named(data_dir: &Path, name: &str) -> Self {
+        let store = data_dir.join(name);
         Self {
-            building: data_dir.join("store.new"),
+            data_dir: data_dir.to_owned(),
             db: store.join("db"),
             acked: store.join(acked::FILE_NAME),
-            data_dir,
             store,
         }
     }

@@ -11,18 +11,13 @@
 
 use std::fmt;
 use std::fs;
-use std::io;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use bytesize::ByteSize;
-use rustix::fs::{CWD, RenameFlags, renameat_with};
-use rustix::io::Errno;
-
-use super::acked::{self, AckedReading};
-use super::batch::Batch;
-use super::create::{directories, remove, seal, stamp, write_and_flush};
-use super::error::{OpenCause, OpenError, ReadError};
+use super::acked;
+use super::create::{begin_epoch, directories, next_epoch, put_in_place, remove};
+pub use super::error::RecoverError;
+use super::error::{OpenCause, ReadError};
 use super::family::Family;
 use super::file_error::FileError;
 use super::files;
@@ -32,70 +27,18 @@ use super::lock::DataDirLock;
 use super::merge;
 use super::open::{self, Opening, StorageOptions};
 use super::owner;
-use super::paths::Paths;
-use super::reserve::{Reserve, Space};
+use super::paths::{Paths, RECOVERING, SALVAGING};
+use super::reserve::Reserve;
 use super::rot::RottenTable;
-use super::salvage::{SalvageError, room_needed, salvage};
+use super::salvage::salvage;
 use super::schema::{DbAccess, Schema};
 use super::tables::Tables;
 use super::value::{self, StoreState};
 use crate::calendar::Day;
-use crate::counter::{CounterName, Outcome};
+use crate::counter::{Applied, CounterName, Outcome};
 
 /// Room for what an opening writes besides copies of the logs, in bytes.
 const WORKING_BYTES: u64 = 32 * 1024 * 1024;
-
-/// Why a store was not recovered. Its directory is as it was, but for the reserve, which may have
-/// been freed.
-#[derive(Debug, thiserror::Error)]
-pub enum RecoverError {
-    /// The store opens; recovering would only start a new epoch.
-    #[error("the store in {} is sound; nothing was changed", data_dir.display())]
-    Sound {
-        /// The data directory.
-        data_dir: PathBuf,
-    },
-    /// There is no store to recover.
-    #[error("there is no store in {}; restore a backup", data_dir.display())]
-    NoStore {
-        /// The data directory.
-        data_dir: PathBuf,
-    },
-    /// The store cannot be judged now, or was written by another version of the program.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// A store that is written anew needs about as much room as the old one.
-    #[error(
-        "the disk of {} lacks {}: setting rotten tables aside writes the store anew, which needs about {}, \
-         and {} are free; nothing was changed: make room there, and run it again",
-        data_dir.display(),
-        ByteSize(needed.saturating_sub(*available)).display().iec(),
-        ByteSize(*needed).display().iec(),
-        ByteSize(*available).display().iec()
-    )]
-    NoRoom {
-        /// The data directory.
-        data_dir: PathBuf,
-        /// What the new store may take, in bytes.
-        needed: u64,
-        /// What the disk has without the reserve, in bytes.
-        available: u64,
-    },
-    /// Not only the log is damaged.
-    #[error("{} is damaged beyond its log: {detail}; restore a backup", db_dir.display())]
-    BeyondTheLog {
-        /// RocksDB's directory.
-        db_dir: PathBuf,
-        /// What RocksDB said; it names the file.
-        detail: String,
-    },
-}
-
-impl From<FileError> for RecoverError {
-    fn from(error: FileError) -> Self {
-        Self::Open(error.into())
-    }
-}
 
 /// What a reading of a store found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,62 +91,42 @@ impl RecoverReport {
 
 impl fmt::Display for RecoverReport {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let known = |number: Option<u64>| match number {
-            Some(number) => number.to_string(),
+        let known = |number: Option<u64>| number.map_or("unknown".to_owned(), |n| n.to_string());
+        let mut line = |what: &str, text: &str| writeln!(out, "{what:<14} {text}");
+        line("found:", self.refusal.as_deref().unwrap_or("a sound store"))?;
+        line(
+            "acknowledged:",
+            &format!("up to {}", known(self.acknowledged)),
+        )?;
+        line("recovered:", &format!("up to {}", self.after.sequence))?;
+        let given_up = match self.given_up() {
+            Some(count) => format!("{count} operations"),
+            None if self.left_out => {
+                "every damaged group; later ones are kept, and one may be there in part".to_owned()
+            }
             None => "unknown".to_owned(),
         };
-        writeln!(
-            out,
-            "found:         {}",
-            self.refusal.as_deref().unwrap_or("a sound store")
-        )?;
-        writeln!(out, "acknowledged:  up to {}", known(self.acknowledged))?;
-        writeln!(out, "recovered:     up to {}", self.after.sequence)?;
-        match self.given_up() {
-            Some(count) => writeln!(out, "given up:      {count} operations")?,
-            None if self.left_out => writeln!(
-                out,
-                "given up:      every damaged group; later ones are kept, and one may be there in part"
-            )?,
-            None => writeln!(out, "given up:      unknown")?,
-        }
+        line("given up:", &given_up)?;
         for table in &self.aside {
-            writeln!(out, "set aside:     {table}")?;
+            line("set aside:", &table.to_string())?;
         }
         for name in &self.lost {
-            writeln!(
-                out,
-                "lost:          the value of {name}: `counterd repair` sets one"
-            )?;
+            let text = format!("the value of {name}: `counterd repair` sets one");
+            line("lost:", &text)?;
         }
-        writeln!(
-            out,
-            "keys:          {:<12} {:>12} {:>12}",
-            "family", "readable", "recovered"
-        )?;
-        let before = self
-            .before
-            .map(|tally| tally.keys.map(Some))
-            .unwrap_or_default();
-        for ((family, before), after) in Family::ALL.iter().zip(before).zip(self.after.keys) {
-            writeln!(
-                out,
-                "               {:<12} {:>12} {after:>12}",
-                family.name(),
-                known(before)
-            )?;
+        let mut keys = |what: &str, family: &str, before: &str, after: &str| {
+            line(what, &format!("{family:<12} {before:>12} {after:>12}"))
+        };
+        keys("keys:", "family", "readable", "recovered")?;
+        for (at, family) in Family::ALL.iter().enumerate() {
+            let of = |tally: &Tally| tally.keys.get(at).copied();
+            let (before, after) = (self.before.as_ref().and_then(of), of(&self.after));
+            keys("", family.name(), &known(before), &known(after))?;
         }
-        writeln!(
-            out,
-            "epoch:         {} (was {})",
-            self.epoch,
-            known(self.old_epoch)
-        )?;
-        writeln!(
-            out,
-            "next revision: {}",
-            self.after.revision.saturating_add(1)
-        )?;
+        let epochs = format!("{} (was {})", self.epoch, known(self.old_epoch));
+        line("epoch:", &epochs)?;
+        let next = self.after.revision.saturating_add(1);
+        line("next revision:", &next.to_string())?;
         write!(out, "damaged store: kept in {}", self.kept.display())
     }
 }
@@ -231,56 +154,40 @@ pub fn recover(
         });
     }
     let refusal = judge(&paths, &schema, even_if_sound)?;
-    make_room(&paths, &reserve)?;
-    let working = Paths::at(
-        paths.data_dir.clone(),
-        paths.data_dir.join("store.recovering"),
-    );
+    let logs = files::wal_bytes(&paths.db)?;
+    reserve.free_for(logs.saturating_mul(2).saturating_add(WORKING_BYTES))?;
+    let mut working = paths.beside(RECOVERING);
     let before = readable(&paths, &working, &schema)?;
     let (mut tables, left_out) = consistent(&paths, &working, &schema)?;
-    let mut after = tally(&tables).map_err(|error| beyond(&paths, error))?;
-    let acked = match acked::read(&paths.acked)? {
-        AckedReading::Valid { mark, .. } => Some(mark),
-        AckedReading::Damaged | AckedReading::Missing => None,
-    };
-    let stored = tables.epoch().map_err(|error| beyond(&paths, error))?;
+    let mut after = tally(&tables)?;
+    let acked = acked::read(&paths.acked)?.mark();
+    let stored = tables.epoch()?;
     let old_epoch = acked
         .map(|mark| mark.epoch)
         .max((stored > 0).then_some(stored));
-    let epoch = u64::try_from(now_ms)
-        .unwrap_or(0)
-        .max(old_epoch.unwrap_or(0) + 1);
+    let epoch = next_epoch(now_ms, old_epoch.unwrap_or(0));
     let aside = schema.rot().tables();
-    let (mut working, mut lost) = (working, Vec::new());
+    let mut lost = Vec::new();
     if !aside.is_empty() {
-        let salvaged = Paths::at(
-            paths.data_dir.clone(),
-            paths.data_dir.join("store.salvaging"),
-        );
-        if let Err(error) = room_for_another(&paths, &working, &reserve) {
-            drop(tables);
-            remove(&working.store)?;
-            return Err(error);
-        }
-        let made = salvage(&tables, &salvaged, &schema);
+        let anew = paths.beside(SALVAGING);
+        let made = room_for_another(&paths, &working, &reserve)
+            .and_then(|()| salvage(&tables, &anew, &schema));
         drop(tables);
         remove(&working.store)?;
-        (tables, lost) = made.map_err(|error| match error {
-            SalvageError::File(error) => error.into(),
-            SalvageError::Read(error) => beyond(&paths, error),
-        })?;
-        working = salvaged;
+        (tables, lost) = made?;
+        working = anew;
     }
-    begin_epoch(&paths, &tables, &mut after, (old_epoch, epoch), now_ms)
-        .map_err(|error| beyond(&paths, error))?;
-    let sequence = tables.sequence();
-    drop(tables);
-    seal(&working, epoch, sequence)?;
-    sync_all(&working.db)?;
+    // The same store, on a new epoch.
+    let known = tables.lineage()?;
+    let mut lineage = known.unwrap_or_else(|| Lineage::of_older(&paths, old_epoch.unwrap_or(0)));
+    lineage.add(epoch);
+    let resumed = after.resumed(now_ms);
+    after.revision = resumed.map_or(after.revision, |state| state.revision);
+    begin_epoch(&working, tables, epoch, &lineage, resumed.as_ref())?;
     // The copy must open by the rules that refused the store, before it takes its place.
     open::check(&working, &schema, open::Depth::Counters)?;
     owner::give_back(&paths.data_dir)?;
-    let kept = swap(&paths, &working, epoch)?;
+    put_in_place(&paths, &working, epoch)?;
     Ok(RecoverReport {
         refusal,
         acknowledged: acked.map(|mark| mark.sequence),
@@ -291,7 +198,7 @@ pub fn recover(
         lost,
         old_epoch,
         epoch,
-        kept,
+        kept: paths.replaced_by(epoch).store,
     })
 }
 
@@ -320,29 +227,21 @@ fn judge(
 
 /// Says which tables cannot be read whole; `None` when every record can.
 fn rotten(paths: &Paths, schema: &Schema) -> Result<Option<String>, RecoverError> {
-    let tables = open::read_only(&paths.db, schema)?;
-    tally(&tables).map_err(|error| beyond(paths, error))?;
-    let found: Vec<String> = schema
-        .rot()
-        .tables()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    tally(&open::read_only(&paths.db, schema)?)?;
+    let found = schema.rot().tables();
+    let found: Vec<String> = found.iter().map(ToString::to_string).collect();
     Ok((!found.is_empty()).then(|| found.join("; ")))
 }
 
-/// Counts everything that can be read, in whatever order it was written, in a copy that is then removed.
+/// Counts everything that can be read, in whatever order it was written; `None` when that is nothing.
 fn readable(
     paths: &Paths,
     working: &Paths,
     schema: &Schema,
 ) -> Result<Option<Tally>, RecoverError> {
     copy(paths, working)?;
-    let tally = Tables::open(&working.db, schema, DbAccess::WriteWithoutDamaged)
-        .ok()
-        .and_then(|tables| tally(&tables).ok());
-    remove(&working.store)?;
-    Ok(tally)
+    let tables = Tables::open(&working.db, schema, DbAccess::WriteWithoutDamaged);
+    Ok(tables.ok().and_then(|tables| tally(&tables).ok()))
 }
 
 /// Opens a copy at the last consistent point; returns whether damaged records had to be left out.
@@ -362,37 +261,21 @@ fn consistent(
         Ok(tables) => Ok((tables, left_out)),
         Err(error) => {
             remove(&working.store)?;
-            Err(RecoverError::BeyondTheLog {
-                db_dir: paths.db.clone(),
-                detail: error.into_string().replace("store.recovering", "store"),
-            })
+            let detail = error.into_string().replace(RECOVERING, "store");
+            Err(RecoverError::BeyondTheLog(detail))
         }
-    }
-}
-
-fn beyond(paths: &Paths, error: ReadError) -> RecoverError {
-    RecoverError::BeyondTheLog {
-        db_dir: paths.db.clone(),
-        detail: error.to_string(),
     }
 }
 
 /// Copies RocksDB's files, tables as links to the same file: RocksDB never writes to a table twice.
 fn copy(from: &Paths, to: &Paths) -> Result<(), FileError> {
-    remove(&to.store)?;
     directories(to)?;
-    for entry in fs::read_dir(&from.db).map_err(FileError::new("list", &from.db))? {
-        let entry = entry.map_err(FileError::new("list", &from.db))?;
-        let name = entry.file_name();
-        let (source, target) = (entry.path(), to.db.join(&name));
-        let name = name.to_string_lossy();
-        if name == "LOCK" || name.starts_with("LOG") {
-            continue;
+    for source in files::of_database(&from.db)? {
+        let target = to.db.join(source.file_name().unwrap_or_default());
+        let is_table = source.extension().is_some_and(|end| end == "sst");
+        if !is_table || fs::hard_link(&source, &target).is_err() {
+            fs::copy(&source, &target).map_err(FileError::new("copy", source))?;
         }
-        if name.ends_with(".sst") && fs::hard_link(&source, &target).is_ok() {
-            continue;
-        }
-        fs::copy(&source, &target).map_err(FileError::new("copy", source))?;
     }
     Ok(())
 }
@@ -481,71 +364,27 @@ impl Tally {
 }
 
 fn revision_of(outcome: &Outcome) -> u64 {
+    let highest = |all: &mut dyn Iterator<Item = &Applied>| {
+        all.map(|applied| applied.revision).max().unwrap_or(0)
+    };
     match outcome {
         Outcome::Applied(applied) => applied.revision,
-        Outcome::Batch(all) => all
-            .iter()
-            .map(|applied| applied.revision)
-            .max()
-            .unwrap_or(0),
-        Outcome::Each(all) => all
-            .iter()
-            .flatten()
-            .map(|applied| applied.revision)
-            .max()
-            .unwrap_or(0),
+        Outcome::Batch(all) => highest(&mut all.iter()),
+        Outcome::Each(all) => highest(&mut all.iter().flatten()),
         Outcome::Set { revision, .. }
         | Outcome::Defined { revision, .. }
         | Outcome::Deleted { revision, .. } => *revision,
     }
 }
 
-fn begin_epoch(
-    paths: &Paths,
-    tables: &Tables,
-    after: &mut Tally,
-    (old_epoch, epoch): (Option<u64>, u64),
-    now_ms: i64,
-) -> Result<(), ReadError> {
-    let mut batch = Batch::new();
-    // The same store, on a new epoch.
-    let known = tables.lineage()?;
-    let mut lineage = known.unwrap_or_else(|| Lineage::of_older(paths, old_epoch.unwrap_or(0)));
-    lineage.add(epoch);
-    stamp(&mut batch, epoch, &lineage);
-    if let Some(state) = after.resumed(now_ms) {
-        after.revision = state.revision;
-        batch.put_state(&state);
-    }
-    write_and_flush(tables, &batch)
-}
-
-pub(super) fn sync_all(dir: &Path) -> Result<(), FileError> {
-    for entry in fs::read_dir(dir).map_err(FileError::new("list", dir))? {
-        let entry = entry.map_err(FileError::new("list", dir))?;
-        files::sync_file(&entry.path())?;
-    }
-    files::sync_dir(dir)
-}
-
-/// Frees the reserve when the disk has less room than the copies may take.
-fn make_room(paths: &Paths, reserve: &Reserve) -> Result<(), FileError> {
-    let logs: u64 = files::wals(&paths.db)?.iter().map(|wal| wal.size).sum();
-    let needed = logs.saturating_mul(2).saturating_add(WORKING_BYTES);
-    if Space::of(&paths.data_dir)?.available < needed {
-        reserve.free()?;
-    }
-    Ok(())
-}
-
-/// Sees to it that there is room for a store of all that is in the working copy, by freeing the reserve if
-/// it must.
+/// Sees to it that there is room for a store of all that is in the working copy, which takes about as much
+/// again, by freeing the reserve if it must.
 fn room_for_another(paths: &Paths, working: &Paths, reserve: &Reserve) -> Result<(), RecoverError> {
-    let needed = room_needed(working)?.saturating_add(WORKING_BYTES);
-    if Space::of(&paths.data_dir)?.available < needed {
-        reserve.free()?;
+    let mut needed = WORKING_BYTES;
+    for file in files::of_database(&working.db)? {
+        needed += files::size_of(&file)?.unwrap_or(0);
     }
-    let available = Space::of(&paths.data_dir)?.available;
+    let (_, available) = reserve.free_for(needed)?;
     if available >= needed {
         return Ok(());
     }
@@ -554,34 +393,4 @@ fn room_for_another(paths: &Paths, working: &Paths, reserve: &Reserve) -> Result
         needed,
         available,
     })
-}
-
-/// Puts the recovered copy in the store's place and gives the damaged store its own name.
-pub(super) fn swap(paths: &Paths, working: &Paths, epoch: u64) -> Result<PathBuf, FileError> {
-    let kept = paths.data_dir.join(format!("store.before-{epoch}"));
-    // The copy first gets the name that the damaged store is to have: if this is cut off anywhere, neither
-    // store has a name that a later recovery deletes.
-    rename(&working.store, &kept)?;
-    match renameat_with(CWD, &kept, CWD, &paths.store, RenameFlags::EXCHANGE) {
-        Ok(()) => {}
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-            // Where the file system cannot exchange names there is a moment without a store; an
-            // opening in it finds the remains and refuses to start empty.
-            rename(&kept, &working.store)?;
-            rename(&paths.store, &kept)?;
-            rename(&working.store, &paths.store)?;
-        }
-        Err(errno) => {
-            rename(&kept, &working.store)?;
-            return Err(FileError::new("exchange", &paths.store)(io::Error::from(
-                errno,
-            )));
-        }
-    }
-    files::sync_dir(&paths.data_dir)?;
-    Ok(kept)
-}
-
-fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
-    fs::rename(from, to).map_err(FileError::new("rename", from))
 }

@@ -16,7 +16,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use super::file_error::FileError;
+use super::file_error::{FileError, if_there};
 use crate::links::directory_of;
 
 /// The file's name in the data directory.
@@ -104,11 +104,6 @@ impl Reserve {
         self.bytes
     }
 
-    /// Whether there is a file of that name.
-    pub fn is_there(&self) -> bool {
-        fs::symlink_metadata(&self.path).is_ok()
-    }
-
     /// Whether the file is there and holds its space, as far as the file system lets it.
     pub fn is_whole(&self) -> bool {
         fs::symlink_metadata(&self.path).is_ok_and(|there| {
@@ -153,10 +148,7 @@ impl Reserve {
 
     fn fill(&self) -> io::Result<()> {
         // What stands in the place, a link of another's perhaps, is not written to.
-        match fs::remove_file(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
+        if_there(fs::remove_file(&self.path))?;
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -178,20 +170,36 @@ impl Reserve {
         file.sync_all()
     }
 
-    /// Gives the space back. Without a file it does nothing.
+    /// Gives the space back, and returns whether there was a file. One that does not hold all of its space
+    /// goes, too: what it holds may be enough.
     ///
     /// # Errors
     /// When the file cannot be removed.
-    pub fn free(&self) -> Result<(), FileError> {
-        match fs::remove_file(&self.path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(FileError::new("remove", &self.path)(error)),
+    pub fn free(&self) -> Result<bool, FileError> {
+        let removed = if_there(fs::remove_file(&self.path));
+        if removed.map_err(FileError::new("remove", &self.path))?.is_none() {
+            return Ok(false);
         }
         // The blocks of a removed file can be had only once the file system's journal is written.
         let dir = directory_of(&self.path);
         let synced = File::open(dir).and_then(|dir| Ok(rustix::fs::syncfs(dir)?));
-        synced.map_err(FileError::new("sync the file system of", dir))
+        synced.map_err(FileError::new("sync the file system of", dir))?;
+        Ok(true)
+    }
+
+    /// Frees the reserve if the disk has less than `needed` bytes. Returns whether there was one to free, and
+    /// what the disk has then.
+    ///
+    /// # Errors
+    /// When the disk cannot be asked, or the file not be removed.
+    pub fn free_for(&self, needed: u64) -> Result<(bool, u64), FileError> {
+        let dir = directory_of(&self.path);
+        let available = Space::of(dir)?.available;
+        if available >= needed {
+            return Ok((false, available));
+        }
+        let freed = self.free()?;
+        Ok((freed, Space::of(dir)?.available))
     }
 }
 

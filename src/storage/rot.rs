@@ -7,18 +7,18 @@
 //!
 //! Kept out: what is served in place of what cannot be read. Each reader decides that.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::atomic::{AtomicU16, Ordering};
 
 use parking_lot::Mutex;
-use rocksdb::{DB, DBRawIteratorWithThreadMode, ReadOptions, WriteBatch, WriteOptions};
+use rocksdb::{LiveFile, WriteBatch, WriteOptions};
 
-use super::error::{ReadError, is_rot};
+use super::error::{ReadError, is_rot, table_in};
 use super::family::Family;
 use super::keys;
-use super::tables::Tables;
+use super::tables::{Records, Tables};
 use crate::calendar::Day;
 
 /// A table that cannot be read whole.
@@ -39,11 +39,8 @@ impl RottenTable {
     pub fn span(&self) -> String {
         match &self.range {
             Some((first, last)) => {
-                format!(
-                    "{} to {}",
-                    shown(self.family, first),
-                    shown(self.family, last)
-                )
+                let [first, last] = [first, last].map(|key| shown(self.family, key));
+                format!("{first} to {last}")
             }
             None => "unknown".to_owned(),
         }
@@ -52,43 +49,31 @@ impl RottenTable {
 
 impl fmt::Display for RottenTable {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let file = if self.file.is_empty() {
-            "a table"
-        } else {
-            &self.file
+        let file = match self.file.as_str() {
+            "" => "a table",
+            file => file,
         };
-        let (family, span) = (self.family.name(), self.span());
-        write!(
-            out,
-            "{file} (family {family}, keys {span}): {}",
-            self.detail
-        )
+        let (family, span, detail) = (self.family.name(), self.span(), &self.detail);
+        write!(out, "{file} (family {family}, keys {span}): {detail}")
     }
 }
 
 /// What of a key may be shown: the day or bucket it begins with, or the counter's name.
 fn shown(family: Family, key: &[u8]) -> String {
-    let day = || {
-        let day = keys::leading_day(key)?;
-        if day == keys::NEVER {
-            return Some("no day".to_owned());
-        }
-        Day::from_days(day).ok().map(|day| day.to_string())
+    let day = |day| match day {
+        keys::NEVER => Some("no day".to_owned()),
+        day => Some(Day::from_days(day).ok()?.to_string()),
     };
-    let name = |name: Option<String>| name.unwrap_or_else(|| "?".to_owned());
-    match family {
-        Family::Days | Family::Dedup | Family::Samples => name(day()),
-        Family::Idempotency => {
-            name(keys::leading_bucket(key).map(|bucket| format!("bucket {bucket}")))
-        }
-        Family::History => {
-            name(keys::history_entry(key).map(|(name, day)| format!("{name} {day}")))
-        }
+    let shown = match family {
+        Family::Days | Family::Dedup | Family::Samples => keys::leading_day(key).and_then(day),
+        Family::Idempotency => keys::leading_bucket(key).map(|bucket| format!("bucket {bucket}")),
+        Family::History => keys::history_entry(key).map(|(name, day)| format!("{name} {day}")),
         Family::Counters | Family::Definitions => {
-            name(keys::counter_name(key).map(|name| name.to_string()))
+            keys::counter_name(key).map(|name| name.to_string())
         }
-        Family::Meta | Family::Windows => String::from_utf8_lossy(key).into_owned(),
-    }
+        Family::Meta | Family::Windows => Some(String::from_utf8_lossy(key).into_owned()),
+    };
+    shown.unwrap_or_else(|| "?".to_owned())
 }
 
 /// How often a range of keys is halved in search of what can be read between two rotten blocks.
@@ -131,83 +116,69 @@ impl Gap {
 /// The rotten tables of a store, for as long as the process lives: a store that is opened again is
 /// opened knowing them.
 #[derive(Debug, Default)]
-pub struct Rot {
-    known: Mutex<Vec<RottenTable>>,
-    /// A bit for each family that has one.
-    families: AtomicU16,
-}
+pub struct Rot(Mutex<Vec<RottenTable>>);
 
 impl Rot {
     /// Whether a table of `family` is rotten.
     pub fn holds(&self, family: Family) -> bool {
-        self.families.load(Ordering::Acquire) & (1 << family.index()) != 0
+        self.0.lock().iter().any(|table| table.family == family)
     }
 
-    /// The rotten tables that are known.
+    /// Returns the rotten tables that are known.
     pub fn tables(&self) -> Vec<RottenTable> {
-        self.known.lock().clone()
+        self.0.lock().clone()
     }
 
-    /// The first key of the rotten table of `family` that `key` lies in or before; `None` when that is
-    /// not known.
+    /// Returns the first and the last key of each rotten table of `family` that ends at `key` or behind it, as
+    /// far as they are known.
+    fn ranges_from(&self, family: Family, key: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let of_family = self
+            .tables()
+            .into_iter()
+            .filter(|table| table.family == family);
+        let ranges = of_family.filter_map(|table| table.range);
+        ranges.filter(|(_, last)| last.as_slice() >= key).collect()
+    }
+
+    /// Returns the first key of the rotten table of `family` that `key` lies in or before; `None` when
+    /// that is not known.
     pub(super) fn begin_of(&self, family: Family, key: &[u8]) -> Option<Vec<u8>> {
-        let known = self.known.lock();
-        let tables = known.iter().filter(|table| table.family == family);
-        let ranges = tables.filter_map(|table| table.range.as_ref());
-        let reached = ranges.filter(|(_, last)| last.as_slice() >= key);
-        reached.map(|(first, _)| first.clone()).min()
+        let reached = self.ranges_from(family, key).into_iter();
+        reached.map(|(first, _)| first).min()
     }
 
-    /// Adds a table; says whether it was not known. A table of unknown name is one for each family.
+    /// Adds a table, and returns whether it was not known. A table of unknown name is one for each family.
     fn add(&self, table: RottenTable) -> bool {
-        let mut known = self.known.lock();
-        let is_new = !known
-            .iter()
-            .any(|one| one.family == table.family && one.file == table.file);
-        if is_new {
-            tracing::error!(
-                family = table.family.name(),
-                file = table.file,
-                keys = table.span(),
-                error = table.detail,
-                "a table of the store cannot be read: `counterd check --deep` says more"
-            );
-            known.push(table);
-            self.mark(&known);
+        let mut known = self.0.lock();
+        let is_same = |one: &RottenTable| one.family == table.family && one.file == table.file;
+        if known.iter().any(is_same) {
+            return false;
         }
-        is_new
+        tracing::error!(
+            family = table.family.name(),
+            file = table.file,
+            keys = table.span(),
+            error = table.detail,
+            "a table of the store cannot be read: `counterd check --deep` says more"
+        );
+        known.push(table);
+        true
     }
 
-    /// Forgets tables that are gone; gives the families that have none left.
-    fn keep(&self, is_there: impl Fn(&str) -> bool) -> Vec<Family> {
-        let mut known = self.known.lock();
-        let before = known.clone();
+    /// Forgets tables that are gone, and returns the families that have none left.
+    fn keep(&self, is_there: impl Fn(&str) -> bool) -> BTreeSet<Family> {
+        let mut known = self.0.lock();
+        let families = |known: &[RottenTable]| -> BTreeSet<Family> {
+            known.iter().map(|table| table.family).collect()
+        };
+        let before = families(&known);
         known.retain(|table| table.file.is_empty() || is_there(&table.file));
-        self.mark(&known);
-        let mut healed = Vec::new();
-        for table in before {
-            let family = table.family;
-            if !known.iter().any(|left| left.family == family) && !healed.contains(&family) {
-                healed.push(family);
-            }
-        }
-        healed
-    }
-
-    fn mark(&self, known: &[RottenTable]) {
-        let bits = known
-            .iter()
-            .fold(0, |bits, table| bits | 1 << table.family.index());
-        self.families.store(bits, Ordering::Release);
+        &before - &families(&known)
     }
 }
 
-/// The table's file name within what RocksDB said.
-fn file_in(text: &str) -> Option<&str> {
-    text.split_whitespace()
-        .map(|word| word.trim_end_matches([':', '.', ',']))
-        .find(|word| word.ends_with(".sst"))
-        .and_then(|path| Path::new(path).file_name()?.to_str())
+fn is_named(live: &LiveFile, file: &str) -> bool {
+    live.name.trim_start_matches('/') == file
 }
 
 impl Tables {
@@ -224,11 +195,10 @@ impl Tables {
             return;
         }
         let detail = AsRef::<str>::as_ref(error).to_owned();
-        let file = file_in(&detail).unwrap_or_default().to_owned();
+        let file = table_in(&detail).and_then(Path::file_name);
+        let file = file.map_or(String::new(), |file| file.to_string_lossy().into_owned());
         let live = self.db().live_files().unwrap_or_default();
-        let found = live
-            .into_iter()
-            .find(|live| live.name.trim_start_matches('/') == file);
+        let found = live.into_iter().find(|live| is_named(live, &file));
         let named = found.as_ref().and_then(|live| {
             let of = |family: &Family| family.name() == live.column_family_name;
             Family::ALL.into_iter().find(of)
@@ -265,19 +235,13 @@ impl Tables {
 
     /// Forgets rotten tables that are gone, and lets their families be compacted again.
     pub(super) fn forget_rotten(&self) {
-        if !Family::ALL
-            .into_iter()
-            .any(|family| self.rot().holds(family))
-        {
+        if self.rot().tables().is_empty() {
             return;
         }
         let Ok(live) = self.db().live_files() else {
             return;
         };
-        let is_there = |file: &str| {
-            live.iter()
-                .any(|one| one.name.trim_start_matches('/') == file)
-        };
+        let is_there = |file: &str| live.iter().any(|one| is_named(one, file));
         for family in self.rot().keep(is_there) {
             tracing::warn!(
                 family = family.name(),
@@ -354,35 +318,18 @@ impl Tables {
         from: &[u8],
         in_vain: usize,
     ) -> Result<Option<Vec<u8>>, ReadError> {
-        let mut ends: Vec<Vec<u8>> = self
-            .rot()
-            .tables()
-            .into_iter()
-            .filter(|table| table.family == family)
-            .filter_map(|table| Some(table.range?.1))
-            .filter(|last| last.as_slice() >= from)
-            .collect();
-        ends.sort_unstable();
-        ends.dedup();
+        let ranges = self.rot().ranges_from(family, from);
+        let ends: BTreeSet<Vec<u8>> = ranges.into_iter().map(|(_, last)| last).collect();
         for last in ends.into_iter().skip(in_vain) {
-            let mut records = self.records(family)?;
+            let mut records = self.records(family, None)?;
             // Backwards from the end of the table to the block that cannot be read.
             records.seek_for_prev(&last);
-            let mut first = None;
-            while let Some(key) = records.key().filter(|&key| key >= from) {
-                first = Some(key.to_vec());
-                records.prev();
-            }
-            if let Some(first) = first {
-                // It may have stopped at the block of another table that lies over this one.
-                if let Err(error) = records.status() {
-                    self.note(Some(family), &error);
-                }
+            if let Some(first) = self.first_readable(family, records, from, None) {
                 let before = self.readable_between(family, from, &first, HALVINGS)?;
                 return Ok(Some(before.unwrap_or(first)));
             }
             // Its end cannot be read either: on behind the table.
-            let mut records = self.records(family)?;
+            let mut records = self.records(family, None)?;
             records.seek([last.as_slice(), &[0]].concat());
             if records.status().is_ok() {
                 return Ok(records.key().map(<[u8]>::to_vec));
@@ -403,16 +350,9 @@ impl Tables {
         let Some(middle) = middle(from, to).filter(|_| halvings > 0) else {
             return Ok(None);
         };
-        let mut records = self.records(family)?;
+        let mut records = self.records(family, None)?;
         records.seek(&middle);
-        let mut first = None;
-        while let Some(key) = records.key().filter(|&key| key >= from && key < to) {
-            first = Some(key.to_vec());
-            records.prev();
-        }
-        if let Err(error) = records.status() {
-            self.note(Some(family), &error);
-        }
+        let first = self.first_readable(family, records, from, Some(to));
         let left = first.as_deref().unwrap_or(&middle);
         if let Some(before) = self.readable_between(family, from, left, halvings - 1)? {
             return Ok(Some(before));
@@ -423,10 +363,26 @@ impl Tables {
         }
     }
 
-    fn records(&self, family: Family) -> Result<DBRawIteratorWithThreadMode<'_, DB>, ReadError> {
-        let mut options = ReadOptions::default();
-        options.fill_cache(false);
-        options.set_verify_checksums(true);
-        Ok(self.db().raw_iterator_cf_opt(self.handle(family)?, options))
+    /// Walks backwards as long as records of `from..to` can be read, and returns the key of the last of them;
+    /// `None` when not even the first can be read. The block that ends the walk may be another table's.
+    fn first_readable(
+        &self,
+        family: Family,
+        mut records: Records<'_>,
+        from: &[u8],
+        to: Option<&[u8]>,
+    ) -> Option<Vec<u8>> {
+        let mut first = None;
+        while let Some(key) = records.key()
+            && key >= from
+            && to.is_none_or(|to| key < to)
+        {
+            first = Some(key.to_vec());
+            records.prev();
+        }
+        if let Err(error) = records.status() {
+            self.note(Some(family), &error);
+        }
+        first
     }
 }

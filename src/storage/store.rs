@@ -35,15 +35,14 @@ pub struct Tick {
 /// An open store. It belongs to one thread, the writer's; others read through a [`Reader`].
 pub struct Store {
     tables: Arc<Tables>,
-    acked: Acked,
+    pub(super) acked: Acked,
     reader: Reader,
     place: StorePlace,
     write_options: WriteOptions,
-    recorded: Live,
-    poisoned: bool,
+    pub(super) poisoned: bool,
     synced_sequence: u64,
     /// How often commits waited a moment for flushes.
-    waits: u64,
+    pub(super) waits: u64,
     _lock: DataDirLock,
 }
 
@@ -60,21 +59,14 @@ impl Store {
         let mut write_options = WriteOptions::default();
         write_options.set_sync(true);
         write_options.set_no_slowdown(true);
-        let Mark {
-            wal,
-            manifest,
-            sequence,
-            ..
-        } = acked.mark();
         Self {
+            synced_sequence: acked.mark().sequence,
             tables,
             acked,
             reader,
             place,
             write_options,
-            recorded: Live { wal, manifest },
             poisoned: false,
-            synced_sequence: sequence,
             waits: 0,
             _lock: lock,
         }
@@ -181,38 +173,31 @@ impl Store {
         self.look_for_background_errors()?;
         self.tables.forget_rotten();
         let live = files::live(self.place.db_dir())?;
-        let group_due = live.wal.number != self.recorded.wal.number;
+        let group_due = live.wal.number != self.acked.mark().live.wal.number;
         self.record(live)?;
         Ok(Tick { group_due })
     }
 
     fn record(&mut self, live: Live) -> Result<(), CommitError> {
-        if live == self.recorded && self.sequence() == self.synced_sequence {
+        let mark = self.acked.mark();
+        if live == mark.live && mark.sequence == self.synced_sequence {
             return Ok(());
         }
-        if live.wal != self.recorded.wal {
-            files::sync_file(&files::wal_path(self.place.db_dir(), live.wal.number))?;
+        let db_dir = self.place.db_dir();
+        if live.wal != mark.live.wal {
+            files::sync_file(&files::wal_path(db_dir, live.wal.number))?;
         }
-        if live.manifest != self.recorded.manifest {
-            files::sync_file(&files::manifest_path(
-                self.place.db_dir(),
-                live.manifest.number,
-            ))?;
+        if live.manifest != mark.live.manifest {
+            files::sync_file(&files::manifest_path(db_dir, live.manifest.number))?;
         }
-        let mark = self.acked.mark();
         invariant!(
             mark.sequence >= self.synced_sequence,
             "{} would be recorded as acknowledged, after {}",
             mark.sequence,
             self.synced_sequence
         )?;
-        self.acked.write(Mark {
-            wal: live.wal,
-            manifest: live.manifest,
-            ..mark
-        })?;
+        self.acked.write(Mark { live, ..mark })?;
         self.acked.sync()?;
-        self.recorded = live;
         self.synced_sequence = mark.sequence;
         Ok(())
     }
@@ -259,25 +244,6 @@ impl Store {
     fn failed(&self, error: rocksdb::Error) -> CommitError {
         self.tables.note(None, &error);
         CommitError::Write(error)
-    }
-}
-
-#[cfg(test)]
-impl Store {
-    /// Whether an earlier failure ended this handle.
-    pub(super) fn is_poisoned(&self) -> bool {
-        self.poisoned
-    }
-
-    pub(super) fn waits(&self) -> u64 {
-        self.waits
-    }
-
-    /// Makes the next record of an acknowledgement fail.
-    pub(super) fn break_acked(&mut self, full: &std::path::Path) {
-        if let Ok(acked) = Acked::resume(full, 0, self.acked.mark()) {
-            self.acked = acked;
-        }
     }
 }
 

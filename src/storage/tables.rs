@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 use rocksdb::{
-    Cache, ColumnFamily, DB, DBPinnableSlice, ReadOptions, WriteBufferManager, properties,
+    Cache, ColumnFamily, DB, DBPinnableSlice, DBRawIteratorWithThreadMode, ReadOptions,
+    WriteBufferManager, properties,
 };
 
 use super::error::ReadError;
@@ -21,6 +22,9 @@ use crate::invariant::Broken;
 
 /// Records that [`Reader::each`] reads while it holds the tables.
 const PAGE: usize = 20_000;
+
+/// A walk through the records of a family.
+pub(super) type Records<'a> = DBRawIteratorWithThreadMode<'a, DB>;
 
 /// An open database: reads, and the figures that RocksDB keeps of itself.
 pub struct Tables {
@@ -101,13 +105,7 @@ impl Tables {
         end: Option<&[u8]>,
         mut visit: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        let mut options = ReadOptions::default();
-        options.fill_cache(false);
-        options.set_verify_checksums(true);
-        if let Some(end) = end {
-            options.set_iterate_upper_bound(end);
-        }
-        let mut records = self.db.raw_iterator_cf_opt(self.handle(family)?, options);
+        let mut records = self.records(family, end)?;
         records.seek(start);
         while let Some((key, value)) = records.item() {
             if visit(key, value).is_break() {
@@ -118,6 +116,21 @@ impl Tables {
         records.status().map_err(|error| self.failed(family, error))
     }
 
+    /// Walks through a family up to `end` (exclusive; `None`: the last record).
+    pub(super) fn records(
+        &self,
+        family: Family,
+        end: Option<&[u8]>,
+    ) -> Result<Records<'_>, ReadError> {
+        let mut options = ReadOptions::default();
+        options.fill_cache(false);
+        options.set_verify_checksums(true);
+        if let Some(end) = end {
+            options.set_iterate_upper_bound(end);
+        }
+        Ok(self.db.raw_iterator_cf_opt(self.handle(family)?, options))
+    }
+
     /// Returns RocksDB's sequence number: the operations written so far.
     pub fn sequence(&self) -> u64 {
         self.db.latest_sequence_number()
@@ -125,11 +138,8 @@ impl Tables {
 
     /// Returns how many flushes and compactions failed since the store was opened.
     pub fn background_errors(&self) -> u64 {
-        self.database_property(properties::BACKGROUND_ERRORS)
-    }
-
-    fn database_property(&self, name: &rocksdb::properties::PropName) -> u64 {
-        self.db.property_int_value(name).ok().flatten().unwrap_or(0)
+        let errors = self.db.property_int_value(properties::BACKGROUND_ERRORS);
+        errors.ok().flatten().unwrap_or(0)
     }
 
     /// Returns a property of one family, such as those in [`rocksdb::properties`]; 0 when it has no such
@@ -148,8 +158,7 @@ impl Tables {
 
     /// Returns the bytes of the logs on disk; `None` when the directory cannot be read.
     pub fn wal_bytes(&self) -> Option<u64> {
-        let wals = files::wals(self.db.path()).ok()?;
-        Some(wals.iter().map(|wal| wal.size).sum())
+        files::wal_bytes(self.db.path()).ok()
     }
 
     /// Returns the bytes in memtables.

@@ -1,24 +1,26 @@
 //! The values on disk, other than those of the merge family: a version byte, then the record.
 //!
 //! Records are laid out by bincode (version 2, its standard configuration, frozen): integers of
-//! variable length, options and enums as a number. The order of fields and variants in this file is
-//! the format; what is retired stays reserved. The meta record is laid out by hand.
+//! variable length, options and enums as a number. The order of fields and the numbers of words in
+//! this file are the format; what is retired stays reserved. The meta record is laid out by hand.
 //!
-//! A struct is named after the version that it came with. Where version 2 has an enum of two words,
-//! version 1 had a `bool`, which is the same byte: so one struct reads both, and a third word is a
-//! third number. A program of format 1 knows neither, and refuses a store that holds them.
+//! Where version 2 has an enum of two words, version 1 had a `bool`, which is the same byte: so one
+//! layout reads both, and a third word is a third number. A program of format 1 knows neither, and
+//! refuses a store that holds them.
 //!
 //! What does not read back whole, to the last byte, is [`Undecodable`].
 
 use std::ops::RangeInclusive;
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+use bincode::de::Decoder;
+use bincode::enc::Encoder;
+use bincode::error::{DecodeError, EncodeError};
 use bincode::{Decode, Encode};
 
-use self::each::EachV1;
 use super::fixed::{Fixed, whole};
 use crate::calendar::Day;
-use crate::counter::{Applied, Definition, Effect, Gone, Kind, Millis, OnBound, Outcome, Reset};
+use crate::counter::{Definition, Gone, Kind, Millis, OnBound, Outcome, Reset};
 use crate::invariant::{Broken, invariant};
 
 /// No record may ask for more memory than this when it is read, in bytes.
@@ -93,116 +95,80 @@ pub struct Kept {
     pub outcome: Outcome,
 }
 
-/// Makes an enum on disk of one in memory. The order of its words is the format.
+/// Lays an enum out as the number of its word. The numbers are the format.
 macro_rules! stored_enum {
-    ($stored:ident of $live:ident { $($word:ident),+ $(,)? }) => {
-        #[derive(Encode, Decode)]
-        enum $stored { $($word),+ }
-
-        impl From<$live> for $stored {
-            fn from(live: $live) -> Self {
-                match live { $($live::$word => Self::$word),+ }
+    ($live:ident { $($number:literal $word:ident),+ $(,)? }) => {
+        impl Encode for $live {
+            fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+                let number: u32 = match self { $(Self::$word => $number),+ };
+                number.encode(encoder)
             }
         }
 
-        impl From<$stored> for $live {
-            fn from(stored: $stored) -> Self {
-                match stored { $($stored::$word => Self::$word),+ }
+        impl<C> Decode<C> for $live {
+            fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+                match u32::decode(decoder)? {
+                    $($number => Ok(Self::$word),)+
+                    _ => Err(DecodeError::Other("a word of a later version")),
+                }
             }
         }
     };
 }
 
-/// Makes a struct on disk of one in memory. The order of its fields is the format.
+/// Lays a struct out field by field. The order and the types of the fields are the format.
 macro_rules! stored_struct {
-    ($stored:ident of $live:ident { $($field:ident: $type:ty),+ $(,)? }) => {
-        #[derive(Encode, Decode)]
-        struct $stored { $($field: $type),+ }
-
-        impl From<$live> for $stored {
-            fn from($live { $($field),+ }: $live) -> Self {
-                Self { $($field: $field.into()),+ }
+    ($live:ident { $($field:ident: $type:ty),+ $(,)? }) => {
+        impl Encode for $live {
+            fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+                $(<$type as Encode>::encode(&self.$field, encoder)?;)+
+                Ok(())
             }
         }
 
-        impl From<$stored> for $live {
-            fn from($stored { $($field),+ }: $stored) -> Self {
-                Self { $($field: $field.into()),+ }
+        impl<C> Decode<C> for $live {
+            fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+                Ok(Self { $($field: <$type as Decode<C>>::decode(decoder)?),+ })
             }
         }
     };
 }
 
-stored_enum!(KindV1 of Kind { Gauge, Sum, Unique });
-stored_enum!(ResetV2 of Reset { Never, Daily });
-stored_enum!(OnBoundV2 of OnBound { Refuse, Clamp });
+stored_enum!(Kind { 0 Gauge, 1 Sum, 2 Unique });
+stored_enum!(Reset { 0 Never, 1 Daily });
+stored_enum!(OnBound { 0 Refuse, 1 Clamp });
 
-stored_struct!(DefinitionV2 of Definition {
-    kind: KindV1,
-    reset: ResetV2,
+stored_struct!(Definition {
+    kind: Kind,
+    reset: Reset,
     min: i64,
     max: i64,
-    on_bound: OnBoundV2,
+    on_bound: OnBound,
     expires_at: Option<i64>,
     description: Option<String>,
 });
 
-stored_struct!(GoneV1 of Gone {
+stored_struct!(Gone {
     expired: bool,
     final_value: i64,
     at: i64,
 });
 
-#[derive(Encode, Decode)]
-struct CounterV2 {
-    definition: DefinitionV2,
-    gone: Option<GoneV1>,
+impl Encode for Day {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        self.days().encode(encoder)
+    }
 }
 
-#[derive(Encode, Decode)]
-struct AppliedV1 {
-    current_value: i64,
-    /// 0 duplicate, 1 counted, 2 clamped to nothing, for which earlier versions wrote 0.
-    effect: u8,
-    applied: i64,
-    revision: u64,
-    period: Option<i32>,
-    created: bool,
-}
-
-#[derive(Encode, Decode)]
-enum OutcomeV2 {
-    Applied(AppliedV1),
-    Batch(Vec<AppliedV1>),
-    Set {
-        previous_value: i64,
-        current_value: i64,
-        revision: u64,
-        period: Option<i32>,
-    },
-    Defined {
-        definition: DefinitionV2,
-        started: bool,
-        revision: u64,
-    },
-    Deleted {
-        final_value: i64,
-        revision: u64,
-    },
-    Each(Vec<EachV1>),
-}
-
-#[derive(Encode, Decode)]
-struct KeptV2 {
-    fingerprint: u128,
-    outcome: OutcomeV2,
+impl<C> Decode<C> for Day {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        Self::from_days(i32::decode(decoder)?).map_err(|_| DecodeError::Other("no day"))
+    }
 }
 
 /// Encodes a counter of `definitions`: its definition, and how it went if it is gone.
 pub fn encode_counter(definition: &Definition, gone: Option<&Gone>) -> Result<Vec<u8>, Broken> {
-    let definition = definition.clone().into();
-    let gone = gone.copied().map(GoneV1::from);
-    encode_as(DEFINED_VERSION, CounterV2 { definition, gone })
+    encode_as(DEFINED_VERSION, (definition, gone))
 }
 
 /// Decodes a counter of `definitions`.
@@ -210,22 +176,14 @@ pub fn encode_counter(definition: &Definition, gone: Option<&Gone>) -> Result<Ve
 /// # Errors
 /// When it is not one.
 pub fn decode_counter(bytes: &[u8]) -> Result<(Definition, Option<Gone>), Undecodable> {
-    let CounterV2 { definition, gone } = decode_defined(bytes)?;
-    let definition = Definition::from(definition);
+    let (definition, gone): (Definition, _) = decode_defined(bytes)?;
     definition.check().map_err(|_| Undecodable)?;
-    Ok((definition, gone.map(Gone::from)))
+    Ok((definition, gone))
 }
 
 /// Encodes what is kept under an idempotency key.
 pub fn encode_kept(fingerprint: u128, outcome: &Outcome) -> Result<Vec<u8>, Broken> {
-    let outcome = outcome.into();
-    encode_as(
-        DEFINED_VERSION,
-        KeptV2 {
-            fingerprint,
-            outcome,
-        },
-    )
+    encode_as(DEFINED_VERSION, (fingerprint, outcome))
 }
 
 /// Decodes what is kept under an idempotency key.
@@ -233,13 +191,10 @@ pub fn encode_kept(fingerprint: u128, outcome: &Outcome) -> Result<Vec<u8>, Brok
 /// # Errors
 /// When it is not that.
 pub fn decode_kept(bytes: &[u8]) -> Result<Kept, Undecodable> {
-    let KeptV2 {
-        fingerprint,
-        outcome,
-    } = decode_defined(bytes)?;
+    let (fingerprint, outcome) = decode_defined(bytes)?;
     Ok(Kept {
         fingerprint,
-        outcome: outcome.try_into()?,
+        outcome,
     })
 }
 
@@ -282,137 +237,8 @@ fn decode_as<T: Decode<()>>(versions: RangeInclusive<u8>, bytes: &[u8]) -> Resul
     }
 }
 
-impl From<&Applied> for AppliedV1 {
-    fn from(applied: &Applied) -> Self {
-        Self {
-            current_value: applied.current_value,
-            effect: match applied.effect {
-                Effect::Duplicate => 0,
-                Effect::Counted => 1,
-                Effect::Clamped => 2,
-            },
-            applied: applied.applied,
-            revision: applied.revision,
-            period: applied.period.map(Day::days),
-            created: applied.created,
-        }
-    }
-}
-
-impl TryFrom<AppliedV1> for Applied {
-    type Error = Undecodable;
-
-    fn try_from(stored: AppliedV1) -> Result<Self, Undecodable> {
-        Ok(Self {
-            current_value: stored.current_value,
-            effect: match stored.effect {
-                0 => Effect::Duplicate,
-                1 => Effect::Counted,
-                2 => Effect::Clamped,
-                _ => return Err(Undecodable),
-            },
-            applied: stored.applied,
-            revision: stored.revision,
-            period: period(stored.period)?,
-            created: stored.created,
-        })
-    }
-}
-
-impl From<&Outcome> for OutcomeV2 {
-    fn from(outcome: &Outcome) -> Self {
-        match outcome {
-            Outcome::Applied(applied) => Self::Applied(applied.into()),
-            Outcome::Batch(all) => Self::Batch(all.iter().map(AppliedV1::from).collect()),
-            Outcome::Each(all) => Self::Each(all.iter().map(EachV1::from).collect()),
-            &Outcome::Set {
-                previous_value,
-                current_value,
-                revision,
-                period,
-            } => Self::Set {
-                previous_value,
-                current_value,
-                revision,
-                period: period.map(Day::days),
-            },
-            Outcome::Defined {
-                definition,
-                started,
-                revision,
-                previous: _,
-            } => Self::Defined {
-                definition: definition.as_ref().clone().into(),
-                started: *started,
-                revision: *revision,
-            },
-            &Outcome::Deleted {
-                final_value,
-                revision,
-            } => Self::Deleted {
-                final_value,
-                revision,
-            },
-        }
-    }
-}
-
-impl TryFrom<OutcomeV2> for Outcome {
-    type Error = Undecodable;
-
-    fn try_from(stored: OutcomeV2) -> Result<Self, Undecodable> {
-        Ok(match stored {
-            OutcomeV2::Applied(applied) => Self::Applied(applied.try_into()?),
-            OutcomeV2::Batch(all) => Self::Batch(
-                all.into_iter()
-                    .map(Applied::try_from)
-                    .collect::<Result<_, _>>()?,
-            ),
-            OutcomeV2::Each(all) => Self::Each(
-                all.into_iter()
-                    .map(EachV1::decode)
-                    .collect::<Result<_, _>>()?,
-            ),
-            OutcomeV2::Set {
-                previous_value,
-                current_value,
-                revision,
-                period: stored,
-            } => Self::Set {
-                previous_value,
-                current_value,
-                revision,
-                period: period(stored)?,
-            },
-            OutcomeV2::Defined {
-                definition,
-                started,
-                revision,
-            } => Self::Defined {
-                definition: Box::new(definition.into()),
-                started,
-                revision,
-                previous: None,
-            },
-            OutcomeV2::Deleted {
-                final_value,
-                revision,
-            } => Self::Deleted {
-                final_value,
-                revision,
-            },
-        })
-    }
-}
-
-fn period(days: Option<i32>) -> Result<Option<Day>, Undecodable> {
-    days.map(Day::from_days)
-        .transpose()
-        .map_err(|_| Undecodable)
-}
-
 mod day;
-mod each;
+mod outcome;
 
 pub use day::{
     decode_closed_day, decode_day_record, decode_event, decode_sample, encode_closed_day,

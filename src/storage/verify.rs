@@ -1,4 +1,4 @@
-//! Looking into a store that nobody has open, to say whether it would open.
+//! Looking into a store that nobody has open, to say whether it would open and what it holds.
 //!
 //! [`read_through`] reads every record as well, and says which tables are rotten.
 //!
@@ -16,52 +16,53 @@ use super::open::{Opening, StorageOptions};
 use super::rot::RottenTable;
 use super::tables::Reader;
 
-/// What a sound store says of itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sound {
-    /// Which history it is on: milliseconds since 1970 at its start.
-    pub epoch: u64,
+/// A store that is sound, open for reading.
+pub struct Sound<'a> {
     /// RocksDB's sequence number that an opening would give.
     pub sequence: u64,
+    /// Which history it is on: milliseconds since 1970 at its start.
+    pub epoch: u64,
+    /// Which store it is. Of a store that an earlier version made, the id is the one that the next opening
+    /// gives it.
+    pub lineage: Lineage,
+    /// Reads it.
+    pub reader: Reader,
+    /// The horizons that are stored in it.
+    pub horizons: &'a Horizons,
 }
 
-/// Calls `read` with a reader of the store in the directory that `lock` holds, and the horizons in it,
-/// once it was judged as an opening would; nothing is changed on disk.
+/// Judges the store in the directory that `lock` holds as an opening would, and calls `read` with it if it is
+/// sound. Changes nothing on disk. Tables are not read through.
 ///
 /// # Errors
 /// What an opening would be refused with.
 pub fn look<T>(
     lock: &DataDirLock,
     options: &StorageOptions,
-    read: impl FnOnce(&Reader, &Horizons) -> T,
+    read: impl FnOnce(&Sound<'_>) -> T,
 ) -> Result<T, OpenError> {
     let opening = Opening::offline(lock, options)?;
-    opening.check()?;
+    let checked = opening.check()?;
     let tables = Arc::new(opening.read_only()?);
     let horizons = opening.schema.horizons();
-    horizons
+    let lineage = horizons
         .load(&tables)
+        .and_then(|()| tables.lineage())
         .map_err(|error| OpenError::from_read(&opening.paths.db, error))?;
+    let epoch = checked.mark.epoch;
     let reader = Reader::default();
     reader.attach(&tables);
-    Ok(read(&reader, horizons))
-}
-
-/// Judges the store in the directory that `lock` holds as an opening would, and changes nothing on
-/// disk. Tables are not read through.
-///
-/// # Errors
-/// What an opening would be refused with.
-pub fn verify(lock: &DataDirLock, options: &StorageOptions) -> Result<Sound, OpenError> {
-    let checked = Opening::offline(lock, options)?.check()?;
-    Ok(Sound {
-        epoch: checked.mark.epoch,
+    Ok(read(&Sound {
         sequence: checked.sequence,
-    })
+        epoch,
+        lineage: lineage.unwrap_or_else(|| Lineage::of_older(&opening.paths, epoch)),
+        reader,
+        horizons,
+    }))
 }
 
 /// Reads every record of the store in the directory that `lock` holds, and changes nothing on disk.
-/// Gives the tables that cannot be read whole.
+/// Returns the tables that cannot be read whole.
 ///
 /// # Errors
 /// When not even its log and its list of tables can be read.
@@ -77,19 +78,4 @@ pub fn read_through(
             .map_err(|error| OpenError::from_read(&opening.paths.db, error))?;
     }
     Ok(opening.schema.rot().tables())
-}
-
-/// Reads which store is in the directory that `lock` holds, and changes nothing on disk. Of a store that
-/// an earlier version made, it is the id that the next opening gives it.
-///
-/// # Errors
-/// What an opening would be refused with.
-pub fn lineage(lock: &DataDirLock, options: &StorageOptions) -> Result<Lineage, OpenError> {
-    let opening = Opening::offline(lock, options)?;
-    let checked = opening.check()?;
-    let known = opening
-        .read_only()?
-        .lineage()
-        .map_err(|error| OpenError::from_read(&opening.paths.db, error))?;
-    Ok(known.unwrap_or_else(|| Lineage::of_older(&opening.paths, checked.mark.epoch)))
 }

@@ -1,7 +1,6 @@
 //! The store's files as they are at one moment: hard links beside the store, which cost no space and
 //! stay as they are whatever is written meanwhile. Only the log's end and the manifest are copied.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use rocksdb::checkpoint::Checkpoint as RocksCheckpoint;
@@ -34,22 +33,6 @@ impl Checkpoint {
 
     pub(super) fn dir(&self) -> &Path {
         &self.dir
-    }
-
-    /// The files that make it up.
-    pub(super) fn files(&self) -> Result<Vec<PathBuf>, FileError> {
-        let list = || FileError::new("list", &self.dir);
-        let mut files = Vec::new();
-        for entry in fs::read_dir(&self.dir).map_err(list())? {
-            let entry = entry.map_err(list())?;
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            if name != "LOCK" && !name.starts_with("LOG") {
-                files.push(entry.path());
-            }
-        }
-        files.sort();
-        Ok(files)
     }
 }
 

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use super::BackupError;
 use super::checkpoint::Checkpoint;
-use super::contents::{Contents, unreadable};
-use super::manifest::{LAYOUT, Manifest, hex};
+use super::contents::{read_through, unreadable};
+use super::manifest::Manifest;
 use super::origin::StoreOrigin;
 use super::pool::{self, Pool};
 use crate::counter::Millis;
 use crate::storage::create::remove;
 use crate::storage::file_error::FileError;
+use crate::storage::files;
 use crate::storage::held::HeldDir;
 use crate::storage::open::StorageOptions;
 use crate::storage::pace::{Pace, Watch};
@@ -70,25 +71,10 @@ pub fn make(
     let backup = pool::free_number(&options.dir, &before)?;
     let checkpoint = Checkpoint::take(reader, &storage.data_dir)?;
     let schema = reading_schema();
-    let contents = Contents::of(checkpoint.dir(), &schema, "records read", &mut pace)?;
     let mut manifest = Manifest {
-        layout: LAYOUT,
         backup,
-        counterd: env!("CARGO_PKG_VERSION").to_owned(),
         made_at_ms: now_ms,
-        verified: false,
-        format: contents.format,
-        merge: contents.merge,
-        epoch: contents.epoch,
-        lineage: contents.lineage,
-        revision: contents.state.map_or(0, |state| state.revision),
-        highest_day: contents.state.map(|state| state.highest_day),
-        zone: contents.zone,
-        committed_at_ms: contents.state.map(|state| state.wall_ms),
-        rows: contents.rows,
-        rows_xxh3_128: hex(contents.hash),
-        new_bytes: 0,
-        files: Vec::new(),
+        ..read_through(checkpoint.dir(), &schema, "records read", &mut pace)?
     };
     copy_new(&checkpoint, &pool, &mut manifest, &mut pace)?;
     if options.verify {
@@ -120,8 +106,12 @@ fn keep_out(dir: &Path, data_dir: &Path) -> Result<(), BackupError> {
         .canonicalize()
         .map_err(FileError::new("look at", data_dir))?;
     if there.starts_with(&data_dir) {
-        let dir = dir.to_owned();
-        return Err(BackupError::InsideDataDir { dir, data_dir });
+        return Err(BackupError::Unfit(format!(
+            "{} lies in the data directory {}: a backup there is lost with the store; choose a directory \
+             elsewhere, best on another disk",
+            dir.display(),
+            data_dir.display()
+        )));
     }
     Ok(())
 }
@@ -132,21 +122,17 @@ fn copy_new(
     manifest: &mut Manifest,
     pace: &mut Pace<'_>,
 ) -> Result<(), BackupError> {
-    let files = checkpoint.files()?;
+    let files = files::of_database(checkpoint.dir())?;
     let size = |path: &PathBuf| path.metadata().map_or(0, |there| there.len());
-    let total = files.iter().map(size).sum();
-    let mut done = 0;
+    let mut part = pace.begin("bytes backed up", files.iter().map(size).sum())?;
     for source in files {
-        let mut progress = |bytes| {
-            done += bytes;
-            Ok(pace.at("bytes backed up", done, total)?)
-        };
-        let (file, new) = pool.add(&source, &mut progress)?;
+        let (file, new) = pool.add(&source, &mut part)?;
         if new {
             manifest.new_bytes += file.size;
         }
         manifest.files.push(file);
     }
+    manifest.files.sort();
     Ok(pool.sync()?)
 }
 
@@ -178,14 +164,9 @@ pub(super) fn take_out(
     } else {
         "bytes restored"
     };
-    let total = manifest.bytes();
-    let mut done = 0;
+    let mut part = pace.begin(what, manifest.bytes())?;
     for file in &manifest.files {
-        let mut progress = |bytes| {
-            done += bytes;
-            Ok(pace.at(what, done, total)?)
-        };
-        pool.take_out(file, dir, link, &mut progress)?;
+        pool.take_out(file, dir, link, &mut part)?;
     }
     Ok(())
 }
@@ -197,7 +178,7 @@ pub(super) fn compare(
     schema: &Schema,
     pace: &mut Pace<'_>,
 ) -> Result<(), BackupError> {
-    let found = Contents::of(db_dir, schema, "records verified", pace)
+    let found = read_through(db_dir, schema, "records verified", pace)
         .map_err(|error| unreadable(db_dir, error))?;
     match manifest.differs(&found) {
         None => Ok(()),

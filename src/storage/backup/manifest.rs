@@ -1,11 +1,12 @@
 //! The record of one backup: `backup-ID.json`, JSON for people and programs. Its last field is the
 //! hash of everything before it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::BackupError;
-use super::contents::{Contents, FamilyRows};
 use crate::calendar::Day;
 use crate::counter::Millis;
 use crate::storage::lineage::{Lineage, LineageId};
@@ -17,6 +18,9 @@ const OLDEST_LAYOUT: u32 = 1;
 const HASH_FIELD: &str = ",\n  \"xxh3_128\": \"";
 const HASH_END: &str = "\"\n}\n";
 const BODY_END: &str = "\n}";
+
+/// Records in each family, by its name.
+pub type FamilyRows = BTreeMap<String, u64>;
 
 /// What one backup is and holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,24 +159,12 @@ impl Manifest {
         self.files.iter().map(|file| file.size).sum()
     }
 
-    /// Whether a store holds exactly what this says; if not, what differs.
-    pub(super) fn differs(&self, found: &Contents) -> Option<String> {
-        let state = found.state;
-        let expected = [
-            ("format", u64::from(self.format), u64::from(found.format)),
-            (
-                "merge operator",
-                u64::from(self.merge),
-                u64::from(found.merge),
-            ),
-            ("epoch", self.epoch, found.epoch),
-            (
-                "revision",
-                self.revision,
-                state.map_or(0, |state| state.revision),
-            ),
-        ];
-        for (what, wanted, found) in expected {
+    /// Says what of a store that was read through is not as this says; `None` when nothing.
+    pub(super) fn differs(&self, found: &Self) -> Option<String> {
+        let numbers = |of: &Self| [of.format.into(), of.merge.into(), of.epoch, of.revision];
+        let whats = ["format", "merge operator", "epoch", "revision"];
+        let numbers = numbers(self).into_iter().zip(numbers(found));
+        for (what, (wanted, found)) in whats.into_iter().zip(numbers) {
             if wanted != found {
                 return Some(format!("{what} is {found}, not {wanted}"));
             }
@@ -183,9 +175,9 @@ impl Manifest {
                 return Some(format!("{family} has {found} records, not {wanted}"));
             }
         }
-        let same = self.rows_xxh3_128 == hex(found.hash)
+        let same = self.rows_xxh3_128 == found.rows_xxh3_128
             && self.zone == found.zone
-            && self.highest_day == state.map(|state| state.highest_day);
+            && self.highest_day == found.highest_day;
         (!same).then(|| "records differ".to_owned())
     }
 

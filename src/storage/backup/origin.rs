@@ -21,7 +21,7 @@ pub struct StoreOrigin {
     /// Its id; `None` where an earlier version wrote it, or it cannot be read.
     id: Option<LineageId>,
     /// Its epochs that are known, oldest first.
-    epochs: Vec<u64>,
+    pub(super) epochs: Vec<u64>,
 }
 
 impl From<Lineage> for StoreOrigin {
@@ -88,20 +88,17 @@ impl StoreOrigin {
         self.id.map(|id| Lineage::with_id(id, epochs))
     }
 
-    pub(super) fn epochs(&self) -> &[u64] {
-        &self.epochs
-    }
-
     /// Refuses a directory that holds a backup of another store than this.
     pub(super) fn alone_among(&self, dir: &Path, listed: &[Listed]) -> Result<(), BackupError> {
-        match stranger(self, listed) {
-            None => Ok(()),
-            Some(theirs) => Err(BackupError::OthersThere {
-                dir: dir.to_owned(),
-                theirs: told(theirs),
-                ours: self.clone(),
-            }),
-        }
+        let Some(theirs) = stranger(self, listed) else {
+            return Ok(());
+        };
+        Err(BackupError::Unfit(format!(
+            "{} is in use for another store: {}; this store is {self}; no backup was made: choose a directory \
+             for this store alone, or say --another-store to keep the backups of both there",
+            dir.display(),
+            told(theirs)
+        )))
     }
 }
 

@@ -18,11 +18,12 @@ use rustix::process::geteuid;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::BackupError;
-use super::manifest::{LAYOUT, Listed, Manifest, StoredFile, Unreadable, hex};
+use super::manifest::{Listed, Manifest, StoredFile, Unreadable, hex};
 use super::origin::StoreOrigin;
 use crate::storage::create::remove;
 use crate::storage::file_error::FileError;
 use crate::storage::held::HeldDir;
+use crate::storage::pace::Part;
 
 const LOCK: &str = "lock";
 const FILES: &str = "files";
@@ -75,8 +76,11 @@ pub(super) fn free_number(dir: &Path, listed: &[Listed]) -> Result<u32, BackupEr
     let next = newest.map_or(Some(1), |newest| newest.id.checked_add(1));
     let taken: BTreeSet<u32> = listed.iter().map(|listed| listed.id).collect();
     let free = next.and_then(|next| (next..=u32::MAX).find(|id| !taken.contains(id)));
-    free.ok_or_else(|| BackupError::NoNumber {
-        path: dir.join(manifest_name(u32::MAX)),
+    free.ok_or_else(|| {
+        BackupError::Unfit(format!(
+            "no number is left after that of {}; move that file away, or choose another directory",
+            dir.join(manifest_name(u32::MAX)).display()
+        ))
     })
 }
 
@@ -112,10 +116,11 @@ pub(super) fn refuse_strangers(path: &Path) -> Result<(), BackupError> {
         more => format!(" and {more} more"),
     };
     strangers.truncate(NAMES_TOLD);
-    Err(BackupError::Strangers {
-        dir: path.to_owned(),
-        found: format!("{}{more}", strangers.join(", ")),
-    })
+    Err(BackupError::Unfit(format!(
+        "{} is no directory of backups: it holds {}{more}; no backup was made: choose a new or an empty directory",
+        path.display(),
+        strangers.join(", ")
+    )))
 }
 
 fn read_manifest(dir: &HeldDir, id: u32) -> Result<Manifest, BackupError> {
@@ -131,12 +136,7 @@ fn read_manifest(dir: &HeldDir, id: u32) -> Result<Manifest, BackupError> {
             what: format!("is that of backup {}", manifest.backup),
         }),
         Err(Unreadable::Damaged(what)) => Err(BackupError::Damaged { path, what }),
-        Err(Unreadable::Layout(found)) => Err(BackupError::Unsupported {
-            path,
-            what: "backup layout",
-            found,
-            known: LAYOUT,
-        }),
+        Err(Unreadable::Layout(found)) => Err(BackupError::Unsupported { path, found }),
     }
 }
 
@@ -147,7 +147,10 @@ fn judge(dir: &HeldDir) -> Result<Option<String>, BackupError> {
     let path = dir.path();
     let shown = format!("{} (mode {:04o})", path.display(), mode.bits());
     if mode.contains(Mode::WOTH) && !mode.contains(Mode::SVTX) {
-        return Err(BackupError::OpenToAll { dir: shown });
+        return Err(BackupError::Unfit(format!(
+            "anyone may write to {shown}, and so could replace a backup; no backup was made: `chmod go-w` it, \
+             or choose another directory"
+        )));
     }
     let others = mode.intersects(Mode::WOTH | Mode::WGRP);
     Ok(others.then(|| {
@@ -160,8 +163,8 @@ fn nothing_in(dir: &HeldDir) -> Result<BackupError, FileError> {
     Ok(if list_in(dir)?.is_empty() {
         BackupError::None {
             dir: dir.path().to_owned(),
-            wanted: None,
-            known: Vec::new(),
+            wanted: String::new(),
+            known: String::new(),
         }
     } else {
         BackupError::Damaged {
@@ -188,10 +191,11 @@ impl Pool {
         judge(&files)?;
         let owner = files.stat()?.st_uid;
         if ![0, geteuid().as_raw(), dir.stat()?.st_uid].contains(&owner) {
-            return Err(BackupError::Foreign {
-                dir: files.path().to_owned(),
-                owner,
-            });
+            return Err(BackupError::Unfit(format!(
+                "{} belongs to another user (uid {owner}), who could replace a backup; no backup was made: \
+                 move it away, or choose another directory",
+                files.path().display()
+            )));
         }
         let held = held(
             dir.lock_file(LOCK)?,
@@ -242,14 +246,14 @@ impl Pool {
     pub(super) fn add(
         &self,
         source: &Path,
-        progress: &mut dyn FnMut(u64) -> Result<(), BackupError>,
+        part: &mut Part<'_, '_>,
     ) -> Result<(StoredFile, bool), BackupError> {
         let name = source.file_name().unwrap_or_default();
         let mut from = SourceFile {
             file: File::open(source).map_err(FileError::new("open", source))?,
             path: source.to_owned(),
         };
-        let (size, hash) = from.read(&mut |_| Ok(()), progress)?;
+        let (size, hash) = from.read(&mut |_| Ok(()), Some(part))?;
         let file = StoredFile {
             name: name.to_string_lossy().into_owned(),
             size,
@@ -259,7 +263,7 @@ impl Pool {
             return Ok((file, false));
         }
         let unfinished = format!("{}{TEMPORARY}", file.name);
-        from.copy(&self.files, &unfinished, &file, &mut |_| Ok(()))?;
+        from.copy(&self.files, &unfinished, &file, None)?;
         self.files.rename(&unfinished, &file.pool_name())?;
         Ok((file, true))
     }
@@ -271,7 +275,7 @@ impl Pool {
         file: &StoredFile,
         to: &HeldDir,
         link: bool,
-        progress: &mut dyn FnMut(u64) -> Result<(), BackupError>,
+        part: &mut Part<'_, '_>,
     ) -> Result<(), BackupError> {
         let name = file.pool_name();
         let path = self.files.path_of(&name);
@@ -286,10 +290,10 @@ impl Pool {
         })?;
         let mut from = SourceFile { file: opened, path };
         if link && self.files.link(&name, to, &file.name) {
-            let (size, hash) = from.read(&mut |_| Ok(()), progress)?;
+            let (size, hash) = from.read(&mut |_| Ok(()), Some(part))?;
             return same(&from.path, file, size, hash);
         }
-        from.copy(to, &file.name, file, progress)
+        from.copy(to, &file.name, file, Some(part))
     }
 
     /// Makes the names of files durable that were added.
@@ -365,12 +369,8 @@ impl Pool {
 /// of RocksDB's that was being copied.
 fn is_ours(name: &str) -> bool {
     if let Some(name) = name.strip_suffix(TEMPORARY) {
-        let numbered = |name: &str| name.bytes().all(|byte| byte.is_ascii_digit());
-        return name == "CURRENT"
-            || name.strip_prefix("MANIFEST-").is_some_and(numbered)
-            || name.strip_prefix("OPTIONS-").is_some_and(numbered)
-            || name.strip_suffix(".sst").is_some_and(numbered)
-            || name.strip_suffix(".log").is_some_and(numbered);
+        let kind = name.trim_matches(|letter: char| letter.is_ascii_digit());
+        return ["CURRENT", "MANIFEST-", "OPTIONS-", ".sst", ".log"].contains(&kind);
     }
     name.rsplit_once('.').is_some_and(|(_, hash)| {
         hash.len() == 32 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
@@ -394,27 +394,29 @@ struct SourceFile {
 }
 
 impl SourceFile {
-    /// Reads it piece by piece; gives its length and hash.
+    /// Reads it piece by piece; returns its length and hash.
     fn read(
         &mut self,
         take: &mut dyn FnMut(&[u8]) -> Result<(), FileError>,
-        progress: &mut dyn FnMut(u64) -> Result<(), BackupError>,
+        mut part: Option<&mut Part<'_, '_>>,
     ) -> Result<(u64, u128), BackupError> {
         let fault = || FileError::new("read", &self.path);
         self.file.rewind().map_err(fault())?;
         let mut hash = Xxh3::new();
         let mut size = 0;
-        let mut piece = vec![0; PIECE];
+        let mut buffer = vec![0; PIECE];
         loop {
-            let length = self.file.read(&mut piece).map_err(fault())?;
-            let part = piece.get(..length).unwrap_or_default();
-            if part.is_empty() {
+            let length = self.file.read(&mut buffer).map_err(fault())?;
+            let piece = buffer.get(..length).unwrap_or_default();
+            if piece.is_empty() {
                 return Ok((size, hash.digest128()));
             }
-            hash.update(part);
-            take(part)?;
+            hash.update(piece);
+            take(piece)?;
             size += length as u64;
-            progress(length as u64)?;
+            if let Some(part) = &mut part {
+                part.add(length as u64)?;
+            }
         }
     }
 
@@ -424,12 +426,12 @@ impl SourceFile {
         to: &HeldDir,
         name: &str,
         expected: &StoredFile,
-        progress: &mut dyn FnMut(u64) -> Result<(), BackupError>,
+        part: Option<&mut Part<'_, '_>>,
     ) -> Result<(), BackupError> {
         let write = || FileError::new("write", to.path_of(name));
         let mut file = to.create(name)?;
-        let mut take = |part: &[u8]| file.write_all(part).map_err(write());
-        let (size, hash) = self.read(&mut take, progress)?;
+        let mut take = |piece: &[u8]| file.write_all(piece).map_err(write());
+        let (size, hash) = self.read(&mut take, part)?;
         file.sync_all().map_err(write())?;
         // So that a later reading comes from the disk; where that cannot be had it comes from memory.
         let _ = fadvise(&file, 0, None, Advice::DontNeed);

@@ -1,6 +1,5 @@
 //! Restoring: the backup becomes the store, as a new epoch, once every byte of it was checked.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::BackupError;
@@ -10,24 +9,18 @@ use super::origin::{self, StoreOrigin};
 use super::pool::{Pool, manifest_name};
 use crate::counter::Millis;
 use crate::storage::acked;
-use crate::storage::batch::Batch;
-use crate::storage::create::{remove, seal, stamp, write_and_flush};
+use crate::storage::create::{begin_epoch, next_epoch, put_in_place, remove};
 use crate::storage::error::OpenError;
-use crate::storage::file_error::FileError;
-use crate::storage::files::sync_dir;
+use crate::storage::files;
 use crate::storage::held::HeldDir;
 use crate::storage::lineage::Lineage;
 use crate::storage::lock::DataDirLock;
 use crate::storage::open;
 use crate::storage::owner;
 use crate::storage::pace::{Pace, Watch};
-use crate::storage::paths::Paths;
-use crate::storage::recover::{swap, sync_all};
-use crate::storage::schema::{DbAccess, Schema};
+use crate::storage::paths::{Paths, RESTORING};
+use crate::storage::schema::DbAccess;
 use crate::storage::tables::Tables;
-
-/// Where the store is built; a start that finds it in place of a store refuses to begin empty.
-const WORKING: &str = "store.restoring";
 
 /// What is restored.
 #[derive(Debug, Clone)]
@@ -59,29 +52,26 @@ pub struct Restored {
 /// When there is none, or its manifest is damaged or another version's.
 fn choose(pool: &Pool, wanted: &Restore) -> Result<(Manifest, Vec<Listed>), BackupError> {
     let mut listed = pool.list()?;
-    let known = listed.iter().map(|listed| listed.id).collect();
     let at = match wanted.backup {
         Some(id) => listed.iter().position(|listed| listed.id == id),
         None => listed.len().checked_sub(1),
     };
     let Some(at) = at else {
+        let known: Vec<_> = listed.iter().map(|listed| listed.id.to_string()).collect();
         return Err(BackupError::None {
             dir: wanted.dir.clone(),
-            wanted: wanted.backup,
-            known,
+            wanted: wanted.backup.map_or(String::new(), |id| format!(" {id}")),
+            known: match known.join(", ") {
+                known if known.is_empty() => known,
+                known => format!("; there are {known}"),
+            },
         });
     };
     let chosen = listed.remove(at);
     let manifest = chosen.manifest?;
-    match open::unread(manifest.format, manifest.merge) {
-        None => Ok((manifest, listed)),
-        Some((what, found, known)) => Err(BackupError::Unsupported {
-            path: wanted.dir.join(manifest_name(chosen.id)),
-            what,
-            found,
-            known,
-        }),
-    }
+    let path = wanted.dir.join(manifest_name(chosen.id));
+    open::check_versions(&path, manifest.format, manifest.merge)?;
+    Ok((manifest, listed))
 }
 
 /// Refuses a backup of another store than the one that is there. Where none is there, all backups must
@@ -97,42 +87,54 @@ fn refuse_anothers(
         _ if wanted.another_store => Ok(()),
         Some(ours) if ours.is(&theirs) => Ok(()),
         Some(ours) => {
-            let mut own = others.iter().rev().filter_map(origin::readable);
-            Err(BackupError::AnotherStores {
-                theirs: origin::told(manifest),
-                ours: ours.clone(),
-                own: own
-                    .find(|other| ours.is(&StoreOrigin::of(other)))
-                    .map(|other| other.backup),
-            })
+            let mut others = others.iter().rev().filter_map(origin::readable);
+            let own = others.find(|other| ours.is(&StoreOrigin::of(other)));
+            let remedy = match own {
+                Some(own) => format!("restore this store's own backup with --backup {}", own.backup),
+                None => "there is no backup of this store here, as far as can be told (one that cannot be read \
+                         is known by its epoch alone)"
+                    .to_owned(),
+            };
+            Err(BackupError::NotMeant(format!(
+                "{}; the store that is there is {ours}; nothing was changed: {remedy}, or say --another-store \
+                 to restore it all the same",
+                origin::told(manifest)
+            )))
         }
         None => match origin::stranger(&theirs, others) {
-            Some(other) if wanted.backup.is_none() => Err(BackupError::SeveralStores {
-                dir: wanted.dir.clone(),
-                newest: origin::told(manifest),
-                other: origin::told(other),
-            }),
+            Some(other) if wanted.backup.is_none() => {
+                let dir = wanted.dir.display();
+                Err(BackupError::NotMeant(format!(
+                    "{dir} holds backups of several stores: {}; {}; nothing was changed: say which with \
+                     --backup NUMBER (`counterd backup {dir} --list` shows them)",
+                    origin::told(manifest),
+                    origin::told(other)
+                )))
+            }
             Some(_) | None => Ok(()),
         },
     }
 }
 
-/// What the restored store is to be called, and the epochs that it has had besides its backup's: as the
-/// store knows that it replaces, where that is the same, and as later backups know.
-fn kin(manifest: &Manifest, others: &[Listed], present: Option<StoreOrigin>) -> Kin {
+/// Returns which store the restored one is, with the epochs that it has had: as its backup knows, as the
+/// store knows that it replaces where that is the same, and as later backups know.
+fn lineage_of(
+    paths: &Paths,
+    manifest: &Manifest,
+    others: &[Listed],
+    present: Option<StoreOrigin>,
+) -> Lineage {
     let backup = StoreOrigin::of(manifest);
     let present = present.filter(|present| present.is(&backup));
-    let later = others.iter().rev().filter_map(origin::readable);
-    let mut known = present.iter().cloned().chain(later.map(StoreOrigin::of));
-    Kin {
-        lineage: known.find_map(|known| known.lineage().filter(|_| known.is(&backup))),
-        epochs: present.map_or(Vec::new(), |present| present.epochs().to_vec()),
+    let others = others.iter().rev().filter_map(origin::readable);
+    let mut kin = present.iter().cloned().chain(others.map(StoreOrigin::of));
+    let id = || kin.find_map(|kin| kin.lineage().filter(|_| kin.is(&backup)));
+    let known = manifest.lineage.clone().or_else(id);
+    let mut lineage = known.unwrap_or_else(|| Lineage::of_older(paths, manifest.epoch));
+    for epoch in present.into_iter().flat_map(|present| present.epochs) {
+        lineage.add(epoch);
     }
-}
-
-struct Kin {
-    lineage: Option<Lineage>,
-    epochs: Vec<u64>,
+    lineage
 }
 
 /// Restores a backup to a data directory that no server has open. `now_ms` is milliseconds since
@@ -161,27 +163,17 @@ pub fn restore(
     }
     let present = StoreOrigin::at(&paths, &reading_schema());
     refuse_anothers(wanted, &manifest, &others, present.as_ref())?;
-    let kin = kin(&manifest, &others, present);
-    let working = Paths::at(paths.data_dir.clone(), paths.data_dir.join(WORKING));
+    let epoch = next_epoch(now_ms, last_epoch(&paths)?.max(manifest.epoch));
+    let mut lineage = lineage_of(&paths, &manifest, &others, present);
+    lineage.add(epoch);
+    let working = paths.beside(RESTORING);
     remove(&working.store)?;
-    let before = last_epoch(&paths)?.max(manifest.epoch);
-    let epoch = u64::try_from(now_ms)
-        .unwrap_or(0)
-        .max(before.saturating_add(1));
-    let built = build(&pool, &manifest, &working, (kin, epoch), Pace::new(watch));
-    if let Err(error) = built {
+    if let Err(error) = build(&pool, &manifest, &working, (lineage, epoch), watch) {
         remove(&working.store)?;
         return Err(error);
     }
     owner::give_back(&paths.data_dir)?;
-    let kept = if paths.store.symlink_metadata().is_ok() {
-        Some(swap(&paths, &working, epoch)?)
-    } else {
-        fs::rename(&working.store, &paths.store)
-            .map_err(FileError::new("rename", &working.store))?;
-        sync_dir(&paths.data_dir)?;
-        None
-    };
+    let kept = put_in_place(&paths, &working, epoch)?;
     Ok(Restored {
         manifest,
         epoch,
@@ -193,12 +185,9 @@ pub fn restore(
 fn last_epoch(paths: &Paths) -> Result<u64, BackupError> {
     // What cannot be read is to be replaced for that.
     let mut last = acked::epoch_in(&paths.acked).unwrap_or(0);
-    let list = || FileError::new("list", &paths.data_dir);
-    for entry in fs::read_dir(&paths.data_dir).map_err(list())? {
-        let name = entry.map_err(list())?.file_name();
-        let epoch = name
-            .to_str()
-            .and_then(|name| name.strip_prefix("store.before-")?.parse().ok());
+    for entry in files::entries(&paths.data_dir)? {
+        let name = entry.file_name();
+        let epoch = name.to_str().and_then(Paths::epoch_that_replaced);
         last = last.max(epoch.unwrap_or(0));
     }
     Ok(last)
@@ -209,36 +198,17 @@ fn build(
     pool: &Pool,
     manifest: &Manifest,
     working: &Paths,
-    (kin, epoch): (Kin, u64),
-    mut pace: Pace<'_>,
+    (lineage, epoch): (Lineage, u64),
+    watch: Watch<'_>,
 ) -> Result<(), BackupError> {
+    let mut pace = Pace::new(watch);
     let db = HeldDir::open_or_make(&working.db)?;
     take_out(pool, manifest, &db, false, &mut pace)?;
     let schema = reading_schema();
     compare(manifest, &working.db, &schema, &mut pace)?;
-    let sequence = begin_epoch(manifest, working, &schema, (kin, epoch))?;
-    seal(working, epoch, sequence)?;
-    sync_all(&working.db)?;
+    let tables = Tables::open(&working.db, &schema, DbAccess::Write)
+        .map_err(|error| OpenError::from_rocksdb(&working.db, error))?;
+    begin_epoch(working, tables, epoch, &lineage, None)?;
     open::check(working, &schema, open::Depth::Counters)?;
     Ok(())
-}
-
-fn begin_epoch(
-    manifest: &Manifest,
-    working: &Paths,
-    schema: &Schema,
-    (kin, epoch): (Kin, u64),
-) -> Result<u64, OpenError> {
-    let refused = |error| OpenError::from_rocksdb(&working.db, error);
-    let tables = Tables::open(&working.db, schema, DbAccess::Write).map_err(refused)?;
-    let refused = |error| OpenError::from_read(&working.db, error);
-    // The same store, on a new epoch.
-    let known = tables.lineage().map_err(refused)?.or(kin.lineage);
-    let mut lineage = known.unwrap_or_else(|| Lineage::of_older(working, manifest.epoch));
-    let epochs = kin.epochs.into_iter().chain([epoch]);
-    epochs.for_each(|epoch| lineage.add(epoch));
-    let mut batch = Batch::new();
-    stamp(&mut batch, epoch, &lineage);
-    write_and_flush(&tables, &batch).map_err(refused)?;
-    Ok(tables.sequence())
 }

@@ -129,23 +129,19 @@ impl Tables {
             ControlFlow::Continue(())
         })?;
         self.unread(Family::Counters, &gaps, keys::counter, |name, bytes| {
-            visit(
-                name,
-                bytes.map_or(Record::Quarantined(Vec::new()), |bytes| {
-                    Record::decode(&bytes)
-                }),
-            );
+            let lost = Record::Quarantined(Vec::new());
+            visit(name, bytes.map_or(lost, |bytes| Record::decode(&bytes)));
         })
     }
 
     /// Calls `visit` for each defined counter whose record, of the key that `key` makes, lies in a gap
-    /// and may be there: with the bytes when it can be read by itself, and with `None` else.
+    /// and may be there: with the bytes when it can be read by itself, and with `Err` else.
     pub(in crate::storage) fn unread(
         &self,
         family: Family,
         gaps: &[Gap],
         key: impl Fn(&CounterName) -> Vec<u8>,
-        mut visit: impl FnMut(CounterName, Option<Vec<u8>>),
+        mut visit: impl FnMut(CounterName, Result<Vec<u8>, Undecodable>),
     ) -> Result<(), ReadError> {
         if gaps.is_empty() {
             return Ok(());
@@ -153,18 +149,28 @@ impl Tables {
         let mut names = Vec::new();
         self.definitions(|name, _| names.push(name))?;
         for name in names {
-            let key = key(&name);
-            if !gaps.iter().any(|gap| gap.holds(&key)) {
-                continue;
-            }
-            match self.get(family, &key) {
-                Ok(None) => {}
-                Ok(Some(bytes)) => visit(name, Some(bytes.to_vec())),
-                Err(error) if error.is_rot() => visit(name, None),
-                Err(error) => return Err(error),
+            if let Some(bytes) = self.in_a_gap(family, gaps, &key(&name))? {
+                visit(name, bytes);
             }
         }
         Ok(())
+    }
+
+    /// Reads a record that a gap left out: `None` when no gap did, or there is none; `Err` when it cannot be
+    /// read.
+    pub(super) fn in_a_gap(
+        &self,
+        family: Family,
+        gaps: &[Gap],
+        key: &[u8],
+    ) -> Result<Option<Result<Vec<u8>, Undecodable>>, ReadError> {
+        if !gaps.iter().any(|gap| gap.holds(key)) {
+            return Ok(None);
+        }
+        match self.get(family, key) {
+            Err(error) if error.is_rot() => Ok(Some(Err(Undecodable))),
+            found => Ok(found?.map(|bytes| Ok(bytes.to_vec()))),
+        }
     }
 
     /// Returns the definition of a counter; `None` when there is none, or it cannot be read.

@@ -43,6 +43,16 @@ struct Open {
     events: Vec<Event>,
 }
 
+impl Open {
+    fn new(name: CounterName, record: &[u8]) -> Self {
+        Self {
+            name,
+            record: record.to_vec(),
+            events: Vec::new(),
+        }
+    }
+}
+
 impl Batch {
     /// Puts the record of a counter's day.
     pub fn put_day_record(
@@ -122,8 +132,7 @@ impl Tables {
         for day in days_back(*days.start(), *days.end()) {
             let key = |name: &CounterName| keys::day_record(day, name);
             self.unread(Family::Days, &gaps, key, |name, bytes| {
-                let record = bytes.ok_or(Undecodable);
-                let record = record.and_then(|bytes| Ok(value::decode_day_record(&bytes)?.0));
+                let record = bytes.and_then(|bytes| Ok(value::decode_day_record(&bytes)?.0));
                 visit(day, name, DayPart::Record(record));
             })?;
         }
@@ -172,18 +181,8 @@ impl Tables {
         })?;
         for (name, bytes) in found {
             let _ = match bytes {
-                None => visit(name, Err(Vec::new())),
-                Some(record) => {
-                    let events = Vec::new();
-                    self.complete(
-                        Open {
-                            name,
-                            record,
-                            events,
-                        },
-                        &mut visit,
-                    )?
-                }
+                Err(Undecodable) => visit(name, Err(Vec::new())),
+                Ok(record) => self.complete(Open::new(name, &record), &mut visit)?,
             };
         }
         Ok(next)
@@ -206,24 +205,19 @@ impl Tables {
                 }
                 Some((name, Some(_))) => add_event(&mut open, &name, bytes),
                 Some((name, None)) => {
-                    if let Some(done) = open.take() {
-                        match self.complete(done, &mut visit) {
-                            Ok(ControlFlow::Continue(())) => {}
-                            Ok(ControlFlow::Break(())) => {
-                                next = Some(Cursor(key.to_vec()));
-                                return ControlFlow::Break(());
-                            }
-                            Err(error) => {
-                                failed = Err(error);
-                                return ControlFlow::Break(());
-                            }
+                    let done = open.take().map(|done| self.complete(done, &mut visit));
+                    match done.transpose() {
+                        Ok(None | Some(ControlFlow::Continue(()))) => {}
+                        Ok(Some(ControlFlow::Break(()))) => {
+                            next = Some(Cursor(key.to_vec()));
+                            return ControlFlow::Break(());
+                        }
+                        Err(error) => {
+                            failed = Err(error);
+                            return ControlFlow::Break(());
                         }
                     }
-                    open = Some(Open {
-                        name,
-                        record: bytes.to_vec(),
-                        events: Vec::new(),
-                    });
+                    open = Some(Open::new(name, bytes));
                 }
             }
             ControlFlow::Continue(())
@@ -315,14 +309,11 @@ impl Tables {
             .flat_map(|closed| days_back(*days.start(), closed.min(*days.end())))
         {
             let key = keys::history(name, day);
-            if !gaps.iter().any(|gap| gap.holds(&key)) {
-                continue;
-            }
-            match self.get(Family::History, &key) {
-                Ok(None) => {}
-                Ok(Some(bytes)) => found.push((day, value::decode_closed_day(&bytes))),
-                Err(error) if error.is_rot() => found.push((day, Err(Undecodable))),
-                Err(error) => return Err(error),
+            if let Some(bytes) = self.in_a_gap(Family::History, &gaps, &key)? {
+                found.push((
+                    day,
+                    bytes.and_then(|bytes| value::decode_closed_day(&bytes)),
+                ));
             }
         }
         found.sort_by_key(|&(day, _)| day);

@@ -2,7 +2,7 @@
 //! changed on disk.
 
 use super::*;
-use crate::storage::acked::{self, Acked, AckedReading, Mark};
+use crate::storage::acked::{self, Acked, Mark};
 use crate::storage::files;
 
 const GROUPS: u32 = 12;
@@ -366,13 +366,9 @@ fn an_unknown_version_or_another_epoch_is_refused() {
     let rewrite = |change: fn(Mark) -> Mark| {
         let image = killed.image();
         let path = image.path().join("store/ACKED");
-        let AckedReading::Valid { turn, mark } = acked::read(&path).unwrap() else {
-            panic!()
-        };
-        Acked::resume(&path, turn, mark)
-            .unwrap()
-            .write(change(mark))
-            .unwrap();
+        let mark = acked::read(&path).unwrap().mark().unwrap();
+        let mut acked = Acked::resume(&path, mark).unwrap();
+        acked.write(change(mark)).unwrap();
         image
     };
     for (what, image) in [

@@ -4,6 +4,7 @@
 use rocksdb::WriteOptions;
 
 use super::*;
+use crate::storage::acked::Acked;
 use crate::storage::store::to_rocksdb;
 
 fn group(number: u32) -> Batch {
@@ -138,7 +139,7 @@ fn after_a_failure_nothing_more_is_written() {
     write_unrecorded(&store, &group(2));
     let error = store.commit(&group(3)).unwrap_err();
     assert!(matches!(error, CommitError::Sequence { .. }), "{error}");
-    assert!(store.is_poisoned());
+    assert!(store.poisoned);
     assert_eq!(store.sequence(), sequence, "not acknowledged");
     let written = store.tables().sequence();
     let outcomes = [
@@ -162,7 +163,7 @@ fn after_a_failure_nothing_more_is_written() {
 #[test]
 fn a_group_whose_record_fails_is_not_acknowledged() {
     let (dir, mut store, expectation) = failed();
-    store.break_acked(Path::new("/dev/full"));
+    store.acked = Acked::resume(Path::new("/dev/full"), store.acked.mark()).unwrap();
     let error = store.commit(&group(2)).unwrap_err();
     assert!(matches!(error, CommitError::Acked(_)), "{error}");
     assert_eq!(store.sequence(), expectation.published_sequence);
@@ -187,7 +188,7 @@ fn a_directory_that_is_moved_away_takes_no_more_and_is_verified_when_it_is_back(
     };
     let error = store.tick().unwrap_err();
     assert!(matches!(error, CommitError::Moved { .. }), "{error}");
-    assert!(store.is_poisoned());
+    assert!(store.poisoned);
     drop(store);
     reopen(dir.path(), expectation).err().unwrap();
     assert!(!dir.path().exists(), "nothing is made in its place");

@@ -1,11 +1,13 @@
 //! Days on disk: the record of a day that is being counted, its events, the closed day that history
 //! keeps, and the values at the ends of minutes.
 
+use bincode::de::Decoder;
+use bincode::enc::Encoder;
+use bincode::error::{DecodeError, EncodeError};
 use bincode::{Decode, Encode};
 
 use super::{
-    DEFINED_VERSION, KindV1, ResetV2, Undecodable, VERSION, decode, decode_as, decode_defined,
-    encode, encode_as,
+    DEFINED_VERSION, Undecodable, VERSION, decode, decode_as, decode_defined, encode, encode_as,
 };
 use crate::counter::{ClosedDay, DayRecord, Event, EventKind, Extreme, Kind, Reset};
 use crate::invariant::Broken;
@@ -13,13 +15,16 @@ use crate::invariant::Broken;
 /// The version of day records, which name the kind of counter since version 2.
 const DAY_RECORD_VERSION: u8 = 3;
 
-stored_struct!(ExtremeV1 of Extreme { value: i64, at: i64 });
+stored_struct!(Extreme {
+    value: i64,
+    at: i64
+});
 
-stored_struct!(DayRecordV1 of DayRecord {
+stored_struct!(DayRecord {
     opening: i64,
     last: i64,
-    peak: ExtremeV1,
-    low: ExtremeV1,
+    peak: Extreme,
+    low: Extreme,
     increments: u128,
     decrements: u128,
     operations: u64,
@@ -28,17 +33,10 @@ stored_struct!(DayRecordV1 of DayRecord {
     events: u32,
 });
 
-#[derive(Encode, Decode)]
-struct DayRecordV3 {
-    record: DayRecordV1,
-    kind: KindV1,
-    reset: ResetV2,
-}
+stored_enum!(EventKind { 0 Creation, 1 Reset, 2 Adjust, 3 Delete, 4 Expiry, 5 Repair });
 
-stored_enum!(EventKindV1 of EventKind { Creation, Reset, Adjust, Delete, Expiry, Repair });
-
-stored_struct!(EventV1 of Event {
-    kind: EventKindV1,
+stored_struct!(Event {
+    kind: EventKind,
     at: i64,
     before: i64,
     after: i64,
@@ -46,27 +44,19 @@ stored_struct!(EventV1 of Event {
     request_id: Option<String>,
 });
 
-#[derive(Encode, Decode)]
-struct ClosedDayV2 {
-    kind: KindV1,
-    reset: ResetV2,
+stored_struct!(ClosedDay {
+    kind: Kind,
+    reset: Reset,
     starts_at: i64,
     ends_at: i64,
     away_ms: i64,
-    record: DayRecordV1,
-    events: Vec<EventV1>,
-}
+    record: DayRecord,
+    events: Vec<Event>,
+});
 
 /// Encodes the day record of a counter of that kind and reset.
 pub fn encode_day_record(record: &DayRecord, kind: Kind, reset: Reset) -> Result<Vec<u8>, Broken> {
-    encode_as(
-        DAY_RECORD_VERSION,
-        DayRecordV3 {
-            record: (*record).into(),
-            kind: kind.into(),
-            reset: reset.into(),
-        },
-    )
+    encode_as(DAY_RECORD_VERSION, (record, kind, reset))
 }
 
 /// Decodes a day record, with the kind and reset of its counter; `None` for these in version 1, where
@@ -76,18 +66,15 @@ pub fn encode_day_record(record: &DayRecord, kind: Kind, reset: Reset) -> Result
 /// When it is not one.
 pub fn decode_day_record(bytes: &[u8]) -> Result<(DayRecord, Option<(Kind, Reset)>), Undecodable> {
     if bytes.first() == Some(&VERSION) {
-        return Ok((decode::<DayRecordV1>(bytes)?.into(), None));
+        return Ok((decode(bytes)?, None));
     }
-    let stored: DayRecordV3 = decode_as(2..=DAY_RECORD_VERSION, bytes)?;
-    Ok((
-        stored.record.into(),
-        Some((stored.kind.into(), stored.reset.into())),
-    ))
+    let (record, kind, reset) = decode_as(2..=DAY_RECORD_VERSION, bytes)?;
+    Ok((record, Some((kind, reset))))
 }
 
 /// Encodes an event of a day record.
 pub fn encode_event(event: &Event) -> Result<Vec<u8>, Broken> {
-    encode(EventV1::from(event.clone()))
+    encode(event)
 }
 
 /// Decodes an event of a day record.
@@ -95,23 +82,12 @@ pub fn encode_event(event: &Event) -> Result<Vec<u8>, Broken> {
 /// # Errors
 /// When it is not one.
 pub fn decode_event(bytes: &[u8]) -> Result<Event, Undecodable> {
-    Ok(decode::<EventV1>(bytes)?.into())
+    decode(bytes)
 }
 
 /// Encodes a closed day.
 pub fn encode_closed_day(day: &ClosedDay) -> Result<Vec<u8>, Broken> {
-    encode_as(
-        DEFINED_VERSION,
-        ClosedDayV2 {
-            kind: day.kind.into(),
-            reset: day.reset.into(),
-            starts_at: day.starts_at,
-            ends_at: day.ends_at,
-            away_ms: day.away_ms,
-            record: day.record.into(),
-            events: day.events.iter().cloned().map(EventV1::from).collect(),
-        },
-    )
+    encode_as(DEFINED_VERSION, day)
 }
 
 /// Stands in history before the bytes of a day record that cannot be read.
@@ -128,16 +104,7 @@ pub fn keep_unreadable_day(record: &[u8]) -> Vec<u8> {
 /// # Errors
 /// When it is not one.
 pub fn decode_closed_day(bytes: &[u8]) -> Result<ClosedDay, Undecodable> {
-    let stored: ClosedDayV2 = decode_defined(bytes)?;
-    Ok(ClosedDay {
-        kind: stored.kind.into(),
-        reset: stored.reset.into(),
-        starts_at: stored.starts_at,
-        ends_at: stored.ends_at,
-        away_ms: stored.away_ms,
-        record: stored.record.into(),
-        events: stored.events.into_iter().map(Event::from).collect(),
-    })
+    decode_defined(bytes)
 }
 
 /// Encodes the value at the end of a minute; `None` when the counter had gone by then.

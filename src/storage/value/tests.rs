@@ -1,7 +1,7 @@
 //! The bytes on disk, pinned.
 
 use super::*;
-use crate::counter::{ClosedDay, DayRecord, Event, EventKind, Refusal};
+use crate::counter::{Applied, ClosedDay, DayRecord, Effect, Event, EventKind, Refusal};
 
 fn day() -> Day {
     Day::from_days(20781).unwrap()

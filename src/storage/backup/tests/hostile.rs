@@ -99,7 +99,7 @@ fn a_directory_that_anybody_may_write_to_is_refused_and_what_others_may_do_is_to
     set_mode(&home.backups, 0o777);
     let refused = make().unwrap_err();
     assert!(
-        matches!(refused, BackupError::OpenToAll { .. }),
+        refused.to_string().starts_with("anyone may write to"),
         "{refused}"
     );
     assert!(refused.to_string().contains("mode 0777"), "{refused}");
@@ -118,7 +118,7 @@ fn a_directory_that_anybody_may_write_to_is_refused_and_what_others_may_do_is_to
     set_mode(&home.backups.join("files"), 0o777);
     let refused = make().unwrap_err();
     assert!(
-        matches!(refused, BackupError::OpenToAll { .. }),
+        refused.to_string().starts_with("anyone may write to"),
         "{refused}"
     );
     set_mode(&home.backups.join("files"), 0o700);

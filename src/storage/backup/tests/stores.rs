@@ -84,7 +84,7 @@ fn a_backup_beside_another_stores_is_refused_and_neither_counts_nor_deletes_it()
     // Nor does the first one, which kept its own.
     let refused = make_as(&first, &wanted(&first)).unwrap_err();
     assert!(
-        matches!(refused, BackupError::OthersThere { .. }),
+        refused.to_string().contains("is in use for another store"),
         "{refused}"
     );
     let deliberately = BackupOptions {
@@ -160,7 +160,7 @@ fn where_no_store_is_left_somebody_says_whose_backup_is_meant() {
     let refused = restore_as(&first, &to, |_| ()).unwrap_err();
     let text = refused.to_string();
     assert!(
-        matches!(refused, BackupError::SeveralStores { .. }),
+        matches!(refused, BackupError::NotMeant(_)) && text.contains("several stores"),
         "{text}"
     );
     assert!(
@@ -184,10 +184,7 @@ fn a_store_that_cannot_be_read_is_known_by_its_epoch() {
         fs::remove_file(home.data.join("store/db/CURRENT")).unwrap();
     }
     let refused = restore_as(&second, &second.data, |_| ()).unwrap_err();
-    assert!(
-        matches!(refused, BackupError::AnotherStores { .. }),
-        "{refused}"
-    );
+    assert!(matches!(refused, BackupError::NotMeant(_)), "{refused}");
     restore_as(&first, &first.data, |_| ()).unwrap();
     assert_eq!(numbers(&open(&first.data).unwrap()), [1]);
     // Of a store of which nothing can be read nothing is known; it is kept all the same.
@@ -269,7 +266,10 @@ fn a_strange_number_makes_no_backup_overwrite_another() {
     };
     fs::write(&stray, manifest.encode().unwrap()).unwrap();
     let refused = home.back_up_with(None, &mut |_| Ok(())).unwrap_err();
-    assert!(matches!(refused, BackupError::NoNumber { .. }), "{refused}");
+    assert!(
+        refused.to_string().starts_with("no number is left"),
+        "{refused}"
+    );
     assert!(
         refused.to_string().contains(stray.to_str().unwrap()),
         "{refused}"
