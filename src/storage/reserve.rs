@@ -177,7 +177,10 @@ impl Reserve {
     /// When the file cannot be removed.
     pub fn free(&self) -> Result<bool, FileError> {
         let removed = if_there(fs::remove_file(&self.path));
-        if removed.map_err(FileError::new("remove", &self.path))?.is_none() {
+        if removed
+            .map_err(FileError::new("remove", &self.path))?
+            .is_none()
+        {
             return Ok(false);
         }
         // The blocks of a removed file can be had only once the file system's journal is written.
