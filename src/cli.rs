@@ -26,6 +26,7 @@ pub use health::HealthArgs;
 
 use crate::config::{Config, ConfigErrors, Override, Warning};
 use crate::counter::CounterName;
+use crate::writer::StartError;
 
 /// Read when it is there and `--config` names no other.
 const DEFAULT_FILE: &str = "counterd.toml";
@@ -157,7 +158,7 @@ Examples:
 
 The server must be off. What is given up is printed; the damaged store is kept beside the recovered \
 one. A new epoch begins, so that copies elsewhere know. If a backup is newer, restore that instead.")]
-    Recover(RecoverArgs),
+    Recover(ConfigArgs),
 
     /// Back up the store, also while a server uses it, and verify the backup
     #[command(after_help = "\
@@ -364,20 +365,12 @@ pub struct DeleteArgs {
     pub config: ConfigArgs,
 }
 
-/// Arguments of `recover`.
-#[derive(Debug, Clone, Args)]
-pub struct RecoverArgs {
-    /// Where the data directory is.
-    #[command(flatten)]
-    pub config: ConfigArgs,
-}
-
 /// Why a command did not do what was asked. `main` makes an exit code and a message of it.
 #[derive(Debug, thiserror::Error)]
 pub enum CliFailure {
     /// It failed at run time.
     #[error("{}", whole(.0))]
-    RunTime(#[from] anyhow::Error),
+    RunTime(anyhow::Error),
     /// The command line makes no sense, or asks for help.
     #[error(transparent)]
     Usage(#[from] clap::Error),
@@ -412,6 +405,15 @@ fn whole(error: &anyhow::Error) -> String {
     text
 }
 
+impl From<anyhow::Error> for CliFailure {
+    fn from(error: anyhow::Error) -> CliFailure {
+        match error.downcast_ref::<StartError>() {
+            Some(start) if start.is_configuration() => CliFailure::Contradiction(start.to_string()),
+            _ => CliFailure::RunTime(error),
+        }
+    }
+}
+
 impl From<io::Error> for CliFailure {
     fn from(error: io::Error) -> CliFailure {
         CliFailure::RunTime(error.into())
@@ -423,9 +425,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), CliFailu
     let Cli { command } = Cli::try_parse_from(arguments)?;
     match command {
         CliCommand::Serve(args) => {
-            let (config, warnings) = args.load()?;
-            let again = || args.load_again();
-            Ok(crate::serve::run(&config, &warnings, &again)?)
+            let flags = args.overrides()?;
+            let load = || args.load_with(&flags);
+            let (config, warnings) = load()?;
+            Ok(crate::serve::run(&config, &warnings, &load)?)
         }
         CliCommand::Config(args) => {
             let (config, warnings) = args.load()?;
@@ -462,25 +465,18 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), CliFailu
 }
 
 impl ConfigArgs {
-    /// The effective configuration.
+    /// Returns the effective configuration.
     pub fn load(&self) -> Result<(Config, Vec<Warning>), CliFailure> {
-        let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
-        let overrides = self.overrides()?;
-        Ok(Config::load(
-            &overrides,
-            &environment,
-            self.file().as_deref(),
-        )?)
+        Ok(self.load_with(&self.overrides()?)?)
     }
 
-    /// The effective configuration as it is now; flags that could be read once still can.
-    fn load_again(&self) -> Result<(Config, Vec<Warning>), ConfigErrors> {
+    /// Returns the effective configuration under these flags.
+    fn load_with(&self, flags: &[Override]) -> Result<(Config, Vec<Warning>), ConfigErrors> {
         let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
-        let overrides = self.overrides().unwrap_or_default();
-        Config::load(&overrides, &environment, self.file().as_deref())
+        Config::load(flags, &environment, self.file().as_deref())
     }
 
-    /// The file to read, if any.
+    /// Returns the file to read; `None` where there is none.
     fn file(&self) -> Option<PathBuf> {
         self.config.clone().or_else(|| {
             let default = Path::new(DEFAULT_FILE);
@@ -489,43 +485,21 @@ impl ConfigArgs {
     }
 
     fn overrides(&self) -> Result<Vec<Override>, CliFailure> {
-        let ConfigArgs {
-            config: _,
-            listen,
-            data_dir,
-            timezone,
-            day_start,
-            log_dir,
-            log_format,
-            log_level,
-            log_access,
-            set,
-        } = self;
         let own_flags = [
-            ("--listen", "server.listen", listen),
-            ("--data-dir", "storage.data_dir", data_dir),
-            ("--timezone", "calendar.timezone", timezone),
-            ("--day-start", "calendar.day_start", day_start),
-            ("--log-dir", "log.dir", log_dir),
-            ("--log-format", "log.format", log_format),
-            ("--log-level", "log.level", log_level),
-            ("--log-access", "log.access", log_access),
+            ("--listen", "server.listen", &self.listen),
+            ("--data-dir", "storage.data_dir", &self.data_dir),
+            ("--timezone", "calendar.timezone", &self.timezone),
+            ("--day-start", "calendar.day_start", &self.day_start),
+            ("--log-dir", "log.dir", &self.log_dir),
+            ("--log-format", "log.format", &self.log_format),
+            ("--log-level", "log.level", &self.log_level),
+            ("--log-access", "log.access", &self.log_access),
         ];
-        let own_flags = own_flags.into_iter().filter_map(|(flag, key, value)| {
-            let value = value.clone()?;
-            Some(Ok(Override {
-                flag: flag.to_owned(),
-                key: key.to_owned(),
-                value,
-            }))
-        });
-        let sets = set.iter().map(|text| {
-            Override::from_set(text).map_err(|error| {
-                CliFailure::Usage(
-                    Cli::command().error(clap::error::ErrorKind::ValueValidation, error),
-                )
-            })
-        });
+        let own_flags = own_flags
+            .into_iter()
+            .filter_map(|(flag, key, value)| Some(Ok(Override::new(flag, key, value.as_deref()?))));
+        let sets = self.set.iter();
+        let sets = sets.map(|text| Override::from_set(text).map_err(usage));
         own_flags.chain(sets).collect()
     }
 }

@@ -25,11 +25,6 @@ pub struct CurrentDayOptions {
     pub calendar: Calendar,
     /// Where time comes from.
     pub clock: Arc<dyn Clock>,
-    /// The highest day in the store; `None` in a new one. The current day is never below it.
-    pub highest_stored: Option<Day>,
-    /// The wall time of the last commit in the store, in milliseconds since 1970 UTC; `None` in a
-    /// new one. The first look is judged by it.
-    pub last_commit_ms: Option<i64>,
     /// `calendar.max_clock_jump` in milliseconds.
     pub max_clock_jump_ms: i64,
     /// `calendar.max_away` in milliseconds: how long after the last commit a start is still taken
@@ -51,10 +46,7 @@ pub struct Look {
 
 /// The shared current day. Looking takes no lock, except by who finds that something changed.
 pub struct CurrentDay {
-    calendar: Calendar,
-    clock: Arc<dyn Clock>,
-    max_clock_jump_ms: i64,
-    max_away_ms: i64,
+    options: CurrentDayOptions,
     /// Day, the instant at which to look closer, and both flags, in one word: no reader sees the day
     /// of one moment with the boundary of another.
     state: AtomicU64,
@@ -72,18 +64,8 @@ pub struct CurrentDay {
 }
 
 impl CurrentDay {
-    /// Takes the first look. It is accepted unless the store's last commit says that the wall clock
-    /// is wrong: more than `max_away` later, or more than `max_clock_jump` earlier than the commit.
+    /// Takes the first look and accepts it: without a store nothing speaks against the clock.
     pub fn new(options: CurrentDayOptions) -> CurrentDay {
-        let CurrentDayOptions {
-            calendar,
-            clock,
-            highest_stored,
-            last_commit_ms,
-            max_clock_jump_ms,
-            max_away_ms,
-        } = options;
-        let day = calendar.day_of(clock.wall_ms());
         let current = CurrentDay {
             state: AtomicU64::new(0),
             vouched_wall: AtomicI64::new(0),
@@ -93,34 +75,34 @@ impl CurrentDay {
             start: AtomicU64::new(0),
             end: AtomicU64::new(0),
             change: Mutex::new(()),
-            calendar,
-            clock,
-            max_clock_jump_ms,
-            max_away_ms,
+            options,
         };
-        current.settle(day, 0, false);
-        current.begin(highest_stored, last_commit_ms);
+        let wall_ms = current.options.clock.wall_ms();
+        current.settle(current.options.calendar.day_of(wall_ms), wall_ms, false);
+        current.begin(None, None);
         current
     }
 
-    /// Begins anew, as of a store that was opened: the highest day in it, and when it last committed.
-    /// For who served without a store before: no day that was looked up then binds anyone.
+    /// Begins anew, as of a store that was opened. The current day is never below `highest_stored`. The
+    /// first look is accepted unless the last commit, in milliseconds since 1970 UTC, says that the wall
+    /// clock is wrong: more than `max_away` later, or more than `max_clock_jump` earlier than the commit.
+    /// Both are `None` for a new store. No day that was looked up without a store binds anyone.
     pub fn begin(&self, highest_stored: Option<Day>, last_commit_ms: Option<i64>) {
         let _change = self.change.lock();
-        let (wall_ms, boot_ms) = (self.clock.wall_ms(), self.clock.boot_ms());
+        let (wall_ms, boot_ms) = (self.options.clock.wall_ms(), self.options.clock.boot_ms());
         let offset = wall_ms.saturating_sub(boot_ms);
         let (lowest, highest) = match last_commit_ms {
             // The boot clock may have restarted since the commit, but no time has run backwards.
             Some(last) => (
                 last.saturating_sub(boot_ms)
-                    .saturating_sub(self.max_clock_jump_ms),
+                    .saturating_sub(self.options.max_clock_jump_ms),
                 last.saturating_sub(boot_ms)
-                    .saturating_add(self.max_away_ms),
+                    .saturating_add(self.options.max_away_ms),
             ),
             None => (i64::MIN, i64::MAX),
         };
         let fault = offset < lowest || offset > highest;
-        let today = self.calendar.day_of(wall_ms);
+        let today = self.options.calendar.day_of(wall_ms);
         let day = match highest_stored {
             Some(stored) if fault => stored,
             Some(stored) => stored.max(today),
@@ -129,7 +111,7 @@ impl CurrentDay {
         if fault {
             self.vouched_wall.store(wall_ms, Ordering::Relaxed);
             self.vouched_tick
-                .store(self.clock.tick_ms(), Ordering::Relaxed);
+                .store(self.options.clock.tick_ms(), Ordering::Relaxed);
             self.lowest.store(lowest, Ordering::Relaxed);
             self.highest.store(highest, Ordering::Relaxed);
             self.settle(day, wall_ms, true);
@@ -145,19 +127,19 @@ impl CurrentDay {
         }
     }
 
-    /// The current day and the time, advancing the day if its end has passed.
+    /// Returns the current day and the time, and advances the day if its end has passed.
     ///
     /// Costs little more than one clock reading; cheap enough for every read and every commit group.
     pub fn look(&self) -> Look {
         let state = self.state();
-        let wall_ms = self.clock.wall_ms();
+        let wall_ms = self.options.clock.wall_ms();
         let nothing_changed = if state.fault {
-            self.jumped(wall_ms.saturating_sub(self.clock.boot_ms()))
+            self.jumped(wall_ms.saturating_sub(self.options.clock.boot_ms()))
         } else {
             let since = |now: i64, then: &AtomicI64| now.wrapping_sub(then.load(Ordering::Relaxed));
             // Also a little back: another thread may have looked after our reading.
             (-VOUCHED_MS..=2 * VOUCHED_MS).contains(&since(wall_ms, &self.vouched_wall))
-                && since(self.clock.tick_ms(), &self.vouched_tick) <= VOUCHED_MS
+                && since(self.options.clock.tick_ms(), &self.vouched_tick) <= VOUCHED_MS
                 && wall_ms < state.look_closer_ms
         };
         if nothing_changed {
@@ -171,7 +153,7 @@ impl CurrentDay {
         }
     }
 
-    /// The operator says that the clock is right: the present look is accepted whatever the jump,
+    /// Accepts the clock, as an operator says that it is right: the present look holds whatever the jump,
     /// and the day advances to where the clock is. It never goes back.
     pub fn accept(&self) -> Look {
         self.look_closer(true)
@@ -183,24 +165,24 @@ impl CurrentDay {
         let _change = self.change.lock();
         let before = self.state();
         if day > before.day {
-            self.settle(day, self.clock.wall_ms(), before.fault);
+            self.settle(day, self.options.clock.wall_ms(), before.fault);
             report_behind(before.behind, self.state());
         }
     }
 
-    /// How long until the clock reaches the start of the current day, in milliseconds; 0 unless the
+    /// Returns how long until the clock reaches the start of the current day, in milliseconds; 0 unless the
     /// clock was set back or the zone changed. Meanwhile counting goes on in the current day.
     pub fn behind_ms(&self) -> i64 {
         let look = self.look();
         if self.state().behind {
-            let start_ms = self.calendar.start_of(look.day);
+            let start_ms = self.options.calendar.start_of(look.day);
             start_ms.saturating_sub(look.wall_ms).max(0)
         } else {
             0
         }
     }
 
-    /// The current moment, for what counters say at it.
+    /// Returns the current moment, for what counters say at it.
     pub fn moment(&self) -> Moment {
         let look = self.look();
         Moment {
@@ -209,7 +191,7 @@ impl CurrentDay {
         }
     }
 
-    /// The bounds of `day`. Those of the current day cost two loads.
+    /// Returns the bounds of `day`. Those of the current day cost two loads.
     pub fn local_day(&self, day: Day) -> LocalDay {
         let bound = |place: &AtomicU64| DayState::unpack(place.load(Ordering::Acquire));
         let (start, end) = (bound(&self.start), bound(&self.end));
@@ -220,13 +202,13 @@ impl CurrentDay {
                 end: (day < Day::MAX).then_some(end.look_closer_ms),
             }
         } else {
-            self.calendar.local_day(day)
+            self.options.calendar.local_day(day)
         }
     }
 
-    /// The calendar in force.
+    /// Returns the calendar in force.
     pub fn calendar(&self) -> &Calendar {
-        &self.calendar
+        &self.options.calendar
     }
 
     fn state(&self) -> DayState {
@@ -237,7 +219,7 @@ impl CurrentDay {
     fn look_closer(&self, accept: bool) -> Look {
         let _change = self.change.lock();
         // Read under the lock: looks are accepted in the order of their readings.
-        let (wall_ms, boot_ms) = (self.clock.wall_ms(), self.clock.boot_ms());
+        let (wall_ms, boot_ms) = (self.options.clock.wall_ms(), self.options.clock.boot_ms());
         let offset = wall_ms.saturating_sub(boot_ms);
         let before = self.state();
         if !accept && self.jumped(offset) {
@@ -246,16 +228,16 @@ impl CurrentDay {
                 let accepted = self
                     .lowest
                     .load(Ordering::Relaxed)
-                    .saturating_add(self.max_clock_jump_ms);
+                    .saturating_add(self.options.max_clock_jump_ms);
                 tracing::error!(
                     moved_ms = offset.saturating_sub(accepted),
-                    limit_ms = self.max_clock_jump_ms,
+                    limit_ms = self.options.max_clock_jump_ms,
                     "the wall clock jumped; set it right, or accept it with \
                      `counterd mode normal --accept-clock`"
                 );
             }
         } else {
-            let day = before.day.max(self.calendar.day_of(wall_ms));
+            let day = before.day.max(self.options.calendar.day_of(wall_ms));
             self.take(day, wall_ms, offset);
             if before.fault {
                 tracing::info!(accepted = accept, "the wall clock is trusted again");
@@ -277,10 +259,10 @@ impl CurrentDay {
 
     /// Accepts a look: later ones are judged by its offset.
     fn take(&self, day: Day, wall_ms: i64, offset: i64) {
-        let limit = self.max_clock_jump_ms;
+        let limit = self.options.max_clock_jump_ms;
         self.vouched_wall.store(wall_ms, Ordering::Relaxed);
         self.vouched_tick
-            .store(self.clock.tick_ms(), Ordering::Relaxed);
+            .store(self.options.clock.tick_ms(), Ordering::Relaxed);
         self.lowest
             .store(offset.saturating_sub(limit), Ordering::Relaxed);
         self.highest
@@ -290,8 +272,8 @@ impl CurrentDay {
 
     /// Publishes the day with the instant of its next change.
     fn settle(&self, day: Day, wall_ms: i64, fault: bool) {
-        let start_ms = self.calendar.start_of(day);
-        let end_ms = self.calendar.end_of(day);
+        let start_ms = self.options.calendar.start_of(day);
+        let end_ms = self.options.calendar.end_of(day);
         let behind = !fault && wall_ms < start_ms;
         let bound = |look_closer_ms| DayState {
             day,

@@ -320,8 +320,6 @@ mod tests {
         let day = CurrentDay::new(CurrentDayOptions {
             calendar: Calendar::new("UTC", DayStart::default()).unwrap(),
             clock: Arc::clone(clock) as _,
-            highest_stored: None,
-            last_commit_ms: None,
             max_clock_jump_ms: 60_000,
             max_away_ms: 60_000,
         });

@@ -20,7 +20,8 @@ use crate::export::postgres::{self, SchemaState};
 use crate::links::{NO_LINK, others_may_write};
 use crate::mirror;
 use crate::serve::{
-    defined, mirror_options, postgres_options, storage_options, why_no_new_store, zone_is_written,
+    Against, defined, mirror_options, postgres_options, storage_options, why_no_new_store,
+    zone_is_written,
 };
 use crate::storage::reserve::Space;
 use crate::storage::{DataDirLock, Reader, lock, look, read_through};
@@ -361,13 +362,13 @@ fn none_yet(config: &Config) -> Finding {
     let Some(why) = why else {
         return ok(WHAT, "none yet; the first start makes it");
     };
-    let remedy = if why.known {
+    let remedy = if matches!(why, Against::Known(_)) {
         "a start makes none and serves copies (degraded.start). Put the directory back or restore a backup; \
          to begin a new store all the same, start once with degraded.start = false"
     } else {
         "a start waits until it can, and makes one if there are none (degraded.start)"
     };
-    fault(WHAT, format!("none here, but {}: {remedy}", why.text))
+    fault(WHAT, format!("none here, but {why}: {remedy}"))
 }
 
 /// Looks into a store that is not in use, and compares it with the configuration.
@@ -480,7 +481,8 @@ fn free_space(config: &Config, dir: &Path) -> Finding {
         Ok(space) => space,
         Err(error) => return fault(WHAT, error.to_string()),
     };
-    let limit = config.storage.min_free.bytes(space.total);
+    let limit = config.storage.min_free;
+    let limit = limit.unwrap_or_else(|| space.default_min_free());
     let text = format!(
         "{} free, storage.min_free is {}",
         ByteSize(space.available).display().iec(),

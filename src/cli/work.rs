@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow};
 
 use super::progress::Progress;
 use super::{
-    CliFailure, DeleteArgs, ModeArgs, RecoverArgs, RepairArgs, WantedMode, print, tell, usage,
+    CliFailure, ConfigArgs, DeleteArgs, ModeArgs, RepairArgs, WantedMode, print, tell, usage,
 };
 use crate::calendar::Calendar;
 use crate::clock::{Clock, SystemClock};
@@ -17,19 +17,10 @@ use crate::control::{self, Ask, Desk, Tell, Told};
 use crate::counter::rfc3339;
 use crate::lifecycle::Archivist;
 use crate::metrics::Metrics;
-use crate::serve::{self, ServeError};
+use crate::serve;
 use crate::storage::recover::recover;
 use crate::storage::{DataDirLock, give_back};
 use crate::writer::{Running, StartError};
-
-impl From<ServeError> for CliFailure {
-    fn from(error: ServeError) -> Self {
-        match error {
-            ServeError::Configuration(error) => Self::Contradiction(error.to_string()),
-            ServeError::RunTime(error) => Self::RunTime(error),
-        }
-    }
-}
 
 /// Shows or changes the mode of the running server.
 pub(super) fn mode(args: &ModeArgs) -> Result<(), CliFailure> {
@@ -206,7 +197,7 @@ fn work_on_the_store(config: &Config, ask: Ask, tell: Tell<'_>) -> Result<Told, 
         }
         started => started,
     };
-    let running = running.map_err(ServeError::from)?;
+    let running = running.map_err(anyhow::Error::new)?;
     // Days that ended while nothing ran are closed first, as a server would.
     let options = serve::archivist_options(config, &metrics);
     let caught_up = Archivist::new(&running, options).catch_up();
@@ -228,8 +219,8 @@ pub(super) fn unexpected(told: Told) -> CliFailure {
 }
 
 /// Opens a damaged store at its last consistent point.
-pub(super) fn recover_store(args: &RecoverArgs) -> Result<(), CliFailure> {
-    let (config, warnings) = args.config.load()?;
+pub(super) fn recover_store(args: &ConfigArgs) -> Result<(), CliFailure> {
+    let (config, warnings) = args.load()?;
     tell(&warnings);
     let data_dir: &Path = &config.storage.data_dir;
     // Taking the lock would make the directory.

@@ -30,16 +30,21 @@ pub struct Override {
 }
 
 impl Override {
+    /// Makes the override of a flag that sets that key.
+    pub fn new(flag: &str, key: &str, value: &str) -> Override {
+        Override {
+            flag: flag.to_owned(),
+            key: key.to_owned(),
+            value: value.to_owned(),
+        }
+    }
+
     /// Returns the override of `--set section.name=value`; the error never shows what was typed.
     pub fn from_set(text: &str) -> Result<Override, &'static str> {
         let (key, value) = text
             .split_once('=')
             .ok_or("want --set section.name=value")?;
-        Ok(Override {
-            flag: format!("--set {key}"),
-            key: key.to_owned(),
-            value: value.to_owned(),
-        })
+        Ok(Override::new(&format!("--set {key}"), key, value))
     }
 }
 

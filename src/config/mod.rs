@@ -32,25 +32,6 @@ pub enum StorageEngine {
     RocksDb,
 }
 
-/// `storage.min_free`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MinFree {
-    /// The smaller of 1 GiB and 5 % of the file system.
-    Auto,
-    /// That many bytes.
-    Bytes(u64),
-}
-
-impl MinFree {
-    /// Returns the limit in bytes on a file system of `total` bytes.
-    pub fn bytes(self, total: u64) -> u64 {
-        match self {
-            MinFree::Auto => (total / 20).min(1 << 30),
-            MinFree::Bytes(bytes) => bytes,
-        }
-    }
-}
-
 /// The least severe events that are logged. A higher one logs more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {

@@ -20,7 +20,7 @@ use super::mistakes::SettingSource;
 use super::reader::Reader;
 use super::rows::{Key, configuration, optional, section};
 use super::unwritten::{cores, unset, zone_of_the_machine};
-use super::{LogLevel, MinFree, StorageEngine};
+use super::{LogLevel, StorageEngine};
 use crate::access_log::{Access, LogFormat};
 use crate::calendar::DayStart;
 use crate::export::postgres::PostgresUrl;
@@ -94,8 +94,8 @@ configuration! {
         data_dir: PathBuf = FilePath, "./data", flag "--data-dir";
         /// Memory for caches and memtables, in bytes.
         memory: u64 = Size(16 * MIB, TIB), "192MiB";
-        /// Free space below which writes are refused.
-        min_free: MinFree = SizeOrAuto(Size(MIB, TIB)), "auto";
+        /// Free space below which writes are refused, in bytes; `None` where the file system decides.
+        min_free: Option<u64> = SizeOrAuto(Size(MIB, TIB)), "auto";
         /// How long a write waits for the disk before that is told.
         slow_disk_after: Duration = Span(TENTH, HOUR), "5s";
     }

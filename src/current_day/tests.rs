@@ -26,11 +26,10 @@ fn start(zone: &str, wall_ms: i64, stored: Option<&str>, last_commit_ms: Option<
     let current = CurrentDay::new(CurrentDayOptions {
         calendar: Calendar::new(zone, DayStart::default()).unwrap(),
         clock: clock.clone(),
-        highest_stored: stored.map(day),
-        last_commit_ms,
         max_clock_jump_ms: JUMP,
         max_away_ms: AWAY,
     });
+    current.begin(stored.map(day), last_commit_ms);
     Fixture { clock, current }
 }
 

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
-use parking_lot::Mutex;
 
-use super::{
-    archivist_options, copy_options, days_to_postgres, mirror_options, postgres_options, probe,
+use super::options::{
+    archivist_options, copy_options, days_to_postgres, mirror_options, postgres_options,
 };
+use super::probe;
 use crate::background::Background;
 use crate::config::Config;
 use crate::control::{ControlSocket, Desk};
@@ -17,7 +17,6 @@ use crate::export::postgres::Exporter;
 use crate::lifecycle::{Archivist, ArchivistThread};
 use crate::metrics::Metrics;
 use crate::mirror::Mirror;
-use crate::storage::DataDirLock;
 use crate::writer::Running;
 
 /// The companion threads, before there is a store to work on.
@@ -25,8 +24,8 @@ pub(super) struct Companions {
     archivist: Archivist,
     exporter: Option<Exporter>,
     mirror: Option<Mirror>,
-    desk: Desk,
-    data_dir: PathBuf,
+    pub(super) desk: Desk,
+    pub(super) data_dir: PathBuf,
 }
 
 /// The companion threads, running.
@@ -88,40 +87,6 @@ impl Companions {
             copies,
             archivist,
         })
-    }
-}
-
-/// The control socket of a server without a store, for `counterd mode`.
-pub(super) struct ControlWithoutStore {
-    /// `None` while it cannot listen.
-    pub(super) socket: Arc<Mutex<Option<ControlSocket>>>,
-    desk: Desk,
-    data_dir: PathBuf,
-}
-
-impl ControlWithoutStore {
-    pub(super) fn new(companions: &Companions) -> Self {
-        Self {
-            socket: Arc::default(),
-            desk: companions.desk.clone(),
-            data_dir: companions.data_dir.clone(),
-        }
-    }
-
-    /// Listens where the data directory is there and no other process has it; does nothing when it listens
-    /// already.
-    pub(super) fn listen(&self) {
-        let mut socket = self.socket.lock();
-        if socket.is_some() {
-            return;
-        }
-        let Ok(_lock) = DataDirLock::take_existing(&self.data_dir) else {
-            return;
-        };
-        match ControlSocket::listen(&self.data_dir, self.desk.clone()) {
-            Ok(listening) => *socket = Some(listening),
-            Err(error) => tracing::debug!(%error, "no control socket for now"),
-        }
     }
 }
 

@@ -5,12 +5,11 @@
 //! meanwhile. No try makes a store where one is known to have been.
 
 use std::io::Write as _;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::fallback::{FallbackOptions, Known, anything_known};
+use crate::fallback::{CopySource, FallbackOptions, Known, anything_known};
 use crate::storage::OpenCause;
 use crate::writer::{Absent, Running, StartError, WriterOptions};
 
@@ -26,7 +25,7 @@ pub(super) enum NotOpen {
     Start(#[from] StartError),
     /// There is none, and it is not a new one that is wanted.
     #[error(
-        "there is no store in {dir}, but {why}: the directory may be missing, or its disk not mounted. \
+        "there is no store in {dir}, but {against}: the directory may be missing, or its disk not mounted. \
          Put it back or restore a backup; to begin a new store all the same, start once with \
          degraded.start = false"
     )]
@@ -34,18 +33,24 @@ pub(super) enum NotOpen {
         /// The data directory.
         dir: String,
         /// What speaks against a new store.
-        why: String,
-        /// A copy has something of it; else one could not be asked.
-        known: bool,
+        against: Against,
     },
 }
 
 impl NotOpen {
+    /// Returns the error as those who start the server know it.
+    pub(super) fn into_error(self) -> anyhow::Error {
+        match self {
+            Self::Start(error) => error.into(),
+            Self::LostSight { .. } => self.into(),
+        }
+    }
+
     /// Whether a copy has said that there was a store: from then on none is made, whatever becomes of
     /// the copy.
     fn shows_a_store(&self) -> bool {
         match self {
-            Self::LostSight { known, .. } => *known,
+            Self::LostSight { against, .. } => matches!(against, Against::Known(_)),
             Self::Start(_) => false,
         }
     }
@@ -62,29 +67,26 @@ impl NotOpen {
 }
 
 /// What speaks against a new store where there is none.
-pub struct Against {
-    /// A sentence's end, after "there is no store, but".
-    pub text: String,
-    /// A copy has something of a store; else one could not be asked.
-    pub known: bool,
+#[derive(Debug, thiserror::Error)]
+pub enum Against {
+    /// This copy has something of a store.
+    #[error("{} has values of one", .0.as_str())]
+    Known(CopySource),
+    /// This copy could not be asked, for this reason.
+    #[error("whether {} has values of one cannot be told ({})", .0.as_str(), .1)]
+    Unclear(CopySource, String),
 }
 
-/// What of what the copies say speaks against a new store.
-pub(super) fn against_a_new_store(known: &Known) -> Option<Against> {
-    match known {
+/// Asks the copies what speaks against a new store.
+///
+/// # Errors
+/// When they cannot be asked at all.
+pub(super) fn against_a_new_store(copies: &FallbackOptions) -> std::io::Result<Option<Against>> {
+    Ok(match anything_known(copies)? {
         Known::Nothing => None,
-        Known::Something(source) => Some(Against {
-            text: format!("{} has values of one", source.as_str()),
-            known: true,
-        }),
-        Known::Unclear(source, error) => {
-            let source = source.as_str();
-            Some(Against {
-                text: format!("whether {source} has values of one cannot be told ({error})"),
-                known: false,
-            })
-        }
-    }
+        Known::Something(source) => Some(Against::Known(source)),
+        Known::Unclear(source, error) => Some(Against::Unclear(source, error)),
+    })
 }
 
 /// What opens the store.
@@ -105,7 +107,7 @@ pub(super) struct Retrying {
 
 /// The thread that tries.
 pub(super) struct RetryThread {
-    ending: Arc<AtomicBool>,
+    end: Sender<()>,
     thread: JoinHandle<()>,
 }
 
@@ -139,13 +141,10 @@ impl Opening {
             None => Absent::Create,
             Some(_) if seen || self.is_there() => Absent::Refuse,
             Some(copies) => {
-                let known = anything_known(copies).map_err(StartError::Thread)?;
-                if let Some(Against { text, known }) = against_a_new_store(&known) {
-                    return Err(NotOpen::LostSight {
-                        dir: self.options.storage.data_dir.display().to_string(),
-                        why: text,
-                        known,
-                    });
+                let against = against_a_new_store(copies).map_err(StartError::Thread)?;
+                if let Some(against) = against {
+                    let dir = self.options.storage.data_dir.display().to_string();
+                    return Err(NotOpen::LostSight { dir, against });
                 }
                 Absent::Create
             }
@@ -162,16 +161,11 @@ impl Retrying {
         mut between: impl FnMut() + Send + 'static,
         opened: impl FnOnce() + Send + 'static,
     ) -> std::io::Result<RetryThread> {
-        let ending = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&ending);
+        let (end, ended) = mpsc::channel();
         let thread = std::thread::Builder::new().name("opening".to_owned());
         let thread = thread.spawn(move || {
             let mut wait = FIRST_WAIT;
-            loop {
-                std::thread::park_timeout(wait);
-                if told.load(Ordering::Acquire) {
-                    return;
-                }
+            while ended.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
                 if self.attempt() {
                     return opened();
                 }
@@ -179,7 +173,7 @@ impl Retrying {
                 wait = (wait * 2).min(LONGEST_WAIT);
             }
         })?;
-        Ok(RetryThread { ending, thread })
+        Ok(RetryThread { end, thread })
     }
 
     fn attempt(&mut self) -> bool {
@@ -215,8 +209,7 @@ impl Retrying {
 impl RetryThread {
     /// Ends the tries; waits for one that is under way.
     pub(super) fn end(self) {
-        self.ending.store(true, Ordering::Release);
-        self.thread.thread().unpark();
+        drop(self.end);
         if self.thread.join().is_err() {
             tracing::error!("the thread that opens the store panicked");
         }

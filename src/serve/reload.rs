@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 
-use super::{defined, event_level, limits, tokens};
-use crate::access_log::{AccessLog, EventLog};
-use crate::config::{Config, ConfigErrors, Warning};
+use super::logs::{Logs, event_level};
+use super::options::{defined, limits, tokens};
+use crate::config::{AuthConfig, Config, ConfigErrors, Warning};
 use crate::http::{HttpServer, Tokens};
 
 /// Reads the configuration again, from all layers.
@@ -35,8 +35,7 @@ pub(super) struct Reload<'a> {
     pub(super) latest: Config,
     pub(super) tokens: Arc<ArcSwap<Tokens>>,
     pub(super) http: &'a HttpServer,
-    pub(super) access_log: AccessLog,
-    pub(super) events: EventLog,
+    pub(super) logs: &'a Logs,
 }
 
 impl Reload<'_> {
@@ -58,10 +57,11 @@ impl Reload<'_> {
         let taken = taken(&self.latest, &new);
         // Told at each reload, until there was a restart.
         let restart = needs_restart(self.at_start, &new);
-        if let Err(error) = self.events.set_level(&event_level(&new)) {
+        if let Err(error) = self.logs.events.set_level(&event_level(&new)) {
             tracing::error!(%error, "the log level stays");
         }
-        self.access_log.choose(new.log.access, new.log.sample);
+        let requests = &self.logs.requests;
+        requests.choose(new.log.access, new.log.sample);
         self.tokens.store(Arc::new(tokens(&new)));
         self.http.set_limits(&limits(&new));
         self.latest = new;
@@ -86,34 +86,24 @@ fn changed(old: &Config, new: &Config) -> impl Iterator<Item = &'static str> {
 }
 
 fn taken(old: &Config, new: &Config) -> Vec<&'static str> {
-    let exposed = |secrets: &[SecretString]| -> Vec<String> {
-        let exposed = secrets.iter().map(ExposeSecret::expose_secret);
-        exposed.map(str::to_owned).collect()
-    };
-    let (old_auth, new_auth) = (&old.auth, &new.auth);
-    let tokens = [
-        (
-            "auth.admin_token",
-            &old_auth.admin_token,
-            &new_auth.admin_token,
-        ),
-        (
-            "auth.write_token",
-            &old_auth.write_token,
-            &new_auth.write_token,
-        ),
-        (
-            "auth.read_token",
-            &old_auth.read_token,
-            &new_auth.read_token,
-        ),
-    ];
+    let names = ["auth.admin_token", "auth.write_token", "auth.read_token"];
+    let tokens = names.into_iter().zip(exposed(old)).zip(exposed(new));
     let tokens = tokens
-        .into_iter()
-        .filter(|(_, old, new)| exposed(old) != exposed(new))
-        .map(|(key, _, _)| key);
+        .filter(|((_, old), new)| old != new)
+        .map(|((key, _), _)| key);
     let keys = changed(old, new).filter(|key| TAKEN.contains(key));
     keys.chain(tokens).collect()
+}
+
+/// Returns the tokens of each role.
+fn exposed(config: &Config) -> [Vec<&str>; 3] {
+    let AuthConfig {
+        admin_token,
+        write_token,
+        read_token,
+    } = &config.auth;
+    [admin_token, write_token, read_token]
+        .map(|tokens| tokens.iter().map(ExposeSecret::expose_secret).collect())
 }
 
 fn needs_restart(at_start: &Config, new: &Config) -> Vec<&'static str> {

@@ -1,141 +1,111 @@
 //! What signals do: SIGHUP reloads the configuration; the first SIGTERM or SIGINT drains the server, the
 //! next one ends it at once.
 
+use std::io;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::sleep;
 
-use super::notify;
 use crate::http::HttpServer;
 
 /// How often the disk is watched.
 const WATCH_EVERY: Duration = Duration::from_millis(500);
 
-/// The signals that end the server, and what waits for them.
+/// SIGHUP, from the first moment of a start: it never ends the process, and waits until there is a server
+/// that can reload.
 pub(super) struct Signals {
-    runtime: tokio::runtime::Runtime,
+    runtime: Runtime,
+    hangup: Signal,
+}
+
+/// The signals that end the server.
+pub(super) struct Ends {
     terminate: Signal,
     interrupt: Signal,
-    hangup: Signal,
 }
 
-/// SIGHUP alone, from the first moment of a start: it never ends the process, and waits until there is a
-/// server that can reload.
-pub(super) struct Hangups {
-    runtime: tokio::runtime::Runtime,
-    hangup: Signal,
-}
-
-impl Hangups {
+impl Signals {
     /// Takes SIGHUP from now on.
-    pub(super) fn listen() -> std::io::Result<Self> {
+    pub(super) fn listen() -> io::Result<Self> {
         let runtime = crate::background::runtime()?;
-        let hangup = {
-            let _inside = runtime.enter();
-            // Taken, and not waited for: a write beyond `ulimit -f` then fails, and does not end the process.
-            drop(signal(SignalKind::from_raw(
-                rustix::process::Signal::XFSZ.as_raw(),
-            ))?);
-            signal(SignalKind::hangup())?
-        };
+        let inside = runtime.enter();
+        // Taken, and not waited for: a write beyond `ulimit -f` then fails, and does not end the process.
+        let too_long = rustix::process::Signal::XFSZ.as_raw();
+        drop(signal(SignalKind::from_raw(too_long))?);
+        let hangup = signal(SignalKind::hangup())?;
+        drop(inside);
         Ok(Self { runtime, hangup })
     }
 
     /// Takes the signals that end the server, too.
-    pub(super) fn and_ends(self) -> std::io::Result<Signals> {
-        let Self { runtime, hangup } = self;
-        let (terminate, interrupt) = {
-            let _inside = runtime.enter();
-            (
-                signal(SignalKind::terminate())?,
-                signal(SignalKind::interrupt())?,
-            )
-        };
-        Ok(Signals {
-            runtime,
-            terminate,
-            interrupt,
-            hangup,
+    pub(super) fn listen_for_ends(&self) -> io::Result<Ends> {
+        let _inside = self.runtime.enter();
+        Ok(Ends {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
         })
     }
-}
 
-impl Signals {
-    /// Waits for the first signal that ends the server, and calls `reload` at each SIGHUP and `watch` a few times a second until then;
-    /// serves on for `lame_duck`, then waits until requests in flight are answered or the time is over. A
-    /// second signal ends the process at once: everything acknowledged is on disk already.
-    pub(super) fn wait_for_end(
+    /// Waits for the first signal that ends the server. Until then it calls `reload` at each SIGHUP, and
+    /// `watch` a few times a second.
+    pub(super) fn wait(
         &mut self,
+        ends: &mut Ends,
+        mut reload: impl FnMut(),
+        mut watch: impl FnMut(),
+    ) -> &'static str {
+        let Self { runtime, hangup } = self;
+        runtime.block_on(async {
+            loop {
+                tokio::select! {
+                    name = ends.next() => return name,
+                    _ = hangup.recv() => reload(),
+                    () = sleep(WATCH_EVERY) => watch(),
+                }
+            }
+        })
+    }
+
+    /// Serves on for `lame_duck`, then waits until requests in flight are answered or `drain_timeout` is
+    /// over. A second signal ends the process at once: everything acknowledged is on disk already.
+    pub(super) fn drain(
+        &self,
+        ends: &mut Ends,
         http: &HttpServer,
         lame_duck: Duration,
         drain_timeout: Duration,
-        mut reload: impl FnMut(),
-        mut watch: impl FnMut(),
     ) {
-        let Self {
-            runtime,
-            terminate,
-            interrupt,
-            hangup,
-        } = self;
-        runtime.block_on(async {
-            let name = loop {
-                tokio::select! {
-                    name = next(terminate, interrupt) => break name,
-                    _ = hangup.recv() => reload(),
-                    () = tokio::time::sleep(WATCH_EVERY) => watch(),
-                }
-            };
-            notify(&[sd_notify::NotifyState::Stopping]);
+        self.runtime.block_on(async {
             if !lame_duck.is_zero() {
                 tracing::info!(
-                    signal = name,
                     "ending: /readyz says 503; connections are taken for server.lame_duck"
                 );
                 http.begin_lame_duck();
-                tokio::select! {
-                    signal = next(terminate, interrupt) => end_at_once(signal),
-                    () = tokio::time::sleep(lame_duck) => {}
-                }
+                ends.end_at_once_unless(sleep(lame_duck)).await;
             }
-            tracing::info!(
-                signal = name,
-                "ending: no new connections; requests in flight are answered"
-            );
+            tracing::info!("ending: no new connections; requests in flight are answered");
             http.begin_drain();
             let deadline = Instant::now() + drain_timeout;
-            loop {
-                tokio::select! {
-                    signal = next(terminate, interrupt) => end_at_once(signal),
-                    () = tokio::time::sleep(Duration::from_millis(10)) => {}
-                }
-                if http.is_drained() {
-                    tracing::info!("all requests are answered");
-                    return;
-                }
+            while !http.is_drained() {
                 if Instant::now() >= deadline {
                     tracing::warn!("server.drain_timeout is over; what is unfinished is cut off");
                     return;
                 }
+                ends.end_at_once_unless(sleep(Duration::from_millis(10)))
+                    .await;
             }
+            tracing::info!("all requests are answered");
         });
     }
 
-    /// What follows may wait for a disk: the next signal ends that at once, and so does
-    /// `patience`.
-    pub(super) fn heed_the_next(self, patience: Duration) -> std::io::Result<()> {
-        let Self {
-            runtime,
-            mut terminate,
-            mut interrupt,
-            hangup: _,
-        } = self;
+    /// Ends the process at the next signal, or once `patience` is over: what follows may wait for a disk.
+    pub(super) fn heed_the_next(self, mut ends: Ends, patience: Duration) -> io::Result<()> {
         let heed = move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    signal = next(&mut terminate, &mut interrupt) => end_at_once(signal),
-                    () = tokio::time::sleep(patience) => end_at_once("server.drain_timeout"),
-                }
+            self.runtime.block_on(async {
+                ends.end_at_once_unless(sleep(patience)).await;
+                end_at_once("server.drain_timeout");
             });
         };
         let thread = std::thread::Builder::new().name("signals".to_owned());
@@ -143,14 +113,24 @@ impl Signals {
     }
 }
 
+impl Ends {
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+
+    /// Waits for `done`; the next signal ends the process before.
+    async fn end_at_once_unless(&mut self, done: impl Future<Output = ()>) {
+        tokio::select! {
+            signal = self.next() => end_at_once(signal),
+            () = done => {}
+        }
+    }
+}
+
 fn end_at_once(why: &str) {
     tracing::warn!(why, "ending at once; what was acknowledged is on disk");
     std::process::exit(1);
-}
-
-async fn next(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
-    tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    }
 }

@@ -78,8 +78,6 @@ impl Running {
             day: Arc::new(CurrentDay::new(current_day::CurrentDayOptions {
                 calendar: options.calendar.clone(),
                 clock: Arc::clone(&options.clock),
-                highest_stored: None,
-                last_commit_ms: None,
                 max_clock_jump_ms: options.max_clock_jump_ms,
                 max_away_ms: options.max_away_ms,
             })),

@@ -6,7 +6,6 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 use super::{Described, Form, Raw, described, parsed, quoted, refused};
-use crate::config::MinFree;
 
 described! {
     Integer: "a whole number from -9223372036854775808 to 9223372036854775807";
@@ -73,7 +72,7 @@ impl<T: TryFrom<u64> + TryInto<u64> + Copy> Form<T> for Size {
     }
 }
 
-/// A [`Size`], or `auto`.
+/// A [`Size`], or `auto`, which is `None`.
 pub(in crate::config) struct SizeOrAuto(pub(in crate::config) Size);
 
 impl Described for SizeOrAuto {
@@ -82,22 +81,19 @@ impl Described for SizeOrAuto {
     }
 }
 
-impl Form<MinFree> for SizeOrAuto {
-    fn read(&self, raw: Raw) -> Result<MinFree, String> {
+impl Form<Option<u64>> for SizeOrAuto {
+    fn read(&self, raw: Raw) -> Result<Option<u64>, String> {
         if let Raw::Text(text) | Raw::Untyped(text) = &raw
             && text == "auto"
         {
-            return Ok(MinFree::Auto);
+            return Ok(None);
         }
-        let bytes = self.0.bytes(&raw).map(MinFree::Bytes);
+        let bytes = self.0.bytes(&raw).map(Some);
         bytes.map_or_else(|| refused(self, raw.found()), Ok)
     }
 
-    fn show(&self, value: &MinFree) -> String {
-        match value {
-            MinFree::Auto => quoted("auto"),
-            MinFree::Bytes(bytes) => quoted(&Bytes(*bytes)),
-        }
+    fn show(&self, value: &Option<u64>) -> String {
+        value.map_or_else(|| quoted("auto"), |bytes| quoted(&Bytes(bytes)))
     }
 }
 

@@ -31,14 +31,9 @@ impl Written<'_> {
         for (name, value) in &self.environment {
             environment.push((name.into(), value.into()));
         }
-        let flags: Vec<Override> = self
-            .flags
-            .iter()
-            .map(|(flag, key, value)| Override {
-                flag: (*flag).to_owned(),
-                key: (*key).to_owned(),
-                value: (*value).to_owned(),
-            })
+        let flags = self.flags.iter();
+        let flags: Vec<Override> = flags
+            .map(|(flag, key, value)| Override::new(flag, key, value))
             .collect();
         let file = self.file.map(|_| path.as_path());
         let loaded = Config::load(&flags, &environment, file);
@@ -108,8 +103,7 @@ fn without_anything_written_the_defaults_run() {
     );
     assert!(config.auth.admin_token.is_empty());
     assert!(!config.open_to_the_network());
-    assert_eq!(config.storage.min_free.bytes(10 << 30), (10 << 30) / 20);
-    assert_eq!(config.storage.min_free.bytes(1 << 40), 1 << 30);
+    assert_eq!(config.storage.min_free, None);
 }
 
 #[test]

@@ -1,0 +1,211 @@
+//! What each part is started with under a configuration: its own options, not the configuration.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+
+use super::files;
+use super::opening::{Against, against_a_new_store};
+use crate::calendar::Calendar;
+use crate::clock::Clock;
+use crate::config::{Config, SettingSource};
+use crate::control::CopyOptions;
+use crate::counter::{CounterName, Definition};
+use crate::export::postgres::{ExportContext, PostgresOptions};
+use crate::fallback::FallbackOptions;
+use crate::http::{HttpOptions, Limits, Tokens};
+use crate::lifecycle::{ArchivistOptions, Retention};
+use crate::metrics::Metrics;
+use crate::mirror::MirrorOptions;
+use crate::storage::StorageOptions;
+use crate::writer::{Running, WriterOptions};
+
+/// What the writer is started with under this configuration; also for commands that do their work
+/// without a server.
+///
+/// # Errors
+/// When the zone is not known.
+pub fn writer_options(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    calendar: Calendar,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<WriterOptions> {
+    Ok(WriterOptions {
+        storage: storage_options(config),
+        clock,
+        calendar,
+        zone_is_written: zone_is_written(config),
+        max_clock_jump_ms: millis(config.calendar.max_clock_jump),
+        max_away_ms: millis(config.calendar.max_away),
+        auto_create: config.counters.auto_create,
+        max_counters: config.counters.max,
+        gone_for_ms: millis(config.counters.gone_for),
+        configured: defined(config),
+        recent_users: config.counters.recent_users,
+        min_free: config.storage.min_free,
+        slow_disk_after: config.storage.slow_disk_after,
+        followed_counters: config.samples.max_counters,
+        runtimes: u16::try_from(config.server.workers).context("server.workers")?,
+        queue: config.writer.queue,
+        metrics: Arc::clone(metrics),
+    })
+}
+
+/// Whether the configuration names the zone; else it is the machine's.
+pub fn zone_is_written(config: &Config) -> bool {
+    let source = config.source("calendar.timezone");
+    source.is_some_and(SettingSource::is_written)
+}
+
+/// The counters that the configuration defines.
+pub fn defined(config: &Config) -> Vec<(CounterName, Definition)> {
+    let entries = config.defined_counters.iter();
+    entries
+        .map(|entry| (entry.name.clone(), entry.definition.clone()))
+        .collect()
+}
+
+/// What the archivist is started with under this configuration.
+pub fn archivist_options(config: &Config, metrics: &Arc<Metrics>) -> ArchivistOptions {
+    let sample_days = config.samples.retention.as_secs().div_ceil(24 * 60 * 60);
+    ArchivistOptions {
+        retention: Retention {
+            history_days: config.calendar.retention_days,
+            user_days: config.calendar.user_retention_days,
+            max_unexported_days: config.calendar.max_unexported_days,
+            sample_days: u32::try_from(sample_days).unwrap_or(u32::MAX),
+            exports: config.postgres.url.is_some(),
+        },
+        metrics: Arc::clone(metrics),
+    }
+}
+
+/// How the export to PostgreSQL is done under this configuration; none when there is none.
+pub fn postgres_options(config: &Config) -> Option<PostgresOptions> {
+    let postgres = &config.postgres;
+    Some(PostgresOptions {
+        url: postgres.url.clone()?,
+        interval: postgres.interval,
+        timeout: postgres.timeout,
+        export_users: postgres.export_users,
+        unique_users_inline: postgres.unique_users_inline,
+    })
+}
+
+/// How values are mirrored to Redis under this configuration; none when they are not.
+pub fn mirror_options(config: &Config) -> Option<MirrorOptions> {
+    config.redis.mirror.then(|| redis_options(config))?
+}
+
+/// The copies of the store under this configuration.
+pub fn copy_options(config: &Config) -> CopyOptions {
+    CopyOptions {
+        redis: mirror_options(config),
+        postgres: postgres_options(config),
+    }
+}
+
+/// Where values are read while there is no store, under this configuration: also out of a mirror that
+/// another server writes.
+pub(super) fn fallback_options(config: &Config) -> FallbackOptions {
+    FallbackOptions {
+        redis: redis_options(config),
+        postgres: postgres_options(config),
+        timeout: config.degraded.timeout,
+        cache_for: config.degraded.cache_for,
+    }
+}
+
+/// Why a start under this configuration would not make a store where there is none; asks the copies.
+///
+/// # Errors
+/// When they cannot be asked at all.
+pub fn why_no_new_store(config: &Config) -> std::io::Result<Option<Against>> {
+    if !config.degraded.start {
+        return Ok(None);
+    }
+    against_a_new_store(&fallback_options(config))
+}
+
+fn redis_options(config: &Config) -> Option<MirrorOptions> {
+    let redis = &config.redis;
+    Some(MirrorOptions {
+        url: redis.url.clone()?,
+        users: redis.users,
+        interval: redis.interval,
+        timeout: redis.timeout,
+        prefix: redis.prefix.clone(),
+    })
+}
+
+/// A way for commands to bring days into PostgreSQL; none when none is configured.
+pub fn days_to_postgres(
+    config: &Config,
+    running: &Running,
+    metrics: &Arc<Metrics>,
+) -> Option<ExportContext> {
+    let options = postgres_options(config)?;
+    Some(ExportContext::new(running, Arc::clone(metrics), options))
+}
+
+/// How the store is opened under this configuration.
+pub fn storage_options(config: &Config) -> StorageOptions {
+    StorageOptions {
+        data_dir: config.storage.data_dir.clone(),
+        memory: config.storage.memory,
+        reserve: None,
+    }
+}
+
+/// The calendar of this configuration.
+///
+/// # Errors
+/// When the zone is not known.
+pub fn calendar(config: &Config) -> anyhow::Result<Calendar> {
+    Calendar::new(&config.calendar.timezone, config.calendar.day_start).context("calendar.timezone")
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+pub(super) fn tokens(config: &Config) -> Tokens {
+    Tokens {
+        admin: config.auth.admin_token.clone(),
+        write: config.auth.write_token.clone(),
+        read: config.auth.read_token.clone(),
+    }
+}
+
+/// The limits of HTTP under this configuration.
+pub(super) fn limits(config: &Config) -> Limits {
+    let server = &config.server;
+    Limits {
+        max_connections: files::room_for_connections(server.max_connections),
+        max_body: server.max_body,
+        max_batch_body: server.max_batch_body,
+        max_body_memory: server.max_body_memory,
+        header_timeout: server.header_timeout,
+        body_timeout: server.body_timeout,
+        idle_timeout: server.idle_timeout,
+    }
+}
+
+pub(super) fn http_options(config: &Config) -> anyhow::Result<HttpOptions> {
+    let server = &config.server;
+    Ok(HttpOptions {
+        workers: u16::try_from(server.workers).context("server.workers")?,
+        limits: limits(config),
+        max_header_bytes: server.max_header_bytes,
+        max_headers: server.max_headers,
+        cors_origins: server.cors_origins.clone(),
+        // Elsewhere than on the loopback, nobody knows by which names the server is reached.
+        hosts: (server.listen.ip().is_loopback() || !server.hosts.is_empty())
+            .then(|| server.hosts.clone()),
+        series_range: config.samples.retention,
+        tokens: Arc::new(ArcSwap::from_pointee(tokens(config))),
+    })
+}
