@@ -166,6 +166,14 @@ fn an_older_exporter_takes_nothing_back() {
         "{error}"
     );
     assert_eq!(rows(&database), after, "an older revision");
+
+    // It counts on, past every revision that is there. What it has not changed is still older.
+    for _ in 0..9 {
+        house.up("online", 1);
+    }
+    house.exporter(options(&database)).catch_up().unwrap();
+    let both = rows(&database);
+    assert_eq!((both["games"], both["online"]), (7, 12));
     house.stop();
 }
 
