@@ -31,9 +31,6 @@ use crate::mirror::MirrorOptions;
 /// The most names that are cached, those that no copy has among them; some 20 MB.
 const MOST_REMEMBERED: usize = 100_000;
 
-/// An age that is greater than any `degraded.cache_for`.
-const LONG_AGO: Duration = Duration::from_secs(24 * 60 * 60);
-
 /// The most questions for values that wait; a further one is refused.
 const VALUES_WAITING: usize = 16_384;
 
@@ -107,17 +104,32 @@ struct ValuesQuestion {
     answer: Answer<Vec<Found>>,
 }
 
-/// A list that somebody waits for.
-enum ListQuestion {
+/// What else may be asked.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum ListWanted {
+    /// A page of the list of counters.
     Page {
-        page: PageWanted,
-        answer: Answer<PageFound>,
+        prefix: String,
+        cursor: Option<String>,
+        limit: usize,
     },
+    /// The closed days of a counter.
     Days {
-        days: DaysOf,
-        answer: Answer<Vec<CopiedDay>>,
+        name: CounterName,
+        from: Day,
+        to: Day,
     },
 }
+
+/// The answer to a [`ListWanted`].
+#[derive(Clone)]
+enum Listed {
+    Page(PageFound),
+    Days(Vec<CopiedDay>),
+}
+
+/// A list that somebody waits for.
+type ListQuestion = (ListWanted, Answer<Listed>);
 
 /// What a copy has of a page of the list.
 #[derive(Clone, Debug, Default)]
@@ -128,83 +140,50 @@ pub struct PageFound {
     pub next: Option<String>,
 }
 
-/// A page of the list of counters.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct PageWanted {
-    prefix: String,
-    cursor: Option<String>,
-    limit: usize,
-}
-
-/// The closed days of a counter.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct DaysOf {
-    name: CounterName,
-    from: Day,
-    to: Day,
-}
-
 /// What was answered, and when.
 #[derive(Default)]
 struct Cache {
-    values: HashMap<CounterName, (Instant, Found)>,
+    values: HashMap<CounterName, CacheEntry>,
     /// When a copy was last asked, and which one answered.
     standing: Option<(Instant, Result<CopyStanding, NoCopy>)>,
+}
+
+struct CacheEntry {
+    /// When a copy was last asked for this counter; `None` for an entry that has expired.
+    asked: Option<Instant>,
+    found: Found,
 }
 
 impl Cache {
     /// Returns the cached entry of that name, if it is no older than `age`; with `None`, of any age.
     fn known(&self, name: &CounterName, age: Option<Duration>) -> Option<Found> {
-        let (at, found) = self.values.get(name)?;
-        let good = age.is_none_or(|age| at.elapsed() <= age);
-        good.then(|| found.clone())
-    }
-
-    /// Returns the newer of `value` and the cached entry of its counter. Caches it as expired, so that later
-    /// answers never go back, but a direct read still asks a copy.
-    fn no_earlier(&mut self, value: Arc<StaleValue>) -> Arc<StaleValue> {
-        let name = &value.copied.name;
-        let known = self
-            .values
-            .get(name)
-            .map(|(at, found)| (*at, found.clone()));
-        match known {
-            Some((_, Some(known))) if known.copied.place() > value.copied.place() => known,
-            Some((_, Some(known))) if known.copied.place() == value.copied.place() => value,
-            known => {
-                let name = name.clone();
-                self.remember(&name, Some(Arc::clone(&value)));
-                let before = known
-                    .map(|(at, _)| at)
-                    .or_else(|| Instant::now().checked_sub(LONG_AGO));
-                if let (Some(before), Some((at, _))) = (before, self.values.get_mut(&name)) {
-                    *at = before;
-                }
-                value
-            }
-        }
+        let entry = self.values.get(name)?;
+        let is_fresh = |age| entry.asked.is_some_and(|asked| asked.elapsed() <= age);
+        age.is_none_or(is_fresh).then(|| entry.found.clone())
     }
 
     /// Caches what a copy said, unless the cached entry is of a later state of the counter: a copy that is
-    /// behind takes nothing back. Returns what is cached then.
-    fn remember(&mut self, name: &CounterName, found: Found) -> Found {
-        let now = Instant::now();
-        if let Some((at, before)) = self.values.get_mut(name) {
-            *at = now;
-            let goes_back = before.as_ref().zip(found.as_ref());
-            let goes_back = goes_back
-                .is_some_and(|(before, found)| before.copied.place() > found.copied.place());
+    /// behind takes nothing back. Returns what is cached then. Without `asked`, an entry stays as old as it is, and
+    /// a new one has expired, so that a direct read still asks a copy.
+    fn remember(&mut self, name: &CounterName, found: Found, asked: Option<Instant>) -> Found {
+        if let Some(entry) = self.values.get_mut(name) {
+            entry.asked = asked.or(entry.asked);
+            let both = entry.found.as_ref().zip(found.as_ref());
+            let goes_back =
+                both.is_some_and(|(before, found)| before.copied.place() > found.copied.place());
             if !goes_back {
-                *before = found;
+                entry.found = found;
             }
-            return before.clone();
+            return entry.found.clone();
         }
         if self.values.len() >= MOST_REMEMBERED {
             // Names that no counter has come from clients that guess.
-            self.values.retain(|_, (_, found)| found.is_some());
+            self.values.retain(|_, entry| entry.found.is_some());
         }
         if self.values.len() < MOST_REMEMBERED {
-            self.values.insert(name.clone(), (now, found.clone()));
+            let found = found.clone();
+            self.values
+                .insert(name.clone(), CacheEntry { asked, found });
         }
         found
     }

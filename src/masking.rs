@@ -10,9 +10,6 @@ const MARK: &str = "(secret)";
 /// A shorter secret may be a part of ordinary words: it is hidden only where it stands alone.
 const SHORT: usize = 6;
 
-/// What is said of a parameter of a URL that may not be named, since it may be the rest of a password.
-pub(crate) const UNKNOWN_PARAMETER: &str = "it has an unknown parameter after the `?`; those of a password are written in percent encoding";
-
 /// Secrets that no text may show.
 #[derive(Clone, Default)]
 pub(crate) struct Secrets(Vec<SecretString>);
@@ -56,6 +53,17 @@ fn masked(text: &str, secret: &str) -> String {
     }
     out.push_str(rest);
     out
+}
+
+/// Says that a URL with this query has a parameter that is not known. It is named, unless it may be the rest of a
+/// password that was not written in percent encoding: of one before an `@`, or of one that is a parameter itself.
+pub(crate) fn unknown_parameter(query: &str, name: &str) -> String {
+    if query.contains('@') || query.contains("pass") {
+        "it has an unknown parameter after the `?`; a `?` or `&` of a password is written in percent encoding"
+            .to_owned()
+    } else {
+        format!("its parameter {name} is not known to counterd: leave it out")
+    }
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use std::time::Duration;
 pub use error::MirrorError;
 pub use follower::{Mirror, MirrorWork};
 pub use link::{adopt, check, contents};
-pub use reader::{MirrorReader, Mirrored};
+pub use reader::MirrorReader;
 pub use url::RedisUrl;
 
 /// What the mirror is configured with.

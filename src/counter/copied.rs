@@ -26,6 +26,26 @@ pub struct CopiedValue {
     pub as_of: Millis,
 }
 
+/// What a copy has of the counters asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CopiedValues {
+    /// When the copy last had everything; `None` where it does not say, and while it is being filled.
+    pub as_of: Option<Millis>,
+    /// The values, in the order asked; `None` for a counter that the copy lacks, or that cannot be read there.
+    pub values: Vec<Option<CopiedValue>>,
+}
+
+/// A page of a copy's list of counters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CopiedPage {
+    /// When the copy last had everything, as in [`CopiedValues`].
+    pub as_of: Option<Millis>,
+    /// The values, in the order of names. Counters that cannot be read are left out.
+    pub values: Vec<CopiedValue>,
+    /// The name after which there are more counters; `None` on the last page.
+    pub next: Option<String>,
+}
+
 impl CopiedValue {
     /// Returns its place in the order of all states: of two, the greater is the later.
     pub fn place(&self) -> (u64, Revision, Option<Day>) {

@@ -11,7 +11,7 @@ mod operation;
 mod outcome;
 mod seen;
 
-pub use copied::CopiedValue;
+pub use copied::{CopiedPage, CopiedValue, CopiedValues};
 pub use day_record::{ClosedDay, DayRecord, Event, EventKind, Extreme, MAX_EVENTS};
 pub use definition::{
     DEFAULT_MAX, Definition, DefinitionFault, Kind, MAX_DESCRIPTION, OnBound, Reset,

@@ -3,7 +3,6 @@
 //! Values have a queue and connections of their own, so that lists and days, which take longer, do not hold them up.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::Hash;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,8 +12,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::copies::Copies;
 use super::{
-    Answer, CopyStanding, DaysOf, FallbackOptions, Found, LISTS_WAITING, ListQuestion, NoCopy,
-    PageFound, PageWanted, Shared, VALUES_WAITING, ValuesQuestion,
+    Answer, CopyStanding, FallbackOptions, Found, LISTS_WAITING, ListQuestion, ListWanted, Listed,
+    NoCopy, PageFound, Shared, VALUES_WAITING, ValuesQuestion,
 };
 use crate::background::{Background, BackgroundWork, runtime};
 use crate::calendar::Day;
@@ -133,13 +132,15 @@ impl Fallback {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<PageFound, NoCopy> {
-        let page = PageWanted {
+        let page = ListWanted::Page {
             prefix: prefix.to_owned(),
             cursor: cursor.map(str::to_owned),
             limit,
         };
-        self.ask_list(|answer| ListQuestion::Page { page, answer })
-            .await
+        match self.ask_list(page).await? {
+            Listed::Page(page) => Ok(page),
+            Listed::Days(_) => Err(NoCopy),
+        }
     }
 
     /// Returns the closed days of a counter, newest first.
@@ -152,22 +153,18 @@ impl Fallback {
         from: Day,
         to: Day,
     ) -> Result<Vec<CopiedDay>, NoCopy> {
-        let days = DaysOf {
-            name: name.clone(),
-            from,
-            to,
-        };
-        self.ask_list(|answer| ListQuestion::Days { days, answer })
-            .await
+        let name = name.clone();
+        let days = ListWanted::Days { name, from, to };
+        match self.ask_list(days).await? {
+            Listed::Days(days) => Ok(days),
+            Listed::Page(_) => Err(NoCopy),
+        }
     }
 
-    async fn ask_list<T>(
-        &self,
-        question: impl FnOnce(Answer<T>) -> ListQuestion,
-    ) -> Result<T, NoCopy> {
+    async fn ask_list(&self, wanted: ListWanted) -> Result<Listed, NoCopy> {
         let (answer, answered) = oneshot::channel();
         // A failure to send shows that too many questions wait, or that the server ends.
-        self.lists.try_send(question(answer)).map_err(|_| NoCopy)?;
+        self.lists.try_send((wanted, answer)).map_err(|_| NoCopy)?;
         answered.await.map_err(|_| NoCopy)?
     }
 }
@@ -250,10 +247,11 @@ impl ValuesDesk {
         match answered {
             Ok((standing, found)) => {
                 cache.standing = Some((Instant::now(), Ok(standing)));
+                let now = Some(Instant::now());
                 let asked = names.into_iter().zip(found);
                 asked
                     .map(|(name, found)| {
-                        let found = cache.remember(&name, found);
+                        let found = cache.remember(&name, found, now);
                         (name, found)
                     })
                     .collect()
@@ -275,39 +273,38 @@ impl ListsDesk {
 
     /// Answers all that wait. The same question is asked once.
     async fn answer(&mut self, first: ListQuestion) {
-        let mut pages: HashMap<PageWanted, Vec<_>> = HashMap::new();
-        let mut days: HashMap<DaysOf, Vec<_>> = HashMap::new();
+        let mut asked: HashMap<ListWanted, Vec<Answer<Listed>>> = HashMap::new();
         let mut next = Some(first);
-        while let Some(question) = next {
-            match question {
-                ListQuestion::Page { page, answer } => add(&mut pages, page, answer),
-                ListQuestion::Days { days: of, answer } => add(&mut days, of, answer),
-            }
+        while let Some((wanted, answer)) = next {
+            asked.entry(wanted).or_default().push(answer);
             next = self.questions.try_recv().ok();
         }
-        for (page, answers) in pages {
-            if answers.iter().any(|answer| !answer.is_closed()) {
-                let found = self.copies.page(&page).await;
-                let found = found.map(|page| self.not_before_what_is_known(page));
-                tell(answers, &found);
+        for (wanted, answers) in asked {
+            // Nobody waits for a closed one any more.
+            if answers.iter().all(Answer::is_closed) {
+                continue;
             }
-        }
-        for (of, answers) in days {
-            if answers.iter().any(|answer| !answer.is_closed()) {
-                let found = self.copies.days(&of).await;
-                tell(answers, &found);
+            let found = self.copies.list(&wanted).await;
+            let found = found.map(|listed| self.not_before_what_is_known(listed));
+            for answer in answers {
+                let _ = answer.send(found.clone());
             }
         }
     }
 
-    /// Returns the page; a counter of which a later state was told before keeps that.
-    fn not_before_what_is_known(&self, page: PageFound) -> PageFound {
+    /// Puts the cached value in the place of each value of a page that is of an earlier state.
+    fn not_before_what_is_known(&self, listed: Listed) -> Listed {
+        let Listed::Page(mut page) = listed else {
+            return listed;
+        };
         let mut cache = self.shared.cache.lock();
-        let values = page.values.into_iter();
-        PageFound {
-            values: values.map(|value| cache.no_earlier(value)).collect(),
-            ..page
+        for value in &mut page.values {
+            let name = value.copied.name.clone();
+            if let Some(known) = cache.remember(&name, Some(Arc::clone(value)), None) {
+                *value = known;
+            }
         }
+        Listed::Page(page)
     }
 }
 
@@ -318,16 +315,5 @@ async fn next<Q>(questions: &mut mpsc::Receiver<Q>, copies: &mut Copies) -> Opti
             Ok(question) => return question,
             Err(_) => copies.rest().await,
         }
-    }
-}
-
-fn add<Of: Eq + Hash, Answer>(asked: &mut HashMap<Of, Vec<Answer>>, of: Of, answer: Answer) {
-    asked.entry(of).or_default().push(answer);
-}
-
-fn tell<T: Clone>(answers: Vec<Answer<T>>, found: &Result<T, NoCopy>) {
-    for answer in answers {
-        // An asker that has left needs no answer.
-        let _ = answer.send(found.clone());
     }
 }

@@ -1,6 +1,5 @@
 //! The copies: which one is asked, and which one is left alone after a failure.
 
-use std::fmt::Display;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -8,13 +7,15 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use super::{
-    CopySource, CopyStanding, DaysOf, FallbackOptions, Found, NoCopy, PageFound, PageWanted,
+    CopySource, CopyStanding, FallbackOptions, Found, ListWanted, Listed, NoCopy, PageFound,
     StaleValue,
 };
-use crate::counter::{CopiedValue, CounterName};
+use crate::calendar::Day;
+use crate::counter::{CopiedPage, CopiedValue, CopiedValues, CounterName};
 use crate::export::postgres::{CopiedDay, PostgresError, PostgresReader};
 use crate::mirror::{MirrorError, MirrorOptions, MirrorReader};
 use crate::rounds::Backoff;
@@ -25,131 +26,162 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a copy that failed is left alone before the next try, at most.
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
-/// The copies, each with its state.
-pub(super) struct Copies {
-    redis: Option<AskedCopy<MirrorReader>>,
-    postgres: Option<AskedCopy<PostgresReader>>,
-}
-
 /// A reader of a copy.
-trait CopyReader: Send + Sized + 'static {
-    type Error: Display + Send + 'static;
-
-    /// Asks for no value, to see whether the copy answers.
-    fn look(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send;
-
-    /// Returns whether the copy itself is away, rather than unable to answer one question.
-    fn is_away(error: &Self::Error) -> bool;
+enum CopyReader {
+    Redis(MirrorReader),
+    Postgres(PostgresReader),
 }
 
-impl CopyReader for MirrorReader {
-    type Error = MirrorError;
-
-    async fn look(&mut self) -> Result<(), MirrorError> {
-        self.values(&[]).await.map(drop)
-    }
-
-    fn is_away(error: &MirrorError) -> bool {
-        error.is_away()
-    }
+/// Why a copy did not answer.
+struct CopyFault {
+    /// Whether the copy itself is away, rather than unable to answer one question.
+    is_away: bool,
+    text: String,
 }
 
-impl CopyReader for PostgresReader {
-    type Error = PostgresError;
-
-    async fn look(&mut self) -> Result<(), PostgresError> {
-        self.values(&[]).await.map(drop)
-    }
-
-    fn is_away(error: &PostgresError) -> bool {
-        error.is_away()
-    }
-}
-
-struct AskedCopy<R> {
-    state: CopyState<R>,
-    /// The error that the log last told; `None` while the copy answers.
-    told: Option<String>,
-    source: CopySource,
-    new: Box<dyn Fn() -> R + Send>,
-}
-
-enum CopyState<R> {
-    /// It may be asked.
-    Up(R),
-    /// It failed, and a task of its own tries it until it answers, so that no question waits for it.
-    Down(JoinHandle<R>),
-    /// It is being asked.
-    Asked,
-}
-
-impl<R: CopyReader> AskedCopy<R> {
-    fn new(source: CopySource, new: impl Fn() -> R + Send + 'static) -> Self {
+impl From<MirrorError> for CopyFault {
+    fn from(error: MirrorError) -> Self {
         Self {
-            state: CopyState::Up(new()),
-            told: None,
-            source,
-            new: Box::new(new),
+            is_away: error.is_away(),
+            text: error.to_string(),
+        }
+    }
+}
+
+impl From<PostgresError> for CopyFault {
+    fn from(error: PostgresError) -> Self {
+        Self {
+            is_away: error.is_away(),
+            text: error.to_string(),
+        }
+    }
+}
+
+impl CopyReader {
+    /// Makes a reader of each copy that is configured, the mirror first. Each question may take `timeout`.
+    fn all(options: &FallbackOptions, timeout: Duration) -> impl Iterator<Item = Self> {
+        let redis = options.redis.clone().map(|redis| {
+            let options = MirrorOptions { timeout, ..redis };
+            Self::Redis(MirrorReader::new(options))
+        });
+        let postgres = options.postgres.clone();
+        let postgres = postgres.map(|options| PostgresReader::new(options, timeout));
+        redis.into_iter().chain(postgres.map(Self::Postgres))
+    }
+
+    fn source(&self) -> CopySource {
+        match self {
+            Self::Redis(_) => CopySource::Redis,
+            Self::Postgres(_) => CopySource::Postgres,
         }
     }
 
-    /// Asks the copy; `None` while it is left alone after a failure.
-    async fn ask<T: Send + 'static>(
+    async fn values(&mut self, names: &[CounterName]) -> Result<CopiedValues, CopyFault> {
+        Ok(match self {
+            Self::Redis(reader) => reader.values(names).await?,
+            Self::Postgres(reader) => reader.values(names).await?,
+        })
+    }
+
+    async fn page(
         &mut self,
-        question: impl AsyncFnOnce(&mut R) -> Result<T, R::Error>,
+        prefix: &str,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<CopiedPage, CopyFault> {
+        Ok(match self {
+            Self::Redis(reader) => reader.page(prefix, cursor, limit).await?,
+            Self::Postgres(reader) => reader.page(prefix, cursor, limit).await?,
+        })
+    }
+
+    async fn days(
+        &mut self,
+        name: &CounterName,
+        from: Day,
+        to: Day,
+    ) -> Result<Vec<CopiedDay>, CopyFault> {
+        match self {
+            Self::Redis(_) => Err(CopyFault {
+                is_away: false,
+                text: "the mirror has no closed days".to_owned(),
+            }),
+            Self::Postgres(reader) => Ok(reader.days(name, from, to).await?),
+        }
+    }
+
+    async fn is_written(&mut self) -> Result<bool, CopyFault> {
+        Ok(match self {
+            Self::Redis(reader) => reader.is_written().await?,
+            Self::Postgres(reader) => reader.is_written().await?,
+        })
+    }
+
+    async fn rest(&mut self) {
+        match self {
+            Self::Redis(reader) => reader.rest(),
+            Self::Postgres(reader) => reader.rest().await,
+        }
+    }
+}
+
+/// A copy with its state.
+struct AskedCopy {
+    source: CopySource,
+    reader: Arc<Mutex<CopyReader>>,
+    /// The task that tries a copy that is away until it answers, so that no question waits for it.
+    trying: Option<JoinHandle<()>>,
+    /// The error that the log last told; `None` while the copy answers.
+    told: Option<String>,
+}
+
+impl AskedCopy {
+    fn new(reader: CopyReader) -> Self {
+        Self {
+            source: reader.source(),
+            reader: Arc::new(Mutex::new(reader)),
+            trying: None,
+            told: None,
+        }
+    }
+
+    /// Asks the copy; `None` where it does not answer, and while it is left alone after a failure.
+    async fn ask<T>(
+        &mut self,
+        question: impl AsyncFnOnce(&mut CopyReader) -> Result<T, CopyFault>,
     ) -> Option<T> {
-        let mut reader = match std::mem::replace(&mut self.state, CopyState::Asked) {
-            CopyState::Up(reader) => reader,
-            CopyState::Down(looking) if looking.is_finished() => {
-                // After a panic the reader is made anew.
-                looking.await.unwrap_or_else(|_| (self.new)())
-            }
-            CopyState::Down(looking) => {
-                self.state = CopyState::Down(looking);
-                return None;
-            }
-            CopyState::Asked => (self.new)(),
-        };
-        let Some(answer) = caught(question(&mut reader)).await else {
-            tracing::error!(source = self.source.as_str(), "reading the copy panicked");
-            self.state = CopyState::Up((self.new)());
+        let trying = self.trying.as_ref();
+        if trying.is_some_and(|trying| !trying.is_finished()) {
             return None;
-        };
-        match answer {
-            Ok(answer) => {
-                self.state = CopyState::Up(reader);
+        }
+        let source = self.source.as_str();
+        match caught(question(&mut *self.reader.lock().await)).await {
+            None => {
+                tracing::error!(source, "reading the copy panicked");
+                None
+            }
+            Some(Ok(answer)) => {
                 if self.told.take().is_some() {
-                    let source = self.source.as_str();
                     tracing::info!(source, "values can be read there again");
                 }
                 Some(answer)
             }
-            Err(error) => {
-                self.tell(&error);
-                self.state = if R::is_away(&error) {
-                    CopyState::Down(tokio::spawn(look_until_up(reader)))
-                } else {
-                    CopyState::Up(reader)
-                };
+            Some(Err(CopyFault { is_away, text })) => {
+                if is_away {
+                    self.trying = Some(tokio::spawn(try_until_up(Arc::clone(&self.reader))));
+                }
+                if self.told.as_ref() != Some(&text) {
+                    tracing::warn!(source, error = text, "values cannot be read there");
+                    self.told = Some(text);
+                }
                 None
             }
         }
     }
 
-    fn tell(&mut self, error: &R::Error) {
-        let (source, error) = (self.source.as_str(), error.to_string());
-        if self.told.as_ref() != Some(&error) {
-            tracing::warn!(source, error, "values cannot be read there");
-            self.told = Some(error);
-        }
-    }
-}
-
-impl<R> Drop for AskedCopy<R> {
-    fn drop(&mut self) {
-        if let CopyState::Down(looking) = &self.state {
-            looking.abort();
-        }
+    fn stale(&self, copied: CopiedValue) -> Arc<StaleValue> {
+        let source = self.source;
+        Arc::new(StaleValue { copied, source })
     }
 }
 
@@ -167,32 +199,24 @@ async fn caught<T>(work: impl Future<Output = T>) -> Option<T> {
     .await
 }
 
-async fn look_until_up<R: CopyReader>(mut reader: R) -> R {
+async fn try_until_up(reader: Arc<Mutex<CopyReader>>) {
     let mut backoff = Backoff::default();
     loop {
         tokio::time::sleep(backoff.next(LONGEST_PAUSE)).await;
-        match reader.look().await {
-            Err(error) if R::is_away(&error) => {}
-            Ok(()) | Err(_) => return reader,
+        match reader.lock().await.values(&[]).await {
+            Err(fault) if fault.is_away => {}
+            Ok(_) | Err(_) => return,
         }
     }
 }
 
+/// The copies; the one that is asked first comes first.
+pub(super) struct Copies(Vec<AskedCopy>);
+
 impl Copies {
     pub(super) fn new(options: &FallbackOptions) -> Self {
-        let timeout = options.timeout;
-        let redis = options.redis.clone().map(|redis| {
-            AskedCopy::new(CopySource::Redis, move || {
-                let redis = redis.clone();
-                MirrorReader::new(MirrorOptions { timeout, ..redis })
-            })
-        });
-        let postgres = options.postgres.clone().map(|postgres| {
-            AskedCopy::new(CopySource::Postgres, move || {
-                PostgresReader::new(postgres.clone(), timeout)
-            })
-        });
-        Self { redis, postgres }
+        let readers = CopyReader::all(options, options.timeout);
+        Self(readers.map(AskedCopy::new).collect())
     }
 
     /// Asks for values: the mirror if it has everything, else the database, else what the mirror has.
@@ -200,110 +224,77 @@ impl Copies {
         &mut self,
         names: &[CounterName],
     ) -> Result<(CopyStanding, Vec<Found>), NoCopy> {
-        let mut partly = None;
-        if let Some(redis) = self.redis.as_mut()
-            && let Some(mirrored) = redis.ask(async |reader| reader.values(names).await).await
-        {
-            let standing = CopyStanding {
-                source: CopySource::Redis,
-                as_of: mirrored.complete_as_of,
+        let mut partly = Err(NoCopy);
+        for copy in &mut self.0 {
+            let asked = copy.ask(async |reader| reader.values(names).await).await;
+            let Some(CopiedValues { as_of, values }) = asked else {
+                continue;
             };
-            let found: Vec<Found> = stale(mirrored.values, CopySource::Redis).collect();
-            if standing.as_of.is_some() {
-                return Ok((standing, found));
+            let source = copy.source;
+            let values = values.into_iter();
+            let found: Vec<Found> = values.map(|value| Some(copy.stale(value?))).collect();
+            let has_any = found.iter().any(Option::is_some);
+            let answer = (CopyStanding { source, as_of }, found);
+            if as_of.is_some() || source == CopySource::Postgres {
+                return Ok(answer);
             }
             // An emptied mirror that has none of the names is skipped: ask PostgreSQL.
-            partly = found
-                .iter()
-                .any(Option::is_some)
-                .then_some((standing, found));
+            if has_any {
+                partly = Ok(answer);
+            }
         }
-        if let Some(postgres) = self.postgres.as_mut()
-            && let Some(exported) = postgres
-                .ask(async |reader| reader.values(names).await)
-                .await
-        {
-            let standing = CopyStanding {
-                source: CopySource::Postgres,
-                as_of: exported.as_of,
+        partly
+    }
+
+    /// Asks for a page or for closed days.
+    pub(super) async fn list(&mut self, wanted: &ListWanted) -> Result<Listed, NoCopy> {
+        let listed = match wanted {
+            ListWanted::Page {
+                prefix,
+                cursor,
+                limit,
+            } => self.page(prefix, cursor.as_deref(), *limit).await,
+            ListWanted::Days { name, from, to } => self.days(name, *from, *to).await,
+        };
+        listed.ok_or(NoCopy)
+    }
+
+    /// Asks the mirror if it has everything, else the database. Where there is none, a part will do.
+    async fn page(&mut self, prefix: &str, cursor: Option<&str>, limit: usize) -> Option<Listed> {
+        let is_alone = self.0.len() == 1;
+        for copy in &mut self.0 {
+            let question = async |reader: &mut CopyReader| reader.page(prefix, cursor, limit).await;
+            let Some(page) = copy.ask(question).await else {
+                continue;
             };
-            return Ok((
-                standing,
-                stale(exported.values, CopySource::Postgres).collect(),
-            ));
+            if page.as_of.is_some() || is_alone || copy.source == CopySource::Postgres {
+                let values = page.values.into_iter();
+                return Some(Listed::Page(PageFound {
+                    values: values.map(|value| copy.stale(value)).collect(),
+                    next: page.next,
+                }));
+            }
         }
-        partly.ok_or(NoCopy)
+        None
     }
 
-    /// Asks for a page of the list, in the same order of copies.
-    pub(super) async fn page(&mut self, page: &PageWanted) -> Result<PageFound, NoCopy> {
-        let PageWanted {
-            prefix,
-            cursor,
-            limit,
-        } = page;
-        let cursor = cursor.as_deref();
-        let alone = self.postgres.is_none();
-        if let Some(redis) = self.redis.as_mut()
-            && let Some((names, mirrored)) = redis
-                .ask(async |reader| {
-                    let names = reader.names(prefix, cursor, limit + 1).await?;
-                    let mirrored = reader.values(&names).await?;
-                    Ok((names, mirrored))
-                })
-                .await
-            && (mirrored.complete_as_of.is_some() || alone)
-        {
-            let values = stale(mirrored.values, CopySource::Redis);
-            // The next page begins after the last name, whether or not that has a value.
-            let more = names.len() > *limit;
-            let last = names.get(limit.saturating_sub(1)).filter(|_| more);
-            return Ok(PageFound {
-                values: values.take(*limit).flatten().collect(),
-                next: last.map(CounterName::to_string),
-            });
-        }
-        if let Some(postgres) = self.postgres.as_mut()
-            && let Some(found) = postgres
-                .ask(async |reader| reader.page(prefix, cursor, *limit).await)
-                .await
-        {
-            let values = stale(found.values.into_iter().map(Some), CopySource::Postgres);
-            return Ok(PageFound {
-                values: values.flatten().collect(),
-                next: found.next,
-            });
-        }
-        Err(NoCopy)
-    }
-
-    /// Asks for closed days, which only the database has.
-    pub(super) async fn days(&mut self, days: &DaysOf) -> Result<Vec<CopiedDay>, NoCopy> {
-        let DaysOf { name, from, to } = days;
-        let postgres = self.postgres.as_mut().ok_or(NoCopy)?;
-        postgres
-            .ask(async |reader| reader.days(name, *from, *to).await)
-            .await
-            .ok_or(NoCopy)
+    /// Asks the database: only it has closed days.
+    async fn days(&mut self, name: &CounterName, from: Day, to: Day) -> Option<Listed> {
+        let mut copies = self.0.iter_mut();
+        let postgres = copies.find(|copy| copy.source == CopySource::Postgres)?;
+        let question = async |reader: &mut CopyReader| reader.days(name, from, to).await;
+        Some(Listed::Days(postgres.ask(question).await?))
     }
 
     /// Closes the connections until the next question.
     pub(super) async fn rest(&mut self) {
-        if let Some(CopyState::Up(reader)) = self.redis.as_mut().map(|copy| &mut copy.state) {
-            reader.rest();
-        }
-        if let Some(CopyState::Up(reader)) = self.postgres.as_mut().map(|copy| &mut copy.state) {
-            reader.rest().await;
+        for copy in &self.0 {
+            // One that is being tried has no connection, or needs it.
+            if let Ok(mut reader) = copy.reader.try_lock() {
+                reader.rest().await;
+            }
         }
     }
-}
-
-fn stale(
-    values: impl IntoIterator<Item = Option<CopiedValue>>,
-    source: CopySource,
-) -> impl Iterator<Item = Found> {
-    let stale = move |copied| Arc::new(StaleValue { copied, source });
-    values.into_iter().map(move |value| value.map(stale))
 }
 
 /// Whether a store has ever written to the copies.
@@ -323,24 +314,12 @@ pub enum Known {
 /// # Errors
 /// When there are no resources for a runtime.
 pub fn anything_known(options: &FallbackOptions) -> std::io::Result<Known> {
-    let runtime = crate::background::runtime()?;
-    let unclear = |source, error: &dyn Display| Known::Unclear(source, error.to_string());
-    Ok(runtime.block_on(async {
-        if let Some(redis) = options.redis.clone() {
-            let timeout = PATIENCE;
-            let mut reader = MirrorReader::new(MirrorOptions { timeout, ..redis });
+    Ok(crate::background::runtime()?.block_on(async {
+        for mut reader in CopyReader::all(options, PATIENCE) {
             match reader.is_written().await {
-                Ok(true) => return Known::Something(CopySource::Redis),
+                Ok(true) => return Known::Something(reader.source()),
                 Ok(false) => {}
-                Err(error) => return unclear(CopySource::Redis, &error),
-            }
-        }
-        if let Some(postgres) = options.postgres.clone() {
-            let mut reader = PostgresReader::new(postgres, PATIENCE);
-            match reader.is_written().await {
-                Ok(true) => return Known::Something(CopySource::Postgres),
-                Ok(false) => {}
-                Err(error) => return unclear(CopySource::Postgres, &error),
+                Err(fault) => return Known::Unclear(reader.source(), fault.text),
             }
         }
         Known::Nothing

@@ -1,47 +1,42 @@
 //! What Redis is told of a counter.
 
+use redis::Cmd;
+
 use crate::calendar::Calendar;
-use crate::counter::{Moment, Revision, Seen, rfc3339};
+use crate::counter::{Moment, Revision, rfc3339};
 use crate::writer::Reading;
 
+/// The value of a counter whose record in the store cannot be read, so that nobody knows it.
+const UNKNOWN: &str = "?";
+
 /// What a call tells of one counter.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Default)]
 pub(super) struct MirrorEntry {
     pub(super) name: String,
-    pub(super) value: Said,
-    pub(super) revision: Revision,
+    /// The value in decimal, [`UNKNOWN`], or empty for a counter that is gone.
+    value: String,
+    revision: Revision,
     /// Empty for a counter that never resets.
-    pub(super) period: String,
-    pub(super) last_updated: String,
-    pub(super) kind: &'static str,
+    period: String,
+    last_updated: String,
+    kind: &'static str,
     /// Empty for a counter that does not expire.
-    pub(super) expires_at: String,
-}
-
-/// What a call tells of the value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Said {
-    /// The value.
-    Value(i64),
-    /// The counter is gone.
-    Gone,
-    /// The record in the store cannot be read, so nobody knows the value.
-    Unknown,
+    expires_at: String,
 }
 
 impl MirrorEntry {
     /// Makes the entry of a counter at that moment, which must be later than the reading.
     pub(super) fn of(reading: &Reading, moment: &Moment, calendar: &Calendar) -> Self {
-        let without_value = || Self::gone(reading.name.to_string(), reading.revision);
+        let gone = Self::gone(reading.name.to_string(), reading.revision);
         match reading.seen(moment, calendar) {
             None => Self {
-                value: Said::Unknown,
-                ..without_value()
+                value: UNKNOWN.to_owned(),
+                ..gone
             },
-            Some(Seen { over: Some(_), .. }) => without_value(),
+            Some(seen) if seen.over.is_some() => gone,
             Some(seen) => Self {
-                name: reading.name.to_string(),
-                value: Said::Value(seen.value),
+                name: gone.name,
+                value: seen.value.to_string(),
                 revision: seen.revision,
                 period: seen.period.map_or_else(String::new, |day| day.to_string()),
                 last_updated: rfc3339(seen.last_updated),
@@ -58,12 +53,15 @@ impl MirrorEntry {
     pub(super) fn gone(name: String, revision: Revision) -> Self {
         Self {
             name,
-            value: Said::Gone,
             revision,
-            period: String::new(),
-            last_updated: String::new(),
-            kind: "",
-            expires_at: String::new(),
+            ..Self::default()
         }
+    }
+
+    /// Adds the entry to the arguments of a call, in the order that the script wants.
+    pub(super) fn add_to(&self, call: &mut Cmd) {
+        call.arg(&self.name).arg(&self.value).arg(self.revision);
+        call.arg(&self.period).arg(&self.last_updated);
+        call.arg(self.kind).arg(&self.expires_at);
     }
 }

@@ -30,9 +30,6 @@ pub enum MirrorError {
         "another counterd mirrors to the same keys; give each a redis.prefix or a database of its own"
     )]
     Rival,
-    /// Redis forgot a script.
-    #[error("Redis has forgotten a script that was loaded")]
-    NoScript,
     /// The list of the counters in Redis is not the one that the mirror wrote.
     #[error(
         "the list of counters in Redis (counterd:names) is not the one that was written; the mirror writes it anew"
@@ -52,7 +49,6 @@ impl MirrorError {
             | Self::Conflict(_)
             | Self::Read(_)
             | Self::Rival
-            | Self::NoScript
             | Self::Names
             | Self::Runtime(_) => false,
         }

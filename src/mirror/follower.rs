@@ -6,18 +6,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::counter::Counter;
+use redis::{Cmd, Pipeline};
 
 use super::entry::MirrorEntry;
-use super::link::{CallDone, CallOutcome, ScriptLink};
-use super::script::{CallPlace, Complete, Keys, add_users, call, forget};
+use super::link::{CallFault, ScriptLink};
 use super::users::{USERS_IN_A_CALL, Users};
 use super::{MirrorError, MirrorOptions};
 use crate::counter::{CounterName, Millis, Revision, rfc3339};
-use crate::current_day::CurrentDay;
 use crate::metrics::{Metrics, MirrorMetrics};
 use crate::rounds::{LONGEST_WAIT, RoundStatus, RoundWork, Rounds};
-use crate::storage::{CopyConflict, Lineage, Reader};
-use crate::writer::{Reading, Round, Running, Table, Through};
+use crate::storage::{CopyConflict, Lineage};
+use crate::writer::{Reading, Round, Running, Through};
 
 /// The longest wait for a Redis that is away. A try costs next to nothing, and Redis should have everything
 /// within a second after its return.
@@ -50,10 +49,7 @@ pub type Mirror = Rounds<MirrorWork>;
 /// What the rounds of the mirror work with, and what they know of Redis.
 pub struct MirrorWork {
     options: MirrorOptions,
-    keys: Keys,
-    table: Arc<Table>,
-    day: Arc<CurrentDay>,
-    reader: Reader,
+    running: Running,
     users: Users,
     metrics: MirrorMetrics,
     link: Option<ScriptLink>,
@@ -83,16 +79,16 @@ struct Sequence {
     sent: u64,
 }
 
-/// Why the writing of a round stops.
-enum RoundStop {
-    /// Redis lost what was written, or another mirror took over. The id that is in the marker now.
-    Lost(String),
-    Failed(MirrorError),
-}
-
-impl<E: Into<MirrorError>> From<E> for RoundStop {
-    fn from(error: E) -> Self {
-        Self::Failed(error.into())
+impl Sequence {
+    /// Begins the next call of a script: its keys and its place in the sequence. A call that changes nothing takes no
+    /// number.
+    fn begin(&mut self, script: &str, keys: &[String], changes: bool) -> Cmd {
+        let before = self.sent;
+        self.sent += u64::from(changes);
+        let mut call = redis::cmd("EVALSHA");
+        call.arg(script).arg(keys.len()).arg(keys);
+        call.arg(&self.id).arg(before).arg(self.sent);
+        call
     }
 }
 
@@ -107,11 +103,8 @@ impl Rounds<MirrorWork> {
         options: MirrorOptions,
     ) -> io::Result<Self> {
         let work = MirrorWork {
-            keys: Keys::new(&options.prefix),
             options,
-            table: Arc::clone(&running.table),
-            day: Arc::clone(&running.day),
-            reader: running.reader.clone(),
+            running: running.clone(),
             users: Users::default(),
             metrics: metrics.mirror.clone(),
             link: None,
@@ -134,24 +127,24 @@ impl RoundWork for MirrorWork {
 
     async fn round(&mut self, status: &RoundStatus) -> Result<(), MirrorError> {
         // Taken out of its place: after a round that is cut off, the state of the connection is unknown.
-        let mut link = match self.link.take() {
+        let link = match self.link.take() {
             Some(link) => link,
             None => {
-                let mut link = ScriptLink::open(&self.options).await?;
-                self.resume(&mut link).await?;
+                let link = ScriptLink::open(&self.options).await?;
+                self.resume(&link).await?;
                 link
             }
         };
-        let epoch = self.table.epoch();
+        let epoch = self.running.epoch();
         // What is lost in the first attempt is claimed and written anew in the second.
         for _ in 0..2 {
             if self.sequence.id.is_empty() || self.sequence.epoch != epoch {
-                self.claim(&mut link, epoch).await?;
+                self.claim(&link, epoch).await?;
             }
-            match self.write_changes(&mut link, status).await {
+            match self.write_changes(&link, status).await {
                 Ok(()) => break,
-                Err(RoundStop::Lost(id)) => self.note_loss(&id)?,
-                Err(RoundStop::Failed(error)) => return Err(error),
+                Err(CallFault::Lost(id)) => self.note_loss(&id)?,
+                Err(CallFault::Failed(error)) => return Err(error),
             }
         }
         // That the keys were taken back does not show that the other mirror has gone.
@@ -195,25 +188,24 @@ impl RoundWork for MirrorWork {
 
 impl MirrorWork {
     /// Goes on after a new connection where the calls that arrived ended, if Redis still has all of them.
-    async fn resume(&mut self, link: &mut ScriptLink) -> Result<(), MirrorError> {
+    async fn resume(&mut self, link: &ScriptLink) -> Result<(), MirrorError> {
         let sequence = &mut self.sequence;
         if sequence.id.is_empty() {
             return Ok(());
         }
-        let marker = match link.marker(&self.keys).await {
+        let marker = match link.marker().await {
             // It is of another type, say. If it cannot be read at all, the claim says so.
             Err(MirrorError::Refused(_)) => None,
             marker => marker?,
         };
-        let possible = sequence.answered..=sequence.sent;
         match marker {
-            Some(marker) if marker.id != sequence.id => {
+            Some((id, _)) if id != sequence.id => {
                 self.rival_seen = Some(Instant::now());
                 *sequence = Sequence::default();
             }
-            Some(marker) if possible.contains(&marker.sequence) => {
-                sequence.answered = marker.sequence;
-                sequence.sent = marker.sequence;
+            Some((_, last)) if (sequence.answered..=sequence.sent).contains(&last) => {
+                sequence.answered = last;
+                sequence.sent = last;
             }
             Some(_) | None => *sequence = Sequence::default(),
         }
@@ -221,11 +213,11 @@ impl MirrorWork {
     }
 
     /// Claims the marker for a new sequence, in which everything is written again.
-    async fn claim(&mut self, link: &mut ScriptLink, epoch: u64) -> Result<(), MirrorError> {
+    async fn claim(&mut self, link: &ScriptLink, epoch: u64) -> Result<(), MirrorError> {
         self.sequence = Sequence::default();
         self.there = None;
         self.users.forget();
-        let lineage = match (self.reader.lineage(), self.lineage.take()) {
+        let lineage = match (self.running.reader.lineage(), self.lineage.take()) {
             (Ok(lineage), _) => lineage,
             // A store that is being reopened is still the same.
             (Err(_), Some(lineage)) => lineage,
@@ -233,7 +225,7 @@ impl MirrorWork {
         };
         let lineage = self.lineage.insert(lineage);
         let id = format!("{:016x}", RandomState::new().hash_one(epoch));
-        link.claim(&self.keys, &id, epoch, lineage).await?;
+        link.claim(&id, epoch, lineage).await?;
         self.metrics.refills.inc();
         self.sequence = Sequence {
             id,
@@ -265,25 +257,25 @@ impl MirrorWork {
     /// Writes what changed since the last round; after a claim, everything.
     async fn write_changes(
         &mut self,
-        link: &mut ScriptLink,
+        link: &ScriptLink,
         status: &RoundStatus,
-    ) -> Result<(), RoundStop> {
+    ) -> Result<(), CallFault> {
         let begun = Instant::now();
         // Before anything is read: the next round finds what changes meanwhile.
         let there = self.there.as_ref();
-        let round = Round::begin(&self.table, &self.day, there);
+        let round = Round::begin(&self.running.table, &self.running.day, there);
         let fills = there.is_none();
         let (names, through) = match there {
             Some(there) if there.has(&round) => (Vec::new(), None),
             there => {
-                let (names, through) = self.table.news(there, &round);
+                let (names, through) = self.running.table.news(there, &round);
                 (names, Some(through))
             }
         };
-        let mut calls = Vec::new();
+        let mut calls = Pipeline::new();
         for names in names.chunks(COUNTERS_IN_A_CALL) {
             let entries = self.entries(names, &round);
-            calls.push(self.call(link, None, &entries));
+            calls.add_command(self.call(link, None, &entries));
             if calls.len() >= CALLS_AT_ONCE {
                 self.send_values(link, &mut calls).await?;
             }
@@ -292,16 +284,14 @@ impl MirrorWork {
         if fills {
             self.sweep(link, round.revision).await?;
         }
-        let complete = Complete {
-            revision: round.revision,
-            as_of: round.as_of.map(rfc3339),
-        };
+        let as_of = round.as_of.map_or_else(String::new, rfc3339);
+        let complete = [round.revision.to_string(), as_of];
         let tells = through.is_some()
             || self
                 .as_of_told
                 .is_none_or(|told| told.elapsed() >= AS_OF_AT_LEAST);
         // In every round, so that a loss is seen also when nothing changes.
-        calls.push(self.call(link, tells.then_some(&complete), &[]));
+        calls.add_command(self.call(link, tells.then_some(&complete), &[]));
         self.send_values(link, &mut calls).await?;
         if tells {
             self.as_of_told = Some(begun);
@@ -317,16 +307,23 @@ impl MirrorWork {
     }
 
     /// Adds users of the current day to their sets, as many as one round takes.
-    async fn add_users(&mut self, link: &mut ScriptLink) -> Result<(), RoundStop> {
-        let today = self.day.look().day;
-        let end = self.day.local_day(today).end.unwrap_or(Millis::MAX);
+    async fn add_users(&mut self, link: &ScriptLink) -> Result<(), CallFault> {
+        let day = &self.running.day;
+        let today = day.look().day;
+        let end = day.local_day(today).end.unwrap_or(Millis::MAX);
         let expires_at = end.saturating_add(USERS_KEPT_MS);
-        for page in self.users.pages(&self.table, &self.reader, today) {
-            let mut calls = Vec::new();
+        let (table, reader) = (&self.running.table, &self.running.reader);
+        let [marker, _] = link.wire.keys.ours();
+        for page in self.users.pages(table, reader, today) {
+            let name = page.name.as_str();
+            let [_, meta] = link.wire.keys.of(name);
+            let keys = [marker.clone(), meta, link.wire.keys.users(name, page.day)];
+            let life = format!("{}:{}", self.sequence.epoch, page.generation);
+            let mut calls = Pipeline::new();
             for users in page.users.chunks(USERS_IN_A_CALL) {
-                let place = self.place(true);
-                let sha = link.users_sha();
-                calls.push(add_users(sha, &self.keys, &place, &page, users, expires_at));
+                let mut call = self.sequence.begin(&link.users, &keys, true);
+                call.arg(&life).arg(expires_at).arg(users);
+                calls.add_command(call);
             }
             let added = self.metrics.users.clone();
             self.send(link, &mut calls, &added).await?;
@@ -336,37 +333,40 @@ impl MirrorWork {
     }
 
     fn entries(&self, names: &[CounterName], round: &Round) -> Vec<MirrorEntry> {
-        let readings = self.table.read_many(names);
-        let moment = round.moment(&self.day);
+        let day = &self.running.day;
+        let readings = self.running.table.read_many(names);
+        let moment = round.moment(day);
         let entry = |(name, reading): (&CounterName, Option<Reading>)| match reading {
-            Some(reading) => MirrorEntry::of(&reading, &moment, self.day.calendar()),
+            Some(reading) => MirrorEntry::of(&reading, &moment, day.calendar()),
             None => MirrorEntry::gone(name.to_string(), round.revision),
         };
         names.iter().zip(readings).map(entry).collect()
     }
 
     /// Deletes the counters that Redis has and the store does not.
-    async fn sweep(&mut self, link: &mut ScriptLink, revision: Revision) -> Result<(), RoundStop> {
+    async fn sweep(&mut self, link: &ScriptLink, revision: Revision) -> Result<(), CallFault> {
         let mut cursor = 0;
         loop {
-            let (next, names) = link.names(&self.keys, cursor).await?;
+            let (next, names) = link.names(cursor).await?;
             let (mut gone, mut strange) = (Vec::new(), Vec::new());
             for bytes in names {
                 match std::str::from_utf8(&bytes).map(CounterName::parse) {
-                    Ok(Ok(name)) if self.table.read(name.as_str()).is_none() => {
+                    Ok(Ok(name)) if self.running.table.read(name.as_str()).is_none() => {
                         gone.push(MirrorEntry::gone(name.to_string(), revision));
                     }
                     Ok(Ok(_)) => {}
                     Ok(Err(_)) | Err(_) => strange.push(bytes),
                 }
             }
-            let mut calls = Vec::new();
+            let mut calls = Pipeline::new();
             for entries in gone.chunks(COUNTERS_IN_A_CALL) {
-                calls.push(self.call(link, None, entries));
+                calls.add_command(self.call(link, None, entries));
             }
             for names in strange.chunks(COUNTERS_IN_A_CALL) {
-                let place = self.place(true);
-                calls.push(forget(link.forget_sha(), &self.keys, &place, names));
+                let keys = link.wire.keys.ours();
+                let mut call = self.sequence.begin(&link.forget, &keys, true);
+                call.arg(names);
+                calls.add_command(call);
             }
             self.send_values(link, &mut calls).await?;
             if next == 0 {
@@ -376,70 +376,55 @@ impl MirrorWork {
         }
     }
 
-    /// Makes the next call of the sequence. A call that tells and changes nothing takes no number.
+    /// Makes the next call of the script that writes. `complete` says up to which revision everything is there once
+    /// the call is done, and as of when; an empty time keeps what was told before.
     fn call(
         &mut self,
         link: &ScriptLink,
-        complete: Option<&Complete>,
+        complete: Option<&[String; 2]>,
         entries: &[MirrorEntry],
-    ) -> redis::Cmd {
-        let place = self.place(complete.is_some() || !entries.is_empty());
-        call(link.sha(), &self.keys, &place, complete, entries)
-    }
-
-    fn place(&mut self, takes_a_number: bool) -> CallPlace {
-        let sequence = &mut self.sequence;
-        let before = sequence.sent;
-        sequence.sent += u64::from(takes_a_number);
-        CallPlace {
-            id: sequence.id.clone(),
-            before,
-            number: sequence.sent,
-            epoch: sequence.epoch,
-            latest: self.table.revision(),
+    ) -> Cmd {
+        let keys = &link.wire.keys;
+        let of_entries = entries.iter().flat_map(|entry| keys.of(&entry.name));
+        let keys: Vec<String> = keys.ours().into_iter().chain(of_entries).collect();
+        let changes = complete.is_some() || !entries.is_empty();
+        let mut call = self.sequence.begin(&link.write, &keys, changes);
+        call.arg(self.sequence.epoch);
+        call.arg(self.running.table.revision());
+        call.arg(complete.unwrap_or(&Default::default()));
+        for entry in entries {
+            entry.add_to(&mut call);
         }
+        call
     }
 
     async fn send_values(
         &mut self,
-        link: &mut ScriptLink,
-        calls: &mut Vec<redis::Cmd>,
-    ) -> Result<(), RoundStop> {
+        link: &ScriptLink,
+        calls: &mut Pipeline,
+    ) -> Result<(), CallFault> {
         let written = self.metrics.values.clone();
         self.send(link, calls, &written).await
     }
 
-    /// Sends the calls and adds up in `written` how much they wrote.
+    /// Sends the calls and adds to `written` how much they wrote.
     async fn send(
         &mut self,
-        link: &mut ScriptLink,
-        calls: &mut Vec<redis::Cmd>,
+        link: &ScriptLink,
+        calls: &mut Pipeline,
         written: &Counter,
-    ) -> Result<(), RoundStop> {
+    ) -> Result<(), CallFault> {
         if calls.is_empty() {
             return Ok(());
         }
-        let answers = link.write(calls).await?;
+        let done = link.send(calls).await?;
         calls.clear();
-        let mut sum = CallDone::default();
-        for answer in answers {
-            match answer {
-                CallOutcome::Done(done) => {
-                    sum.written += done.written;
-                    sum.later_epoch = sum.later_epoch.max(done.later_epoch);
-                    sum.ahead = sum.ahead.max(done.ahead);
-                }
-                CallOutcome::Lost(id) => return Err(RoundStop::Lost(id)),
-            }
-        }
-        written.inc_by(sum.written);
+        written.inc_by(done.written);
         self.sequence.answered = self.sequence.sent;
-        CopyConflict::no_later(self.sequence.epoch, sum.later_epoch)?;
-        if sum.ahead > 0 {
-            return Err(RoundStop::from(CopyConflict::Ahead {
-                ours: self.table.revision(),
-                theirs: sum.ahead,
-            }));
+        CopyConflict::no_later(self.sequence.epoch, done.later_epoch)?;
+        if done.ahead > 0 {
+            let (ours, theirs) = (self.running.table.revision(), done.ahead);
+            return Err(CopyConflict::Ahead { ours, theirs }.into());
         }
         Ok(())
     }

@@ -1,36 +1,33 @@
 //! A connection to Redis, with a limit on every wait.
 
+use std::future::Future;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind};
+use redis::{
+    AsyncConnectionConfig, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult,
+    Script, ScriptInvocation, ServerErrorKind,
+};
 
-use super::script::{self, Keys, evalsha};
+use super::script::{self, Keys};
 use super::{MirrorError, MirrorOptions, RedisUrl};
 use crate::background::runtime;
 use crate::storage::{CopyConflict, CopyContents, CopyMark, CopyOwner, Lineage};
 
-/// A connection, and the longest wait for an answer.
+/// A connection, the longest wait for an answer, and the names of our keys.
 pub(super) struct Wire {
     connection: MultiplexedConnection,
     timeout: Duration,
     url: RedisUrl,
+    pub(super) keys: Keys,
 }
 
-/// A connection, and the digests of the scripts that write.
+/// A connection, and the digests of the scripts whose calls are sent together.
 pub(super) struct ScriptLink {
-    wire: Wire,
-    whose: String,
-    claim: String,
-    write: String,
-    users: String,
-    forget: String,
-}
-
-/// Which sequence of calls the marker tells of, and how far it is.
-pub(super) struct Marker {
-    pub(super) id: String,
-    pub(super) sequence: u64,
+    pub(super) wire: Wire,
+    pub(super) write: String,
+    pub(super) users: String,
+    pub(super) forget: String,
 }
 
 /// Whose the keys were at one moment.
@@ -42,60 +39,80 @@ struct KeysSeen {
     marker: [Vec<u8>; 2],
 }
 
-/// What a call wrote, and what it found.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct CallDone {
-    /// How many counters, or users, it wrote.
+/// What calls wrote, and what they found.
+#[derive(Default)]
+pub(super) struct CallsDone {
+    /// How many counters, or users, they wrote.
     pub(super) written: u64,
-    /// The highest later epoch that it found; 0 where it found none.
+    /// The highest later epoch that they found; 0 where they found none.
     pub(super) later_epoch: u64,
-    /// The highest revision of this epoch that the store has not come to; 0 where it found none.
+    /// The highest revision of this epoch that the store has not come to; 0 where they found none.
     pub(super) ahead: u64,
 }
 
-/// What became of a call that writes.
-pub(super) enum CallOutcome {
-    Done(CallDone),
-    /// The marker is no longer ours, and nothing was written. The id in it.
+/// Why calls that write were not all carried out.
+pub(super) enum CallFault {
+    /// The marker is no longer ours: Redis lost what was written, or another mirror took over. The id that is in the
+    /// marker now.
     Lost(String),
+    Failed(MirrorError),
+}
+
+impl<E: Into<MirrorError>> From<E> for CallFault {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
 }
 
 impl Wire {
     /// Connects.
     pub(super) async fn open(options: &MirrorOptions) -> Result<Self, MirrorError> {
-        let url = &options.url;
+        let (url, timeout) = (&options.url, options.timeout);
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(options.timeout))
-            .set_response_timeout(Some(options.timeout));
+            .set_connection_timeout(Some(timeout))
+            .set_response_timeout(Some(timeout));
         let connecting = url
             .client
             .get_multiplexed_async_connection_with_config(&config);
-        let connection = match tokio::time::timeout(options.timeout, connecting).await {
-            Err(_) => return Err(MirrorError::Late(options.timeout)),
-            Ok(Err(error)) if error.is_timeout() => return Err(MirrorError::Late(options.timeout)),
+        match tokio::time::timeout(timeout, connecting).await {
+            Ok(Ok(connection)) => Ok(Self {
+                connection,
+                timeout,
+                url: url.clone(),
+                keys: Keys::new(&options.prefix),
+            }),
             Ok(Err(error)) if error.kind() == ErrorKind::AuthenticationFailed => {
-                return Err(MirrorError::Refused(url.told(&error)));
+                Err(MirrorError::Refused(url.told(&error)))
             }
-            Ok(Err(error)) => return Err(MirrorError::Connect(url.told(&error))),
-            Ok(Ok(connection)) => connection,
-        };
-        Ok(Self {
-            connection,
-            timeout: options.timeout,
-            url: url.clone(),
-        })
+            Ok(Err(error)) if !error.is_timeout() => Err(MirrorError::Connect(url.told(&error))),
+            Ok(Err(_)) | Err(_) => Err(MirrorError::Late(timeout)),
+        }
     }
 
-    pub(super) async fn load(&mut self, script: &str) -> Result<String, MirrorError> {
+    pub(super) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, MirrorError> {
+        let connection = &mut self.connection.clone();
+        self.in_time(command.query_async(connection)).await
+    }
+
+    /// Calls a script, which is loaded first if Redis does not have it.
+    pub(super) async fn call<T: FromRedisValue>(
+        &self,
+        call: &ScriptInvocation<'_>,
+    ) -> Result<T, MirrorError> {
+        let connection = &mut self.connection.clone();
+        self.in_time(call.invoke_async(connection)).await
+    }
+
+    /// Loads a script and returns its digest.
+    async fn load(&self, script: &str) -> Result<String, MirrorError> {
         self.ask(redis::cmd("SCRIPT").arg("LOAD").arg(script)).await
     }
 
-    pub(super) async fn ask<T: redis::FromRedisValue>(
-        &mut self,
-        command: &Cmd,
+    async fn in_time<T>(
+        &self,
+        answer: impl Future<Output = RedisResult<T>>,
     ) -> Result<T, MirrorError> {
-        let asked = command.query_async(&mut self.connection);
-        match tokio::time::timeout(self.timeout, asked).await {
+        match tokio::time::timeout(self.timeout, answer).await {
             Ok(answer) => answer.map_err(|error| self.error(&error)),
             Err(_) => Err(MirrorError::Late(self.timeout)),
         }
@@ -107,33 +124,20 @@ impl Wire {
             return MirrorError::Late(self.timeout);
         }
         match error.kind() {
-            // Redis has just started and reads what it had saved.
-            ErrorKind::Server(ServerErrorKind::BusyLoading) => MirrorError::Lost(text),
-            ErrorKind::Server(ServerErrorKind::NoScript) => MirrorError::NoScript,
+            // Redis has just started: it reads what it had saved, or has no scripts.
+            ErrorKind::Server(ServerErrorKind::BusyLoading | ServerErrorKind::NoScript) => {
+                MirrorError::Lost(text)
+            }
             ErrorKind::Server(_) | ErrorKind::Extension => MirrorError::Refused(text),
             _ => MirrorError::Lost(text),
         }
     }
-}
-
-impl ScriptLink {
-    /// Connects and loads the scripts.
-    pub(super) async fn open(options: &MirrorOptions) -> Result<Self, MirrorError> {
-        let mut wire = Wire::open(options).await?;
-        Ok(Self {
-            whose: wire.load(script::WHOSE).await?,
-            claim: wire.load(script::CLAIM).await?,
-            write: wire.load(&script::write()).await?,
-            users: wire.load(script::USERS).await?,
-            forget: wire.load(script::FORGET).await?,
-            wire,
-        })
-    }
 
     /// Finds out whose the keys are.
-    async fn whose(&mut self, keys: &Keys, lineage: &Lineage) -> Result<KeysSeen, MirrorError> {
-        let mut command = evalsha(&self.whose, &[keys.marker(), keys.names()]);
-        let answer: Vec<Vec<u8>> = self.wire.ask(command.arg(keys.counters())).await?;
+    async fn whose(&self, lineage: &Lineage) -> Result<KeysSeen, MirrorError> {
+        let script = Script::new(script::WHOSE);
+        let mut call = script.key(&self.keys.ours());
+        let answer: Vec<Vec<u8>> = self.call(call.arg(self.keys.counters())).await?;
         let mut answer = answer.into_iter();
         let mut next = || answer.next().unwrap_or_default();
         let (lineage_seen, epoch_seen, names) = (next(), next(), next());
@@ -152,96 +156,77 @@ impl ScriptLink {
             marker: [lineage_seen, epoch_seen],
         })
     }
+}
+
+impl ScriptLink {
+    /// Connects and loads the scripts.
+    pub(super) async fn open(options: &MirrorOptions) -> Result<Self, MirrorError> {
+        let wire = Wire::open(options).await?;
+        Ok(Self {
+            write: wire.load(&script::write()).await?,
+            users: wire.load(script::USERS).await?,
+            forget: wire.load(script::FORGET).await?,
+            wire,
+        })
+    }
 
     /// Begins a sequence of that id, unless the keys are another store's or of a later epoch.
     pub(super) async fn claim(
-        &mut self,
-        keys: &Keys,
+        &self,
         id: &str,
         epoch: u64,
         lineage: &Lineage,
     ) -> Result<(), MirrorError> {
-        let seen = self.whose(keys, lineage).await?;
+        let seen = self.wire.whose(lineage).await?;
         seen.owner.is_not_of_another(lineage.id)?;
         CopyConflict::no_later(epoch, seen.epoch)?;
-        let mut command = evalsha(&self.claim, &[keys.marker(), keys.names()]);
-        for seen in seen.marker {
-            command.arg(seen);
+        let script = Script::new(script::CLAIM);
+        let mut call = script.key(&self.wire.keys.ours());
+        call.arg(&seen.marker).arg(id).arg(epoch);
+        let claimed: u8 = self.wire.call(call.arg(lineage.id.to_string())).await?;
+        if claimed == 0 {
+            return Err(MirrorError::Rival);
         }
-        command.arg(id).arg(epoch).arg(lineage.id.to_string());
-        match self.wire.ask::<u8>(&command).await? {
-            0 => Err(MirrorError::Rival),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
-    /// Reads the marker; `None` where there is none, and where it is not one of a mirror.
-    pub(super) async fn marker(&mut self, keys: &Keys) -> Result<Option<Marker>, MirrorError> {
+    /// Reads which sequence of calls the marker tells of, and how far it is; `None` where there is no marker, and
+    /// where it is not one of a mirror.
+    pub(super) async fn marker(&self) -> Result<Option<(String, u64)>, MirrorError> {
+        let [marker, _] = self.wire.keys.ours();
         let mut command = redis::cmd("HMGET");
-        command.arg(keys.marker()).arg("id").arg("sequence");
+        command.arg(marker).arg("id").arg("sequence");
         let (id, sequence): (Option<Vec<u8>>, Option<Vec<u8>>) = self.wire.ask(&command).await?;
         let id = id.and_then(|id| String::from_utf8(id).ok());
-        let sequence = sequence.and_then(|sequence| number(&sequence));
-        Ok(id
-            .zip(sequence)
-            .map(|(id, sequence)| Marker { id, sequence }))
+        Ok(id.zip(sequence.and_then(|sequence| number(&sequence))))
     }
 
-    /// The digest of the script that writes.
-    pub(super) fn sha(&self) -> &str {
-        &self.write
-    }
-
-    /// The digest of the script that adds users.
-    pub(super) fn users_sha(&self) -> &str {
-        &self.users
-    }
-
-    /// The digest of the script that takes names out.
-    pub(super) fn forget_sha(&self) -> &str {
-        &self.forget
-    }
-
-    /// Sends calls together and returns what became of each.
-    pub(super) async fn write(&mut self, calls: &[Cmd]) -> Result<Vec<CallOutcome>, MirrorError> {
-        let mut pipeline = Pipeline::with_capacity(calls.len());
-        for call in calls {
-            pipeline.add_command(call.clone());
+    /// Sends calls together.
+    pub(super) async fn send(&self, calls: &Pipeline) -> Result<CallsDone, CallFault> {
+        let connection = &mut self.wire.connection.clone();
+        let answers: Vec<(String, Vec<u8>, u64, u64)> =
+            self.wire.in_time(calls.query_async(connection)).await?;
+        let mut done = CallsDone::default();
+        for (verdict, detail, later_epoch, ahead) in answers {
+            // Others may have written any bytes there.
+            let detail = String::from_utf8_lossy(&detail);
+            if verdict != "ok" {
+                return Err(CallFault::Lost(detail.into_owned()));
+            }
+            done.written += detail.parse::<u64>().unwrap_or(0);
+            done.later_epoch = done.later_epoch.max(later_epoch);
+            done.ahead = done.ahead.max(ahead);
         }
-        let wire = &mut self.wire;
-        let asked = pipeline.query_async::<Vec<(String, Vec<u8>, u64, u64)>>(&mut wire.connection);
-        let answers = match tokio::time::timeout(wire.timeout, asked).await {
-            Ok(answers) => answers.map_err(|error| wire.error(&error))?,
-            Err(_) => return Err(MirrorError::Late(wire.timeout)),
-        };
-        Ok(answers
-            .into_iter()
-            .map(|(verdict, detail, later_epoch, ahead)| {
-                // Others may have written any bytes there.
-                let detail = String::from_utf8_lossy(&detail);
-                match verdict.as_str() {
-                    "ok" => CallOutcome::Done(CallDone {
-                        written: detail.parse().unwrap_or(0),
-                        later_epoch,
-                        ahead,
-                    }),
-                    _ => CallOutcome::Lost(detail.into_owned()),
-                }
-            })
-            .collect())
+        Ok(done)
     }
 
     /// Reads a page of the names; returns the cursor of the next page, which is 0 after the last, and the names.
-    pub(super) async fn names(
-        &mut self,
-        keys: &Keys,
-        cursor: u64,
-    ) -> Result<(u64, Vec<Vec<u8>>), MirrorError> {
+    pub(super) async fn names(&self, cursor: u64) -> Result<(u64, Vec<Vec<u8>>), MirrorError> {
+        let [_, names] = self.wire.keys.ours();
         let mut command = redis::cmd("ZSCAN");
-        command.arg(keys.names()).arg(cursor);
+        command.arg(names).arg(cursor).arg("COUNT").arg(1000);
         // Each name comes with its score.
-        let (next, pairs): (u64, Vec<(Vec<u8>, f64)>) =
-            self.wire.ask(command.arg("COUNT").arg(1000)).await?;
+        let (next, pairs): (u64, Vec<(Vec<u8>, f64)>) = self.wire.ask(&command).await?;
         Ok((next, pairs.into_iter().map(|(name, _)| name).collect()))
     }
 }
@@ -251,17 +236,16 @@ impl ScriptLink {
 /// # Errors
 /// When Redis cannot be asked.
 pub fn contents(options: &MirrorOptions, lineage: &Lineage) -> Result<CopyContents, MirrorError> {
-    let keys = Keys::new(&options.prefix);
     runtime()?.block_on(async {
-        let mut link = ScriptLink::open(options).await?;
-        let seen = link.whose(&keys, lineage).await?;
-        let mut count = redis::cmd("ZCARD");
-        let names = link.wire.ask(count.arg(keys.names())).await;
-        let mut marker = redis::cmd("HGET");
-        let marker = marker.arg(keys.marker()).arg("revision");
-        let revision: Result<Option<u64>, _> = link.wire.ask(marker).await;
+        let wire = Wire::open(options).await?;
+        let [marker, names] = wire.keys.ours();
+        let owner = wire.whose(lineage).await?.owner;
+        let names = wire.ask(redis::cmd("ZCARD").arg(names)).await;
+        let revision: Result<Option<u64>, _> = wire
+            .ask(redis::cmd("HGET").arg(marker).arg("revision"))
+            .await;
         Ok(CopyContents {
-            owner: seen.owner,
+            owner,
             // Keys of another type hold nothing.
             names: names.unwrap_or(0),
             revision: revision.ok().flatten().unwrap_or(0),
@@ -275,13 +259,12 @@ pub fn contents(options: &MirrorOptions, lineage: &Lineage) -> Result<CopyConten
 /// # Errors
 /// When Redis does not do it.
 pub fn adopt(options: &MirrorOptions, lineage: &Lineage) -> Result<(), MirrorError> {
-    let keys = Keys::new(&options.prefix);
     runtime()?.block_on(async {
-        let mut wire = Wire::open(options).await?;
-        let adopt = wire.load(script::ADOPT).await?;
-        let mut command = evalsha(&adopt, &[keys.marker(), keys.names()]);
-        command.arg(lineage.id.to_string()).arg(keys.counters());
-        wire.ask::<String>(&command).await.map(drop)
+        let wire = Wire::open(options).await?;
+        let script = Script::new(script::ADOPT);
+        let mut call = script.key(&wire.keys.ours());
+        call.arg(lineage.id.to_string()).arg(wire.keys.counters());
+        wire.call::<String>(&call).await.map(drop)
     })
 }
 
@@ -292,11 +275,10 @@ pub fn adopt(options: &MirrorOptions, lineage: &Lineage) -> Result<(), MirrorErr
 /// When there is no connection, or the user may not do what the mirror does, or Redis takes no writes.
 pub fn check(options: &MirrorOptions, epoch: Option<u64>) -> Result<(), MirrorError> {
     runtime()?.block_on(async {
-        let wire = &mut ScriptLink::open(options).await?.wire;
-        let keys = Keys::new(&options.prefix);
-        let check = wire.load(script::CHECK).await?;
-        let command = evalsha(&check, &[keys.check(), keys.marker(), keys.names()]);
-        let theirs: Option<Vec<u8>> = match wire.ask(&command).await {
+        let wire = ScriptLink::open(options).await?.wire;
+        let script = Script::new(script::CHECK);
+        let mut call = script.key(wire.keys.check());
+        let theirs: Option<Vec<u8>> = match wire.call(call.key(&wire.keys.ours())).await {
             // The mirror writes over a key of another type.
             Err(MirrorError::Refused(text)) if text.contains("WRONGTYPE") => None,
             answer => answer?,

@@ -1,10 +1,14 @@
 //! Reading the mirror back, for a server that has no store to read.
 
+use redis::Script;
+
 use super::link::{Wire, text};
-use super::script::{self, Keys};
+use super::script;
 use super::{MirrorError, MirrorOptions};
 use crate::calendar::Day;
-use crate::counter::{CopiedValue, CounterName, Kind, Millis, parse_rfc3339};
+use crate::counter::{
+    CopiedPage, CopiedValue, CopiedValues, CounterName, Kind, Millis, parse_rfc3339,
+};
 
 /// Counters in one call: Redis serves nobody else while it runs.
 const COUNTERS_IN_A_CALL: usize = 250;
@@ -12,171 +16,148 @@ const COUNTERS_IN_A_CALL: usize = 250;
 /// Reads values out of Redis on one connection, which is opened when it is needed.
 pub struct MirrorReader {
     options: MirrorOptions,
-    keys: Keys,
-    link: Option<ReadLink>,
-}
-
-/// A connection on which the scripts that read are loaded.
-struct ReadLink {
-    wire: Wire,
-    values: String,
-    names: String,
-}
-
-/// What Redis has of the counters asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Mirrored {
-    /// When Redis last had everything; `None` while it is being filled, and after it was emptied.
-    pub complete_as_of: Option<Millis>,
-    /// The values, in the order asked; `None` for a counter that is not there or cannot be read.
-    pub values: Vec<Option<CopiedValue>>,
+    wire: Option<Wire>,
 }
 
 /// Fields as the script answers them.
 type Fields = Vec<Option<Vec<u8>>>;
 
 impl MirrorReader {
-    /// Prepares questions to that Redis.
+    /// Prepares questions to that Redis. Each may take `redis.timeout`, connecting too.
     pub fn new(options: MirrorOptions) -> Self {
         Self {
-            keys: Keys::new(&options.prefix),
             options,
-            link: None,
+            wire: None,
         }
     }
 
     /// Closes the connection until the next question.
     pub fn rest(&mut self) {
-        self.link = None;
+        self.wire = None;
     }
 
     /// Reads counters, each as it was at one moment.
     ///
     /// # Errors
-    /// When Redis cannot be asked in time, connecting too.
-    pub async fn values(&mut self, names: &[CounterName]) -> Result<Mirrored, MirrorError> {
-        let limit = self.options.timeout;
-        let asked = tokio::time::timeout(limit, self.ask_values(names));
-        asked.await.unwrap_or(Err(MirrorError::Late(limit)))
+    /// When Redis cannot be asked in time.
+    pub async fn values(&mut self, names: &[CounterName]) -> Result<CopiedValues, MirrorError> {
+        self.ask(async |wire| values(wire, names).await).await
+    }
+
+    /// Reads up to `limit` counters after `cursor` that begin with `prefix`, in the order of names.
+    ///
+    /// # Errors
+    /// When Redis cannot be asked in time, or does not have the names that were written.
+    pub async fn page(
+        &mut self,
+        prefix: &str,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<CopiedPage, MirrorError> {
+        self.ask(async |wire| {
+            // One name more shows whether there is another page.
+            let mut names = names(wire, prefix, cursor, limit.saturating_add(1)).await?;
+            let more = names.len() > limit;
+            names.truncate(limit);
+            let CopiedValues { as_of, values } = values(wire, &names).await?;
+            // The next page begins after the last name, whether or not that has a value.
+            let next = names.last().filter(|_| more).map(CounterName::to_string);
+            Ok(CopiedPage {
+                as_of,
+                values: values.into_iter().flatten().collect(),
+                next,
+            })
+        })
+        .await
     }
 
     /// Returns whether a mirror has ever written here.
     ///
     /// # Errors
-    /// When Redis cannot be asked in time, connecting too.
+    /// When Redis cannot be asked in time.
     pub async fn is_written(&mut self) -> Result<bool, MirrorError> {
-        let limit = self.options.timeout;
-        let asked = tokio::time::timeout(limit, async {
-            let mut wire = Wire::open(&self.options).await?;
-            let mut command = redis::cmd("EXISTS");
-            wire.ask::<u64>(command.arg(self.keys.marker())).await
-        });
-        let there = asked.await.unwrap_or(Err(MirrorError::Late(limit)))?;
-        Ok(there > 0)
-    }
-
-    /// Reads up to `limit` names after `cursor` that begin with `prefix`, in order.
-    ///
-    /// # Errors
-    /// When Redis cannot be asked in time, connecting too, or does not have the names that were written.
-    pub async fn names(
-        &mut self,
-        prefix: &str,
-        cursor: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<CounterName>, MirrorError> {
-        let patience = self.options.timeout;
-        let asked = tokio::time::timeout(patience, self.ask_names(prefix, cursor, limit));
-        asked.await.unwrap_or(Err(MirrorError::Late(patience)))
-    }
-
-    /// Takes the connection out of its place: after a question that is cut off, its state is unknown.
-    async fn take_link(&mut self) -> Result<ReadLink, MirrorError> {
-        match self.link.take() {
-            Some(link) => Ok(link),
-            None => ReadLink::open(&self.options).await,
-        }
-    }
-
-    async fn ask_values(&mut self, names: &[CounterName]) -> Result<Mirrored, MirrorError> {
-        let mut link = self.take_link().await?;
-        let mut mirrored = Mirrored::default();
-        // Without any name, the marker is read all the same.
-        let none: [&[CounterName]; 1] = [&[]];
-        let parts = names.chunks(COUNTERS_IN_A_CALL);
-        let parts = parts.chain(none.into_iter().take(usize::from(names.is_empty())));
-        for (number, part) in parts.enumerate() {
-            let call = script::read(&link.values, &self.keys, part);
-            let answer: Vec<Fields> = link.ask(script::READ, &call).await?;
-            let mut answer = answer.into_iter();
-            let complete = answer.next().as_ref().and_then(complete_as_of);
-            mirrored.complete_as_of = if number == 0 {
-                complete
-            } else {
-                mirrored.complete_as_of.min(complete)
-            };
-            let values = part.iter().zip(answer);
-            mirrored
-                .values
-                .extend(values.map(|(name, fields)| copied(name, &fields, complete)));
-        }
-        self.link = Some(link);
-        Ok(mirrored)
-    }
-
-    async fn ask_names(
-        &mut self,
-        prefix: &str,
-        cursor: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<CounterName>, MirrorError> {
-        let mut link = self.take_link().await?;
-        let from = match cursor {
-            Some(cursor) if cursor >= prefix => format!("({cursor}"),
-            Some(_) | None => format!("[{prefix}"),
-        };
-        // Names are ASCII: all that begin with the prefix come before this byte.
-        let to = format!("({prefix}\u{7f}");
-        let call = script::names(&link.names, &self.keys, &from, &to, limit);
-        let names: Vec<Vec<u8>> = link.ask(script::NAMES, &call).await?;
-        self.link = Some(link);
-        // An answer begins with `ok`; without it the list is not the one that the mirror wrote.
-        let Some((_, names)) = names.split_first() else {
-            return Err(MirrorError::Names);
-        };
-        let names = names.iter().filter_map(|name| text(name));
-        Ok(names
-            .filter_map(|name| CounterName::parse(name).ok())
-            .collect())
-    }
-}
-
-impl ReadLink {
-    async fn open(options: &MirrorOptions) -> Result<Self, MirrorError> {
-        let mut wire = Wire::open(options).await?;
-        Ok(Self {
-            values: wire.load(script::READ).await?,
-            names: wire.load(script::NAMES).await?,
-            wire,
+        self.ask(async |wire| {
+            let [marker, _] = wire.keys.ours();
+            wire.ask(redis::cmd("EXISTS").arg(marker)).await
         })
+        .await
     }
 
-    /// Calls a script. If Redis has forgotten it, loads it and calls it once more.
-    async fn ask<T: redis::FromRedisValue>(
+    /// Asks on the open connection, or on a new one, within the time that both may take.
+    async fn ask<T>(
         &mut self,
-        script: &str,
-        call: &redis::Cmd,
+        question: impl AsyncFnOnce(&Wire) -> Result<T, MirrorError>,
     ) -> Result<T, MirrorError> {
-        match self.wire.ask(call).await {
-            Err(MirrorError::NoScript) => {
-                self.wire.load(script).await?;
-                self.wire.ask(call).await
-            }
-            answer => answer,
-        }
+        // Taken out of its place: after a question that is cut off, the state of the connection is unknown.
+        let wire = self.wire.take();
+        let limit = self.options.timeout;
+        let answered = tokio::time::timeout(limit, async {
+            let wire = match wire {
+                Some(wire) => wire,
+                None => Wire::open(&self.options).await?,
+            };
+            let answer = question(&wire).await?;
+            Ok((answer, wire))
+        });
+        let (answer, wire) = answered.await.unwrap_or(Err(MirrorError::Late(limit)))?;
+        self.wire = Some(wire);
+        Ok(answer)
     }
 }
 
+async fn values(wire: &Wire, names: &[CounterName]) -> Result<CopiedValues, MirrorError> {
+    let script = Script::new(script::READ);
+    let [marker, _] = wire.keys.ours();
+    let mut found: Option<CopiedValues> = None;
+    // Without any name, the marker is read all the same.
+    let none: [&[CounterName]; 1] = [&[]];
+    let parts = names.chunks(COUNTERS_IN_A_CALL);
+    for part in parts.chain(none.into_iter().take(usize::from(names.is_empty()))) {
+        let mut call = script.key(&marker);
+        for name in part {
+            call.key(&wire.keys.of(name.as_str()));
+        }
+        let answer: Vec<Fields> = wire.call(&call).await?;
+        let mut answer = answer.into_iter();
+        let as_of = answer.next().as_ref().and_then(complete_as_of);
+        let values = part.iter().zip(answer);
+        let values = values.map(|(name, fields)| copied(name, &fields, as_of));
+        let found = found.get_or_insert_with(|| CopiedValues {
+            as_of,
+            ..CopiedValues::default()
+        });
+        found.as_of = found.as_of.min(as_of);
+        found.values.extend(values);
+    }
+    Ok(found.unwrap_or_default())
+}
+
+async fn names(
+    wire: &Wire,
+    prefix: &str,
+    cursor: Option<&str>,
+    limit: usize,
+) -> Result<Vec<CounterName>, MirrorError> {
+    let from = match cursor {
+        Some(cursor) if cursor >= prefix => format!("({cursor}"),
+        Some(_) | None => format!("[{prefix}"),
+    };
+    // Names are ASCII: all that begin with the prefix come before this byte.
+    let to = format!("({prefix}\u{7f}");
+    let script = Script::new(script::NAMES);
+    let mut call = script.key(&wire.keys.ours());
+    let names: Vec<Vec<u8>> = wire.call(call.arg(from).arg(to).arg(limit)).await?;
+    // An answer begins with `ok`; without it the list is not the one that the mirror wrote.
+    let Some((_, names)) = names.split_first() else {
+        return Err(MirrorError::Names);
+    };
+    let names = names.iter().filter_map(|name| text(name));
+    Ok(names
+        .filter_map(|name| CounterName::parse(name).ok())
+        .collect())
+}
+
+/// Returns when Redis last had everything; `None` while it is being filled, and after it was emptied.
 fn complete_as_of(marker: &Fields) -> Option<Millis> {
     match marker.as_slice() {
         [Some(complete), Some(as_of)] if complete == b"1" => parse_rfc3339(text(as_of)?),

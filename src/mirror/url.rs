@@ -3,8 +3,9 @@
 use std::fmt;
 
 use redis::{Client, RedisError};
+use url::Url;
 
-use crate::masking::{Secrets, UNKNOWN_PARAMETER};
+use crate::masking::{Secrets, unknown_parameter};
 
 /// Where a Redis is, and the password to it. `Debug` shows nothing of it.
 #[derive(Clone)]
@@ -18,37 +19,33 @@ impl RedisUrl {
     ///
     /// # Errors
     /// Why it cannot be used, without any secret of it.
-    pub fn parse(url: &str) -> Result<Self, String> {
-        let Some((scheme, rest)) = url
-            .split_once("://")
-            .filter(|(scheme, _)| ["redis", "rediss", "unix"].contains(scheme))
-        else {
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let scheme = text.split_once("://").unwrap_or_default().0;
+        if !["redis", "rediss", "unix"].contains(&scheme) {
             return Err("it must begin with redis://, rediss:// (TLS) or unix://".to_owned());
-        };
-        if rest.contains('#') {
+        }
+        if text.contains('#') {
             let text = "it has a part after a `#`, which is not taken; in a password that is %23";
             return Err(text.to_owned());
         }
-        let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let mut place = place.to_owned();
-        let mut left = Vec::new();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            match (scheme, name) {
-                ("unix", "db" | "user" | "pass" | "protocol") | (_, "protocol") => left.push(pair),
-                // The driver takes it from the path only.
-                (_, "db") => place = with_database(&place, value)?,
-                _ => return Err(unknown_parameter(name)),
+        let mut url = Url::parse(text)
+            .map_err(|error| format!("{error}; want redis://USER:PASSWORD@HOST:PORT/DATABASE"))?;
+        let mut database = None;
+        for (name, value) in url.query_pairs() {
+            match (scheme, &*name) {
+                ("unix", "db" | "user" | "pass" | "protocol") | (_, "protocol") => {}
+                (_, "db") => database = Some(value.into_owned()),
+                _ => return Err(unknown_parameter(url.query().unwrap_or_default(), &name)),
             }
         }
-        let url = match left[..] {
-            [] => format!("{scheme}://{place}"),
-            _ => format!("{scheme}://{place}?{}", left.join("&")),
-        };
+        if let Some(database) = database {
+            // The driver takes it from the path only.
+            put_database(&mut url, &database)?;
+        }
         let mut secrets = Secrets::default();
+        secrets.add(text);
         secrets.add(url.as_str());
-        let client =
-            Client::open(url.as_str()).map_err(|error| secrets.hide(&error.to_string()))?;
+        let client = Client::open(url).map_err(|error| secrets.hide(&error.to_string()))?;
         let settings = client.get_connection_info().redis_settings();
         if settings.db() < 0 {
             return Err("the number of its database is negative".to_owned());
@@ -70,40 +67,16 @@ impl fmt::Debug for RedisUrl {
 }
 
 /// Puts the database that the parameter `db` names into the path.
-fn with_database(place: &str, database: &str) -> Result<String, String> {
-    let (address, path) = place.split_once('/').unwrap_or((place, ""));
+fn put_database(url: &mut Url, database: &str) -> Result<(), String> {
     if database.is_empty() || !database.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err("its parameter db is not the number of a database".to_owned());
     }
+    let path = url.path().trim_start_matches('/');
     if !path.is_empty() && path != database {
         return Err("it names two databases: one after the `/`, one as db".to_owned());
     }
-    Ok(format!("{address}/{database}"))
-}
-
-fn unknown_parameter(name: &str) -> String {
-    // Only parameters that other programs take are named: anything else may be the rest of a password.
-    const OTHERS: [&str; 12] = [
-        "decode_responses",
-        "family",
-        "health_check_interval",
-        "max_connections",
-        "pass",
-        "password",
-        "pool_size",
-        "socket_timeout",
-        "ssl_cert_reqs",
-        "timeout",
-        "user",
-        "username",
-    ];
-    if OTHERS.contains(&name) {
-        format!(
-            "its parameter {name} is not taken: leave it out; user and password stand before the `@`"
-        )
-    } else {
-        UNKNOWN_PARAMETER.to_owned()
-    }
+    url.set_path(database);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -140,13 +113,12 @@ mod tests {
             ("redis://u:hunter2@h/hunter2", "database number"),
             ("redis://u:hunter2@h?timeout=hunter2", "timeout"),
             ("redis://h?password=hunter2", "password"),
-            ("redis://h?hunter2=1", "unknown parameter"),
+            ("redis://u:a?hunter2=1@h", "port"),
+            ("redis://h?x=1&password=a&hunter2=1", "unknown parameter"),
+            ("redis://h?hunter2@x", "unknown parameter"),
             ("rediss://u:hunter2@h#insecure", "`#`"),
             ("redis://u:a#hunter2@h", "`#`"),
-            (
-                "unix:///run/redis.sock?database=hunter2",
-                "unknown parameter",
-            ),
+            ("unix:///run/redis.sock?database=hunter2", "database"),
         ] {
             let error = database(url).unwrap_err();
             assert!(error.contains(told), "{url}: {error}");

@@ -7,7 +7,7 @@ use super::columns::date;
 use super::connect::Link;
 use super::{PostgresError, PostgresOptions};
 use crate::calendar::Day;
-use crate::counter::{CopiedValue, CounterName, Kind, Millis};
+use crate::counter::{CopiedPage, CopiedValue, CopiedValues, CounterName, Kind, Millis};
 
 /// The columns of a value: times in milliseconds since 1970, days counted from then. An infinite time is NULL, an
 /// infinite day is a number that no calendar of ours has. Columns that a later schema added are read through
@@ -82,24 +82,6 @@ type Row = (
     Option<i64>,
 );
 
-/// What the database has of the counters asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ExportedValues {
-    /// When the database last had everything; `None` where it does not say.
-    pub as_of: Option<Millis>,
-    /// The values, in the order asked; `None` for a counter that the database does not have.
-    pub values: Vec<Option<CopiedValue>>,
-}
-
-/// A page of the list of counters.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ExportedPage {
-    /// The values, in the order of names. Rows that cannot be read are left out.
-    pub values: Vec<CopiedValue>,
-    /// The name after which there are more rows.
-    pub next: Option<String>,
-}
-
 impl PostgresReader {
     /// Prepares questions to that database. Each may take `timeout`, connecting too.
     pub fn new(options: PostgresOptions, timeout: Duration) -> Self {
@@ -116,11 +98,11 @@ impl PostgresReader {
         }
     }
 
-    /// Reads counters, in the order asked; a counter that the database does not have is `None`.
+    /// Reads counters, in the order asked.
     ///
     /// # Errors
     /// When the database cannot be asked in time.
-    pub async fn values(&mut self, names: &[CounterName]) -> Result<ExportedValues, PostgresError> {
+    pub async fn values(&mut self, names: &[CounterName]) -> Result<CopiedValues, PostgresError> {
         let wanted: Vec<&str> = names.iter().map(CounterName::as_str).collect();
         let (as_of, rows) = self
             .ask(async |link| {
@@ -134,7 +116,7 @@ impl PostgresReader {
         let mut found: HashMap<CounterName, CopiedValue> =
             found.map(|value| (value.name.clone(), value)).collect();
         let values = names.iter().map(|name| found.remove(name)).collect();
-        Ok(ExportedValues { as_of, values })
+        Ok(CopiedValues { as_of, values })
     }
 
     /// Reads up to `limit` counters after `cursor` that begin with `prefix`, in the order of names.
@@ -146,7 +128,7 @@ impl PostgresReader {
         prefix: &str,
         cursor: Option<&str>,
         limit: usize,
-    ) -> Result<ExportedPage, PostgresError> {
+    ) -> Result<CopiedPage, PostgresError> {
         // One row more shows whether there is another page.
         let rows_wanted = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
         let (as_of, mut rows) = self
@@ -163,7 +145,8 @@ impl PostgresReader {
         // The next page begins after the last row, whether or not that could be read.
         let next = rows.last().filter(|_| more).map(|row| row.0.clone());
         let values = rows.into_iter().filter_map(|row| copied(row, as_of));
-        Ok(ExportedPage {
+        Ok(CopiedPage {
+            as_of,
             values: values.collect(),
             next,
         })
@@ -239,14 +222,9 @@ impl PostgresReader {
             link.commit().await?;
             Ok((answer, link))
         });
-        match answered.await {
-            Ok(Ok((answer, link))) => {
-                self.link = Some(link);
-                Ok(answer)
-            }
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(PostgresError::Late(limit)),
-        }
+        let (answer, link) = answered.await.unwrap_or(Err(PostgresError::Late(limit)))?;
+        self.link = Some(link);
+        Ok(answer)
     }
 }
 
@@ -274,10 +252,8 @@ fn day_of(days: i64) -> Option<Day> {
 fn copied(row: Row, as_of: Option<Millis>) -> Option<CopiedValue> {
     let (name, value, updated_at, epoch, revision, period, kind, expires_at) = row;
     let last_updated = updated_at.filter(is_of_a_calendar)?;
-    let period = match period {
-        Some(days) => Some(day_of(days)?),
-        None => None,
-    };
+    let period = period.map(|days| day_of(days).ok_or(()));
+    let period = period.transpose().ok()?;
     Some(CopiedValue {
         name: CounterName::parse(&name).ok()?,
         value: value?,

@@ -1,67 +1,14 @@
 //! The URL of a database, parsed once.
 
 use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
+use url::Url;
 
-use crate::masking::{Secrets, UNKNOWN_PARAMETER};
-
-/// Parameters that the driver takes. It would log others with their values.
-const DRIVERS: [&str; 19] = [
-    "sslmode",
-    "ssl-mode",
-    "sslrootcert",
-    "ssl-root-cert",
-    "ssl-ca",
-    "sslcert",
-    "ssl-cert",
-    "sslkey",
-    "ssl-key",
-    "statement-cache-capacity",
-    "host",
-    "hostaddr",
-    "port",
-    "dbname",
-    "user",
-    "password",
-    "application_name",
-    "options",
-    "options[search_path]",
-];
-
-/// Parameters that other programs take and counterd does not: an error may name them.
-const OTHERS: [&str; 26] = [
-    "client_encoding",
-    "connection_limit",
-    "fallback_application_name",
-    "gsslib",
-    "keepalives",
-    "keepalives_count",
-    "keepalives_idle",
-    "keepalives_interval",
-    "krbsrvname",
-    "load_balance_hosts",
-    "passfile",
-    "pgbouncer",
-    "pool_timeout",
-    "replication",
-    "require_auth",
-    "requirepeer",
-    "schema",
-    "service",
-    "sslcompression",
-    "sslcrl",
-    "sslnegotiation",
-    "sslpassword",
-    "sslsni",
-    "ssl_max_protocol_version",
-    "ssl_min_protocol_version",
-    "tcp_user_timeout",
-];
+use crate::masking::{Secrets, unknown_parameter};
 
 /// Where a database is, and the password to it. `Debug` shows nothing of it.
 #[derive(Clone)]
@@ -77,43 +24,36 @@ impl PostgresUrl {
     ///
     /// # Errors
     /// Why it cannot be used, without any secret of it.
-    pub fn parse(url: &str) -> Result<Self, String> {
-        let (base, query) = url.split_once('?').unwrap_or((url, ""));
-        let Some((_, place)) = base
-            .split_once("://")
-            .filter(|(scheme, _)| ["postgres", "postgresql"].contains(scheme))
-        else {
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
             return Err("it must begin with postgres:// or postgresql://".to_owned());
-        };
-        let authority = place.split(['/', '#']).next().unwrap_or_default();
-        let (user, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
-        if hosts.contains(',') {
+        }
+        let mut url = Url::parse(text)
+            .map_err(|error| format!("{error}; want postgres://USER:PASSWORD@HOST:PORT/NAME"))?;
+        if url.host_str().is_some_and(|hosts| hosts.contains(',')) {
             return Err("it names several hosts; name the one that takes writes".to_owned());
         }
+        let query = url.query().unwrap_or_default();
         let mut secrets = Secrets::default();
-        add_password(&mut secrets, user.split_once(':').unwrap_or_default().1);
+        secrets.add(text);
+        let as_parameter = query.split('&').filter_map(|p| p.strip_prefix("password="));
+        for password in as_parameter.chain(url.password()) {
+            secrets.add(password);
+            secrets.add(percent_decode_str(password).decode_utf8_lossy());
+        }
         let mut connect_timeout = None;
         let mut left = Vec::new();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let name = name.replace("%5B", "[").replace("%5D", "]");
+        for (name, value) in url.query_pairs() {
             if name == "connect_timeout" {
-                connect_timeout = timeout(value)?;
-                continue;
-            }
-            if name == "password" {
-                add_password(&mut secrets, value.split('#').next().unwrap_or_default());
-            }
-            if !is_without_effect(&name, value)? {
-                left.push(pair);
+                connect_timeout = timeout(&value)?;
+            } else if is_of_the_driver(&name) {
+                left.push((name.into_owned(), value.into_owned()));
+            } else if !is_without_effect(&name, &value)? {
+                return Err(unknown_parameter(query, &name));
             }
         }
-        let url = match left[..] {
-            [] => base.to_owned(),
-            _ => format!("{base}?{}", left.join("&")),
-        };
-        secrets.add(url.as_str());
-        let options = PgConnectOptions::from_str(&url)
+        url.query_pairs_mut().clear().extend_pairs(left);
+        let options = PgConnectOptions::from_url(&url)
             .map_err(|error| secrets.hide(&plain(&error)))?
             // Poolers refuse this parameter, and no column of ours has fractions.
             .extra_float_digits(None)
@@ -131,12 +71,6 @@ impl PostgresUrl {
     }
 }
 
-/// Adds a password as it is written, and decoded.
-fn add_password(secrets: &mut Secrets, password: &str) {
-    secrets.add(password);
-    secrets.add(percent_decode_str(password).decode_utf8_lossy());
-}
-
 impl fmt::Debug for PostgresUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PostgresUrl(hidden)")
@@ -152,30 +86,32 @@ fn timeout(value: &str) -> Result<Option<Duration>, String> {
     }
 }
 
-/// Returns whether a parameter asks only for what counterd does anyway. `Err` says why it cannot be had.
+/// Returns whether the driver takes the parameter. It would log others with their values.
+fn is_of_the_driver(name: &str) -> bool {
+    match name {
+        "application_name" | "dbname" | "host" | "hostaddr" | "options" | "password" | "port"
+        | "ssl-ca" | "ssl-cert" | "ssl-key" | "ssl-mode" | "ssl-root-cert" | "sslcert"
+        | "sslkey" | "sslmode" | "sslrootcert" | "user" => true,
+        _ => {
+            let is_an_option = name.starts_with("options[") && name.ends_with(']');
+            is_an_option || name == "statement-cache-capacity"
+        }
+    }
+}
+
+/// Returns whether a parameter asks only for what counterd does anyway; `Err` says why what it asks for cannot be had.
 fn is_without_effect(name: &str, value: &str) -> Result<bool, String> {
     match (name, value) {
         ("channel_binding" | "gssencmode", "disable" | "prefer") => Ok(true),
         ("target_session_attrs", "any" | "read-write" | "primary") => Ok(true),
-        ("channel_binding", _) => Err(
-            "it asks for channel_binding, which counterd does not have: leave that out, and use sslmode=verify-full, which tells a false server too"
-                .to_owned(),
-        ),
-        ("gssencmode", _) => Err(
-            "it asks for gssencmode, which counterd does not have: leave that out, and use sslmode=verify-full"
-                .to_owned(),
-        ),
+        ("channel_binding" | "gssencmode", _) => Err(format!(
+            "it asks for {name}, which counterd does not have: leave that out, and use sslmode=verify-full, which tells a false server too"
+        )),
         ("target_session_attrs", _) => Err(
             "its target_session_attrs asks for a server that may be read-only, and counterd writes: use read-write, or leave it out"
                 .to_owned(),
         ),
-        _ if DRIVERS.contains(&name) || name.starts_with("options[") && name.ends_with(']') => {
-            Ok(false)
-        }
-        _ if OTHERS.contains(&name) => Err(format!(
-            "its parameter {name} is not known to counterd: leave it out"
-        )),
-        _ => Err(UNKNOWN_PARAMETER.to_owned()),
+        _ => Ok(false),
     }
 }
 

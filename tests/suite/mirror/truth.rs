@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
 
-use counterd::counter::CopiedValue;
-use counterd::mirror::{MirrorError, MirrorOptions, MirrorReader, Mirrored, RedisUrl};
+use counterd::counter::{CopiedValue, CopiedValues};
+use counterd::mirror::{MirrorError, MirrorOptions, MirrorReader, RedisUrl};
 use counterd::storage::CopyConflict;
 
 use super::{expected, mirror, options, redis, seen};
@@ -19,7 +19,7 @@ fn wait<T>(work: impl Future<Output = T>) -> T {
     runtime.unwrap().block_on(work)
 }
 
-fn read(options: MirrorOptions, names: &[&str]) -> Mirrored {
+fn read(options: MirrorOptions, names: &[&str]) -> CopiedValues {
     let names: Vec<_> = names.iter().map(|text| name(text)).collect();
     wait(async { MirrorReader::new(options).values(&names).await }).unwrap()
 }
@@ -75,7 +75,7 @@ fn a_clock_that_jumped_tells_no_time_and_ends_nothing() {
     let mut mirrored = mirror(&house, options(&redis));
     mirrored.catch_up().unwrap();
     let before = read(options(&redis), &["event"]);
-    assert_eq!(before.complete_as_of, Some(NOON));
+    assert_eq!(before.as_of, Some(NOON));
 
     house.clock.shift_wall(10 * DAY);
     assert!(house.running.day.look().clock_fault);
@@ -87,7 +87,7 @@ fn a_clock_that_jumped_tells_no_time_and_ends_nothing() {
     assert_eq!(seen(&redis, ""), expected(&house));
     assert_eq!(redis.say::<String>("HGET counterd:mirror complete"), "1");
     let filled = read(options(&redis), &["event"]);
-    assert_eq!(filled.complete_as_of, None);
+    assert_eq!(filled.as_of, None);
     assert_eq!(filled.values[0].as_ref().unwrap().value, 7);
 
     house.clock.shift_wall(-10 * DAY);
@@ -95,7 +95,7 @@ fn a_clock_that_jumped_tells_no_time_and_ends_nothing() {
     house.up("event", 1);
     mirrored.catch_up().unwrap();
     let after = read(options(&redis), &["event"]);
-    assert_eq!(after.complete_as_of, Some(NOON + HOUR));
+    assert_eq!(after.as_of, Some(NOON + HOUR));
     house.stop();
 }
 
@@ -188,19 +188,23 @@ fn a_reader_tells_what_is_not_there_from_what_it_may_not_see() {
     mirror(&house, options(&redis)).catch_up().unwrap();
     wait(async {
         let mut reader = MirrorReader::new(options(&redis));
-        let list = async |reader: &mut MirrorReader| reader.names("a", None, 10).await;
+        let list = async |reader: &mut MirrorReader, cursor| {
+            let page = reader.page("a", cursor, 10).await?;
+            let names = page.values.into_iter().map(|value| value.name);
+            Ok::<Vec<_>, MirrorError>(names.collect())
+        };
         let found = [name("a"), name("ab")];
-        assert_eq!(list(&mut reader).await.unwrap(), found);
-        assert_eq!(reader.names("a", Some("a"), 10).await.unwrap(), found[1..]);
+        assert_eq!(list(&mut reader, None).await.unwrap(), found);
+        assert_eq!(list(&mut reader, Some("a")).await.unwrap(), found[1..]);
         redis.say::<()>("SCRIPT FLUSH");
-        assert_eq!(list(&mut reader).await.unwrap(), found);
+        assert_eq!(list(&mut reader, None).await.unwrap(), found);
         let values = reader.values(&found).await.unwrap().values;
         assert_eq!(values[1].as_ref().unwrap().value, 2);
 
         // Whoever deletes the list does not make counters go.
         for harm in ["DEL counterd:names", "SET counterd:names x"] {
             redis.say::<()>(harm);
-            let error = list(&mut reader).await.unwrap_err();
+            let error = list(&mut reader, None).await.unwrap_err();
             assert!(matches!(error, MirrorError::Names), "{harm}: {error}");
         }
         let mut bytes = redis::cmd("ZADD");
@@ -209,8 +213,8 @@ fn a_reader_tells_what_is_not_there_from_what_it_may_not_see() {
         redis.say::<()>("HSET other:counterd:mirror id x names 1");
         let mut other = options(&redis);
         other.prefix = "other:".to_owned();
-        let none = MirrorReader::new(other).names("", None, 10).await.unwrap();
-        assert!(none.is_empty());
+        let none = MirrorReader::new(other).page("", None, 10).await.unwrap();
+        assert!(none.values.is_empty());
 
         redis.say::<()>("ACL SETUSER blind on >blind ~* -@all +evalsha +script|load +hmget");
         let mut blind = options(&redis);
@@ -232,7 +236,7 @@ fn a_question_ends_in_time_whatever_it_waits_for() {
         let mut reader = MirrorReader::new(short.clone());
         redis.pause();
         let late = |error| assert!(matches!(error, MirrorError::Late(_)), "{error}");
-        late(reader.names("", None, 1).await.unwrap_err());
+        late(reader.page("", None, 1).await.unwrap_err());
         late(reader.is_written().await.unwrap_err());
         late(reader.values(&[]).await.unwrap_err());
         redis.resume();
@@ -297,7 +301,7 @@ fn what_a_copy_further_on_wrote_stays_and_is_told_of() {
     );
     // Nobody is told that everything is there, now or later.
     mirrored.catch_up().unwrap_err();
-    assert_eq!(read(options(&redis), &["b"]).complete_as_of, None);
+    assert_eq!(read(options(&redis), &["b"]).as_of, None);
     // Nor where only what this one never had is ahead.
     redis.say::<()>("HSET counter:a:meta revision 1");
     redis.say::<()>("SET counter:only-there 5");
@@ -397,7 +401,7 @@ fn whatever_others_write_into_the_mirrors_own_keys_is_mended() {
         assert_eq!(names(&redis), all, "cut, {told:?}");
         assert_eq!(seen(&redis, ""), expected(&house), "cut, {told:?}");
         let after = read(options(&redis), &["a"]);
-        assert!(after.complete_as_of.is_some(), "{told:?}");
+        assert!(after.as_of.is_some(), "{told:?}");
     }
     house.stop();
 }

@@ -19,8 +19,8 @@ mod values;
 use std::future::Future;
 use std::time::Duration;
 
-use counterd::counter::{Definition, Kind, RequestId, Reset};
-use counterd::export::postgres::{ExportedValues, PostgresOptions, PostgresReader, PostgresUrl};
+use counterd::counter::{CopiedValues, Definition, Kind, RequestId, Reset};
+use counterd::export::postgres::{PostgresOptions, PostgresReader, PostgresUrl};
 use counterd::writer::{Command, Request};
 
 use crate::harness::{Database, skipped};
@@ -61,7 +61,7 @@ fn reader(database: &Database) -> PostgresReader {
 }
 
 /// What a server without a store reads of that counter.
-fn read(database: &Database, counter: &str) -> ExportedValues {
+fn read(database: &Database, counter: &str) -> CopiedValues {
     wait(async { reader(database).values(&[name(counter)]).await }).unwrap()
 }
 

@@ -1,17 +1,18 @@
 //! Pages of what is in the database, for a server without a store: no row is left out because another
 //! says nothing, and a page costs no more than its rows.
 
-use counterd::export::postgres::{ExportedPage, PostgresOptions, PostgresReader, PostgresUrl};
+use counterd::counter::CopiedPage;
+use counterd::export::postgres::{PostgresOptions, PostgresReader, PostgresUrl};
 
 use super::{database, options, read, reader, wait};
 use crate::harness::{Database, PASSWORD, PATIENCE, eventually};
 use crate::house::{House, NOON, name};
 
-fn one_page(database: &Database, prefix: &str, cursor: Option<&str>, limit: usize) -> ExportedPage {
+fn one_page(database: &Database, prefix: &str, cursor: Option<&str>, limit: usize) -> CopiedPage {
     wait(async { reader(database).page(prefix, cursor, limit).await }).unwrap()
 }
 
-fn names(page: &ExportedPage) -> Vec<String> {
+fn names(page: &CopiedPage) -> Vec<String> {
     let names = page.values.iter();
     names.map(|value| value.name.to_string()).collect()
 }
