@@ -1,14 +1,17 @@
 //! Days as text: CSV for spreadsheets, and one JSON object in each line for programs.
 
+use std::collections::HashMap;
 use std::io;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
-use super::rows::{Row, RowPages, Selection};
-use crate::calendar::{Calendar, Day};
+use super::rows::{RowPages, Selection};
+use crate::calendar::Day;
 use crate::lifecycle::DayView;
-use crate::storage::expiry::{Daily, Horizons};
-use crate::storage::{ReadError, Reader};
+use crate::storage::ReadError;
+use crate::storage::expiry::Daily;
+use crate::writer::Running;
 
 /// The form of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +38,7 @@ pub enum Content {
 const PIECE: usize = 128 * 1024;
 
 /// How far an export has got.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileWritten {
     /// Days of counters.
     pub days: u64,
@@ -63,56 +66,62 @@ pub enum ExportFileError {
     Write(#[from] io::Error),
 }
 
-/// Where rows are read from.
-pub struct ExportSource<'a> {
-    /// The store.
-    pub reader: &'a Reader,
-    /// The calendar in force.
-    pub calendar: &'a Calendar,
-    /// The bounds below which data is no longer kept.
-    pub horizons: &'a Horizons,
-}
-
 /// Writes a selection. `put` takes the text piece by piece, each with what was written so far.
 ///
 /// # Errors
 /// When the store cannot be read, or `put` does not take a piece.
 pub fn write(
-    source: &ExportSource<'_>,
+    running: &Running,
     selection: Selection,
     form: FileForm,
     content: Content,
     put: &mut dyn FnMut(String, FileWritten) -> io::Result<()>,
 ) -> Result<FileWritten, ExportFileError> {
+    let users_are_kept = |day: Day| {
+        let is_kept = day.days() >= running.horizons.day(Daily::Dedup);
+        is_kept
+            .then_some(())
+            .ok_or(ExportFileError::UsersGone { day })
+    };
+    let columns = match content {
+        Content::Days => DAY_COLUMNS,
+        Content::Users => USER_COLUMNS,
+    };
     let mut written = FileWritten::default();
-    let mut text = header(form, content);
+    let mut text = match form {
+        FileForm::Csv => columns.join(",") + "\r\n",
+        FileForm::Jsonl => String::new(),
+    };
     let mut pages = RowPages::new(selection);
-    while let Some(rows) = pages.next(source.reader, source.calendar, source.horizons)? {
+    while let Some(rows) = pages.next(running)? {
         for row in rows {
-            match content {
-                Content::Days => push_day(&mut text, form, row)?,
-                Content::Users => {
-                    let Some(mut users) = row.users() else {
-                        continue;
-                    };
-                    let day = row.past.day;
-                    let kept_from = || source.horizons.day(Daily::Dedup);
-                    if day.days() < kept_from() {
-                        return Err(ExportFileError::UsersGone { day });
-                    }
-                    while let Some(page) = users.next(source.reader)? {
+            let counter = row.name.as_str();
+            let day = row.past.day;
+            match (content, row.users()) {
+                (Content::Days, _) => {
+                    let day = DayView::from(row.past);
+                    push(&mut text, form, columns, &DayLine { counter, day })?;
+                }
+                (Content::Users, None) => continue,
+                (Content::Users, Some(mut users)) => {
+                    users_are_kept(day)?;
+                    while let Some(page) = users.next(&running.reader)? {
                         written.users += page.len() as u64;
-                        for user in page {
-                            push_user(&mut text, form, &row, &user)?;
+                        for user_id in &page {
+                            let line = UserLine {
+                                counter,
+                                date: day.to_string(),
+                                closed: row.past.closed,
+                                user_id,
+                            };
+                            push(&mut text, form, columns, &line)?;
                             if text.len() >= PIECE {
                                 put(std::mem::take(&mut text), written)?;
                             }
                         }
                     }
                     // The horizon may have passed the day while it was read.
-                    if day.days() < kept_from() {
-                        return Err(ExportFileError::UsersGone { day });
-                    }
+                    users_are_kept(day)?;
                 }
             }
             written.days += 1;
@@ -125,7 +134,8 @@ pub fn write(
     Ok(written)
 }
 
-const DAY_COLUMNS: [&str; 19] = [
+/// The columns of days in CSV: fields of a [`DayLine`].
+const DAY_COLUMNS: &[&str] = &[
     "date",
     "counter",
     "closed",
@@ -147,13 +157,8 @@ const DAY_COLUMNS: [&str; 19] = [
     "ends_at",
 ];
 
-fn header(form: FileForm, content: Content) -> String {
-    match (form, content) {
-        (FileForm::Csv, Content::Days) => DAY_COLUMNS.join(",") + "\r\n",
-        (FileForm::Csv, Content::Users) => "date,counter,closed,user_id\r\n".to_owned(),
-        (FileForm::Jsonl, Content::Days | Content::Users) => String::new(),
-    }
-}
+/// The columns of users in CSV: fields of a [`UserLine`].
+const USER_COLUMNS: &[&str] = &["date", "counter", "closed", "user_id"];
 
 #[derive(Serialize)]
 struct DayLine<'a> {
@@ -170,75 +175,68 @@ struct UserLine<'a> {
     user_id: &'a str,
 }
 
-fn push_day(text: &mut String, form: FileForm, row: Row) -> io::Result<()> {
+/// Adds a line; in CSV its fields are put under the columns.
+fn push(
+    text: &mut String,
+    form: FileForm,
+    columns: &[&str],
+    line: &impl Serialize,
+) -> io::Result<()> {
+    let json = serde_json::to_string(line)?;
     match form {
         FileForm::Jsonl => {
-            let line = DayLine {
-                counter: row.name.as_str(),
-                day: row.past.into(),
-            };
-            push_json(text, &line)
+            text.push_str(&json);
+            text.push('\n');
         }
         FileForm::Csv => {
-            push_csv(text, &DayView::from(row.past).cells(&row.name));
-            Ok(())
+            let fields = serde_json::from_str(&json)?;
+            for (number, column) in columns.iter().enumerate() {
+                if number > 0 {
+                    text.push(',');
+                }
+                push_cell(text, &cell(&fields, column)?);
+            }
+            text.push_str("\r\n");
         }
     }
-}
-
-fn push_user(text: &mut String, form: FileForm, row: &Row, user: &str) -> io::Result<()> {
-    let date = row.past.day.to_string();
-    match form {
-        FileForm::Jsonl => push_json(
-            text,
-            &UserLine {
-                counter: row.name.as_str(),
-                date,
-                closed: row.past.closed,
-                user_id: user,
-            },
-        ),
-        FileForm::Csv => {
-            let closed = if row.past.closed { "true" } else { "false" };
-            let cells = [date.as_str(), row.name.as_str(), closed, &harmless(user)];
-            push_csv(text, &cells);
-            Ok(())
-        }
-    }
-}
-
-fn push_json(text: &mut String, line: &impl Serialize) -> io::Result<()> {
-    text.push_str(&serde_json::to_string(line)?);
-    text.push('\n');
     Ok(())
 }
 
-fn push_csv(text: &mut String, cells: &[impl AsRef<str>]) {
-    for (number, cell) in cells.iter().map(AsRef::as_ref).enumerate() {
-        if number > 0 {
-            text.push(',');
-        }
-        if cell.contains(['"', ',', '\r', '\n']) || cell.trim() != cell {
-            text.push('"');
-            text.push_str(&cell.replace('"', "\"\""));
-            text.push('"');
-        } else {
-            text.push_str(cell);
-        }
+/// Returns the text of a cell: that of the field, or of the number of events in place of their list. A record that
+/// cannot be read has the kind `corrupt`, and no more.
+fn cell(fields: &HashMap<&str, &RawValue>, column: &str) -> io::Result<String> {
+    let field = match column {
+        "events" => "events_total",
+        "kind" if fields.contains_key("corrupt") => return Ok("corrupt".to_owned()),
+        column => column,
+    };
+    Ok(match fields.get(field).map(|value| value.get()) {
+        Some(value) if value.starts_with('"') => harmless(serde_json::from_str(value)?),
+        Some(value) => value.to_owned(),
+        None => String::new(),
+    })
+}
+
+fn push_cell(text: &mut String, cell: &str) {
+    if cell.contains(['"', ',', '\r', '\n']) || cell.trim() != cell {
+        text.push('"');
+        text.push_str(&cell.replace('"', "\"\""));
+        text.push('"');
+    } else {
+        text.push_str(cell);
     }
-    text.push_str("\r\n");
 }
 
 /// Returns the text so that no spreadsheet takes it for a formula
 /// ([CSV injection](https://owasp.org/www-community/attacks/CSV_Injection)).
-fn harmless(text: &str) -> std::borrow::Cow<'_, str> {
+fn harmless(text: String) -> String {
     let formula =
         |text: &str| text.starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠', '\t', '\r']);
     // Some split cells at a semicolon, whatever the file says.
-    if formula(text) || text.starts_with('\'') || text.split(';').any(formula) {
-        format!("'{text}").into()
+    if formula(&text) || text.starts_with('\'') || text.split(';').any(formula) {
+        format!("'{text}")
     } else {
-        text.into()
+        text
     }
 }
 
@@ -249,15 +247,24 @@ mod tests {
     #[test]
     fn what_a_spreadsheet_would_run_is_made_text_and_reads_back() {
         for evil in ["=1+1", "+1", "-1", "@a", "'=1"] {
-            assert_eq!(harmless(evil), format!("'{evil}"));
+            assert_eq!(harmless(evil.to_owned()), format!("'{evil}"));
         }
-        assert_eq!(harmless("u1"), "u1");
+        assert_eq!(harmless("u1".to_owned()), "u1");
     }
 
     #[test]
     fn cells_are_quoted_where_they_must_be() {
-        let mut text = String::new();
-        push_csv(&mut text, &["a", "b,c", "say \"x\"", " d", "e\nf", ""]);
-        assert_eq!(text, "a,\"b,c\",\"say \"\"x\"\"\",\" d\",\"e\nf\",\r\n");
+        for (cell, quoted) in [
+            ("a", "a"),
+            ("b,c", "\"b,c\""),
+            ("say \"x\"", "\"say \"\"x\"\"\""),
+            (" d", "\" d\""),
+            ("e\nf", "\"e\nf\""),
+            ("", ""),
+        ] {
+            let mut text = String::new();
+            push_cell(&mut text, cell);
+            assert_eq!(text, quoted);
+        }
     }
 }

@@ -3,8 +3,8 @@
 use crate::calendar::{Calendar, Day};
 use crate::counter::{CounterName, Generation, Kind, Reset};
 use crate::lifecycle::{self, PastDay, kept_from};
-use crate::storage::expiry::Horizons;
 use crate::storage::{Cursor, ReadError, Reader, Tables};
+use crate::writer::Running;
 
 /// Counters read for one page, and rows after which a page is full.
 const COUNTERS_AT_ONCE: usize = 256;
@@ -41,13 +41,8 @@ pub enum SelectionFault {
         to: Day,
     },
     /// The day has not ended.
-    #[error("{day} has not ended yet; {advice}")]
-    Open {
-        /// The day.
-        day: Day,
-        /// What to do.
-        advice: &'static str,
-    },
+    #[error("{0} has not ended yet; `--include-open` exports what it has so far, to a file")]
+    Open(Day),
 }
 
 impl Selection {
@@ -75,18 +70,12 @@ impl Selection {
             return Err(SelectionFault::Backwards { from, to });
         }
         if from >= today && !include_open {
-            return Err(SelectionFault::Open {
-                day: from,
-                advice: "`--include-open` exports what it has so far, to a file",
-            });
+            return Err(SelectionFault::Open(from));
         }
+        let over = today.previous();
         Ok(Self {
             from,
-            to: if include_open {
-                to
-            } else {
-                to.min(today.previous())
-            },
+            to: if include_open { to } else { to.min(over) },
             counter,
             include_open,
         })
@@ -139,17 +128,13 @@ impl RowPages {
     ///
     /// # Errors
     /// When the store cannot be read; asking again goes on where it was.
-    pub fn next(
-        &mut self,
-        reader: &Reader,
-        calendar: &Calendar,
-        horizons: &Horizons,
-    ) -> Result<Option<Vec<Row>>, ReadError> {
+    pub fn next(&mut self, running: &Running) -> Result<Option<Vec<Row>>, ReadError> {
         if self.done {
             return Ok(None);
         }
-        let (rows, last) = reader.with(|tables| {
-            let kept = kept_from(horizons);
+        let calendar = running.day.calendar();
+        let (rows, last) = running.reader.with(|tables| {
+            let kept = kept_from(&running.horizons);
             match &self.selection.counter {
                 Some(name) => Ok((self.days(tables, calendar, kept, name)?, None)),
                 None => self.page(tables, calendar, kept),
@@ -211,13 +196,12 @@ impl RowPages {
             Some(closed) => to.min(closed),
             None => return Ok(Vec::new()),
         };
-        let mut days = lifecycle::days_of(tables, calendar, name, from.max(kept), to)?;
-        days.reverse();
+        let days = lifecycle::days_of(tables, calendar, name, from.max(kept), to)?;
         let row = |past| Row {
             name: name.clone(),
             past,
         };
-        Ok(days.into_iter().map(row).collect())
+        Ok(days.into_iter().rev().map(row).collect())
     }
 }
 
@@ -243,12 +227,9 @@ impl UserPages {
             tables.users(Some(self.day), self.generation, from, USERS_AT_ONCE)
         })?;
         let users = ids
-            .into_iter()
-            .map(|id| {
-                String::from_utf8(id)
-                    .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
-            })
-            .collect();
+            .iter()
+            .map(|id| String::from_utf8_lossy(id).into_owned());
+        let users = users.collect();
         self.done = more.is_none();
         self.next = more;
         Ok(Some(users))

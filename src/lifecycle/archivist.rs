@@ -1,49 +1,30 @@
 //! The archivist: a thread that closes days and moves horizons, one small step after another.
 //!
-//! Every step can be cut off anywhere, by a crash or a failing disk, and is begun again. The order is
-//! what keeps the past: first a day's records are in history and synced, then history is in tables,
-//! then the horizon moves past the day, and only then may anything of it be dropped.
+//! A crash or a failing disk may cut off any step; it is begun again. The order of the steps keeps the past: a
+//! day's records are written into history and synced, then history is in tables, then the horizon moves past the day,
+//! and only then may anything of the day be dropped.
 
+use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
 
 use super::close;
 use super::retention::{DayProgress, Retention};
+use crate::background::{Background, BackgroundWork, runtime};
 use crate::calendar::Day;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, PastMetrics};
 use crate::seeded::{bug, ends_here};
 use crate::storage::compact::compact_ended;
 use crate::storage::expiry::Daily;
 use crate::storage::{Batch, Cursor, ReadError, Tables};
 use crate::writer::{Failure, PreparedBatch, Running};
 
-/// The seeded ends of the process: one before and one after each step of a close.
-#[cfg(feature = "mutants")]
-pub const ENDS: [&str; 7] = [
-    "ends_before_page",
-    "ends_after_page",
-    "ends_after_day",
-    "ends_before_flush",
-    "ends_after_flush",
-    "ends_before_horizon",
-    "ends_after_horizon",
-];
-
-/// How often it looks whether there is something to do.
+/// How often the archivist looks whether there is something to do.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// What the archivist is started with.
-pub struct ArchivistOptions {
-    /// How long what is kept.
-    pub retention: Retention,
-    /// Where it is counted.
-    pub metrics: Arc<Metrics>,
-}
-
-/// Why a step was not done. It is tried again later.
+/// Why a step was not done. The step is tried again later.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     /// The store cannot be read now.
@@ -57,7 +38,8 @@ pub enum ArchiveError {
 /// Closes days and moves horizons.
 pub struct Archivist {
     running: Running,
-    options: ArchivistOptions,
+    retention: Retention,
+    metrics: PastMetrics,
     /// Where the close of a day goes on.
     resume: Option<Resume>,
 }
@@ -69,58 +51,23 @@ struct Resume {
     from: Cursor,
 }
 
-/// A running archivist.
-pub struct ArchivistThread {
-    ending: Arc<(Mutex<bool>, Condvar)>,
-    thread: JoinHandle<()>,
-}
-
 impl Archivist {
     /// Makes the archivist of a writer.
-    pub fn new(running: &Running, options: ArchivistOptions) -> Self {
+    pub fn new(running: &Running, retention: Retention, metrics: &Arc<Metrics>) -> Self {
         Self {
             running: running.clone(),
-            options,
+            retention,
+            metrics: metrics.past.clone(),
             resume: None,
         }
     }
 
-    /// Works on a thread of its own until told to end.
+    /// Works on a thread of its own until told to end, which it does after the step it is at.
     ///
     /// # Errors
-    /// When there is no thread to be had.
-    pub fn start(mut self) -> std::io::Result<ArchivistThread> {
-        let ending = Arc::new((Mutex::new(false), Condvar::new()));
-        let told = Arc::clone(&ending);
-        let thread = std::thread::Builder::new().name("archivist".to_owned());
-        let thread = thread.spawn(move || {
-            let mut last_error = String::new();
-            loop {
-                let more = match self.step() {
-                    Ok(more) => {
-                        last_error.clear();
-                        more
-                    }
-                    Err(stop) => {
-                        let error = stop.to_string();
-                        if error != last_error {
-                            tracing::warn!(%error, "the archivist is held up; it tries again");
-                            last_error = error;
-                        }
-                        false
-                    }
-                };
-                let (ended, bell) = &*told;
-                let mut ended = ended.lock();
-                if !*ended && !more {
-                    bell.wait_for(&mut ended, EVERY);
-                }
-                if *ended {
-                    return;
-                }
-            }
-        })?;
-        Ok(ArchivistThread { ending, thread })
+    /// When there are no resources for a thread.
+    pub fn start(self) -> io::Result<Background> {
+        Background::start("archivist", Arc::new(runtime()?), self)
     }
 
     /// Does everything that can be done now, for commands that work on a store without a server.
@@ -135,7 +82,7 @@ impl Archivist {
     /// Does the next small step; returns whether there is more to do at once.
     ///
     /// # Errors
-    /// When it was not done; nothing is lost, and the next step tries again.
+    /// When the step was not done; nothing is lost, and the next one tries again.
     pub fn step(&mut self) -> Result<bool, ArchiveError> {
         if self.running.mode.refuses().is_some() {
             return Ok(false);
@@ -153,8 +100,7 @@ impl Archivist {
             self.close_some(closed, over)?;
             return Ok(true);
         }
-        let metrics = &self.options.metrics.past;
-        metrics.closed_day.set(over.days().into());
+        self.metrics.closed_day.set(over.days().into());
         let archived = self.running.horizons.day(Daily::Days);
         if archived < today.days() {
             ends_here("ends_before_flush");
@@ -201,11 +147,7 @@ impl Archivist {
         } else {
             "ends_after_page"
         });
-        self.options
-            .metrics
-            .past
-            .closed_records
-            .inc_by(page.records);
+        self.metrics.closed_records.inc_by(page.records);
         self.resume = page.next.map(|from| Resume { epoch, day, from });
         if last {
             tracing::info!(%day, "the day is closed");
@@ -222,15 +164,11 @@ impl Archivist {
             exported: None,
             waited_ms: 0,
         };
-        if self.options.retention.exports {
+        if self.retention.exports {
             let (exported, since, now) = self.running.reader.with(|tables| {
                 let exported = tables.export_cursor()?.and_then(|cursor| cursor.through);
-                let since = tables.waits_since(exported)?;
-                Ok((
-                    exported,
-                    since,
-                    tables.state()?.map_or(0, |state| state.store_time),
-                ))
+                let now = tables.state()?.map_or(0, |state| state.store_time);
+                Ok((exported, tables.waits_since(exported)?, now))
             })?;
             progress.exported = exported;
             match since {
@@ -238,8 +176,8 @@ impl Archivist {
                 None => noted.put_waits_since(exported, now),
             }
         }
-        let retention = &self.options.retention;
-        let moved: Vec<_> = retention
+        let moved: Vec<_> = self
+            .retention
             .horizons(&progress)
             .into_iter()
             .filter(|&(daily, day)| day.days() > self.running.horizons.day(daily))
@@ -266,14 +204,14 @@ impl Archivist {
         let first = progress.first_unexported();
         for &(daily, horizon) in moved {
             let asks = matches!(daily, Daily::Dedup | Daily::History);
-            if self.options.retention.exports && asks && horizon > first {
+            if self.retention.exports && asks && horizon > first {
                 tracing::error!(
                     family = daily.family().name(),
                     exported = progress.exported.map(tracing::field::display),
                     before = %horizon,
                     "days that could not be exported for calendar.max_unexported_days are given up"
                 );
-                self.options.metrics.past.given_up.inc();
+                self.metrics.given_up.inc();
             }
         }
     }
@@ -286,14 +224,27 @@ impl Archivist {
     }
 }
 
-impl ArchivistThread {
-    /// Ends it after the step it is at. To be called before the writer is stopped.
-    pub fn end(self) {
-        let (ended, bell) = &*self.ending;
-        *ended.lock() = true;
-        bell.notify_all();
-        if self.thread.join().is_err() {
-            tracing::error!("the archivist's thread panicked");
+impl BackgroundWork for Archivist {
+    async fn run(&mut self, mut ended: oneshot::Receiver<()>) {
+        let mut told = String::new();
+        loop {
+            let step = self.step();
+            let error = step.as_ref().err();
+            let error = error.map_or_else(String::new, ToString::to_string);
+            if !error.is_empty() && error != told {
+                tracing::warn!(%error, "the archivist is held up; it tries again");
+            }
+            told = error;
+            let rest = if step.unwrap_or(false) {
+                Duration::ZERO
+            } else {
+                EVERY
+            };
+            if tokio::time::timeout(rest, &mut ended).await.is_ok() {
+                return;
+            }
         }
     }
+
+    fn is_down(&mut self, _: &str) {}
 }

@@ -1,8 +1,7 @@
-//! Reading days back: closed ones from history, those that are over but not closed yet, and the one
-//! that is being counted, from the day records.
+//! Reading days back: closed days from history; days that are over but not closed, and the one that is being counted,
+//! from the day records.
 //!
-//! What a compaction has not dropped yet is not shown for that: days before the retention are left
-//! out here.
+//! Days before the retention are left out, also where a compaction has not dropped them yet.
 
 use crate::calendar::{Calendar, Day};
 use crate::counter::{ClosedDay, CounterName};
@@ -14,19 +13,19 @@ use crate::storage::{ReadError, Reader, Recorded, Tables};
 pub struct PastDay {
     /// Which day.
     pub day: Day,
-    /// Whether it is over and in history. What is not may still change, or was not moved there yet.
+    /// Whether it is over and in history. Another day may still change, or was not moved there yet.
     pub closed: bool,
     /// What happened in it; `None` when the record cannot be read.
     pub content: Option<ClosedDay>,
 }
 
-/// The first day that is kept in history.
+/// Returns the first day that is kept in history.
 pub fn kept_from(horizons: &Horizons) -> Day {
     Day::clamped(i64::from(horizons.day(Daily::History)))
 }
 
-/// The days `from` to `to`, both included, in which a counter changed, newest first. Days that are
-/// not closed come with what their record says now.
+/// Returns the days `from` to `to`, both included, in which a counter changed, newest first. Days that are not
+/// closed come with what their record says now.
 ///
 /// # Errors
 /// When the store cannot be read.
@@ -49,57 +48,28 @@ pub fn days_of(
     let known = days.last().map(|last: &PastDay| last.day);
     // A close under way has moved a part of its day, so history may be ahead of the last closed day.
     let first_open = closed.max(known).map_or(from, Day::next).max(from);
-    for day in open_days(tables, name, first_open, to)? {
-        days.push(PastDay {
-            day,
-            closed: false,
-            content: open_day(tables, calendar, name, day)?,
-        });
-    }
-    days.reverse();
-    Ok(days)
-}
-
-/// The days from `from` to `to` of which there is a day record of that name.
-fn open_days(
-    tables: &Tables,
-    name: &CounterName,
-    from: Day,
-    to: Day,
-) -> Result<Vec<Day>, ReadError> {
-    let mut days = Vec::new();
-    let mut next = Some(from);
+    let mut next = Some(first_open);
     while let Some(from) = next.filter(|&day| day <= to) {
         // Straight to the next day that has a record, so that years without records cost nothing.
         let Some(day) = tables.first_recorded_day(from)?.filter(|&day| day <= to) else {
             break;
         };
-        match tables.day_record(day, name) {
-            Ok(None) => {}
-            Ok(Some(_)) => days.push(day),
-            Err(error) if error.is_rot() => days.push(day),
-            Err(error) => return Err(error),
+        if let Some(recorded) = tables.recorded(day, name)? {
+            let away_ms = tables.away_ms(day)?;
+            let content = recorded.map(|recorded| closed_day(recorded, calendar, day, away_ms));
+            days.push(PastDay {
+                day,
+                closed: false,
+                content: content.ok(),
+            });
         }
         next = Some(day.next()).filter(|&next| next > day);
     }
+    days.reverse();
     Ok(days)
 }
 
-/// What the record of a day that is not closed says now.
-pub(super) fn open_day(
-    tables: &Tables,
-    calendar: &Calendar,
-    name: &CounterName,
-    day: Day,
-) -> Result<Option<ClosedDay>, ReadError> {
-    let Some(Ok(recorded)) = tables.recorded(day, name)? else {
-        return Ok(None);
-    };
-    let away_ms = tables.away_ms(day)?;
-    Ok(Some(closed_day(recorded, calendar, day, away_ms)))
-}
-
-/// Makes of what is recorded of a day what history keeps of it.
+/// Makes what history keeps of a day out of what is recorded of it.
 pub(super) fn closed_day(
     recorded: Recorded,
     calendar: &Calendar,

@@ -13,9 +13,7 @@ mod retention;
 mod series;
 mod view;
 
-#[cfg(feature = "mutants")]
-pub use archivist::ENDS;
-pub use archivist::{ArchiveError, Archivist, ArchivistOptions, ArchivistThread};
+pub use archivist::{ArchiveError, Archivist};
 pub use history::{PastDay, days_of, kept_days, kept_from, kept_range};
 pub use retention::Retention;
 pub use series::{Point, SeriesRequest, SpanValues, series};

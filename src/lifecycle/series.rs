@@ -71,42 +71,39 @@ pub fn series(
     let step = request.step_ms.max(MINUTE_MS);
     let first = (request.now - request.range_ms).div_euclid(step) * step;
     let last = request.now.div_euclid(step) * step;
-    let kept_from = Day::clamped(i64::from(horizons.day(Daily::Samples)));
-    let changes = Changes::read(tables, calendar, request, first, kept_from)?;
-    let present = presence(tables, calendar, first, kept_from)?;
+    let source = Source {
+        tables,
+        calendar,
+        request,
+        first,
+        kept_from: Day::clamped(i64::from(horizons.day(Daily::Samples))),
+    };
+    let changes = source.changes()?;
+    let present = source.presence()?;
     let settled = request.changed_at < request.now - SETTLED_MS;
-    let minute = request.changed_at.div_euclid(MINUTE_MS) * MINUTE_MS;
+    let minute = minute_of(request.changed_at);
     let sampled = changes.last_sample.is_some_and(|at| at >= minute);
     // Where a later minute has a record, this minute's value has one too, if the counter is followed.
     let noted = present.range(minute + MINUTE_MS..).next().is_some();
-    if settled && noted && request.changed_at >= first && !sampled {
-        let points = spans(first, last, step).map(|at| Point { at, values: None });
-        return Ok((points.collect(), false));
-    }
+    let is_followed = !settled || !noted || request.changed_at < first || sampled;
     let mut value = changes.before;
     let mut changes = changes.within.into_iter().peekable();
     let mut points = Vec::new();
     for at in spans(first, last, step) {
         let end = at + step;
-        let mut seen: Option<SpanValues> = value.map(SpanValues::of);
+        let mut seen = value.map(SpanValues::of);
         while let Some((_, next)) = changes.next_if(|&(when, _)| when < end) {
             value = next;
-            if let Some(next) = next {
-                seen = Some(seen.map_or(SpanValues::of(next), |seen| seen.then(next)));
-            }
+            seen = next.map_or(seen, |next| Some(SpanValues::then(seen, next)));
         }
         if at == last {
-            seen = Some(seen.map_or(SpanValues::of(request.value), |seen| {
-                seen.then(request.value)
-            }));
+            seen = Some(SpanValues::then(seen, request.value));
         }
-        let there = at == last || present.range(at..end).next().is_some();
-        points.push(Point {
-            at,
-            values: seen.filter(|_| there && (value.is_some() || at == last)),
-        });
+        let is_known = value.is_some() && present.range(at..end).next().is_some();
+        let values = seen.filter(|_| is_followed && (is_known || at == last));
+        points.push(Point { at, values });
     }
-    Ok((points, true))
+    Ok((points, is_followed))
 }
 
 impl SpanValues {
@@ -118,11 +115,12 @@ impl SpanValues {
         }
     }
 
-    fn then(self, value: i64) -> Self {
+    fn then(seen: Option<Self>, value: i64) -> Self {
+        let seen = seen.unwrap_or_else(|| Self::of(value));
         Self {
             last: value,
-            min: self.min.min(value),
-            max: self.max.max(value),
+            min: seen.min.min(value),
+            max: seen.max.max(value),
         }
     }
 }
@@ -131,7 +129,24 @@ fn spans(first: Millis, last: Millis, step: i64) -> impl Iterator<Item = Millis>
     (0..=(last - first).div_euclid(step).max(0)).map(move |number| first + number * step)
 }
 
+/// Returns the begin of the minute that an instant lies in.
+fn minute_of(at: Millis) -> Millis {
+    at.div_euclid(MINUTE_MS) * MINUTE_MS
+}
+
+/// Where a series is read from.
+struct Source<'a> {
+    tables: &'a Tables,
+    calendar: &'a Calendar,
+    request: &'a SeriesRequest,
+    /// The begin of the range.
+    first: Millis,
+    /// The first day whose samples are kept.
+    kept_from: Day,
+}
+
 /// Changes of the value, as far as they are known.
+#[derive(Default)]
 struct Changes {
     /// The value before the range; `None` when the counter had no value then, or it is not known.
     before: Option<i64>,
@@ -143,28 +158,18 @@ struct Changes {
     last_sample: Option<Millis>,
 }
 
-impl Changes {
-    fn read(
-        tables: &Tables,
-        calendar: &Calendar,
-        request: &SeriesRequest,
-        first: Millis,
-        kept_from: Day,
-    ) -> Result<Self, ReadError> {
-        let first_day = calendar.day_of(first).max(kept_from).min(request.today);
-        let mut changes = Self {
-            before: None,
-            lost: false,
-            within: Vec::new(),
-            last_sample: None,
-        };
+impl Source<'_> {
+    fn changes(&self) -> Result<Changes, ReadError> {
+        let (first, request) = (self.first, self.request);
+        let mut changes = Changes::default();
         let mut earliest: Option<(Millis, Day)> = None;
-        let mut day = first_day;
+        let mut day = self.first_day();
         loop {
-            if request.reset == Reset::Daily && calendar.start_of(day) >= first {
-                changes.within.push((calendar.start_of(day), Some(0)));
+            let start = self.calendar.start_of(day);
+            if request.reset == Reset::Daily && start >= first {
+                changes.within.push((start, Some(0)));
             }
-            samples(tables, calendar, &request.name, day, |at, value| {
+            self.samples(day, |at, value| {
                 earliest.get_or_insert((at, day));
                 changes.last_sample = changes.last_sample.max(Some(at));
                 if at < first {
@@ -181,114 +186,107 @@ impl Changes {
         }
         changes.within.sort_by_key(|&(at, _)| at);
         if changes.before.is_none() && !changes.lost {
-            changes.before = earlier(tables, calendar, request, first_day, kept_from)?;
+            changes.before = self.earlier()?;
         }
-        changes.forget_before_creation(tables, calendar, request, earliest, first)?;
+        self.forget_before_creation(&mut changes, earliest)?;
         Ok(changes)
+    }
+
+    /// Returns the first day of the range whose samples are kept.
+    fn first_day(&self) -> Day {
+        let first = self.calendar.day_of(self.first);
+        first.max(self.kept_from).min(self.request.today)
     }
 
     /// Removes values from before the counter was created.
     fn forget_before_creation(
-        &mut self,
-        tables: &Tables,
-        calendar: &Calendar,
-        request: &SeriesRequest,
+        &self,
+        changes: &mut Changes,
         earliest: Option<(Millis, Day)>,
-        first: Millis,
     ) -> Result<(), ReadError> {
+        let request = self.request;
         // A counter without a sample may have been created a moment ago.
         let (at, day) = earliest.unwrap_or((request.now, request.today));
-        let found = history::days_of(tables, calendar, &request.name, day, day)?;
+        let found = history::days_of(self.tables, self.calendar, &request.name, day, day)?;
         let Some(content) = found.into_iter().find_map(|past| past.content) else {
             return Ok(());
         };
+        let opening = content.record.opening;
         let created = content
             .events
             .first()
-            .filter(|event| event.kind == EventKind::Creation && content.record.opening == 0)
-            .map(|event| event.at);
+            .filter(|event| event.kind == EventKind::Creation && opening == 0);
         match created {
-            Some(created) if created >= first => {
-                self.before = None;
-                let minute = created.div_euclid(MINUTE_MS) * MINUTE_MS;
-                self.within.retain(|&(at, _)| at >= minute);
+            Some(created) if created.at >= self.first => {
+                changes.before = None;
+                let minute = minute_of(created.at);
+                changes.within.retain(|&(at, _)| at >= minute);
             }
             // The counter was there when the day began, before its first sample.
-            None if self.before.is_none()
+            None if changes.before.is_none()
                 && earliest.is_some()
-                && at >= first
+                && at >= self.first
                 && request.reset == Reset::Never =>
             {
-                self.before = Some(content.record.opening);
+                changes.before = Some(opening);
             }
             Some(_) | None => {}
         }
         Ok(())
     }
-}
 
-/// Finds the value in force before the first day of the range; `None` when it is not known.
-fn earlier(
-    tables: &Tables,
-    calendar: &Calendar,
-    request: &SeriesRequest,
-    first_day: Day,
-    kept_from: Day,
-) -> Result<Option<i64>, ReadError> {
-    // A daily counter that has no sample in a day before the range began it with 0.
-    if request.reset == Reset::Daily {
-        return Ok(Some(0));
-    }
-    let oldest = tables.first_sampled_day(kept_from)?;
-    let mut day = first_day;
-    while oldest.is_some_and(|oldest| day > oldest) {
-        day = day.previous();
-        let mut last = None;
-        samples(tables, calendar, &request.name, day, |_, value| {
-            last = Some(value)
-        })?;
-        if let Some(last) = last {
-            return Ok(last);
+    /// Finds the value in force before the first day of the range; `None` when it is not known.
+    fn earlier(&self) -> Result<Option<i64>, ReadError> {
+        let request = self.request;
+        // A daily counter that has no sample in a day before the range began it with 0.
+        if request.reset == Reset::Daily {
+            return Ok(Some(0));
         }
+        let oldest = self.tables.first_sampled_day(self.kept_from)?;
+        let first_day = self.first_day();
+        let mut day = first_day;
+        while oldest.is_some_and(|oldest| day > oldest) {
+            day = day.previous();
+            let mut last = None;
+            self.samples(day, |_, value| last = Some(value))?;
+            if let Some(last) = last {
+                return Ok(last);
+            }
+        }
+        // There is no sample: unless it changed within the range, it did not change while samples are kept.
+        let unchanged = request.changed_at < self.calendar.start_of(first_day);
+        Ok(unchanged.then_some(request.value))
     }
-    // There is no sample: unless it changed within the range, it did not change while samples are kept.
-    let unchanged = request.changed_at < calendar.start_of(first_day);
-    Ok(unchanged.then_some(request.value))
-}
 
-/// Calls `visit` with the samples of a counter in a day, in order: the begin of the minute, and the value
-/// at its end.
-fn samples(
-    tables: &Tables,
-    calendar: &Calendar,
-    name: &CounterName,
-    day: Day,
-    mut visit: impl FnMut(Millis, Option<i64>),
-) -> Result<(), ReadError> {
-    tables.samples(day, name, |minute, value| match minute {
-        // The begin of the day cannot be read.
-        0 => visit(calendar.start_of(day), value),
-        minute => visit(i64::from(minute) * MINUTE_MS, value),
-    })
-}
+    /// Calls `visit` with the samples of the counter in a day, in order: the begin of the minute, and the value
+    /// at its end.
+    fn samples(
+        &self,
+        day: Day,
+        mut visit: impl FnMut(Millis, Option<i64>),
+    ) -> Result<(), ReadError> {
+        let name = &self.request.name;
+        self.tables
+            .samples(day, name, |minute, value| match minute {
+                // The begin of the day cannot be read.
+                0 => visit(self.calendar.start_of(day), value),
+                minute => visit(i64::from(minute) * MINUTE_MS, value),
+            })
+    }
 
-/// Returns the begins of the minutes from `first` on in which the server was up.
-fn presence(
-    tables: &Tables,
-    calendar: &Calendar,
-    first: Millis,
-    kept_from: Day,
-) -> Result<BTreeSet<Millis>, ReadError> {
-    let mut minutes = BTreeSet::new();
-    // While the calendar was behind, a day took minutes of other days; so all days from there on are read.
-    let mut day = calendar.day_of(first).max(kept_from);
-    loop {
-        tables.uptime_minutes(day, |minute| {
-            minutes.insert(i64::from(minute) * MINUTE_MS);
-        })?;
-        match tables.first_sampled_day(day.next())? {
-            Some(next) if next > day => day = next,
-            Some(_) | None => return Ok(minutes),
+    /// Returns the begins of the minutes from the range on in which the server was up.
+    fn presence(&self) -> Result<BTreeSet<Millis>, ReadError> {
+        let mut minutes = BTreeSet::new();
+        // While the calendar was behind, a day took minutes of other days; so all days from there on are read.
+        let mut day = self.calendar.day_of(self.first).max(self.kept_from);
+        loop {
+            self.tables.uptime_minutes(day, |minute| {
+                minutes.insert(i64::from(minute) * MINUTE_MS);
+            })?;
+            match self.tables.first_sampled_day(day.next())? {
+                Some(next) if next > day => day = next,
+                Some(_) | None => return Ok(minutes),
+            }
         }
     }
 }

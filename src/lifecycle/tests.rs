@@ -97,8 +97,7 @@ impl House {
     }
 
     fn archivist_of(&self, retention: Retention, metrics: &Arc<Metrics>) -> Archivist {
-        let metrics = Arc::clone(metrics);
-        Archivist::new(&self.running, ArchivistOptions { retention, metrics })
+        Archivist::new(&self.running, retention, metrics)
     }
 
     fn up(&self, counter: &str, user: Option<&str>) -> i64 {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::history::PastDay;
-use crate::counter::{ClosedDay, CounterName, Event, EventKind, rfc3339};
+use crate::counter::{ClosedDay, Event, EventKind, rfc3339};
 
 /// A day of a counter. Times are UTC, in milliseconds.
 #[derive(Debug, Serialize)]
@@ -62,69 +62,6 @@ impl From<PastDay> for DayView {
             corrupt: content.is_none(),
             content: content.map(ContentView::from),
         }
-    }
-}
-
-impl DayView {
-    /// The cells of a row in a file, in the order: date, counter, closed, kind, reset, final value,
-    /// opening, peak, low (each with its time), increments, decrements, operations, generations,
-    /// events, seconds away, begin, end.
-    pub fn cells(&self, counter: &CounterName) -> Vec<String> {
-        let mut cells = vec![
-            self.date.clone(),
-            counter.to_string(),
-            self.closed.to_string(),
-        ];
-        match &self.content {
-            None => {
-                cells.push("corrupt".to_owned());
-                cells.resize(19, String::new());
-            }
-            Some(content) => cells.extend(content.cells()),
-        }
-        cells
-    }
-}
-
-impl ContentView {
-    fn cells(&self) -> [String; 16] {
-        let Self {
-            kind,
-            reset,
-            starts_at,
-            ends_at,
-            away_seconds,
-            opening,
-            final_value,
-            peak,
-            peak_at,
-            low,
-            low_at,
-            increments,
-            decrements,
-            operations,
-            generations,
-            events_total,
-            events: _,
-        } = self;
-        [
-            (*kind).to_owned(),
-            (*reset).to_owned(),
-            final_value.to_string(),
-            opening.to_string(),
-            peak.to_string(),
-            peak_at.clone(),
-            low.to_string(),
-            low_at.clone(),
-            increments.to_string(),
-            decrements.to_string(),
-            operations.to_string(),
-            generations.to_string(),
-            events_total.to_string(),
-            away_seconds.to_string(),
-            starts_at.clone(),
-            ends_at.clone(),
-        ]
     }
 }
 

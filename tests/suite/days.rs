@@ -407,11 +407,23 @@ fn a_clock_set_back_over_midnight_counts_on_in_the_day_it_had_reached() {
     server.stop();
 }
 
+/// The seeded ends of the process: one before and one after each step of a close.
+#[cfg(feature = "mutants")]
+const ENDS: [&str; 7] = [
+    "ends_before_page",
+    "ends_after_page",
+    "ends_after_day",
+    "ends_before_flush",
+    "ends_after_flush",
+    "ends_before_horizon",
+    "ends_after_horizon",
+];
+
 /// Dies at each step of a close; the seeded ends are only in the build of script/mutants.
 #[cfg(feature = "mutants")]
 #[test]
 fn killed_at_each_step_of_a_close_the_day_comes_out_exact() {
-    for step in counterd::lifecycle::ENDS {
+    for step in ENDS {
         let home = tempfile::tempdir().unwrap();
         let setup = Setup::new(home.path());
         let (setup, clock) = ShiftedClock::for_server(step, setup, home.path()).unwrap();

@@ -12,7 +12,7 @@ use counterd::export::Selection;
 use counterd::export::postgres::{
     DaysWritten, ExportContext, Exporter, PostgresError, PostgresOptions,
 };
-use counterd::lifecycle::{Archivist, ArchivistOptions, Retention};
+use counterd::lifecycle::{Archivist, Retention};
 use counterd::metrics::Metrics;
 use counterd::storage::recover::recover;
 use counterd::storage::{Batch, Damaged, DataDirLock, Reader, Store};
@@ -196,11 +196,8 @@ impl House {
     }
 
     pub fn archive(&self) {
-        let options = ArchivistOptions {
-            retention: self.retention,
-            metrics: Arc::clone(&self.metrics),
-        };
-        Archivist::new(&self.running, options).catch_up().unwrap();
+        let mut archivist = Archivist::new(&self.running, self.retention, &self.metrics);
+        archivist.catch_up().unwrap();
     }
 
     pub fn today(&self) -> Day {

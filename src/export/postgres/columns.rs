@@ -35,6 +35,11 @@ pub(super) fn timestamp(at: Millis) -> NaiveDateTime {
         .naive_utc()
 }
 
+/// Returns one column of the rows.
+pub(super) fn column<'r, R, T>(rows: &'r [R], of: impl Fn(&'r R) -> T) -> Vec<T> {
+    rows.iter().map(of).collect()
+}
+
 /// Splits the rows of a statement that was refused into halves; `Err` holds the only row, if there is one.
 pub(super) fn halves<T>(mut rows: Vec<T>) -> Result<[Vec<T>; 2], Option<T>> {
     if rows.len() < 2 {

@@ -19,10 +19,15 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 /// How much longer than the server this side waits for a statement: the server's error says more.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// How long a statement over a whole table may take.
+const LONG_PATIENCE: Duration = Duration::from_secs(3600);
+
 /// A connection to a database.
 pub(super) struct Link {
     connection: PgConnection,
     timeout: Duration,
+    /// Whether a statement may take [`LONG_PATIENCE`].
+    is_patient: bool,
     /// The store that writes on it; `None` until the database was asked whose it is.
     pub(super) lineage: Option<LineageId>,
 }
@@ -38,6 +43,7 @@ impl Link {
             Ok(Ok(connection)) => Ok(Self {
                 connection,
                 timeout: options.timeout,
+                is_patient: false,
                 lineage: None,
             }),
             Ok(Err(error)) => Err(PostgresError::Connect(url.told(&error))),
@@ -47,6 +53,7 @@ impl Link {
 
     /// Begins a transaction with further settings.
     pub(super) async fn begin(&mut self, settings: &str) -> Result<(), PostgresError> {
+        self.is_patient = false;
         let timeout = self.timeout.as_millis();
         let idle = (self.timeout + 2 * GRACE).as_millis();
         // The defaults of the server or the role may be others. Times are written as UTC.
@@ -77,68 +84,49 @@ impl Link {
         &mut self,
         query: Query<'_, Postgres, PgArguments>,
     ) -> Result<(), PostgresError> {
-        let limit = self.limit();
-        self.execute_within(limit, query).await
-    }
-
-    /// Runs a statement that may take up to `limit`: see [`Link::be_patient`].
-    pub(super) async fn execute_within(
-        &mut self,
-        limit: Duration,
-        query: Query<'_, Postgres, PgArguments>,
-    ) -> Result<(), PostgresError> {
-        let query = query.persistent(false);
+        let (limit, query) = (self.limit(), query.persistent(false));
         within(limit, query.execute(&mut self.connection)).await?;
         Ok(())
     }
 
     /// Returns all rows.
-    pub(super) async fn all<T>(
+    pub(super) async fn all<T: for<'r> FromRow<'r, PgRow> + Send + Unpin>(
         &mut self,
         query: QueryAs<'_, Postgres, T, PgArguments>,
-    ) -> Result<Vec<T>, PostgresError>
-    where
-        T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
-    {
+    ) -> Result<Vec<T>, PostgresError> {
         let (limit, query) = (self.limit(), query.persistent(false));
         within(limit, query.fetch_all(&mut self.connection)).await
     }
 
-    /// Returns the only row.
-    pub(super) async fn one<T>(
-        &mut self,
-        query: QueryAs<'_, Postgres, T, PgArguments>,
-    ) -> Result<T, PostgresError>
-    where
-        T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
-    {
-        let (limit, query) = (self.limit(), query.persistent(false));
-        within(limit, query.fetch_one(&mut self.connection)).await
-    }
-
     /// Returns the first row; `None` when there is none.
-    pub(super) async fn first<T>(
+    pub(super) async fn first<T: for<'r> FromRow<'r, PgRow> + Send + Unpin>(
         &mut self,
         query: QueryAs<'_, Postgres, T, PgArguments>,
-    ) -> Result<Option<T>, PostgresError>
-    where
-        T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
-    {
-        let (limit, query) = (self.limit(), query.persistent(false));
-        within(limit, query.fetch_optional(&mut self.connection)).await
+    ) -> Result<Option<T>, PostgresError> {
+        Ok(self.all(query).await?.into_iter().next())
     }
 
-    /// Lifts the server's limit on statements, or puts it back, until the end of the transaction.
+    /// Returns the only row.
+    pub(super) async fn one<T: for<'r> FromRow<'r, PgRow> + Send + Unpin>(
+        &mut self,
+        query: QueryAs<'_, Postgres, T, PgArguments>,
+    ) -> Result<T, PostgresError> {
+        let no_row = || PostgresError::Lost("an answer without a row".to_owned());
+        self.first(query).await?.ok_or_else(no_row)
+    }
+
+    /// Lifts the limit on statements, or puts it back, until the end of the transaction.
     pub(super) async fn be_patient(&mut self, patient: bool) -> Result<(), PostgresError> {
         let timeout = if patient { 0 } else { self.timeout.as_millis() };
         self.run(&format!("SET LOCAL statement_timeout = {timeout}"))
-            .await
+            .await?;
+        self.is_patient = patient;
+        Ok(())
     }
 
     /// Returns the connection for a COPY, and how long one step of it may take.
     pub(super) fn parts(&mut self) -> (&mut PgConnection, Duration) {
-        let limit = self.limit();
-        (&mut self.connection, limit)
+        (&mut self.connection, self.timeout + GRACE)
     }
 
     /// Takes leave of the server and closes the connection; waits for that a second at most.
@@ -148,7 +136,11 @@ impl Link {
     }
 
     fn limit(&self) -> Duration {
-        self.timeout + GRACE
+        if self.is_patient {
+            LONG_PATIENCE
+        } else {
+            self.timeout + GRACE
+        }
     }
 }
 

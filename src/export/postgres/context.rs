@@ -3,23 +3,16 @@
 use std::sync::Arc;
 
 use super::connect::Link;
-use super::standing::{ClaimedDatabase, claim};
+use super::standing::{DatabaseRow, claim};
 use super::{PostgresError, PostgresOptions};
-use crate::current_day::CurrentDay;
 use crate::metrics::Metrics;
-use crate::storage::expiry::Horizons;
-use crate::storage::{Batch, ExportCursor, Reader};
-use crate::writer::{Intake, Mode, PreparedBatch, Running, Table};
+use crate::storage::{Batch, ExportCursor};
+use crate::writer::{PreparedBatch, Running};
 
 /// What the export needs of a running writer.
 #[derive(Clone)]
 pub struct ExportContext {
-    pub(super) intake: Arc<Intake>,
-    pub(super) table: Arc<Table>,
-    pub(super) mode: Arc<Mode>,
-    pub(super) day: Arc<CurrentDay>,
-    pub(super) reader: Reader,
-    pub(super) horizons: Arc<Horizons>,
+    pub(super) running: Running,
     pub(super) metrics: Arc<Metrics>,
     pub(super) options: PostgresOptions,
 }
@@ -28,12 +21,7 @@ impl ExportContext {
     /// Takes its share of a running writer.
     pub fn new(running: &Running, metrics: Arc<Metrics>, options: PostgresOptions) -> Self {
         Self {
-            intake: Arc::clone(&running.intake),
-            table: Arc::clone(&running.table),
-            mode: Arc::clone(&running.mode),
-            day: Arc::clone(&running.day),
-            reader: running.reader.clone(),
-            horizons: Arc::clone(&running.horizons),
+            running: running.clone(),
             metrics,
             options,
         }
@@ -44,10 +32,10 @@ impl ExportContext {
         &self,
         link: &mut Link,
         known: Option<ExportCursor>,
-    ) -> Result<ClaimedDatabase, PostgresError> {
-        let lineage = self.reader.lineage()?;
+    ) -> Result<DatabaseRow, PostgresError> {
+        let lineage = self.running.reader.lineage()?;
         let database = known.map(|known| known.database);
-        claim(link, self.table.epoch(), &lineage, database).await
+        claim(link, self.running.epoch(), &lineage, database).await
     }
 
     /// Has the writer write the batch into the store; an empty one is not written.
@@ -59,7 +47,7 @@ impl ExportContext {
             batch,
             horizons: Vec::new(),
         };
-        let written = self.intake.carry_out(prepared);
+        let written = self.running.intake.carry_out(prepared);
         written.map_err(PostgresError::Write)
     }
 }

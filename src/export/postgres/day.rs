@@ -1,19 +1,19 @@
 //! Writes rows of one closed day into `counter_history`, each exactly once. A row is guarded by the epoch that
 //! wrote it.
 
-use chrono::NaiveDate;
 use serde::Serialize;
 
 use super::PostgresError;
-use super::columns::{date, number, unsigned};
+use super::columns::{column, date, number, unsigned};
 use super::connect::Link;
-use super::users::Crowd;
 use crate::calendar::Day;
 use crate::counter::CounterName;
+use crate::export::Row;
 use crate::lifecycle::DayView;
 
-/// Where the users of a day are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where the users of a day are, in the words of `metadata`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(super) enum UsersPlace {
     /// The counter counts no users.
     NoUsers,
@@ -22,36 +22,24 @@ pub(super) enum UsersPlace {
     /// In `counter_history_users`.
     Table,
     /// `postgres.export_users` is off.
+    #[serde(rename = "not exported")]
     NotExported,
     /// The store does not have them any more.
+    #[serde(rename = "no longer kept")]
     NotKept,
     /// The counter never resets, so its users belong to no day.
+    #[serde(rename = "none of a day")]
     OfNoDay,
     /// The database refuses some of them, so none of them is there.
     Refused,
 }
 
-impl UsersPlace {
-    /// The word in `metadata`; `None` for a counter without users.
-    const fn as_str(self) -> Option<&'static str> {
-        match self {
-            Self::NoUsers => None,
-            Self::Inline => Some("inline"),
-            Self::Table => Some("table"),
-            Self::NotExported => Some("not exported"),
-            Self::NotKept => Some("no longer kept"),
-            Self::OfNoDay => Some("none of a day"),
-            Self::Refused => Some("refused"),
-        }
-    }
-}
-
 /// A row to be written.
 pub(super) struct DayRow {
     pub(super) name: CounterName,
-    pub(super) final_value: i64,
-    pub(super) metadata: String,
-    pub(super) place: UsersPlace,
+    final_value: i64,
+    metadata: String,
+    place: UsersPlace,
 }
 
 #[derive(Serialize)]
@@ -59,24 +47,39 @@ struct Metadata {
     #[serde(flatten)]
     day: DayView,
     #[serde(skip_serializing_if = "Option::is_none")]
-    users: Option<&'static str>,
+    users: Option<UsersPlace>,
 }
 
 impl DayRow {
-    pub(super) fn new(
-        name: CounterName,
-        final_value: i64,
-        day: DayView,
-        place: UsersPlace,
-    ) -> Result<Self, serde_json::Error> {
-        let users = place.as_str();
+    /// Makes the row; `Err` says why it has to be set aside.
+    pub(super) fn new(row: &Row, place: UsersPlace) -> Result<Self, String> {
+        let content = row.past.content.as_ref();
+        let content = content.ok_or("the record in the store cannot be read")?;
+        let metadata = Metadata {
+            day: DayView::from(row.past.clone()),
+            users: (place != UsersPlace::NoUsers).then_some(place),
+        };
         Ok(Self {
-            name,
-            final_value,
-            metadata: serde_json::to_string(&Metadata { day, users })?,
+            name: row.name.clone(),
+            final_value: content.record.last,
+            metadata: serde_json::to_string(&metadata).map_err(|error| error.to_string())?,
             place,
         })
     }
+}
+
+/// The users of a statement's rows.
+pub(super) enum RowUsers<'a> {
+    /// The statement writes none.
+    Nowhere,
+    /// They go into the row, which is the only one.
+    Inline(&'a [String]),
+    /// They are in the table; the row is the only one.
+    Table {
+        digest: [u8; 16],
+        /// Whether they were just copied there.
+        copied: bool,
+    },
 }
 
 /// The outcome of writing a row.
@@ -144,84 +147,50 @@ WITH new AS (
 )
 SELECT o.name, o.same, o.anothers, o.epoch, o.keeps FROM judged o";
 
-/// Writes rows whose users are not in the table of users. `users` go into the row, which must be the only one.
+/// Writes rows, and deletes the users of a row from the table where they do not belong there any more.
 pub(super) async fn write(
     link: &mut Link,
     guard: &Guard,
     rows: &[DayRow],
-    users: Option<&[String]>,
+    users: RowUsers<'_>,
 ) -> Result<Vec<(CounterName, Fate)>, PostgresError> {
-    let written = statement(link, guard, rows, users, None, false).await?;
-    // Users that an earlier export put into the table.
-    let leave: Vec<&str> = rows
-        .iter()
-        .filter(|row| row.place != UsersPlace::NoUsers)
-        .filter(|row| {
-            written
-                .iter()
-                .any(|(name, fate, keeps)| *name == row.name && *fate == Fate::Written && !keeps)
-        })
-        .map(|row| row.name.as_str())
-        .collect();
-    if !leave.is_empty() {
-        clear_users(link, guard.day, &leave).await?;
-    }
-    let fates = written.into_iter().map(|(name, fate, _)| (name, fate));
-    Ok(fates.collect())
-}
-
-/// Writes the row whose users are in the table, with that digest.
-pub(super) async fn write_with_crowd(
-    link: &mut Link,
-    guard: &Guard,
-    row: &DayRow,
-    crowd: &Crowd,
-    copied: bool,
-) -> Result<Fate, PostgresError> {
-    let rows = std::slice::from_ref(row);
-    let written = statement(link, guard, rows, None, Some(crowd.digest), copied).await?;
-    let fate = written.into_iter().next().map(|(_, fate, _)| fate);
-    fate.ok_or_else(|| PostgresError::Lost("a row without an answer".to_owned()))
-}
-
-async fn statement(
-    link: &mut Link,
-    guard: &Guard,
-    rows: &[DayRow],
-    users: Option<&[String]>,
-    digest: Option<[u8; 16]>,
-    copied: bool,
-) -> Result<Vec<(CounterName, Fate, bool)>, PostgresError> {
-    let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
-    let values: Vec<i64> = rows.iter().map(|row| row.final_value).collect();
-    let metadata: Vec<&str> = rows.iter().map(|row| row.metadata.as_str()).collect();
-    let not_kept: Vec<bool> = rows
-        .iter()
-        .map(|row| row.place == UsersPlace::NotKept)
-        .collect();
+    let (inline, digest, copied) = match users {
+        RowUsers::Nowhere => (None, None, false),
+        RowUsers::Inline(ids) => (Some(ids), None, false),
+        RowUsers::Table { digest, copied } => (None, Some(digest.to_vec()), copied),
+    };
     let write = sqlx::query_as::<_, (String, bool, bool, Option<i64>, bool)>(WRITE)
-        .bind(names)
-        .bind(values)
-        .bind(metadata)
-        .bind(not_kept)
+        .bind(column(rows, |row| row.name.as_str()))
+        .bind(column(rows, |row| row.final_value))
+        .bind(column(rows, |row| row.metadata.as_str()))
+        .bind(column(rows, |row| row.place == UsersPlace::NotKept))
         .bind(date(guard.day))
         .bind(number(guard.epoch))
         .bind(guard.replace)
-        .bind(users)
-        .bind(digest.map(|digest| digest.to_vec()))
+        .bind(inline)
+        .bind(digest)
         .bind(copied);
-    let judged = link.all(write).await?;
-    let fates = judged
-        .into_iter()
-        .filter_map(|(name, same, anothers, epoch, keeps)| {
-            let fate = match (same, anothers) {
-                (true, _) => Fate::Unchanged,
-                (false, true) => Fate::OfAnother(epoch),
-                (false, false) => Fate::Written,
-            };
-            Some((CounterName::parse(&name).ok()?, fate, keeps))
-        });
-    Ok(fates.collect())
+    let (mut fates, mut leave) = (Vec::new(), Vec::new());
+    for (name, same, anothers, epoch, keeps) in link.all(write).await? {
+        let Some(row) = rows.iter().find(|row| row.name.as_str() == name) else {
+            continue;
+        };
+        let fate = match (same, anothers) {
+            (true, _) => Fate::Unchanged,
+            (false, true) => Fate::OfAnother(epoch),
+            (false, false) => Fate::Written,
+        };
+        let has_none_there = !matches!(row.place, UsersPlace::NoUsers | UsersPlace::Table);
+        if fate == Fate::Written && has_none_there && !keeps {
+            // Users that an earlier export put into the table.
+            leave.push(row.name.as_str());
+        }
+        fates.push((row.name.clone(), fate));
+    }
+    if !leave.is_empty() {
+        clear_users(link, guard.day, &leave).await?;
+    }
+    Ok(fates)
 }
 
 /// The database's state of a row whose users are in the table.
@@ -247,7 +216,7 @@ pub(super) async fn there(
         LEFT JOIN counterd_days g ON g.counter_name = $1 AND g.date = $2";
     let ask = sqlx::query_as::<_, (bool, Option<i64>, Option<Vec<u8>>, i64)>(ASK)
         .bind(name.as_str())
-        .bind::<NaiveDate>(date(day));
+        .bind(date(day));
     let (row, epoch, digest, users) = link.one(ask).await?;
     Ok(There {
         row,
@@ -256,9 +225,6 @@ pub(super) async fn there(
         users: unsigned(users),
     })
 }
-
-/// How long a statement over a whole table may take.
-pub(super) const LONG_PATIENCE: std::time::Duration = std::time::Duration::from_secs(3600);
 
 /// Deletes the users of these counters from the table.
 pub(super) async fn clear_users(
@@ -270,7 +236,6 @@ pub(super) async fn clear_users(
     link.be_patient(true).await?;
     let clear =
         sqlx::query("DELETE FROM counter_history_users WHERE date = $1 AND counter_name = ANY($2)");
-    let clear = clear.bind(date(day)).bind(names);
-    link.execute_within(LONG_PATIENCE, clear).await?;
+    link.execute(clear.bind(date(day)).bind(names)).await?;
     link.be_patient(false).await
 }

@@ -3,11 +3,13 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::PostgresError;
 use super::columns::{halves, number};
 use super::connect::Link;
 use super::context::ExportContext;
-use super::day::{self, DayRow, Fate, Guard, UsersPlace};
+use super::day::{self, DayRow, Fate, Guard, RowUsers, UsersPlace};
 use super::schema::open;
 use super::standing::{Turn, begin};
 use super::users::{self, Crowd, ExportProgress};
@@ -15,7 +17,7 @@ use crate::background::runtime;
 use crate::calendar::Day;
 use crate::counter::{CounterName, Kind, Reset};
 use crate::export::{Row, RowPages, Selection};
-use crate::lifecycle::{DayView, kept_days};
+use crate::lifecycle::kept_days;
 use crate::storage::expiry::Daily;
 use crate::storage::{Aside, Batch, ExportCursor, Reader, Tables};
 
@@ -26,7 +28,7 @@ const MOST_ASIDE: u64 = 10_000;
 const TELL_EVERY: Duration = Duration::from_millis(200);
 
 /// What became of rows of closed days.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DaysWritten {
     /// Rows that were new, or were made equal to the store's.
     pub written: u64,
@@ -65,7 +67,7 @@ impl ExportContext {
         replace: bool,
         tell: &mut dyn FnMut(u64, u64) -> std::io::Result<()>,
     ) -> Result<DaysWritten, PostgresError> {
-        let Some((first, last)) = kept_days(&self.reader, &self.horizons)? else {
+        let Some((first, last)) = kept_days(&self.running.reader, &self.running.horizons)? else {
             return Ok(DaysWritten::default());
         };
         let selection = Selection {
@@ -99,8 +101,8 @@ impl ExportContext {
         progress: &ExportProgress,
     ) -> Result<DaysWritten, PostgresError> {
         let mut link = open(&self.options).await?;
-        let epoch = self.table.epoch();
-        let stored = self.reader.with(Tables::export_cursor)?;
+        let epoch = self.running.epoch();
+        let stored = self.running.reader.with(Tables::export_cursor)?;
         self.claim(&mut link, stored).await?;
         let mut total = DaysWritten::default();
         let mut day = selection.from;
@@ -112,8 +114,8 @@ impl ExportContext {
             };
             let counter = selection.counter.clone();
             let mut work = DayWork::new(self, guard, counter, progress.clone())?;
-            while work.step(self, &mut link).await? {}
-            total.add(work.finish(self, None)?);
+            while work.step(&mut link).await? {}
+            total.add(work.finish(None)?);
             day = day.next();
         }
         link.close().await;
@@ -124,7 +126,7 @@ impl ExportContext {
     fn size(&self, selection: &Selection) -> Result<u64, PostgresError> {
         let mut pages = RowPages::new(selection.clone());
         let mut size = 0;
-        while let Some(rows) = pages.next(&self.reader, self.day.calendar(), &self.horizons)? {
+        while let Some(rows) = pages.next(&self.running)? {
             for row in rows {
                 let users = match (self.place(&row), &row.past.content) {
                     (UsersPlace::Inline | UsersPlace::Table, Some(content)) => content.record.last,
@@ -153,12 +155,13 @@ impl ExportContext {
     }
 
     fn users_are_gone(&self, day: Day) -> bool {
-        day.days() < self.horizons.day(Daily::Dedup)
+        day.days() < self.running.horizons.day(Daily::Dedup)
     }
 }
 
 /// A day on its way into the database.
-pub(super) struct DayWork {
+pub(super) struct DayWork<'a> {
+    context: &'a ExportContext,
     guard: Guard,
     pages: RowPages,
     /// Rows with users, which are written one by one.
@@ -173,18 +176,21 @@ pub(super) struct DayWork {
     progress: ExportProgress,
 }
 
-impl DayWork {
+/// What became of a row; `Err` where the database refused it.
+type RowFate = (CounterName, Result<Fate, PostgresError>);
+
+impl<'a> DayWork<'a> {
     /// Prepares a day, or one counter of it.
     pub(super) fn new(
-        context: &ExportContext,
+        context: &'a ExportContext,
         guard: Guard,
         counter: Option<CounterName>,
         progress: ExportProgress,
     ) -> Result<Self, PostgresError> {
-        let before = context
-            .reader
-            .with(|tables| tables.set_aside(Some(guard.day)))?;
+        let reader = &context.running.reader;
+        let before = reader.with(|tables| tables.set_aside(Some(guard.day)))?;
         Ok(Self {
+            context,
             pages: RowPages::new(Selection {
                 from: guard.day,
                 to: guard.day,
@@ -202,49 +208,53 @@ impl DayWork {
     }
 
     /// Does the next transaction; returns whether there was one to do.
-    pub(super) async fn step(
-        &mut self,
-        context: &ExportContext,
-        link: &mut Link,
-    ) -> Result<bool, PostgresError> {
-        if let Some(row) = self.waiting.front() {
-            let row = row.clone();
-            self.with_users(context, link, row).await?;
+    pub(super) async fn step(&mut self, link: &mut Link) -> Result<bool, PostgresError> {
+        if let Some(row) = self.waiting.front().cloned() {
+            self.with_users(link, &row).await?;
             self.waiting.pop_front();
             return Ok(true);
         }
-        let page = self
-            .pages
-            .next(&context.reader, context.day.calendar(), &context.horizons)?;
-        let Some(page) = page else { return Ok(false) };
+        let Some(page) = self.pages.next(&self.context.running)? else {
+            return Ok(false);
+        };
         self.progress.add(page.len());
         let mut rows = Vec::new();
         for row in page {
-            match context.place(&row) {
+            match self.context.place(&row) {
                 // The number of users decides between the two, once they are counted.
                 UsersPlace::Inline | UsersPlace::Table => self.waiting.push_back(row),
-                place => match prepared(row, place) {
-                    Ok(row) => rows.push(row),
-                    Err(aside) => self.set_aside(aside),
-                },
+                place => rows.extend(self.prepared(&row, place)),
             }
         }
-        self.rows(link, rows).await?;
+        for (name, fate) in self.rows(link, rows).await? {
+            self.judge(name, fate, 0);
+        }
         Ok(true)
+    }
+
+    /// Makes the row that the database takes; `None` where it has to be set aside.
+    fn prepared(&mut self, row: &Row, place: UsersPlace) -> Option<DayRow> {
+        DayRow::new(row, place)
+            .map_err(|reason| self.set_aside(row.name.clone(), reason))
+            .ok()
     }
 
     /// Writes rows without users in one transaction. A statement that is refused is done again in halves, down to
     /// the row that causes it.
-    async fn rows(&mut self, link: &mut Link, rows: Vec<DayRow>) -> Result<(), PostgresError> {
+    async fn rows(
+        &self,
+        link: &mut Link,
+        rows: Vec<DayRow>,
+    ) -> Result<Vec<RowFate>, PostgresError> {
+        let mut fates = Vec::new();
         if rows.is_empty() {
-            return Ok(());
+            return Ok(fates);
         }
         begin(link, Turn::Days, self.guard.epoch).await?;
         let mut parts = vec![rows];
-        let mut fates = Vec::new();
         while let Some(rows) = parts.pop() {
             link.run("SAVEPOINT part").await?;
-            match day::write(link, &self.guard, &rows, None).await {
+            match day::write(link, &self.guard, &rows, RowUsers::Nowhere).await {
                 Ok(done) => {
                     link.run("RELEASE SAVEPOINT part").await?;
                     fates.extend(done.into_iter().map(|(name, fate)| (name, Ok(fate))));
@@ -253,122 +263,87 @@ impl DayWork {
                     link.run("ROLLBACK TO SAVEPOINT part").await?;
                     match halves(rows) {
                         Ok([first, second]) => parts.extend([second, first]),
-                        Err(single) => {
-                            fates.extend(single.map(|row| (row.name, Err(error))));
-                        }
+                        Err(single) => fates.extend(single.map(|row| (row.name, Err(error)))),
                     }
                 }
                 Err(error) => return Err(error),
             }
         }
         link.commit().await?;
-        for (name, fate) in fates {
-            self.judge(name, fate, 0);
-        }
-        Ok(())
+        Ok(fates)
     }
 
     /// Writes one row with its users, in a transaction of its own.
-    async fn with_users(
-        &mut self,
-        context: &ExportContext,
-        link: &mut Link,
-        row: Row,
-    ) -> Result<(), PostgresError> {
-        let (name, number) = (row.name.clone(), context.options.unique_users_inline);
-        let inline = in_a_row(&row, &context.reader, number).await?;
-        let place = inline
-            .as_ref()
-            .map_or(UsersPlace::Table, |_| UsersPlace::Inline);
-        let known = match place {
-            UsersPlace::Table => self.known(context, link, &row).await?,
-            _ => None,
+    async fn with_users(&mut self, link: &mut Link, row: &Row) -> Result<(), PostgresError> {
+        let context = self.context;
+        let most = context.options.unique_users_inline;
+        let inline = in_a_row(row, &context.running.reader, most).await?;
+        let (place, known) = match inline {
+            Some(_) => (UsersPlace::Inline, None),
+            None => (UsersPlace::Table, self.known(link, row).await?),
         };
-        let source = row.clone();
-        let prepared = match prepared(row, place) {
-            Ok(prepared) => prepared,
-            Err(aside) => {
-                self.set_aside(aside);
-                return Ok(());
-            }
-        };
-        begin(link, Turn::Days, self.guard.epoch).await?;
-        link.run("SAVEPOINT part").await?;
-        let done = match inline {
-            Some(users) => {
-                let rows = std::slice::from_ref(&prepared);
-                let fates = day::write(link, &self.guard, rows, Some(&users)).await;
-                fates.map(|fates| {
-                    let fate = fates.into_iter().next().map(|(_, fate)| fate);
-                    self.progress.add(users.len());
-                    (fate.unwrap_or(Fate::Unchanged), users.len() as u64)
-                })
-            }
-            None => self.table(context, link, &source, &prepared, known).await,
-        };
-        let (fate, users) = match done {
-            Ok((fate, users)) => (Ok(fate), users),
-            Err(error) if error.is_of_the_row() => (Err(error), 0),
-            Err(error) => return Err(error),
-        };
-        if context.users_are_gone(self.guard.day) {
-            // The horizon may have passed the day while its users were read.
-            link.run("ROLLBACK").await?;
-            return self.without_users(link, source, UsersPlace::NotKept).await;
-        }
-        let Err(error) = fate else {
-            link.commit().await?;
-            self.judge(name, fate, users);
+        let Some(prepared) = self.prepared(row, place) else {
             return Ok(());
         };
-        // A user id may be the cause, such as one that the encoding of the database does not have. The number of
-        // the day is written all the same.
+        begin(link, Turn::Days, self.guard.epoch).await?;
+        let done = match inline {
+            Some(users) => {
+                let fate = self.write(link, &prepared, RowUsers::Inline(&users)).await;
+                self.progress.add(users.len());
+                fate.map(|fate| (fate, users.len() as u64))
+            }
+            None => self.table(link, row, &prepared, known).await,
+        };
+        let (place, why) = match done {
+            Err(error) if !error.is_of_the_row() => return Err(error),
+            // The horizon may have passed the day while its users were read.
+            _ if context.users_are_gone(self.guard.day) => (UsersPlace::NotKept, None),
+            Ok((fate, users)) => {
+                link.commit().await?;
+                self.judge(row.name.clone(), Ok(fate), users);
+                return Ok(());
+            }
+            // A user id may be the cause, such as one that the encoding of the database does not have. The number of
+            // the day is written all the same.
+            Err(error) => (UsersPlace::Refused, Some(error)),
+        };
         link.run("ROLLBACK").await?;
-        let before = self.written;
-        self.without_users(link, source, UsersPlace::Refused)
-            .await?;
-        if self.written.set_aside == before.set_aside {
-            self.written.written = before.written;
-            self.written.unchanged = before.unchanged;
-            self.set_aside(Aside {
-                day: self.guard.day,
-                counter: name,
-                reason: format!("the number is written, but without the user ids: {error}"),
-            });
+        let rows = self.prepared(row, place).into_iter().collect();
+        for (name, fate) in self.rows(link, rows).await? {
+            match (fate, &why) {
+                (Ok(Fate::Written | Fate::Unchanged), Some(error)) => {
+                    let reason =
+                        format!("the number is written, but without the user ids: {error}");
+                    self.set_aside(name, reason);
+                }
+                (fate, _) => self.judge(name, fate, 0),
+            }
         }
         Ok(())
     }
 
-    /// Writes the row of a counter of users without its users, in a transaction of its own.
-    async fn without_users(
-        &mut self,
+    /// Writes one row within the transaction.
+    async fn write(
+        &self,
         link: &mut Link,
-        row: Row,
-        place: UsersPlace,
-    ) -> Result<(), PostgresError> {
-        match prepared(row, place) {
-            Ok(row) => self.rows(link, vec![row]).await,
-            Err(aside) => {
-                self.set_aside(aside);
-                Ok(())
-            }
-        }
+        row: &DayRow,
+        users: RowUsers<'_>,
+    ) -> Result<Fate, PostgresError> {
+        let rows = std::slice::from_ref(row);
+        let fates = day::write(link, &self.guard, rows, users).await?;
+        let no_answer = || PostgresError::Lost("a row without an answer".to_owned());
+        let (_, fate) = fates.into_iter().next().ok_or_else(no_answer)?;
+        Ok(fate)
     }
 
     /// Counts the users in the store; `None` where the database has no row to compare them with.
-    async fn known(
-        &self,
-        context: &ExportContext,
-        link: &mut Link,
-        row: &Row,
-    ) -> Result<Option<Crowd>, PostgresError> {
+    async fn known(&self, link: &mut Link, row: &Row) -> Result<Option<Crowd>, PostgresError> {
         link.begin("").await?;
         let there = day::there(link, self.guard.day, &row.name).await?;
         link.commit().await?;
+        let reader = &self.context.running.reader;
         match row.users().filter(|_| there.row) {
-            Some(users) => users::counted(users, &context.reader, &self.progress)
-                .await
-                .map(Some),
+            Some(users) => Ok(Some(users::counted(users, reader, &self.progress).await?)),
             None => Ok(None),
         }
     }
@@ -376,7 +351,6 @@ impl DayWork {
     /// Writes the row with its users in the table, within the transaction.
     async fn table(
         &self,
-        context: &ExportContext,
         link: &mut Link,
         source: &Row,
         row: &DayRow,
@@ -387,41 +361,42 @@ impl DayWork {
             epoch,
             replace,
         } = self.guard;
-        let there = day::there(link, day, &row.name).await?;
-        let equal = known.filter(|known| {
-            there.row
-                && there.users == known.count
-                && there.digest.as_deref() == Some(&known.digest[..])
-        });
-        if let Some(crowd) = equal {
-            let fate = day::write_with_crowd(link, &self.guard, row, &crowd, false).await?;
-            return Ok((fate, 0));
+        let there = day::there(link, day, &source.name).await?;
+        let digest = known.filter(|known| there.row && there.users == known.count);
+        let digest = digest.map(|known| known.digest());
+        if let Some(digest) = digest.filter(|digest| there.digest.as_deref() == Some(&digest[..])) {
+            let copied = false;
+            let users = RowUsers::Table { digest, copied };
+            return Ok((self.write(link, row, users).await?, 0));
         }
-        let ours = there.epoch == Some(number(epoch));
-        if there.row && !ours && !replace {
+        if there.row && there.epoch != Some(number(epoch)) && !replace {
             return Ok((Fate::OfAnother(there.epoch), 0));
         }
         let Some(users) = source.users() else {
             return Ok((Fate::Unchanged, 0));
         };
-        day::clear_users(link, day, &[row.name.as_str()]).await?;
-        let crowd =
-            users::copy(link, &row.name, day, users, &context.reader, &self.progress).await?;
-        let fate = day::write_with_crowd(link, &self.guard, row, &crowd, true).await?;
-        Ok((fate, crowd.count))
+        day::clear_users(link, day, &[source.name.as_str()]).await?;
+        let reader = &self.context.running.reader;
+        let crowd = users::copy(link, &source.name, day, users, reader, &self.progress).await?;
+        let users = RowUsers::Table {
+            digest: crowd.digest(),
+            copied: true,
+        };
+        Ok((self.write(link, row, users).await?, crowd.count))
     }
 
     fn judge(&mut self, name: CounterName, fate: Result<Fate, PostgresError>, users: u64) {
         let reason = match fate {
-            Ok(Fate::Written) => {
-                self.written.written += 1;
-                self.written.users += users;
-                self.taken(name);
-                return;
-            }
-            Ok(Fate::Unchanged) => {
-                self.written.unchanged += 1;
-                self.taken(name);
+            Ok(fate @ (Fate::Written | Fate::Unchanged)) => {
+                if fate == Fate::Written {
+                    self.written.written += 1;
+                    self.written.users += users;
+                } else {
+                    self.written.unchanged += 1;
+                }
+                if self.aside_before.remove(&name) {
+                    self.taken.push(name);
+                }
                 return;
             }
             Ok(Fate::OfAnother(Some(epoch))) => format!(
@@ -433,42 +408,34 @@ impl DayWork {
             }
             Err(error) => error.to_string(),
         };
-        self.set_aside(Aside {
-            day: self.guard.day,
-            counter: name,
-            reason,
-        });
+        self.set_aside(name, reason);
     }
 
-    fn taken(&mut self, name: CounterName) {
-        if self.aside_before.remove(&name) {
-            self.taken.push(name);
-        }
-    }
-
-    fn set_aside(&mut self, aside: Aside) {
+    fn set_aside(&mut self, counter: CounterName, reason: String) {
+        let day = self.guard.day;
         self.written.set_aside += 1;
-        tracing::error!(day = %aside.day, counter = %aside.counter, reason = aside.reason, "a row of a closed day is set aside");
+        tracing::error!(%day, %counter, reason, "a row of a closed day is set aside");
         if (self.aside.len() as u64) < MOST_ASIDE {
-            self.aside.push(aside);
+            self.aside.push(Aside {
+                day,
+                counter,
+                reason,
+            });
         }
     }
 
     /// Stores what was set aside, and with it how far the export is.
-    pub(super) fn finish(
-        self,
-        context: &ExportContext,
-        cursor: Option<ExportCursor>,
-    ) -> Result<DaysWritten, PostgresError> {
+    pub(super) fn finish(self, cursor: Option<ExportCursor>) -> Result<DaysWritten, PostgresError> {
         let mut batch = Batch::new();
         for name in &self.taken {
             batch.delete_aside(self.guard.day, name);
         }
         if !self.aside.is_empty() {
-            let known = context.reader.with(|tables| tables.set_aside(None))?.len() as u64;
+            let reader = &self.context.running.reader;
+            let known = reader.with(|tables| tables.set_aside(None))?.len() as u64;
             let room = MOST_ASIDE.saturating_sub(known);
-            for (number, aside) in self.aside.iter().enumerate() {
-                if self.aside_before.contains(&aside.counter) || (number as u64) < room {
+            for (number, aside) in (0..).zip(&self.aside) {
+                if number < room || self.aside_before.contains(&aside.counter) {
                     batch.put_aside(aside);
                 }
             }
@@ -476,10 +443,10 @@ impl DayWork {
         if let Some(cursor) = cursor {
             batch.put_export_cursor(&cursor);
         }
-        let metrics = &context.metrics.export;
+        let metrics = &self.context.metrics.export;
         metrics.days.inc_by(self.written.written);
         metrics.users.inc_by(self.written.users);
-        context.write(batch)?;
+        self.context.write(batch)?;
         Ok(self.written)
     }
 }
@@ -502,24 +469,4 @@ async fn in_a_row(
         tokio::task::yield_now().await;
     }
     Ok(Some(all))
-}
-
-/// Makes the row that the database takes; `Err` where it has to be set aside.
-fn prepared(row: Row, place: UsersPlace) -> Result<DayRow, Aside> {
-    let (day, counter) = (row.past.day, row.name.clone());
-    let reason = match &row.past.content {
-        None => "the record in the store cannot be read".to_owned(),
-        Some(content) => {
-            let last = content.record.last;
-            match DayRow::new(row.name, last, DayView::from(row.past), place) {
-                Ok(row) => return Ok(row),
-                Err(error) => error.to_string(),
-            }
-        }
-    };
-    Err(Aside {
-        day,
-        counter,
-        reason,
-    })
 }

@@ -109,7 +109,7 @@ impl RoundWork for ExportWork {
 impl ExportWork {
     /// Claims the database and finds out how far it has got.
     async fn claim(&mut self, link: &mut Link) -> Result<(), PostgresError> {
-        let stored = self.context.reader.with(Tables::export_cursor)?;
+        let stored = self.context.running.reader.with(Tables::export_cursor)?;
         let known = self.cursor.or(stored);
         let claimed = self.context.claim(link, known).await?;
         if !claimed.has_values {
@@ -135,7 +135,7 @@ impl ExportWork {
             through,
         };
         if known != Some(cursor) {
-            if self.context.mode.refuses().is_some() {
+            if self.context.running.mode.refuses().is_some() {
                 self.cursor = None;
                 return Ok(());
             }
@@ -169,7 +169,7 @@ impl ExportWork {
         status: &RoundStatus,
     ) -> Result<(), PostgresError> {
         // Without a cursor, the store did not take how far the export got.
-        if self.cursor.is_none() || self.context.mode.refuses().is_some() {
+        if self.cursor.is_none() || self.context.running.mode.refuses().is_some() {
             return Ok(());
         }
         self.forget_set_aside()?;
@@ -198,8 +198,12 @@ impl ExportWork {
 
     /// Forgets rows set aside of days that are no longer kept: they cannot be exported any more.
     fn forget_set_aside(&self) -> Result<(), PostgresError> {
-        let kept_from = self.context.horizons.day(Daily::History);
-        let aside = self.context.reader.with(|tables| tables.set_aside(None))?;
+        let kept_from = self.context.running.horizons.day(Daily::History);
+        let aside = self
+            .context
+            .running
+            .reader
+            .with(|tables| tables.set_aside(None))?;
         let mut batch = Batch::new();
         for row in aside.iter().filter(|row| row.day.days() < kept_from) {
             batch.delete_aside(row.day, &row.counter);
@@ -209,7 +213,7 @@ impl ExportWork {
 
     /// Returns what is to be done next; `None` when the database has every closed day.
     fn next_days(&mut self) -> Result<Option<NextDays>, PostgresError> {
-        let Some(closed) = self.context.reader.with(Tables::closed_through)? else {
+        let Some(closed) = self.context.running.reader.with(Tables::closed_through)? else {
             return Ok(None);
         };
         Ok(match self.cursor.and_then(|cursor| cursor.through) {
@@ -230,18 +234,19 @@ impl ExportWork {
     ) -> Result<(), PostgresError> {
         let guard = Guard {
             day,
-            epoch: self.context.table.epoch(),
+            epoch: self.context.running.epoch(),
             replace: false,
         };
-        let mut work = DayWork::new(&self.context, guard, None, ExportProgress::default())?;
-        while work.step(&self.context, link).await? {
+        let context = self.context.clone();
+        let mut work = DayWork::new(&context, guard, None, ExportProgress::default())?;
+        while work.step(link).await? {
             if self.values_are_due() {
                 self.values(link, status).await?;
             }
         }
         self.advance(link, day).await?;
         let cursor = self.advanced(day);
-        let written = work.finish(&self.context, cursor)?;
+        let written = work.finish(cursor)?;
         self.cursor = cursor;
         if written.rows() > 0 {
             // Were it empty now, somebody would have emptied it.
@@ -253,7 +258,7 @@ impl ExportWork {
 
     /// Notes in the database that it has everything up to that day.
     async fn advance(&self, link: &mut Link, through: Day) -> Result<(), PostgresError> {
-        begin(link, Turn::Days, self.context.table.epoch()).await?;
+        begin(link, Turn::Days, self.context.running.epoch()).await?;
         put_through(link, through).await?;
         link.commit().await
     }
@@ -276,7 +281,7 @@ impl ExportWork {
 
     /// Tells the metrics how many days wait, and how many rows are set aside.
     fn tell_days(&mut self) -> Result<(), PostgresError> {
-        let (closed, stored, aside) = self.context.reader.with(|tables| {
+        let (closed, stored, aside) = self.context.running.reader.with(|tables| {
             let aside = tables.set_aside(None)?.len();
             Ok((tables.closed_through()?, tables.export_cursor()?, aside))
         })?;
@@ -297,13 +302,13 @@ impl ExportWork {
 
     /// Returns the oldest day that is kept. The search takes a while, so there is one for each closed day.
     fn oldest_day(&mut self) -> Result<Option<Day>, PostgresError> {
-        let closed = self.context.reader.with(Tables::closed_through)?;
+        let closed = self.context.running.reader.with(Tables::closed_through)?;
         if let Some((as_of, first)) = self.oldest
             && Some(as_of) == closed
         {
             return Ok(Some(first));
         }
-        let kept = kept_days(&self.context.reader, &self.context.horizons)?;
+        let kept = kept_days(&self.context.running.reader, &self.context.running.horizons)?;
         let first = kept.map(|(first, _)| first);
         self.oldest = closed.zip(first);
         Ok(first)

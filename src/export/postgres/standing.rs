@@ -4,7 +4,6 @@ use chrono::NaiveDate;
 
 use super::columns::{date, day, number, unsigned};
 use super::connect::Link;
-use super::day::LONG_PATIENCE;
 use super::schema::{SchemaState, open, schema};
 use super::{PostgresError, PostgresOptions};
 use crate::background::runtime;
@@ -33,9 +32,8 @@ impl Turn {
     }
 }
 
-/// A database that this store may write to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ClaimedDatabase {
+/// The one row of `counterd_database`, and whether other tables hold anything.
+pub(super) struct DatabaseRow {
     /// Which database it is.
     pub(super) identity: u128,
     /// The last day that is there whole.
@@ -44,11 +42,6 @@ pub(super) struct ClaimedDatabase {
     pub(super) has_values: bool,
     /// Whether there is any closed day.
     pub(super) has_days: bool,
-}
-
-/// The one row of `counterd_database`, and what other tables hold.
-struct DatabaseRow {
-    claimed: ClaimedDatabase,
     epoch: u64,
     lineage: Option<LineageId>,
 }
@@ -67,12 +60,10 @@ async fn ask(link: &mut Link) -> Result<Option<DatabaseRow>, PostgresError> {
     let identity = u128::from_str_radix(&identity.replace('-', ""), 16)
         .map_err(|_| PostgresError::Schema("the identity of the database".to_owned()))?;
     Ok(Some(DatabaseRow {
-        claimed: ClaimedDatabase {
-            identity,
-            through: through.map(day),
-            has_values,
-            has_days,
-        },
+        identity,
+        through: through.map(day),
+        has_values,
+        has_days,
         epoch: unsigned(epoch),
         lineage: lineage.and_then(|lineage| lineage.parse().ok()),
     }))
@@ -90,9 +81,9 @@ async fn owner(
     let mark = CopyMark {
         lineage: row.lineage,
         epoch: row.epoch,
-        is_empty: !row.claimed.has_values && !row.claimed.has_days,
+        is_empty: !row.has_values && !row.has_days,
     };
-    if mark.lineage.is_none() && !mark.is_empty && known == Some(row.claimed.identity) {
+    if mark.lineage.is_none() && !mark.is_empty && known == Some(row.identity) {
         return Ok(CopyOwner::Ours);
     }
     if let Some(owner) = lineage.owner_by_mark(&mark) {
@@ -110,7 +101,7 @@ pub(super) async fn claim(
     epoch: u64,
     lineage: &Lineage,
     known: Option<u128>,
-) -> Result<ClaimedDatabase, PostgresError> {
+) -> Result<DatabaseRow, PostgresError> {
     // Rows of an earlier history are not this one's until they are written again.
     const OURS: &str = "
         UPDATE counterd_database SET lineage = $2::uuid, epoch = $1,
@@ -139,7 +130,7 @@ pub(super) async fn claim(
     link.commit().await?;
     // If another store claimed it at the same moment, the first transaction finds that.
     link.lineage = Some(lineage.id);
-    Ok(row.claimed)
+    Ok(row)
 }
 
 /// Begins a transaction in which a store of this epoch writes rows.
@@ -222,8 +213,7 @@ pub fn adopt(options: &PostgresOptions, lineage: &Lineage) -> Result<(), Postgre
         // First the row that all others wait for.
         link.execute(sqlx::query(OURS).bind(lineage.id.to_string()))
             .await?;
-        link.execute_within(LONG_PATIENCE, sqlx::query(STATES))
-            .await?;
+        link.execute(sqlx::query(STATES)).await?;
         link.commit().await?;
         link.close().await;
         Ok(())

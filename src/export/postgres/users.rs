@@ -1,13 +1,12 @@
 //! Writes the users of a day into a table, by PostgreSQL's binary COPY, in pieces.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::connect::Link;
-use super::{PostgresError, connect};
+use super::PostgresError;
+use super::connect::{Link, within};
 use crate::calendar::Day;
 use crate::counter::CounterName;
 use crate::export::UserPages;
@@ -34,33 +33,22 @@ impl ExportProgress {
     }
 }
 
-/// All users of a row, known by their number and a digest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Crowd {
-    /// How many there are.
-    pub(super) count: u64,
-    /// The digest of all ids in their order.
-    pub(super) digest: [u8; 16],
-}
-
+/// All users of a row, known by their number and a digest of their ids in order.
 #[derive(Default)]
-pub(super) struct CrowdCount {
-    count: u64,
-    digest: Xxh3,
+pub(super) struct Crowd {
+    pub(super) count: u64,
+    ids: Xxh3,
 }
 
-impl CrowdCount {
-    pub(super) fn add(&mut self, user: &str) {
+impl Crowd {
+    fn add(&mut self, user: &str) {
         self.count += 1;
-        self.digest.update(&(user.len() as u64).to_be_bytes());
-        self.digest.update(user.as_bytes());
+        self.ids.update(&(user.len() as u64).to_be_bytes());
+        self.ids.update(user.as_bytes());
     }
 
-    pub(super) fn finish(&self) -> Crowd {
-        Crowd {
-            count: self.count,
-            digest: self.digest.digest128().to_be_bytes(),
-        }
+    pub(super) fn digest(&self) -> [u8; 16] {
+        self.ids.digest128().to_be_bytes()
     }
 }
 
@@ -70,14 +58,14 @@ pub(super) async fn counted(
     reader: &Reader,
     progress: &ExportProgress,
 ) -> Result<Crowd, PostgresError> {
-    let mut crowd = CrowdCount::default();
+    let mut crowd = Crowd::default();
     while let Some(page) = users.next(reader)? {
         page.iter().for_each(|user| crowd.add(user));
         progress.add(page.len());
         // So that the work can be cut off between two pages.
         tokio::task::yield_now().await;
     }
-    Ok(crowd.finish())
+    Ok(crowd)
 }
 
 /// Copies the users into `counter_history_users`, within the caller's transaction. Each piece has the limit of a
@@ -94,8 +82,8 @@ pub(super) async fn copy(
     let (connection, limit) = link.parts();
     let statement =
         "COPY counter_history_users (counter_name, date, user_id) FROM STDIN (FORMAT binary)";
-    let mut copy = connect::within(limit, connection.copy_in_raw(statement)).await?;
-    let mut crowd = CrowdCount::default();
+    let mut copy = within(limit, connection.copy_in_raw(statement)).await?;
+    let mut crowd = Crowd::default();
     let mut piece = HEADER.to_vec();
     while let Some(page) = users.next(reader)? {
         progress.add(page.len());
@@ -110,14 +98,7 @@ pub(super) async fn copy(
     within(limit, copy.send(&piece[..])).await?;
     within(limit, copy.finish()).await?;
     link.be_patient(false).await?;
-    Ok(crowd.finish())
-}
-
-async fn within<T>(
-    limit: std::time::Duration,
-    step: impl Future<Output = Result<T, sqlx::Error>>,
-) -> Result<(), PostgresError> {
-    connect::within(limit, step).await.map(drop)
+    Ok(crowd)
 }
 
 fn push_row(piece: &mut Vec<u8>, name: &CounterName, day: Day, user: &str) {
@@ -151,12 +132,12 @@ mod tests {
     #[test]
     fn crowds_differ_by_every_id_and_its_bounds() {
         let crowd = |users: &[&str]| {
-            let mut crowd = CrowdCount::default();
+            let mut crowd = Crowd::default();
             users.iter().for_each(|user| crowd.add(user));
-            crowd.finish()
+            (crowd.count, crowd.digest())
         };
         assert_eq!(crowd(&["a", "b"]), crowd(&["a", "b"]));
         assert_ne!(crowd(&["ab", "c"]), crowd(&["a", "bc"]));
-        assert_ne!(crowd(&["a"]).digest, crowd(&["b"]).digest);
+        assert_ne!(crowd(&["a"]), crowd(&["b"]));
     }
 }

@@ -15,7 +15,7 @@ use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Postgres, SqlSafeStr};
 
 use super::PostgresError;
-use super::columns::{date, halves, number, timestamp, unsigned};
+use super::columns::{column, date, halves, number, timestamp, unsigned};
 use super::connect::Link;
 use super::context::ExportContext;
 use super::refused::RefusedValues;
@@ -113,13 +113,13 @@ impl CurrentValues {
         status: &RoundStatus,
     ) -> Result<(), PostgresError> {
         let begun = Instant::now();
-        let table = &context.table;
+        let table = &context.running.table;
         let epoch = table.epoch();
         // Taken out of its place: after a round that is cut off, everything is compared again.
         let there = self.there.take().filter(|(known, _)| *known == epoch);
         let there = there.map(|(_, through)| through);
         // Before anything is read: the next round finds what changes meanwhile.
-        let round = Round::begin(table, &context.day, there.as_ref());
+        let round = Round::begin(table, &context.running.day, there.as_ref());
         self.write_refused(link, context, &round).await?;
         let through = match there {
             Some(there) if there.has(&round) => there,
@@ -127,7 +127,7 @@ impl CurrentValues {
                 let (mut names, through) = table.news(there.as_ref(), &round);
                 names.retain(|name| !self.refused.waits(name));
                 for names in names.chunks(ROWS_AT_ONCE) {
-                    let rows = rows(&table.read_many(names), &context.day, &round);
+                    let rows = rows(&table.read_many(names), &context.running.day, &round);
                     self.write(link, context, rows).await?;
                 }
                 let told = there.as_ref().map(Through::unreadable);
@@ -165,8 +165,8 @@ impl CurrentValues {
             if self.refused.is_exhausted() {
                 break;
             }
-            let readings = context.table.read_many(names);
-            let rows = rows(&readings, &context.day, round);
+            let readings = context.running.table.read_many(names);
+            let rows = rows(&readings, &context.running.day, round);
             self.write(link, context, rows).await?;
             let pairs = || names.iter().zip(&readings);
             let forgotten = pairs().filter(|(_, reading)| reading.is_none());
@@ -174,7 +174,7 @@ impl CurrentValues {
             if !forgotten.is_empty() {
                 // The last row of these was refused, and no other row of them follows.
                 let gone = sqlx::query(GONE).bind(forgotten);
-                put_values(link, context.table.epoch(), gone).await?;
+                put_values(link, context.running.epoch(), gone).await?;
             }
             for (name, reading) in pairs() {
                 let corrupt = |reading: &Reading| reading.existence == Existence::Corrupt;
@@ -199,7 +199,7 @@ impl CurrentValues {
             if rows.is_empty() {
                 continue;
             }
-            match transaction(link, &context.table, &rows).await {
+            match transaction(link, &context.running.table, &rows).await {
                 Ok(written) => {
                     metrics.values.inc_by(written);
                     rows.iter().for_each(|row| self.refused.remove(&row.name));
@@ -248,11 +248,6 @@ fn rows(readings: &[Option<Reading>], day: &CurrentDay, round: &Round) -> Vec<Va
         })
     };
     readings.iter().flatten().filter_map(row).collect()
-}
-
-/// One column of the rows.
-fn column<'r, T>(rows: &'r [ValueRow], of: impl Fn(&'r ValueRow) -> T) -> Vec<T> {
-    rows.iter().map(of).collect()
 }
 
 async fn transaction(

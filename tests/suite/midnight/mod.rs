@@ -17,7 +17,7 @@ use counterd::counter::{
     ClosedDay, CounterName, Definition, Direction, Kind, Operation, Outcome, RequestId, Reset,
     UserId,
 };
-use counterd::lifecycle::{Archivist, ArchivistOptions, Retention};
+use counterd::lifecycle::{Archivist, Retention};
 use counterd::storage::{DataDirLock, DayPart, Reader, StorageOptions, Store};
 use counterd::writer::{Command, Request, Running, WriterOptions};
 
@@ -133,7 +133,7 @@ fn nights_under_load(calendar: &Calendar, first: Day, nights: i64) -> usize {
     let running = start(dir.path(), &clock, calendar);
     let retention = Retention::default();
     let metrics = Arc::default();
-    let archivist = Archivist::new(&running, ArchivistOptions { retention, metrics });
+    let archivist = Archivist::new(&running, retention, &metrics);
     let archivist = archivist.start().unwrap();
     let (answered, over, moment) = (AtomicU64::new(0), AtomicBool::new(false), AtomicU64::new(0));
     let now = || moment.fetch_add(1, Ordering::SeqCst);

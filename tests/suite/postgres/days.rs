@@ -1,7 +1,7 @@
 //! Closed days: each row once, equal to the store's record, with its users where they belong.
 
 use counterd::export::Selection;
-use counterd::export::files::{self, Content, ExportSource, FileForm};
+use counterd::export::files::{self, Content, FileForm};
 use serde_json::{Value, json};
 
 use crate::harness::Database;
@@ -29,11 +29,6 @@ fn users(database: &Database, counter: &str, date: &str) -> Vec<String> {
 /// Claims that history in the database is the store's, row by row.
 #[track_caller]
 pub fn claim_equal(database: &Database, house: &House) {
-    let source = ExportSource {
-        reader: &house.running.reader,
-        calendar: house.running.day.calendar(),
-        horizons: &house.running.horizons,
-    };
     let selection = Selection {
         from: "2000-01-01".parse().unwrap(),
         to: house.today().previous(),
@@ -45,7 +40,8 @@ pub fn claim_equal(database: &Database, house: &House) {
         lines.push_str(&text);
         Ok(())
     };
-    files::write(&source, selection, FileForm::Jsonl, Content::Days, &mut put).unwrap();
+    let (form, content) = (FileForm::Jsonl, Content::Days);
+    files::write(&house.running, selection, form, content, &mut put).unwrap();
     let mut expected: Vec<Value> = lines
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
