@@ -1,9 +1,8 @@
 //! The Unix socket in the data directory, through which commands speak to a running server.
 //!
-//! One line of JSON asks; the answer is one line, or several of which the last one says how it
-//! ended. The socket is for the user that runs the server alone (mode 0600); who can open it could
-//! read and write the store anyway. Commands for which no server runs do the same work on the store
-//! themselves, through [`Desk`].
+//! A command asks in one line of JSON. The answer is a line that says how it ended, after as many lines with parts as
+//! it has. Only the user that runs the server may open the socket (mode 0600), and that user could read and write
+//! the store anyway. A command that finds no server does the same work on the store itself, through [`Desk`].
 //!
 //! Kept out: what the commands mean (`writer`, `lifecycle`), and what is printed (`cli`).
 
@@ -11,14 +10,15 @@ mod desk;
 mod socket;
 
 use std::io;
-use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::calendar::Day;
 use crate::counter::Millis;
-use crate::export::files::{Content, FileForm};
+use crate::export::files::{Content, FileForm, FileWritten};
+use crate::export::postgres::DaysWritten;
 use crate::inspect::Inspection;
-use crate::storage::backup::Summary;
+use crate::storage::backup::{BackupOptions, Summary};
 
 pub use desk::{CopyOptions, Desk, POSTGRES, REDIS};
 pub use socket::{ControlSocket, FILE_NAME, ask};
@@ -29,7 +29,7 @@ pub use socket::{ControlSocket, FILE_NAME, ask};
 pub enum Ask {
     /// The mode; changed first if asked.
     Mode {
-        /// Whether writes are to be refused from now on.
+        /// Whether writes are to be refused from now on; `None` leaves that as it is.
         read_only: Option<bool>,
         /// The wall clock is right, whatever it did before.
         accept_clock: bool,
@@ -38,7 +38,7 @@ pub enum Ask {
     Corrupt,
     /// Gives a counter that cannot be read a value.
     Repair {
-        /// Which.
+        /// Which counter.
         name: String,
         /// Its value from now on.
         value: i64,
@@ -47,30 +47,15 @@ pub enum Ask {
     },
     /// The days of counters as the text of a file.
     Export {
-        /// The first day, as people write it.
-        from: String,
-        /// The last day.
-        to: String,
-        /// One counter alone.
-        counter: Option<String>,
-        /// Whether days that are not closed are taken too.
-        include_open: bool,
+        /// Which days.
+        days: DaysAsked,
         /// The form of the text.
         form: FileForm,
         /// What it holds.
         content: Content,
     },
     /// A backup of the store.
-    Backup {
-        /// Where backups are; absolute.
-        dir: PathBuf,
-        /// How many of this store stay; `None`: all.
-        keep: Option<u32>,
-        /// Whether backups of another store may be there.
-        another_store: bool,
-        /// Whether it is read through once it is written.
-        verify: bool,
-    },
+    Backup(BackupOptions),
     /// What the store holds.
     Inspect {
         /// Whether every record is counted.
@@ -80,12 +65,8 @@ pub enum Ask {
     Compact,
     /// The closed days of counters into PostgreSQL.
     ExportDays {
-        /// The first day, as people write it.
-        from: String,
-        /// The last day.
-        to: String,
-        /// One counter alone.
-        counter: Option<String>,
+        /// Which days.
+        days: DaysAsked,
         /// Whether rows that were written under another epoch are replaced.
         replace: bool,
     },
@@ -105,14 +86,27 @@ pub enum Ask {
     },
 }
 
+/// Which days of which counters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaysAsked {
+    /// The first day, as people write it.
+    pub from: String,
+    /// The last day.
+    pub to: String,
+    /// One counter alone; `None` for all of them.
+    pub counter: Option<String>,
+    /// Whether days that are not closed are taken too.
+    pub include_open: bool,
+}
+
 impl Ask {
-    /// Whether the answer may be long in coming.
-    pub fn takes_long(&self) -> bool {
+    /// Returns whether the answer may be long in coming.
+    fn takes_long(&self) -> bool {
         match self {
             Self::Mode { .. } | Self::Corrupt | Self::Repair { .. } | Self::SetAside => false,
             Self::Export { .. }
             | Self::ExportDays { .. }
-            | Self::Backup { .. }
+            | Self::Backup(_)
             | Self::Inspect { .. }
             | Self::Adopt { .. }
             | Self::Delete { .. }
@@ -121,7 +115,7 @@ impl Ask {
     }
 }
 
-/// What a command is told.
+/// How an ask ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub enum Told {
@@ -146,12 +140,10 @@ pub enum Told {
     },
     /// The whole text was told.
     Exported {
-        /// Days of counters in it.
-        days: u64,
-        /// Users in it.
-        users: u64,
+        /// What is in it.
+        written: FileWritten,
         /// The last day that was looked at: days that have not ended may have been asked for too.
-        through: String,
+        through: Day,
     },
     /// A backup was made.
     BackedUp {
@@ -163,10 +155,7 @@ pub enum Told {
         warning: Option<String>,
     },
     /// What the store holds.
-    Inspected {
-        /// All of it.
-        inspection: Box<Inspection>,
-    },
+    Inspected(Box<Inspection>),
     /// What has expired was dropped.
     Compacted {
         /// What that gave.
@@ -174,18 +163,12 @@ pub enum Told {
     },
     /// The days are in PostgreSQL, but for those that were set aside.
     ExportedDays {
-        /// Rows that were new, or made equal.
-        written: u64,
-        /// Rows that were there already.
-        unchanged: u64,
-        /// Rows that were not taken.
-        set_aside: u64,
-        /// Users that were written with them.
-        users: u64,
+        /// What became of the rows.
+        written: DaysWritten,
         /// The last day that was looked at: days that have not ended may have been asked for too.
-        through: String,
+        through: Day,
     },
-    /// A part of the answer: rows that were set aside, oldest first. More follows.
+    /// The rows that were set aside, oldest first.
     SetAside {
         /// Each with its reason.
         rows: Vec<RowAside>,
@@ -208,60 +191,37 @@ pub enum Told {
         /// Whether those of another store were taken over.
         adopted: bool,
     },
-    /// Everything was told.
-    Listed {
-        /// How many rows.
-        rows: u64,
-    },
     /// It was not done.
     Refused {
         /// Why, and what to do.
         reason: String,
     },
-    /// A part of the answer: how far the work has got. More follows.
+}
+
+/// What is told before the end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// How far the work has got.
     Progress {
         /// What is being done, for people.
         what: String,
         /// Done so far.
         done: u64,
-        /// Of so many; none when that is not known.
+        /// Of so many; `None` when that is not known.
         total: Option<u64>,
     },
-    /// A part of the answer: text, in order. More follows.
-    Text {
-        /// The text.
-        text: String,
-    },
-}
-
-impl Told {
-    /// Whether more follows.
-    pub fn is_part(&self) -> bool {
-        match self {
-            Self::Progress { .. } | Self::Text { .. } | Self::SetAside { .. } => true,
-            Self::Mode { .. }
-            | Self::Corrupt { .. }
-            | Self::Repaired { .. }
-            | Self::Exported { .. }
-            | Self::BackedUp { .. }
-            | Self::Inspected { .. }
-            | Self::Compacted { .. }
-            | Self::ExportedDays { .. }
-            | Self::Copies { .. }
-            | Self::Deleted { .. }
-            | Self::Listed { .. }
-            | Self::Refused { .. } => false,
-        }
-    }
+    /// Text, in order.
+    Text(String),
 }
 
 /// Takes the parts of an answer as they come. An error ends the work.
-pub type Tell<'a> = &'a mut dyn FnMut(Told) -> io::Result<()>;
+pub type Tell<'a> = &'a mut dyn FnMut(Part) -> io::Result<()>;
 
 /// A copy of the store elsewhere, as it was found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CopyFound {
-    /// Which: Redis or PostgreSQL.
+    /// Redis or PostgreSQL.
     pub copy: String,
     /// Whose it is and what it holds, in words.
     pub text: String,
@@ -284,7 +244,7 @@ pub enum Whose {
 /// A cause of `read_only`, in words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StandingCause {
-    /// Which.
+    /// Its name.
     pub cause: String,
     /// What ends it.
     pub remedy: String,
@@ -306,9 +266,9 @@ pub struct Compaction {
 pub struct CorruptCounter {
     /// Its name.
     pub name: String,
-    /// The first bytes of its value on disk, in hexadecimal; none when there is no value.
+    /// The first bytes of its value on disk, in hexadecimal; `None` when there is no value.
     pub value: Option<String>,
-    /// The first bytes of its definition on disk, likewise.
+    /// The first bytes of its definition on disk; `None` when there is no definition.
     pub definition: Option<String>,
 }
 
@@ -316,7 +276,7 @@ pub struct CorruptCounter {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowAside {
     /// The day.
-    pub date: String,
+    pub date: Day,
     /// The counter.
     pub counter: String,
     /// Why.

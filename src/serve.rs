@@ -33,8 +33,8 @@ use logs::Logs;
 pub use opening::Against;
 use opening::{NotOpen, Opening};
 pub use options::{
-    archivist_options, calendar, copy_options, days_to_postgres, defined, mirror_options,
-    postgres_options, storage_options, why_no_new_store, writer_options, zone_is_written,
+    calendar, copy_options, defined, mirror_options, postgres_options, retention, storage_options,
+    why_no_new_store, writer_options, zone_is_written,
 };
 use options::{fallback_options, http_options};
 pub use reload::LoadAgain;

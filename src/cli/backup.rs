@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::control::{self, Ask, Compaction, Told};
 use crate::inspect::{Inspection, inspect as look_into};
 use crate::serve::storage_options;
-use crate::storage::backup::{self, Listed, Restore, Restored, Summary};
+use crate::storage::backup::{self, BackupOptions, Listed, Restore, Restored, Summary};
 use crate::storage::pace::Step;
 use crate::storage::{DataDirLock, LineageId, look};
 
@@ -124,12 +124,12 @@ pub(super) fn backup(args: &BackupArgs) -> Result<(), CliFailure> {
     // The server has a working directory of its own.
     let dir = std::path::absolute(&args.dir)
         .with_context(|| format!("cannot find {}", args.dir.display()))?;
-    let ask = Ask::Backup {
+    let ask = Ask::Backup(BackupOptions {
         dir: dir.clone(),
         keep: args.keep.map(NonZeroU32::get),
         another_store: args.another_store,
         verify: !args.no_verify,
-    };
+    });
     let (summary, removed) = match with_progress(&config, ask)? {
         Told::BackedUp {
             summary,
@@ -298,13 +298,11 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<(), CliFailure> {
     let mut progress = Progress::begin();
     let ask = Ask::Inspect { count: args.count };
     let told = control::ask(&config.storage.data_dir, &ask, &mut |part| {
-        if let Told::Progress { what, done, total } = part {
-            progress.at(&what, done, total);
-        }
+        progress.tell(&part);
         Ok(())
     });
     let inspection = match told.context("the control socket")? {
-        Some(Told::Inspected { inspection }) => *inspection,
+        Some(Told::Inspected(inspection)) => *inspection,
         Some(other) => return Err(unexpected(other)),
         None => of_a_store_not_in_use(&config, args.count, &mut progress)?,
     };

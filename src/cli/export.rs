@@ -10,17 +10,19 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum, ValueHint};
 use comfy_table::{CellAlignment, Table, presets};
-use rustix::fs::{AtFlags, Mode, OFlags, openat, renameat, unlinkat};
+use serde_json::{Value, json};
 
 use super::progress::Progress;
 use super::work::{carry_out, unexpected, with_progress};
 use super::{CliFailure, ConfigArgs, print, tell as warn, usage};
 use crate::calendar::Day;
 use crate::config::Config;
-use crate::control::{Ask, Told};
+use crate::control::{Ask, DaysAsked, Part, Told};
 use crate::counter::CounterName;
-use crate::export::files::{Content, FileForm};
+use crate::export::files::{Content, FileForm, FileWritten};
+use crate::export::postgres::DaysWritten;
 use crate::links;
+use crate::storage::HeldDir;
 
 /// Where an export goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -33,7 +35,7 @@ pub enum ExportTarget {
     Jsonl,
 }
 
-/// What `--to` takes: a target. A day, too, since it once was the last day as well.
+/// What `--to` takes: a target, and a day too, since it once was the last day as well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum To {
     /// The last of several days.
@@ -54,7 +56,7 @@ impl std::str::FromStr for To {
     }
 }
 
-/// A day as people write it: what `today` is, the server knows.
+/// Checks a day as people write it; the server knows which one `today` is.
 fn a_day(text: &str) -> Result<String, String> {
     match text {
         "today" | "yesterday" => Ok(text.to_owned()),
@@ -126,7 +128,16 @@ pub struct ExportArgs {
 }
 
 impl ExportArgs {
-    /// The first day, the last one, and the target.
+    fn days(&self, from: String, to: String) -> DaysAsked {
+        DaysAsked {
+            from,
+            to,
+            counter: self.counter.as_ref().map(ToString::to_string),
+            include_open: self.include_open,
+        }
+    }
+
+    /// Returns the first day, the last one, and the target.
     fn resolve(&self) -> Result<(String, String, Option<ExportTarget>), CliFailure> {
         let (mut last, mut target) = (self.until.clone(), None);
         for to in &self.to {
@@ -208,10 +219,7 @@ pub(super) fn export(args: &ExportArgs) -> Result<(), CliFailure> {
         Some(ExportTarget::Csv) | None => FileForm::Csv,
     };
     let ask = Ask::Export {
-        from,
-        to: to.clone(),
-        counter: args.counter.as_ref().map(ToString::to_string),
-        include_open: args.include_open,
+        days: args.days(from, to.clone()),
         form,
         content: if args.users {
             Content::Users
@@ -223,18 +231,15 @@ pub(super) fn export(args: &ExportArgs) -> Result<(), CliFailure> {
     let mut progress = Progress::begin();
     let mut not_taken = None;
     let told = carry_out(&config, ask, &mut |part| {
-        match part {
-            Told::Text { text } => {
-                if let Err(error) = output.write(&text) {
-                    // The work ends by this, and is not to blame.
-                    let kind = error.kind();
-                    not_taken = Some(error);
-                    return Err(kind.into());
-                }
-            }
-            Told::Progress { what, done, total } => progress.at(&what, done, total),
-            _ => {}
+        if let Part::Text(text) = &part
+            && let Err(error) = output.write(text)
+        {
+            // The work ends by this, and is not to blame.
+            let kind = error.kind();
+            not_taken = Some(error);
+            return Err(kind.into());
         }
+        progress.tell(&part);
         Ok(())
     });
     progress.end();
@@ -244,38 +249,29 @@ pub(super) fn export(args: &ExportArgs) -> Result<(), CliFailure> {
         Some(error) => return Err(anyhow!("cannot write {}: {error}", output.place()).into()),
         None => {}
     }
-    match told? {
-        Told::Exported {
-            days,
-            users,
-            through,
-        } => {
-            let place = output.finish()?;
-            let summary = if args.json {
-                serde_json::json!({"days": days, "users": users, "through": through, "output": place})
-                    .to_string()
-            } else {
-                let users = if args.users {
-                    format!(", {users} users")
-                } else {
-                    String::new()
-                };
-                format!(
-                    "exported {days} records{users} to {place}{}",
-                    left_out(&to, &through, args.include_open)
-                )
-            };
-            // The rows themselves may be on standard output.
-            let _ = writeln!(io::stderr(), "{summary}");
-            Ok(())
-        }
-        other => Err(unexpected(other)),
-    }
+    let (FileWritten { days, users }, through) = match told? {
+        Told::Exported { written, through } => (written, through),
+        other => return Err(unexpected(other)),
+    };
+    let place = output.finish()?;
+    let summary = if args.json {
+        json!({"days": days, "users": users, "through": through, "output": place}).to_string()
+    } else {
+        let users = match args.users {
+            true => format!(", {users} users"),
+            false => String::new(),
+        };
+        let left_out = left_out(&to, through, args.include_open);
+        format!("exported {days} records{users} to {place}{left_out}")
+    };
+    // The rows themselves may be on standard output.
+    let _ = writeln!(io::stderr(), "{summary}");
+    Ok(())
 }
 
 /// What is said of days that were asked for and have not ended.
-fn left_out(asked: &str, through: &str, include_open: bool) -> String {
-    let all = asked == "yesterday" || asked == through;
+fn left_out(asked: &str, through: Day, include_open: bool) -> String {
+    let all = asked == "yesterday" || asked == through.to_string();
     if all || include_open {
         return String::new();
     }
@@ -290,60 +286,48 @@ fn into_postgres(
     to: String,
 ) -> Result<(), CliFailure> {
     let ask = Ask::ExportDays {
-        from,
-        to: to.clone(),
-        counter: args.counter.as_ref().map(ToString::to_string),
+        days: args.days(from, to.clone()),
         replace: args.replace,
     };
-    match with_progress(config, ask)? {
-        Told::ExportedDays {
-            written,
-            unchanged,
-            set_aside,
-            users,
-            through,
-        } => {
-            if args.json {
-                let summary = serde_json::json!({
-                    "written": written,
-                    "unchanged": unchanged,
-                    "set_aside": set_aside,
-                    "users": users,
-                    "through": through,
-                    "output": "PostgreSQL",
-                });
-                print(&format!("{summary}\n"))?;
-            } else {
-                print(&format!(
-                    "PostgreSQL: {written} rows written (with {users} users), {unchanged} unchanged, {set_aside} set aside{}\n",
-                    left_out(&to, &through, args.include_open)
-                ))?;
-            }
-            match set_aside {
-                0 => Ok(()),
-                rows => Err(anyhow!(
-                    "{rows} rows were set aside; `counterd export --rejected` says why"
-                )
-                .into()),
-            }
-        }
-        other => Err(unexpected(other)),
+    let (written, through) = match with_progress(config, ask)? {
+        Told::ExportedDays { written, through } => (written, through),
+        other => return Err(unexpected(other)),
+    };
+    let DaysWritten {
+        written,
+        unchanged,
+        set_aside,
+        users,
+    } = written;
+    print(&if args.json {
+        let summary = json!({
+            "written": written,
+            "unchanged": unchanged,
+            "set_aside": set_aside,
+            "users": users,
+            "through": through,
+            "output": "PostgreSQL",
+        });
+        format!("{summary}\n")
+    } else {
+        let left_out = left_out(&to, through, args.include_open);
+        format!(
+            "PostgreSQL: {written} rows written (with {users} users), {unchanged} unchanged, {set_aside} set aside{left_out}\n"
+        )
+    })?;
+    if set_aside > 0 {
+        let why = "`counterd export --rejected` says why";
+        return Err(anyhow!("{set_aside} rows were set aside; {why}").into());
     }
+    Ok(())
 }
 
 /// Prints the rows that the database did not take.
 fn rejected(config: &Config, json: bool) -> Result<(), CliFailure> {
-    let mut rows = Vec::new();
-    let told = carry_out(config, Ask::SetAside, &mut |part| {
-        if let Told::SetAside { rows: some } = part {
-            rows.extend(some);
-        }
-        Ok(())
-    })?;
-    match told {
-        Told::Listed { .. } => {}
+    let rows = match carry_out(config, Ask::SetAside, &mut |_| Ok(()))? {
+        Told::SetAside { rows } => rows,
         other => return Err(unexpected(other)),
-    }
+    };
     if json {
         let rows = serde_json::to_string(&rows).context("the rows")?;
         return print(&format!("{rows}\n"));
@@ -356,19 +340,22 @@ fn rejected(config: &Config, json: bool) -> Result<(), CliFailure> {
         .load_preset(presets::NOTHING)
         .set_header(["date", "counter", "reason"]);
     for row in rows {
-        table.add_row([row.date, row.counter, row.reason]);
+        table.add_row([row.date.to_string(), row.counter, row.reason]);
     }
     print(&format!("{}\n", table.trim_fmt()))
 }
 
-/// Where the text goes: whole or not at all, unless it is standard output.
+/// Where the text goes.
 enum Output {
-    Stdout,
-    /// What is no regular file (a device, a pipe) is written to as it is.
-    Direct(File),
+    /// Standard output, a device or a pipe takes the text as it comes.
+    Direct {
+        out: Box<dyn Write>,
+        place: &'static str,
+    },
+    /// A file is there whole or not at all: it has another name until it is finished.
     File {
         file: BufWriter<File>,
-        dir: File,
+        dir: HeldDir,
         unfinished: OsString,
         path: PathBuf,
     },
@@ -377,76 +364,73 @@ enum Output {
 impl Output {
     fn begin(path: Option<&Path>) -> anyhow::Result<Self> {
         let Some(path) = path.filter(|path| *path != Path::new("-")) else {
-            return Ok(Self::Stdout);
+            return Ok(Self::Direct {
+                out: Box::new(io::stdout()),
+                place: "standard output",
+            });
         };
         let cannot = || format!("cannot write {}", path.display());
         // A link stays one: what it leads to is written.
-        let path = &links::followed(path).with_context(cannot)?;
+        let path = links::followed(path).with_context(cannot)?;
         if path.metadata().is_ok_and(|there| !there.is_file()) {
-            let file = File::options().write(true).open(path);
-            return Ok(Self::Direct(file.with_context(cannot)?));
+            let file = File::options().write(true).open(&path);
+            return Ok(Self::Direct {
+                out: Box::new(file.with_context(cannot)?),
+                place: "the device or pipe",
+            });
         }
-        let mut name = path
-            .file_name()
-            .ok_or_else(|| anyhow!("{} is no file", path.display()))?
+        let name = path.file_name();
+        let mut unfinished = name
+            .with_context(|| format!("{} is no file", path.display()))?
             .to_owned();
         // No other run, a killed one in another container included, has this name.
         let serial = RandomState::new().hash_one(std::process::id());
-        name.push(format!(".{serial:016x}.unfinished"));
+        unfinished.push(format!(".{serial:016x}.unfinished"));
         // Held: whatever is put in its place meanwhile, the file is made and named in this one.
-        let dir = links::directory_of(path);
-        let held = File::open(dir).with_context(cannot)?;
+        let dir = HeldDir::open(links::directory_of(&path)).with_context(cannot)?;
         // For its owner alone: it may hold user ids.
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let file = openat(&held, &name, flags, Mode::RUSR | Mode::WUSR)
-            .with_context(|| format!("cannot write {}", dir.join(&name).display()))?;
+        let file = dir.create(&unfinished).with_context(cannot)?;
         Ok(Self::File {
-            file: BufWriter::new(File::from(file)),
-            dir: held,
-            unfinished: name,
-            path: path.clone(),
+            file: BufWriter::new(file),
+            dir,
+            unfinished,
+            path,
         })
     }
 
     fn place(&self) -> String {
         match self {
-            Self::Stdout => "standard output".to_owned(),
-            Self::Direct(_) => "the device or pipe".to_owned(),
+            Self::Direct { place, .. } => (*place).to_owned(),
             Self::File { path, .. } => path.display().to_string(),
         }
     }
 
     fn write(&mut self, text: &str) -> io::Result<()> {
         match self {
-            Self::Stdout => io::stdout().write_all(text.as_bytes()),
-            Self::Direct(file) => file.write_all(text.as_bytes()),
+            Self::Direct { out, .. } => out.write_all(text.as_bytes()),
             Self::File { file, .. } => file.write_all(text.as_bytes()),
         }
     }
 
     /// Gives the file its name; says where the text is.
     fn finish(mut self) -> anyhow::Result<String> {
+        let place = self.place();
+        let cannot = || format!("cannot write {place}");
         match &mut self {
-            Self::Stdout => {
-                io::stdout()
-                    .flush()
-                    .context("cannot write standard output")?;
-            }
-            Self::Direct(_) => {}
+            Self::Direct { out, .. } => out.flush().with_context(cannot)?,
             Self::File {
                 file,
                 dir,
                 unfinished,
                 path,
             } => {
+                let written = file.flush().and_then(|()| file.get_ref().sync_all());
+                written.with_context(cannot)?;
                 let name = path.file_name().unwrap_or_default();
-                file.flush()
-                    .and_then(|()| file.get_ref().sync_all())
-                    .and_then(|()| Ok(renameat(&*dir, &*unfinished, &*dir, name)?))
-                    .with_context(|| format!("cannot write {}", path.display()))?;
+                dir.rename(&*unfinished, name).with_context(cannot)?;
             }
         }
-        Ok(self.place())
+        Ok(place)
     }
 }
 
@@ -457,7 +441,7 @@ impl Drop for Output {
             dir, unfinished, ..
         } = self
         {
-            let _ = unlinkat(&*dir, &*unfinished, AtFlags::empty());
+            let _ = dir.remove(&*unfinished);
         }
     }
 }
@@ -467,23 +451,24 @@ pub(super) fn history(args: &HistoryArgs) -> Result<(), CliFailure> {
     let (config, warnings) = args.config.load()?;
     warn(&warnings);
     let ask = Ask::Export {
-        from: args.from.clone(),
-        to: args.until.clone(),
-        counter: Some(args.name.to_string()),
-        include_open: true,
+        days: DaysAsked {
+            from: args.from.clone(),
+            to: args.until.clone(),
+            counter: Some(args.name.to_string()),
+            include_open: true,
+        },
         form: FileForm::Jsonl,
         content: Content::Days,
     };
     let mut lines = String::new();
     let told = carry_out(&config, ask, &mut |part| {
-        if let Told::Text { text } = part {
+        if let Part::Text(text) = part {
             lines.push_str(&text);
         }
         Ok(())
     })?;
-    match told {
-        Told::Exported { .. } => {}
-        other => return Err(unexpected(other)),
+    if !matches!(told, Told::Exported { .. }) {
+        return Err(unexpected(told));
     }
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header([
@@ -501,17 +486,16 @@ pub(super) fn history(args: &HistoryArgs) -> Result<(), CliFailure> {
         column.set_cell_alignment(CellAlignment::Right);
     }
     for line in lines.lines().rev() {
-        let day: serde_json::Value =
+        let day: Value =
             serde_json::from_str(line).context("the server answered something else")?;
-        let cell = |field: &str| match day.get(field).unwrap_or(&serde_json::Value::Null) {
-            serde_json::Value::String(text) => text.clone(),
-            serde_json::Value::Null => "?".to_owned(),
-            other => other.to_string(),
+        let cell = |field: &str| match day.get(field) {
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Null) | None => "?".to_owned(),
+            Some(other) => other.to_string(),
         };
-        let away = day
-            .get("away_seconds")
-            .and_then(serde_json::Value::as_u64)
-            .unwrap_or(0);
+        let away = day.get("away_seconds").and_then(Value::as_u64);
+        let away = Duration::from_secs(away.unwrap_or(0));
+        let is_closed = day.get("closed") == Some(&Value::Bool(true));
         table.add_row([
             cell("date"),
             cell("final_value"),
@@ -520,13 +504,8 @@ pub(super) fn history(args: &HistoryArgs) -> Result<(), CliFailure> {
             cell("increments"),
             cell("decrements"),
             cell("operations"),
-            humantime::format_duration(Duration::from_secs(away)).to_string(),
-            if day.get("closed") == Some(&serde_json::Value::Bool(true)) {
-                ""
-            } else {
-                "not closed"
-            }
-            .to_owned(),
+            humantime::format_duration(away).to_string(),
+            if is_closed { "" } else { "not closed" }.to_owned(),
         ]);
     }
     print(&format!("{}\n", table.trim_fmt()))

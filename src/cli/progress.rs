@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
 
+use crate::control::Part;
+
 /// How often a plain line says how far it is, where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
@@ -24,6 +26,13 @@ impl Progress {
             what: String::new(),
             begun: Instant::now(),
             said: Instant::now(),
+        }
+    }
+
+    /// Shows the part of an answer that says how far the work has got.
+    pub(super) fn tell(&mut self, part: &Part) {
+        if let Part::Progress { what, done, total } = part {
+            self.at(what, *done, *total);
         }
     }
 

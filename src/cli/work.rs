@@ -13,7 +13,7 @@ use super::{
 use crate::calendar::Calendar;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::control::{self, Ask, Desk, Tell, Told};
+use crate::control::{self, Ask, Desk, Part, Tell, Told};
 use crate::counter::rfc3339;
 use crate::lifecycle::Archivist;
 use crate::metrics::Metrics;
@@ -119,9 +119,9 @@ pub(super) fn delete(args: DeleteArgs) -> Result<(), CliFailure> {
         prefix,
         confirmed: yes,
     };
-    let mut list = |told| match told {
-        Told::Text { text } => print(&text).map_err(std::io::Error::other),
-        _ => Ok(()),
+    let mut list = |part| match part {
+        Part::Text(text) => print(&text).map_err(std::io::Error::other),
+        Part::Progress { .. } => Ok(()),
     };
     match carry_out(&config, ask, &mut list)? {
         Told::Deleted {
@@ -142,9 +142,7 @@ pub(super) fn delete(args: DeleteArgs) -> Result<(), CliFailure> {
 pub(super) fn with_progress(config: &Config, ask: Ask) -> Result<Told, CliFailure> {
     let mut progress = Progress::begin();
     let told = carry_out(config, ask, &mut |part| {
-        if let Told::Progress { what, done, total } = part {
-            progress.at(&what, done, total);
-        }
+        progress.tell(&part);
         Ok(())
     });
     progress.end();
@@ -199,13 +197,9 @@ fn work_on_the_store(config: &Config, ask: Ask, tell: Tell<'_>) -> Result<Told, 
     };
     let running = running.map_err(anyhow::Error::new)?;
     // Days that ended while nothing ran are closed first, as a server would.
-    let options = serve::archivist_options(config, &metrics);
-    let caught_up = Archivist::new(&running, options).catch_up();
-    let postgres = serve::days_to_postgres(config, &running, &metrics);
-    let told = Desk::new(&running)
-        .with_postgres(postgres)
-        .with_copies(serve::copy_options(config))
-        .answer(ask, tell);
+    let retention = serve::retention(config);
+    let caught_up = Archivist::new(&running, retention, &metrics).catch_up();
+    let told = Desk::new(&running, &metrics, serve::copy_options(config)).answer(ask, tell);
     running.stop();
     caught_up.context("closing the days that are over")?;
     Ok(told.context("the answer could not be passed on")?)

@@ -11,28 +11,25 @@ use parking_lot::Mutex;
 
 pub use adopt::{CopyOptions, POSTGRES, REDIS};
 
-use super::{Ask, CorruptCounter, RowAside, StandingCause, Tell, Told};
+use super::{Ask, CorruptCounter, DaysAsked, Part, RowAside, StandingCause, Tell, Told};
 use crate::calendar::Day;
-use crate::counter::{CounterName, Existence, Outcome, RequestId};
+use crate::counter::{CounterName, Existence, Outcome, Refusal, RequestId};
 use crate::export::Selection;
-use crate::export::files::{self, Content, ExportFileError, ExportSource, FileForm, FileWritten};
-use crate::export::postgres::{DaysWritten, ExportContext, PostgresError};
+use crate::export::files::{self, Content, ExportFileError, FileForm, FileWritten};
+use crate::export::postgres::{ExportContext, PostgresError};
 use crate::lifecycle::kept_days;
+use crate::metrics::Metrics;
 use crate::storage::Tables;
-use crate::storage::backup::BackupOptions;
-use crate::writer::{Cause, Command, Failure, ModeState, Request, Running};
+use crate::writer::{Cause, Command, Failure, ModeState, Reading, Request, Running};
 
 /// How many bytes of a corrupt record are shown.
 const SHOWN_BYTES: usize = 256;
 
-/// The first bytes of a corrupt record, in hexadecimal.
+/// Returns the first bytes of a corrupt record, in hexadecimal.
 fn shown(bytes: &[u8]) -> String {
     let bytes = bytes.iter().take(SHOWN_BYTES);
     bytes.map(|byte| format!("{byte:02x}")).collect()
 }
-
-/// How many rows are told in one line, which has its limit.
-const ROWS_TOLD_AT_ONCE: usize = 100;
 
 /// Where asks are answered.
 #[derive(Clone)]
@@ -44,21 +41,35 @@ pub struct Desk {
     copies: CopyOptions,
 }
 
+/// Why an ask was not answered as it was meant.
+enum Unanswered {
+    /// It is not done, for this reason.
+    Refused(String),
+    /// Whoever asked does not take the answer.
+    Broken(io::Error),
+}
+
+impl From<io::Error> for Unanswered {
+    fn from(error: io::Error) -> Self {
+        Self::Broken(error)
+    }
+}
+
+fn refused(why: impl std::fmt::Display) -> Unanswered {
+    Unanswered::Refused(why.to_string())
+}
+
 impl Desk {
-    /// For that writer.
-    pub fn new(running: &Running) -> Self {
+    /// Makes the desk of a writer, whose copies are those.
+    pub fn new(running: &Running, metrics: &Arc<Metrics>, copies: CopyOptions) -> Self {
+        let postgres = copies.postgres.clone();
         Self {
             running: running.clone(),
             backups: Arc::default(),
-            postgres: None,
-            copies: CopyOptions::default(),
+            postgres: postgres
+                .map(|options| ExportContext::new(running, Arc::clone(metrics), options)),
+            copies,
         }
-    }
-
-    /// With a way into PostgreSQL.
-    #[must_use]
-    pub fn with_postgres(self, postgres: Option<ExportContext>) -> Self {
-        Self { postgres, ..self }
     }
 
     /// Does what is asked; `tell` takes the parts of the answer that come before its end.
@@ -66,86 +77,59 @@ impl Desk {
     /// # Errors
     /// When `tell` does not take a part.
     pub fn answer(&self, ask: Ask, tell: Tell<'_>) -> io::Result<Told> {
+        match self.done(ask, tell) {
+            Ok(told) => Ok(told),
+            Err(Unanswered::Refused(reason)) => Ok(Told::Refused { reason }),
+            Err(Unanswered::Broken(error)) => Err(error),
+        }
+    }
+
+    fn done(&self, ask: Ask, tell: Tell<'_>) -> Result<Told, Unanswered> {
         if self.running.mode.stands(Cause::NoStore) && !matches!(ask, Ask::Mode { .. }) {
-            return Ok(refused(
+            return Err(refused(
                 "the server has no store open (cause `no_store`): its log says why; put the store right, and it is opened by itself",
             ));
         }
-        Ok(match ask {
+        match ask {
             Ask::Mode {
                 read_only,
                 accept_clock,
-            } => self.mode(read_only, accept_clock),
-            Ask::Corrupt => Told::Corrupt {
-                counters: self.corrupt(),
-            },
+            } => Ok(self.mode(read_only, accept_clock)),
+            Ask::Corrupt => Ok(self.corrupt()),
             Ask::Repair {
                 name,
                 value,
                 reason,
-            } => match CounterName::parse(&name) {
-                Ok(counter) => self.repair(counter, value, reason),
-                Err(fault) => refused(fault),
-            },
+            } => self.repair(&name, value, reason),
             Ask::Export {
-                from,
-                to,
-                counter,
-                include_open,
+                days,
                 form,
                 content,
-            } => match self.selection(&from, &to, counter.as_deref(), include_open) {
-                Ok(selection) => return self.export(selection, form, content, tell),
-                Err(told) => told,
-            },
-            Ask::ExportDays {
-                from,
-                to,
-                counter,
-                replace,
-            } => match self.selection(&from, &to, counter.as_deref(), false) {
-                Ok(selection) => return self.export_days(&selection, replace, tell),
-                Err(told) => told,
-            },
-            Ask::SetAside => return self.set_aside(tell),
+            } => self.export(&days, form, content, tell),
+            Ask::ExportDays { days, replace } => self.export_days(&days, replace, tell),
+            Ask::SetAside => self.set_aside(),
             Ask::Adopt { confirmed } => self.adopt(confirmed),
-            Ask::Delete { prefix, confirmed } => return self.delete(&prefix, confirmed, tell),
-            Ask::Backup {
-                dir,
-                keep,
-                another_store,
-                verify,
-            } => {
-                let options = BackupOptions {
-                    dir,
-                    keep,
-                    verify,
-                    another_store,
-                };
-                return self.back_up(&options, tell);
-            }
-            Ask::Inspect { count } => return self.inspect(count, tell),
-            Ask::Compact => return self.compact(tell),
-        })
+            Ask::Delete { prefix, confirmed } => self.delete(&prefix, confirmed, tell),
+            Ask::Backup(options) => self.back_up(&options, tell),
+            Ask::Inspect { count } => self.inspect(count, tell),
+            Ask::Compact => self.compact(tell),
+        }
     }
 
-    fn selection(
-        &self,
-        from: &str,
-        to: &str,
-        counter: Option<&str>,
-        include_open: bool,
-    ) -> Result<Selection, Told> {
-        let counter = counter.map(CounterName::parse).transpose();
+    fn selection(&self, asked: &DaysAsked) -> Result<Selection, Unanswered> {
+        let DaysAsked {
+            from,
+            to,
+            counter,
+            include_open,
+        } = asked;
+        let counter = counter.as_deref().map(CounterName::parse).transpose();
         let counter = counter.map_err(refused)?;
         let today = self.running.day.look().day;
-        let selection = Selection::new(from, to, today, counter, include_open).map_err(refused)?;
+        let selection = Selection::new(from, to, today, counter, *include_open).map_err(refused)?;
         // A file without a day that was asked for would look like one of a day without records.
-        let closed = self
-            .running
-            .reader
-            .with(Tables::closed_through)
-            .map_err(refused)?;
+        let closed = self.running.reader.with(Tables::closed_through);
+        let closed = closed.map_err(refused)?;
         if !include_open && closed.is_none_or(|closed| closed < selection.to) {
             return Err(refused(format!(
                 "{} is over, but not closed yet: try again in a moment (while writes are refused, \
@@ -158,17 +142,16 @@ impl Desk {
 
     fn export_days(
         &self,
-        selection: &Selection,
+        days: &DaysAsked,
         replace: bool,
         tell: Tell<'_>,
-    ) -> io::Result<Told> {
-        let Some(postgres) = &self.postgres else {
-            return Ok(refused(
-                "there is no database to export to: postgres.url is not set where the store is open",
-            ));
-        };
-        let exported = postgres.export(selection, replace, &mut |done, total| {
-            tell(Told::Progress {
+    ) -> Result<Told, Unanswered> {
+        let selection = self.selection(days)?;
+        let no_database =
+            "there is no database to export to: postgres.url is not set where the store is open";
+        let postgres = self.postgres.as_ref().ok_or_else(|| refused(no_database))?;
+        let exported = postgres.export(&selection, replace, &mut |done, total| {
+            tell(Part::Progress {
                 what: "rows and users".to_owned(),
                 done,
                 total: Some(total),
@@ -176,89 +159,64 @@ impl Desk {
         });
         match exported {
             Ok(written) if written.rows() == 0 => {
-                Ok(self.nothing_kept((selection.from, selection.to)))
+                Err(self.nothing_kept(selection.from, selection.to))
             }
-            Ok(DaysWritten {
+            Ok(written) => Ok(Told::ExportedDays {
                 written,
-                unchanged,
-                set_aside,
-                users,
-            }) => Ok(Told::ExportedDays {
-                written,
-                unchanged,
-                set_aside,
-                users,
-                through: selection.to.to_string(),
+                through: selection.to,
             }),
-            Err(PostgresError::BrokenOff(error)) => Err(error),
-            Err(error) => Ok(refused(error)),
+            Err(PostgresError::BrokenOff(error)) => Err(error.into()),
+            Err(error) => Err(refused(error)),
         }
     }
 
-    fn set_aside(&self, tell: Tell<'_>) -> io::Result<Told> {
-        let rows = match self.running.reader.with(|tables| tables.set_aside(None)) {
-            Ok(rows) => rows,
-            Err(error) => return Ok(refused(error)),
-        };
-        for some in rows.chunks(ROWS_TOLD_AT_ONCE) {
-            let some = some.iter().map(|aside| RowAside {
-                date: aside.day.to_string(),
-                counter: aside.counter.to_string(),
-                reason: aside.reason.clone(),
-            });
-            tell(Told::SetAside {
-                rows: some.collect(),
-            })?;
-        }
-        Ok(Told::Listed {
-            rows: rows.len() as u64,
+    fn set_aside(&self) -> Result<Told, Unanswered> {
+        let rows = self.running.reader.with(|tables| tables.set_aside(None));
+        let rows = rows.map_err(refused)?.into_iter().map(|aside| RowAside {
+            date: aside.day,
+            counter: aside.counter.to_string(),
+            reason: aside.reason,
+        });
+        Ok(Told::SetAside {
+            rows: rows.collect(),
         })
     }
 
     fn export(
         &self,
-        selection: Selection,
+        days: &DaysAsked,
         form: FileForm,
         content: Content,
         tell: Tell<'_>,
-    ) -> io::Result<Told> {
-        let source = ExportSource {
-            reader: &self.running.reader,
-            calendar: self.running.day.calendar(),
-            horizons: &self.running.horizons,
-        };
-        let span = (selection.from, selection.to);
-        let mut put = |text: String, FileWritten { days, users }| {
-            tell(Told::Text { text })?;
-            let done = match content {
-                Content::Days => days,
-                Content::Users => users,
-            };
-            tell(Told::Progress {
+    ) -> Result<Told, Unanswered> {
+        let selection = self.selection(days)?;
+        let (from, through) = (selection.from, selection.to);
+        let mut put = |text: String, written: FileWritten| {
+            tell(Part::Text(text))?;
+            tell(Part::Progress {
                 what: "rows".to_owned(),
-                done,
+                done: match content {
+                    Content::Days => written.days,
+                    Content::Users => written.users,
+                },
                 total: None,
             })
         };
-        match files::write(&source, selection, form, content, &mut put) {
-            Ok(FileWritten { days: 0, .. }) if content == Content::Users => Ok(refused(
+        match files::write(&self.running, selection, form, content, &mut put) {
+            Ok(FileWritten { days: 0, .. }) if content == Content::Users => Err(refused(
                 "there is no record of a counter that counts the users of a day (unique, daily)",
             )),
-            Ok(FileWritten { days: 0, .. }) => Ok(self.nothing_kept(span)),
-            Ok(FileWritten { days, users }) => Ok(Told::Exported {
-                days,
-                users,
-                through: span.1.to_string(),
-            }),
-            Err(ExportFileError::Write(error)) => Err(error),
+            Ok(FileWritten { days: 0, .. }) => Err(self.nothing_kept(from, through)),
+            Ok(written) => Ok(Told::Exported { written, through }),
+            Err(ExportFileError::Write(error)) => Err(error.into()),
             Err(error @ (ExportFileError::Read(_) | ExportFileError::UsersGone { .. })) => {
-                Ok(refused(error))
+                Err(refused(error))
             }
         }
     }
 
     /// Says which days there are, in place of those that there are not.
-    fn nothing_kept(&self, (from, to): (Day, Day)) -> Told {
+    fn nothing_kept(&self, from: Day, to: Day) -> Unanswered {
         let asked = if from == to {
             format!("of {from}")
         } else {
@@ -269,8 +227,7 @@ impl Desk {
                 "there are no records {asked}; closed days are kept from {first} to {last}"
             )),
             Ok(None) => refused(format!(
-                "there are no records {asked}; no day is closed yet (the first closes at the next {})",
-                "boundary of the local day"
+                "there are no records {asked}; no day is closed yet (the first closes at the next boundary of the local day)"
             )),
             Err(error) => refused(error),
         }
@@ -311,82 +268,57 @@ impl Desk {
         }
     }
 
-    fn corrupt(&self) -> Vec<CorruptCounter> {
-        let mut counters = Vec::new();
-        let mut cursor: Option<String> = None;
-        loop {
-            let (page, more) = self.running.table.list("", cursor.as_deref(), 1000);
-            cursor = page.last().map(|reading| reading.name.to_string());
-            for reading in page
-                .iter()
-                .filter(|reading| reading.existence == Existence::Corrupt)
-            {
-                let read = self
-                    .running
-                    .reader
-                    .with(|tables| tables.bytes_of(&reading.name));
-                let [definition, value] = read.unwrap_or_default();
-                counters.push(CorruptCounter {
-                    name: reading.name.to_string(),
-                    value: value.as_deref().map(shown),
-                    definition: definition.as_deref().map(shown),
-                });
+    fn corrupt(&self) -> Told {
+        let is_corrupt = |reading: &Reading| reading.existence == Existence::Corrupt;
+        let mut names = self.running.table.names_where(is_corrupt);
+        names.sort();
+        let counters = names.into_iter().map(|name| {
+            let read = self.running.reader.with(|tables| tables.bytes_of(&name));
+            let [definition, value] = read.unwrap_or_default();
+            CorruptCounter {
+                name: name.to_string(),
+                value: value.as_deref().map(shown),
+                definition: definition.as_deref().map(shown),
             }
-            if !more || cursor.is_none() {
-                return counters;
-            }
-        }
-    }
-
-    fn repair(&self, counter: CounterName, value: i64, reason: Option<String>) -> Told {
-        let command = Command::Repair {
-            counter: counter.clone(),
-            value,
-            reason: reason.clone().map(String::into_boxed_str),
-        };
-        let request_id = RequestId::Given("repair".into());
-        let asked = self.running.intake.call(Request {
-            command,
-            key: None,
-            request_id,
         });
-        match asked.map(|answer| answer.outcome) {
-            Ok(Outcome::Set {
-                current_value,
-                revision,
-                ..
-            }) => {
-                tracing::info!(
-                    target: "audit",
-                    action = "repair",
-                    counter = %counter,
-                    after = current_value,
-                    reason = reason.as_deref().unwrap_or(""),
-                    "the operator repaired a counter"
-                );
-                Told::Repaired {
-                    value: current_value,
-                    revision,
-                }
-            }
-            Ok(other) => Told::Refused {
-                reason: format!("unexpected outcome {other:?}"),
-            },
-            Err(failure) => Told::Refused {
-                reason: explain(&counter, &failure),
-            },
+        Told::Corrupt {
+            counters: counters.collect(),
         }
     }
-}
 
-fn refused(why: impl std::fmt::Display) -> Told {
-    Told::Refused {
-        reason: why.to_string(),
+    fn repair(&self, name: &str, value: i64, reason: Option<String>) -> Result<Told, Unanswered> {
+        let counter = CounterName::parse(name).map_err(refused)?;
+        let asked = self.running.intake.call(Request {
+            command: Command::Repair {
+                counter: counter.clone(),
+                value,
+                reason: reason.clone().map(String::into_boxed_str),
+            },
+            key: None,
+            request_id: RequestId::Given("repair".into()),
+        });
+        let answer = asked.map_err(|failure| refused(explain(&counter, &failure)))?;
+        let Outcome::Set {
+            current_value: value,
+            revision,
+            ..
+        } = answer.outcome
+        else {
+            return Err(refused(format!("unexpected outcome {:?}", answer.outcome)));
+        };
+        tracing::info!(
+            target: "audit",
+            action = "repair",
+            %counter,
+            after = value,
+            reason = reason.as_deref().unwrap_or(""),
+            "the operator repaired a counter"
+        );
+        Ok(Told::Repaired { value, revision })
     }
 }
 
 fn explain(counter: &CounterName, failure: &Failure) -> String {
-    use crate::counter::Refusal;
     match failure {
         Failure::Refused(Refusal::NotCorrupt) => {
             format!("{counter} is not corrupt; to correct its value, use the adjust call")

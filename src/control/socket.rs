@@ -1,6 +1,5 @@
 //! The socket: one thread takes connections, each is served by a thread of its own.
 
-use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::fs::MetadataExt;
@@ -16,13 +15,16 @@ use rustix::fs::{Mode as FileMode, OFlags, fchmod, open};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
 use serde::{Deserialize, Serialize};
 
-use super::{Ask, Desk, Tell, Told};
+use super::{Ask, Desk, Part, Tell, Told};
 
 /// The socket's name in the data directory.
 pub const FILE_NAME: &str = "socket";
 
-/// Longest line either way, in bytes.
-const MAX_LINE: u64 = 1 << 20;
+/// The longest ask, in bytes.
+const MAX_ASK: u64 = 1 << 20;
+
+/// The longest line of an answer, in bytes: all rows that were set aside, each with a long reason.
+const MAX_ANSWER: u64 = 1 << 28;
 
 /// Most commands at once.
 const MAX_CLIENTS: usize = 8;
@@ -46,18 +48,26 @@ pub struct ControlSocket {
     thread: JoinHandle<()>,
 }
 
-/// The connections there are.
+/// The connections there are, and some that have ended.
 #[derive(Default)]
 struct Clients {
     ending: AtomicBool,
-    known: Mutex<HashMap<u64, Client>>,
+    known: Mutex<Vec<Client>>,
 }
 
 struct Client {
-    stream: UnixStream,
-    /// Parts of an answer were sent: the work behind it may be long.
-    long: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    stream: Arc<UnixStream>,
+    /// Whether parts of an answer were sent: the work behind it may be long.
+    is_long: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+/// A line of an answer.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    Part(Part),
+    End(Told),
 }
 
 impl ControlSocket {
@@ -101,20 +111,20 @@ impl ControlSocket {
         connect(data_dir).is_ok()
     }
 
-    /// Ends it and removes the socket, unless another is in its place by now. An ask that was read is answered; one that was not read whole
-    /// is no longer waited for, and what takes long is broken off.
+    /// Ends the threads and removes the socket, unless another is in its place by now. An ask that was read is
+    /// answered, one that was not read whole is not waited for, and work that takes long is broken off.
     pub fn end(self) {
         self.clients.ending.store(true, Ordering::SeqCst);
         let mut threads = Vec::new();
-        for client in self.clients.known.lock().values_mut() {
-            let what = if client.long.load(Ordering::SeqCst) {
+        for client in self.clients.known.lock().drain(..) {
+            let what = if client.is_long.load(Ordering::SeqCst) {
                 Shutdown::Both
             } else {
                 Shutdown::Read
             };
             // One that has gone meanwhile is waited for no longer either.
             let _ = client.stream.shutdown(what);
-            threads.extend(client.thread.take());
+            threads.push(client.thread);
         }
         // Wakes the thread from its accept, whatever lies at the path; where that fails it ends with the
         // process.
@@ -156,11 +166,11 @@ fn place(path: &Path) -> io::Result<(u64, u64)> {
 }
 
 fn take_in(listener: &UnixListener, clients: &Arc<Clients>, desk: &Desk) {
-    for (number, stream) in (0..).zip(listener.incoming()) {
+    for stream in listener.incoming() {
         if clients.ending.load(Ordering::SeqCst) {
             return;
         }
-        if let Err(error) = stream.and_then(|stream| begin(stream, number, clients, desk)) {
+        if let Err(error) = stream.and_then(|stream| begin(stream, clients, desk)) {
             // Out of descriptors or threads, most likely: trying again at once would fail alike. The
             // end of the socket cuts the rest short.
             tracing::warn!(%error, "a command could not reach the control socket");
@@ -170,35 +180,35 @@ fn take_in(listener: &UnixListener, clients: &Arc<Clients>, desk: &Desk) {
 }
 
 /// Gives a connection its thread.
-fn begin(stream: UnixStream, number: u64, clients: &Arc<Clients>, desk: &Desk) -> io::Result<()> {
+fn begin(stream: UnixStream, clients: &Arc<Clients>, desk: &Desk) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
     let mut known = clients.known.lock();
+    known.retain(|client| !client.thread.is_finished());
     if known.len() >= MAX_CLIENTS {
-        stream.set_write_timeout(Some(PATIENCE))?;
         let reason = format!("{MAX_CLIENTS} commands are being answered already; try again later");
-        return write_line(&mut &stream, &Told::Refused { reason });
+        return write_line(&mut &stream, &Line::End(Told::Refused { reason }));
     }
-    let long = Arc::new(AtomicBool::new(false));
-    let served = stream.try_clone()?;
+    let (stream, is_long) = (Arc::new(stream), Arc::new(AtomicBool::new(false)));
     let thread = {
-        let (clients, desk, long) = (Arc::clone(clients), desk.clone(), Arc::clone(&long));
+        let (stream, is_long) = (Arc::clone(&stream), Arc::clone(&is_long));
+        let (clients, desk) = (Arc::clone(clients), desk.clone());
         let thread = std::thread::Builder::new().name("command".to_owned());
         thread.spawn(move || {
-            if let Err(error) = serve(&served, &desk, &clients.ending, &long)
+            if let Err(error) = serve(&stream, &desk, &clients.ending, &is_long)
                 && !clients.ending.load(Ordering::SeqCst)
             {
                 tracing::warn!(%error, "a command on the control socket was not answered");
             }
-            clients.known.lock().remove(&number);
+            // The other share of the stream is kept a while longer.
+            let _ = stream.shutdown(Shutdown::Both);
         })?
     };
-    known.insert(
-        number,
-        Client {
-            stream,
-            long,
-            thread: Some(thread),
-        },
-    );
+    known.push(Client {
+        stream,
+        is_long,
+        thread,
+    });
     Ok(())
 }
 
@@ -206,56 +216,46 @@ fn serve(
     stream: &UnixStream,
     desk: &Desk,
     ending: &AtomicBool,
-    long: &AtomicBool,
+    is_long: &AtomicBool,
 ) -> io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let mut tell = |part: Told| {
+    let mut tell = |part: Part| {
         if ending.load(Ordering::SeqCst) {
             return Err(io::Error::other("the server is ending"));
         }
-        if !long.swap(true, Ordering::SeqCst) {
+        if !is_long.swap(true, Ordering::SeqCst) {
             stream.set_write_timeout(Some(READING_PATIENCE))?;
         }
-        write_line(&mut &*stream, &part)
+        write_line(&mut &*stream, &Line::Part(part))
     };
-    let told = match read_line::<Ask>(&mut BufReader::new(stream)) {
+    let told = match read_line::<Ask>(&mut BufReader::new(stream), MAX_ASK) {
         Ok(ask) => desk.answer(ask, &mut tell)?,
         Err(error) => Told::Refused {
             reason: format!("not understood: {error}"),
         },
     };
-    write_line(&mut &*stream, &told)
+    write_line(&mut &*stream, &Line::End(told))
 }
 
-/// Asks the server that has `data_dir` open; `tell` takes the parts of a long answer. None when there
+/// Asks the server that has `data_dir` open; `tell` takes the parts of a long answer. Returns `None` when there
 /// is no such server.
 ///
 /// # Errors
 /// When it does not answer, or not in this version's words, or `tell` fails.
 pub fn ask(data_dir: &Path, ask: &Ask, tell: Tell<'_>) -> io::Result<Option<Told>> {
-    let mut stream = match connect(data_dir) {
+    let mut stream = match connect(data_dir).map_err(|error| (error.kind(), error)) {
         Ok(stream) => stream,
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
-            ) =>
-        {
-            return Ok(None);
-        }
-        Err(error) => return Err(error),
+        Err((io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused, _)) => return Ok(None),
+        Err((_, error)) => return Err(error),
     };
     stream.set_read_timeout((!ask.takes_long()).then_some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     write_line(&mut stream, ask)?;
     let mut answer = BufReader::new(&stream);
     loop {
-        let told: Told = read_line(&mut answer)?;
-        if !told.is_part() {
-            return Ok(Some(told));
+        match read_line(&mut answer, MAX_ANSWER)? {
+            Line::Part(part) => tell(part)?,
+            Line::End(told) => return Ok(Some(told)),
         }
-        tell(told)?;
     }
 }
 
@@ -265,9 +265,9 @@ fn write_line(out: &mut impl Write, line: &impl Serialize) -> io::Result<()> {
     out.write_all(&bytes)
 }
 
-fn read_line<T: for<'de> Deserialize<'de>>(stream: &mut impl BufRead) -> io::Result<T> {
+fn read_line<T: for<'de> Deserialize<'de>>(stream: &mut impl BufRead, limit: u64) -> io::Result<T> {
     let mut line = Vec::new();
-    stream.take(MAX_LINE).read_until(b'\n', &mut line)?;
+    stream.take(limit).read_until(b'\n', &mut line)?;
     if line.is_empty() {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }

@@ -5,16 +5,14 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use super::options::{
-    archivist_options, copy_options, days_to_postgres, mirror_options, postgres_options,
-};
+use super::options::{copy_options, mirror_options, postgres_options, retention};
 use super::probe;
 use crate::background::Background;
 use crate::config::Config;
 use crate::control::{ControlSocket, Desk};
 use crate::engine::Engine;
 use crate::export::postgres::Exporter;
-use crate::lifecycle::{Archivist, ArchivistThread};
+use crate::lifecycle::Archivist;
 use crate::metrics::Metrics;
 use crate::mirror::Mirror;
 use crate::writer::Running;
@@ -32,7 +30,7 @@ pub(super) struct Companions {
 pub(super) struct RunningCompanions {
     control: ControlSocket,
     copies: Vec<Background>,
-    archivist: ArchivistThread,
+    archivist: Background,
 }
 
 impl Companions {
@@ -44,12 +42,10 @@ impl Companions {
     ) -> anyhow::Result<(Self, Engine)> {
         let mut engine = Engine::new(running);
         let mut companions = Self {
-            archivist: Archivist::new(running, archivist_options(config, metrics)),
+            archivist: Archivist::new(running, retention(config), metrics),
             exporter: None,
             mirror: None,
-            desk: Desk::new(running)
-                .with_postgres(days_to_postgres(config, running, metrics))
-                .with_copies(copy_options(config)),
+            desk: Desk::new(running, metrics, copy_options(config)),
             data_dir: config.storage.data_dir.clone(),
         };
         if let Some(options) = postgres_options(config) {

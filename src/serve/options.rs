@@ -13,14 +13,14 @@ use crate::clock::Clock;
 use crate::config::{Config, SettingSource};
 use crate::control::CopyOptions;
 use crate::counter::{CounterName, Definition};
-use crate::export::postgres::{ExportContext, PostgresOptions};
+use crate::export::postgres::PostgresOptions;
 use crate::fallback::FallbackOptions;
 use crate::http::{HttpOptions, Limits, Tokens};
-use crate::lifecycle::{ArchivistOptions, Retention};
+use crate::lifecycle::Retention;
 use crate::metrics::Metrics;
 use crate::mirror::MirrorOptions;
 use crate::storage::StorageOptions;
-use crate::writer::{Running, WriterOptions};
+use crate::writer::WriterOptions;
 
 /// What the writer is started with under this configuration; also for commands that do their work
 /// without a server.
@@ -68,18 +68,15 @@ pub fn defined(config: &Config) -> Vec<(CounterName, Definition)> {
         .collect()
 }
 
-/// What the archivist is started with under this configuration.
-pub fn archivist_options(config: &Config, metrics: &Arc<Metrics>) -> ArchivistOptions {
+/// How long the archivist keeps what under this configuration.
+pub fn retention(config: &Config) -> Retention {
     let sample_days = config.samples.retention.as_secs().div_ceil(24 * 60 * 60);
-    ArchivistOptions {
-        retention: Retention {
-            history_days: config.calendar.retention_days,
-            user_days: config.calendar.user_retention_days,
-            max_unexported_days: config.calendar.max_unexported_days,
-            sample_days: u32::try_from(sample_days).unwrap_or(u32::MAX),
-            exports: config.postgres.url.is_some(),
-        },
-        metrics: Arc::clone(metrics),
+    Retention {
+        history_days: config.calendar.retention_days,
+        user_days: config.calendar.user_retention_days,
+        max_unexported_days: config.calendar.max_unexported_days,
+        sample_days: u32::try_from(sample_days).unwrap_or(u32::MAX),
+        exports: config.postgres.url.is_some(),
     }
 }
 
@@ -139,16 +136,6 @@ fn redis_options(config: &Config) -> Option<MirrorOptions> {
         timeout: redis.timeout,
         prefix: redis.prefix.clone(),
     })
-}
-
-/// A way for commands to bring days into PostgreSQL; none when none is configured.
-pub fn days_to_postgres(
-    config: &Config,
-    running: &Running,
-    metrics: &Arc<Metrics>,
-) -> Option<ExportContext> {
-    let options = postgres_options(config)?;
-    Some(ExportContext::new(running, Arc::clone(metrics), options))
 }
 
 /// How the store is opened under this configuration.

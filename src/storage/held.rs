@@ -31,14 +31,14 @@ const FILE: OFlags = OFlags::NOFOLLOW
 
 /// A directory that is held open.
 #[derive(Debug)]
-pub(super) struct HeldDir {
+pub(crate) struct HeldDir {
     path: PathBuf,
     held: OwnedFd,
 }
 
 impl HeldDir {
     /// Opens a directory that an operator named: a link is the operator's own.
-    pub(super) fn open(path: &Path) -> Result<Self, FileError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, FileError> {
         let held = openat(CWD, path, DIRECTORY, Mode::empty());
         Ok(Self {
             held: held.map_err(failed("open", path))?,
@@ -126,17 +126,17 @@ impl HeldDir {
     }
 
     /// Makes a file, in place of one with that name that was left.
-    pub(super) fn create(&self, name: &str) -> Result<File, FileError> {
-        self.remove(name)?;
-        self.open_file(name, OFlags::EXCL)
+    pub(crate) fn create(&self, name: impl AsRef<Path>) -> Result<File, FileError> {
+        self.remove(&name)?;
+        self.open_file(name.as_ref(), OFlags::EXCL)
     }
 
     /// Opens a file for holding a lock on it, and makes it where it is not there.
     pub(super) fn lock_file(&self, name: &str) -> Result<File, FileError> {
-        self.open_file(name, OFlags::empty())
+        self.open_file(name.as_ref(), OFlags::empty())
     }
 
-    fn open_file(&self, name: &str, flags: OFlags) -> Result<File, FileError> {
+    fn open_file(&self, name: &Path, flags: OFlags) -> Result<File, FileError> {
         let flags = flags | OFlags::WRONLY | OFlags::CREATE | FILE;
         let file = openat(&self.held, name, flags, PRIVATE_FILE);
         Ok(file.map_err(failed("create", self.path_of(name)))?.into())
@@ -151,16 +151,21 @@ impl HeldDir {
     }
 
     /// Removes a file; none is fine.
-    pub(super) fn remove(&self, name: &str) -> Result<(), FileError> {
-        match unlinkat(&self.held, name, AtFlags::empty()) {
+    pub(crate) fn remove(&self, name: impl AsRef<Path>) -> Result<(), FileError> {
+        match unlinkat(&self.held, name.as_ref(), AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(failed("remove", self.path_of(name))(errno)),
         }
     }
 
     /// Renames a file, over one that has the new name.
-    pub(super) fn rename(&self, from: &str, to: &str) -> Result<(), FileError> {
-        renameat(&self.held, from, &self.held, to).map_err(failed("rename", self.path_of(from)))
+    pub(crate) fn rename(
+        &self,
+        from: impl AsRef<Path>,
+        to: impl AsRef<Path>,
+    ) -> Result<(), FileError> {
+        renameat(&self.held, from.as_ref(), &self.held, to.as_ref())
+            .map_err(failed("rename", self.path_of(from)))
     }
 
     /// Renames a file to a name that none has.

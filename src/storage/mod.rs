@@ -63,6 +63,7 @@ pub use batch::Batch;
 pub use copies::{CopyConflict, CopyContents, CopyMark, CopyOwner, OtherStore};
 pub use error::{CommitError, OpenCause, OpenError, ReadError};
 pub use family::Family;
+pub(crate) use held::HeldDir;
 pub use keys::Bucket;
 pub use lineage::{Lineage, LineageId};
 pub use lock::DataDirLock;

@@ -1,7 +1,7 @@
 //! Whose the copies of the store are, and taking over those of another store.
 
 use super::super::{CopyFound, Told, Whose};
-use super::{Desk, refused};
+use super::{Desk, Unanswered, refused};
 use crate::export::postgres::{self, PostgresOptions};
 use crate::mirror::{self, MirrorOptions};
 use crate::storage::{CopyContents, CopyOwner, Lineage, Tables};
@@ -50,14 +50,10 @@ pub const REDIS: &str = "Redis";
 pub const POSTGRES: &str = "PostgreSQL";
 
 fn in_words(copy: &str, found: Result<CopyContents, String>) -> CopyFound {
-    let holds = |found: &CopyContents| {
-        let CopyContents {
-            names, revision, ..
-        } = found;
-        let days = found
-            .through
-            .map(|day| format!(", closed days up to {day}"));
-        let days = days.unwrap_or_default();
+    let holds = |found: CopyContents| {
+        let (names, revision) = (found.names, found.revision);
+        let days = found.through;
+        let days = days.map_or_else(String::new, |day| format!(", closed days up to {day}"));
         format!("{names} counters, up to revision {revision}{days}")
     };
     let (text, whose) = match found {
@@ -67,9 +63,9 @@ fn in_words(copy: &str, found: Result<CopyContents, String>) -> CopyFound {
                 "holds nothing yet: this store fills it".to_owned(),
                 Whose::Ours,
             ),
-            CopyOwner::Ours => (format!("is this store's: {}", holds(&found)), Whose::Ours),
+            CopyOwner::Ours => (format!("is this store's: {}", holds(found)), Whose::Ours),
             CopyOwner::Other(theirs) => (
-                format!("is another store's, {theirs}: {}", holds(&found)),
+                format!("is another store's, {theirs}: {}", holds(found)),
                 Whose::AnotherStores,
             ),
         },
@@ -82,31 +78,20 @@ fn in_words(copy: &str, found: Result<CopyContents, String>) -> CopyFound {
 }
 
 impl Desk {
-    /// With the copies that are configured.
-    #[must_use]
-    pub fn with_copies(self, copies: CopyOptions) -> Self {
-        Self { copies, ..self }
-    }
-
-    pub(super) fn adopt(&self, confirmed: bool) -> Told {
-        let read = self.running.reader.lineage().and_then(|lineage| {
-            let cursor = self.running.reader.with(Tables::export_cursor)?;
-            Ok((lineage, cursor.map(|cursor| cursor.database)))
-        });
-        let (lineage, database) = match read {
-            Ok(read) => read,
-            Err(error) => return refused(error),
-        };
+    pub(super) fn adopt(&self, confirmed: bool) -> Result<Told, Unanswered> {
+        let reader = &self.running.reader;
+        let lineage = reader.lineage().map_err(refused)?;
+        let cursor = reader.with(Tables::export_cursor).map_err(refused)?;
+        let database = cursor.map(|cursor| cursor.database);
         let copies = self.copies.look(&lineage, database);
         for found in copies.iter().filter(|_| confirmed) {
             match found.whose {
                 Whose::Ours => continue,
                 Whose::AnotherStores => {}
-                Whose::Unknown => return refused(format!("{} {}", found.copy, found.text)),
+                Whose::Unknown => return Err(refused(format!("{} {}", found.copy, found.text))),
             }
-            if let Err(error) = self.copies.adopt(&found.copy, &lineage) {
-                return refused(format!("{}: {error}", found.copy));
-            }
+            let adopted = self.copies.adopt(&found.copy, &lineage);
+            adopted.map_err(|error| refused(format!("{}: {error}", found.copy)))?;
             tracing::info!(
                 target: "audit",
                 action = "adopt",
@@ -116,10 +101,10 @@ impl Desk {
                 "the operator gave a copy of another store to this one"
             );
         }
-        Told::Copies {
+        Ok(Told::Copies {
             store: lineage.id.to_string(),
             copies,
             adopted: confirmed,
-        }
+        })
     }
 }

@@ -1,34 +1,37 @@
 //! Deleting all counters whose names begin alike.
 
 use std::fmt::Write as _;
-use std::io;
 
-use super::super::{Tell, Told};
-use super::{Desk, refused};
+use super::super::{Part, Tell, Told};
+use super::{Desk, Unanswered, refused};
 use crate::counter::{CounterName, Outcome, RequestId};
 use crate::engine::{Answer, Engine, Failure, Removable};
 
 impl Desk {
     /// Deletes the counters whose names begin with `prefix`, or, unless that is confirmed, lists them.
-    pub(super) fn delete(&self, prefix: &str, confirmed: bool, tell: Tell<'_>) -> io::Result<Told> {
+    pub(super) fn delete(
+        &self,
+        prefix: &str,
+        confirmed: bool,
+        tell: Tell<'_>,
+    ) -> Result<Told, Unanswered> {
         if prefix.is_empty() {
-            return Ok(refused("without a prefix these would be all counters"));
+            return Err(refused("without a prefix these would be all counters"));
         }
         let engine = Engine::new(&self.running);
         if confirmed && let Err(no) = engine.writes() {
             let cause = no.cause.as_str();
-            return Ok(refused(format!("writes are refused (cause `{cause}`)")));
+            return Err(refused(format!("writes are refused (cause `{cause}`)")));
         }
         let (mut deleted, mut kept, mut failed) = (0, 0, 0);
         let mut cursor = None;
         loop {
-            let page = engine.removable(prefix, cursor.as_deref());
             let Removable {
                 names,
                 kept: stay,
                 unreadable,
                 next,
-            } = page;
+            } = engine.removable(prefix, cursor.as_deref());
             let mut text = String::new();
             kept += stay.len() as u64;
             for name in stay {
@@ -58,7 +61,7 @@ impl Desk {
                     let _ = writeln!(text, "{name}");
                 }
             }
-            tell(Told::Text { text })?;
+            tell(Part::Text(text))?;
             cursor = next;
             if cursor.is_none() {
                 return Ok(Told::Deleted {

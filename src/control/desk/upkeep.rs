@@ -2,11 +2,11 @@
 
 use std::io;
 
-use super::super::{Compaction, Tell, Told};
-use super::{Desk, refused};
+use super::super::{Compaction, Part, Tell, Told};
+use super::{Desk, Unanswered, refused};
 use crate::inspect::{InspectError, inspect};
 use crate::storage::backup::{self, BackupError, BackupOptions, Made};
-use crate::storage::compact::{CompactError, compact};
+use crate::storage::compact::{CompactError, Compacted, compact};
 use crate::storage::pace::{Ended, Step};
 
 /// How far work that nobody waits for stands back: a thread's niceness.
@@ -15,7 +15,7 @@ const STANDING_BACK: i32 = 10;
 /// Passes on how far the work has got.
 fn pass_on(tell: Tell<'_>) -> impl FnMut(Step) -> io::Result<()> {
     |Step { what, done, total }| {
-        tell(Told::Progress {
+        tell(Part::Progress {
             what: what.to_owned(),
             done,
             total: Some(total),
@@ -31,9 +31,13 @@ fn stand_back() {
 }
 
 impl Desk {
-    pub(super) fn back_up(&self, options: &BackupOptions, tell: Tell<'_>) -> io::Result<Told> {
+    pub(super) fn back_up(
+        &self,
+        options: &BackupOptions,
+        tell: Tell<'_>,
+    ) -> Result<Told, Unanswered> {
         let Some(_only) = self.backups.try_lock() else {
-            return Ok(refused(
+            return Err(refused(
                 "a backup of this store is being made already; try again when it is done",
             ));
         };
@@ -66,45 +70,34 @@ impl Desk {
                     warning,
                 })
             }
-            Err(BackupError::Ended(Ended(error))) => Err(error),
-            Err(error) => Ok(refused(error)),
+            Err(BackupError::Ended(Ended(error))) => Err(error.into()),
+            Err(error) => Err(refused(error)),
         }
     }
 
-    pub(super) fn inspect(&self, count: bool, tell: Tell<'_>) -> io::Result<Told> {
-        match inspect(
-            &self.running.reader,
-            &self.running.horizons,
-            count,
-            &mut pass_on(tell),
-        ) {
-            Ok(inspection) => Ok(Told::Inspected {
-                inspection: Box::new(inspection),
-            }),
-            Err(InspectError::Ended(Ended(error))) => Err(error),
-            Err(error) => Ok(refused(error)),
+    pub(super) fn inspect(&self, count: bool, tell: Tell<'_>) -> Result<Told, Unanswered> {
+        let (reader, horizons) = (&self.running.reader, &self.running.horizons);
+        match inspect(reader, horizons, count, &mut pass_on(tell)) {
+            Ok(inspection) => Ok(Told::Inspected(Box::new(inspection))),
+            Err(InspectError::Ended(Ended(error))) => Err(error.into()),
+            Err(error) => Err(refused(error)),
         }
     }
 
-    pub(super) fn compact(&self, tell: Tell<'_>) -> io::Result<Told> {
+    pub(super) fn compact(&self, tell: Tell<'_>) -> Result<Told, Unanswered> {
         stand_back();
-        match compact(
-            &self.running.reader,
-            &self.running.horizons,
-            &mut pass_on(tell),
-        ) {
+        let (reader, horizons) = (&self.running.reader, &self.running.horizons);
+        let compaction = |one: Compacted| Compaction {
+            family: one.family.name().to_owned(),
+            before: one.before,
+            after: one.after,
+        };
+        match compact(reader, horizons, &mut pass_on(tell)) {
             Ok(families) => Ok(Told::Compacted {
-                families: families
-                    .into_iter()
-                    .map(|one| Compaction {
-                        family: one.family.name().to_owned(),
-                        before: one.before,
-                        after: one.after,
-                    })
-                    .collect(),
+                families: families.into_iter().map(compaction).collect(),
             }),
-            Err(CompactError::Ended(Ended(error))) => Err(error),
-            Err(error) => Ok(refused(error)),
+            Err(CompactError::Ended(Ended(error))) => Err(error.into()),
+            Err(error) => Err(refused(error)),
         }
     }
 }

@@ -1,6 +1,8 @@
 use super::*;
 use crate::calendar::{Calendar, DayStart};
 use crate::clock::SystemClock;
+use crate::control::CopyOptions;
+use crate::metrics::Metrics;
 use crate::storage::StorageOptions;
 use crate::writer::{Running, WriterOptions};
 
@@ -12,7 +14,9 @@ fn desk(dir: &Path) -> Desk {
     };
     let calendar = Calendar::new("UTC", DayStart::default()).unwrap();
     let options = WriterOptions::new(storage, Arc::new(SystemClock), calendar);
-    Desk::new(&Running::new(&options))
+    let metrics = Arc::new(Metrics::new());
+    let running = Running::new(&options);
+    Desk::new(&running, &metrics, CopyOptions::default())
 }
 
 fn is_answered(dir: &Path) -> bool {

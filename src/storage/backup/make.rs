@@ -24,7 +24,7 @@ use crate::storage::tables::Reader;
 const READING_MEMORY: u64 = 16 * 1024 * 1024;
 
 /// How a backup is made.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct BackupOptions {
     /// The directory of backups; made where it is not there.
     pub dir: PathBuf,

@@ -264,7 +264,7 @@ impl Pool {
         }
         let unfinished = format!("{}{TEMPORARY}", file.name);
         from.copy(&self.files, &unfinished, &file, None)?;
-        self.files.rename(&unfinished, &file.pool_name())?;
+        self.files.rename(&unfinished, file.pool_name())?;
         Ok((file, true))
     }
 
@@ -336,7 +336,7 @@ impl Pool {
         let (removed, kept) = own.split_at(too_many);
         let removed: Vec<u32> = removed.iter().map(|manifest| manifest.backup).collect();
         for &id in &removed {
-            self.dir.remove(&manifest_name(id))?;
+            self.dir.remove(manifest_name(id))?;
         }
         self.dir.sync()?;
         if all_known {
