@@ -36,9 +36,12 @@ pub use values::{Page, ReadFrom, ReadValues, Value};
 #[derive(Clone)]
 pub struct Engine {
     running: Running,
-    export: Option<Arc<RoundStatus>>,
-    mirror: Option<Arc<RoundStatus>>,
-    fallback: Option<Fallback>,
+    /// How the export to PostgreSQL stands.
+    pub(crate) export: Option<Arc<RoundStatus>>,
+    /// How the mirror in Redis stands.
+    pub(crate) mirror: Option<Arc<RoundStatus>>,
+    /// The copies that are read while there is no store.
+    pub(crate) fallback: Option<Fallback>,
 }
 
 /// How the engine stands.
@@ -73,7 +76,7 @@ pub struct Refused {
 }
 
 impl Engine {
-    /// Takes its share of a writer, running or not yet.
+    /// Makes the handle of a writer, which may not run yet.
     pub fn new(running: &Running) -> Self {
         Self {
             running: running.clone(),
@@ -83,35 +86,7 @@ impl Engine {
         }
     }
 
-    /// Reads the copies there while there is no store.
-    #[must_use]
-    pub fn with_fallback(self, fallback: Fallback) -> Self {
-        Self {
-            fallback: Some(fallback),
-            ..self
-        }
-    }
-
-    /// Reports how the mirror in Redis stands.
-    #[must_use]
-    pub fn with_mirror(self, status: Arc<RoundStatus>) -> Self {
-        Self {
-            mirror: Some(status),
-            ..self
-        }
-    }
-
-    /// Reports how the export to PostgreSQL stands.
-    #[must_use]
-    pub fn with_export(self, status: Arc<RoundStatus>) -> Self {
-        Self {
-            export: Some(status),
-            ..self
-        }
-    }
-
-    /// Makes a port for a runtime with one thread; `None` where as many runtimes as the writer was
-    /// started for have one already.
+    /// Makes a port for a runtime with one thread; `None` when the writer was started for fewer runtimes.
     pub fn attach(&self, runtime: &Handle) -> Option<Port> {
         self.running.intake.attach(runtime)
     }

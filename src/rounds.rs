@@ -200,18 +200,24 @@ struct RoundState {
 }
 
 /// The status at one moment.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct RoundReport {
     /// Whether the last round succeeded.
     pub up: bool,
     /// Why the last round failed, that there was none yet, or which values are refused.
     pub error: Option<String>,
     /// When `up` last changed; `None` before the first round.
+    #[serde(with = "crate::counter::instant")]
     pub since: Option<Millis>,
     /// Changes that are not there yet. A value that is refused counts as one.
     pub revisions: u64,
     /// For how many seconds not everything has been there; 0 when everything is.
+    #[serde(serialize_with = "in_tenths")]
     pub seconds: f64,
+}
+
+fn in_tenths<S: serde::Serializer>(seconds: &f64, json: S) -> Result<S::Ok, S::Error> {
+    json.serialize_f64((seconds * 10.0).round() / 10.0)
 }
 
 impl RoundStatus {

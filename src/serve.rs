@@ -76,7 +76,7 @@ pub fn run(config: &Config, warnings: &[Warning], load_again: LoadAgain<'_>) -> 
             running.mode.raise(Cause::NoStore, now_ms);
             let (started, fallback) = StandIn::start(retrying, &copies, companions, &service)?;
             stand_in = Some(started);
-            engine = engine.with_fallback(fallback);
+            engine.fallback = Some(fallback);
         }
     }
     let shared = Shared {

@@ -2,34 +2,46 @@
 
 use std::collections::BTreeMap;
 
-use super::forms::{Form, Instant, Integer, Name, Text, Word};
+use super::forms::{Form, Name, UsualForm};
 use super::mistakes::{Report, SettingSource};
 use super::reader::{Reader, Written};
 use super::rows::{Key, optional, section};
 use super::unwritten::unset;
-use crate::counter::{CounterName, Definition, Kind, OnBound, Reset};
+use crate::counter::{CounterName, Definition, Kind, Millis, OnBound, Reset, definition_fields};
 
-section! {
-    /// One `[[counter]]`.
-    CounterTable, "", {
-        /// Its name.
-        name: CounterName = Name;
-        /// How it moves.
-        kind: Kind = Word::<Kind>::OF, "gauge";
-        /// When it starts over by itself.
-        reset: Reset = Word::<Reset>::OF, "never";
-        /// The least value.
-        min: i64 = Integer, "0";
-        /// The greatest value.
-        max: i64 = Integer, "9007199254740991";
-        /// What happens at those.
-        on_bound: OnBound = Word::<OnBound>::OF, "refuse";
-        /// From when on it is gone.
-        expires_at: Option<i64> = Instant, else unset;
-        /// For people.
-        description: Option<String> = Text, else unset;
-    }
+/// Makes the table `[[counter]]` of the fields of a definition.
+macro_rules! counter_table {
+    ($(
+        $(#[doc = $doc:literal])+ $(#[serde($($json:tt)*)])?
+        $name:ident: $type:ty = $default:expr
+        $(, $written:literal)? $(, else $unwritten:ident)?;
+    )+) => {
+        section! {
+            /// One `[[counter]]`.
+            CounterTable, "", {
+                /// Its name.
+                name: CounterName = Name;
+                $(
+                    $(#[doc = $doc])+
+                    $name: $type = <$type as UsualForm>::FORM
+                        $(, $written)? $(, else $unwritten)?;
+                )+
+            }
+        }
+
+        impl CounterTable {
+            fn of(name: CounterName, definition: Definition) -> Self {
+                Self { name, $($name: definition.$name),+ }
+            }
+
+            fn parts(self) -> (CounterName, Definition) {
+                (self.name, Definition { $($name: self.$name),+ })
+            }
+        }
+    };
 }
+
+definition_fields!(counter_table);
 
 /// A counter that the configuration defines.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,25 +57,7 @@ pub struct CounterEntry {
 impl CounterEntry {
     /// Returns the fields of its definition that have a value, as they would be written in the file.
     pub(super) fn fields(&self) -> Vec<(&'static str, String)> {
-        let Definition {
-            kind,
-            reset,
-            min,
-            max,
-            on_bound,
-            expires_at,
-            description,
-        } = self.definition.clone();
-        let table = CounterTable {
-            name: self.name.clone(),
-            kind,
-            reset,
-            min,
-            max,
-            on_bound,
-            expires_at,
-            description,
-        };
+        let table = CounterTable::of(self.name.clone(), self.definition.clone());
         let fields = table
             .show()
             .into_iter()
@@ -135,25 +129,7 @@ pub(super) fn read(written: &mut Written, report: &mut Report) -> Vec<CounterEnt
         let Some(table) = CounterTable::read(&mut reader) else {
             continue;
         };
-        let CounterTable {
-            name,
-            kind,
-            reset,
-            min,
-            max,
-            on_bound,
-            expires_at,
-            description,
-        } = table;
-        let definition = Definition {
-            kind,
-            reset,
-            min,
-            max,
-            on_bound,
-            expires_at,
-            description,
-        };
+        let (name, definition) = table.parts();
         if let Err(fault) = definition.check() {
             report.mistake(&source, fault.to_string());
         }

@@ -1,5 +1,6 @@
 //! What is kept of a counter's local day, kept up to date with every change.
 
+use super::words::words;
 use super::{Generation, Kind, Millis, Reset};
 
 /// How many events of a day are kept whole; further ones are counted.
@@ -89,21 +90,22 @@ impl DayRecord {
     }
 }
 
-/// What happened to a counter, other than being counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EventKind {
-    /// It came to be.
-    Creation,
-    /// An administrator set it to 0.
-    Reset,
-    /// An administrator corrected it.
-    Adjust,
-    /// An administrator deleted it.
-    Delete,
-    /// Its time was over.
-    Expiry,
-    /// An administrator gave it a value after damage.
-    Repair,
+words! {
+    /// What happened to a counter, other than being counted.
+    EventKind {
+        /// It came to be.
+        Creation = "creation",
+        /// An administrator set it to 0.
+        Reset = "reset",
+        /// An administrator corrected it.
+        Adjust = "adjust",
+        /// An administrator deleted it.
+        Delete = "delete",
+        /// Its time was over.
+        Expiry = "expiry",
+        /// An administrator gave it a value after damage.
+        Repair = "repair",
+    }
 }
 
 /// One event of a day record.

@@ -1,6 +1,9 @@
 //! What a counter is: its kind, when it starts over, and its bounds.
 
+use serde::{Deserialize, Deserializer, Serialize};
+
 use super::Millis;
+use super::words::words;
 use crate::calendar::Day;
 
 /// The default `max`: 2^53 − 1, the largest integer that JavaScript reads exactly.
@@ -9,45 +12,30 @@ pub const DEFAULT_MAX: i64 = (1 << 53) - 1;
 /// Longest description, in bytes.
 pub const MAX_DESCRIPTION: usize = 1000;
 
-/// How a counter moves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// Up and down.
-    Gauge,
-    /// Up only.
-    Sum,
-    /// Distinct user ids.
-    Unique,
-}
-
-impl Kind {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Gauge, Self::Sum, Self::Unique];
-
-    /// Returns the kind of that word; `None` for another word.
-    pub fn of_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
-    }
-
-    /// The word used in JSON, configuration and messages.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Gauge => "gauge",
-            Self::Sum => "sum",
-            Self::Unique => "unique",
-        }
+words! {
+    /// How a counter moves.
+    #[derive(Default)]
+    Kind {
+        /// Up and down.
+        #[default]
+        Gauge = "gauge",
+        /// Up only.
+        Sum = "sum",
+        /// Distinct user ids.
+        Unique = "unique",
     }
 }
 
-/// When a counter starts over by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Reset {
-    /// Never.
-    Never,
-    /// At each boundary of the local day.
-    Daily,
+words! {
+    /// When a counter starts over by itself.
+    #[derive(Default)]
+    Reset {
+        /// Never.
+        #[default]
+        Never = "never",
+        /// At each boundary of the local day.
+        Daily = "daily",
+    }
 }
 
 impl Reset {
@@ -58,58 +46,80 @@ impl Reset {
             Self::Daily => Some(day),
         }
     }
+}
 
-    /// The word used in JSON, configuration and messages.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Never => "never",
-            Self::Daily => "daily",
-        }
+words! {
+    /// What happens to an operation that would leave the bounds.
+    #[derive(Default)]
+    OnBound {
+        /// It is refused and changes nothing.
+        #[default]
+        Refuse = "refuse",
+        /// It stops at the bound and says how much was applied.
+        Clamp = "clamp",
     }
 }
 
-/// What happens to an operation that would leave the bounds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnBound {
-    /// It is refused and changes nothing.
-    Refuse,
-    /// It stops at the bound and says how much was applied.
-    Clamp,
-}
-
-impl OnBound {
-    /// The word used in JSON, configuration and messages.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Refuse => "refuse",
-            Self::Clamp => "clamp",
+/// Gives the fields of a definition to the macro `$table`, a row each: its meaning, its form in JSON, its name, type
+/// and default, and that default as it is written in the configuration. There is no other list of them: this type
+/// with its form in JSON, and `[[counter]]` of the configuration, are made of it.
+macro_rules! definition_fields {
+    ($table:ident) => {
+        $table! {
+            /// How it moves; fixed for the life of a counter.
+            #[serde(deserialize_with = "or_default")]
+            kind: Kind = Kind::Gauge, "gauge";
+            /// When it starts over; fixed for the life of a counter.
+            #[serde(deserialize_with = "or_default")]
+            reset: Reset = Reset::Never, "never";
+            /// The lowest value an operation may reach.
+            #[serde(deserialize_with = "or_default")]
+            min: i64 = 0, "0";
+            /// The highest value an operation may reach.
+            #[serde(deserialize_with = "or_default_max")]
+            max: i64 = DEFAULT_MAX, "9007199254740991";
+            /// What happens at the bounds.
+            #[serde(deserialize_with = "or_default")]
+            on_bound: OnBound = OnBound::Refuse, "refuse";
+            /// From this instant on the counter is gone.
+            #[serde(with = "super::instant")]
+            expires_at: Option<Millis> = None, else unset;
+            /// For people; at most 1000 bytes.
+            description: Option<String> = None, else unset;
         }
-    }
+    };
 }
 
-/// A counter's definition. `min` ≤ 0 ≤ `max` holds for every definition that [`Definition::check`]
-/// let through.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Definition {
-    /// How it moves; fixed for the life of a counter.
-    pub kind: Kind,
-    /// When it starts over; fixed for the life of a counter.
-    pub reset: Reset,
-    /// The lowest value an operation may reach.
-    pub min: i64,
-    /// The highest value an operation may reach.
-    pub max: i64,
-    /// What happens at the bounds.
-    pub on_bound: OnBound,
-    /// From this instant on the counter is gone.
-    #[serde(serialize_with = "super::serialize_instant")]
-    pub expires_at: Option<Millis>,
-    /// For people; at most [`MAX_DESCRIPTION`] bytes.
-    pub description: Option<String>,
+pub(crate) use definition_fields;
+
+macro_rules! definition {
+    ($($(#[$meta:meta])+ $name:ident: $type:ty = $default:expr
+        $(, $written:literal)? $(, else $unwritten:ident)?;)+) => {
+        /// A counter's definition. `min` ≤ 0 ≤ `max` holds for every definition that [`Definition::check`]
+        /// let through. In JSON a field that is absent or `null` has its default.
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct Definition {
+            $($(#[$meta])+ pub $name: $type,)+
+        }
+
+        impl Definition {
+            /// The names of its fields.
+            pub(crate) const FIELDS: &[&str] = &[$(stringify!($name)),+];
+        }
+
+        impl Default for Definition {
+            /// What a first increment of an unknown name creates: a gauge that never resets, from 0.
+            fn default() -> Self {
+                Self { $($name: $default,)+ }
+            }
+        }
+    };
 }
 
-/// Why a definition cannot be.
+definition_fields!(definition);
+
+/// Why a definition is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DefinitionFault {
     /// `min` > 0 or `max` < 0.
@@ -118,21 +128,6 @@ pub enum DefinitionFault {
     /// The description is too long or has control characters.
     #[error("a description is at most 1000 bytes without control characters")]
     Description,
-}
-
-impl Default for Definition {
-    /// What a first increment of an unknown name creates: a gauge that never resets, from 0.
-    fn default() -> Self {
-        Self {
-            kind: Kind::Gauge,
-            reset: Reset::Never,
-            min: 0,
-            max: DEFAULT_MAX,
-            on_bound: OnBound::Refuse,
-            expires_at: None,
-            description: None,
-        }
-    }
 }
 
 impl Definition {
@@ -153,10 +148,52 @@ impl Definition {
         self.expires_at.is_some_and(|at| at <= now)
     }
 
+    /// Returns the fields with their forms, in the order in which an idempotency key is bound to them. The order stays;
+    /// a new field comes last.
+    pub(crate) fn forms(&self) -> [FieldForm<'_>; Self::FIELDS.len()] {
+        let Self {
+            kind,
+            reset,
+            min,
+            max,
+            on_bound,
+            expires_at,
+            description,
+        } = self;
+        [
+            FieldForm::Word(*kind as u8),
+            FieldForm::Word(*reset as u8),
+            FieldForm::Word(*on_bound as u8),
+            FieldForm::Number(*min),
+            FieldForm::Number(*max),
+            FieldForm::Instant(*expires_at),
+            FieldForm::Text(description.as_deref()),
+        ]
+    }
+
     /// Whether a live counter of this definition may become `other`: kind and reset stay.
     pub fn may_become(&self, other: &Self) -> bool {
         self.kind == other.kind && self.reset == other.reset
     }
+}
+
+/// A field of a definition by its form.
+pub(crate) enum FieldForm<'a> {
+    /// The place of a word among its like, from 0.
+    Word(u8),
+    Number(i64),
+    Instant(Option<Millis>),
+    Text(Option<&'a str>),
+}
+
+fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    json: D,
+) -> Result<T, D::Error> {
+    Option::deserialize(json).map(Option::unwrap_or_default)
+}
+
+fn or_default_max<'de, D: Deserializer<'de>>(json: D) -> Result<i64, D::Error> {
+    Option::deserialize(json).map(|max| max.unwrap_or(DEFAULT_MAX))
 }
 
 #[cfg(test)]

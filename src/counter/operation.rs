@@ -1,14 +1,16 @@
 //! One step of a counter, and the arithmetic that decides it.
 
+use super::words::words;
 use super::{CounterName, Definition, Kind, OnBound, Refusal, UserId};
 
-/// Up or down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Direction {
-    /// Up.
-    Increment,
-    /// Down.
-    Decrement,
+words! {
+    /// Up or down.
+    Direction {
+        /// Up.
+        Increment = "increment",
+        /// Down.
+        Decrement = "decrement",
+    }
 }
 
 /// An increment or a decrement, as a client asked for it.
@@ -45,16 +47,12 @@ pub fn judge_move(
     direction: Direction,
     amount: i64,
 ) -> Result<i64, Refusal> {
-    let (from, amount) = (i128::from(value), i128::from(amount));
-    let (min, max) = (i128::from(definition.min), i128::from(definition.max));
-    let (wish, room, refusal) = match direction {
+    let (current, minimum, maximum) = (value, definition.min, definition.max);
+    let from = i128::from(value);
+    let (room, refusal) = match direction {
         Direction::Increment => (
-            amount,
-            (max - from).max(0),
-            Refusal::AboveMaximum {
-                current: value,
-                maximum: definition.max,
-            },
+            i128::from(maximum) - from,
+            Refusal::AboveMaximum { current, maximum },
         ),
         Direction::Decrement if definition.kind != Kind::Gauge => {
             return Err(Refusal::WrongKind {
@@ -63,14 +61,11 @@ pub fn judge_move(
             });
         }
         Direction::Decrement => (
-            amount,
-            (from - min).max(0),
-            Refusal::BelowMinimum {
-                current: value,
-                minimum: definition.min,
-            },
+            from - i128::from(minimum),
+            Refusal::BelowMinimum { current, minimum },
         ),
     };
+    let (wish, room) = (i128::from(amount), room.max(0));
     let moved = match definition.on_bound {
         _ if wish <= room => wish,
         OnBound::Refuse => return Err(refusal),
@@ -100,18 +95,13 @@ pub fn judge_adjustment(
         Adjustment::To(target) => i128::from(target),
         Adjustment::By(delta) => i128::from(value) + i128::from(delta),
     };
-    if target < i128::from(definition.min) {
-        return Err(Refusal::BelowMinimum {
-            current: value,
-            minimum: definition.min,
-        });
+    let (current, minimum, maximum) = (value, definition.min, definition.max);
+    if target < i128::from(minimum) {
+        return Err(Refusal::BelowMinimum { current, minimum });
     }
     match i64::try_from(target) {
-        Ok(target) if target <= definition.max => Ok(target),
-        Ok(_) | Err(_) => Err(Refusal::AboveMaximum {
-            current: value,
-            maximum: definition.max,
-        }),
+        Ok(target) if target <= maximum => Ok(target),
+        Ok(_) | Err(_) => Err(Refusal::AboveMaximum { current, maximum }),
     }
 }
 

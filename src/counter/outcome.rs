@@ -41,21 +41,26 @@ impl Effect {
     }
 }
 
-/// What a successful change answers; also what an idempotency key keeps.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a successful change answers; also what an idempotency key keeps. Operations are shown by hand, the
+/// others as they are.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(untagged)]
 pub enum Outcome {
     /// An increment or decrement.
+    #[serde(skip)]
     Applied(Applied),
     /// All operations of a batch, in order.
+    #[serde(skip)]
     Batch(Box<[Applied]>),
     /// All operations of a batch, in order, each accepted or refused by itself.
+    #[serde(skip)]
     Each(Box<[Result<Applied, Refusal>]>),
     /// A reset, an adjustment or a repair.
     Set {
-        /// The value before.
-        previous_value: i64,
         /// The value after.
         current_value: i64,
+        /// The value before.
+        previous_value: i64,
         /// Its revision.
         revision: Revision,
         /// The local day that the value belongs to.
@@ -66,10 +71,12 @@ pub enum Outcome {
         /// As it now stands.
         definition: Box<Definition>,
         /// Whether this started the counter (anew).
+        #[serde(skip)]
         started: bool,
         /// Its revision.
         revision: Revision,
         /// The definition that a live counter had before; not kept for replays.
+        #[serde(skip)]
         previous: Option<Box<Definition>>,
     },
     /// A counter was deleted.
@@ -92,22 +99,6 @@ pub struct Gone {
     pub at: Millis,
 }
 
-impl Gone {
-    /// What a request for the counter is told.
-    pub fn refusal(&self) -> Refusal {
-        let Self {
-            expired,
-            final_value,
-            at,
-        } = *self;
-        if expired {
-            Refusal::Expired { final_value, at }
-        } else {
-            Refusal::Deleted { final_value, at }
-        }
-    }
-}
-
 /// Why a request changed nothing, by existence or rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -118,20 +109,8 @@ pub enum Refusal {
         /// The quota, `counters.max`.
         max: u64,
     },
-    /// It was deleted.
-    Deleted {
-        /// The value it had.
-        final_value: i64,
-        /// When.
-        at: Millis,
-    },
-    /// It expired.
-    Expired {
-        /// The value it had.
-        final_value: i64,
-        /// When.
-        at: Millis,
-    },
+    /// It was deleted, or it expired.
+    Gone(Gone),
     /// The counter's kind does not do this.
     WrongKind {
         /// The counter's kind.

@@ -11,9 +11,9 @@ use crate::storage::{ReadError, Tables};
 
 /// The days of a counter, newest first.
 pub enum PastDays {
-    /// Of the store.
+    /// Read from the store.
     Store(Vec<PastDay>),
-    /// The closed ones, of the database.
+    /// Read from the database, which has only closed days.
     Copy(Vec<CopiedDay>),
 }
 
@@ -25,7 +25,7 @@ pub struct Series {
     pub followed: bool,
 }
 
-/// Of what the course is asked.
+/// Which course is asked for.
 pub struct SeriesOf {
     /// The counter.
     pub name: CounterName,

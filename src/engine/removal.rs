@@ -7,6 +7,7 @@ use crate::counter::{CounterName, RequestId};
 const MOST_AT_ONCE: usize = 1000;
 
 /// Counters whose names begin alike.
+#[derive(Default)]
 pub struct Removable {
     /// Those that can be deleted.
     pub names: Vec<CounterName>,
@@ -19,21 +20,28 @@ pub struct Removable {
 }
 
 impl Engine {
-    /// Returns the live counters after `cursor` whose names begin with `prefix`, at most 1000.
+    /// Returns the live counters after `cursor` whose names begin with `prefix`: pages of the list, until some of them
+    /// can be deleted.
     pub fn removable(&self, prefix: &str, cursor: Option<&str>) -> Removable {
-        let page = self.list_store(prefix, cursor, MOST_AT_ONCE);
-        let (kept, others): (Vec<_>, Vec<_>) = page
-            .found
-            .into_iter()
-            .partition(|value| self.configured().contains(&value.name));
-        let (unreadable, others): (Vec<_>, Vec<_>) =
-            others.into_iter().partition(|value| value.seen.is_none());
-        let names = |values: Vec<Value>| values.into_iter().map(|value| value.name).collect();
-        Removable {
-            names: names(others),
-            kept: names(kept),
-            unreadable: names(unreadable),
-            next: page.next,
+        let mut found = Removable {
+            next: cursor.map(str::to_owned),
+            ..Removable::default()
+        };
+        loop {
+            let page = self.list_store(prefix, found.next.as_deref(), MOST_AT_ONCE);
+            for Value { name, seen, .. } in page.found {
+                if self.configured().contains(&name) {
+                    found.kept.push(name);
+                } else if seen.is_none() {
+                    found.unreadable.push(name);
+                } else {
+                    found.names.push(name);
+                }
+            }
+            found.next = page.next;
+            if found.next.is_none() || !found.names.is_empty() {
+                return found;
+            }
         }
     }
 

@@ -119,7 +119,7 @@ impl Engine {
         limit: usize,
     ) -> Result<Page, NoCopy> {
         if let Some(fallback) = self.copies() {
-            // Of other texts no name begins so, and no copy is asked.
+            // No name begins with another text, so no copy is asked.
             let PageFound { values, next } = if could_be(prefix) && cursor.is_none_or(could_be) {
                 Box::pin(fallback.page(prefix, cursor, limit)).await?
             } else {
@@ -135,7 +135,7 @@ impl Engine {
         Ok(self.list_store(prefix, cursor, limit))
     }
 
-    /// Passes over counters that are gone, so that a page is full unless it is the last.
+    /// Lists counters of the store. It skips those that are gone, so that a page is full unless it is the last.
     pub(super) fn list_store(&self, prefix: &str, cursor: Option<&str>, limit: usize) -> Page {
         let mut cursor = cursor.map(str::to_owned);
         let mut page = Page::default();
@@ -169,8 +169,8 @@ impl Engine {
         }
     }
 
-    /// What a copy lets a counter say, in the period of its value, which may be over; `None` where the
-    /// counter's time is over, whatever the copy was told last.
+    /// Returns what a counter says by a copy: in the period of the copied value, which may be over. `None` when
+    /// the counter has expired by now.
     fn copied(&self, value: &StaleValue) -> Option<Value> {
         let StaleValue { copied, source } = value;
         let mut moment = self.moment();
@@ -193,7 +193,7 @@ impl Engine {
     }
 }
 
-/// Whether a counter's name may begin so.
+/// Whether a counter's name may begin with this text.
 fn could_be(text: &str) -> bool {
     let of_names =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.:-".contains(&byte);

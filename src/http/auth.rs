@@ -43,107 +43,87 @@ fn same(secret: &SecretString, given: &[u8]) -> bool {
 }
 
 impl Tokens {
-    /// Whether a call may be made with the tokens that came with it: in the header, and for a reset
-    /// also in the body.
+    fn of(&self, access: Access) -> &[SecretString] {
+        match access {
+            Access::Read => &self.read,
+            Access::Write => &self.write,
+            Access::Admin => &self.admin,
+        }
+    }
+
+    /// Checks that the tokens of a request allow a call. They come in the header, and for a reset also in
+    /// the body.
     pub(super) fn check(
         &self,
         access: Access,
         headers: &HeaderMap,
         in_body: Option<&str>,
     ) -> Result<(), Problem> {
-        let guard = match access {
-            Access::Read => &self.read,
-            Access::Write => &self.write,
-            Access::Admin => &self.admin,
-        };
-        if guard.is_empty() {
+        if self.of(access).is_empty() {
             return match access {
                 Access::Read | Access::Write => Ok(()),
-                Access::Admin => Err(Problem::new(
-                    Code::AdminDisabled,
-                    "administrative calls are disabled while `auth.admin_token` is not set",
-                )),
+                Access::Admin => {
+                    let detail =
+                        "administrative calls are disabled while `auth.admin_token` is not set";
+                    Err(Problem::new(Code::AdminDisabled, detail))
+                }
             };
         }
         let header = bearer(headers);
-        let given = [header.token(), in_body.map(str::as_bytes)];
+        let given = [header.ok().flatten(), in_body.map(str::as_bytes)];
         // Every secret is compared with every token given, whatever the others said.
         let matches = |secrets: &[SecretString]| {
-            let pairs = secrets
-                .iter()
-                .flat_map(|secret| given.iter().flatten().map(move |token| (secret, token)));
-            pairs.fold(false, |matched, (secret, token)| {
-                matched | same(secret, token)
-            })
+            let mut matched = false;
+            for token in given.into_iter().flatten() {
+                for secret in secrets {
+                    matched |= same(secret, token);
+                }
+            }
+            matched
         };
-        let (admin, write, read) = (
-            matches(&self.admin),
-            matches(&self.write),
-            matches(&self.read),
-        );
+        let is_admin = matches(&self.admin);
+        let (reads, writes) = (matches(&self.read), matches(&self.write));
         let enough = match access {
-            Access::Read => admin | read,
-            Access::Write => admin | write,
-            Access::Admin => admin,
+            Access::Read => is_admin | reads,
+            Access::Write => is_admin | writes,
+            Access::Admin => is_admin,
         };
         if enough {
             return Ok(());
         }
         let setting = access.setting();
-        Err(if admin | write | read {
-            Problem::new(
-                Code::Forbidden,
-                format!("this token does not allow this call; it needs `{setting}`"),
-            )
-        } else {
-            let came = match header {
-                Bearer::Token(_) => "the token is not one that this server knows",
-                Bearer::Absent if in_body.is_some() => {
-                    "the token is not one that this server knows"
-                }
-                Bearer::Absent => "no token came with the request",
-                Bearer::Malformed => {
-                    "the header `Authorization` is not, once, `Bearer`, a space and a token"
-                }
-            };
-            let wanted = format!("send `Authorization: Bearer` with the token of `{setting}`");
-            Problem::new(Code::Unauthorized, format!("{came}; {wanted}"))
-        })
-    }
-}
-
-/// What the header `Authorization` says.
-enum Bearer<'a> {
-    Absent,
-    /// Another scheme, no token, or several such headers, of which nobody can mean one.
-    Malformed,
-    Token(&'a [u8]),
-}
-
-impl<'a> Bearer<'a> {
-    fn token(&self) -> Option<&'a [u8]> {
-        match *self {
-            Self::Token(token) => Some(token),
-            Self::Absent | Self::Malformed => None,
+        if is_admin | reads | writes {
+            let detail = format!("this token does not allow this call; it needs `{setting}`");
+            return Err(Problem::new(Code::Forbidden, detail));
         }
+        let came = match header {
+            Err(malformed) => malformed,
+            Ok(None) if in_body.is_none() => "no token came with the request",
+            Ok(_) => "the token is not one that this server knows",
+        };
+        let wanted = format!("send `Authorization: Bearer` with the token of `{setting}`");
+        Err(Problem::new(
+            Code::Unauthorized,
+            format!("{came}; {wanted}"),
+        ))
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Bearer<'_> {
+/// Returns the token of the header `Authorization`, `None` without one, or what is wrong with it: another scheme, no
+/// token, or several such headers, of which nobody can mean one.
+fn bearer(headers: &HeaderMap) -> Result<Option<&[u8]>, &'static str> {
     let mut all = headers.get_all(AUTHORIZATION).iter();
     let value = match (all.next(), all.next()) {
-        (None, _) => return Bearer::Absent,
-        (Some(value), None) => value.as_bytes(),
-        (Some(_), Some(_)) => return Bearer::Malformed,
+        (None, _) => return Ok(None),
+        (Some(value), None) => value.as_bytes().split_at_checked(7),
+        (Some(_), Some(_)) => None,
     };
-    match value.split_at_checked(7) {
-        Some((scheme, token))
-            if scheme.eq_ignore_ascii_case(b"bearer ") && !token.trim_ascii().is_empty() =>
-        {
-            Bearer::Token(token.trim_ascii())
-        }
-        Some(_) | None => Bearer::Malformed,
-    }
+    value
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "))
+        .map(|(_, token)| token.trim_ascii())
+        .filter(|token| !token.is_empty())
+        .map(Some)
+        .ok_or("the header `Authorization` is not, once, `Bearer`, a space and a token")
 }
 
 /// Where a request came from, as far as browsers tell.
@@ -155,7 +135,7 @@ pub(super) enum Origin {
     Friend,
     /// A page of any other origin.
     Stranger,
-    /// A page of the host that the request names, which is none of this server's.
+    /// A page that was opened under a host name that is not this server's.
     Rebound,
 }
 
@@ -206,8 +186,8 @@ fn is_known(host: &str, hosts: &[String]) -> bool {
         || hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
-/// Whether the origin is the host that the request was sent to. A proxy may have ended TLS, so that
-/// only host and port are compared, each scheme's default port being no port.
+/// Whether the origin is the host that the request was sent to. A proxy may have ended TLS, so only host
+/// and port are compared; the default port of a scheme counts as no port.
 fn is_own(origin: &str, host: &str) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else {
         return false;
@@ -258,20 +238,21 @@ pub(super) fn let_read(
     }
 }
 
-/// The answer to a friend's page that asks whether it may call.
+/// Returns the answer to a friend's page that asks whether it may call.
 pub(super) fn preflight() -> Response<ReplyBody> {
     let mut response = Response::new(ReplyBody::Whole(bytes::Bytes::new()));
     *response.status_mut() = StatusCode::NO_CONTENT;
-    let headers = response.headers_mut();
-    headers.insert(
-        ACCESS_CONTROL_ALLOW_METHODS,
-        HeaderValue::from_static("GET, POST, PUT, DELETE"),
-    );
-    headers.insert(
-        ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static("Authorization, Content-Type, Idempotency-Key, X-Request-Id"),
-    );
-    headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    for (name, text) in [
+        (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PUT, DELETE"),
+        (
+            ACCESS_CONTROL_ALLOW_HEADERS,
+            "Authorization, Content-Type, Idempotency-Key, X-Request-Id",
+        ),
+        (ACCESS_CONTROL_MAX_AGE, "600"),
+    ] {
+        let value = HeaderValue::from_static(text);
+        response.headers_mut().insert(name, value);
+    }
     response
 }
 

@@ -9,13 +9,18 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, TRANS
 use http::{HeaderMap, HeaderValue};
 use http_body::Body;
 
-use super::connection::Connection;
+use super::connection::{Connection, Phase};
 use super::error::{Code, Problem};
 
-/// Of a body that nobody wants, this many bytes are read and dropped, so that the client sees the
-/// answer instead of a reset connection: many times the longest batch, which is what a batch that is
-/// too long has. The time for a body bounds it too.
+/// Most bytes that are read and dropped of a body that nobody wants, so that the client sees the answer
+/// instead of a reset connection. A batch that is too long may have many times its limit. The time for a
+/// body bounds it too.
 const MAX_DISCARD: usize = 16 * 1024 * 1024;
+
+/// The body of a request, as hyper has it or as the router hands it on.
+pub(super) trait RequestBody: Body<Data = Bytes> + Unpin {}
+
+impl<B: Body<Data = Bytes> + Unpin> RequestBody for B {}
 
 /// Judges what the headers say of the body: its size, then its type.
 pub(super) fn check_headers(headers: &HeaderMap, limit: usize) -> Result<(), Problem> {
@@ -77,31 +82,25 @@ fn is_json(content_type: &HeaderValue) -> bool {
 }
 
 /// Reads the whole body. The common body is one frame, which is passed on without a copy.
-pub(super) async fn collect<B>(
-    body: &mut B,
+pub(super) async fn collect(
+    body: &mut impl RequestBody,
     limit: usize,
     connection: &Connection,
-) -> Result<Bytes, Problem>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
+) -> Result<Bytes, Problem> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
-    connection.body_begins();
+    connection.enter(Phase::Body);
     let collected = collect_frames(body, limit, connection).await;
-    connection.body_ends();
+    connection.enter(Phase::Working);
     collected
 }
 
-async fn collect_frames<B>(
-    body: &mut B,
+async fn collect_frames(
+    body: &mut impl RequestBody,
     limit: usize,
     connection: &Connection,
-) -> Result<Bytes, Problem>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
+) -> Result<Bytes, Problem> {
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     let mut held = connection.body_memory.hold();
@@ -134,11 +133,11 @@ where
     })
 }
 
-/// The next piece of the body; none at its end.
-async fn next_data<B>(body: &mut B, connection: &Connection) -> Result<Option<Bytes>, Problem>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
+/// Returns the next piece of the body; `None` at its end.
+async fn next_data(
+    body: &mut impl RequestBody,
+    connection: &Connection,
+) -> Result<Option<Bytes>, Problem> {
     loop {
         let frame = poll_fn(|context| {
             if connection.body_is_late() {
@@ -161,10 +160,11 @@ where
 
 /// Reads and drops what is left of a body whose request was refused before it was read, within
 /// bounds. Says whether the connection can go on.
-pub(super) async fn discard<B>(body: &mut B, headers: &HeaderMap, connection: &Connection) -> bool
-where
-    B: Body<Data = Bytes> + Unpin,
-{
+pub(super) async fn discard(
+    body: &mut impl RequestBody,
+    headers: &HeaderMap,
+    connection: &Connection,
+) -> bool {
     if body.is_end_stream() {
         return true;
     }
@@ -172,7 +172,7 @@ where
     if headers.contains_key(EXPECT) || known.is_some_and(|left| left > MAX_DISCARD as u64) {
         return false;
     }
-    connection.body_begins();
+    connection.enter(Phase::Body);
     let mut left = MAX_DISCARD;
     let at_end = loop {
         match next_data(body, connection).await {
@@ -181,7 +181,7 @@ where
             Ok(None) => break true,
         }
     };
-    connection.body_ends();
+    connection.enter(Phase::Working);
     at_end
 }
 

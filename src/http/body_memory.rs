@@ -27,11 +27,6 @@ impl BodyMemory {
         self.most.store(most, Ordering::Relaxed);
     }
 
-    #[cfg(test)]
-    pub(super) fn held(&self) -> usize {
-        self.held.load(Ordering::Relaxed)
-    }
-
     /// Begins to hold memory; nothing yet.
     pub(super) fn hold(&self) -> Held<'_> {
         Held {
@@ -60,6 +55,12 @@ impl Drop for Held<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl BodyMemory {
+        pub(in crate::http) fn held(&self) -> usize {
+            self.held.load(Ordering::Relaxed)
+        }
+    }
 
     #[test]
     fn what_is_held_is_given_back_whether_or_not_there_was_enough() {

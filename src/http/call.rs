@@ -3,16 +3,22 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Uri};
+use http::{HeaderMap, Method, Response, Uri};
 
 use super::auth::{self, Origin};
 use super::body;
 use super::connection::Connection;
 use super::contract::{Endpoint, Limit, Role};
 use super::error::Problem;
+use super::fingerprint::{self, Fingerprint};
 use super::query;
+use super::reply::ReplyBody;
 use super::worker::Worker;
 use crate::counter::RequestId;
+use crate::engine::IdempotencyKey;
+
+/// What comes of a request.
+pub(super) type Answered = Result<Response<ReplyBody>, Problem>;
 
 /// What is asked, once it was judged by its head and its body was read.
 pub(super) struct Asked<'a> {
@@ -22,6 +28,19 @@ pub(super) struct Asked<'a> {
     pub(super) uri: &'a Uri,
     pub(super) headers: &'a HeaderMap,
     pub(super) body: Bytes,
+}
+
+impl Asked<'_> {
+    /// Returns the idempotency key, bound to the call and to what `bind` adds of the body; `None` without one.
+    pub(super) fn key(
+        &self,
+        bind: impl FnOnce(Fingerprint) -> Fingerprint,
+    ) -> Result<Option<Box<IdempotencyKey>>, Problem> {
+        let Endpoint { method, route, .. } = self.endpoint;
+        let request = || Fingerprint::new(method.as_str(), route.as_str(), self.name);
+        let key = fingerprint::key(self.headers)?;
+        Ok(key.map(|key| bind(request()).bind(key)))
+    }
 }
 
 /// What a handler knows beside the request itself.

@@ -56,29 +56,29 @@ macro_rules! codes {
 codes! {
     BadRequest = "bad_request", BAD_REQUEST, RefusedSyntax, "Not an HTTP request",
         "Mend the client: the request line, a header or the body's framing is malformed.";
-    InvalidJson = "invalid_json", BAD_REQUEST, RefusedSyntax, "The body is not the JSON object wanted",
+    InvalidJson = "invalid_json", BAD_REQUEST, RefusedSyntax, "The body is not one JSON object",
         "Send one JSON object in UTF-8, with no field twice.";
     UnknownField = "unknown_field", BAD_REQUEST, RefusedSyntax, "The body has an unknown field",
         "Remove or rename the field that `detail` names.";
-    InvalidValue = "invalid_value", BAD_REQUEST, RefusedSyntax, "The value is not a number that counts",
+    InvalidValue = "invalid_value", BAD_REQUEST, RefusedSyntax, "The value is not a whole number within its range",
         "Send a whole number in the range that `detail` names, without fraction, exponent or quotes.";
     MissingUserId = "missing_user_id", BAD_REQUEST, RefusedSyntax, "A unique counter needs a user_id",
         "Send the `user_id` of the user to count.";
-    InvalidUserId = "invalid_user_id", BAD_REQUEST, RefusedSyntax, "The user_id is not one",
+    InvalidUserId = "invalid_user_id", BAD_REQUEST, RefusedSyntax, "The user_id is not valid",
         "Send 1 to 128 bytes of UTF-8 without control characters.";
     InvalidMetadata = "invalid_metadata", BAD_REQUEST, RefusedSyntax, "The metadata are not an object within the limits",
         "Send an object of at most 4 KiB and 8 levels, or none.";
-    InvalidName = "invalid_name", BAD_REQUEST, RefusedSyntax, "The name is not a counter's",
+    InvalidName = "invalid_name", BAD_REQUEST, RefusedSyntax, "The name is not valid for a counter",
         "Use 1 to 100 characters of a-z, 0-9, '_', '.', ':', '-'; see the rule in `detail`.";
-    InvalidDefinition = "invalid_definition", BAD_REQUEST, RefusedSyntax, "The definition cannot be",
+    InvalidDefinition = "invalid_definition", BAD_REQUEST, RefusedSyntax, "The definition is not valid",
         "Correct what `detail` names; `min` ≤ 0 ≤ `max`, `expires_at` in the future.";
-    InvalidAdjustment = "invalid_adjustment", BAD_REQUEST, RefusedSyntax, "The adjustment is not complete",
+    InvalidAdjustment = "invalid_adjustment", BAD_REQUEST, RefusedSyntax, "The adjustment is not valid",
         "Send exactly one of `value` and `delta`, and a `reason`.";
-    InvalidBatch = "invalid_batch", BAD_REQUEST, RefusedSyntax, "The batch is not one",
+    InvalidBatch = "invalid_batch", BAD_REQUEST, RefusedSyntax, "The batch is not valid",
         "Send `operations`: 1 to 1000 objects with `op` and `name`.";
     InvalidQuery = "invalid_query", BAD_REQUEST, RefusedSyntax, "The query is not understood",
         "Correct the parameter that `detail` names.";
-    InvalidIdempotencyKey = "invalid_idempotency_key", BAD_REQUEST, RefusedSyntax, "The Idempotency-Key is not one",
+    InvalidIdempotencyKey = "invalid_idempotency_key", BAD_REQUEST, RefusedSyntax, "The Idempotency-Key is not valid",
         "Send the header once, with 1 to 255 printable ASCII characters.";
     Unauthorized = "unauthorized", UNAUTHORIZED, RefusedAccess, "A token is needed",
         "Send `Authorization: Bearer` with the token for this call.";
@@ -138,7 +138,7 @@ codes! {
         "Nothing was counted: retry after a short, growing, random pause.";
     OutcomeUnknown = "outcome_unknown", SERVICE_UNAVAILABLE, OutcomeUnknown, "Whether it was counted is not known",
         "With an Idempotency-Key retry until 2xx or a 4xx about the counter; without one do not retry what must not count twice.";
-    UnknownHere = "unknown_here", SERVICE_UNAVAILABLE, RefusedMode, "The copy that is served from lacks this",
+    UnknownHere = "unknown_here", SERVICE_UNAVAILABLE, RefusedMode, "The copy in use does not have this",
         "The store cannot be opened and the copy lacks it: show the last value you had, and ask again after `Retry-After` seconds.";
     StoreReopening = "store_reopening", SERVICE_UNAVAILABLE, RefusedMode, "The store is being reopened",
         "Values are served meanwhile; ask for history and series again after `Retry-After` seconds.";

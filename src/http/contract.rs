@@ -7,6 +7,7 @@ use http::Method;
 
 use super::auth::Access;
 use super::code::Code;
+use crate::counter::Definition;
 use crate::metrics::Route;
 
 /// Who may make a call.
@@ -66,7 +67,7 @@ const ANYONE: Role = Role::Anyone;
 macro_rules! calls {
     ($(
         $route:ident = $method:ident $path:literal, $role:ident, $limit:ident;
-        takes [$($parameter:literal)*] [$($field:literal)*];
+        takes [$($parameter:literal)*] $fields:expr;
         answers [$($status:literal)*] [$($code:ident)*];
     )+) => {
         /// The calls, those of one path together.
@@ -77,7 +78,7 @@ macro_rules! calls {
             role: $role,
             limit: Limit::$limit,
             parameters: &[$($parameter),*],
-            fields: &[$($field),*],
+            fields: $fields,
             answers: &[$($status),*],
             refusals: &[$(Code::$code),*],
         }),+];
@@ -86,62 +87,62 @@ macro_rules! calls {
 
 calls! {
     Increment = POST "/api/v1/counter/{name}/increment", WRITE, Body;
-        takes [] ["value" "user_id" "metadata"];
+        takes [] &["value", "user_id", "metadata"];
         answers [200] [InvalidName InvalidValue MissingUserId InvalidUserId InvalidMetadata
             UnknownCounter AboveMaximum TooManyCounters CounterDeleted CounterExpired CorruptRecord
             UnreadableUser];
     Decrement = POST "/api/v1/counter/{name}/decrement", WRITE, Body;
-        takes [] ["value" "user_id" "metadata"];
+        takes [] &["value", "user_id", "metadata"];
         answers [200] [InvalidName InvalidValue InvalidUserId InvalidMetadata UnknownCounter
             WrongKind BelowMinimum CounterDeleted CounterExpired CorruptRecord];
     Batch = POST "/api/v1/batch", WRITE, Batch;
-        takes [] ["operations" "mode"];
+        takes [] &["operations", "mode"];
         answers [200] [InvalidName InvalidValue InvalidUserId InvalidMetadata InvalidBatch
             BatchRefused];
     Read = GET "/api/v1/counter/{name}", READ, NoBody;
-        takes [] [];
+        takes [] &[];
         answers [200] [InvalidName UnknownCounter CounterDeleted CounterExpired CorruptRecord
             UnknownHere];
     Define = PUT "/api/v1/counter/{name}", ADMIN, Body;
-        takes [] ["kind" "reset" "min" "max" "on_bound" "expires_at" "description"];
+        takes [] Definition::FIELDS;
         answers [200 201] [InvalidName InvalidDefinition AdminDisabled TooManyCounters
             DefinitionConflict DefinedInConfig CorruptRecord];
     Delete = DELETE "/api/v1/counter/{name}", ADMIN, NoBody;
-        takes [] [];
+        takes [] &[];
         answers [200] [InvalidName AdminDisabled UnknownCounter DefinedInConfig CounterDeleted
             CounterExpired CorruptRecord];
     Reset = POST "/api/v1/counter/{name}/reset", ADMIN_IN_BODY, Body;
-        takes [] ["admin_token"];
+        takes [] &["admin_token"];
         answers [200] [InvalidName InvalidValue AdminDisabled UnknownCounter CounterDeleted
             CounterExpired CorruptRecord];
     Adjust = POST "/api/v1/counter/{name}/adjust", ADMIN, Body;
-        takes [] ["value" "delta" "reason"];
+        takes [] &["value", "delta", "reason"];
         answers [200] [InvalidName InvalidValue InvalidAdjustment AdminDisabled UnknownCounter
             WrongKind BelowMinimum AboveMaximum CounterDeleted CounterExpired CorruptRecord];
     History = GET "/api/v1/counter/{name}/history", READ, NoBody;
-        takes ["from" "to"] [];
+        takes ["from" "to"] &[];
         answers [200] [InvalidName UnknownCounter UnknownHere StoreReopening];
     Series = GET "/api/v1/counter/{name}/series", READ, NoBody;
-        takes ["range" "step"] [];
+        takes ["range" "step"] &[];
         answers [200] [InvalidName UnknownCounter CounterDeleted CounterExpired CorruptRecord
             StoreReopening];
     ReadMany = GET "/api/v1/counters", READ, NoBody;
-        takes ["names"] [];
+        takes ["names"] &[];
         answers [200] [InvalidName CorruptRecord UnknownHere];
     DeletePrefix = DELETE "/api/v1/counters", ADMIN, NoBody;
-        takes ["prefix" "dry_run"] [];
+        takes ["prefix" "dry_run"] &[];
         answers [200] [AdminDisabled];
     List = GET "/api/v1/counters/all", READ, NoBody;
-        takes ["prefix" "cursor" "limit"] [];
+        takes ["prefix" "cursor" "limit"] &[];
         answers [200] [UnknownHere];
     Livez = GET "/livez", ANYONE, NoBody;
-        takes [] [];
+        takes [] &[];
         answers [200] [];
     Readyz = GET "/readyz", ANYONE, NoBody;
-        takes ["verbose" "writes"] [];
+        takes ["verbose" "writes"] &[];
         answers [200] [ReadOnly SlowDisk UnknownHere];
     Metrics = GET "/metrics", ANYONE, NoBody;
-        takes [] [];
+        takes [] &[];
         answers [200] [];
 }
 

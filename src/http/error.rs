@@ -6,15 +6,17 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, Response};
+use http::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use http::{HeaderMap, HeaderValue, Response};
 use serde::Serialize;
 
 pub(super) use super::code::Code;
 use super::json::push_json;
 use super::reply::ReplyBody;
 use super::request_id::{REQUEST_ID, header_value};
-use crate::counter::{Kind, Millis, Refusal, RequestId, Reset, rfc3339};
+use crate::counter::{Gone, Kind, Millis, Refusal, RequestId, Reset, rfc3339};
 use crate::engine::{Cause, Failure};
 
 /// The longest `Retry-After`, in seconds: a service that is back is to be used again.
@@ -111,14 +113,14 @@ impl Problem {
         })
     }
 
-    /// To be tried again after a while that grows with how long it has lasted: a quarter of it.
+    /// Sets `Retry-After` to a quarter of how long the outage has lasted, within bounds.
     pub(super) fn after_an_outage_of(mut self, lasted_ms: Millis) -> Self {
         let quarter = u64::try_from(lasted_ms / 4000).unwrap_or(0);
         self.retry_after = Some(quarter.clamp(1, LONGEST_RETRY_AFTER));
         self
     }
 
-    /// The body of the answer.
+    /// Returns the body of the answer.
     pub(super) fn to_json(&self, request_id: &RequestId) -> Vec<u8> {
         self.to_json_with(request_id, None::<&()>)
     }
@@ -140,8 +142,8 @@ impl Problem {
         out
     }
 
-    /// What is said of it as one operation of a batch; `index` where only those are listed that were
-    /// refused.
+    /// Returns what a batch's answer says of one refused operation. `index` is its place, where only refused
+    /// ones are listed.
     pub(super) fn into_part(self, index: Option<u32>) -> Part {
         Part {
             index,
@@ -152,7 +154,7 @@ impl Problem {
         }
     }
 
-    /// The answer, with further members in place of its own.
+    /// Returns the answer with `details` in place of the problem's own further members.
     pub(super) fn with_details<D: Serialize>(
         mut self,
         request_id: &RequestId,
@@ -171,45 +173,41 @@ impl Problem {
     fn answer(self, request_id: &RequestId, body: Vec<u8>) -> Response<ReplyBody> {
         let mut response = Response::new(ReplyBody::Whole(Bytes::from(body)));
         *response.status_mut() = self.code.status();
-        let headers = response.headers_mut();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        *response.headers_mut() = self.headers(request_id);
+        response
+    }
+
+    fn headers(&self, request_id: &RequestId) -> HeaderMap {
+        let text = HeaderValue::from_static;
+        let mut headers = HeaderMap::with_capacity(8);
+        headers.insert(CONTENT_TYPE, text("application/problem+json"));
+        headers.insert(CACHE_CONTROL, text("no-store"));
         headers.insert(REQUEST_ID, header_value(request_id));
         if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.code == Code::Unauthorized {
-            headers.insert(
-                WWW_AUTHENTICATE,
-                HeaderValue::from_static("Bearer realm=\"counterd\""),
-            );
+            headers.insert(WWW_AUTHENTICATE, text("Bearer realm=\"counterd\""));
         }
         if self.close {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            headers.insert(CONNECTION, text("close"));
         }
-        response
+        headers
     }
 
-    /// The whole answer as bytes, for connections whose request never became one.
+    /// Returns the whole answer as bytes, for connections whose request never became one. It closes them.
     pub(super) fn to_wire(&self, request_id: &RequestId) -> Vec<u8> {
-        let body = self.to_json(request_id);
-        let status = self.code.status();
-        let retry_after = self
-            .retry_after
-            .map(|s| format!("retry-after: {s}\r\n"))
-            .unwrap_or_default();
-        let head = format!(
-            "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\ncache-control: no-store\r\n\
-             x-request-id: {request_id}\r\n{retry_after}connection: close\r\ncontent-length: {}\r\n\r\n",
-            status.as_u16(),
-            status.canonical_reason().unwrap_or(""),
-            body.len()
-        );
-        let mut wire = head.into_bytes();
-        wire.extend_from_slice(&body);
+        let (body, status) = (self.to_json(request_id), self.code.status());
+        let mut headers = self.headers(request_id);
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        let mut wire = format!("HTTP/1.1 {status}\r\n").into_bytes();
+        for (name, value) in &headers {
+            let line: [&[u8]; 4] = [name.as_ref(), b": ", value.as_bytes(), b"\r\n"];
+            wire.extend(line.concat());
+        }
+        wire.extend(b"\r\n");
+        wire.extend(body);
         wire
     }
 }
@@ -248,7 +246,10 @@ impl From<Failure> for Problem {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::UnknownCounter => unknown_counter(),
+            Refusal::UnknownCounter => Self::new(
+                Code::UnknownCounter,
+                "nobody defined or wrote a counter of this name; check its spelling",
+            ),
             Refusal::TooManyCounters { max } => Self::new(
                 Code::TooManyCounters,
                 format!(
@@ -256,8 +257,19 @@ impl From<Refusal> for Problem {
                      one in twenty is kept for administrators); delete some first"
                 ),
             ),
-            Refusal::Deleted { final_value, at } => deleted(final_value, at),
-            Refusal::Expired { final_value, at } => expired(final_value, at),
+            Refusal::Gone(Gone {
+                expired,
+                final_value,
+                at,
+            }) => {
+                let (code, how) = match expired {
+                    true => (Code::CounterExpired, "expired"),
+                    false => (Code::CounterDeleted, "was deleted"),
+                };
+                let at = rfc3339(at);
+                let detail = format!("this counter {how} at {at}; `PUT` starts it anew");
+                Self::new(code, detail).with(Extras::Gone { final_value, at })
+            }
             Refusal::WrongKind { kind, wanted } => Self::new(
                 Code::WrongKind,
                 format!("a `{}` counter has no {wanted}", kind.as_str()),
@@ -297,7 +309,11 @@ impl From<Refusal> for Problem {
             Refusal::ExpiresInPast => {
                 Self::new(Code::InvalidDefinition, "`expires_at` must be in the future")
             }
-            Refusal::Corrupt => corrupt(),
+            Refusal::Corrupt => Self::new(
+                Code::CorruptRecord,
+                "what is stored of this counter cannot be read; the others are not affected; \
+                 `counterd repair` shows it and sets a value",
+            ),
             Refusal::UnreadableUser => Self::new(
                 Code::UnreadableUser,
                 "whether this user was counted before lies in a damaged part of the store; other \
@@ -305,51 +321,17 @@ impl From<Refusal> for Problem {
             ),
             // Only `counterd repair` is refused so, which does not speak HTTP.
             Refusal::NotCorrupt => Self::new(Code::WrongKind, "this counter needs no repair"),
-            Refusal::Batch(refusals) => batch_refused(refusals),
+            Refusal::Batch(refusals) => {
+                let detail = format!(
+                    "operations refused: {}, so none of the batch was counted; see `errors`",
+                    refusals.len()
+                );
+                let part = |(index, refusal)| Self::from(refusal).into_part(Some(index));
+                let errors = refusals.into_iter().map(part).collect();
+                Self::new(Code::BatchRefused, detail).with(Extras::Batch { errors })
+            }
         }
     }
-}
-
-pub(super) fn unknown_counter() -> Problem {
-    Problem::new(
-        Code::UnknownCounter,
-        "nobody defined or wrote a counter of this name; check its spelling",
-    )
-}
-
-pub(super) fn corrupt() -> Problem {
-    Problem::new(
-        Code::CorruptRecord,
-        "what is stored of this counter cannot be read; the others are not affected; \
-         `counterd repair` shows it and sets a value",
-    )
-}
-
-pub(super) fn deleted(final_value: i64, at: Millis) -> Problem {
-    gone(Code::CounterDeleted, "was deleted", final_value, at)
-}
-
-pub(super) fn expired(final_value: i64, at: Millis) -> Problem {
-    gone(Code::CounterExpired, "expired", final_value, at)
-}
-
-fn gone(code: Code, how: &str, final_value: i64, at: Millis) -> Problem {
-    let at = rfc3339(at);
-    Problem::new(
-        code,
-        format!("this counter {how} at {at}; `PUT` starts it anew"),
-    )
-    .with(Extras::Gone { final_value, at })
-}
-
-fn batch_refused(refusals: Box<[(u32, Refusal)]>) -> Problem {
-    let detail = format!(
-        "operations refused: {}, so none of the batch was counted; see `errors`",
-        refusals.len()
-    );
-    let part = |(index, refusal)| Problem::from(refusal).into_part(Some(index));
-    let errors = refusals.into_iter().map(part).collect();
-    Problem::new(Code::BatchRefused, detail).with(Extras::Batch { errors })
 }
 
 #[cfg(test)]
@@ -392,17 +374,19 @@ mod tests {
             (Refusal::UnknownCounter, Code::UnknownCounter),
             (Refusal::TooManyCounters { max: 5 }, Code::TooManyCounters),
             (
-                Refusal::Deleted {
+                Refusal::Gone(Gone {
+                    expired: false,
                     final_value: 1,
                     at: 0,
-                },
+                }),
                 Code::CounterDeleted,
             ),
             (
-                Refusal::Expired {
+                Refusal::Gone(Gone {
+                    expired: true,
                     final_value: 1,
                     at: 0,
-                },
+                }),
                 Code::CounterExpired,
             ),
             (

@@ -2,9 +2,9 @@
 //! token. It is stored, so the encoding below never changes for a request that stays the same.
 //!
 //! Every part has a fixed length or its length before it; so two requests have the same encoding
-//! only if they ask for the same. What counts as the same: an absent field and its default, any
-//! order of fields, any spelling of a string, and of a number what does not change it: the sign of zero,
-//! trailing zeros of a fraction.
+//! only if they ask for the same. It makes no difference whether a field is absent or has its default, in
+//! which order fields are, how a string is escaped, whether zero has a sign, and whether a fraction ends
+//! in zeros.
 
 use http::HeaderMap;
 use http::header::HeaderName;
@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::error::{Code, Problem};
 use super::parse;
-use crate::counter::{Adjustment, Definition, Direction, Kind, OnBound, Operation, Reset, UserId};
+use crate::counter::{Adjustment, Definition, FieldForm, Operation, UserId};
 use crate::engine::IdempotencyKey;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -108,10 +108,7 @@ impl Fingerprint {
             .extend_from_slice(&(operations.len() as u64).to_le_bytes());
         let mut metadata = metadata.iter().peekable();
         for (index, operation) in operations.iter().enumerate() {
-            self.0.push(match operation.direction {
-                Direction::Increment => 1,
-                Direction::Decrement => 2,
-            });
+            self.0.push(1 + operation.direction as u8);
             self.text(operation.counter.as_str());
             let own = metadata
                 .next_if(|(of, _)| *of == index)
@@ -135,32 +132,14 @@ impl Fingerprint {
 
     /// The body of a definition, with its defaults filled in.
     pub(super) fn define(mut self, definition: &Definition) -> Self {
-        let Definition {
-            kind,
-            reset,
-            min,
-            max,
-            on_bound,
-            expires_at,
-            description,
-        } = definition;
-        self.0.push(match kind {
-            Kind::Gauge => 1,
-            Kind::Sum => 2,
-            Kind::Unique => 3,
-        });
-        self.0.push(match reset {
-            Reset::Never => 1,
-            Reset::Daily => 2,
-        });
-        self.0.push(match on_bound {
-            OnBound::Refuse => 1,
-            OnBound::Clamp => 2,
-        });
-        self.integer(*min);
-        self.integer(*max);
-        self.maybe(*expires_at, Self::integer);
-        self.maybe(description.as_deref(), Self::text);
+        for form in definition.forms() {
+            match form {
+                FieldForm::Word(place) => self.0.push(1 + place),
+                FieldForm::Number(number) => self.integer(number),
+                FieldForm::Instant(at) => self.maybe(at, Self::integer),
+                FieldForm::Text(text) => self.maybe(text, Self::text),
+            }
+        }
         self
     }
 }
@@ -173,7 +152,11 @@ mod tests {
     fn of(body: &str) -> u128 {
         let change = parse::change(body.as_bytes()).unwrap();
         Fingerprint::new("POST", "increment", "a")
-            .change(change.amount, change.user_id.as_ref(), change.metadata)
+            .change(
+                change.value.unwrap_or(1),
+                change.user_id.as_ref(),
+                change.metadata,
+            )
             .bind("k")
             .fingerprint
     }

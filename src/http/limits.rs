@@ -1,8 +1,9 @@
 //! Limits of requests and connections, which may be changed while the server runs.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
+
+use arc_swap::ArcSwap;
 
 use super::body_memory::BodyMemory;
 use super::connection::PhaseLimits;
@@ -28,61 +29,44 @@ pub struct Limits {
     pub idle_timeout: Duration,
 }
 
-/// The limits in force, of all runtimes together: read without a lock, each by itself.
+/// The limits in force, of all runtimes together: read without a lock.
 pub(super) struct LimitsInForce {
-    pub(super) places: Places,
+    pub(super) places: Arc<Places>,
     pub(super) body_memory: Arc<BodyMemory>,
-    max_body: AtomicUsize,
-    max_batch_body: AtomicUsize,
-    head_ms: AtomicU32,
-    body_ms: AtomicU32,
-    idle_ms: AtomicU32,
+    others: ArcSwap<Limits>,
 }
 
 impl LimitsInForce {
     pub(super) fn new(limits: &Limits) -> Self {
-        let in_force = Self {
-            places: Places::new(limits.max_connections),
+        Self {
+            places: Arc::new(Places::new(limits.max_connections)),
             body_memory: Arc::new(BodyMemory::new(limits.max_body_memory)),
-            max_body: AtomicUsize::new(0),
-            max_batch_body: AtomicUsize::new(0),
-            head_ms: AtomicU32::new(0),
-            body_ms: AtomicU32::new(0),
-            idle_ms: AtomicU32::new(0),
-        };
-        in_force.set(limits);
-        in_force
+            others: ArcSwap::from_pointee(*limits),
+        }
     }
 
     pub(super) fn set(&self, limits: &Limits) {
         self.places.resize(limits.max_connections);
         self.body_memory.resize(limits.max_body_memory);
-        let ms = |limit: Duration| u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
-        self.max_body.store(limits.max_body, Ordering::Relaxed);
-        self.max_batch_body
-            .store(limits.max_batch_body, Ordering::Relaxed);
-        self.head_ms
-            .store(ms(limits.header_timeout), Ordering::Relaxed);
-        self.body_ms
-            .store(ms(limits.body_timeout), Ordering::Relaxed);
-        self.idle_ms
-            .store(ms(limits.idle_timeout), Ordering::Relaxed);
+        self.others.store(Arc::new(*limits));
     }
 
     pub(super) fn max_body(&self) -> usize {
-        self.max_body.load(Ordering::Relaxed)
+        self.others.load().max_body
     }
 
     pub(super) fn max_batch_body(&self) -> usize {
-        self.max_batch_body.load(Ordering::Relaxed)
+        self.others.load().max_batch_body
     }
 
-    /// How long each phase of a connection may last.
+    /// Returns how long each phase of a connection may last.
     pub(super) fn phases(&self) -> PhaseLimits {
+        let ms = |limit: Duration| u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
+        let limits = self.others.load();
         PhaseLimits {
-            idle: self.idle_ms.load(Ordering::Relaxed),
-            head: self.head_ms.load(Ordering::Relaxed),
-            body: self.body_ms.load(Ordering::Relaxed),
+            idle: ms(limits.idle_timeout),
+            head: ms(limits.header_timeout),
+            body: ms(limits.body_timeout),
         }
     }
 }

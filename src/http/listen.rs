@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -18,16 +18,20 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use rustix::net::sockopt::{set_socket_reuseaddr, set_socket_send_buffer_size};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, acceptfrom_with, bind,
+    recv, send, shutdown, socket_with,
+};
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 
-use super::connection::{Connection, Socket, UnreadRequests};
+use super::connection::Connection;
 use super::error::{Code, Problem};
 use super::limits::{Limits, LimitsInForce};
 use super::places::Place;
 use super::request_id::RequestIds;
+use super::socket::Socket;
 use super::worker::Worker;
 use super::{HttpOptions, Shared, router};
 use crate::metrics::Shard;
@@ -63,7 +67,7 @@ pub enum HttpError {
     },
     /// No thread or runtime could be made.
     #[error("cannot start a thread")]
-    Thread(#[source] io::Error),
+    Thread(#[from] io::Error),
     /// There are more workers than the writer has ports for.
     #[error("the writer was started for fewer workers than are to serve")]
     Runtimes,
@@ -72,34 +76,32 @@ pub enum HttpError {
 /// The running server. Dropping it ends it at once.
 pub struct HttpServer {
     addr: SocketAddr,
-    control: Arc<Control>,
+    pub(super) control: Arc<Control>,
     runtimes: Vec<mpsc::UnboundedSender<Message>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// What the threads share.
-struct Control {
+pub(super) struct Control {
     /// The server was told to end; it may take connections for a while yet.
     ending: Arc<AtomicBool>,
     draining: AtomicBool,
     drain: Notify,
-    limits: Arc<LimitsInForce>,
-    /// Threads that have not ended.
-    serving: AtomicUsize,
+    pub(super) limits: Arc<LimitsInForce>,
 }
 
 /// What a runtime is told.
 enum Message {
     Connection(OwnedFd, SocketAddr, Place),
-    /// One at that address was refused: close a connection that rests.
+    /// A client of that address was refused: close a connection that rests.
     MakeRoom(SocketAddr),
     /// Everyone who was accepted has been dealt; end when they are answered.
     Drain,
     End,
 }
 
-/// An address that is ours, before anyone can connect: an address in use is told before a store is
-/// opened, and a client is refused rather than kept waiting while one is.
+/// An address that this server holds, but that nobody can connect to yet. So an address in use is told
+/// before a store is opened, and clients are refused, rather than kept waiting, while it is.
 pub struct Bound {
     socket: OwnedFd,
     addr: SocketAddr,
@@ -158,7 +160,6 @@ impl HttpServer {
             draining: AtomicBool::new(false),
             drain: Notify::new(),
             limits: Arc::new(LimitsInForce::new(&options.limits)),
-            serving: AtomicUsize::new(0),
         });
         let options = Arc::new(options);
         let mut server = Self {
@@ -169,7 +170,7 @@ impl HttpServer {
         };
         for number in 0..options.workers.max(1) {
             let (sender, receiver) = mpsc::unbounded_channel();
-            let runtime = runtime().map_err(HttpError::Thread)?;
+            let runtime = runtime()?;
             let port = shared.engine.attach(runtime.handle());
             let worker = Arc::new(Worker::new(
                 shared.clone(),
@@ -185,7 +186,7 @@ impl HttpServer {
             server.runtimes.push(sender);
         }
         let (runtimes, control) = (server.runtimes.clone(), Arc::clone(&server.control));
-        let runtime = runtime().map_err(HttpError::Thread)?;
+        let runtime = runtime()?;
         let shard = shared.metrics.shard();
         server.spawn("accept".to_owned(), move || {
             if let Err(error) = runtime.block_on(accept(listener, &runtimes, &control, &shard)) {
@@ -200,22 +201,7 @@ impl HttpServer {
     }
 
     fn spawn(&self, name: String, run: impl FnOnce() + Send + 'static) -> Result<(), HttpError> {
-        struct Serving(Arc<Control>);
-        impl Drop for Serving {
-            fn drop(&mut self) {
-                self.0.serving.fetch_sub(1, Ordering::Release);
-            }
-        }
-        self.control.serving.fetch_add(1, Ordering::Relaxed);
-        let serving = Serving(Arc::clone(&self.control));
-        let run = move || {
-            let _serving = serving;
-            run();
-        };
-        let thread = std::thread::Builder::new()
-            .name(name)
-            .spawn(run)
-            .map_err(HttpError::Thread)?;
+        let thread = std::thread::Builder::new().name(name).spawn(run)?;
         self.threads.lock().push(thread);
         Ok(())
     }
@@ -251,7 +237,7 @@ impl HttpServer {
 
     /// Whether everything that arrived is answered and every connection closed.
     pub fn is_drained(&self) -> bool {
-        self.control.serving.load(Ordering::Acquire) == 0
+        self.threads.lock().iter().all(JoinHandle::is_finished)
     }
 
     /// Ends it at once: what is answered already is sent, then connections are cut. A change whose answer
@@ -302,6 +288,7 @@ async fn accept(
     let ids = RequestIds::new();
     let mut turn = runtimes.iter().cycle();
     let mut starved = false;
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     loop {
         let draining = tokio::select! {
             biased;
@@ -312,10 +299,7 @@ async fn accept(
             }
         };
         loop {
-            match rustix::net::acceptfrom_with(
-                listener.get_ref(),
-                SocketFlags::NONBLOCK | SocketFlags::CLOEXEC,
-            ) {
+            match acceptfrom_with(listener.get_ref(), flags) {
                 Ok((socket, peer)) => {
                     if std::mem::take(&mut starved) {
                         tracing::info!("connections are accepted again");
@@ -332,10 +316,8 @@ async fn accept(
                         let _ = runtime.send(Message::MakeRoom(peer));
                         continue;
                     };
-                    let dealt = Message::Connection(socket, peer, place);
-                    if runtime.send(dealt).is_err() {
-                        control.limits.places.give_back(place);
-                    }
+                    // A runtime that has ended takes no more.
+                    let _ = runtime.send(Message::Connection(socket, peer, place));
                 }
                 Err(rustix::io::Errno::AGAIN) => break,
                 // The client has left already, or a signal came.
@@ -357,20 +339,16 @@ async fn accept(
     }
 }
 
-/// Tells one client too many so, if it takes the answer at once.
+/// Tells a client that there is no place for it, if it takes the answer at once.
 fn turn_away(socket: OwnedFd, limit: usize, ids: &RequestIds) {
     let detail =
         format!("the server has {limit} connections, as many as it takes; retry after a pause");
     let wire = Problem::new(Code::TooManyConnections, detail).to_wire(&ids.make());
-    let _ = rustix::net::send(
-        &socket,
-        &wire,
-        rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL,
-    );
-    let _ = rustix::net::shutdown(&socket, rustix::net::Shutdown::Write);
+    let _ = send(&socket, &wire, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+    let _ = shutdown(&socket, Shutdown::Write);
     // What the client has sent already is taken, so that closing does not reset the connection.
     let mut dropped = [0u8; 4096];
-    let _ = rustix::net::recv(&socket, &mut dropped, rustix::net::RecvFlags::DONTWAIT);
+    let _ = recv(&socket, &mut dropped, RecvFlags::DONTWAIT);
 }
 
 /// One runtime, until it is drained or ended.
@@ -381,16 +359,14 @@ async fn serve(worker: &Arc<Worker>, mut messages: mpsc::UnboundedReceiver<Messa
     let http = protocol(&worker.options);
     let mut draining = false;
     let mut over = None;
-    let mut count = 0;
     loop {
         tokio::select! {
             message = messages.recv(), if over.is_none() => match message {
                 Some(Message::Connection(socket, peer, place)) => {
-                    count += 1;
-                    if place == Place::Kept {
+                    if place.is_kept() {
                         worker.make_room(peer.ip());
                     }
-                    take_in(worker, &http, count, socket, peer, place);
+                    take_in(worker, &http, socket, peer, place);
                 }
                 Some(Message::MakeRoom(peer)) => worker.make_room(peer.ip()),
                 Some(Message::Drain) => {
@@ -433,43 +409,18 @@ fn protocol(options: &HttpOptions) -> http1::Builder {
     http
 }
 
-/// A connection among those that its runtime knows, until this is dropped with the socket.
-struct Admitted {
-    worker: Arc<Worker>,
-    number: u64,
-}
-
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        self.worker.dismiss(self.number);
-    }
-}
-
-impl UnreadRequests for Admitted {
-    fn answer(&self, peer: SocketAddr, problem: &Problem) -> Vec<u8> {
-        self.worker.answer_unread(peer, problem)
-    }
-}
-
 /// Serves one connection in a task of its own.
 fn take_in(
     worker: &Arc<Worker>,
     http: &http1::Builder,
-    number: u64,
     socket: OwnedFd,
     peer: SocketAddr,
     place: Place,
 ) {
-    let (ticks, memory) = (
-        Arc::clone(&worker.ticks),
-        Arc::clone(&worker.limits.body_memory),
-    );
+    let ticks = Arc::clone(&worker.ticks);
+    let memory = Arc::clone(&worker.limits.body_memory);
     let connection = Arc::new(Connection::new(peer, place, ticks, memory));
-    worker.admit(number, Arc::clone(&connection));
-    let admitted = Admitted {
-        worker: Arc::clone(worker),
-        number,
-    };
+    let admitted = worker.admit(&connection);
     let stream = match TcpStream::from_std(socket.into()) {
         Ok(stream) => stream,
         Err(error) => return tracing::warn!(%error, "a connection could not be served"),
@@ -477,7 +428,7 @@ fn take_in(
     // Without these answers are only later, and more of them may wait for a client that reads nothing.
     let _ = stream.set_nodelay(true);
     let _ = set_socket_send_buffer_size(&stream, UNREAD_BYTES);
-    let socket = Socket::new(stream, Arc::clone(&connection), admitted);
+    let socket = Socket::new(stream, admitted);
     let (worker, own) = (Arc::clone(worker), Arc::clone(&connection));
     let service = service_fn(move |request| router::answer(&worker, &own, request));
     let http = http.serve_connection(TokioIo::new(socket), service);
@@ -498,12 +449,4 @@ fn take_in(
         })
         .await;
     });
-}
-
-#[cfg(test)]
-impl HttpServer {
-    /// Bytes that bodies under way hold.
-    pub(super) fn body_memory_held(&self) -> usize {
-        self.control.limits.body_memory.held()
-    }
 }

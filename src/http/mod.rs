@@ -33,6 +33,7 @@ mod read;
 mod reply;
 mod request_id;
 mod router;
+mod socket;
 mod stamp;
 mod wire;
 mod worker;

@@ -1,20 +1,17 @@
 //! Looking back: the days of a counter, and the course of its value. Both are read from the store,
 //! or, while there is none, from a copy.
 
-use http::Response;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::call::{Asked, Call};
-use super::error::{self, Code, Problem};
-use super::notes::Notes;
+use super::call::{Answered, Asked, Call};
+use super::error::{Code, Problem};
 use super::parse;
 use super::query;
 use super::read::{counting, no_copy, not_here, unknown_here};
-use super::reply::ReplyBody;
 use super::wire::{self, no_store};
 use crate::calendar::Day;
-use crate::counter::rfc3339;
+use crate::counter::{Refusal, rfc3339};
 use crate::engine::{
     CopiedDay, DayView, NoCopy, NoPast, PastDay, PastDays, Point, Series, SeriesOf,
 };
@@ -27,29 +24,25 @@ const DEFAULT_RANGE_MS: i64 = 24 * 60 * MINUTE_MS;
 const DEFAULT_STEP_MS: i64 = 5 * MINUTE_MS;
 
 /// `GET /api/v1/counter/{name}/history?from=&to=`
-pub(super) async fn history(
-    call: &Call,
-    asked: &Asked<'_>,
-    _: &mut Notes,
-) -> Result<Response<ReplyBody>, Problem> {
+pub(super) async fn history(call: &Call, asked: &Asked<'_>) -> Answered {
     let name = parse::name(asked.name)?;
     let [from, to] = query::read(asked.uri, ["from", "to"])?;
     let engine = &call.worker.shared.engine;
     // Before its days are read: a name that comes meanwhile is not one without days.
     let known = engine.knows(&name);
     let today = engine.current_day().look().day;
-    let to = date("to", to.as_deref())?.unwrap_or(today);
-    let from = date("from", from.as_deref())?.unwrap_or_else(|| engine.kept_from());
+    let to = date("to", to)?.unwrap_or(today);
+    let from = date("from", from)?.unwrap_or_else(|| engine.kept_from());
     if from > to {
-        return Err(Problem::new(
-            Code::InvalidQuery,
-            "`from` is after `to`; days are `YYYY-MM-DD`, both included",
-        ));
+        let detail = "`from` is after `to`; days are `YYYY-MM-DD`, both included";
+        return Err(query::invalid(detail));
     }
     let days = engine.days(&name, from, to).await;
     let days = days.map_err(|error| problem(call, &error))?;
     let (days, copy) = match days {
-        PastDays::Store(days) if days.is_empty() && !known => return Err(error::unknown_counter()),
+        PastDays::Store(days) if days.is_empty() && !known => {
+            return Err(Refusal::UnknownCounter.into());
+        }
         PastDays::Copy(days) if days.is_empty() => return Err(unknown_here(call)),
         PastDays::Store(days) => (days.into_iter().map(DayBody::of_store).collect(), None),
         PastDays::Copy(days) => {
@@ -110,38 +103,25 @@ impl DayBody {
 }
 
 /// `GET /api/v1/counter/{name}/series?range=24h&step=5m`
-pub(super) async fn series(
-    call: &Call,
-    asked: &Asked<'_>,
-    _: &mut Notes,
-) -> Result<Response<ReplyBody>, Problem> {
+pub(super) async fn series(call: &Call, asked: &Asked<'_>) -> Answered {
     let name = parse::name(asked.name)?;
     let [range, step] = query::read(asked.uri, ["range", "step"])?;
-    let range_ms = span("range", range.as_deref())?.unwrap_or(DEFAULT_RANGE_MS);
-    let step_ms = span("step", step.as_deref())?.unwrap_or(DEFAULT_STEP_MS);
-    let kept_ms = i64::try_from(call.worker.options.series_range.as_millis()).unwrap_or(i64::MAX);
-    if range_ms > kept_ms {
-        return Err(Problem::new(
-            Code::InvalidQuery,
-            format!(
-                "`range` goes back {} at most (`samples.retention`)",
-                humantime::format_duration(call.worker.options.series_range)
-            ),
-        ));
+    let range_ms = span("range", range)?.unwrap_or(DEFAULT_RANGE_MS);
+    let step_ms = span("step", step)?.unwrap_or(DEFAULT_STEP_MS);
+    let kept = call.worker.options.series_range;
+    if u128::from(range_ms.unsigned_abs()) > kept.as_millis() {
+        let kept = humantime::format_duration(kept);
+        let detail = format!("`range` goes back {kept} at most (`samples.retention`)");
+        return Err(query::invalid(detail));
     }
     if step_ms % MINUTE_MS != 0 || step_ms == 0 || range_ms < step_ms {
-        return Err(Problem::new(
-            Code::InvalidQuery,
-            "`step` must be whole minutes, at least `1m` and not longer than `range`",
-        ));
+        let detail = "`step` must be whole minutes, at least `1m` and not longer than `range`";
+        return Err(query::invalid(detail));
     }
     if range_ms / step_ms > MAX_POINTS {
-        return Err(Problem::new(
-            Code::InvalidQuery,
-            format!(
-                "that is more than {MAX_POINTS} points; take a longer `step` or a shorter `range`"
-            ),
-        ));
+        return Err(query::invalid(format!(
+            "that is more than {MAX_POINTS} points; take a longer `step` or a shorter `range`"
+        )));
     }
     let engine = &call.worker.shared.engine;
     let asked = SeriesOf {
@@ -153,9 +133,9 @@ pub(super) async fn series(
     let Some(series) = series.map_err(|error| problem(call, &error))? else {
         let read = engine.read_one(&name).await;
         let (value, _) = read.map_err(|NoCopy| no_copy(call))?;
-        let value = value.ok_or_else(error::unknown_counter)?;
+        let value = value.ok_or(Refusal::UnknownCounter)?;
         counting(&value)?;
-        return Err(error::unknown_counter());
+        return Err(Refusal::UnknownCounter.into());
     };
     let Series { points, followed } = series;
     let step = std::time::Duration::from_millis(step_ms.unsigned_abs());
@@ -198,47 +178,34 @@ impl From<Point> for PointBody {
 }
 
 fn problem(call: &Call, error: &NoPast) -> Problem {
-    match error {
-        NoPast::NoCopy => not_here(call),
-        NoPast::Reopening => Problem::new(
+    let (code, detail) = match error {
+        NoPast::NoCopy => return not_here(call),
+        NoPast::Reopening => (
             Code::StoreReopening,
             "the store is being reopened; values are served meanwhile, history and series again after that",
         ),
-        NoPast::Unreadable => Problem::new(
+        NoPast::Unreadable => (
             Code::StoreReopening,
             "the store cannot be read now; the log says why",
         ),
-        NoPast::Closing => Problem::new(
+        NoPast::Closing => (
             Code::ShuttingDown,
             "the server is ending; connect again and retry",
         ),
-    }
+    };
+    Problem::new(code, detail)
 }
 
-fn date(parameter: &str, text: Option<&str>) -> Result<Option<Day>, Problem> {
-    let Some(text) = text.filter(|text| !text.is_empty()) else {
-        return Ok(None);
-    };
-    text.parse().map(Some).map_err(|_| {
-        Problem::new(
-            Code::InvalidQuery,
-            format!("`{parameter}` must be a day such as `2026-11-24`"),
-        )
+fn date(parameter: &str, text: Option<String>) -> Result<Option<Day>, Problem> {
+    query::value(parameter, text, "a day such as `2026-11-24`", |text| {
+        text.parse().ok()
     })
 }
 
-fn span(parameter: &str, text: Option<&str>) -> Result<Option<i64>, Problem> {
-    let Some(text) = text.filter(|text| !text.is_empty()) else {
-        return Ok(None);
-    };
-    humantime::parse_duration(text)
-        .ok()
-        .and_then(|span| i64::try_from(span.as_millis()).ok())
-        .map(Some)
-        .ok_or_else(|| {
-            Problem::new(
-                Code::InvalidQuery,
-                format!("`{parameter}` must be a span such as `24h` or `5m`"),
-            )
-        })
+/// Reads a span, in milliseconds.
+fn span(parameter: &str, text: Option<String>) -> Result<Option<i64>, Problem> {
+    query::value(parameter, text, "a span such as `24h` or `5m`", |text| {
+        let span = humantime::parse_duration(text).ok()?;
+        i64::try_from(span.as_millis()).ok()
+    })
 }

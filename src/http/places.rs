@@ -1,18 +1,21 @@
 //! How many connections there may be, and who is refused.
 //!
-//! The last places are kept: whoever comes when only they are free is let in, and may ask for a probe or
-//! administer, but for nothing else until an idle connection was closed for it.
+//! The last places are kept for probes and administrators. A client that comes when only they are free is
+//! let in, but everything else is refused to it until an idle connection was closed for it.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-/// Of all places this share is kept,
+use parking_lot::Mutex;
+
+/// One place in this many is kept,
 const KEPT_SHARE: usize = 8;
-/// and at most so many.
+/// and at most this many places.
 const KEPT_MOST: usize = 32;
 
-/// Refusals are told at most so often.
-const TOLD_EVERY_MS: u64 = 60_000;
+/// How long the log is silent about refusals after it told of some.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// The places of one server.
 pub(super) struct Places {
@@ -20,19 +23,20 @@ pub(super) struct Places {
     open: AtomicUsize,
     /// Connections on kept places.
     guests: AtomicUsize,
-    begun: Instant,
-    /// Refused since that was told, and when, in milliseconds since `begun`; 0 for never.
-    refused: AtomicU64,
-    told_at_ms: AtomicU64,
+    refused: Mutex<Refused>,
 }
 
-/// What a new connection gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// One like any other.
-    Ordinary,
-    /// One of those that are kept.
-    Kept,
+#[derive(Default)]
+struct Refused {
+    /// How many, since that was told.
+    untold: u64,
+    told_at: Option<Instant>,
+}
+
+/// A connection's place; it is given back when this is dropped.
+pub(super) struct Place {
+    places: Arc<Places>,
+    is_kept: AtomicBool,
 }
 
 impl Places {
@@ -41,9 +45,7 @@ impl Places {
             all: AtomicUsize::new(all),
             open: AtomicUsize::new(0),
             guests: AtomicUsize::new(0),
-            begun: Instant::now(),
-            refused: AtomicU64::new(0),
-            told_at_ms: AtomicU64::new(0),
+            refused: Mutex::default(),
         }
     }
 
@@ -71,55 +73,36 @@ impl Places {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Takes a place; `None` when there is none. Kept places are there also where more connections are open than
-    /// there are places any more.
-    pub(super) fn take(&self) -> Option<Place> {
-        let place = if self.open() < self.ordinary() {
-            Place::Ordinary
-        } else if self.guests.load(Ordering::Relaxed) < self.kept() {
+    /// Takes a place; `None` when there is none. After the places became fewer than the connections, the kept ones
+    /// are still there.
+    pub(super) fn take(self: &Arc<Self>) -> Option<Place> {
+        let is_kept = self.open() >= self.ordinary();
+        if is_kept {
+            if self.guests.load(Ordering::Relaxed) >= self.kept() {
+                return None;
+            }
             self.guests.fetch_add(1, Ordering::Relaxed);
-            Place::Kept
-        } else {
-            return None;
-        };
-        self.open.fetch_add(1, Ordering::Relaxed);
-        Some(place)
-    }
-
-    pub(super) fn give_back(&self, place: Place) {
-        if place == Place::Kept {
-            self.leave_kept();
         }
-        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Some(Place {
+            places: Arc::clone(self),
+            is_kept: AtomicBool::new(is_kept),
+        })
     }
 
-    /// A connection on a kept place has an ordinary one from now on.
-    pub(super) fn leave_kept(&self) {
-        self.guests.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// Whether nobody has to sit on a kept place.
-    pub(super) fn has_room(&self) -> bool {
+    /// Whether no connection needs a kept place.
+    fn has_room(&self) -> bool {
         self.open() <= self.ordinary()
     }
 
-    /// Notes a refusal. Tells of them once a minute.
+    /// Notes a refusal. The log tells of them once a minute.
     pub(super) fn refuse(&self) {
-        self.refused.fetch_add(1, Ordering::Relaxed);
-        let now = self.begun.elapsed().as_millis();
-        let now = u64::try_from(now).unwrap_or(u64::MAX).max(1);
-        let told = self.told_at_ms.load(Ordering::Relaxed);
-        if told != 0 && now - told.min(now) < TOLD_EVERY_MS {
-            return;
-        }
-        let is_ours = self
-            .told_at_ms
-            .compare_exchange(told, now, Ordering::Relaxed, Ordering::Relaxed)
-            .is_ok();
-        if is_ours {
-            let refused = self.refused.swap(0, Ordering::Relaxed);
+        let mut refused = self.refused.lock();
+        refused.untold += 1;
+        if refused.told_at.is_none_or(|at| at.elapsed() >= TOLD_EVERY) {
+            refused.told_at = Some(Instant::now());
             tracing::warn!(
-                refused,
+                refused = std::mem::take(&mut refused.untold),
                 connections = self.open(),
                 max_connections = self.all(),
                 "connections are refused: there are as many as server.max_connections allows"
@@ -128,21 +111,47 @@ impl Places {
     }
 }
 
+impl Place {
+    /// Whether it is one of those that are kept. It is not any more once there is room again.
+    pub(super) fn is_kept(&self) -> bool {
+        let is_kept = self.is_kept.load(Ordering::Relaxed);
+        if is_kept && self.places.has_room() {
+            self.is_kept.store(false, Ordering::Relaxed);
+            self.places.guests.fetch_sub(1, Ordering::Relaxed);
+            return false;
+        }
+        is_kept
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if *self.is_kept.get_mut() {
+            self.places.guests.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.places.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn take_all(places: &Arc<Places>) -> Vec<Place> {
+        std::iter::from_fn(|| places.take()).collect()
+    }
+
     #[test]
     fn the_last_places_are_kept() {
         for (all, ordinary) in [(1, 1), (7, 7), (8, 7), (80, 70), (10_000, 9968)] {
-            let places = Places::new(all);
-            let taken: Vec<_> = std::iter::from_fn(|| places.take()).collect();
-            let of_kind = |kind| taken.iter().filter(|place| **place == kind).count();
-            assert_eq!(of_kind(Place::Ordinary), ordinary);
-            assert_eq!(of_kind(Place::Kept), all - ordinary);
-            for _ in 0..all - ordinary {
-                assert!(!places.has_room());
-                places.give_back(Place::Kept);
+            let places = Arc::new(Places::new(all));
+            let mut taken = take_all(&places);
+            assert_eq!(taken.len(), all);
+            let kept = taken.split_off(ordinary);
+            assert!(!taken.iter().any(Place::is_kept));
+            for place in kept {
+                assert!(place.is_kept() && !places.has_room());
+                drop(place);
             }
             assert!(places.has_room());
         }
@@ -150,22 +159,33 @@ mod tests {
 
     #[test]
     fn with_fewer_places_than_connections_the_kept_ones_are_there() {
-        let places = Places::new(80);
-        let open = std::iter::from_fn(|| places.take()).take(70).count();
-        assert_eq!(open, 70);
+        let places = Arc::new(Places::new(80));
+        let mut open: Vec<Place> = std::iter::from_fn(|| places.take()).take(70).collect();
+        assert_eq!(open.len(), 70);
         places.resize(40);
         for _ in 0..3 {
-            let taken: Vec<_> = std::iter::from_fn(|| places.take()).collect();
-            assert_eq!(taken, [Place::Kept; 5]);
-            for place in taken {
-                places.give_back(place);
-            }
+            let taken = take_all(&places);
+            assert_eq!(taken.len(), 5);
+            assert!(taken.iter().all(Place::is_kept));
         }
         for _ in 0..35 {
             assert!(!places.has_room());
-            places.give_back(Place::Ordinary);
+            open.pop();
         }
         assert!(places.has_room());
-        assert_eq!(places.take(), Some(Place::Kept));
+        assert!(places.take().unwrap().is_kept.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn a_kept_place_is_one_like_any_other_once_there_is_room() {
+        let places = Arc::new(Places::new(8));
+        let mut taken = take_all(&places);
+        let last = taken.pop().unwrap();
+        assert!(last.is_kept());
+        taken.pop();
+        assert!(!last.is_kept());
+        assert_eq!(places.guests.load(Ordering::Relaxed), 0);
+        drop((taken, last));
+        assert_eq!(places.open(), 0);
     }
 }

@@ -1,14 +1,13 @@
 //! Deleting all counters whose names begin alike, in one call.
 
-use http::Response;
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 use super::admin::audit;
-use super::call::{Asked, Call};
+use super::call::{Answered, Asked, Call};
 use super::error::{Code, Problem};
-use super::notes::Notes;
 use super::query;
-use super::reply::ReplyBody;
 use super::wire;
 use crate::counter::{CounterName, Refusal};
 use crate::engine::{Failure, Removable};
@@ -30,27 +29,30 @@ struct Deleted {
 struct Failed {
     name: String,
     code: &'static str,
-    detail: String,
+    detail: Cow<'static, str>,
+}
+
+impl Failed {
+    fn new(name: CounterName, problem: Problem) -> Self {
+        Self {
+            name: name.to_string(),
+            code: problem.code.as_str(),
+            detail: problem.detail,
+        }
+    }
 }
 
 /// `DELETE /api/v1/counters?prefix=&dry_run=`
-pub(super) async fn delete(
-    call: &Call,
-    asked: &Asked<'_>,
-    _: &mut Notes,
-) -> Result<Response<ReplyBody>, Problem> {
+pub(super) async fn delete(call: &Call, asked: &Asked<'_>) -> Answered {
     let [prefix, dry_run] = query::read(asked.uri, ["prefix", "dry_run"])?;
     let Some(prefix) = prefix.filter(|prefix| !prefix.is_empty()) else {
         let detail = "`prefix` must be how the names begin of the counters to delete";
-        return Err(Problem::new(Code::InvalidQuery, detail));
+        return Err(query::invalid(detail));
     };
     let dry_run = match dry_run.as_deref() {
         None | Some("false" | "0") => false,
         Some("" | "true" | "1") => true,
-        Some(_) => {
-            let detail = "`dry_run` must be `true` or `false`";
-            return Err(Problem::new(Code::InvalidQuery, detail));
-        }
+        Some(_) => return Err(query::invalid("`dry_run` must be `true` or `false`")),
     };
     if asked.headers.contains_key("idempotency-key") {
         let detail =
@@ -59,22 +61,12 @@ pub(super) async fn delete(
     }
     call.worker.shared.check_mode()?;
     let engine = &call.worker.shared.engine;
-    let mut found = engine.removable(&prefix, None);
-    // What stays may fill whole pages.
-    while found.names.is_empty()
-        && let Some(next) = found.next.take()
-    {
-        let page = engine.removable(&prefix, Some(&next));
-        found.kept.extend(page.kept);
-        found.unreadable.extend(page.unreadable);
-        (found.names, found.next) = (page.names, page.next);
-    }
     let Removable {
         names,
         kept,
         unreadable,
         next,
-    } = found;
+    } = engine.removable(&prefix, None);
     let (deleted, mut failed) = if dry_run {
         (texts(names), Vec::new())
     } else {
@@ -82,14 +74,8 @@ pub(super) async fn delete(
         let done = call.worker.detach(delete_all(call.clone(), names)).await;
         done.flatten().ok_or(Failure::OutcomeUnknown)?
     };
-    failed.extend(unreadable.into_iter().map(|name| {
-        let problem = Problem::from(Refusal::Corrupt);
-        Failed {
-            name: name.to_string(),
-            code: problem.code.as_str(),
-            detail: problem.detail.into_owned(),
-        }
-    }));
+    let corrupt = |name| Failed::new(name, Refusal::Corrupt.into());
+    failed.extend(unreadable.into_iter().map(corrupt));
     let body = Deleted {
         success: true,
         dry_run,
@@ -113,14 +99,9 @@ async fn delete_all(call: Call, names: Vec<CounterName>) -> Option<(Vec<String>,
     for (name, answer) in names.into_iter().zip(answers) {
         let answer = answer.map_err(Problem::from);
         audit(&call, "delete", "", &name, &answer);
-        let name = name.to_string();
         match answer {
-            Ok(_) => deleted.push(name),
-            Err(problem) => failed.push(Failed {
-                name,
-                code: problem.code.as_str(),
-                detail: problem.detail.into_owned(),
-            }),
+            Ok(_) => deleted.push(name.to_string()),
+            Err(problem) => failed.push(Failed::new(name, problem)),
         }
     }
     Some((deleted, failed))

@@ -5,9 +5,8 @@ use http::{HeaderValue, Response};
 use serde::Serialize;
 
 use super::auth::Access;
-use super::call::{Asked, Call};
+use super::call::{Answered, Asked, Call};
 use super::error::{Code, Extras, Problem};
-use super::notes::Notes;
 use super::query;
 use super::read::{self, no_copy};
 use super::reply::ReplyBody;
@@ -55,55 +54,25 @@ struct Lags {
     #[serde(skip_serializing_if = "Option::is_none")]
     postgres: Option<ExportLag>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    redis: Option<Lag>,
+    redis: Option<RoundReport>,
 }
 
 /// What PostgreSQL does not have yet.
 #[derive(Serialize)]
 struct ExportLag {
     #[serde(flatten)]
-    lag: Lag,
+    lag: RoundReport,
     days: i64,
     rows_set_aside: i64,
 }
 
-/// What a copy does not have yet, and why.
-#[derive(Serialize)]
-struct Lag {
-    up: bool,
-    error: Option<String>,
-    since: Option<String>,
-    revisions: u64,
-    seconds: f64,
-}
-
-impl From<RoundReport> for Lag {
-    fn from(report: RoundReport) -> Self {
-        Self {
-            up: report.up,
-            error: report.error,
-            since: report.since.map(rfc3339),
-            revisions: report.revisions,
-            seconds: (report.seconds * 10.0).round() / 10.0,
-        }
-    }
-}
-
 /// `GET /livez`: 200 while the process works.
-pub(super) async fn livez(
-    call: &Call,
-    _: &Asked<'_>,
-    _: &mut Notes,
-) -> Result<Response<ReplyBody>, Problem> {
+pub(super) async fn livez(call: &Call, _: &Asked<'_>) -> Answered {
     Ok(well(call, None))
 }
 
 /// `GET /readyz?verbose&writes`: 200 while reads are served, and with `writes` while writes are.
-pub(super) async fn readyz(
-    call: &Call,
-    asked: &Asked<'_>,
-    _: &mut Notes,
-) -> Result<Response<ReplyBody>, Problem> {
+pub(super) async fn readyz(call: &Call, asked: &Asked<'_>) -> Answered {
     let parameters = query::read(asked.uri, ["verbose", "writes"])?;
     let [is_verbose, of_writes] =
         parameters.map(|value| value.is_some_and(|value| !matches!(value.as_str(), "0" | "false")));
@@ -183,22 +152,18 @@ fn verbose(call: &Call, report: Report, stand_in: Option<CopyStanding>) -> Verbo
         lags: Lags {
             queued_operations: report.queued,
             clock_behind_ms: report.clock_behind_ms,
-            postgres: report.export.map(|report| ExportLag {
-                lag: report.into(),
+            postgres: report.export.map(|lag| ExportLag {
+                lag,
                 days: export.days_waiting.get(),
                 rows_set_aside: export.set_aside.get(),
             }),
-            redis: report.mirror.map(Lag::from),
+            redis: report.mirror,
         },
     }
 }
 
 /// `GET /metrics`: OpenMetrics text, or the older text format for those who ask for it.
-pub(super) async fn metrics(
-    call: &Call,
-    asked: &Asked<'_>,
-    _: &mut Notes,
-) -> Result<Response<ReplyBody>, Problem> {
+pub(super) async fn metrics(call: &Call, asked: &Asked<'_>) -> Answered {
     tell_values(call);
     let mut text = String::with_capacity(32 * 1024);
     if let Err(error) = call.worker.shared.metrics.encode(&mut text) {

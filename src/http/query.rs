@@ -1,11 +1,13 @@
 //! The part of a path after `?`: only parameters that the call knows, each at most once.
 
+use std::borrow::Cow;
+
 use axum::extract::Query;
 use http::Uri;
 
 use super::contract::Endpoint;
 use super::error::{Code, Problem};
-use super::parse::{listed, nearest, shown};
+use super::parse::{LIKE, listed, nearest, shown};
 
 /// Refuses parameters that the call does not know, and such that are there twice.
 pub(super) fn check(uri: &Uri, endpoint: &Endpoint) -> Result<(), Problem> {
@@ -44,23 +46,38 @@ fn pairs(uri: &Uri) -> Result<Vec<(String, String)>, Problem> {
     let pairs = Query::<Vec<(String, String)>>::try_from_uri(uri);
     pairs
         .map(|Query(pairs)| pairs)
-        .map_err(|_| invalid("the query is not `name=value` pairs in UTF-8".to_owned()))
+        .map_err(|_| invalid("the query is not `name=value` pairs in UTF-8"))
+}
+
+/// Reads a parameter that `parse` understands; `None` when it is absent or empty.
+pub(super) fn value<T>(
+    parameter: &str,
+    text: Option<String>,
+    wanted: &str,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Result<Option<T>, Problem> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let refused = || invalid(format!("`{parameter}` must be {wanted}"));
+    parse(&text).map(Some).ok_or_else(refused)
 }
 
 /// Names the parameter, and the parameter or the field of the body that is most like it.
 fn unknown(name: &str, endpoint: &Endpoint) -> Problem {
-    let unknown = format!("unknown parameter {:?}", shown(name));
+    let name = shown(name);
+    let unknown = format!("unknown parameter {name:?}");
+    let near = |known| nearest(&name, known, LIKE);
     let known = endpoint.parameters;
-    invalid(
-        match (nearest(name, known), nearest(name, endpoint.fields)) {
-            (Some(near), _) => format!("{unknown}; did you mean `{near}`?"),
-            (None, Some(field)) => format!("{unknown}; send `{field}` as a field of the JSON body"),
-            (None, None) if known.is_empty() => format!("{unknown}; this call takes none"),
-            (None, None) => format!("{unknown}; known are {}", listed(known)),
-        },
-    )
+    invalid(match (near(known), near(endpoint.fields)) {
+        (Some(near), _) => format!("{unknown}; did you mean `{near}`?"),
+        (None, Some(field)) => format!("{unknown}; send `{field}` as a field of the JSON body"),
+        (None, None) if known.is_empty() => format!("{unknown}; this call takes none"),
+        (None, None) => format!("{unknown}; known are {}", listed(known)),
+    })
 }
 
-fn invalid(detail: String) -> Problem {
+/// Returns the refusal of a query.
+pub(super) fn invalid(detail: impl Into<Cow<'static, str>>) -> Problem {
     Problem::new(Code::InvalidQuery, detail)
 }

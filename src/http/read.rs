@@ -1,16 +1,14 @@
 //! Reading values: from memory, in every mode, as of one commit and one day.
 
-use http::{HeaderMap, Response};
+use http::HeaderMap;
 
-use super::call::{Asked, Call};
-use super::error::{self, Code, Extras, Problem};
-use super::json::{push_json, push_text};
-use super::notes::Notes;
+use super::call::{Answered, Asked, Call};
+use super::error::{Code, Extras, Problem};
+use super::json::push_json;
 use super::parse;
 use super::query;
-use super::reply::ReplyBody;
 use super::wire::{self, Answer, no_store, push_value};
-use crate::counter::{CounterName, Millis, Seen, rfc3339};
+use crate::counter::{CounterName, Millis, Refusal, Seen, rfc3339};
 use crate::engine::{NoCopy, Page, ReadFrom, ReadValues, Value};
 use crate::seeded::bug;
 
@@ -21,15 +19,11 @@ const MAX_NAMES: usize = 10;
 const MAX_PAGE: usize = 1000;
 const DEFAULT_PAGE: usize = 100;
 
-/// After so many counters of a list others are served.
+/// After this many counters of a list other requests have their turn.
 const BREATH: usize = 100;
 
 /// `GET /api/v1/counter/{name}`
-pub(super) async fn one(
-    call: &Call,
-    asked: &Asked<'_>,
-    _: &mut Notes,
-) -> Result<Response<ReplyBody>, Problem> {
+pub(super) async fn one(call: &Call, asked: &Asked<'_>) -> Answered {
     let name = parse::name(asked.name)?;
     let read = call.worker.shared.engine.read_one(&name).await;
     let (value, stale) = read.map_err(|NoCopy| no_copy(call))?;
@@ -41,7 +35,7 @@ pub(super) async fn one(
         return Err(if stale {
             unknown_here(call)
         } else {
-            error::unknown_counter()
+            Refusal::UnknownCounter.into()
         });
     };
     let seen = counting(&value)?;
@@ -52,11 +46,7 @@ pub(super) async fn one(
 }
 
 /// `GET /api/v1/counters?names=a,b`
-pub(super) async fn many(
-    call: &Call,
-    asked: &Asked<'_>,
-    _: &mut Notes,
-) -> Result<Response<ReplyBody>, Problem> {
+pub(super) async fn many(call: &Call, asked: &Asked<'_>) -> Answered {
     let [names] = query::read(asked.uri, ["names"])?;
     let mut asked: Vec<CounterName> = Vec::new();
     for name in names
@@ -74,10 +64,8 @@ pub(super) async fn many(
         }
     }
     if !(1..=MAX_NAMES).contains(&asked.len()) {
-        return Err(Problem::new(
-            Code::InvalidQuery,
-            "`names` must be 1 to 10 counter names with commas between",
-        ));
+        let detail = "`names` must be 1 to 10 counter names with commas between";
+        return Err(query::invalid(detail));
     }
     let read = call.worker.shared.engine.read(&asked).await;
     let ReadValues { found, stale } = read.map_err(|NoCopy| no_copy(call))?;
@@ -118,27 +106,14 @@ pub(super) async fn many(
 }
 
 /// `GET /api/v1/counters/all?prefix=&cursor=&limit=`
-pub(super) async fn list(
-    call: &Call,
-    asked: &Asked<'_>,
-    _: &mut Notes,
-) -> Result<Response<ReplyBody>, Problem> {
+pub(super) async fn list(call: &Call, asked: &Asked<'_>) -> Answered {
     let [prefix, cursor, limit] = query::read(asked.uri, ["prefix", "cursor", "limit"])?;
-    let limit = match limit.as_deref() {
-        None | Some("") => DEFAULT_PAGE,
-        Some(text) => text
-            .parse()
-            .ok()
-            .filter(|limit| {
-                (1..=MAX_PAGE).contains(limit) && text.bytes().all(|byte| byte.is_ascii_digit())
-            })
-            .ok_or_else(|| {
-                Problem::new(
-                    Code::InvalidQuery,
-                    "`limit` must be a whole number from 1 to 1000",
-                )
-            })?,
-    };
+    let limit = query::value("limit", limit, "a whole number from 1 to 1000", |text| {
+        let limit = text.parse().ok()?;
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+        (is_plain && (1..=MAX_PAGE).contains(&limit)).then_some(limit)
+    })?;
+    let limit = limit.unwrap_or(DEFAULT_PAGE);
     let prefix = prefix.unwrap_or_default();
     let cursor = cursor.filter(|cursor| !cursor.is_empty());
     let engine = &call.worker.shared.engine;
@@ -164,7 +139,7 @@ pub(super) async fn list(
     Ok(no_store(reply.finish(HeaderMap::new())))
 }
 
-/// Since when the oldest of the copied values may be out of date.
+/// Returns since when the oldest of the copied values may be out of date; `None` without copied values.
 fn oldest<'a>(values: impl IntoIterator<Item = &'a Value>) -> Option<Millis> {
     let as_of = |value: &Value| match value.origin {
         ReadFrom::Store => None,
@@ -184,28 +159,28 @@ fn push_origin(out: &mut Vec<u8>, stale: bool, as_of: Option<Millis>) {
     }
 }
 
-/// Says what a counter says, or why it says nothing.
+/// Returns what a counter says, or the refusal of one that says nothing.
 pub(super) fn counting(value: &Value) -> Result<Seen, Problem> {
-    let seen = value.seen.ok_or_else(error::corrupt)?;
+    let seen = value.seen.ok_or(Refusal::Corrupt)?;
     match seen.over {
         None => Ok(seen),
-        Some(gone) => Err(gone.refusal().into()),
+        Some(gone) => Err(Refusal::Gone(gone).into()),
     }
 }
 
-/// No copy can be asked.
+/// Returns the problem of a server without a store that can ask no copy.
 pub(super) fn no_copy(call: &Call) -> Problem {
     let detail = "the store cannot be opened, and neither Redis nor PostgreSQL can be asked for values now; retry later";
     unavailable(call, Code::UnknownHere, detail)
 }
 
-/// What only the store has.
+/// Returns the problem of something that only the store has, while there is none.
 pub(super) fn not_here(call: &Call) -> Problem {
     let detail = "the store cannot be opened, and no copy has this; values are served meanwhile, this again after that";
     unavailable(call, Code::StoreReopening, detail)
 }
 
-/// What the copy lacks.
+/// Returns the problem of something that the copy lacks.
 pub(super) fn unknown_here(call: &Call) -> Problem {
     let detail = "the store cannot be opened, and the copy that values are served from lacks this; whether the counter exists is not known now; retry later";
     unavailable(call, Code::UnknownHere, detail)
@@ -217,15 +192,8 @@ fn unavailable(call: &Call, code: Code, detail: &'static str) -> Problem {
 
 /// Appends one counter as a whole object but for its closing brace.
 fn push(call: &Call, out: &mut Vec<u8>, value: &Value, seen: Seen) {
-    let worker = &call.worker;
-    match seen.period {
-        None => push_value(out, value, &seen, None),
-        Some(day) => worker
-            .days
-            .with(worker.shared.engine.current_day(), day, |facts| {
-                push_value(out, value, &seen, Some(facts))
-            }),
-    }
+    call.worker
+        .with_day(seen.period, |day| push_value(out, value, &seen, day));
 }
 
 /// One entry of the list: with the definition, where it is known; without a value, where that cannot be
@@ -235,7 +203,7 @@ fn push_listed(call: &Call, out: &mut Vec<u8>, value: &Value) {
         Some(seen) => push(call, out, value, seen),
         None => {
             out.extend_from_slice(b"{\"name\":");
-            push_text(out, value.name.as_str());
+            push_json(out, value.name.as_str());
             out.extend_from_slice(b",\"value\":null,\"corrupt\":true");
         }
     }

@@ -7,7 +7,7 @@ use axum::body::Body as AxumBody;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-/// Bytes that are handed out at once of a body that is followed.
+/// Most bytes of a followed body that are handed out at once.
 const PIECE: usize = 64 * 1024;
 
 /// The body of an answer.
@@ -20,11 +20,9 @@ pub(super) enum ReplyBody {
     Followed(Box<Followed>),
 }
 
-/// Who is told of the end of a body.
-pub(super) trait BodyEnd: Send {
-    /// The last piece was handed out; so many bytes in all. Without this call the client left before.
-    fn complete(self: Box<Self>, bytes: u64);
-}
+/// Is called when the last piece of a body was handed out, with the bytes in all; without this call the client left
+/// before.
+type BodyEnd = Box<dyn FnOnce(u64) + Send>;
 
 /// A body whose end is told. It is handed out in pieces, so that the end is not told far ahead of what
 /// the client has taken.
@@ -33,12 +31,12 @@ pub(super) struct Followed {
     /// What is left of the piece that came last.
     piece: Bytes,
     handed_out: u64,
-    end: Option<Box<dyn BodyEnd>>,
+    end: Option<BodyEnd>,
 }
 
 impl ReplyBody {
-    /// The same body, of whose end `end` is told.
-    pub(super) fn followed_by(self, end: impl BodyEnd + 'static) -> Self {
+    /// Returns the same body, at whose end `end` is called with the bytes that were handed out.
+    pub(super) fn followed_by(self, end: impl FnOnce(u64) + Send + 'static) -> Self {
         Self::Followed(Box::new(Followed {
             body: self,
             piece: Bytes::new(),
@@ -81,7 +79,7 @@ impl Followed {
 
     fn complete(&mut self) {
         if let Some(end) = self.end.take() {
-            end.complete(self.handed_out);
+            end(self.handed_out);
         }
     }
 }
@@ -130,19 +128,16 @@ mod tests {
 
     use super::*;
 
-    struct Note(Arc<AtomicU64>);
-
-    impl BodyEnd for Note {
-        fn complete(self: Box<Self>, bytes: u64) {
-            self.0.fetch_add(bytes, Ordering::Relaxed);
-        }
+    fn note(told: &Arc<AtomicU64>) -> impl FnOnce(u64) + Send + 'static {
+        let told = Arc::clone(told);
+        move |bytes| _ = told.fetch_add(bytes, Ordering::Relaxed)
     }
 
     #[test]
     fn a_followed_body_comes_in_pieces_and_its_end_is_told_once() {
         let told = Arc::new(AtomicU64::new(0));
         let whole: Bytes = (0..PIECE * 2 + 5).map(|n| n as u8).collect();
-        let mut body = ReplyBody::Whole(whole.clone()).followed_by(Note(Arc::clone(&told)));
+        let mut body = ReplyBody::Whole(whole.clone()).followed_by(note(&told));
         let mut context = Context::from_waker(Waker::noop());
         let mut all = Vec::new();
         while !body.is_end_stream() {
@@ -165,7 +160,7 @@ mod tests {
     fn of_a_body_that_is_dropped_no_end_is_told() {
         let told = Arc::new(AtomicU64::new(0));
         let whole = Bytes::from(vec![0; PIECE + 1]);
-        let mut body = ReplyBody::Whole(whole).followed_by(Note(Arc::clone(&told)));
+        let mut body = ReplyBody::Whole(whole).followed_by(note(&told));
         let mut context = Context::from_waker(Waker::noop());
         assert!(Pin::new(&mut body).poll_frame(&mut context).is_ready());
         drop(body);

@@ -15,14 +15,14 @@ use bytes::Bytes;
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, ORIGIN};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use http_body::Body;
+use http_body::Body as _;
 use hyper::body::Incoming;
 use tower_service::Service;
 
 use super::auth::{self, Origin};
-use super::body;
-use super::call::{Asked, Call};
-use super::connection::Connection;
+use super::body::{self, RequestBody};
+use super::call::{Answered, Asked, Call};
+use super::connection::{Connection, Phase};
 use super::contract::{self, CALLS, Endpoint, Limit};
 use super::error::{Code, Problem};
 use super::notes::Notes;
@@ -46,7 +46,7 @@ pub(super) fn answer(
     connection: &Arc<Connection>,
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<ReplyBody>, Infallible>> + Send + use<> {
-    connection.request_begins();
+    connection.enter(Phase::Working);
     let (mut parts, mut body) = request.into_parts();
     let call = Call {
         worker: Arc::clone(worker),
@@ -62,7 +62,7 @@ pub(super) fn answer(
     let mut flight = InFlight::begin(
         worker,
         connection.peer,
-        parts.method.clone(),
+        Some(parts.method.clone()),
         call.request_id.clone(),
     );
     async move {
@@ -115,14 +115,14 @@ pub(super) fn answer(
         }
         let status = response.status();
         let upgrades = status == StatusCode::SWITCHING_PROTOCOLS;
-        if !upgrades && (call.worker.is_ending() || call.worker.is_guest(&call.connection)) {
+        if !upgrades && (call.worker.is_ending() || call.connection.place.is_kept()) {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
         }
-        call.connection.answer_begins();
+        call.connection.enter(Phase::Sending);
         match response.body().size_hint().exact() {
             Some(bytes) if bytes <= SHORT => flight.end(status.as_u16(), bytes),
-            bytes if flight.method == Method::HEAD => {
+            bytes if flight.method == Some(Method::HEAD) => {
                 flight.end(status.as_u16(), bytes.unwrap_or(0));
             }
             _ => {
@@ -131,7 +131,7 @@ pub(super) fn answer(
             }
         }
         if upgrades {
-            call.connection.upgrade_begins();
+            call.connection.enter(Phase::Upgraded);
         }
         Ok(response)
     }
@@ -162,31 +162,25 @@ fn route_of(direction: Direction) -> Route {
 }
 
 /// The answer that carries a problem. What is left of the body is read, so that it is heard.
-async fn refuse<B>(
+async fn refuse(
     call: &Call,
     problem: Problem,
     headers: &HeaderMap,
-    body: &mut B,
-) -> Response<ReplyBody>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
+    body: &mut impl RequestBody,
+) -> Response<ReplyBody> {
     let goes_on = problem.close || body::discard(body, headers, &call.connection).await;
     let problem = if goes_on { problem } else { problem.closing() };
     problem.into_response(&call.request_id)
 }
 
 /// Judges a request by its head and reads its body.
-async fn admit<B>(
+async fn admit(
     call: &Call,
     endpoint: &Endpoint,
     headers: &HeaderMap,
     uri: &Uri,
-    body: &mut B,
-) -> Result<Bytes, Problem>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
+    body: &mut impl RequestBody,
+) -> Result<Bytes, Problem> {
     call.judge(endpoint, headers, uri)?;
     match endpoint.limit {
         Limit::NoBody => Ok(Bytes::new()),
@@ -214,8 +208,8 @@ pub(super) fn router() -> Router {
         router = router.route(endpoint.path, on(filter, handler));
     }
     router
-        .fallback(not_found)
-        .method_not_allowed_fallback(other_method)
+        .fallback(no_such_call)
+        .method_not_allowed_fallback(no_such_call)
 }
 
 /// Judges the request, has its handler answer it, and gives the router what that came to.
@@ -245,46 +239,28 @@ async fn serve(
 }
 
 /// The handler of each call. An increment comes here when its name is spelt with `%`.
-async fn handle(
-    call: &Call,
-    asked: &Asked<'_>,
-    notes: &mut Notes,
-) -> Result<Response<ReplyBody>, Problem> {
+async fn handle(call: &Call, asked: &Asked<'_>, notes: &mut Notes) -> Answered {
     let change = |direction| (direction, asked.headers.clone(), asked.body.clone());
     let (direction, mut headers, body) = match asked.endpoint.route {
         Route::Increment => change(Direction::Increment),
         Route::Decrement => change(Direction::Decrement),
         Route::Batch => return write::batch(call, asked, notes).await,
-        Route::Read => return read::one(call, asked, notes).await,
-        Route::ReadMany => return read::many(call, asked, notes).await,
-        Route::List => return read::list(call, asked, notes).await,
-        Route::History => return past::history(call, asked, notes).await,
-        Route::Series => return past::series(call, asked, notes).await,
-        Route::Define => return admin::define(call, asked, notes).await,
-        Route::Delete => return admin::delete(call, asked, notes).await,
-        Route::DeletePrefix => return prefix::delete(call, asked, notes).await,
-        Route::Reset => return admin::reset(call, asked, notes).await,
-        Route::Adjust => return admin::adjust(call, asked, notes).await,
-        Route::Livez => return probes::livez(call, asked, notes).await,
-        Route::Readyz => return probes::readyz(call, asked, notes).await,
-        Route::Metrics => return probes::metrics(call, asked, notes).await,
+        Route::Read => return read::one(call, asked).await,
+        Route::ReadMany => return read::many(call, asked).await,
+        Route::List => return read::list(call, asked).await,
+        Route::History => return past::history(call, asked).await,
+        Route::Series => return past::series(call, asked).await,
+        Route::Define => return admin::define(call, asked).await,
+        Route::Delete => return admin::delete(call, asked).await,
+        Route::DeletePrefix => return prefix::delete(call, asked).await,
+        Route::Reset => return admin::reset(call, asked).await,
+        Route::Adjust => return admin::adjust(call, asked).await,
+        Route::Livez => return probes::livez(call, asked).await,
+        Route::Readyz => return probes::readyz(call, asked).await,
+        Route::Metrics => return probes::metrics(call, asked).await,
         Route::Unmatched => return Err(no_such_path(asked.uri.path())),
     };
     write::change(call, direction, asked.name, &mut headers, body, notes).await
-}
-
-async fn not_found(Extension(call): Extension<Call>, request: RoutedRequest) -> RoutedResponse {
-    let (parts, mut body) = request.into_parts();
-    let done = Err(no_such_path(parts.uri.path()));
-    settle(
-        &call,
-        Route::Unmatched,
-        done,
-        &parts,
-        &mut body,
-        Notes::default(),
-    )
-    .await
 }
 
 fn no_such_path(path: &str) -> Problem {
@@ -298,17 +274,20 @@ fn no_such_path(path: &str) -> Problem {
     Problem::new(Code::NotFound, detail)
 }
 
-/// A path that is known, with a method that it does not have. The router adds `Allow`.
-async fn other_method(
+/// A path that is not known, or one with a method that it does not have. The router adds `Allow`.
+async fn no_such_call(
     matched: Option<MatchedPath>,
     Extension(call): Extension<Call>,
     request: RoutedRequest,
 ) -> RoutedResponse {
     let (parts, mut body) = request.into_parts();
-    let route = matched.map_or(Route::Unmatched, |path| contract::route_at(path.as_str()));
+    let route = matched
+        .as_ref()
+        .map(|path| contract::route_at(path.as_str()));
     let asks = parts.method == Method::OPTIONS
         && parts.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let done = match call.origin {
+        _ if route.is_none() => Err(no_such_path(parts.uri.path())),
         Origin::Friend if asks => Ok(auth::preflight()),
         Origin::Stranger | Origin::Rebound if asks => {
             auth::check_origin(call.origin, true).map(|()| auth::preflight())
@@ -318,6 +297,7 @@ async fn other_method(
             "this path does not have this method; `Allow` lists those it has",
         )),
     };
+    let route = route.unwrap_or(Route::Unmatched);
     settle(&call, route, done, &parts, &mut body, Notes::default()).await
 }
 
@@ -325,7 +305,7 @@ async fn other_method(
 async fn settle(
     call: &Call,
     route: Route,
-    done: Result<Response<ReplyBody>, Problem>,
+    done: Answered,
     parts: &Parts,
     body: &mut AxumBody,
     mut notes: Notes,

@@ -20,23 +20,26 @@ pub(super) struct DayFacts {
 pub(super) struct DayMemo(Mutex<Option<(Day, DayFacts)>>);
 
 impl DayMemo {
-    /// Gives `use_facts` what answers say of `day`.
+    /// Gives `use_facts` what answers say of `day`, if there is one.
     pub(super) fn with<R>(
         &self,
         current: &CurrentDay,
-        day: Day,
-        use_facts: impl FnOnce(&DayFacts) -> R,
+        day: Option<Day>,
+        use_facts: impl FnOnce(Option<&DayFacts>) -> R,
     ) -> R {
+        let Some(day) = day else {
+            return use_facts(None);
+        };
         let mut memo = self.0.lock();
         match &*memo {
-            Some((known, facts)) if *known == day => use_facts(facts),
+            Some((known, facts)) if *known == day => use_facts(Some(facts)),
             Some(_) | None => {
                 let facts = DayFacts {
                     text: day.to_string().into(),
                     end_text: current.local_day(day).end.map(|end| rfc3339(end).into()),
                 };
                 let (_, facts) = memo.insert((day, facts));
-                use_facts(facts)
+                use_facts(Some(facts))
             }
         }
     }

@@ -5,7 +5,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use serde::Serialize;
 
-use super::json::{push_i64, push_json, push_text, push_u64};
+use super::json::{push_json, push_number};
 use super::reply::ReplyBody;
 use super::request_id::{REQUEST_ID, push_request_id};
 use super::stamp::DayFacts;
@@ -79,15 +79,15 @@ pub(super) fn mark_replayed(response: &mut Response<ReplyBody>, replayed: bool) 
 /// Appends the fields of an increment or decrement, without braces. `period` is its date, if any.
 pub(super) fn push_applied(out: &mut Vec<u8>, applied: &Applied, period: Option<&str>) {
     out.extend_from_slice(b"\"current_value\":");
-    push_i64(out, applied.current_value);
+    push_number(out, applied.current_value);
     out.extend_from_slice(if applied.effect.counted() {
         b",\"counted\":true,\"applied\":"
     } else {
         b",\"counted\":false,\"applied\":"
     });
-    push_i64(out, applied.applied);
+    push_number(out, applied.applied);
     out.extend_from_slice(b",\"revision\":");
-    push_u64(out, applied.revision);
+    push_number(out, applied.revision);
     push_word(out, b",\"period\":", period);
     if applied.created {
         out.extend_from_slice(b",\"created\":true");
@@ -104,19 +104,20 @@ pub(super) fn push_value(out: &mut Vec<u8>, value: &Value, seen: &Seen, facts: O
         seen: _,
         origin,
     } = value;
-    out.extend_from_slice(b"{\"name\":");
-    push_text(out, name.as_str());
+    push_word(out, b"{\"name\":", Some(name.as_str()));
     out.extend_from_slice(b",\"value\":");
-    push_i64(out, seen.value);
-    out.extend_from_slice(b",\"last_updated\":\"");
-    out.extend_from_slice(rfc3339(seen.last_updated).as_bytes());
-    out.push(b'"');
+    push_number(out, seen.value);
+    push_word(
+        out,
+        b",\"last_updated\":",
+        Some(&rfc3339(seen.last_updated)),
+    );
     push_word(out, b",\"kind\":", kind.map(Kind::as_str));
     push_word(out, b",\"reset\":", Some(reset.as_str()));
     out.extend_from_slice(b",\"revision\":");
-    push_u64(out, seen.revision);
+    push_number(out, seen.revision);
     out.extend_from_slice(b",\"epoch\":");
-    push_u64(out, seen.epoch);
+    push_number(out, seen.epoch);
     push_word(out, b",\"period\":", facts.map(|day| &*day.text));
     let end = facts.and_then(|day| day.end_text.as_deref());
     push_word(out, b",\"resets_at\":", end);

@@ -13,17 +13,16 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use super::auth::Access;
-use super::connection::{Connection, PhaseLimits, Ticks};
+use super::connection::{Connection, Order, PhaseLimits, Ticks};
 use super::contract;
 use super::error::{Code, Problem};
 use super::limits::LimitsInForce;
 use super::notes::Notes;
-use super::places::Place;
-use super::reply::BodyEnd;
 use super::request_id::{RequestIds, push_request_id};
-use super::stamp::DayMemo;
+use super::stamp::{DayFacts, DayMemo};
 use super::{HttpOptions, Shared};
 use crate::access_log::{AccessBuffer, Entry};
+use crate::calendar::Day;
 use crate::counter::{CounterName, RequestId};
 use crate::engine::Port;
 use crate::metrics::{Route, Shard};
@@ -50,7 +49,7 @@ pub(super) struct Worker {
     pub(super) router: Router,
     pub(super) ids: RequestIds,
     pub(super) ticks: Arc<Ticks>,
-    pub(super) days: DayMemo,
+    days: DayMemo,
     /// Something ended that a drain waits for.
     pub(super) ended: Notify,
     /// The server was told to end, whether or not this runtime drains yet.
@@ -58,7 +57,8 @@ pub(super) struct Worker {
     /// Long answers are made one at a time, so that short ones need not wait for many.
     lists: Semaphore,
     observer: Mutex<Observer>,
-    connections: Mutex<HashMap<u64, Arc<Connection>>>,
+    /// Those open, by their address in memory.
+    connections: Mutex<HashMap<usize, Arc<Connection>>>,
     /// Administrative calls under way, which may outlive their connection.
     detached: AtomicUsize,
 }
@@ -104,22 +104,15 @@ impl Worker {
     }
 
     /// Takes a connection in.
-    pub(super) fn admit(&self, number: u64, connection: Arc<Connection>) {
+    pub(super) fn admit(self: &Arc<Self>, connection: &Arc<Connection>) -> Admitted {
         self.observer.lock().shard.connection_opened();
-        self.connections.lock().insert(number, connection);
-    }
-
-    /// Lets a connection go.
-    pub(super) fn dismiss(&self, number: u64) {
-        let connection = self.connections.lock().remove(&number);
-        let is_guest = connection.is_some_and(|it| it.is_guest.load(Ordering::Relaxed));
-        self.limits.places.give_back(if is_guest {
-            Place::Kept
-        } else {
-            Place::Ordinary
-        });
-        self.observer.lock().shard.connection_closed();
-        self.ended.notify_one();
+        let number = Arc::as_ptr(connection).addr();
+        let known = Arc::clone(connection);
+        self.connections.lock().insert(number, known);
+        Admitted {
+            worker: Arc::clone(self),
+            connection: Arc::clone(connection),
+        }
     }
 
     /// Looks for connections that are late, and hands the log lines on.
@@ -139,35 +132,16 @@ impl Worker {
         }
     }
 
-    /// Whether the connection has a place of those that are kept. When there is room again it keeps its
-    /// place like any other.
-    pub(super) fn is_guest(&self, connection: &Connection) -> bool {
-        let is_guest = connection.is_guest.load(Ordering::Relaxed);
-        if is_guest && self.limits.places.has_room() {
-            connection.is_guest.store(false, Ordering::Relaxed);
-            self.limits.places.leave_kept();
-            return false;
-        }
-        is_guest
-    }
-
     /// Refuses what is neither a probe nor an administrator's on a place that is kept for those.
     pub(super) fn check_place(
         &self,
         connection: &Connection,
         parts: &Parts,
     ) -> Result<(), Problem> {
-        if !self.is_guest(connection) {
-            return Ok(());
-        }
-        let is_probe = matches!(parts.uri.path(), "/livez" | "/readyz" | "/metrics");
-        let tokens = &self.options.tokens;
-        if is_probe
-            || tokens
-                .load()
-                .check(Access::Admin, &parts.headers, None)
-                .is_ok()
-        {
+        let is_probe = || matches!(parts.uri.path(), "/livez" | "/readyz" | "/metrics");
+        let tokens = || self.options.tokens.load();
+        let is_admin = || tokens().check(Access::Admin, &parts.headers, None).is_ok();
+        if !connection.place.is_kept() || is_probe() || is_admin() {
             return Ok(());
         }
         self.limits.places.refuse();
@@ -177,9 +151,9 @@ impl Worker {
         Err(Problem::new(Code::TooManyConnections, detail).closing())
     }
 
-    /// Closes a connection for one that has come from `newcomer`: one that rests, the one that has
-    /// rested longest first; or, when the address that has most connections has more than the newcomer's,
-    /// one of those on which half a request waits. Those of that address come first in any case.
+    /// Closes a connection, so that one from `newcomer` has a place: the one that has rested longest. When
+    /// one address has more connections than the newcomer's, its connections with half a request may be
+    /// closed too. Connections of the address that has most are closed first.
     pub(super) fn make_room(&self, newcomer: IpAddr) {
         let connections = self.connections.lock();
         let mut held: HashMap<IpAddr, usize> = HashMap::new();
@@ -205,6 +179,16 @@ impl Worker {
         }
     }
 
+    /// Gives `use_facts` what answers say of a local day, if there is one.
+    pub(super) fn with_day<R>(
+        &self,
+        day: Option<Day>,
+        use_facts: impl FnOnce(Option<&DayFacts>) -> R,
+    ) -> R {
+        let current = self.shared.engine.current_day();
+        self.days.with(current, day, use_facts)
+    }
+
     /// Waits for the turn to make a long answer; it is over when what is given back is dropped.
     pub(super) async fn turn_for_a_list(&self) -> Option<SemaphorePermit<'_>> {
         self.lists.acquire().await.ok()
@@ -220,51 +204,13 @@ impl Worker {
     /// Ends all connections: what is being answered is answered, all else is cut off.
     pub(super) fn end_all(&self) {
         for connection in self.connections.lock().values() {
-            connection.end();
+            connection.tell(Order::End);
         }
     }
 
     /// Whether nothing is under way.
     pub(super) fn is_idle(&self) -> bool {
         self.connections.lock().is_empty() && self.detached.load(Ordering::Relaxed) == 0
-    }
-
-    /// Writes a request's line, if it gets one.
-    fn log<'e>(
-        &self,
-        observer: &Observer,
-        peer: SocketAddr,
-        request_id: &'e RequestId,
-        fill: impl FnOnce(Entry<'e>) -> Entry<'e>,
-    ) {
-        let mut made = Vec::new();
-        let entry = fill(Entry {
-            at_ms: 0,
-            request_id: b"",
-            method: "-",
-            route: Route::Unmatched,
-            counter: None,
-            status: 0,
-            took: Duration::ZERO,
-            bytes: 0,
-            peer,
-        });
-        if !observer.log.wants(entry.status) || !contract::is_logged(entry.route) {
-            return;
-        }
-        let request_id = match request_id {
-            RequestId::Given(text) => text.as_bytes(),
-            RequestId::Made(_) => {
-                made.reserve(16);
-                push_request_id(&mut made, request_id);
-                &made
-            }
-        };
-        observer.log.record(&Entry {
-            at_ms: self.shared.engine.now(),
-            request_id,
-            ..entry
-        });
     }
 
     /// Runs `work` to its end even if whoever waits for it leaves.
@@ -289,23 +235,30 @@ impl Worker {
     }
 }
 
-impl Worker {
-    /// Counts and logs what was answered without having become a request, and gives the whole answer.
-    pub(super) fn answer_unread(&self, peer: SocketAddr, problem: &Problem) -> Vec<u8> {
-        let request_id = self.ids.make();
-        let status = problem.code.status().as_u16();
-        let bytes = problem.to_json(&request_id).len() as u64;
-        let observer = self.observer.lock();
-        observer.shard.request_started();
-        observer
-            .shard
-            .request_ended(Route::Unmatched, status, Duration::ZERO);
-        self.log(&observer, peer, &request_id, |entry| Entry {
-            status,
-            bytes,
-            ..entry
-        });
-        problem.to_wire(&request_id)
+/// A connection among those that its runtime knows, until this is dropped with the socket.
+pub(super) struct Admitted {
+    worker: Arc<Worker>,
+    pub(super) connection: Arc<Connection>,
+}
+
+impl Admitted {
+    /// Counts and logs what is answered without having become a request, and returns the whole answer.
+    pub(super) fn answer_unread(&self, problem: &Problem) -> Vec<u8> {
+        let (worker, peer) = (&self.worker, self.connection.peer);
+        let flight = InFlight::begin(worker, peer, None, worker.ids.make());
+        let answer = problem.to_wire(&flight.request_id);
+        let bytes = problem.to_json(&flight.request_id).len() as u64;
+        flight.end(problem.code.status().as_u16(), bytes);
+        answer
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        let number = Arc::as_ptr(&self.connection).addr();
+        self.worker.connections.lock().remove(&number);
+        self.worker.observer.lock().shard.connection_closed();
+        self.worker.ended.notify_one();
     }
 }
 
@@ -314,7 +267,8 @@ pub(super) struct InFlight {
     worker: Arc<Worker>,
     peer: SocketAddr,
     started: Instant,
-    pub(super) method: Method,
+    /// `None` for what never became a request.
+    pub(super) method: Option<Method>,
     pub(super) request_id: RequestId,
     pub(super) route: Route,
     pub(super) notes: Notes,
@@ -325,7 +279,7 @@ impl InFlight {
     pub(super) fn begin(
         worker: &Arc<Worker>,
         peer: SocketAddr,
-        method: Method,
+        method: Option<Method>,
         request_id: RequestId,
     ) -> Self {
         worker.observer.lock().shard.request_started();
@@ -341,16 +295,20 @@ impl InFlight {
         }
     }
 
-    /// The answer has begun; whoever follows its body ends the request with it. What became of the operations
-    /// is known already, and counted now.
-    pub(super) fn answered_with(mut self, status: u16, connection: &Arc<Connection>) -> Sending {
+    /// The answer has begun; whoever follows its body calls what is returned at its end, or drops it when the client
+    /// leaves before. What became of the operations is known already, and counted now.
+    pub(super) fn answered_with(
+        mut self,
+        status: u16,
+        connection: &Arc<Connection>,
+    ) -> impl FnOnce(u64) + Send + 'static {
         self.count_operations(&self.worker.observer.lock());
         self.notes.forget_results();
-        connection.stream_begins();
-        Sending {
-            flight: self,
-            status,
-            stream: Stream(Arc::clone(connection)),
+        connection.set_streaming(true);
+        let stream = Stream(Arc::clone(connection));
+        move |bytes| {
+            drop(stream);
+            self.end(status, bytes);
         }
     }
 
@@ -370,36 +328,31 @@ impl InFlight {
         self.log(&observer, status, bytes, took);
     }
 
+    /// Writes its line, if it gets one.
     fn log(&self, observer: &Observer, status: u16, bytes: u64, took: Duration) {
-        self.worker
-            .log(observer, self.peer, &self.request_id, |entry| Entry {
-                method: self.method.as_str(),
-                route: self.route,
-                counter: self.notes.counter.as_ref().map(CounterName::as_str),
-                status,
-                took,
-                bytes,
-                ..entry
-            });
-    }
-}
-
-/// A request whose answer has begun and is sent piece by piece.
-pub(super) struct Sending {
-    flight: InFlight,
-    status: u16,
-    stream: Stream,
-}
-
-impl BodyEnd for Sending {
-    fn complete(self: Box<Self>, bytes: u64) {
-        let Self {
-            flight,
+        if !observer.log.wants(status) || !contract::is_logged(self.route) {
+            return;
+        }
+        let mut made = Vec::new();
+        let request_id = match &self.request_id {
+            RequestId::Given(text) => text.as_bytes(),
+            RequestId::Made(_) => {
+                made.reserve(16);
+                push_request_id(&mut made, &self.request_id);
+                &made
+            }
+        };
+        observer.log.record(&Entry {
+            at_ms: self.worker.shared.engine.now(),
+            request_id,
+            method: self.method.as_ref().map_or("-", Method::as_str),
+            route: self.route,
+            counter: self.notes.counter.as_ref().map(CounterName::as_str),
             status,
-            stream,
-        } = *self;
-        drop(stream);
-        flight.end(status, bytes);
+            took,
+            bytes,
+            peer: self.peer,
+        });
     }
 }
 
@@ -408,7 +361,7 @@ struct Stream(Arc<Connection>);
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.0.stream_ends();
+        self.0.set_streaming(false);
     }
 }
 

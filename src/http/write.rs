@@ -1,21 +1,23 @@
 //! Counting: increments, decrements and batches.
 
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::HeaderMap;
 
-use super::call::{Asked, Call};
+use super::call::{Answered, Asked, Call};
 use super::error::Problem;
 use super::fingerprint::{self, Fingerprint};
 use super::json::push_json;
 use super::notes::Notes;
 use super::parse;
-use super::reply::ReplyBody;
 use super::wire::{Answer, mark_replayed, push_applied};
 use crate::counter::{Applied, CounterName, Direction, Operation, Outcome, Refusal};
 use crate::engine::{Command, Failure, Request};
 
 /// Most live counters with which the name of a new one is compared.
 const MOST_COMPARED: i64 = 1000;
+
+/// How like another name is of which a new one may be a misspelling.
+const MUCH_ALIKE: f64 = 0.9;
 
 /// Bytes of the answer to one operation, at most in the common case.
 const ANSWER_BYTES: usize = 192;
@@ -29,19 +31,14 @@ pub(super) async fn change(
     headers: &mut HeaderMap,
     body: Bytes,
     notes: &mut Notes,
-) -> Result<Response<ReplyBody>, Problem> {
-    let operation = parse::change(&body)?;
+) -> Answered {
+    let change = parse::change(&body)?;
+    let amount = change.value.unwrap_or(1);
     let key = fingerprint::key(headers)?.map(|key| {
-        let request = Fingerprint::new("POST", word(direction), name);
-        request
-            .change(
-                operation.amount,
-                operation.user_id.as_ref(),
-                operation.metadata,
-            )
+        Fingerprint::new("POST", direction.as_str(), name)
+            .change(amount, change.user_id.as_ref(), change.metadata)
             .bind(key)
     });
-    let (amount, user_id) = (operation.amount, operation.user_id);
     let operation = Operation {
         counter: notes
             .counter
@@ -49,7 +46,7 @@ pub(super) async fn change(
             .ok_or_else(|| parse::refuse_name(name))?,
         direction,
         amount,
-        user_id,
+        user_id: change.user_id,
     };
     call.worker.shared.check_mode()?;
     let request = Request {
@@ -75,11 +72,7 @@ pub(super) async fn change(
 }
 
 /// All operations or none; or each by itself, when the body says so.
-pub(super) async fn batch(
-    call: &Call,
-    asked: &Asked<'_>,
-    notes: &mut Notes,
-) -> Result<Response<ReplyBody>, Problem> {
+pub(super) async fn batch(call: &Call, asked: &Asked<'_>, notes: &mut Notes) -> Answered {
     let batch = parse::batch(&asked.body)?;
     let key = fingerprint::key(asked.headers)?.map(|key| {
         let call = if batch.each { "batch_each" } else { "batch" };
@@ -99,44 +92,46 @@ pub(super) async fn batch(
         key,
         request_id: call.request_id.clone(),
     };
-    let answer = call
-        .worker
-        .port
-        .submit(request)
-        .await
+    let answer = call.worker.port.submit(request).await;
+    let answer = answer
         .map_err(Problem::from)
-        .inspect_err(|problem| {
-            notes.refused(problem.code, count);
-        })?;
+        .inspect_err(|problem| notes.refused(problem.code, count))?;
     let mut reply = Answer::new(&call.request_id, 64 + count * ANSWER_BYTES);
     let out = reply.body();
     out.extend_from_slice(b"{\"success\":true,\"results\":[");
-    let mut results = Results {
-        call,
-        notes,
-        replayed: answer.replayed,
-        refused: 0,
-        created: Vec::new(),
+    let (mut refused, mut created) = (0, Vec::new());
+    let push = |(index, result): (usize, Result<Applied, Refusal>)| {
+        if index > 0 {
+            out.push(b',');
+        }
+        match result {
+            Ok(applied) => {
+                notes.accepted(&applied, answer.replayed);
+                if applied.created && !answer.replayed {
+                    created.push(index);
+                }
+                out.push(b'{');
+                push_dated(call, out, &applied);
+                out.push(b'}');
+            }
+            Err(refusal) => {
+                refused += 1;
+                let problem = Problem::from(refusal);
+                notes.refused_one(problem.code, answer.replayed);
+                push_json(out, &problem.into_part(None));
+            }
+        }
     };
-    let each = match answer.outcome {
-        Outcome::Batch(all) => {
-            results.push(out, all.into_iter().map(Ok));
-            false
-        }
-        Outcome::Each(all) => {
-            results.push(out, all.into_iter());
-            true
-        }
+    match answer.outcome {
+        Outcome::Batch(all) => all.into_iter().map(Ok).enumerate().for_each(push),
+        Outcome::Each(all) => all.into_iter().enumerate().for_each(push),
         Outcome::Applied(_)
         | Outcome::Set { .. }
         | Outcome::Defined { .. }
         | Outcome::Deleted { .. } => return Err(Failure::OutcomeUnknown.into()),
-    };
-    let Results {
-        refused, created, ..
-    } = results;
+    }
     out.push(b']');
-    if each {
+    if batch.each {
         out.extend_from_slice(format!(",\"refused\":{refused}").as_bytes());
     }
     out.push(b'}');
@@ -152,43 +147,6 @@ pub(super) async fn batch(
     Ok(response)
 }
 
-/// The results of a batch as they are written, and what is noted of them.
-struct Results<'a> {
-    call: &'a Call,
-    notes: &'a mut Notes,
-    replayed: bool,
-    refused: usize,
-    /// Which operations created a counter.
-    created: Vec<usize>,
-}
-
-impl Results<'_> {
-    fn push(&mut self, out: &mut Vec<u8>, results: impl Iterator<Item = Result<Applied, Refusal>>) {
-        for (index, result) in results.enumerate() {
-            if index > 0 {
-                out.push(b',');
-            }
-            match result {
-                Ok(applied) => {
-                    self.notes.accepted(&applied, self.replayed);
-                    if applied.created && !self.replayed {
-                        self.created.push(index);
-                    }
-                    out.push(b'{');
-                    push_dated(self.call, out, &applied);
-                    out.push(b'}');
-                }
-                Err(refusal) => {
-                    self.refused += 1;
-                    let problem = Problem::from(refusal);
-                    self.notes.refused_one(problem.code, self.replayed);
-                    push_json(out, &problem.into_part(None));
-                }
-            }
-        }
-    }
-}
-
 /// Says that a first increment created a counter, and which other one is named much alike: a misspelt
 /// name counts apart without an error.
 fn tell_created(call: &Call, name: Option<&CounterName>) {
@@ -202,38 +160,19 @@ fn tell_created(call: &Call, name: Option<&CounterName>) {
     if shared.metrics.state.live_counters.get() <= MOST_COMPARED {
         known.extend(shared.engine.names());
     }
-    let alike = known
-        .iter()
-        .filter(|known| *known != name)
-        .map(|known| (strsim::jaro_winkler(known.as_str(), name.as_str()), known))
-        .filter(|(likeness, _)| *likeness > 0.9);
-    let nearest = alike.max_by(|a, b| a.0.total_cmp(&b.0));
+    let others = known.iter().filter(|known| *known != name);
+    let others: Vec<&str> = others.map(CounterName::as_str).collect();
     tracing::info!(
         counter = name.as_str(),
-        nearest = nearest.map_or("", |(_, nearest)| nearest.as_str()),
+        nearest = parse::nearest(name.as_str(), &others, MUCH_ALIKE).unwrap_or(""),
         request_id = %call.request_id,
         "a first increment created this counter"
     );
 }
 
-fn word(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Increment => "increment",
-        Direction::Decrement => "decrement",
-    }
-}
-
 /// Appends an operation's result with its period as a date.
 fn push_dated(call: &Call, out: &mut Vec<u8>, applied: &Applied) {
-    let worker = &call.worker;
-    match applied.period {
-        None => push_applied(out, applied, None),
-        Some(day) => {
-            worker
-                .days
-                .with(worker.shared.engine.current_day(), day, |facts| {
-                    push_applied(out, applied, Some(&facts.text))
-                });
-        }
-    }
+    call.worker.with_day(applied.period, |day| {
+        push_applied(out, applied, day.map(|day| &*day.text));
+    });
 }

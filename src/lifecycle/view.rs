@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::history::PastDay;
-use crate::counter::{ClosedDay, Event, EventKind, rfc3339};
+use crate::counter::{ClosedDay, Event, rfc3339};
 
 /// A day of a counter. Times are UTC, in milliseconds.
 #[derive(Debug, Serialize)]
@@ -101,14 +101,7 @@ impl From<ClosedDay> for ContentView {
 impl From<Event> for EventView {
     fn from(event: Event) -> Self {
         Self {
-            kind: match event.kind {
-                EventKind::Creation => "creation",
-                EventKind::Reset => "reset",
-                EventKind::Adjust => "adjust",
-                EventKind::Delete => "delete",
-                EventKind::Expiry => "expiry",
-                EventKind::Repair => "repair",
-            },
+            kind: event.kind.as_str(),
             at: rfc3339(event.at),
             before: event.before,
             after: event.after,

@@ -53,7 +53,7 @@ impl Companions {
             let exporter = exporter.context("the exporter's runtime")?;
             let status = exporter.status();
             probe::attach_rounds(metrics, running, &status);
-            engine = engine.with_export(status);
+            engine.export = Some(status);
             companions.exporter = Some(exporter);
         }
         if let Some(options) = mirror_options(config) {
@@ -61,7 +61,7 @@ impl Companions {
             let mirror = mirror.context("the mirror's runtime")?;
             let status = mirror.status();
             probe::attach_rounds(metrics, running, &status);
-            engine = engine.with_mirror(status);
+            engine.mirror = Some(status);
             companions.mirror = Some(mirror);
         }
         Ok((companions, engine))

@@ -125,7 +125,7 @@ impl<L: Lookups> Fold<'_, L> {
     ) -> Result<Outcome, Stop> {
         let found = match self.locate(&counter) {
             Ok(found) => found,
-            Err(Stop::Refused(Refusal::Deleted { .. } | Refusal::Expired { .. })) => None,
+            Err(Stop::Refused(Refusal::Gone(_))) => None,
             Err(stop) => return Err(stop),
         };
         let definition_put = Box::new(definition.clone());

@@ -340,7 +340,7 @@ impl<'a, L: Lookups> Fold<'a, L> {
         if forgotten && !entry.configured {
             Ok(None)
         } else {
-            Err(gone.refusal().into())
+            Err(Refusal::Gone(gone).into())
         }
     }
 

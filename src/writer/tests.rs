@@ -278,10 +278,11 @@ fn a_counter_expires_by_time_alone_and_its_expiry_is_recorded() {
     bench.ask(define.clone(), None).unwrap();
     assert_eq!(bench.up("event", None).current_value, 1);
     bench.clock.advance(HOUR);
-    let gone = Failure::Refused(Refusal::Expired {
+    let gone = Failure::Refused(Refusal::Gone(Gone {
+        expired: true,
         final_value: 1,
         at: NOON + HOUR,
-    });
+    }));
     assert_eq!(
         bench.ask(Command::Apply(increment("event", 1, None)), None),
         Err(gone.clone())

@@ -15,6 +15,8 @@ pub(super) use texts::{
 };
 pub(super) use words::{Word, Words};
 
+use crate::counter::Millis;
+
 /// What was written, before anything is known about the key. No `Debug`: it may be a secret.
 pub(super) enum Raw {
     /// Out of the environment or a flag: text that stands for any type.
@@ -68,6 +70,27 @@ pub(super) trait Form<T>: Described {
 
     /// Returns the value as it would be written in the file.
     fn show(&self, value: &T) -> String;
+}
+
+/// A type of which all values have one form.
+pub(super) trait UsualForm: Sized {
+    type Form: Form<Self>;
+    const FORM: Self::Form;
+}
+
+impl UsualForm for i64 {
+    type Form = Integer;
+    const FORM: Integer = Integer;
+}
+
+impl UsualForm for Option<Millis> {
+    type Form = Instant;
+    const FORM: Instant = Instant;
+}
+
+impl UsualForm for Option<String> {
+    type Form = Text;
+    const FORM: Text = Text;
 }
 
 /// Returns a string of the file, or what the environment or a flag says.

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use super::{Described, Form, Raw, parsed, quoted, text};
+use super::{Described, Form, Raw, UsualForm, parsed, quoted, text};
 use crate::access_log::{Access, LogFormat};
 use crate::config::{LogLevel, StorageEngine};
 use crate::counter::{Kind, OnBound, Reset};
@@ -35,10 +35,26 @@ words! {
     LogFormat { Text = "text", Json = "json" }
     LogLevel { Error = "error", Warn = "warn", Info = "info", Debug = "debug", Trace = "trace" }
     Access { All = "all", Errors = "errors", Off = "off" }
-    Kind { Gauge = "gauge", Sum = "sum", Unique = "unique" }
-    Reset { Never = "never", Daily = "daily" }
-    OnBound { Refuse = "refuse", Clamp = "clamp" }
 }
+
+/// Takes over the words of types that have them for other uses too.
+macro_rules! known_words {
+    ($($type:ty)+) => {$(
+        impl Words for $type {
+            const ALL: &'static [Self] = Self::ALL;
+            fn word(self) -> &'static str {
+                self.as_str()
+            }
+        }
+
+        impl UsualForm for $type {
+            type Form = Word<Self>;
+            const FORM: Word<Self> = Word::OF;
+        }
+    )+};
+}
+
+known_words! { Kind Reset OnBound }
 
 /// One of the words of `T`.
 pub(in crate::config) struct Word<T>(PhantomData<fn() -> T>);

@@ -84,7 +84,7 @@ fn mistakes_in_counters_say_where() {
         ),
         (
             "[[counter]]\nname = \"a:meta\"",
-            ":2: name: \"a:meta\": a counter name does not",
+            ":2: name: \"a:meta\": a counter name is 1 to 100",
         ),
         ("[[counter]]\nname = 5", ":2: name: want a string"),
         (

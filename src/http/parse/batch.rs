@@ -1,16 +1,17 @@
 //! The body of a batch, read in one go: at most one allocation for each name and user id met.
 
-use std::borrow::Cow;
-use std::cell::RefCell;
 use std::fmt;
 
-use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+use xxhash_rust::xxh3::xxh3_64;
 
-use super::names::NameMemo;
-use super::operation::{Fields, Refused, Text};
-use super::{Trouble, parse};
-use crate::counter::Operation;
+use super::change::{amount, user_id};
+use super::metadata;
+use super::object::{Object, Text, in_operation, read};
+use crate::counter::words::words;
+use crate::counter::{CounterName, Direction, NameFault, Operation, UserId};
 use crate::http::error::{Code, Problem};
 
 /// Most operations of a batch.
@@ -28,145 +29,131 @@ pub(in crate::http) struct Batch<'a> {
 
 /// Reads the body of a batch.
 pub(in crate::http) fn batch(body: &[u8]) -> Result<Batch<'_>, Problem> {
-    let trouble = Trouble::default();
-    let batch = parse(body, &trouble, BatchBody(&trouble))?;
+    let BatchBody { operations, mode } = read(body)?;
+    let mut batch = operations.unwrap_or(Operations(Ok(Batch::default()))).0?;
     if batch.operations.is_empty() {
-        return Err(Problem::new(
-            Code::InvalidBatch,
-            "send `operations`: 1 to 1000 objects with `op` and `name`",
-        ));
+        let detail = "send `operations`: 1 to 1000 objects with `op` and `name`";
+        return Err(Problem::new(Code::InvalidBatch, detail));
     }
+    batch.each = mode == Some(Mode::Each);
     Ok(batch)
 }
 
-/// `{"operations":[…],"mode":"all"}`
-struct BatchBody<'t>(&'t Trouble);
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct BatchBody<'a> {
+    #[serde(borrow)]
+    operations: Option<Operations<'a>>,
+    mode: Option<Mode>,
+}
 
-impl<'de> DeserializeSeed<'de> for BatchBody<'_> {
-    type Value = Batch<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Batch<'de>, D::Error> {
-        json.deserialize_map(self)
+words! {
+    /// How the operations of a batch are judged.
+    Mode {
+        /// All are done or none.
+        All = "all",
+        /// Each is judged by itself.
+        Each = "each",
     }
 }
 
-impl<'de> Visitor<'de> for BatchBody<'_> {
-    type Value = Batch<'de>;
+/// One operation as it was sent.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct OperationBody<'a> {
+    op: Option<Direction>,
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+    #[serde(deserialize_with = "amount")]
+    value: Option<i64>,
+    #[serde(deserialize_with = "user_id")]
+    user_id: Option<UserId>,
+    #[serde(borrow)]
+    metadata: Option<&'a RawValue>,
+}
+
+/// The operations of a batch, or what is wrong with the first that cannot be one.
+struct Operations<'a>(Result<Batch<'a>, Problem>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Operations<'a> {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_seq(OperationsVisitor)
+    }
+}
+
+struct OperationsVisitor;
+
+impl<'de> Visitor<'de> for OperationsVisitor {
+    type Value = Operations<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object with operations")
+        f.write_str("an array of objects")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Batch<'de>, A::Error> {
-        let (mut batch, mut mode) = (None, None);
-        while let Some(field) = map.next_key::<Cow<'_, str>>()? {
-            if field == "mode" {
-                if mode.is_some() {
-                    return Err(self.0.twice("mode"));
-                }
-                mode = Some(map.next_value_seed(Text {
-                    trouble: self.0,
-                    refused: Refused {
-                        field: "mode",
-                        code: Code::InvalidBatch,
-                        detail: "`mode` must be `all` or `each`",
-                    },
-                    read: |mode: &str| match mode {
-                        "all" => Some(false),
-                        "each" => Some(true),
-                        _ => None,
-                    },
-                })?);
-                continue;
-            }
-            if field != "operations" {
-                return Err(self.0.unknown(&field, &["operations", "mode"]));
-            }
-            if batch.is_some() {
-                return Err(self.0.twice("operations"));
-            }
-            let operations = map.next_value_seed(Operations(self.0)).inspect_err(|_| {
-                let detail = "`operations` must be an array of objects";
-                self.0.otherwise(Code::InvalidJson, detail);
-            })?;
-            batch = Some(operations);
-        }
-        let mut batch = batch.unwrap_or_default();
-        batch.each = mode.flatten().unwrap_or(false);
-        Ok(batch)
-    }
-}
-
-struct Operations<'t>(&'t Trouble);
-
-impl<'de> DeserializeSeed<'de> for Operations<'_> {
-    type Value = Batch<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Batch<'de>, D::Error> {
-        json.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Operations<'_> {
-    type Value = Batch<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array of operations")
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<Batch<'de>, E> {
-        Ok(Batch::default())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Batch<'de>, A::Error> {
-        let trouble = self.0;
-        let names = RefCell::new(NameMemo::new());
-        let fields = Fields {
-            trouble,
-            batch: Some(&names),
-        };
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut names = NameMemo::new();
         let mut batch = Batch {
             operations: Vec::with_capacity(MAX_BATCH),
             ..Batch::default()
         };
-        loop {
-            let index = batch.operations.len();
-            if index == MAX_BATCH {
-                if list.next_element::<IgnoredAny>()?.is_none() {
-                    return Ok(batch);
-                }
-                return Err(
-                    trouble.raise(Code::InvalidBatch, "a batch has at most 1000 operations")
-                );
+        let mut refused = None;
+        while let Some(Object(operation)) = list.next_element()? {
+            // What follows is read on, for it may not be JSON.
+            if refused.is_none() {
+                refused = batch.push(operation, &mut names).err();
             }
-            let Some(parsed) = list.next_element_seed(fields).inspect_err(|_| {
-                let detail = "it must be an object with `op` and `name`";
-                trouble.otherwise(Code::InvalidJson, detail);
-                trouble.locate(index);
-            })?
-            else {
-                return Ok(batch);
-            };
-            let (Some(direction), Some(counter)) = (parsed.direction, parsed.counter) else {
-                let missing = if parsed.direction.is_none() {
-                    "op"
-                } else {
-                    "name"
-                };
-                let error = trouble.raise(Code::InvalidBatch, format!("`{missing}` is missing"));
-                trouble.locate(index);
-                return Err(error);
-            };
-            batch
-                .metadata
-                .extend(parsed.metadata.map(|metadata| (index, metadata)));
-            let amount = parsed.amount.unwrap_or(1);
-            batch.operations.push(Operation {
-                counter,
-                direction,
-                amount,
-                user_id: parsed.user_id,
-            });
+        }
+        Ok(Operations(refused.map_or(Ok(batch), Err)))
+    }
+}
+
+impl<'a> Batch<'a> {
+    fn push(&mut self, sent: OperationBody<'a>, names: &mut NameMemo) -> Result<(), Problem> {
+        let index = self.operations.len();
+        if index == MAX_BATCH {
+            let detail = "a batch has at most 1000 operations";
+            return Err(Problem::new(Code::InvalidBatch, detail));
+        }
+        self.metadata
+            .extend(sent.metadata.map(|metadata| (index, metadata)));
+        let operation = sent.operation(names);
+        self.operations
+            .push(operation.map_err(|problem| in_operation(problem, index))?);
+        Ok(())
+    }
+}
+
+impl OperationBody<'_> {
+    fn operation(self, names: &mut NameMemo) -> Result<Operation, Problem> {
+        let missing = |field| Problem::new(Code::InvalidBatch, format!("`{field}` is missing"));
+        let direction = self.op.ok_or_else(|| missing("op"))?;
+        let Text(name) = self.name.ok_or_else(|| missing("name"))?;
+        self.metadata.map_or(Ok(()), metadata::check)?;
+        Ok(Operation {
+            counter: names.parse(&name)?,
+            direction,
+            amount: self.value.unwrap_or(1),
+            user_id: self.user_id,
+        })
+    }
+}
+
+/// Names met in a batch: operations that repeat a name share it without checking it again.
+pub(super) struct NameMemo(Vec<Option<CounterName>>);
+
+impl NameMemo {
+    const PLACES: usize = 256;
+
+    pub(super) fn new() -> Self {
+        Self(vec![None; Self::PLACES])
+    }
+
+    pub(super) fn parse(&mut self, text: &str) -> Result<CounterName, NameFault> {
+        let place = xxh3_64(text.as_bytes()) as usize % Self::PLACES;
+        match self.0.get_mut(place) {
+            Some(Some(name)) if name.as_str() == text => Ok(name.clone()),
+            Some(place) => Ok(place.insert(CounterName::parse(text)?).clone()),
+            None => CounterName::parse(text),
         }
     }
 }

@@ -2,9 +2,12 @@
 //!
 //! Numbers stay as they were written: a number that no float holds is not taken for its neighbour.
 
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::http::code::Code;
+use crate::http::error::{Code, Problem};
 
 /// Longest metadata, in bytes as sent.
 const MAX_METADATA: usize = 4096;
@@ -12,161 +15,120 @@ const MAX_METADATA: usize = 4096;
 /// Deepest metadata; an object without any inside has one level.
 const MAX_METADATA_LEVELS: usize = 8;
 
-/// Why metadata are refused.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Fault(pub(super) Code, pub(super) String);
-
-impl Fault {
-    fn limits() -> Self {
-        let detail = "`metadata` must be an object of at most 4 KiB and 8 levels";
-        Self(Code::InvalidMetadata, detail.to_owned())
-    }
-}
-
 /// Checks metadata that are JSON already.
-pub(super) fn check(metadata: &RawValue) -> Result<(), Fault> {
+pub(super) fn check(metadata: &RawValue) -> Result<(), Problem> {
     let text = metadata.get();
     if !text.starts_with('{') || text.len() > MAX_METADATA {
-        return Err(Fault::limits());
+        return Err(beyond_limits());
     }
-    spell(text).map(drop)
+    spell(text, &mut String::new(), 0)
 }
 
 /// Spells metadata that were checked: keys sorted, no spaces, strings escaped alike, numbers without
 /// sign of zero, trailing zeros and leading zeros of an exponent.
 pub(in crate::http) fn canonical(metadata: &RawValue) -> String {
-    spell(metadata.get()).unwrap_or_else(|_| metadata.get().to_owned())
+    let mut out = String::with_capacity(metadata.get().len());
+    match spell(metadata.get(), &mut out, 0) {
+        Ok(()) => out,
+        Err(_) => metadata.get().to_owned(),
+    }
 }
 
-fn spell(text: &str) -> Result<String, Fault> {
-    let mut out = String::with_capacity(text.len());
-    Cursor { rest: text }.value(&mut out, 0)?;
-    Ok(out)
-}
-
-/// Reads text that is known to be JSON.
-struct Cursor<'a> {
-    rest: &'a str,
-}
-
-impl<'a> Cursor<'a> {
-    /// The next byte that is no space; 0 at the end.
-    fn peek(&mut self) -> u8 {
-        self.rest = self.rest.trim_start_matches([' ', '\t', '\n', '\r']);
-        self.rest.bytes().next().unwrap_or(0)
-    }
-
-    fn skip(&mut self) {
-        self.rest = self.rest.get(1..).unwrap_or("");
-    }
-
-    fn take(&mut self, length: usize) -> &'a str {
-        let (taken, rest) = self
-            .rest
-            .split_at_checked(length)
-            .unwrap_or((self.rest, ""));
-        self.rest = rest;
-        taken
-    }
-
-    /// Writes one value.
-    fn value(&mut self, out: &mut String, level: usize) -> Result<(), Fault> {
-        let first = self.peek();
-        if matches!(first, b'{' | b'[') && level == MAX_METADATA_LEVELS {
-            return Err(Fault::limits());
-        }
-        match first {
-            b'{' => self.object(out, level + 1),
-            b'[' => self.array(out, level + 1),
-            b'"' => {
-                let text = self.string()?;
-                quote(out, &text);
-                Ok(())
-            }
-            _ => {
-                let end = self.rest.find([',', '}', ']', ' ', '\t', '\n', '\r']);
-                let word = self.take(end.unwrap_or(self.rest.len()));
-                if first == b'-' || first.is_ascii_digit() {
-                    number(out, word);
-                } else {
-                    out.push_str(word);
+/// Appends a text that is known to be JSON, and lies within so many lists and objects.
+fn spell(json: &str, out: &mut String, level: usize) -> Result<(), Problem> {
+    match json.as_bytes().first() {
+        Some(b'{' | b'[') if level == MAX_METADATA_LEVELS => return Err(beyond_limits()),
+        Some(b'{') => {
+            let Members(mut members) = part(json)?;
+            members.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+            let mut before = None;
+            for (key, value) in &members {
+                if before == Some(key) {
+                    let shown = super::shown(key);
+                    let detail = format!("the key `{shown}` of the metadata is there twice");
+                    return Err(Problem::new(Code::InvalidJson, detail));
                 }
-                Ok(())
+                out.push(if before.is_none() { '{' } else { ',' });
+                before = Some(key);
+                quote(out, key);
+                out.push(':');
+                spell(value.get(), out, level + 1)?;
             }
+            out.push_str(if before.is_none() { "{}" } else { "}" });
         }
+        Some(b'[') => {
+            let items: Vec<&RawValue> = part(json)?;
+            out.push('[');
+            for (index, item) in items.into_iter().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                spell(item.get(), out, level + 1)?;
+            }
+            out.push(']');
+        }
+        Some(b'"') => quote(out, &part::<String>(json)?),
+        Some(b'-' | b'0'..=b'9') => number(out, json),
+        Some(_) | None => out.push_str(json),
     }
+    Ok(())
+}
 
-    fn object(&mut self, out: &mut String, level: usize) -> Result<(), Fault> {
-        self.skip();
-        let mut members: Vec<(String, String)> = Vec::new();
-        while !matches!(self.peek(), b'}' | 0) {
-            let key = self.string()?;
-            self.peek();
-            self.skip();
-            let mut value = String::new();
-            self.value(&mut value, level)?;
-            members.push((key, value));
-            if self.peek() == b',' {
-                self.skip();
-            }
-        }
-        self.skip();
-        members.sort_unstable();
-        let mut before: Option<&str> = None;
-        out.push('{');
-        for (key, value) in &members {
-            if before == Some(key) {
-                let shown = super::shown(key);
-                let detail = format!("the key `{shown}` of the metadata is there twice");
-                return Err(Fault(Code::InvalidJson, detail));
-            }
-            if before.is_some() {
-                out.push(',');
-            }
-            before = Some(key);
-            quote(out, key);
-            out.push(':');
-            out.push_str(value);
-        }
-        out.push('}');
-        Ok(())
-    }
+/// Reads one level of what is known to be JSON.
+fn part<'de, T: Deserialize<'de>>(json: &'de str) -> Result<T, Problem> {
+    serde_json::from_str(json).map_err(|_| {
+        let detail = "the metadata have an escape that stands for half a character";
+        Problem::new(Code::InvalidJson, detail)
+    })
+}
 
-    fn array(&mut self, out: &mut String, level: usize) -> Result<(), Fault> {
-        self.skip();
-        out.push('[');
-        while !matches!(self.peek(), b']' | 0) {
-            self.value(out, level)?;
-            if self.peek() == b',' {
-                self.skip();
-                out.push(',');
-            }
-        }
-        self.skip();
-        out.push(']');
-        Ok(())
-    }
+/// The members of an object as they come, also those that are there twice.
+struct Members<'a>(Vec<(String, &'a RawValue)>);
 
-    fn string(&mut self) -> Result<String, Fault> {
-        self.peek();
-        let mut escaped = true;
-        let end = self.rest.bytes().position(|byte| {
-            let ends = byte == b'"' && !escaped;
-            escaped = byte == b'\\' && !escaped;
-            ends
-        });
-        let quoted = self.take(end.map_or(self.rest.len(), |end| end + 1));
-        serde_json::from_str(quoted).map_err(|_| {
-            let detail = "the metadata have an escape that stands for half a character";
-            Fault(Code::InvalidJson, detail.to_owned())
-        })
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_map(MembersVisitor)
     }
 }
 
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Members<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+        let mut members = Vec::new();
+        while let Some(member) = map.next_entry()? {
+            members.push(member);
+        }
+        Ok(Members(members))
+    }
+}
+
+fn beyond_limits() -> Problem {
+    let detail = "`metadata` must be an object of at most 4 KiB and 8 levels";
+    Problem::new(Code::InvalidMetadata, detail)
+}
+
+/// Appends a string with its quotes. What is stored under a key is bound to these escapes.
 fn quote(out: &mut String, text: &str) {
-    let mut bytes = Vec::with_capacity(text.len() + 2);
-    crate::http::json::push_text(&mut bytes, text);
-    out.push_str(&String::from_utf8_lossy(&bytes));
+    out.push('"');
+    for character in text.chars() {
+        match character {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\0'..' ' => out.push_str(&format!("\\u{:04x}", u32::from(character))),
+            _ => out.push(character),
+        }
+    }
+    out.push('"');
 }
 
 /// Writes a number as it was written, but for what does not change it.
@@ -201,7 +163,7 @@ mod tests {
 
     fn spelt(json: &str) -> Result<String, Code> {
         let raw: Box<RawValue> = serde_json::from_str(json).unwrap();
-        check(&raw).map_err(|fault| fault.0)?;
+        check(&raw).map_err(|problem| problem.code)?;
         Ok(canonical(&raw))
     }
 
@@ -235,6 +197,19 @@ mod tests {
     fn any_spelling_of_the_same_is_the_same() {
         let text = " { \"b\\u0062\" : { } , \"a\" : [ ] ,\"\\\"\":\"\\u00fc\\\\\\n\" } ".trim();
         assert_eq!(spelt(text).unwrap(), r#"{"\"":"ü\\\n","a":[],"bb":{}}"#);
+    }
+
+    #[test]
+    fn each_string_has_one_escape_for_each_character() {
+        let all: String = ('\0'..='\u{a0}').chain(['"', '\\', '€', '𝄞']).collect();
+        let mut quoted = String::new();
+        quote(&mut quoted, &all);
+        assert_eq!(serde_json::from_str::<String>(&quoted).unwrap(), all);
+        let escaped = r#"{"a":"\b\f\u0001\/\u007f"}"#;
+        assert_eq!(
+            spelt(escaped).unwrap(),
+            "{\"a\":\"\\u0008\\u000c\\u0001/\u{7f}\"}"
+        );
     }
 
     #[test]

@@ -217,7 +217,7 @@ fn bodies_that_have_not_arrived_whole_have_so_much_memory_together() {
     let mut holds = sent(&bench, first);
     // Of two at once the one that asks for memory last would be refused.
     until("the first body holds no memory", || {
-        bench.http().body_memory_held() > 0
+        bench.http().control.limits.body_memory.held() > 0
     });
     bench
         .ask("POST /api/v1/batch", "", &body)

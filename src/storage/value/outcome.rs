@@ -6,7 +6,7 @@ use bincode::error::{DecodeError, EncodeError};
 use bincode::{Decode, Encode};
 
 use crate::calendar::Day;
-use crate::counter::{Applied, Effect, Outcome, Refusal};
+use crate::counter::{Applied, Effect, Gone, Outcome, Refusal};
 
 // Earlier versions wrote 0 for what was clamped to nothing, too.
 stored_enum!(Effect { 0 Duplicate, 1 Counted, 2 Clamped });
@@ -91,8 +91,10 @@ impl Encode for Each<&Result<Applied, Refusal>> {
         match refusal {
             Refusal::UnknownCounter => 1u32.encode(encoder),
             Refusal::TooManyCounters { max } => (2u32, max).encode(encoder),
-            Refusal::Deleted { final_value, at } => (3u32, final_value, at).encode(encoder),
-            Refusal::Expired { final_value, at } => (4u32, final_value, at).encode(encoder),
+            Refusal::Gone(gone) => {
+                let place = if gone.expired { 4u32 } else { 3 };
+                (place, gone.final_value, gone.at).encode(encoder)
+            }
             // Only a decrement is refused by the kind.
             Refusal::WrongKind { kind, wanted: _ } => (5u32, kind).encode(encoder),
             Refusal::MissingUserId => 6u32.encode(encoder),
@@ -119,14 +121,11 @@ impl<C> Decode<C> for Each<Result<Applied, Refusal>> {
             2 => Refusal::TooManyCounters {
                 max: Decode::decode(decoder)?,
             },
-            3 => Refusal::Deleted {
+            place @ (3 | 4) => Refusal::Gone(Gone {
+                expired: place == 4,
                 final_value: Decode::decode(decoder)?,
                 at: Decode::decode(decoder)?,
-            },
-            4 => Refusal::Expired {
-                final_value: Decode::decode(decoder)?,
-                at: Decode::decode(decoder)?,
-            },
+            }),
             5 => Refusal::WrongKind {
                 kind: Decode::decode(decoder)?,
                 wanted: "decrement",

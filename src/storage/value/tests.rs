@@ -181,14 +181,16 @@ fn what_is_kept_under_a_key_reads_back() {
                 Ok(applied),
                 Err(Refusal::UnknownCounter),
                 Err(Refusal::TooManyCounters { max: 3 }),
-                Err(Refusal::Deleted {
+                Err(Refusal::Gone(Gone {
+                    expired: false,
                     final_value: 4,
                     at: 5,
-                }),
-                Err(Refusal::Expired {
+                })),
+                Err(Refusal::Gone(Gone {
+                    expired: true,
                     final_value: -4,
                     at: 6,
-                }),
+                })),
                 Err(Refusal::WrongKind {
                     kind: Kind::Unique,
                     wanted: "decrement",

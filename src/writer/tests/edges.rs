@@ -227,10 +227,11 @@ fn a_final_value_is_what_was_counted_also_while_the_calendar_is_behind() {
     assert_eq!(bench.value("event"), 1);
     bench.clock.advance(HOUR);
     let up = Command::Apply(increment("event", 1, None));
-    let expired = Refusal::Expired {
+    let expired = Refusal::Gone(Gone {
+        expired: true,
         final_value: 1,
         at: NOON - 23 * HOUR,
-    };
+    });
     assert_eq!(bench.ask(up, None), Err(Failure::Refused(expired)));
 }
 

@@ -477,7 +477,7 @@ impl Model {
                     return Err(Refusal::DefinitionConflict { kind, reset });
                 }
             }
-            Err(Refusal::Expired { .. }) => {
+            Err(Refusal::Gone(Gone { expired: true, .. })) => {
                 self.record_expiry(name);
                 self.room_for_one()?;
             }
@@ -538,13 +538,10 @@ impl Model {
         if counter.gone.is_some() || !counter.definition.expired_at(self.wall) {
             return;
         }
-        let (at, final_value) = self.end_of_time(counter);
+        let gone = self.end_of_time(counter);
+        let (at, final_value) = (gone.at, gone.final_value);
         self.change(name);
-        self.of(name).gone = Some(Gone {
-            expired: true,
-            final_value,
-            at,
-        });
+        self.of(name).gone = Some(gone);
         let event = Event {
             kind: EventKind::Expiry,
             at,
@@ -556,10 +553,14 @@ impl Model {
         self.push_event(name, event);
     }
 
-    fn end_of_time(&self, counter: &Counter) -> (i64, i64) {
+    fn end_of_time(&self, counter: &Counter) -> Gone {
         let at = counter.definition.expires_at.unwrap();
         let then = counter.period.is_none_or(|period| period >= day_of(at));
-        (at, if then { counter.value } else { 0 })
+        Gone {
+            expired: true,
+            final_value: if then { counter.value } else { 0 },
+            at,
+        }
     }
 
     /// The value now, or why there is none.
@@ -570,12 +571,11 @@ impl Model {
             return Err(if forgotten {
                 Refusal::UnknownCounter
             } else {
-                gone.refusal()
+                Refusal::Gone(gone)
             });
         }
         if counter.definition.expired_at(self.wall) {
-            let (at, final_value) = self.end_of_time(counter);
-            return Err(Refusal::Expired { final_value, at });
+            return Err(Refusal::Gone(self.end_of_time(counter)));
         }
         let ended = counter.period.is_some_and(|period| period != self.today());
         Ok(if ended { 0 } else { counter.value })
