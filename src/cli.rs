@@ -430,11 +430,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), CliFailu
             let (config, warnings) = load()?;
             Ok(crate::serve::run(&config, &warnings, &load)?)
         }
-        CliCommand::Config(args) => {
-            let (config, warnings) = args.load()?;
-            tell(&warnings);
-            print(&config.to_string())
-        }
+        CliCommand::Config(args) => print(&args.load_and_warn()?.to_string()),
         CliCommand::Check(args) => {
             let (config, warnings) = args.config.load()?;
             check::run(&args.config.file(), &config, &warnings, args.deep)
@@ -468,6 +464,13 @@ impl ConfigArgs {
     /// Returns the effective configuration.
     pub fn load(&self) -> Result<(Config, Vec<Warning>), CliFailure> {
         Ok(self.load_with(&self.overrides()?)?)
+    }
+
+    /// Returns the effective configuration; prints its warnings.
+    fn load_and_warn(&self) -> Result<Config, CliFailure> {
+        let (config, warnings) = self.load()?;
+        tell(&warnings);
+        Ok(config)
     }
 
     /// Returns the effective configuration under these flags.

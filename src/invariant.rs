@@ -42,8 +42,8 @@ fn stop(broken: &Broken) {
     panic!("{broken}");
 }
 
-/// Gives `Ok(())` when the condition holds, and else `Err` with a [`Broken`] that tells what is wrong;
-/// to be followed by `?` in a function whose error can be made from it.
+/// Is `Ok(())` when the condition holds, and else `Err` with a [`Broken`] that tells what is wrong. `?` follows
+/// it, in a function whose error can be made from `Broken`.
 macro_rules! invariant {
     ($holds:expr, $($what:tt)+) => {
         if $holds {

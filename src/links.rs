@@ -1,5 +1,5 @@
-//! Links of others, and directories that others may write to: whoever may make a link where counterd writes
-//! must not choose what counterd writes to.
+//! Guards against links that others made, and against directories that others may write to: whoever can
+//! make a link where counterd writes must not choose the file that counterd writes to.
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-/// Opens no link: for `custom_flags` of files that counterd itself gives a name.
+/// Makes an opening fail on a link. It is a flag for files whose names counterd itself chooses.
 pub const NO_LINK: i32 = OFlags::NOFOLLOW.bits().cast_signed();
 
 /// More links in a row are a circle, as for the kernel.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use clap::Args;
 
 use super::work::{carry_out, unexpected};
-use super::{CliFailure, ConfigArgs, print, tell};
+use super::{CliFailure, ConfigArgs, print};
 use crate::config::Config;
 use crate::control::{self, Ask, CopyFound, Told, Whose};
 use crate::serve::{copy_options, storage_options};
@@ -25,8 +25,7 @@ pub struct AdoptArgs {
 
 /// Shows whose the copies are, and takes over those of another store.
 pub(super) fn adopt(args: &AdoptArgs) -> Result<(), CliFailure> {
-    let (config, warnings) = args.config.load()?;
-    tell(&warnings);
+    let config = args.config.load_and_warn()?;
     let ask = Ask::Adopt {
         confirmed: args.yes,
     };
@@ -63,7 +62,7 @@ fn in_words(store: &str, copies: &[CopyFound], adopted: bool) -> String {
     text
 }
 
-/// Whose the copies are: as the server sees it that has the store open, else as the store would.
+/// Asks whose the copies are: the server that has the store open, or else the store itself.
 pub(super) fn copies(config: &Config) -> Vec<CopyFound> {
     let options = copy_options(config);
     if options.redis.is_none() && options.postgres.is_none() {

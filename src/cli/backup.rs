@@ -17,13 +17,13 @@ use serde_json::json;
 use super::progress::Progress;
 use super::work::{hand_over, unexpected, with_progress};
 use super::{CliFailure, ConfigArgs, print, tell as warn};
+use crate::calendar::Day;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::control::{self, Ask, Compaction, Told};
 use crate::inspect::{Inspection, inspect as look_into};
 use crate::serve::storage_options;
 use crate::storage::backup::{self, BackupOptions, Listed, Restore, Restored, Summary};
-use crate::storage::pace::Step;
 use crate::storage::{DataDirLock, LineageId, look};
 
 /// Arguments of `backup`.
@@ -116,8 +116,7 @@ pub struct CompactArgs {
 
 /// Has a backup made, or lists those that are there.
 pub(super) fn backup(args: &BackupArgs) -> Result<(), CliFailure> {
-    let (config, warnings) = args.config.load()?;
-    warn(&warnings);
+    let config = args.config.load_and_warn()?;
     if args.list {
         return list(&args.dir, args.json);
     }
@@ -181,8 +180,7 @@ fn list(dir: &Path, json: bool) -> Result<(), CliFailure> {
     if listed.is_empty() {
         return print(&format!("there are no backups in {}\n", dir.display()));
     }
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header([
+    let header = [
         "backup",
         "made at",
         "revision",
@@ -192,39 +190,32 @@ fn list(dir: &Path, json: bool) -> Result<(), CliFailure> {
         "new",
         "store",
         "",
-    ]);
-    for at in [0, 2, 4, 5, 6] {
-        if let Some(column) = table.column_mut(at) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
+    ];
+    let mut table = table(&header, &[0, 2, 4, 5, 6]);
     for Listed { id, manifest } in listed {
         match manifest {
             Ok(manifest) => {
                 let summary = Summary::from(&manifest);
+                let day = summary.highest_day.map(|day| day.to_string());
                 table.add_row([
                     id.to_string(),
                     instant(summary.made_at_ms),
                     summary.revision.to_string(),
-                    summary
-                        .highest_day
-                        .map_or(String::new(), |day| day.to_string()),
+                    day.unwrap_or_default(),
                     summary.rows.to_string(),
                     size(summary.bytes),
                     size(summary.new_bytes),
                     short(summary.lineage),
                     if summary.verified { "" } else { "not verified" }.to_owned(),
-                ]);
+                ])
             }
-            Err(error) => {
-                table.add_row([id.to_string(), error.to_string()]);
-            }
-        }
+            Err(error) => table.add_row([id.to_string(), error.to_string()]),
+        };
     }
     print(&format!("{}\n", table.trim_fmt()))
 }
 
-/// The beginning of a store's id, which tells those apart that are in one directory.
+/// Shortens a store's id to its beginning, which is enough to tell the stores of one directory apart.
 fn short(id: Option<LineageId>) -> String {
     let id = id.map(|id| id.to_string()).unwrap_or_default();
     id.split('-').next().unwrap_or_default().to_owned()
@@ -232,8 +223,7 @@ fn short(id: Option<LineageId>) -> String {
 
 /// Makes a backup the store.
 pub(super) fn restore(args: &RestoreArgs) -> Result<(), CliFailure> {
-    let (config, warnings) = args.config.load()?;
-    warn(&warnings);
+    let config = args.config.load_and_warn()?;
     let wanted = Restore {
         dir: args.dir.clone(),
         backup: args.backup,
@@ -242,15 +232,8 @@ pub(super) fn restore(args: &RestoreArgs) -> Result<(), CliFailure> {
     };
     let data_dir = &config.storage.data_dir;
     let mut progress = Progress::begin();
-    let restored = backup::restore(
-        data_dir,
-        &wanted,
-        SystemClock.wall_ms(),
-        &mut |Step { what, done, total }| {
-            progress.at(what, done, Some(total));
-            Ok(())
-        },
-    );
+    let now_ms = SystemClock.wall_ms();
+    let restored = backup::restore(data_dir, &wanted, now_ms, &mut |step| progress.step(step));
     progress.end();
     hand_over(data_dir);
     let restored = restored.map_err(anyhow::Error::new)?;
@@ -260,6 +243,8 @@ pub(super) fn restore(args: &RestoreArgs) -> Result<(), CliFailure> {
         let told = json!({"restored": summary, "epoch": epoch, "kept": kept});
         return print(&format!("{told}\n"));
     }
+    let store = summary.lineage.map(|id| id.to_string());
+    let day = summary.highest_day.map(|day| day.to_string());
     let mut text = format!(
         "restored:  backup {} of {}, every byte and record checked\n\
          store:     {}\n\
@@ -267,15 +252,10 @@ pub(super) fn restore(args: &RestoreArgs) -> Result<(), CliFailure> {
          epoch:     {epoch} (was {})\n",
         summary.backup,
         instant(summary.made_at_ms),
-        summary
-            .lineage
-            .map_or("of an earlier version, without an id".to_owned(), |id| id
-                .to_string()),
+        store.unwrap_or_else(|| "of an earlier version, without an id".to_owned()),
         summary.revision,
         summary.rows,
-        summary
-            .highest_day
-            .map_or("none".to_owned(), |day| day.to_string()),
+        day.unwrap_or_else(|| "none".to_owned()),
         summary.epoch,
     );
     if let Some(kept) = kept {
@@ -293,8 +273,7 @@ pub(super) fn restore(args: &RestoreArgs) -> Result<(), CliFailure> {
 
 /// Prints what a data directory holds.
 pub(super) fn inspect(args: &InspectArgs) -> Result<(), CliFailure> {
-    let (config, warnings) = args.config.load()?;
-    warn(&warnings);
+    let config = args.config.load_and_warn()?;
     let mut progress = Progress::begin();
     let ask = Ask::Inspect { count: args.count };
     let told = control::ask(&config.storage.data_dir, &ask, &mut |part| {
@@ -325,83 +304,63 @@ fn of_a_store_not_in_use(
         return Err(anyhow!("there is no store in {}", data_dir.display()).into());
     }
     let lock = DataDirLock::take(data_dir).map_err(anyhow::Error::new)?;
-    let mut tell = |Step { what, done, total }| {
-        progress.at(what, done, Some(total));
-        Ok(())
-    };
     let found = look(&lock, &storage_options(config), |store| {
-        look_into(&store.reader, store.horizons, count, &mut tell)
+        let watch = &mut |step| progress.step(step);
+        look_into(&store.reader, store.horizons, count, watch)
     });
     let found = found.map_err(anyhow::Error::new)?;
     Ok(found.map_err(anyhow::Error::new)?)
 }
 
 fn inspection_text(found: &Inspection) -> String {
-    let day =
-        |day: Option<crate::calendar::Day>| day.map_or("none".to_owned(), |day| day.to_string());
+    let none = || "none".to_owned();
+    let day = |day: Option<Day>| day.map_or_else(none, |day| day.to_string());
     let store_time = Duration::from_secs(u64::try_from(found.store_time_ms).unwrap_or(0) / 1000);
-    let mut text = String::new();
-    let mut line = |what: &str, value: String| {
-        let _ = writeln!(text, "{what:<16} {value}");
-    };
-    line(
-        "versions",
-        format!("format {}, merge operator {}", found.format, found.merge),
-    );
-    line("epoch", found.epoch.to_string());
-    line("revision", found.revision.to_string());
-    line(
-        "last commit",
-        found.committed_at_ms.map_or("none".to_owned(), instant),
-    );
-    line(
-        "store time",
-        humantime::format_duration(store_time).to_string(),
-    );
-    line(
-        "zone",
-        found.zone.clone().unwrap_or_else(|| "none".to_owned()),
-    );
-    line("highest day", day(found.highest_day));
-    line("closed through", day(found.closed_through));
-    let history = found.history.map_or("none".to_owned(), |(first, last)| {
-        format!("{first} to {last}")
-    });
-    line("history", history);
-    let export = found.export.as_ref().map_or("none".to_owned(), |export| {
+    let history = found
+        .history
+        .map(|(first, last)| format!("{first} to {last}"));
+    let exported = found.export.as_ref().map(|export| {
         format!(
             "through {} in database {}",
             day(export.through),
             export.database
         )
     });
-    line("exported", export);
+    let mut text = String::new();
+    let mut line = |what: &str, value: &str| {
+        let _ = writeln!(text, "{what:<16} {value}");
+    };
+    let versions = format!("format {}, merge operator {}", found.format, found.merge);
+    line("versions", &versions);
+    line("epoch", &found.epoch.to_string());
+    line("revision", &found.revision.to_string());
+    let committed = found.committed_at_ms.map_or_else(none, instant);
+    line("last commit", &committed);
+    let store_time = humantime::format_duration(store_time);
+    line("store time", &store_time.to_string());
+    line("zone", found.zone.as_deref().unwrap_or("none"));
+    line("highest day", &day(found.highest_day));
+    line("closed through", &day(found.closed_through));
+    line("history", &history.unwrap_or_else(none));
+    line("exported", &exported.unwrap_or_else(none));
     for (family, first) in &found.kept_from {
-        line("kept from", format!("{first} in {family}"));
+        line("kept from", &format!("{first} in {family}"));
     }
     for group in &found.counters {
-        line(
-            "counters",
-            format!("{} {} {}", group.count, group.life, group.kind),
-        );
+        let group = format!("{} {} {}", group.count, group.life, group.kind);
+        line("counters", &group);
     }
     if found.unreadable_definitions > 0 {
-        let text = format!("{}; see `counterd repair`", found.unreadable_definitions);
-        line("unreadable", text);
+        let unreadable = format!("{}; see `counterd repair`", found.unreadable_definitions);
+        line("unreadable", &unreadable);
     }
-    line("logs", size(found.log_bytes));
-    let mut table = Table::new();
+    line("logs", &size(found.log_bytes));
     let rows = if found.counted {
         "records"
     } else {
         "records, about"
     };
-    table
-        .load_preset(presets::NOTHING)
-        .set_header(["family", rows, "on disk", "expired, about"]);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
+    let mut table = table(&["family", rows, "on disk", "expired, about"], &[1, 2, 3]);
     for family in &found.families {
         table.add_row([
             family.family.clone(),
@@ -414,10 +373,21 @@ fn inspection_text(found: &Inspection) -> String {
     text
 }
 
+/// Makes a table without lines, in which some columns stand to the right.
+fn table(header: &[&str], right: &[usize]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(header);
+    for &at in right {
+        if let Some(column) = table.column_mut(at) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
 /// Has dropped what expired.
 pub(super) fn compact(args: &CompactArgs) -> Result<(), CliFailure> {
-    let (config, warnings) = args.config.load()?;
-    warn(&warnings);
+    let config = args.config.load_and_warn()?;
     let families = match with_progress(&config, Ask::Compact)? {
         Told::Compacted { families } => families,
         other => return Err(unexpected(other)),

@@ -165,7 +165,7 @@ fn listening(config: &Config) -> Finding {
     }
 }
 
-/// The files of secrets that others than their owner and group may read.
+/// Finds files of secrets that every user may read.
 fn secret_files(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (key, path) in &config.secret_files {
@@ -216,7 +216,7 @@ fn mirrored(config: &Config, epoch: Option<u64>) -> Option<Finding> {
     })
 }
 
-/// Looks at the data directory and at the store in it. Returns the store's epoch, too, where nobody has it open.
+/// Looks at the data directory and at the store in it. Returns also the epoch of a store that nobody has open.
 fn data_directory(config: &Config, deep: bool) -> (Vec<Finding>, Option<u64>) {
     const WHAT: &str = "data directory";
     let dir = &config.storage.data_dir;
@@ -239,7 +239,7 @@ fn data_directory(config: &Config, deep: bool) -> (Vec<Finding>, Option<u64>) {
     (findings, epoch)
 }
 
-/// A directory that can be written to, or that can be made.
+/// Checks that a directory can be written to, or made.
 fn directory(what: &'static str, dir: &Path) -> Finding {
     let shown = dir.display();
     let (looked_at, exists) = match existing(dir) {
@@ -324,7 +324,7 @@ fn lack(dir: &Path) -> Option<(Lack, &'static str)> {
     })
 }
 
-/// The path itself or the nearest folder above it that exists.
+/// Returns the path itself, or the nearest directory above it that exists.
 fn existing(path: &Path) -> Option<&Path> {
     path.ancestors()
         .map(|path| {
@@ -441,7 +441,7 @@ enum Holder {
     Unknown,
 }
 
-/// Who holds the lock. Taken, shared, for the moment of looking: nothing else tells for certain.
+/// Says who holds the lock. It takes the lock, shared, for a moment: nothing else tells for certain.
 fn holder(path: &Path) -> io::Result<Holder> {
     let file = match File::options().read(true).custom_flags(NO_LINK).open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Holder::Nobody),
@@ -458,7 +458,7 @@ fn holder(path: &Path) -> io::Result<Holder> {
     }
 }
 
-/// The process that the kernel's table of locks names for a whole-file lock on `inode`:
+/// Finds the process that has locked the file with that inode in the kernel's table of locks:
 /// `1: FLOCK  ADVISORY  WRITE 4711 08:01:131 0 EOF`.
 fn process_in(locks: &str, inode: u64) -> Option<u32> {
     let inode = format!(":{inode}");

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::progress::Progress;
 use super::work::{carry_out, unexpected, with_progress};
-use super::{CliFailure, ConfigArgs, print, tell as warn, usage};
+use super::{CliFailure, ConfigArgs, print, usage};
 use crate::calendar::Day;
 use crate::config::Config;
 use crate::control::{Ask, DaysAsked, Part, Told};
@@ -197,8 +197,7 @@ pub struct HistoryArgs {
 
 /// Exports days.
 pub(super) fn export(args: &ExportArgs) -> Result<(), CliFailure> {
-    let (config, warnings) = args.config.load()?;
-    warn(&warnings);
+    let config = args.config.load_and_warn()?;
     if args.rejected {
         return rejected(&config, args.json);
     }
@@ -448,8 +447,7 @@ impl Drop for Output {
 
 /// Prints the days of a counter as a table.
 pub(super) fn history(args: &HistoryArgs) -> Result<(), CliFailure> {
-    let (config, warnings) = args.config.load()?;
-    warn(&warnings);
+    let config = args.config.load_and_warn()?;
     let ask = Ask::Export {
         days: DaysAsked {
             from: args.from.clone(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use clap::Args;
 
-use super::{CliFailure, ConfigArgs, print, tell as warn};
+use super::{CliFailure, ConfigArgs, print};
 
 /// How long each step may take: connecting, asking, being answered.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -29,8 +29,7 @@ pub struct HealthArgs {
 
 /// Asks `/readyz` of the server that this configuration describes.
 pub(super) fn health(args: &HealthArgs) -> Result<(), CliFailure> {
-    let (config, warnings) = args.config.load()?;
-    warn(&warnings);
+    let config = args.config.load_and_warn()?;
     let address = reachable(config.server.listen);
     let path = if args.writes {
         "/readyz?writes"

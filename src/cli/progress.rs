@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
 
 use crate::control::Part;
+use crate::storage::pace::Step;
 
 /// How often a plain line says how far it is, where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -70,6 +71,12 @@ impl Progress {
             }
             None => {}
         }
+    }
+
+    /// Hears how far work in this process is.
+    pub(super) fn step(&mut self, Step { what, done, total }: Step) -> io::Result<()> {
+        self.at(what, done, Some(total));
+        Ok(())
     }
 
     pub(super) fn end(&self) {

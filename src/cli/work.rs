@@ -7,9 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 
 use super::progress::Progress;
-use super::{
-    CliFailure, ConfigArgs, DeleteArgs, ModeArgs, RepairArgs, WantedMode, print, tell, usage,
-};
+use super::{CliFailure, ConfigArgs, DeleteArgs, ModeArgs, RepairArgs, WantedMode, print, usage};
 use crate::calendar::Calendar;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -24,8 +22,7 @@ use crate::writer::{Running, StartError};
 
 /// Shows or changes the mode of the running server.
 pub(super) fn mode(args: &ModeArgs) -> Result<(), CliFailure> {
-    let (config, warnings) = args.config.load()?;
-    tell(&warnings);
+    let config = args.config.load_and_warn()?;
     let read_only = args.mode.map(|mode| mode == WantedMode::ReadOnly);
     if args.accept_clock && read_only == Some(true) {
         return Err(usage("--accept-clock goes with `normal`"));
@@ -70,8 +67,7 @@ pub(super) fn repair(args: RepairArgs) -> Result<(), CliFailure> {
         reason,
         config,
     } = args;
-    let (config, warnings) = config.load()?;
-    tell(&warnings);
+    let config = config.load_and_warn()?;
     let ask = match (name, value) {
         (Some(name), Some(value)) => Ask::Repair {
             name: name.to_string(),
@@ -113,8 +109,7 @@ pub(super) fn delete(args: DeleteArgs) -> Result<(), CliFailure> {
         yes,
         config,
     } = args;
-    let (config, warnings) = config.load()?;
-    tell(&warnings);
+    let config = config.load_and_warn()?;
     let ask = Ask::Delete {
         prefix,
         confirmed: yes,
@@ -157,7 +152,7 @@ pub(super) fn carry_out(config: &Config, ask: Ask, tell: Tell<'_>) -> Result<Tol
     }
 }
 
-/// Gives what root made in a data directory to the directory's owner; to be called however the work ended.
+/// Gives what root made in a data directory to the directory's owner. It is called however the work ended.
 pub(super) fn hand_over(data_dir: &Path) {
     // A server that has the store by now gives nothing away, and may remove files at any moment.
     if let Ok(_lock) = DataDirLock::take_existing(data_dir)
@@ -214,8 +209,7 @@ pub(super) fn unexpected(told: Told) -> CliFailure {
 
 /// Opens a damaged store at its last consistent point.
 pub(super) fn recover_store(args: &ConfigArgs) -> Result<(), CliFailure> {
-    let (config, warnings) = args.load()?;
-    tell(&warnings);
+    let config = args.load_and_warn()?;
     let data_dir: &Path = &config.storage.data_dir;
     // Taking the lock would make the directory.
     if !data_dir.exists() {

@@ -8,9 +8,8 @@ use std::ops::ControlFlow;
 use rocksdb::{BottommostLevelCompaction, CompactOptions, Range, properties};
 
 use super::error::ReadError;
-use super::expiry::{Daily, Horizons};
+use super::expiry::{Daily, Expiring, Horizons};
 use super::family::Family;
-use super::keys;
 use super::pace::{Ended, Pace, Watch};
 use super::tables::{Reader, Tables};
 
@@ -40,39 +39,10 @@ pub enum CompactError {
     Ended(#[from] Ended),
 }
 
-/// A family whose records expire, and up to where.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Expiring {
-    Daily(Daily),
-    Idempotency,
-}
-
-impl Expiring {
-    const ALL: [Self; 5] = [
-        Self::Daily(Daily::Days),
-        Self::Daily(Daily::Dedup),
-        Self::Daily(Daily::Samples),
-        Self::Daily(Daily::History),
-        Self::Idempotency,
-    ];
-
-    const fn family(self) -> Family {
-        match self {
-            Self::Daily(daily) => daily.family(),
-            Self::Idempotency => Family::Idempotency,
-        }
-    }
-
-    /// Returns the first key that has not expired; `None` where keys do not begin with a day or bucket.
-    fn end(self, horizons: &Horizons) -> Option<[u8; 4]> {
-        match self {
-            Self::Daily(Daily::History) => None,
-            Self::Daily(daily @ (Daily::Days | Daily::Dedup | Daily::Samples)) => {
-                Some(keys::day_prefix(horizons.day(daily)))
-            }
-            Self::Idempotency => Some(horizons.idempotency().to_be_bytes()),
-        }
-    }
+/// Returns the first key that has not expired; `None` where keys do not begin with a day or bucket.
+fn end(expiring: Expiring, horizons: &Horizons) -> Option<[u8; 4]> {
+    let is_sorted = expiring.is_sorted_by_age();
+    is_sorted.then(|| horizons.first_kept(expiring))
 }
 
 /// Estimates how many bytes of a family have expired and wait for compaction; `None` for a family whose
@@ -81,10 +51,10 @@ pub fn expired_bytes(tables: &Tables, horizons: &Horizons, family: Family) -> Op
     let expiring = Expiring::ALL
         .into_iter()
         .find(|one| one.family() == family)?;
-    let end = expiring.end(horizons)?;
+    let end = end(expiring, horizons)?;
     let handle = tables.handle(family).ok()?;
     let sizes = tables
-        .db()
+        .db
         .get_approximate_sizes_cf(handle, &[Range::new(&[], &end)]);
     sizes.first().copied()
 }
@@ -101,31 +71,28 @@ pub fn compact(
     let mut pace = Pace::new(watch);
     // Compaction drops nothing that is in memory only.
     reader.with(Tables::flush_all)?;
-    let mut before = Vec::new();
-    for expiring in Expiring::ALL {
-        let family = expiring.family();
-        before.push((
-            family,
-            reader.with(|tables| Ok(table_bytes(tables, family)))?,
-        ));
-    }
+    let bytes = |expiring: Expiring| {
+        reader.with(|tables| {
+            let bytes = properties::LIVE_SST_FILES_SIZE;
+            Ok(tables.property(expiring.family(), bytes))
+        })
+    };
+    let all_bytes =
+        || -> Result<Vec<u64>, ReadError> { Expiring::ALL.map(bytes).into_iter().collect() };
+    let before = all_bytes()?;
     for _ in 0..MOST_PASSES {
         if !one_pass(reader, horizons, &mut pace)? {
             break;
         }
     }
-    let after = |(family, before)| {
-        reader.with(|tables| {
-            let after = table_bytes(tables, family);
-            Ok(Compacted {
-                family,
-                before,
-                after,
-            })
-        })
-    };
-    let compacted: Result<Vec<_>, ReadError> = before.into_iter().map(after).collect();
-    Ok(compacted?)
+    let sizes = before.into_iter().zip(all_bytes()?);
+    let compacted = Expiring::ALL.into_iter().zip(sizes);
+    let compacted = compacted.map(|(expiring, (before, after))| Compacted {
+        family: expiring.family(),
+        before,
+        after,
+    });
+    Ok(compacted.collect())
 }
 
 /// Drops what has expired of one family and lies in tables. Where the day does not come first in the
@@ -135,21 +102,16 @@ pub fn compact(
 /// When the store cannot be read.
 pub fn compact_ended(reader: &Reader, horizons: &Horizons, daily: Daily) -> Result<(), ReadError> {
     let expiring = Expiring::Daily(daily);
-    if expiring.end(horizons).is_none() || reader.rot().holds(daily.family()) {
+    if !expiring.is_sorted_by_age() {
         return Ok(());
     }
-    for (start, end) in reader.with(|tables| ranges(tables, horizons, expiring))? {
-        reader.with(|tables| {
-            if has_expired(tables, horizons, expiring, &start, &end)? {
-                compact_range(tables, expiring.family(), &start, &end)?;
-            }
-            Ok(())
-        })?;
+    for range in ranges(reader, horizons, expiring)? {
+        compact_expired(reader, horizons, expiring, &range)?;
     }
     Ok(())
 }
 
-/// Compacts every range with something to drop in it; says whether there was one.
+/// Compacts every range with something to drop in it; returns whether there was one.
 fn one_pass(
     reader: &Reader,
     horizons: &Horizons,
@@ -157,44 +119,33 @@ fn one_pass(
 ) -> Result<bool, CompactError> {
     let mut steps = Vec::new();
     for expiring in Expiring::ALL {
-        // A compaction that meets a rotten block would end all writes.
-        if reader.rot().holds(expiring.family()) {
-            continue;
-        }
-        let ranges = reader.with(|tables| ranges(tables, horizons, expiring))?;
+        let ranges = ranges(reader, horizons, expiring)?;
         steps.extend(ranges.into_iter().map(|range| (expiring, range)));
     }
-    let total = steps.len() as u64;
+    let mut part = pace.begin("tables compacted", steps.len() as u64)?;
     let mut any = false;
-    for (done, (expiring, (start, end))) in steps.into_iter().enumerate() {
-        pace.at("tables compacted", done as u64, total)?;
-        any |= reader.with(|tables| {
-            let some = has_expired(tables, horizons, expiring, &start, &end)?;
-            if some {
-                compact_range(tables, expiring.family(), &start, &end)?;
-            }
-            Ok(some)
-        })?;
+    for (expiring, range) in steps {
+        any |= compact_expired(reader, horizons, expiring, &range)?;
+        part.add(1)?;
     }
     Ok(any)
 }
 
-fn table_bytes(tables: &Tables, family: Family) -> u64 {
-    tables.property(family, properties::LIVE_SST_FILES_SIZE)
-}
-
 type KeyRange = (Vec<u8>, Vec<u8>);
 
-/// The ranges, table by table, in which there may be something that has expired.
+/// Lists the ranges, table by table, in which something may have expired. A family with a rotten table has
+/// none: a compaction that meets the rotten block would end all writes.
 fn ranges(
-    tables: &Tables,
+    reader: &Reader,
     horizons: &Horizons,
     expiring: Expiring,
 ) -> Result<Vec<KeyRange>, ReadError> {
-    let end = expiring.end(horizons);
-    let mut ranges: Vec<KeyRange> = tables
-        .db()
-        .live_files()?
+    if reader.rot().holds(expiring.family()) {
+        return Ok(Vec::new());
+    }
+    let end = end(expiring, horizons);
+    let live = reader.with(|tables| Ok(tables.db.live_files()?))?;
+    let mut ranges: Vec<KeyRange> = live
         .into_iter()
         .filter(|file| file.column_family_name == expiring.family().name())
         .filter_map(|file| Some((file.start_key?, file.end_key?)))
@@ -205,6 +156,22 @@ fn ranges(
     Ok(ranges)
 }
 
+/// Compacts a range if something in it has expired; returns whether something has.
+fn compact_expired(
+    reader: &Reader,
+    horizons: &Horizons,
+    expiring: Expiring,
+    (start, end): &KeyRange,
+) -> Result<bool, ReadError> {
+    reader.with(|tables| {
+        let found = has_expired(tables, horizons, expiring, start, end)?;
+        if found {
+            compact_range(tables, expiring.family(), start, end)?;
+        }
+        Ok(found)
+    })
+}
+
 /// Whether a range holds anything to drop. Rewriting it for nothing would cost as much as writing it did.
 fn has_expired(
     tables: &Tables,
@@ -213,21 +180,12 @@ fn has_expired(
     start: &[u8],
     end: &[u8],
 ) -> Result<bool, ReadError> {
-    let expired = |key: &[u8]| match expiring {
-        Expiring::Daily(daily) => daily
-            .day_in(key)
-            .is_some_and(|day| day < horizons.day(daily)),
-        Expiring::Idempotency => {
-            keys::leading_bucket(key).is_some_and(|bucket| bucket < horizons.idempotency())
-        }
-    };
-    let mut end = end.to_vec();
-    end.push(0);
+    let behind = [end, &[0]].concat();
     let mut found = false;
-    tables.scan(expiring.family(), start, Some(&end), |key, _| {
-        found = expired(key);
+    tables.scan(expiring.family(), start, Some(&behind), |key, _| {
+        found = horizons.has_expired(expiring, key) == Some(true);
         // Where keys begin with the day, the keys after this one have not expired either.
-        if found || expiring.end(horizons).is_some() {
+        if found || expiring.is_sorted_by_age() {
             ControlFlow::Break(())
         } else {
             ControlFlow::Continue(())
@@ -247,7 +205,7 @@ pub(super) fn compact_range(
     options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
     let handle = tables.handle(family)?;
     tables
-        .db()
+        .db
         .compact_range_cf_opt(handle, Some(start), Some(end), &options);
     Ok(())
 }

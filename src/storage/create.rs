@@ -4,7 +4,6 @@
 //! So a crash leaves no half of a store in the place, only a directory that the next run deletes.
 
 use std::fs::{self, DirBuilder};
-use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -99,7 +98,7 @@ pub(super) fn write_synced(tables: &Tables, batch: &Batch) -> Result<(), ReadErr
     let mut options = WriteOptions::default();
     options.set_sync(true);
     let batch = to_rocksdb(tables, batch)?;
-    Ok(tables.db().write_opt(batch, &options)?)
+    Ok(tables.db.write_opt(batch, &options)?)
 }
 
 /// Puts a finished store of `epoch` in its place. Returns where the store is kept that was there; `None` when
@@ -129,8 +128,7 @@ pub(super) fn put_in_place(
         }
         Err(errno) => {
             rename(&kept, &made.store)?;
-            let error = io::Error::from(errno);
-            return Err(FileError::new("exchange", &paths.store)(error));
+            return Err(FileError::new("exchange", &paths.store)(errno));
         }
     }
     sync_dir(&paths.data_dir)?;

@@ -188,14 +188,14 @@ pub enum OpenError {
 const RECOVER: &str = ", or run `counterd recover`, which says what it gives up";
 
 impl OpenError {
-    /// What was found, without the advice that follows it.
+    /// Says what was found, without the advice that follows it.
     pub fn finding(&self) -> String {
         let text = self.to_string();
         text.split_once("; nothing was changed")
             .map_or(text.clone(), |(found, _)| found.to_owned())
     }
 
-    /// What a failed read of the database in `dir` means for opening it.
+    /// Turns a failed read of the database in `dir` into the reason why it does not open.
     pub(super) fn from_read(dir: &Path, error: ReadError) -> Self {
         match error {
             ReadError::RocksDb(error) => Self::from_rocksdb(dir, error),
@@ -250,7 +250,7 @@ impl OpenError {
     }
 }
 
-/// The table or log that RocksDB's words name.
+/// Finds the table or log that RocksDB's words name.
 fn file_in(dir: &Path, detail: &str) -> Option<PathBuf> {
     if let Some((_, rest)) = detail.split_once("log number: ") {
         let digits = rest.split(|letter: char| !letter.is_ascii_digit()).next()?;
@@ -259,7 +259,7 @@ fn file_in(dir: &Path, detail: &str) -> Option<PathBuf> {
     table_in(detail).map(PathBuf::from)
 }
 
-/// The path of the table that RocksDB's words name.
+/// Finds the path of the table that RocksDB's words name.
 pub(super) fn table_in(detail: &str) -> Option<&Path> {
     detail
         .split_whitespace()

@@ -4,7 +4,7 @@
 //! Reads never rely on a filter having run.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use rocksdb::CompactionDecision;
 
@@ -31,7 +31,7 @@ impl Daily {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Days, Self::Dedup, Self::Samples, Self::History];
 
-    /// The family.
+    /// Returns the family.
     pub const fn family(self) -> Family {
         match self {
             Self::Days => Family::Days,
@@ -40,13 +40,44 @@ impl Daily {
             Self::History => Family::History,
         }
     }
+}
 
-    /// Reads the day from a record's key; `None` when it cannot be read.
-    pub(super) fn day_in(self, key: &[u8]) -> Option<i32> {
+/// Records that expire by the day or bucket in their key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expiring {
+    Daily(Daily),
+    Idempotency,
+}
+
+impl Expiring {
+    pub(super) const ALL: [Self; 5] = [
+        Self::Daily(Daily::Days),
+        Self::Daily(Daily::Dedup),
+        Self::Daily(Daily::Samples),
+        Self::Daily(Daily::History),
+        Self::Idempotency,
+    ];
+
+    pub(super) const fn family(self) -> Family {
         match self {
-            Self::Days | Self::Dedup | Self::Samples => keys::leading_day(key),
-            Self::History => keys::trailing_day(key),
+            Self::Daily(daily) => daily.family(),
+            Self::Idempotency => Family::Idempotency,
         }
+    }
+
+    /// Whether keys begin with the day or bucket.
+    pub(super) const fn is_sorted_by_age(self) -> bool {
+        self.family().is_partitioned()
+    }
+
+    /// Reads the day or bucket from a record's key, as it sorts; `None` when it cannot be read.
+    fn age_in(self, key: &[u8]) -> Option<u32> {
+        let age = if self.is_sorted_by_age() {
+            key.first_chunk()
+        } else {
+            key.last_chunk()
+        };
+        age.copied().map(u32::from_be_bytes)
     }
 }
 
@@ -54,8 +85,8 @@ impl Daily {
 /// here, and what the filters did. All start at the minimum: nothing is dropped.
 #[derive(Debug)]
 pub struct Horizons {
-    idempotency: AtomicU32,
-    daily: [AtomicI32; Daily::ALL.len()],
+    /// As days and buckets sort, in the order of [`Expiring::ALL`].
+    ages: [AtomicU32; Expiring::ALL.len()],
     windows: AtomicI64,
     /// Records dropped by a filter.
     pub dropped: AtomicU64,
@@ -66,8 +97,7 @@ pub struct Horizons {
 impl Default for Horizons {
     fn default() -> Self {
         Self {
-            idempotency: AtomicU32::new(Bucket::MIN),
-            daily: [const { AtomicI32::new(i32::MIN) }; Daily::ALL.len()],
+            ages: Default::default(),
             windows: AtomicI64::new(Millis::MIN),
             dropped: AtomicU64::new(0),
             undecodable: AtomicU64::new(0),
@@ -78,31 +108,33 @@ impl Default for Horizons {
 impl Horizons {
     /// Takes every horizon back to its minimum, before a handle is opened whose store may be older.
     pub fn forget(&self) {
-        self.idempotency.store(Bucket::MIN, Ordering::Release);
-        for bound in &self.daily {
-            bound.store(i32::MIN, Ordering::Release);
+        for age in &self.ages {
+            age.store(0, Ordering::Release);
         }
         self.windows.store(Millis::MIN, Ordering::Release);
     }
 
     /// Returns the bucket below which idempotency records may go.
     pub fn idempotency(&self) -> Bucket {
-        self.idempotency.load(Ordering::Acquire)
+        self.age(Expiring::Idempotency).load(Ordering::Acquire)
     }
 
     /// Publishes the horizon of idempotency records. It must be on disk before.
     pub fn publish_idempotency(&self, bucket: Bucket) {
-        self.idempotency.fetch_max(bucket, Ordering::AcqRel);
+        let age = self.age(Expiring::Idempotency);
+        age.fetch_max(bucket, Ordering::AcqRel);
     }
 
     /// Returns the day below which records of a family may go.
     pub fn day(&self, daily: Daily) -> i32 {
-        self.bound(daily).load(Ordering::Acquire)
+        keys::unsortable(self.first_kept(Expiring::Daily(daily)))
     }
 
     /// Publishes the horizon of a family. It must be on disk before.
     pub fn publish(&self, daily: Daily, day: i32) {
-        self.bound(daily).fetch_max(day, Ordering::AcqRel);
+        let day = u32::from_be_bytes(keys::day_prefix(day));
+        let age = self.age(Expiring::Daily(daily));
+        age.fetch_max(day, Ordering::AcqRel);
     }
 
     /// Publishes the instant before which what is in windows has left them. It must be on disk before.
@@ -110,13 +142,27 @@ impl Horizons {
         self.windows.fetch_max(at, Ordering::AcqRel);
     }
 
-    fn bound(&self, daily: Daily) -> &AtomicI32 {
-        let [days, dedup, samples, history] = &self.daily;
-        match daily {
-            Daily::Days => days,
-            Daily::Dedup => dedup,
-            Daily::Samples => samples,
-            Daily::History => history,
+    /// Returns the first day or bucket that has not expired, as it stands in a key.
+    pub(super) fn first_kept(&self, expiring: Expiring) -> [u8; 4] {
+        self.age(expiring).load(Ordering::Acquire).to_be_bytes()
+    }
+
+    /// Whether the record under `key` has expired; `None` when its day or bucket cannot be read.
+    pub(super) fn has_expired(&self, expiring: Expiring, key: &[u8]) -> Option<bool> {
+        let late = u32::from(bug("horizon_off_by_one"));
+        let bound = self.age(expiring).load(Ordering::Acquire);
+        let age = expiring.age_in(key)?;
+        Some(age < bound.saturating_add(late))
+    }
+
+    fn age(&self, expiring: Expiring) -> &AtomicU32 {
+        let [days, dedup, samples, history, idempotency] = &self.ages;
+        match expiring {
+            Expiring::Daily(Daily::Days) => days,
+            Expiring::Daily(Daily::Dedup) => dedup,
+            Expiring::Daily(Daily::Samples) => samples,
+            Expiring::Daily(Daily::History) => history,
+            Expiring::Idempotency => idempotency,
         }
     }
 
@@ -135,39 +181,23 @@ impl Horizons {
     }
 }
 
-/// Makes the filter of the family `idempotency`.
-pub fn idempotency_filter(
+/// Makes the filter of a family whose keys have a day or bucket.
+pub(super) fn filter(
     horizons: &Arc<Horizons>,
+    expiring: Expiring,
 ) -> impl FnMut(u32, &[u8], &[u8]) -> CompactionDecision + Send + use<> {
     let horizons = Arc::clone(horizons);
-    move |_level, key, _value| {
-        let late = Bucket::from(bug("horizon_off_by_one"));
-        let bound = horizons.idempotency.load(Ordering::Acquire) + late;
-        horizons.judge(keys::leading_bucket(key).map(|bucket| bucket < bound))
-    }
+    move |_level, key, _value| horizons.judge(horizons.has_expired(expiring, key))
 }
 
 /// Makes the filter of the family `windows`, whose values say until when they count.
-pub fn windows_filter(
+pub(super) fn windows_filter(
     horizons: &Arc<Horizons>,
 ) -> impl FnMut(u32, &[u8], &[u8]) -> CompactionDecision + Send + use<> {
     let horizons = Arc::clone(horizons);
     move |_level, _key, value| {
         let bound = horizons.windows.load(Ordering::Acquire);
         horizons.judge(value::counts_until(value).map(|until| until <= bound))
-    }
-}
-
-/// Makes the filter of a family whose records end with a day.
-pub fn daily_filter(
-    horizons: &Arc<Horizons>,
-    daily: Daily,
-) -> impl FnMut(u32, &[u8], &[u8]) -> CompactionDecision + Send + use<> {
-    let horizons = Arc::clone(horizons);
-    move |_level, key, _value| {
-        let late = i32::from(bug("horizon_off_by_one"));
-        let bound = horizons.day(daily).saturating_add(late);
-        horizons.judge(daily.day_in(key).map(|day| day < bound))
     }
 }
 
@@ -182,14 +212,16 @@ mod tests {
     #[test]
     fn nothing_goes_before_a_horizon_is_published() {
         let horizons = Arc::new(Horizons::default());
-        assert!(!removed(&idempotency_filter(&horizons)(
+        assert!(!removed(&filter(&horizons, Expiring::Idempotency)(
             0,
             b"\0\0\0\0k",
             b""
         )));
         for daily in Daily::ALL {
             let day = keys::day_prefix(i32::MIN);
-            assert!(!removed(&daily_filter(&horizons, daily)(0, &day, b"")));
+            assert!(!removed(&filter(&horizons, Expiring::Daily(daily))(
+                0, &day, b""
+            )));
         }
     }
 
@@ -198,8 +230,8 @@ mod tests {
         for daily in Daily::ALL {
             let horizons = Arc::new(Horizons::default());
             horizons.publish(daily, 100);
-            let mut filter = daily_filter(&horizons, daily);
-            let mut gone = |day: i32| removed(&filter(0, &keys::day_prefix(day), b""));
+            let mut judge = filter(&horizons, Expiring::Daily(daily));
+            let mut gone = |day: i32| removed(&judge(0, &keys::day_prefix(day), b""));
             assert_eq!(
                 (gone(99), gone(100), gone(101)),
                 (true, false, false),
@@ -212,9 +244,9 @@ mod tests {
     fn what_is_below_the_horizon_goes_and_the_rest_stays() {
         let horizons = Arc::new(Horizons::default());
         horizons.publish_idempotency(7);
-        let mut filter = idempotency_filter(&horizons);
-        assert!(removed(&filter(0, b"\0\0\0\x06k", b"")));
-        assert!(!removed(&filter(0, b"\0\0\0\x07k", b"")));
+        let mut judge = filter(&horizons, Expiring::Idempotency);
+        assert!(removed(&judge(0, b"\0\0\0\x06k", b"")));
+        assert!(!removed(&judge(0, b"\0\0\0\x07k", b"")));
         horizons.publish_idempotency(3);
         assert_eq!(horizons.idempotency(), 7, "a horizon never goes back");
         assert_eq!(horizons.dropped.load(Ordering::Relaxed), 1);
@@ -240,7 +272,9 @@ mod tests {
     fn what_cannot_be_read_is_kept_and_counted() {
         let horizons = Arc::new(Horizons::default());
         horizons.publish_idempotency(7);
-        assert!(!removed(&idempotency_filter(&horizons)(0, b"\0\0", b"")));
+        assert!(!removed(&filter(&horizons, Expiring::Idempotency)(
+            0, b"\0\0", b""
+        )));
         assert_eq!(horizons.undecodable.load(Ordering::Relaxed), 1);
     }
 }

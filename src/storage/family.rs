@@ -42,7 +42,7 @@ impl Family {
         Self::Windows,
     ];
 
-    /// RocksDB's name of the family.
+    /// Returns RocksDB's name of the family.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Meta => "meta",
@@ -68,7 +68,7 @@ impl Family {
         }
     }
 
-    /// Position in [`Family::ALL`].
+    /// Returns the position in [`Family::ALL`].
     pub(super) const fn index(self) -> usize {
         self as usize
     }

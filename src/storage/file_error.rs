@@ -17,12 +17,15 @@ pub struct FileError {
 
 impl FileError {
     /// Wraps what the operating system said about `path`; for `map_err`.
-    pub fn new(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+    pub fn new<E: Into<io::Error>>(
+        doing: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(E) -> Self {
         let path = path.into();
         move |source| Self {
             doing,
             path,
-            source,
+            source: source.into(),
         }
     }
 }
@@ -33,6 +36,17 @@ pub fn if_there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
         Ok(found) => Ok(Some(found)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+impl FileError {
+    /// Turns "not found" into `None`.
+    pub fn if_there<T>(found: Result<T, Self>) -> Result<Option<T>, Self> {
+        match found {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 

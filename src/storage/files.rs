@@ -19,12 +19,12 @@ pub struct FileMark {
     pub size: u64,
 }
 
-/// Path of log `number` in RocksDB's directory.
+/// Returns the path of log `number` in RocksDB's directory.
 pub fn wal_path(db_dir: &Path, number: u64) -> PathBuf {
     db_dir.join(format!("{number:06}.log"))
 }
 
-/// Path of manifest `number` in RocksDB's directory.
+/// Returns the path of manifest `number` in RocksDB's directory.
 pub fn manifest_path(db_dir: &Path, number: u64) -> PathBuf {
     db_dir.join(format!("MANIFEST-{number:06}"))
 }
@@ -53,7 +53,7 @@ pub fn of_database(db_dir: &Path) -> Result<Vec<PathBuf>, FileError> {
     Ok(files.iter().map(DirEntry::path).collect())
 }
 
-/// The number of the manifest that `CURRENT` names; `None` when `CURRENT` is missing or names none.
+/// Reads the number of the manifest that `CURRENT` names; `None` when `CURRENT` is missing or names none.
 ///
 /// # Errors
 /// When `CURRENT` is there but cannot be read.
@@ -66,7 +66,7 @@ pub fn current_manifest(db_dir: &Path) -> Result<Option<u64>, FileError> {
     }))
 }
 
-/// Every log in the directory with its length, oldest first.
+/// Lists the logs in the directory with their lengths, oldest first.
 ///
 /// # Errors
 /// When the directory cannot be listed.
@@ -87,7 +87,7 @@ pub fn wals(db_dir: &Path) -> Result<Vec<FileMark>, FileError> {
     Ok(found)
 }
 
-/// The length of all logs in the directory together, in bytes.
+/// Adds up the lengths of all logs in the directory, in bytes.
 ///
 /// # Errors
 /// When the directory cannot be listed.
@@ -95,7 +95,7 @@ pub fn wal_bytes(db_dir: &Path) -> Result<u64, FileError> {
     Ok(wals(db_dir)?.iter().map(|wal| wal.size).sum())
 }
 
-/// The length of the file at `path` in bytes; `None` when there is none.
+/// Returns the length of the file at `path` in bytes; `None` when there is none.
 ///
 /// # Errors
 /// When the file system cannot say.

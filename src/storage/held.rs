@@ -98,7 +98,7 @@ impl HeldDir {
             .map_err(failed("look at", self.path_of(name)))
     }
 
-    /// The names in it.
+    /// Lists the names in it.
     pub(super) fn names(&self) -> Result<Vec<OsString>, FileError> {
         let list = || failed("list", &self.path);
         let mut names = Vec::new();
@@ -183,7 +183,7 @@ impl HeldDir {
         }
     }
 
-    /// Gives a file another name in another directory too. Says whether the file system could.
+    /// Gives a file another name in another directory too. Returns whether the file system could.
     pub(super) fn link(&self, from: &str, to: &Self, name: &str) -> bool {
         linkat(&self.held, from, &to.held, name, AtFlags::empty()).is_ok()
     }

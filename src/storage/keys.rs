@@ -27,7 +27,8 @@ fn sortable(day: i32) -> [u8; 4] {
     (day.cast_unsigned() ^ 0x8000_0000).to_be_bytes()
 }
 
-fn unsortable(bytes: [u8; 4]) -> i32 {
+/// Reads a day as it stands in a key.
+pub(super) fn unsortable(bytes: [u8; 4]) -> i32 {
     (u32::from_be_bytes(bytes) ^ 0x8000_0000).cast_signed()
 }
 
@@ -116,11 +117,6 @@ pub fn history_entry(key: &[u8]) -> Option<(CounterName, Day)> {
     let (name, rest) = split_name(key)?;
     let day: [u8; 4] = rest.try_into().ok()?;
     Some((name, Day::from_days(unsortable(day)).ok()?))
-}
-
-/// Reads the day at the end of a key of `history`; `None` when it is too short.
-pub fn trailing_day(key: &[u8]) -> Option<i32> {
-    key.last_chunk().copied().map(unsortable)
 }
 
 /// Returns the key of the value that a counter had at the end of a minute (minutes since 1970).
@@ -227,7 +223,7 @@ mod tests {
         let key = history(&name("ab"), day);
         assert_eq!(history_entry(&key), Some((name("ab"), day)));
         assert_eq!(history_entry(&key[..key.len() - 1]), None);
-        assert_eq!(trailing_day(&key), Some(20781));
+        assert_eq!(history_entry(&key).unwrap().1.days(), 20781);
         assert_eq!(trailing_minute(&uptime_minute(day, 7)), Some(7));
         assert_eq!(leading_bucket(b"\x00\x00\x01\x00k"), Some(256));
         assert_eq!(leading_bucket(b"\x00"), None);

@@ -65,13 +65,13 @@ impl LineageId {
 
 impl fmt::Display for LineageId {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hex = format!("{:032x}", self.0);
-        let parts = [(0, 8), (8, 12), (12, 16), (16, 20), (20, 32)];
-        let parts: Vec<&str> = parts
-            .iter()
-            .filter_map(|&(from, to)| hex.get(from..to))
-            .collect();
-        out.write_str(&parts.join("-"))
+        let id = self.0;
+        let (first, last) = (id >> 96, id & 0xffff_ffff_ffff);
+        let [second, third, fourth] = [80, 64, 48].map(|from| id >> from & 0xffff);
+        write!(
+            out,
+            "{first:08x}-{second:04x}-{third:04x}-{fourth:04x}-{last:012x}"
+        )
     }
 }
 
@@ -96,12 +96,12 @@ pub struct Lineage {
 }
 
 impl Lineage {
-    /// A new store, born with that epoch.
+    /// Makes the lineage of a new store that begins with that epoch.
     pub fn born(epoch: u64) -> Self {
         Self::with_id(LineageId::random(), [epoch])
     }
 
-    /// The store of that id, with those epochs.
+    /// Makes the lineage of that id and those epochs.
     pub(super) fn with_id(id: LineageId, epochs: impl IntoIterator<Item = u64>) -> Self {
         let mut lineage = Self {
             id,
@@ -111,9 +111,9 @@ impl Lineage {
         lineage
     }
 
-    /// A store that an earlier version made, or its backup. The id is made of the epoch, so that both
-    /// get the same. It has had that epoch, and those of the stores that a restore or a recovery set
-    /// aside beside it.
+    /// Makes the lineage of a store that an earlier version made, or of its backup. The id is made of the
+    /// epoch, so that both get the same. The store has had that epoch, and those of the stores beside it
+    /// that a restore or a recovery set aside.
     pub(super) fn of_older(paths: &Paths, epoch: u64) -> Self {
         let mut epochs = vec![epoch];
         while let Some(&before) = epochs.last()
@@ -140,7 +140,7 @@ impl Lineage {
         self.epochs.contains(&epoch)
     }
 
-    /// The epochs that are known, oldest first.
+    /// Returns the epochs that are known, oldest first.
     pub fn epochs(&self) -> &[u64] {
         &self.epochs
     }

@@ -4,7 +4,6 @@
 //! no stale lock file to remove.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -90,7 +89,7 @@ impl DataDirLock {
                 _held: Arc::new(file),
             }),
             Err(Errno::WOULDBLOCK) => Err(OpenError::Locked { path }),
-            Err(errno) => Err(FileError::new("lock", path)(io::Error::from(errno)).into()),
+            Err(errno) => Err(FileError::new("lock", path)(errno).into()),
         }
     }
 

@@ -65,7 +65,7 @@ pub enum Record {
 }
 
 impl CounterValue {
-    /// The bytes on disk.
+    /// Returns the bytes on disk.
     pub fn encode(&self) -> [u8; 37] {
         joined(&[
             &[VALUE],
@@ -100,7 +100,7 @@ impl CounterValue {
 }
 
 impl Operand {
-    /// The bytes on disk.
+    /// Returns the bytes on disk.
     pub fn encode(&self) -> [u8; 25] {
         joined(&[
             &[OPERAND],

@@ -8,6 +8,7 @@
 //!
 //! Kept out: what the records mean, and getting past damage (`recover`).
 
+use std::cmp::Ordering;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use super::create;
 use super::error::{OpenError, ReadError};
 use super::expiry::Horizons;
 use super::family::Family;
-use super::file_error::{FileError, if_there};
+use super::file_error::FileError;
 use super::files::{self, Live};
 use super::lineage::Lineage;
 use super::lock::DataDirLock;
@@ -68,11 +69,11 @@ pub enum Landed {
     NewEpoch,
 }
 
-/// A store that was checked and may be opened for writing.
-#[derive(Debug)]
+/// A store that was checked and may be opened for writing. It is open for reading.
 pub(super) struct Checked {
     pub(super) mark: Mark,
     pub(super) sequence: u64,
+    pub(super) tables: Tables,
 }
 
 impl Store {
@@ -96,7 +97,7 @@ impl Store {
             create::create(&opening.paths, &opening.schema, epoch)?;
         }
         let checked = opening.check()?;
-        opening.finish(checked, lock, reader)
+        opening.finish(checked)
     }
 
     /// Opens the store in the locked directory, as [`Store::open`], and makes none.
@@ -112,7 +113,7 @@ impl Store {
         let opening = Opening::new(lock, options, horizons, reader)?;
         expect_there(&opening.paths)?;
         let checked = opening.check()?;
-        opening.finish(checked, lock, reader)
+        opening.finish(checked)
     }
 
     /// Opens a store again after a failed commit, once the failed handle was dropped. It must hold
@@ -131,9 +132,9 @@ impl Store {
         let opening = Opening::new(lock, options, horizons, reader)?;
         expect_there(&opening.paths)?;
         // Values that cannot be read any more are still in memory; the writer judges them.
-        let checked = check(&opening.paths, &opening.schema, Depth::Log)?;
+        let checked = check_log(&opening.paths, &opening.schema)?;
         let landed = judge(&opening.paths, &checked, expectation)?;
-        Ok((opening.finish(checked, lock, reader)?, landed))
+        Ok((opening.finish(checked)?, landed))
     }
 }
 
@@ -142,6 +143,8 @@ pub(super) struct Opening {
     pub(super) paths: Paths,
     pub(super) reserve: Reserve,
     pub(super) schema: Schema,
+    lock: DataDirLock,
+    reader: Reader,
 }
 
 impl Opening {
@@ -155,43 +158,37 @@ impl Opening {
         horizons.forget();
         let reserve = Reserve::new(lock.data_dir(), options.reserve)?;
         let wal_limit = wal_limit(reserve.bytes());
-        let schema = Schema::new(options.memory, wal_limit, Arc::clone(horizons));
+        let (horizons, rot) = (Arc::clone(horizons), Arc::clone(reader.rot()));
         Ok(Self {
             paths: Paths::new(lock.data_dir()),
-            schema: schema.knowing(reader.rot()),
+            schema: Schema::new(options.memory, wal_limit, horizons, rot),
             reserve,
+            lock: lock.clone(),
+            reader: reader.clone(),
         })
     }
 
-    /// For a look at a store, or for work on it, while nobody serves it.
+    /// Prepares a look at a store, or work on it, while nobody serves it.
     pub(super) fn offline(lock: &DataDirLock, options: &StorageOptions) -> Result<Self, OpenError> {
         Self::new(lock, options, &Arc::default(), &Reader::default())
     }
 
     /// Checks that the store holds everything that was acknowledged, and what a start reads of it.
     pub(super) fn check(&self) -> Result<Checked, OpenError> {
-        check(&self.paths, &self.schema, Depth::Counters)
-    }
-
-    /// Opens the database for reading.
-    pub(super) fn read_only(&self) -> Result<Tables, OpenError> {
-        read_only(&self.paths.db, &self.schema)
+        check(&self.paths, &self.schema)
     }
 
     /// Opens what was checked for writing, and records where it stands.
-    fn finish(
-        self,
-        checked: Checked,
-        lock: &DataDirLock,
-        reader: &Reader,
-    ) -> Result<Store, OpenError> {
-        let Self {
-            paths,
-            reserve,
-            schema,
-        } = &self;
+    fn finish(self, checked: Checked) -> Result<Store, OpenError> {
+        let Self { paths, schema, .. } = &self;
+        let Checked {
+            mark,
+            sequence,
+            tables,
+        } = checked;
+        drop(tables);
         let place = StorePlace::of(paths)?;
-        let reserve_freed = make_room(paths, reserve)?;
+        let reserve_freed = make_room(paths, &self.reserve)?;
         create::remove(&paths.beside(NEW).store)?;
         backup::remove_leftover(&paths.data_dir)?;
         let for_writing = || {
@@ -203,7 +200,6 @@ impl Opening {
             Err(OpenError::Failed { .. }) if reserve_freed => for_writing(),
             outcome => outcome,
         }?;
-        let Checked { mark, sequence } = checked;
         let failed = |detail| OpenError::Failed {
             dir: paths.db.clone(),
             detail,
@@ -215,7 +211,7 @@ impl Opening {
             )));
         }
         raise(paths, &tables, mark.epoch)
-            .and_then(|()| schema.horizons().load(&tables))
+            .and_then(|()| schema.horizons.load(&tables))
             .map_err(|error| failed(error.to_string()))?;
         let live = files::live(&paths.db)?;
         files::sync_file(&files::manifest_path(&paths.db, live.manifest.number))?;
@@ -227,13 +223,7 @@ impl Opening {
             ..mark
         })?;
         acked.sync()?;
-        Ok(Store::new(
-            lock.clone(),
-            place,
-            tables,
-            acked,
-            reader.clone(),
-        ))
+        Ok(Store::new(self.lock, place, tables, acked, self.reader))
     }
 }
 
@@ -252,42 +242,30 @@ fn judge(paths: &Paths, checked: &Checked, expectation: &Expectation) -> Result<
         unknown_count,
         epoch,
     } = expectation;
-    let unexpected = OpenError::Unexpected {
-        dir: paths.db.clone(),
-        found: checked.sequence,
-        published: published_sequence,
-        unknown: unknown_count,
-    };
-    if checked.mark.epoch > epoch {
-        return Ok(Landed::NewEpoch);
-    }
-    if checked.mark.epoch < epoch {
-        return Err(unexpected);
-    }
-    if checked.sequence == published_sequence {
-        return Ok(Landed::Absent);
-    }
-    match unknown_count {
-        Some(count) if checked.sequence == published_sequence + count => Ok(Landed::Present),
-        Some(_) | None => Err(unexpected),
+    let more = checked.sequence.checked_sub(published_sequence);
+    match (checked.mark.epoch.cmp(&epoch), more) {
+        (Ordering::Greater, _) => Ok(Landed::NewEpoch),
+        (Ordering::Equal, Some(0)) => Ok(Landed::Absent),
+        (Ordering::Equal, Some(_)) if more == unknown_count => Ok(Landed::Present),
+        (Ordering::Equal | Ordering::Less, _) => Err(OpenError::Unexpected {
+            dir: paths.db.clone(),
+            found: checked.sequence,
+            published: published_sequence,
+            unknown: unknown_count,
+        }),
     }
 }
 
 /// Whether there is a store. Returns `Err` when something else stands in its place, or when only the
 /// remains of a store are found.
 fn is_there(paths: &Paths) -> Result<bool, OpenError> {
-    let store = if_there(paths.store.symlink_metadata());
-    if store
-        .map_err(FileError::new("look at", &paths.store))?
-        .is_some()
-    {
-        return if paths.store.is_dir() {
-            Ok(true)
-        } else {
-            Err(OpenError::NotADirectory {
-                path: paths.store.clone(),
-            })
-        };
+    if paths.store.is_dir() {
+        return Ok(true);
+    }
+    if files::size_of(&paths.store)?.is_some() {
+        return Err(OpenError::NotADirectory {
+            path: paths.store.clone(),
+        });
     }
     for entry in files::entries(&paths.data_dir)? {
         let name = entry.file_name();
@@ -299,19 +277,17 @@ fn is_there(paths: &Paths) -> Result<bool, OpenError> {
     Ok(false)
 }
 
-/// How much of a store is read before it counts as sound.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Depth {
-    /// The log, and what the store says of itself.
-    Log,
-    /// The records of the counters too, which a start cannot do without.
-    Counters,
+/// Checks as [`check_log`] does, and reads the records of the counters, too, which a start cannot do without.
+pub(super) fn check(paths: &Paths, schema: &Schema) -> Result<Checked, OpenError> {
+    let checked = check_log(paths, schema)?;
+    check_counters(&checked.tables).map_err(|error| OpenError::from_read(&paths.db, error))?;
+    Ok(checked)
 }
 
 /// Checks that the store holds everything that was acknowledged, changing nothing on disk.
-pub(super) fn check(paths: &Paths, schema: &Schema, depth: Depth) -> Result<Checked, OpenError> {
+fn check_log(paths: &Paths, schema: &Schema) -> Result<Checked, OpenError> {
     let what = match acked::read(&paths.acked)? {
-        AckedReading::Valid(mark) => return check_against(paths, schema, mark, depth),
+        AckedReading::Valid(mark) => return check_against(paths, schema, mark),
         AckedReading::Damaged => "damaged (no slot has a valid checksum)",
         AckedReading::Missing => "missing",
     };
@@ -321,12 +297,7 @@ pub(super) fn check(paths: &Paths, schema: &Schema, depth: Depth) -> Result<Chec
     })
 }
 
-fn check_against(
-    paths: &Paths,
-    schema: &Schema,
-    mark: Mark,
-    depth: Depth,
-) -> Result<Checked, OpenError> {
+fn check_against(paths: &Paths, schema: &Schema, mark: Mark) -> Result<Checked, OpenError> {
     check_versions(&paths.acked, mark.format, mark.merge)?;
     check_files(&paths.db, &mark)?;
     let tables = read_only(&paths.db, schema).map_err(|error| name_the_log(error, paths, &mark))?;
@@ -345,10 +316,11 @@ fn check_against(
     if sequence < mark.sequence {
         return Err(lost(paths, &mark, sequence)?);
     }
-    if depth == Depth::Counters {
-        check_counters(&tables).map_err(refused)?;
-    }
-    Ok(Checked { mark, sequence })
+    Ok(Checked {
+        mark,
+        sequence,
+        tables,
+    })
 }
 
 /// Reads the records that a start needs. A counter whose value lies in a rotten block is no reason to
@@ -453,7 +425,7 @@ fn raise(paths: &Paths, tables: &Tables, epoch: u64) -> Result<(), ReadError> {
     create::write_synced(tables, &batch)
 }
 
-/// The files that `ACKED` names must be there, unless they became obsolete, and not have shrunk.
+/// Checks that the files that `ACKED` names are there, unless they became obsolete, and have not shrunk.
 fn check_files(db_dir: &Path, mark: &Mark) -> Result<(), OpenError> {
     let Live { wal, manifest } = mark.live;
     let refused = |path, detail: String, recoverable| OpenError::Damaged {

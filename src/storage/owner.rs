@@ -40,15 +40,14 @@ pub(super) fn give_as_parent(data_dir: &Path) -> Result<(), FileError> {
     let parent = directory_of(data_dir);
     let parent = fs::metadata(parent).map_err(FileError::new("look at", parent))?;
     let (user, group) = (Uid::from_raw(parent.uid()), Gid::from_raw(parent.gid()));
-    chown(data_dir, Some(user), Some(group))
-        .map_err(|errno| FileError::new("give away", data_dir)(errno.into()))
+    chown(data_dir, Some(user), Some(group)).map_err(FileError::new("give away", data_dir))
 }
 
 fn give(dir: &HeldDir, user: Uid, group: Gid) -> Result<(), FileError> {
     for name in dir.names()? {
         let fault = || FileError::new("give away", dir.path_of(&name));
         let handle = dir.handle(&name)?;
-        let found = fstat(&handle).map_err(|errno| fault()(errno.into()))?;
+        let found = fstat(&handle).map_err(fault())?;
         let kind = FileType::from_raw_mode(found.st_mode);
         let is_dir = kind == FileType::Directory;
         if is_dir {
@@ -57,8 +56,7 @@ fn give(dir: &HeldDir, user: Uid, group: Gid) -> Result<(), FileError> {
         // A file with another name elsewhere may be anyone's.
         let is_single = kind == FileType::RegularFile && found.st_nlink == 1;
         if found.st_uid == 0 && (is_dir || is_single) {
-            chownat(&handle, "", Some(user), Some(group), AtFlags::EMPTY_PATH)
-                .map_err(|errno| fault()(errno.into()))?;
+            chownat(&handle, "", Some(user), Some(group), AtFlags::EMPTY_PATH).map_err(fault())?;
         }
     }
     Ok(())

@@ -28,17 +28,17 @@ pub(super) struct Paths {
 }
 
 impl Paths {
-    /// The store of a data directory.
+    /// Returns where the store of a data directory lies.
     pub fn new(data_dir: &Path) -> Self {
         Self::named(data_dir, "store")
     }
 
-    /// A store beside this one, of that name.
+    /// Returns where a store of that name lies beside this one.
     pub fn beside(&self, name: &str) -> Self {
         Self::named(&self.data_dir, name)
     }
 
-    /// The store that was set aside when `epoch` began.
+    /// Returns where the store is kept that was set aside when `epoch` began.
     pub fn replaced_by(&self, epoch: u64) -> Self {
         self.beside(&format!("{REPLACED}{epoch}"))
     }

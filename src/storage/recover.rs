@@ -81,8 +81,8 @@ pub struct RecoverReport {
 }
 
 impl RecoverReport {
-    /// Acknowledged operations that the recovered store lacks; `None` when nothing says how many:
-    /// `ACKED` could not be read, or records were left out in the middle.
+    /// Counts the acknowledged operations that the recovered store lacks; `None` when nothing says how
+    /// many: `ACKED` could not be read, or records were left out in the middle.
     pub fn given_up(&self) -> Option<u64> {
         let acknowledged = self.acknowledged.filter(|_| !self.left_out)?;
         Some(acknowledged.saturating_sub(self.after.sequence))
@@ -145,9 +145,10 @@ pub fn recover(
     let Opening {
         paths,
         reserve,
-        schema,
+        mut schema,
+        ..
     } = Opening::offline(lock, options)?;
-    let schema = schema.at_rest();
+    schema.at_rest = true;
     if !paths.store.is_dir() {
         return Err(RecoverError::NoStore {
             data_dir: paths.data_dir,
@@ -166,7 +167,7 @@ pub fn recover(
         .map(|mark| mark.epoch)
         .max((stored > 0).then_some(stored));
     let epoch = next_epoch(now_ms, old_epoch.unwrap_or(0));
-    let aside = schema.rot().tables();
+    let aside = schema.rot.tables();
     let mut lost = Vec::new();
     if !aside.is_empty() {
         let anew = paths.beside(SALVAGING);
@@ -185,7 +186,7 @@ pub fn recover(
     after.revision = resumed.map_or(after.revision, |state| state.revision);
     begin_epoch(&working, tables, epoch, &lineage, resumed.as_ref())?;
     // The copy must open by the rules that refused the store, before it takes its place.
-    open::check(&working, &schema, open::Depth::Counters)?;
+    open::check(&working, &schema)?;
     owner::give_back(&paths.data_dir)?;
     put_in_place(&paths, &working, epoch)?;
     Ok(RecoverReport {
@@ -208,29 +209,24 @@ fn judge(
     schema: &Schema,
     even_if_sound: bool,
 ) -> Result<Option<String>, RecoverError> {
-    match open::check(paths, schema, open::Depth::Counters) {
-        Ok(_) => {
-            let rotten = rotten(paths, schema)?;
-            if rotten.is_some() || even_if_sound {
-                return Ok(rotten);
+    match open::check(paths, schema) {
+        Ok(checked) => {
+            // Whatever reads a rotten table notes it.
+            tally(&checked.tables)?;
+            let rotten = schema.rot.tables();
+            if rotten.is_empty() && !even_if_sound {
+                return Err(RecoverError::Sound {
+                    data_dir: paths.data_dir.clone(),
+                });
             }
-            Err(RecoverError::Sound {
-                data_dir: paths.data_dir.clone(),
-            })
+            let rotten: Vec<String> = rotten.iter().map(ToString::to_string).collect();
+            Ok((!rotten.is_empty()).then(|| rotten.join("; ")))
         }
         Err(error) => match error.cause() {
             OpenCause::Damage => Ok(Some(error.finding())),
             OpenCause::Transient | OpenCause::Locked | OpenCause::Unsupported => Err(error.into()),
         },
     }
-}
-
-/// Says which tables cannot be read whole; `None` when every record can.
-fn rotten(paths: &Paths, schema: &Schema) -> Result<Option<String>, RecoverError> {
-    tally(&open::read_only(&paths.db, schema)?)?;
-    let found = schema.rot().tables();
-    let found: Vec<String> = found.iter().map(ToString::to_string).collect();
-    Ok((!found.is_empty()).then(|| found.join("; ")))
 }
 
 /// Counts everything that can be read, in whatever order it was written; `None` when that is nothing.

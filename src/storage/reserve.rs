@@ -39,13 +39,13 @@ pub struct Space {
 }
 
 impl Space {
-    /// Of the file system that `path` is on.
+    /// Asks the file system that `path` is on.
     ///
     /// # Errors
     /// When it cannot be asked.
     pub fn of(path: &Path) -> Result<Self, FileError> {
-        let stat = rustix::fs::statvfs(path)
-            .map_err(|errno| FileError::new("ask the free space of", path)(errno.into()))?;
+        let stat =
+            rustix::fs::statvfs(path).map_err(FileError::new("ask the free space of", path))?;
         Ok(Self {
             total: stat.f_blocks.saturating_mul(stat.f_frsize),
             available: stat.f_bavail.saturating_mul(stat.f_frsize),
@@ -53,20 +53,20 @@ impl Space {
         })
     }
 
-    /// Default of `storage.min_free`: the smaller of 1 GiB and 5 % of the file system.
+    /// Returns the default of `storage.min_free`: the smaller of 1 GiB and 5 % of the file system.
     pub fn default_min_free(&self) -> u64 {
         GIB.min(self.total / 20)
     }
 
-    /// Length of the reserve file: the smaller of 64 MiB and 5 % of the file system, at least
-    /// 24 MiB.
+    /// Returns the default length of the reserve file: the smaller of 64 MiB and 5 % of the file system,
+    /// at least 24 MiB.
     pub fn default_reserve(&self) -> u64 {
         MOST_BYTES.min(self.total / 20).max(LEAST_BYTES)
     }
 }
 
-/// Length of all logs together from which RocksDB flushes: what the reserve can replay, less what
-/// the rest of an opening needs; at most 32 MiB.
+/// Returns the length of all logs together from which RocksDB flushes: what the reserve can replay, less
+/// what the rest of an opening needs; at most 32 MiB.
 pub fn wal_limit(reserve_bytes: u64) -> u64 {
     reserve_bytes
         .saturating_sub(20 * MIB)
@@ -83,7 +83,7 @@ pub struct Reserve {
 }
 
 impl Reserve {
-    /// The reserve of `data_dir`, of `bytes` or (when `None`) as large as the file system suggests.
+    /// Describes the reserve of `data_dir`, of `bytes` or (when `None`) as large as the file system suggests.
     ///
     /// # Errors
     /// When the file system cannot be asked.
@@ -99,7 +99,7 @@ impl Reserve {
         })
     }
 
-    /// How long the file is to be, in bytes.
+    /// Returns how long the file is to be, in bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -126,9 +126,8 @@ impl Reserve {
         // Asked first, because an allocation that does not fit may take all there is before it
         // fails, and the store beside it writes meanwhile.
         if Space::of(dir)?.available < self.bytes {
-            return Err(FileError::new("make the reserve", &self.path)(
-                io::ErrorKind::StorageFull.into(),
-            ));
+            let full = io::ErrorKind::StorageFull;
+            return Err(FileError::new("make the reserve", &self.path)(full));
         }
         let made = self
             .fill()
@@ -140,7 +139,7 @@ impl Reserve {
             );
         }
         if made.is_err() {
-            // What is half made serves no one, and its space is wanted.
+            // Half a reserve is of no use, and its space is needed.
             self.free()?;
         }
         made
@@ -206,7 +205,7 @@ impl Reserve {
     }
 }
 
-/// A mebibyte that no file system can store in less.
+/// Makes a mebibyte that no file system can store in less.
 fn noise(seed: u64) -> Vec<u8> {
     let words = (0..MIB / 16).map(|at| xxh3_128_with_seed(&at.to_ne_bytes(), seed));
     words.flat_map(u128::to_ne_bytes).collect()

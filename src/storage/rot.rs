@@ -35,7 +35,7 @@ pub struct RottenTable {
 }
 
 impl RottenTable {
-    /// Which keys the table spans, in words that hold no user id and no client's key.
+    /// Says which keys the table spans, without a user id or a client's key.
     pub fn span(&self) -> String {
         match &self.range {
             Some((first, last)) => {
@@ -58,7 +58,7 @@ impl fmt::Display for RottenTable {
     }
 }
 
-/// What of a key may be shown: the day or bucket it begins with, or the counter's name.
+/// Shows what may be shown of a key: the day or bucket it begins with, or the counter's name.
 fn shown(family: Family, key: &[u8]) -> String {
     let day = |day| match day {
         keys::NEVER => Some("no day".to_owned()),
@@ -79,7 +79,7 @@ fn shown(family: Family, key: &[u8]) -> String {
 /// How often a range of keys is halved in search of what can be read between two rotten blocks.
 const HALVINGS: u32 = 10;
 
-/// A key about halfway between two; `None` where there is none.
+/// Makes a key about halfway between two; `None` where there is none.
 fn middle(from: &[u8], to: &[u8]) -> Option<Vec<u8>> {
     let alike = from.iter().zip(to).take_while(|(a, b)| a == b).count();
     let number = |key: &[u8]| {
@@ -197,7 +197,7 @@ impl Tables {
         let detail = AsRef::<str>::as_ref(error).to_owned();
         let file = table_in(&detail).and_then(Path::file_name);
         let file = file.map_or(String::new(), |file| file.to_string_lossy().into_owned());
-        let live = self.db().live_files().unwrap_or_default();
+        let live = self.db.live_files().unwrap_or_default();
         let found = live.into_iter().find(|live| is_named(live, &file));
         let named = found.as_ref().and_then(|live| {
             let of = |family: &Family| family.name() == live.column_family_name;
@@ -213,7 +213,7 @@ impl Tables {
             range,
             detail,
         };
-        if self.rot().add(table) && self.is_writable() {
+        if self.rot.add(table) && self.is_writable {
             self.compact_by_itself(family, false);
         }
     }
@@ -224,7 +224,7 @@ impl Tables {
         // A write of nothing, which does not go to the log, is refused with the error that ended writes.
         let mut options = WriteOptions::default();
         options.disable_wal(true);
-        match self.db().write_opt(WriteBatch::default(), &options) {
+        match self.db.write_opt(WriteBatch::default(), &options) {
             Ok(()) => "RocksDB does not say why".to_owned(),
             Err(error) => {
                 self.note(None, &error);
@@ -235,14 +235,14 @@ impl Tables {
 
     /// Forgets rotten tables that are gone, and lets their families be compacted again.
     pub(super) fn forget_rotten(&self) {
-        if self.rot().tables().is_empty() {
+        if self.rot.tables().is_empty() {
             return;
         }
-        let Ok(live) = self.db().live_files() else {
+        let Ok(live) = self.db.live_files() else {
             return;
         };
         let is_there = |file: &str| live.iter().any(|one| is_named(one, file));
-        for family in self.rot().keep(is_there) {
+        for family in self.rot.keep(is_there) {
             tracing::warn!(
                 family = family.name(),
                 "the rotten tables of the family are gone; it is compacted again"
@@ -254,7 +254,7 @@ impl Tables {
     fn compact_by_itself(&self, family: Family, wanted: bool) {
         let disabled = if wanted { "false" } else { "true" };
         let set = self.handle(family).map(|handle| {
-            self.db()
+            self.db
                 .set_options_cf(handle, &[("disable_auto_compactions", disabled)])
         });
         if let Ok(Err(error)) = set {
@@ -262,7 +262,7 @@ impl Tables {
         }
     }
 
-    /// Reads as `Tables::scan` does, and goes on behind what is rotten. Gives what was left out.
+    /// Reads as `Tables::scan` does, and goes on behind what is rotten. Returns what was left out.
     ///
     /// # Errors
     /// When RocksDB cannot read for another reason.
@@ -310,15 +310,15 @@ impl Tables {
         }
     }
 
-    /// The first key at or above `from` from which on the rest of its table can be read; `None` when
-    /// there is none. The first `in_vain` of the rotten tables there were tried before.
+    /// Finds the first key at or above `from` that can be read, as can the rest of its table behind it; `None`
+    /// when there is none. The first `in_vain` of the rotten tables there were tried before.
     fn readable_behind(
         &self,
         family: Family,
         from: &[u8],
         in_vain: usize,
     ) -> Result<Option<Vec<u8>>, ReadError> {
-        let ranges = self.rot().ranges_from(family, from);
+        let ranges = self.rot.ranges_from(family, from);
         let ends: BTreeSet<Vec<u8>> = ranges.into_iter().map(|(_, last)| last).collect();
         for last in ends.into_iter().skip(in_vain) {
             let mut records = self.records(family, None)?;
@@ -338,8 +338,7 @@ impl Tables {
         Ok(None)
     }
 
-    /// A key of `from..to` from which on something can be read, the first that halving finds; `None` when it
-    /// finds none.
+    /// Looks for a key of `from..to` that can be read, by halving; `None` when it finds none.
     fn readable_between(
         &self,
         family: Family,

@@ -38,7 +38,7 @@ pub(super) fn salvage(
         let gaps = tables.scan_past_rot(family, &[], None, |key, value| {
             batch.put_cf(handle, key, value);
             if batch.size_in_bytes() >= AT_ONCE {
-                written = made.db().write(std::mem::take(&mut batch));
+                written = made.db.write(std::mem::take(&mut batch));
             }
             match written {
                 Ok(()) => ControlFlow::Continue(()),
@@ -56,7 +56,7 @@ pub(super) fn salvage(
                 lost.extend(value.is_err().then_some(name));
             })?;
         }
-        made.db().write(batch).map_err(failed)?;
+        made.db.write(batch).map_err(failed)?;
     }
     Ok((made, lost))
 }

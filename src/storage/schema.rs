@@ -13,7 +13,7 @@ use rocksdb::{
     DEFAULT_COLUMN_FAMILY_NAME, Options, WriteBufferManager,
 };
 
-use super::expiry::{self, Daily, Horizons};
+use super::expiry::{self, Daily, Expiring, Horizons};
 use super::family::Family;
 use super::merge;
 use super::rot::Rot;
@@ -63,18 +63,24 @@ pub enum DbAccess {
 
 /// What all options of one store share: the memory that may be used and what RocksDB calls back.
 pub struct Schema {
-    cache: Cache,
-    write_buffers: WriteBufferManager,
-    horizons: Arc<Horizons>,
+    /// What blocks, filters, indexes and memtables are charged to.
+    pub(super) cache: Cache,
+    /// Counts the memory of memtables.
+    pub(super) write_buffers: WriteBufferManager,
+    /// What the compaction filters go by.
+    pub(super) horizons: Arc<Horizons>,
     wal_limit: u64,
-    rot: Arc<Rot>,
-    at_rest: bool,
+    /// Where rotten tables are noted.
+    pub(super) rot: Arc<Rot>,
+    /// Whether RocksDB compacts nothing by itself.
+    pub(super) at_rest: bool,
 }
 
 impl Schema {
-    /// `memory` is what RocksDB's cache and memtables may take together, in bytes; `wal_limit` the
-    /// length of all logs together from which RocksDB flushes.
-    pub fn new(memory: u64, wal_limit: u64, horizons: Arc<Horizons>) -> Self {
+    /// Makes the options of a store. `memory` is what RocksDB's cache and memtables may take together, in
+    /// bytes; `wal_limit` is the length of all logs together from which RocksDB flushes. RocksDB does not
+    /// compact the families of the rotten tables that are known.
+    pub fn new(memory: u64, wal_limit: u64, horizons: Arc<Horizons>, rot: Arc<Rot>) -> Self {
         let memory = usize::try_from(memory).unwrap_or(usize::MAX);
         let cache = Cache::new_hyper_clock_cache(memory, 0);
         let write_buffers = WriteBufferManager::new_write_buffer_manager_with_cache(
@@ -87,43 +93,9 @@ impl Schema {
             write_buffers,
             horizons,
             wal_limit,
-            rot: Arc::default(),
+            rot,
             at_rest: false,
         }
-    }
-
-    /// Makes options with which RocksDB compacts nothing by itself.
-    pub fn at_rest(self) -> Self {
-        Self {
-            at_rest: true,
-            ..self
-        }
-    }
-
-    /// Adds the rotten tables that are known: RocksDB does not compact their families by itself.
-    pub fn knowing(self, rot: &Arc<Rot>) -> Self {
-        let rot = Arc::clone(rot);
-        Self { rot, ..self }
-    }
-
-    /// Returns where rotten tables are noted.
-    pub fn rot(&self) -> &Arc<Rot> {
-        &self.rot
-    }
-
-    /// Returns the horizons that the compaction filters go by.
-    pub fn horizons(&self) -> &Horizons {
-        &self.horizons
-    }
-
-    /// Returns the cache that blocks, filters, indexes and memtables are charged to.
-    pub fn cache(&self) -> &Cache {
-        &self.cache
-    }
-
-    /// Returns what counts the memory of memtables.
-    pub fn write_buffers(&self) -> &WriteBufferManager {
-        &self.write_buffers
     }
 
     /// Returns the options of the database.
@@ -204,10 +176,8 @@ impl Schema {
             Family::Dedup => self.daily(self.looked_up(16 * MIB)?, Daily::Dedup),
             Family::Idempotency => {
                 let mut options = self.looked_up(16 * MIB)?;
-                options.set_compaction_filter(
-                    "idempotency",
-                    expiry::idempotency_filter(&self.horizons),
-                );
+                let filter = expiry::filter(&self.horizons, Expiring::Idempotency);
+                options.set_compaction_filter("idempotency", filter);
                 options
             }
             Family::History => {
@@ -226,7 +196,7 @@ impl Schema {
 
     /// Adds what a family needs whose records end with a day.
     fn daily(&self, mut options: Options, daily: Daily) -> Options {
-        let filter = expiry::daily_filter(&self.horizons, daily);
+        let filter = expiry::filter(&self.horizons, Expiring::Daily(daily));
         options.set_compaction_filter(daily.family().name(), filter);
         options.set_periodic_compaction_seconds(7 * DAY_SECONDS);
         options

@@ -125,7 +125,7 @@ impl Store {
         )?;
         loop {
             let batch = to_rocksdb(&self.tables, batch)?;
-            match self.tables.db().write_opt(batch, &self.write_options) {
+            match self.tables.db.write_opt(batch, &self.write_options) {
                 Ok(()) => break,
                 // RocksDB held the write back before it wrote a byte, so this repeats nothing.
                 Err(error) if error.kind() == ErrorKind::Incomplete => self.wait_for_flush()?,
@@ -216,7 +216,7 @@ impl Store {
             let handle = store.tables.handle(family)?;
             let dropped = store
                 .tables
-                .db()
+                .db
                 .delete_file_in_range_cf(handle, &[][..], end);
             dropped.map_err(|error| store.failed(error))
         })
@@ -257,7 +257,7 @@ impl Tables {
     /// Moves everything from the log into tables.
     ///
     /// # Errors
-    /// When RocksDB cannot write them; the writer finds that out by itself, too.
+    /// When RocksDB cannot write them. The writer notices that by itself.
     pub fn flush_all(&self) -> Result<(), ReadError> {
         Ok(self.flush()?)
     }
@@ -267,11 +267,11 @@ impl Tables {
             .into_iter()
             .filter_map(|family| self.handle(family).ok())
             .collect();
-        self.db().flush_cfs_opt(&handles, &FlushOptions::default())
+        self.db.flush_cfs_opt(&handles, &FlushOptions::default())
     }
 }
 
-/// RocksDB's form of a batch.
+/// Makes RocksDB's form of a batch.
 pub(super) fn to_rocksdb(tables: &Tables, batch: &Batch) -> Result<WriteBatch, ReadError> {
     let mut handles = [None; Family::ALL.len()];
     let mut converted =

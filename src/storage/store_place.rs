@@ -5,44 +5,28 @@
 //! anything more to be acknowledged.
 
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
 use super::error::CommitError;
-use super::file_error::FileError;
+use super::file_error::{FileError, if_there};
 use super::paths::Paths;
 
-/// Which directory a name stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Identity {
-    device: u64,
-    inode: u64,
-}
-
-/// A directory of an open store, as it was when it was opened.
-#[derive(Debug)]
-struct Known {
-    path: PathBuf,
-    identity: Identity,
-    /// While somebody has it open, no other directory gets its inode.
-    _held: File,
-}
-
-/// The directories of an open store, as they were when it was opened.
+/// The directories of an open store, as they were when it was opened. While they are held open, no other
+/// directory gets their inodes.
 #[derive(Debug)]
 pub(super) struct StorePlace {
     db_dir: PathBuf,
-    dirs: [Known; 2],
+    dirs: [(PathBuf, File); 2],
 }
 
 impl StorePlace {
     pub(super) fn of(paths: &Paths) -> Result<Self, FileError> {
         Ok(Self {
             db_dir: paths.db.clone(),
-            dirs: [known(&paths.data_dir)?, known(&paths.store)?],
+            dirs: [held(&paths.data_dir)?, held(&paths.store)?],
         })
     }
 
@@ -53,42 +37,27 @@ impl StorePlace {
 
     /// Checks that the same directories are there.
     pub(super) fn check(&self) -> Result<(), CommitError> {
-        for Known { path, identity, .. } in &self.dirs {
-            match fs::metadata(path) {
-                Ok(found) if Identity::of(&found) == *identity => {}
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(FileError::new("look at", path)(error).into());
-                }
-                Ok(_) | Err(_) => return Err(CommitError::Moved { path: path.clone() }),
+        let identity = |found: Metadata| (found.dev(), found.ino());
+        for (path, held) in &self.dirs {
+            let fault = || FileError::new("look at", path);
+            let there = if_there(fs::metadata(path)).map_err(fault())?;
+            let held = held.metadata().map_err(fault())?;
+            if there.map(identity) != Some(identity(held)) {
+                return Err(CommitError::Moved { path: path.clone() });
             }
         }
         Ok(())
     }
 }
 
-impl Identity {
-    fn of(metadata: &Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-        }
-    }
-}
-
-fn known(path: &PathBuf) -> Result<Known, FileError> {
-    let fault = || FileError::new("look at", path);
+fn held(path: &Path) -> Result<(PathBuf, File), FileError> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let held = OpenOptions::new()
         .read(true)
         .custom_flags(flags.bits().cast_signed())
         .open(path)
-        .map_err(fault())?;
-    let metadata = held.metadata().map_err(fault())?;
-    Ok(Known {
-        path: path.clone(),
-        identity: Identity::of(&metadata),
-        _held: held,
-    })
+        .map_err(FileError::new("look at", path))?;
+    Ok((path.to_owned(), held))
 }
 
 #[cfg(test)]

@@ -28,11 +28,11 @@ pub(super) type Records<'a> = DBRawIteratorWithThreadMode<'a, DB>;
 
 /// An open database: reads, and the figures that RocksDB keeps of itself.
 pub struct Tables {
-    db: DB,
+    pub(super) db: DB,
     cache: Cache,
     write_buffers: WriteBufferManager,
-    rot: Arc<Rot>,
-    writable: bool,
+    pub(super) rot: Arc<Rot>,
+    pub(super) is_writable: bool,
 }
 
 impl Tables {
@@ -43,31 +43,19 @@ impl Tables {
         access: DbAccess,
     ) -> Result<Self, rocksdb::Error> {
         let (options, families) = (schema.database(access)?, schema.families()?);
-        let writable = access != DbAccess::Read;
-        let db = if writable {
+        let is_writable = access != DbAccess::Read;
+        let db = if is_writable {
             DB::open_cf_descriptors(&options, db_dir, families)
         } else {
             DB::open_cf_descriptors_read_only(&options, db_dir, families, false)
         }?;
         Ok(Self {
             db,
-            cache: schema.cache().clone(),
-            write_buffers: schema.write_buffers().clone(),
-            rot: Arc::clone(schema.rot()),
-            writable,
+            cache: schema.cache.clone(),
+            write_buffers: schema.write_buffers.clone(),
+            rot: Arc::clone(&schema.rot),
+            is_writable,
         })
-    }
-
-    pub(super) fn rot(&self) -> &Rot {
-        &self.rot
-    }
-
-    pub(super) fn is_writable(&self) -> bool {
-        self.writable
-    }
-
-    pub(super) fn db(&self) -> &DB {
-        &self.db
     }
 
     pub(super) fn handle(&self, family: Family) -> Result<&ColumnFamily, ReadError> {

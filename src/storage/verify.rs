@@ -12,7 +12,7 @@ use super::expiry::Horizons;
 use super::family::Family;
 use super::lineage::Lineage;
 use super::lock::DataDirLock;
-use super::open::{Opening, StorageOptions};
+use super::open::{self, Opening, StorageOptions};
 use super::rot::RottenTable;
 use super::tables::Reader;
 
@@ -43,8 +43,8 @@ pub fn look<T>(
 ) -> Result<T, OpenError> {
     let opening = Opening::offline(lock, options)?;
     let checked = opening.check()?;
-    let tables = Arc::new(opening.read_only()?);
-    let horizons = opening.schema.horizons();
+    let tables = Arc::new(checked.tables);
+    let horizons = &opening.schema.horizons;
     let lineage = horizons
         .load(&tables)
         .and_then(|()| tables.lineage())
@@ -71,11 +71,11 @@ pub fn read_through(
     options: &StorageOptions,
 ) -> Result<Vec<RottenTable>, OpenError> {
     let opening = Opening::offline(lock, options)?;
-    let tables = opening.read_only()?;
+    let tables = open::read_only(&opening.paths.db, &opening.schema)?;
     for family in Family::ALL {
         tables
             .scan_past_rot(family, &[], None, |_, _| ControlFlow::Continue(()))
             .map_err(|error| OpenError::from_read(&opening.paths.db, error))?;
     }
-    Ok(opening.schema.rot().tables())
+    Ok(opening.schema.rot.tables())
 }

@@ -7,16 +7,15 @@ use rocksdb::checkpoint::Checkpoint as RocksCheckpoint;
 
 use super::BackupError;
 use crate::storage::create::remove;
-use crate::storage::error::ReadError;
 use crate::storage::file_error::FileError;
-use crate::storage::tables::{Reader, Tables};
+use crate::storage::tables::Reader;
 
 /// The directory's name in the data directory. RocksDB prepares it under that name and `.tmp`.
 const DIR_NAME: &str = "checkpoint";
 
 /// The frozen files; removed when dropped.
 pub(super) struct Checkpoint {
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
 }
 
 impl Checkpoint {
@@ -27,12 +26,11 @@ impl Checkpoint {
         let checkpoint = Self {
             dir: data_dir.join(DIR_NAME),
         };
-        reader.with(|tables| tables.freeze(&checkpoint.dir))?;
+        reader.with(|tables| {
+            let frozen = RocksCheckpoint::new(&tables.db)?;
+            Ok(frozen.create_checkpoint(&checkpoint.dir)?)
+        })?;
         Ok(checkpoint)
-    }
-
-    pub(super) fn dir(&self) -> &Path {
-        &self.dir
     }
 }
 
@@ -49,10 +47,4 @@ pub(in crate::storage) fn remove_leftover(data_dir: &Path) -> Result<(), FileErr
     let dir = data_dir.join(DIR_NAME);
     remove(&dir)?;
     remove(&dir.with_extension("tmp"))
-}
-
-impl Tables {
-    fn freeze(&self, dir: &Path) -> Result<(), ReadError> {
-        Ok(RocksCheckpoint::new(self.db())?.create_checkpoint(dir)?)
-    }
 }

@@ -88,7 +88,7 @@ fn add(hash: &mut Xxh3, bytes: &[u8]) {
     hash.update(bytes);
 }
 
-/// What is wrong with a copy that cannot be read.
+/// Turns a failed read of a copy into damage of that copy.
 pub(super) fn unreadable(db_dir: &Path, error: BackupError) -> BackupError {
     match error {
         BackupError::Read(ReadError::RocksDb(error)) => BackupError::Damaged {

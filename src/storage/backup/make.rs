@@ -43,7 +43,7 @@ pub struct Made {
     pub manifest: Manifest,
     /// Older backups that were removed.
     pub removed: Vec<u32>,
-    /// What is to be said of the directory.
+    /// A warning about the directory; `None` where nothing is wrong with it.
     pub warning: Option<String>,
 }
 
@@ -61,7 +61,6 @@ pub fn make(
 ) -> Result<Made, BackupError> {
     keep_out(&options.dir, &storage.data_dir)?;
     let ours = StoreOrigin::from(reader.lineage()?);
-    pool::refuse_strangers(&options.dir)?;
     let (pool, warning) = Pool::for_writing(&options.dir)?;
     let mut pace = Pace::new(watch);
     let before = pool.list()?;
@@ -74,7 +73,7 @@ pub fn make(
     let mut manifest = Manifest {
         backup,
         made_at_ms: now_ms,
-        ..read_through(checkpoint.dir(), &schema, "records read", &mut pace)?
+        ..read_through(&checkpoint.dir, &schema, "records read", &mut pace)?
     };
     copy_new(&checkpoint, &pool, &mut manifest, &mut pace)?;
     if options.verify {
@@ -91,10 +90,10 @@ pub fn make(
 }
 
 pub(super) fn reading_schema() -> Schema {
-    Schema::new(READING_MEMORY, wal_limit(0), Arc::default())
+    Schema::new(READING_MEMORY, wal_limit(0), Arc::default(), Arc::default())
 }
 
-/// A backup inside of what it is to outlive is none.
+/// Refuses a directory inside the data directory: the backup would be lost with the store.
 fn keep_out(dir: &Path, data_dir: &Path) -> Result<(), BackupError> {
     // Of a directory that is to be made, what is there of its path tells where it will be.
     let there = dir.ancestors().find(|path| path.exists());
@@ -122,7 +121,7 @@ fn copy_new(
     manifest: &mut Manifest,
     pace: &mut Pace<'_>,
 ) -> Result<(), BackupError> {
-    let files = files::of_database(checkpoint.dir())?;
+    let files = files::of_database(&checkpoint.dir)?;
     let size = |path: &PathBuf| path.metadata().map_or(0, |there| there.len());
     let mut part = pace.begin("bytes backed up", files.iter().map(size).sum())?;
     for source in files {
@@ -133,7 +132,7 @@ fn copy_new(
         manifest.files.push(file);
     }
     manifest.files.sort();
-    Ok(pool.sync()?)
+    Ok(())
 }
 
 /// Restores the backup beside the others and claims that it holds what its manifest says.

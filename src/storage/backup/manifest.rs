@@ -154,7 +154,7 @@ pub(super) fn hex(hash: u128) -> String {
 }
 
 impl Manifest {
-    /// All bytes of the backup's files.
+    /// Returns how many bytes the backup's files have together.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.size).sum()
     }
@@ -181,7 +181,7 @@ impl Manifest {
         (!same).then(|| "records differ".to_owned())
     }
 
-    /// The text of the file.
+    /// Returns the text of the file.
     pub(super) fn encode(&self) -> serde_json::Result<String> {
         let text = serde_json::to_string_pretty(self)?;
         let body = text.strip_suffix(BODY_END).unwrap_or(&text);

@@ -59,18 +59,15 @@ pub enum BackupError {
         /// The directory.
         dir: PathBuf,
     },
-    /// There is no such backup.
-    #[error("{} holds no backup{wanted}{known}", dir.display())]
-    None {
-        /// The directory.
-        dir: PathBuf,
-        /// Which was asked for, with a blank before it; empty for the newest.
-        wanted: String,
-        /// Those that are there.
-        known: String,
-    },
+    /// There is no such backup. The text says where, and which there are.
+    #[error("{0}")]
+    None(String),
     /// Something of a backup is not as it was written.
-    #[error("the backup is damaged: {} {what}; nothing was changed: {}", path.display(), remedy(path))]
+    #[error(
+        "the backup is damaged: {} {what}; nothing was changed: restore another backup, or delete that file and \
+         back up again, which writes anew what is missing",
+        path.display()
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -110,14 +107,6 @@ pub enum BackupError {
     /// Whoever asked does not want it any more.
     #[error(transparent)]
     Ended(#[from] Ended),
-}
-
-fn remedy(path: &std::path::Path) -> &'static str {
-    if path.extension().is_some_and(|end| end == "json") {
-        "restore another backup, or delete that file and back up again"
-    } else {
-        "restore another backup, or delete that file and back up again, which writes it anew"
-    }
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ impl fmt::Display for StoreOrigin {
 }
 
 impl StoreOrigin {
-    /// Of the store that a backup was made of.
+    /// Returns what a backup says of its store.
     pub(super) fn of(manifest: &Manifest) -> Self {
         match &manifest.lineage {
             Some(lineage) => lineage.clone().into(),
@@ -55,8 +55,8 @@ impl StoreOrigin {
         }
     }
 
-    /// Of the store in a data directory that nobody has open, as far as it can be read; `None` where
-    /// there is none, or nothing can be read.
+    /// Returns what the store in a data directory says of itself, while nobody has it open; `None` where
+    /// there is no store, or nothing of it can be read.
     pub(super) fn at(paths: &Paths, schema: &Schema) -> Option<Self> {
         // Without a list of its files RocksDB would begin a new database there.
         if let Ok(Some(_)) = files::current_manifest(&paths.db)
@@ -82,7 +82,7 @@ impl StoreOrigin {
         }
     }
 
-    /// The lineage, where the id is known.
+    /// Returns the lineage; `None` where the id is not known.
     pub(super) fn lineage(&self) -> Option<Lineage> {
         let epochs = self.epochs.iter().copied();
         self.id.map(|id| Lineage::with_id(id, epochs))
@@ -102,7 +102,7 @@ impl StoreOrigin {
     }
 }
 
-/// The newest backup that is of another store.
+/// Finds the newest backup of another store.
 pub(super) fn stranger<'a>(store: &StoreOrigin, listed: &'a [Listed]) -> Option<&'a Manifest> {
     let mut readable = listed.iter().rev().filter_map(readable);
     readable.find(|manifest| !store.is(&StoreOrigin::of(manifest)))
@@ -112,7 +112,7 @@ pub(super) fn readable(listed: &Listed) -> Option<&Manifest> {
     listed.manifest.as_ref().ok()
 }
 
-/// What a refusal tells of a backup.
+/// Describes a backup for a refusal.
 pub(super) fn told(manifest: &Manifest) -> String {
     let zone = manifest
         .zone

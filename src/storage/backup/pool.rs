@@ -33,7 +33,7 @@ const TEMPORARY: &str = ".tmp";
 const OF_THE_FILE_SYSTEM: &str = "lost+found";
 const PIECE: usize = 1024 * 1024;
 
-/// The backups in `dir`, oldest first. Their files are not looked at.
+/// Lists the backups in `dir`, oldest first. Their files are not looked at.
 ///
 /// # Errors
 /// When the directory cannot be read.
@@ -56,7 +56,7 @@ fn list_in(dir: &HeldDir) -> Result<Vec<Listed>, FileError> {
     Ok(found)
 }
 
-/// The number of the backup whose manifest has that name.
+/// Reads the number of a backup from its manifest's name; `None` when it is no such name.
 fn number_of(name: &str) -> Option<u32> {
     let id = name.strip_prefix("backup-")?.strip_suffix(".json")?;
     let id = id.parse().ok()?;
@@ -67,15 +67,15 @@ pub(super) fn manifest_name(id: u32) -> String {
     format!("backup-{id}.json")
 }
 
-/// The number of the next backup: above every one that there is, and no file's name. A file that is no manifest
-/// does not count; one that cannot be read now, or is of another version, may be a backup's.
+/// Chooses the number of the next backup: above that of every backup, and not in any file's name. A damaged
+/// manifest is no backup; one that cannot be read now, or is of another version, may be one.
 pub(super) fn free_number(dir: &Path, listed: &[Listed]) -> Result<u32, BackupError> {
     let newest = listed
         .iter()
         .rfind(|listed| !matches!(listed.manifest, Err(BackupError::Damaged { .. })));
-    let next = newest.map_or(Some(1), |newest| newest.id.checked_add(1));
+    let first = newest.map_or(1, |newest| newest.id.saturating_add(1));
     let taken: BTreeSet<u32> = listed.iter().map(|listed| listed.id).collect();
-    let free = next.and_then(|next| (next..=u32::MAX).find(|id| !taken.contains(id)));
+    let free = (first..=u32::MAX).find(|id| !taken.contains(id));
     free.ok_or_else(|| {
         BackupError::Unfit(format!(
             "no number is left after that of {}; move that file away, or choose another directory",
@@ -89,37 +89,32 @@ const NAMES_TOLD: usize = 3;
 
 /// Refuses a directory that holds something else than backups. One that has a backup already is a
 /// directory of backups, whatever was put beside it since.
-pub(super) fn refuse_strangers(path: &Path) -> Result<(), BackupError> {
-    if !path.try_exists().map_err(FileError::new("look at", path))? {
-        return Ok(());
-    }
-    let dir = HeldDir::open(path)?;
+fn refuse_strangers(dir: &HeldDir) -> Result<(), BackupError> {
     let is_strange = |name: &String| {
         ![LOCK, FILES, VERIFY, OF_THE_FILE_SYSTEM].contains(&name.as_str())
             && number_of(name.strip_suffix(TEMPORARY).unwrap_or(name)).is_none()
     };
     let names = dir.names()?.into_iter();
     let names = names.map(|name| name.to_string_lossy().into_owned());
-    let mut strangers: Vec<String> = names.filter(is_strange).collect();
+    let strangers: BTreeSet<String> = names.filter(is_strange).collect();
     let is_backup = |listed: &Listed| {
         matches!(
             listed.manifest,
             Ok(_) | Err(BackupError::Unsupported { .. })
         )
     };
-    if strangers.is_empty() || list_in(&dir)?.iter().any(is_backup) {
+    if strangers.is_empty() || list_in(dir)?.iter().any(is_backup) {
         return Ok(());
     }
-    strangers.sort_unstable();
     let more = match strangers.len().saturating_sub(NAMES_TOLD) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    strangers.truncate(NAMES_TOLD);
+    let told: Vec<String> = strangers.into_iter().take(NAMES_TOLD).collect();
     Err(BackupError::Unfit(format!(
         "{} is no directory of backups: it holds {}{more}; no backup was made: choose a new or an empty directory",
-        path.display(),
-        strangers.join(", ")
+        dir.path().display(),
+        told.join(", ")
     )))
 }
 
@@ -158,14 +153,10 @@ fn judge(dir: &HeldDir) -> Result<Option<String>, BackupError> {
     }))
 }
 
-/// What is to be said of a directory without files.
+/// Makes the error for a directory that has no `files/`.
 fn nothing_in(dir: &HeldDir) -> Result<BackupError, FileError> {
     Ok(if list_in(dir)?.is_empty() {
-        BackupError::None {
-            dir: dir.path().to_owned(),
-            wanted: String::new(),
-            known: String::new(),
-        }
+        BackupError::None(format!("{} holds no backup", dir.path().display()))
     } else {
         BackupError::Damaged {
             path: dir.path_of(FILES),
@@ -183,9 +174,11 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// For making a backup: nobody else works in it. Gives what is to be said of the directory, too.
+    /// Opens the directory for making a backup, while nobody else works in it. Returns a warning, too, where
+    /// others may write to it.
     pub(super) fn for_writing(path: &Path) -> Result<(Self, Option<String>), BackupError> {
         let dir = HeldDir::open_or_make(path)?;
+        refuse_strangers(&dir)?;
         let warning = judge(&dir)?;
         let files = dir.make_dir(FILES, false)?;
         judge(&files)?;
@@ -211,19 +204,14 @@ impl Pool {
         Ok((pool, warning))
     }
 
-    /// For restoring: others may do so as well.
+    /// Opens the directory for restoring, which others may do at the same time.
     pub(super) fn for_reading(path: &Path) -> Result<Self, BackupError> {
         let dir = HeldDir::open(path)?;
-        let held = match dir.read(LOCK) {
-            Ok(file) => Some(held(file, &dir, FlockOperation::NonBlockingLockShared)?),
-            Err(error) if error.source.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error.into()),
-        };
-        let files = match dir.dir(FILES) {
-            Err(error) if error.source.kind() == io::ErrorKind::NotFound => {
-                return Err(nothing_in(&dir)?);
-            }
-            files => files?,
+        let lock = FileError::if_there(dir.read(LOCK))?;
+        let lock = lock.map(|file| held(file, &dir, FlockOperation::NonBlockingLockShared));
+        let held = lock.transpose()?;
+        let Some(files) = FileError::if_there(dir.dir(FILES))? else {
+            return Err(nothing_in(&dir)?);
         };
         Ok(Self {
             dir,
@@ -232,7 +220,7 @@ impl Pool {
         })
     }
 
-    /// The backups in it, oldest first.
+    /// Lists the backups in it, oldest first.
     pub(super) fn list(&self) -> Result<Vec<Listed>, FileError> {
         list_in(&self.dir)
     }
@@ -242,7 +230,7 @@ impl Pool {
         self.dir.make_dir(VERIFY, true)
     }
 
-    /// Adds a file, unless its content is there; says whether it was written.
+    /// Adds a file, unless its content is there; returns whether it was written.
     pub(super) fn add(
         &self,
         source: &Path,
@@ -279,16 +267,14 @@ impl Pool {
     ) -> Result<(), BackupError> {
         let name = file.pool_name();
         let path = self.files.path_of(&name);
-        let opened = self.files.read(&name).map_err(|error| {
-            // A file that is gone is damage, too.
-            if error.source.kind() == io::ErrorKind::NotFound {
-                let (path, what) = (path.clone(), "is missing".to_owned());
-                BackupError::Damaged { path, what }
-            } else {
-                error.into()
-            }
-        })?;
-        let mut from = SourceFile { file: opened, path };
+        let Some(file_there) = FileError::if_there(self.files.read(&name))? else {
+            let what = "is missing".to_owned();
+            return Err(BackupError::Damaged { path, what });
+        };
+        let mut from = SourceFile {
+            file: file_there,
+            path,
+        };
         if link && self.files.link(&name, to, &file.name) {
             let (size, hash) = from.read(&mut |_| Ok(()), Some(part))?;
             return same(&from.path, file, size, hash);
@@ -296,13 +282,9 @@ impl Pool {
         from.copy(to, &file.name, file, Some(part))
     }
 
-    /// Makes the names of files durable that were added.
-    pub(super) fn sync(&self) -> Result<(), FileError> {
-        self.files.sync()
-    }
-
     /// Writes the manifest: from then on there is a backup.
     pub(super) fn publish(&self, manifest: &Manifest) -> Result<(), FileError> {
+        self.files.sync()?;
         let name = manifest_name(manifest.backup);
         let unfinished = format!("{name}{TEMPORARY}");
         let write = || FileError::new("write", self.dir.path_of(&unfinished));
@@ -319,8 +301,8 @@ impl Pool {
     }
 
     /// Removes all backups of that store but its `keep` newest (`None`: all are kept), and files of no
-    /// backup; gives the backups removed. Files stay as long as a manifest cannot be read, which may need
-    /// them.
+    /// backup; returns the numbers of the backups removed. While a manifest cannot be read all files stay,
+    /// since it may need them.
     pub(super) fn prune(
         &self,
         keep: Option<u32>,
@@ -361,7 +343,7 @@ impl Pool {
                 self.files.remove(name)?;
             }
         }
-        self.sync()
+        self.files.sync()
     }
 }
 
@@ -383,7 +365,7 @@ fn held(file: File, dir: &HeldDir, operation: FlockOperation) -> Result<File, Ba
         Err(Errno::WOULDBLOCK) => Err(BackupError::Busy {
             dir: dir.path().to_owned(),
         }),
-        Err(errno) => Err(FileError::new("lock", dir.path_of(LOCK))(errno.into()).into()),
+        Err(errno) => Err(FileError::new("lock", dir.path_of(LOCK))(errno).into()),
     }
 }
 

@@ -46,7 +46,7 @@ pub struct Restored {
     pub kept: Option<PathBuf>,
 }
 
-/// The backup that is meant, and the others beside it.
+/// Finds the backup that is meant; returns the others, too.
 ///
 /// # Errors
 /// When there is none, or its manifest is damaged or another version's.
@@ -58,14 +58,12 @@ fn choose(pool: &Pool, wanted: &Restore) -> Result<(Manifest, Vec<Listed>), Back
     };
     let Some(at) = at else {
         let known: Vec<_> = listed.iter().map(|listed| listed.id.to_string()).collect();
-        return Err(BackupError::None {
-            dir: wanted.dir.clone(),
-            wanted: wanted.backup.map_or(String::new(), |id| format!(" {id}")),
-            known: match known.join(", ") {
-                known if known.is_empty() => known,
-                known => format!("; there are {known}"),
-            },
-        });
+        let dir = wanted.dir.display();
+        return Err(BackupError::None(match wanted.backup {
+            Some(id) if known.is_empty() => format!("{dir} holds no backup {id}"),
+            Some(id) => format!("{dir} holds no backup {id}; there are {}", known.join(", ")),
+            None => format!("{dir} holds no backup"),
+        }));
     };
     let chosen = listed.remove(at);
     let manifest = chosen.manifest?;
@@ -181,7 +179,7 @@ pub fn restore(
     })
 }
 
-/// The greatest epoch that anything in the data directory tells of.
+/// Finds the greatest epoch that anything in the data directory tells of.
 fn last_epoch(paths: &Paths) -> Result<u64, BackupError> {
     // What cannot be read is to be replaced for that.
     let mut last = acked::epoch_in(&paths.acked).unwrap_or(0);
@@ -209,6 +207,6 @@ fn build(
     let tables = Tables::open(&working.db, &schema, DbAccess::Write)
         .map_err(|error| OpenError::from_rocksdb(&working.db, error))?;
     begin_epoch(working, tables, epoch, &lineage, None)?;
-    open::check(working, &schema, open::Depth::Counters)?;
+    open::check(working, &schema)?;
     Ok(())
 }

@@ -279,7 +279,7 @@ impl Tables {
     /// Returns the first day that a gap may hold: where its table begins, or where the gap begins if that
     /// is later.
     fn day_behind(&self, family: Family, gap: &Gap) -> Option<Day> {
-        let begins = self.rot().begin_of(family, &gap.from);
+        let begins = self.rot.begin_of(family, &gap.from);
         day_in(begins.as_deref().unwrap_or(&gap.from)).max(day_in(&gap.from))
     }
 

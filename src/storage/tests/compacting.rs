@@ -72,7 +72,7 @@ fn days_in(store: &Store, family: Family) -> Vec<i32> {
     let mut days = Vec::new();
     let visit = |key: &[u8], _: &[u8]| {
         days.push(match family {
-            Family::History => keys::trailing_day(key).unwrap(),
+            Family::History => keys::unsortable(*key.last_chunk().unwrap()),
             Family::Idempotency => i32::try_from(keys::leading_bucket(key).unwrap()).unwrap(),
             _ => keys::leading_day(key).unwrap(),
         });

@@ -43,7 +43,7 @@ pub fn one_log(ticked: bool) -> Killed {
 /// Killed with two live logs, the flush between them not done.
 pub fn two_logs() -> Killed {
     let (dir, mut store) = new_store();
-    store.tables().db().cancel_all_background_work(true);
+    store.tables().db.cancel_all_background_work(true);
     let mut ends = Vec::new();
     for number in 0..GROUPS {
         put(

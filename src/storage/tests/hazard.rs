@@ -17,7 +17,7 @@ fn flushed_apart() -> (TempDir, Store, PathBuf) {
     store.tick().unwrap();
     let tables = store.tables();
     tables
-        .db()
+        .db
         .flush_cf(tables.handle(Family::Days).unwrap())
         .unwrap();
     let logs = files::wals(&db_dir(dir.path())).unwrap();

@@ -187,7 +187,7 @@ fn whole_files_below_a_horizon_go_and_the_rest_stays() {
     for bucket in 0..6_u32 {
         let (from, to) = (bucket.to_be_bytes(), (bucket + 1).to_be_bytes());
         tables
-            .db()
+            .db
             .compact_range_cf(handle, Some(&from[..]), Some(&to[..]));
     }
     let end = 4_u32.to_be_bytes();
@@ -227,7 +227,7 @@ fn compaction_drops_below_the_horizon_and_waits_for_it() {
         let handle = tables.handle(Family::Idempotency).unwrap();
         tables.flush().unwrap();
         tables
-            .db()
+            .db
             .compact_range_cf(handle, None::<&[u8]>, None::<&[u8]>);
         let mut count = 0;
         tables

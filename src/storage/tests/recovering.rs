@@ -110,7 +110,7 @@ fn tables_past_the_damage_make_it_leave_out_records() {
     }
     let tables = store.tables();
     tables
-        .db()
+        .db
         .flush_cf(tables.handle(Family::Days).unwrap())
         .unwrap();
     put(&mut store, 6, 100);

@@ -19,7 +19,7 @@ fn write_unrecorded(store: &Store, batch: &Batch) {
     let mut synced = WriteOptions::default();
     synced.set_sync(true);
     let batch = to_rocksdb(store.tables(), batch).unwrap();
-    store.tables().db().write_opt(batch, &synced).unwrap();
+    store.tables().db.write_opt(batch, &synced).unwrap();
 }
 
 fn reopen(data_dir: &Path, expectation: Expectation) -> Result<(Store, Landed), OpenError> {

@@ -44,7 +44,7 @@ fn sound(family: Family) -> (TempDir, PathBuf) {
         store.commit(&batch).unwrap();
     }
     store.flush().unwrap();
-    let live = store.tables().db().live_files().unwrap();
+    let live = store.tables().db.live_files().unwrap();
     let table = live
         .iter()
         .filter(|live| live.column_family_name == family.name())
@@ -116,7 +116,7 @@ impl Bench {
         }
         // What it gives is told by the tick too.
         let waiting = rocksdb::WaitForCompactOptions::default();
-        let _ = self.store().tables().db().wait_for_compact(&waiting);
+        let _ = self.store().tables().db.wait_for_compact(&waiting);
         self.store().tick().map(|_| ())
     }
 }
@@ -138,7 +138,7 @@ fn all_but_the_block_is_read_in_every_family_and_the_table_is_named() {
         let (dir, file) = rotten(family);
         // A start that cannot do without the block is refused; there the block is read as by `recover`.
         let reader = Reader::default();
-        let schema = schema::Schema::new(MIB, MIB, Arc::default()).knowing(reader.rot());
+        let schema = schema::Schema::new(MIB, MIB, Arc::default(), Arc::clone(reader.rot()));
         let tables = open::read_only(&db_dir(dir.path()), &schema).unwrap();
         let before = tree(dir.path());
         let mut found = Vec::new();
@@ -280,7 +280,7 @@ fn overlapping(family: Family) -> (TempDir, [PathBuf; 2]) {
     }
     store.commit(&batch).unwrap();
     store.flush().unwrap();
-    let live = store.tables().db().live_files().unwrap();
+    let live = store.tables().db.live_files().unwrap();
     let second = live
         .iter()
         .filter(|live| live.column_family_name == family.name())
@@ -297,7 +297,7 @@ fn overlapping(family: Family) -> (TempDir, [PathBuf; 2]) {
 fn of_two_rotten_tables_that_overlap_only_the_two_blocks_are_left_out() {
     let (dir, files) = overlapping(Family::History);
     let reader = Reader::default();
-    let schema = schema::Schema::new(MIB, MIB, Arc::default()).knowing(reader.rot());
+    let schema = schema::Schema::new(MIB, MIB, Arc::default(), Arc::clone(reader.rot()));
     let tables = open::read_only(&db_dir(dir.path()), &schema).unwrap();
     let mut found = Vec::new();
     let gaps = tables
@@ -335,9 +335,9 @@ fn once_the_rotten_table_is_gone_its_family_is_compacted_again() {
     let tables = bench.store().tables();
     let handle = tables.handle(Family::Days).unwrap();
     tables
-        .db()
+        .db
         .compact_range_cf(handle, None::<&[u8]>, None::<&[u8]>);
-    let live = tables.db().live_files().unwrap();
+    let live = tables.db.live_files().unwrap();
     let of_days = |live: &&rocksdb::LiveFile| live.column_family_name == Family::Days.name();
     let [table] = &live.iter().filter(of_days).collect::<Vec<_>>()[..] else {
         panic!("{} tables", live.len())

@@ -227,8 +227,19 @@ fn what_is_kept_under_a_key_reads_back() {
             revision: 2,
         },
     ];
-    for outcome in outcomes {
+    // After the version and the fingerprint: the number of the outcome, then its fields.
+    let layouts: [&[u8]; 6] = [
+        b"\x00\x0a\x01\x0a\x06\x01\xfb\x5a\xa2\x01",
+        b"\x01\x02\x0a\x01\x0a\x06\x01\xfb\x5a\xa2\x01\x0a\x01\x0a\x06\x00\x01",
+        b"\x05\x0c\x00\x0a\x01\x0a\x06\x01\xfb\x5a\xa2\x01\x01\x02\x03\x03\x08\x0a\x04\x07\x0c\
+          \x05\x02\x06\x07\x08\x02\x00\x09\x02\x04\x0a\x0b",
+        b"\x02\x02\x00\x09\x01\xfb\x5a\xa2",
+        b"\x03\x02\x01\x01\xfb\x58\x02\x01\x01\xfb\xd0\x07\x01\x02ab\x01\x03",
+        b"\x04\x10\x02",
+    ];
+    for (outcome, layout) in outcomes.into_iter().zip(layouts) {
         let bytes = encode_kept(77, &outcome).unwrap();
+        assert_eq!(bytes, [&b"\x02\x4d"[..], layout].concat(), "{outcome:?}");
         assert_eq!(
             decode_kept(&bytes),
             Ok(Kept {
@@ -237,11 +248,6 @@ fn what_is_kept_under_a_key_reads_back() {
             })
         );
     }
-    // version; fingerprint 77; applied; 5, counted, 5, 6, some day 20781, created.
-    assert_eq!(
-        encode_kept(77, &Outcome::Applied(applied)).unwrap(),
-        b"\x02\x4d\x00\x0a\x01\x0a\x06\x01\xfb\x5a\xa2\x01"
-    );
     // Version 1: 77; defined; a definition with a `bool` for "daily" and one for "clamp"; started; 3.
     let first: &[u8] =
         b"\x01\x4d\x03\x02\x01\x01\xfb\x58\x02\x01\x01\xfb\xd0\x07\x01\x02ab\x01\x03";
