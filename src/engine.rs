@@ -23,7 +23,7 @@ use crate::writer::Running;
 
 pub use crate::export::postgres::CopiedDay;
 pub use crate::fallback::{CopyStanding, NoCopy};
-pub use crate::lifecycle::{DayView, PastDay, Point};
+pub use crate::lifecycle::{PastDay, Point};
 pub use crate::rounds::RoundReport;
 pub use crate::writer::{
     Answer, Cause, Command, Failure, IdempotencyKey, ModeState, Port, Request,

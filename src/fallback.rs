@@ -60,7 +60,7 @@ pub enum CopySource {
 }
 
 impl CopySource {
-    /// The word used in JSON.
+    /// Returns the word used in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Redis => "redis",

@@ -35,25 +35,12 @@ pub enum ExportTarget {
     Jsonl,
 }
 
-/// What `--to` takes: a target, and a day too, since it once was the last day as well.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum To {
-    /// The last of several days.
-    Day(String),
-    /// Where to.
-    Target(ExportTarget),
-}
-
-impl std::str::FromStr for To {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let target = ExportTarget::from_str(text, false).map(Self::Target);
-        let day = |_| a_day(text).map(Self::Day);
-        target
-            .or_else(day)
-            .map_err(|_: String| "want `postgres`, `csv` or `jsonl`".to_owned())
-    }
+/// Checks what `--to` takes: a target, and a day too, since it once was the last day as well.
+fn a_target(text: &str) -> Result<String, String> {
+    let is_target = ExportTarget::from_str(text, false).is_ok();
+    let is_one = is_target || a_day(text).is_ok();
+    let no_target = || "want `postgres`, `csv` or `jsonl`".to_owned();
+    is_one.then(|| text.to_owned()).ok_or_else(no_target)
 }
 
 /// Checks a day as people write it; the server knows which one `today` is.
@@ -88,8 +75,8 @@ pub struct ExportArgs {
 
     /// `postgres`, `csv` or `jsonl` [default: PostgreSQL when it is configured and nothing below asks
     /// for a file, else CSV]
-    #[arg(long, value_name = "TARGET")]
-    pub to: Vec<To>,
+    #[arg(long, value_name = "TARGET", value_parser = a_target)]
+    pub to: Vec<String>,
 
     /// The file to write; `-` is standard output
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -107,7 +94,7 @@ pub struct ExportArgs {
     #[arg(long)]
     pub include_open: bool,
 
-    /// To PostgreSQL: take the place of rows that were written under another epoch, or by hand
+    /// To PostgreSQL: overwrite rows of another epoch, and rows written by hand
     #[arg(long, conflicts_with_all = ["output", "users", "include_open"])]
     pub replace: bool,
 
@@ -141,9 +128,9 @@ impl ExportArgs {
     fn resolve(&self) -> Result<(String, String, Option<ExportTarget>), CliFailure> {
         let (mut last, mut target) = (self.until.clone(), None);
         for to in &self.to {
-            let taken = match to {
-                To::Day(day) => last.replace(day.clone()).is_some(),
-                To::Target(to) => target.replace(*to).is_some(),
+            let taken = match ExportTarget::from_str(to, false) {
+                Ok(to) => target.replace(to).is_some(),
+                Err(_) => last.replace(to.clone()).is_some(),
             };
             if taken {
                 return Err(usage("there are two last days, or two targets"));
@@ -268,7 +255,7 @@ pub(super) fn export(args: &ExportArgs) -> Result<(), CliFailure> {
     Ok(())
 }
 
-/// What is said of days that were asked for and have not ended.
+/// Says which days were asked for and left out, since they have not ended.
 fn left_out(asked: &str, through: Day, include_open: bool) -> String {
     let all = asked == "yesterday" || asked == through.to_string();
     if all || include_open {
@@ -411,7 +398,7 @@ impl Output {
         }
     }
 
-    /// Gives the file its name; says where the text is.
+    /// Gives the file its name; returns where the text is.
     fn finish(mut self) -> anyhow::Result<String> {
         let place = self.place();
         let cannot = || format!("cannot write {place}");
@@ -445,6 +432,17 @@ impl Drop for Output {
     }
 }
 
+/// Columns of `history`, each with the field that it shows.
+const HISTORY: [(&str, &str); 7] = [
+    ("date", "date"),
+    ("final", "final_value"),
+    ("peak", "peak"),
+    ("low", "low"),
+    ("up", "increments"),
+    ("down", "decrements"),
+    ("operations", "operations"),
+];
+
 /// Prints the days of a counter as a table.
 pub(super) fn history(args: &HistoryArgs) -> Result<(), CliFailure> {
     let config = args.config.load_and_warn()?;
@@ -469,17 +467,10 @@ pub(super) fn history(args: &HistoryArgs) -> Result<(), CliFailure> {
         return Err(unexpected(told));
     }
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header([
-        "date",
-        "final",
-        "peak",
-        "low",
-        "up",
-        "down",
-        "operations",
-        "away",
-        "",
-    ]);
+    let heads = HISTORY.map(|(head, _)| head);
+    table
+        .load_preset(presets::NOTHING)
+        .set_header(heads.into_iter().chain(["away", ""]));
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
@@ -494,17 +485,10 @@ pub(super) fn history(args: &HistoryArgs) -> Result<(), CliFailure> {
         let away = day.get("away_seconds").and_then(Value::as_u64);
         let away = Duration::from_secs(away.unwrap_or(0));
         let is_closed = day.get("closed") == Some(&Value::Bool(true));
-        table.add_row([
-            cell("date"),
-            cell("final_value"),
-            cell("peak"),
-            cell("low"),
-            cell("increments"),
-            cell("decrements"),
-            cell("operations"),
-            humantime::format_duration(away).to_string(),
-            if is_closed { "" } else { "not closed" }.to_owned(),
-        ]);
+        let away = humantime::format_duration(away).to_string();
+        let closed = if is_closed { "" } else { "not closed" };
+        let cells = HISTORY.map(|(_, field)| cell(field));
+        table.add_row(cells.into_iter().chain([away, closed.to_owned()]));
     }
     print(&format!("{}\n", table.trim_fmt()))
 }

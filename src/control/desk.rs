@@ -239,17 +239,16 @@ impl Desk {
             self.running.mode.clear(Cause::Clock);
             tracing::info!(target: "audit", action = "accept_clock", day = %look.day, "the operator accepted the clock");
         }
-        match read_only {
-            Some(true) => {
+        if let Some(read_only) = read_only {
+            let after = if read_only {
                 let look = self.running.day.look();
                 self.running.mode.raise(Cause::Operator, look.wall_ms);
-                tracing::info!(target: "audit", action = "mode", after = "read_only", "the operator changed the mode");
-            }
-            Some(false) => {
+                "read_only"
+            } else {
                 self.running.mode.clear(Cause::Operator);
-                tracing::info!(target: "audit", action = "mode", after = "normal", "the operator changed the mode");
-            }
-            None => {}
+                "normal"
+            };
+            tracing::info!(target: "audit", action = "mode", after, "the operator changed the mode");
         }
         self.running.intake.nudge();
         let standing = Cause::ALL

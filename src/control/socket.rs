@@ -71,8 +71,8 @@ enum Line {
 }
 
 impl ControlSocket {
-    /// Listens in `data_dir`, whose lock the caller's store holds: a socket found there is left over
-    /// and is replaced.
+    /// Listens in `data_dir`, and replaces a socket that an earlier process left there: the caller's store holds the
+    /// lock of the directory.
     ///
     /// # Errors
     /// When the socket cannot be made.
@@ -106,7 +106,7 @@ impl ControlSocket {
         })
     }
 
-    /// Whether somebody answers at the socket of that data directory.
+    /// Returns whether somebody answers at the socket of that data directory.
     pub fn is_answered(data_dir: &Path) -> bool {
         connect(data_dir).is_ok()
     }
@@ -146,7 +146,7 @@ impl ControlSocket {
     }
 }
 
-/// Says what a file system without sockets refuses with.
+/// Adds to the error of a file system without sockets what to do.
 fn no_socket(error: io::Error) -> io::Error {
     match error.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported => io::Error::new(
@@ -159,7 +159,7 @@ fn no_socket(error: io::Error) -> io::Error {
     }
 }
 
-/// Which file that is: device and inode.
+/// Returns which file that is: device and inode.
 fn place(path: &Path) -> io::Result<(u64, u64)> {
     let there = std::fs::symlink_metadata(path)?;
     Ok((there.dev(), there.ino()))
@@ -278,8 +278,8 @@ fn connect(data_dir: &Path) -> io::Result<UnixStream> {
     with_short_path(data_dir, |short| UnixStream::connect(short))
 }
 
-/// A socket's path has at most some 100 bytes, a directory's may have thousands: goes by the
-/// directory's descriptor.
+/// Calls `go` with a short path to the socket, through the directory's descriptor: a socket's path has at most some
+/// 100 bytes, and a directory's may have thousands.
 fn with_short_path<T>(data_dir: &Path, go: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
     use std::os::fd::AsRawFd;
     let dir = open(

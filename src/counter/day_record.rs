@@ -109,19 +109,22 @@ words! {
 }
 
 /// One event of a day record.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Event {
     /// What happened.
     pub kind: EventKind,
     /// When.
+    #[serde(serialize_with = "super::instant::serialize_at")]
     pub at: Millis,
     /// The value before.
     pub before: i64,
     /// The value after.
     pub after: i64,
     /// Why, in the administrator's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Which request asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
 }
 

@@ -21,6 +21,11 @@ pub fn parse_rfc3339(text: &str) -> Option<Millis> {
     (1..=9999).contains(&year).then_some(at)
 }
 
+/// Writes a field that holds an instant.
+pub(crate) fn serialize_at<S: Serializer>(at: &Millis, json: S) -> Result<S::Ok, S::Error> {
+    rfc3339(*at).serialize(json)
+}
+
 /// Writes a field that may hold an instant; `None` is `null`.
 pub(crate) fn serialize<S: Serializer>(at: &Option<Millis>, json: S) -> Result<S::Ok, S::Error> {
     at.map(rfc3339).serialize(json)

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::rows::{RowPages, Selection};
 use crate::calendar::Day;
-use crate::lifecycle::DayView;
+use crate::lifecycle::PastDay;
 use crate::storage::ReadError;
 use crate::storage::expiry::Daily;
 use crate::writer::Running;
@@ -83,13 +83,13 @@ pub fn write(
             .then_some(())
             .ok_or(ExportFileError::UsersGone { day })
     };
-    let columns = match content {
-        Content::Days => DAY_COLUMNS,
-        Content::Users => USER_COLUMNS,
+    let header = match content {
+        Content::Days => DAY_HEADER,
+        Content::Users => USER_HEADER,
     };
     let mut written = FileWritten::default();
     let mut text = match form {
-        FileForm::Csv => columns.join(",") + "\r\n",
+        FileForm::Csv => format!("{header}\r\n"),
         FileForm::Jsonl => String::new(),
     };
     let mut pages = RowPages::new(selection);
@@ -99,8 +99,8 @@ pub fn write(
             let day = row.past.day;
             match (content, row.users()) {
                 (Content::Days, _) => {
-                    let day = DayView::from(row.past);
-                    push(&mut text, form, columns, &DayLine { counter, day })?;
+                    let day = &row.past;
+                    push(&mut text, form, header, &DayLine { counter, day })?;
                 }
                 (Content::Users, None) => continue,
                 (Content::Users, Some(mut users)) => {
@@ -114,7 +114,7 @@ pub fn write(
                                 closed: row.past.closed,
                                 user_id,
                             };
-                            push(&mut text, form, columns, &line)?;
+                            push(&mut text, form, header, &line)?;
                             if text.len() >= PIECE {
                                 put(std::mem::take(&mut text), written)?;
                             }
@@ -134,37 +134,18 @@ pub fn write(
     Ok(written)
 }
 
-/// The columns of days in CSV: fields of a [`DayLine`].
-const DAY_COLUMNS: &[&str] = &[
-    "date",
-    "counter",
-    "closed",
-    "kind",
-    "reset",
-    "final_value",
-    "opening",
-    "peak",
-    "peak_at",
-    "low",
-    "low_at",
-    "increments",
-    "decrements",
-    "operations",
-    "generations",
-    "events",
-    "away_seconds",
-    "starts_at",
-    "ends_at",
-];
+/// The header of days in CSV: fields of a [`DayLine`].
+const DAY_HEADER: &str = "date,counter,closed,kind,reset,final_value,opening,peak,peak_at,low,low_at,\
+    increments,decrements,operations,generations,events,away_seconds,starts_at,ends_at";
 
-/// The columns of users in CSV: fields of a [`UserLine`].
-const USER_COLUMNS: &[&str] = &["date", "counter", "closed", "user_id"];
+/// The header of users in CSV: fields of a [`UserLine`].
+const USER_HEADER: &str = "date,counter,closed,user_id";
 
 #[derive(Serialize)]
 struct DayLine<'a> {
     counter: &'a str,
     #[serde(flatten)]
-    day: DayView,
+    day: &'a PastDay,
 }
 
 #[derive(Serialize)]
@@ -175,13 +156,8 @@ struct UserLine<'a> {
     user_id: &'a str,
 }
 
-/// Adds a line; in CSV its fields are put under the columns.
-fn push(
-    text: &mut String,
-    form: FileForm,
-    columns: &[&str],
-    line: &impl Serialize,
-) -> io::Result<()> {
+/// Adds a line; in CSV its fields stand under the header.
+fn push(text: &mut String, form: FileForm, header: &str, line: &impl Serialize) -> io::Result<()> {
     let json = serde_json::to_string(line)?;
     match form {
         FileForm::Jsonl => {
@@ -190,7 +166,7 @@ fn push(
         }
         FileForm::Csv => {
             let fields = serde_json::from_str(&json)?;
-            for (number, column) in columns.iter().enumerate() {
+            for (number, column) in header.split(',').enumerate() {
                 if number > 0 {
                     text.push(',');
                 }

@@ -1,6 +1,6 @@
 //! What is exported: the days of counters, and the users of a day, in pages.
 
-use crate::calendar::{Calendar, Day};
+use crate::calendar::Day;
 use crate::counter::{CounterName, Generation, Kind, Reset};
 use crate::lifecycle::{self, PastDay, kept_from};
 use crate::storage::{Cursor, ReadError, Reader, Tables};
@@ -132,32 +132,28 @@ impl RowPages {
         if self.done {
             return Ok(None);
         }
-        let calendar = running.day.calendar();
-        let (rows, last) = running.reader.with(|tables| {
-            let kept = kept_from(&running.horizons);
-            match &self.selection.counter {
-                Some(name) => Ok((self.days(tables, calendar, kept, name)?, None)),
-                None => self.page(tables, calendar, kept),
-            }
-        })?;
+        let (rows, last) = running.reader.with(|tables| self.page(tables, running))?;
         self.done = last.is_none();
         self.after = last;
         Ok(Some(rows))
     }
 
+    /// Returns some rows, and the counter after which there are more.
     fn page(
         &self,
         tables: &Tables,
-        calendar: &Calendar,
-        kept: Day,
+        running: &Running,
     ) -> Result<(Vec<Row>, Option<CounterName>), ReadError> {
+        if let Some(name) = &self.selection.counter {
+            return Ok((self.days(tables, running, name)?, None));
+        }
         let mut rows = Vec::new();
         let mut after = self.after.clone();
         for _ in 0..COUNTERS_AT_ONCE {
             let Some(name) = self.next_name(tables, after.as_ref())? else {
                 return Ok((rows, None));
             };
-            rows.extend(self.days(tables, calendar, kept, &name)?);
+            rows.extend(self.days(tables, running, &name)?);
             after = Some(name);
             if rows.len() >= ROWS_AT_ONCE {
                 break;
@@ -186,17 +182,16 @@ impl RowPages {
     fn days(
         &self,
         tables: &Tables,
-        calendar: &Calendar,
-        kept: Day,
+        running: &Running,
         name: &CounterName,
     ) -> Result<Vec<Row>, ReadError> {
-        let Selection { from, to, .. } = self.selection;
+        let from = self.selection.from.max(kept_from(&running.horizons));
         let to = match tables.closed_through()? {
-            _ if self.selection.include_open => to,
-            Some(closed) => to.min(closed),
+            _ if self.selection.include_open => self.selection.to,
+            Some(closed) => self.selection.to.min(closed),
             None => return Ok(Vec::new()),
         };
-        let days = lifecycle::days_of(tables, calendar, name, from.max(kept), to)?;
+        let days = lifecycle::days_of(tables, running.day.calendar(), name, from, to)?;
         let row = |past| Row {
             name: name.clone(),
             past,

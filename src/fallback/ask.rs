@@ -36,22 +36,15 @@ pub struct Fallback {
 
 /// The thread that asks the copies, before it is started.
 pub struct FallbackThread {
-    values: ValuesDesk,
-    lists: ListsDesk,
+    values: AnswerDesk<ValuesQuestion>,
+    lists: AnswerDesk<ListQuestion>,
 }
 
-/// Answers for values.
-struct ValuesDesk {
+/// Answers questions of one kind, on connections of its own.
+struct AnswerDesk<Q> {
     shared: Arc<Shared>,
     copies: Copies,
-    questions: mpsc::Receiver<ValuesQuestion>,
-}
-
-/// Answers for lists and days, on connections of its own.
-struct ListsDesk {
-    shared: Arc<Shared>,
-    copies: Copies,
-    questions: mpsc::Receiver<ListQuestion>,
+    questions: mpsc::Receiver<Q>,
 }
 
 impl Fallback {
@@ -61,24 +54,16 @@ impl Fallback {
             cache: Mutex::default(),
             cache_for: options.cache_for,
         });
-        let (values, values_asked) = mpsc::channel(VALUES_WAITING);
-        let (lists, lists_asked) = mpsc::channel(LISTS_WAITING);
+        let (values, values_desk) = AnswerDesk::new(&shared, options, VALUES_WAITING);
+        let (lists, lists_desk) = AnswerDesk::new(&shared, options, LISTS_WAITING);
+        let thread = FallbackThread {
+            values: values_desk,
+            lists: lists_desk,
+        };
         let fallback = Self {
-            shared: Arc::clone(&shared),
+            shared,
             values,
             lists,
-        };
-        let thread = FallbackThread {
-            values: ValuesDesk {
-                shared: Arc::clone(&shared),
-                copies: Copies::new(options),
-                questions: values_asked,
-            },
-            lists: ListsDesk {
-                shared,
-                copies: Copies::new(options),
-                questions: lists_asked,
-            },
         };
         (fallback, thread)
     }
@@ -194,9 +179,35 @@ impl BackgroundWork for FallbackThread {
     }
 }
 
-impl ValuesDesk {
+impl<Q> AnswerDesk<Q> {
+    fn new(
+        shared: &Arc<Shared>,
+        options: &FallbackOptions,
+        waiting: usize,
+    ) -> (mpsc::Sender<Q>, Self) {
+        let (asking, questions) = mpsc::channel(waiting);
+        let desk = Self {
+            shared: Arc::clone(shared),
+            copies: Copies::new(options),
+            questions,
+        };
+        (asking, desk)
+    }
+
+    /// Waits for a question; `None` when no more can come. Closes the connections when none comes for a while.
+    async fn next(&mut self) -> Option<Q> {
+        loop {
+            match tokio::time::timeout(REST_AFTER, self.questions.recv()).await {
+                Ok(question) => return question,
+                Err(_) => self.copies.rest().await,
+            }
+        }
+    }
+}
+
+impl AnswerDesk<ValuesQuestion> {
     async fn serve(&mut self) {
-        while let Some(question) = next(&mut self.questions, &mut self.copies).await {
+        while let Some(question) = self.next().await {
             self.answer(question).await;
         }
     }
@@ -264,9 +275,9 @@ impl ValuesDesk {
     }
 }
 
-impl ListsDesk {
+impl AnswerDesk<ListQuestion> {
     async fn serve(&mut self) {
-        while let Some(question) = next(&mut self.questions, &mut self.copies).await {
+        while let Some(question) = self.next().await {
             self.answer(question).await;
         }
     }
@@ -305,15 +316,5 @@ impl ListsDesk {
             }
         }
         Listed::Page(page)
-    }
-}
-
-/// Waits for a question; `None` when no more can come. The connections are let go when none comes for a while.
-async fn next<Q>(questions: &mut mpsc::Receiver<Q>, copies: &mut Copies) -> Option<Q> {
-    loop {
-        match tokio::time::timeout(REST_AFTER, questions.recv()).await {
-            Ok(question) => return question,
-            Err(_) => copies.rest().await,
-        }
     }
 }

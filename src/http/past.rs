@@ -12,9 +12,7 @@ use super::read::{counting, no_copy, not_here, unknown_here};
 use super::wire::{self, no_store};
 use crate::calendar::Day;
 use crate::counter::{Refusal, rfc3339};
-use crate::engine::{
-    CopiedDay, DayView, NoCopy, NoPast, PastDay, PastDays, Point, Series, SeriesOf,
-};
+use crate::engine::{CopiedDay, NoCopy, NoPast, PastDay, PastDays, Point, Series, SeriesOf};
 
 /// Most spans of a series.
 const MAX_POINTS: i64 = 2000;
@@ -73,7 +71,7 @@ struct CopyBody {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum DayBody {
-    Store(Box<DayView>),
+    Store(Box<PastDay>),
     /// As the copy has it.
     Record(Box<RawValue>),
     Bare {
@@ -85,7 +83,7 @@ enum DayBody {
 
 impl DayBody {
     fn of_store(day: PastDay) -> Self {
-        Self::Store(Box::new(day.into()))
+        Self::Store(Box::new(day))
     }
 
     /// A closed day: the open one is not in a copy.

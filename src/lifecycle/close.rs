@@ -1,6 +1,6 @@
-//! The close of a day: its records, as the counting left them, become records of history. Each page
-//! of them is one batch; the last one also says that the day is closed. A close that was cut off
-//! begins the day again and writes the same once more.
+//! The close of a day: the records that counting left become records of history. Each page of them is one batch, and
+//! the last batch also says that the day is closed. A close that was cut off begins the day again, and writes the same
+//! once more.
 
 use std::ops::ControlFlow;
 
@@ -9,7 +9,7 @@ use crate::storage::{Batch, Cursor, ReadError, Tables};
 
 use super::history::closed_day;
 
-/// How much one batch takes, so that no client waits long behind it.
+/// The most records and bytes in one batch, so that no client waits long behind it.
 const RECORDS_AT_ONCE: usize = 256;
 const BYTES_AT_ONCE: usize = 256 * 1024;
 

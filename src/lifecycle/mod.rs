@@ -1,8 +1,8 @@
-//! What becomes of days that are over: the archivist moves their records into history, keeps the
-//! horizons below which compaction may drop what is no longer needed, and reads the past back.
+//! Days that are over: the archivist moves their records into history, and moves the horizons below which compaction may
+//! drop what is no longer needed. The past is read back here too.
 //!
-//! It works beside the writer and never in its way: it reads on a thread of its own, and hands the
-//! writer finished batches, one at a time ([`crate::writer::PreparedBatch`]).
+//! The archivist works beside the writer and never in its way: it reads on a thread of its own, and hands the writer
+//! finished batches, one at a time ([`crate::writer::PreparedBatch`]).
 //!
 //! Kept out: counting, exports, HTTP.
 
@@ -17,7 +17,6 @@ pub use archivist::{ArchiveError, Archivist};
 pub use history::{PastDay, days_of, kept_days, kept_from, kept_range};
 pub use retention::Retention;
 pub use series::{Point, SeriesRequest, SpanValues, series};
-pub use view::DayView;
 
 #[cfg(test)]
 mod tests;

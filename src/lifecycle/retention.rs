@@ -1,4 +1,4 @@
-//! Up to where records may go. Pure arithmetic: days in, horizons out.
+//! Decides up to which day records may be dropped. Pure arithmetic: days in, horizons out.
 
 use crate::calendar::Day;
 use crate::storage::expiry::Daily;
@@ -19,7 +19,7 @@ pub struct Retention {
 }
 
 impl Default for Retention {
-    /// As the configuration has it by default.
+    /// Returns what the configuration has by default.
     fn default() -> Self {
         Self {
             history_days: 90,

@@ -1,6 +1,6 @@
-//! The series of a counter: what its value was in each span of the last hours or days, made of the
-//! values at the ends of minutes. A span in which the server was away has no values; one in which
-//! nothing changed has the value that was in force.
+//! The series of a counter: what its value was in each span of the last hours or days. It is made of the values at the
+//! ends of minutes. A span in which the server was away has no values; a span in which nothing changed has the value that
+//! was in force.
 
 use std::collections::BTreeSet;
 
@@ -13,10 +13,10 @@ use super::history;
 
 const MINUTE_MS: i64 = 60_000;
 
-/// A change is in the samples at the latest so long after it was made.
+/// How long a change may take to get into the samples.
 const SETTLED_MS: i64 = 2 * MINUTE_MS;
 
-/// What is asked, and what the counter is now.
+/// Which series is asked for, and what the counter is now.
 #[derive(Clone, Debug)]
 pub struct SeriesRequest {
     /// The counter.
@@ -31,16 +31,16 @@ pub struct SeriesRequest {
     pub now: Millis,
     /// The day that is counted now.
     pub today: Day,
-    /// How far back.
+    /// How far back the range goes.
     pub range_ms: i64,
     /// The length of a span; a whole number of minutes. Spans begin at its multiples since 1970.
     pub step_ms: i64,
 }
 
-/// A span.
+/// A span of a series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Point {
-    /// Where it begins.
+    /// The instant at which it begins.
     pub at: Millis,
     /// The values in it; `None` when the server was away, or nothing is known of that time.
     pub values: Option<SpanValues>,
@@ -49,11 +49,11 @@ pub struct Point {
 /// The values of a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpanValues {
-    /// At its end.
+    /// The value at its end.
     pub last: i64,
-    /// The lowest at its begin and at the ends of its minutes.
+    /// The lowest value at its begin and at the ends of its minutes.
     pub min: i64,
-    /// The highest, likewise.
+    /// The highest value at these instants.
     pub max: i64,
 }
 

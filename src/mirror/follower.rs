@@ -34,13 +34,13 @@ const CALLS_AT_ONCE: usize = 8;
 /// How often the keys are taken back from another mirror without a wait.
 const PATIENCE_WITH_RIVALS: u32 = 3;
 
-/// Another mirror is taken to be gone when it was not seen for this long: it may wait as long as we do.
+/// How long another mirror must not be seen before it is taken to be gone: it may wait as long as we do.
 const UNTIL_A_RIVAL_IS_GONE: Duration = LONGEST_WAIT.saturating_mul(2);
 
 /// How long a set of users is kept after its day.
 const USERS_KEPT_MS: Millis = 24 * 60 * 60 * 1000;
 
-/// How often the marker is told as of when Redis has everything, while nothing changes.
+/// How often the time is written at which Redis last had everything, while nothing changes.
 const AS_OF_AT_LEAST: Duration = Duration::from_secs(1);
 
 /// Brings Redis up to date every `redis.interval`.
@@ -53,7 +53,7 @@ pub struct MirrorWork {
     users: Users,
     metrics: MirrorMetrics,
     link: Option<ScriptLink>,
-    /// Which store this is, as it was last read.
+    /// Which store this is, as it was last read; `None` before the first reading.
     lineage: Option<Lineage>,
     /// Our sequence of calls.
     sequence: Sequence,
@@ -63,7 +63,7 @@ pub struct MirrorWork {
     rivalry: u32,
     /// When another mirror was last seen to have taken them.
     rival_seen: Option<Instant>,
-    /// When the marker was last told as of when Redis has everything.
+    /// When the time at which Redis last had everything was last written.
     as_of_told: Option<Instant>,
 }
 

@@ -1,7 +1,7 @@
 -- Takes names out that no counter can have.
 --
 -- Keys: the marker, the names. Arguments: id, the sequence number before and after this call, then the names to take
--- out. Answer: as of the script that writes.
+-- out. Answer: that of the script that writes.
 local marker = redis.pcall('HMGET', KEYS[1], 'id', 'sequence')
 if marker.err or marker[1] ~= ARGV[1] or marker[2] ~= ARGV[2] then
   return {'lost', not marker.err and marker[1] or '', '0', '0'}

@@ -59,29 +59,30 @@ impl Keys {
         }
     }
 
-    /// The marker, which says what mirror writes here and how far it is, and the list of the counters that are here.
+    /// Returns the key of the marker, which says which mirror writes here and how far it is, and that of the list of the
+    /// counters that are here.
     pub(super) fn ours(&self) -> [String; 2] {
         ["mirror", "names"].map(|key| format!("{}counterd:{key}", self.prefix))
     }
 
-    /// The key that `counterd check` writes for a moment, to see whether Redis takes writes.
+    /// Returns the key that `counterd check` writes for a moment, to see whether Redis takes writes.
     pub(super) fn check(&self) -> String {
         format!("{}counterd:check", self.prefix)
     }
 
-    /// What the key of every counter begins with.
+    /// Returns what the key of every counter begins with.
     pub(super) fn counters(&self) -> String {
         format!("{}counter:", self.prefix)
     }
 
-    /// The two keys of a counter: its value and its meta.
+    /// Returns the two keys of a counter: its value and its meta.
     pub(super) fn of(&self, name: &str) -> [String; 2] {
         let value = format!("{}counter:{name}", self.prefix);
         let meta = format!("{value}:meta");
         [value, meta]
     }
 
-    /// The set of a day's users.
+    /// Returns the key of the set of a day's users.
     pub(super) fn users(&self, name: &str, day: Day) -> String {
         format!("{}counter:{name}:users:{day}", self.prefix)
     }

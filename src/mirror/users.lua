@@ -1,7 +1,7 @@
 -- Adds users of a day.
 --
 -- Keys: the marker, the counter's meta, the set. Arguments: id, the sequence number before and after this call, epoch
--- and generation, when the set expires (milliseconds since 1970), then the ids. Answer: as of the script that writes.
+-- and generation, when the set expires (milliseconds since 1970), then the ids. Answer: that of the script that writes.
 -- A set of another generation is begun anew.
 local marker = redis.pcall('HMGET', KEYS[1], 'id', 'sequence')
 if marker.err or marker[1] ~= ARGV[1] or marker[2] ~= ARGV[2] then

@@ -75,10 +75,18 @@ impl Users {
             if sweep.next.is_none() {
                 sweep.began = reading.revision;
             }
+            let (generation, from) = (sweep.generation, sweep.next.as_ref());
+            let read = reader.with(|tables| tables.users(Some(today), generation, from, room));
             // While the store is being reopened nothing can be read: the next round goes on.
-            if let Some(page) = page(&name, sweep, reader, room) {
-                room -= page.users.len().min(room);
-                pages.push(page);
+            if let Ok((users, next)) = read {
+                room -= users.len().min(room);
+                pages.push(UsersPage {
+                    name,
+                    day: today,
+                    generation,
+                    users,
+                    next,
+                });
             }
         }
         pages
@@ -100,17 +108,4 @@ fn has_users(reading: &Reading, today: Day) -> bool {
         && reading.definition.reset == Reset::Daily
         && reading.existence == Existence::Live
         && reading.period == Some(today)
-}
-
-fn page(name: &CounterName, sweep: &Sweep, reader: &Reader, limit: usize) -> Option<UsersPage> {
-    let from = sweep.next.as_ref();
-    let read = reader.with(|tables| tables.users(Some(sweep.day), sweep.generation, from, limit));
-    let (users, next) = read.ok()?;
-    Some(UsersPage {
-        name: name.clone(),
-        day: sweep.day,
-        generation: sweep.generation,
-        users,
-        next,
-    })
 }

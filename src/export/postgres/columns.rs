@@ -1,4 +1,4 @@
-//! Values of ours as the database takes them, and back.
+//! Converts values for the database, and back.
 
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime};
 
@@ -8,27 +8,27 @@ use crate::counter::Millis;
 /// 1970-01-01, counted in days of the common era.
 const DAY_0: i32 = 719_163;
 
-/// A revision or an epoch as the database takes it; neither gets near the limit.
+/// Converts a revision or an epoch for the database; neither gets near the limit.
 pub(super) fn number(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// A revision, an epoch or a count of the database; 0 for a negative one, which counterd never writes.
+/// Converts a revision, an epoch or a count of the database; a negative one, which counterd never writes, is 0.
 pub(super) fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }
 
-/// A day as the database takes it.
+/// Converts a day for the database.
 pub(super) fn date(day: Day) -> NaiveDate {
     NaiveDate::from_num_days_from_ce_opt(day.days().saturating_add(DAY_0)).unwrap_or_default()
 }
 
-/// A date of the database as a day.
+/// Converts a date of the database.
 pub(super) fn day(date: NaiveDate) -> Day {
     Day::clamped(i64::from(date.num_days_from_ce()) - i64::from(DAY_0))
 }
 
-/// An instant as the database takes it: UTC, without saying so.
+/// Converts an instant for the database, whose columns hold UTC without saying so.
 pub(super) fn timestamp(at: Millis) -> NaiveDateTime {
     DateTime::from_timestamp_millis(at)
         .unwrap_or_default()

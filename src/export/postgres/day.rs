@@ -1,5 +1,5 @@
-//! Writes rows of one closed day into `counter_history`, each exactly once. A row is guarded by the epoch that
-//! wrote it.
+//! Writes rows of one closed day into `counter_history`, each exactly once. The epoch that wrote a row guards it: a
+//! store of another epoch does not overwrite it by itself.
 
 use serde::Serialize;
 
@@ -9,7 +9,7 @@ use super::connect::Link;
 use crate::calendar::Day;
 use crate::counter::CounterName;
 use crate::export::Row;
-use crate::lifecycle::DayView;
+use crate::lifecycle::PastDay;
 
 /// Where the users of a day are, in the words of `metadata`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -43,9 +43,9 @@ pub(super) struct DayRow {
 }
 
 #[derive(Serialize)]
-struct Metadata {
+struct Metadata<'a> {
     #[serde(flatten)]
-    day: DayView,
+    day: &'a PastDay,
     #[serde(skip_serializing_if = "Option::is_none")]
     users: Option<UsersPlace>,
 }
@@ -56,7 +56,7 @@ impl DayRow {
         let content = row.past.content.as_ref();
         let content = content.ok_or("the record in the store cannot be read")?;
         let metadata = Metadata {
-            day: DayView::from(row.past.clone()),
+            day: &row.past,
             users: (place != UsersPlace::NoUsers).then_some(place),
         };
         Ok(Self {
@@ -89,7 +89,7 @@ pub(super) enum Fate {
     Written,
     /// The same row was there already.
     Unchanged,
-    /// Another row is there, which this epoch wrote; `None` when counterd did not write it.
+    /// Another row is there: the epoch that wrote it; `None` when counterd did not write it.
     OfAnother(Option<i64>),
 }
 

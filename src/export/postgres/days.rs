@@ -1,4 +1,4 @@
-//! Closed days, in steps of one transaction each, and what becomes of rows that the database refuses.
+//! Writes closed days in steps of one transaction each, and sets rows aside that the database refuses.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::connect::Link;
 use super::context::ExportContext;
 use super::day::{self, DayRow, Fate, Guard, RowUsers, UsersPlace};
 use super::schema::open;
-use super::standing::{Turn, begin};
+use super::standing::{DAYS_LOCK, begin};
 use super::users::{self, Crowd, ExportProgress};
 use crate::background::runtime;
 use crate::calendar::Day;
@@ -24,7 +24,7 @@ use crate::storage::{Aside, Batch, ExportCursor, Reader, Tables};
 /// The most rows that are remembered as set aside. Further ones are only logged and counted.
 const MOST_ASIDE: u64 = 10_000;
 
-/// How often a command is told the progress, and may break off the work.
+/// How often a command hears of the progress, and may break off the work.
 const TELL_EVERY: Duration = Duration::from_millis(200);
 
 /// What became of rows of closed days.
@@ -250,7 +250,7 @@ impl<'a> DayWork<'a> {
         if rows.is_empty() {
             return Ok(fates);
         }
-        begin(link, Turn::Days, self.guard.epoch).await?;
+        begin(link, DAYS_LOCK, self.guard.epoch).await?;
         let mut parts = vec![rows];
         while let Some(rows) = parts.pop() {
             link.run("SAVEPOINT part").await?;
@@ -285,7 +285,7 @@ impl<'a> DayWork<'a> {
         let Some(prepared) = self.prepared(row, place) else {
             return Ok(());
         };
-        begin(link, Turn::Days, self.guard.epoch).await?;
+        begin(link, DAYS_LOCK, self.guard.epoch).await?;
         let done = match inline {
             Some(users) => {
                 let fate = self.write(link, &prepared, RowUsers::Inline(&users)).await;
@@ -400,11 +400,11 @@ impl<'a> DayWork<'a> {
                 return;
             }
             Ok(Fate::OfAnother(Some(epoch))) => format!(
-                "there is another row, written under epoch {epoch} (this store's is {}); `counterd export --replace` takes its place",
+                "there is another row, written under epoch {epoch} (this store's is {}); `counterd export --replace` overwrites it",
                 self.guard.epoch
             ),
             Ok(Fate::OfAnother(None)) => {
-                "there is another row, not written by counterd; `counterd export --replace` takes its place".to_owned()
+                "there is another row, not written by counterd; `counterd export --replace` overwrites it".to_owned()
             }
             Err(error) => error.to_string(),
         };

@@ -2,14 +2,14 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::connect::Link;
 use super::context::ExportContext;
 use super::day::Guard;
 use super::days::DayWork;
 use super::schema::open;
-use super::standing::{Turn, begin, put_through};
+use super::standing::{DAYS_LOCK, begin, put_through};
 use super::users::ExportProgress;
 use super::values::CurrentValues;
 use super::{PostgresError, PostgresOptions};
@@ -33,18 +33,8 @@ pub struct ExportWork {
     cursor: Option<ExportCursor>,
     /// Whether an emptied database was filled again and nothing came of it.
     refilled: bool,
-    last_values: Option<Instant>,
     /// The last closed day, and the oldest one that was kept then.
     oldest: Option<(Day, Day)>,
-}
-
-/// What the exporter has to do next for closed days.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum NextDays {
-    /// Export this day.
-    Export(Day),
-    /// Go on after this day: up to it there is no record of any day that the database lacks.
-    Skip(Day),
 }
 
 impl Rounds<ExportWork> {
@@ -63,7 +53,6 @@ impl Rounds<ExportWork> {
             link: None,
             cursor: None,
             refilled: false,
-            last_values: None,
             oldest: None,
         };
         Self::of(work, &metrics.export.round, &running.day)
@@ -89,7 +78,7 @@ impl RoundWork for ExportWork {
             }
         };
         self.claim(&mut link).await?;
-        self.values(&mut link, status).await?;
+        self.values.export(&mut link, &self.context, status).await?;
         self.closed_days(&mut link, status).await?;
         self.link = Some(link);
         Ok(())
@@ -145,22 +134,13 @@ impl ExportWork {
                 );
             }
             // Before anything is exported: horizons follow it.
-            self.move_cursor(cursor)?;
+            let mut batch = Batch::new();
+            batch.put_export_cursor(&cursor);
+            self.context.write(batch)?;
             self.values.forget();
         }
         self.cursor = Some(cursor);
         Ok(())
-    }
-
-    async fn values(&mut self, link: &mut Link, status: &RoundStatus) -> Result<(), PostgresError> {
-        self.last_values = Some(Instant::now());
-        self.values.export(link, &self.context, status).await
-    }
-
-    /// Returns whether current values have waited for closed days as long as they may.
-    fn values_are_due(&self) -> bool {
-        self.last_values
-            .is_none_or(|last| last.elapsed() >= self.context.options.interval)
     }
 
     async fn closed_days(
@@ -173,30 +153,21 @@ impl ExportWork {
             return Ok(());
         }
         self.forget_set_aside()?;
-        while let Some(next) = self.next_days()? {
+        while let Some(day) = self.next_day()? {
             // Since the last day the database may have been emptied, or have become another one.
             self.claim(link).await?;
             if self.cursor.is_none() {
                 return Ok(());
             }
-            if self.next_days()? != Some(next) {
-                continue;
+            if self.next_day()? == Some(day) {
+                self.closed_day(link, day, status).await?;
+                self.tell_days()?;
             }
-            match next {
-                NextDays::Export(day) => self.closed_day(link, day, status).await?,
-                NextDays::Skip(to) => {
-                    self.advance(link, to).await?;
-                    if let Some(cursor) = self.advanced(to) {
-                        self.move_cursor(cursor)?;
-                    }
-                }
-            }
-            self.tell_days()?;
         }
         Ok(())
     }
 
-    /// Forgets rows set aside of days that are no longer kept: they cannot be exported any more.
+    /// Forgets the rows set aside whose days are no longer kept: they cannot be exported any more.
     fn forget_set_aside(&self) -> Result<(), PostgresError> {
         let kept_from = self.context.running.horizons.day(Daily::History);
         let aside = self
@@ -211,19 +182,17 @@ impl ExportWork {
         self.context.write(batch)
     }
 
-    /// Returns what is to be done next; `None` when the database has every closed day.
-    fn next_days(&mut self) -> Result<Option<NextDays>, PostgresError> {
+    /// Returns the day to be exported next; `None` when the database has every closed day.
+    fn next_day(&mut self) -> Result<Option<Day>, PostgresError> {
         let Some(closed) = self.context.running.reader.with(Tables::closed_through)? else {
             return Ok(None);
         };
-        Ok(match self.cursor.and_then(|cursor| cursor.through) {
-            Some(through) if through >= closed => None,
-            Some(through) => Some(NextDays::Export(through.next())),
-            None => {
-                let first = self.oldest_day()?.filter(|&first| first <= closed);
-                Some(first.map_or(NextDays::Skip(closed), NextDays::Export))
-            }
-        })
+        let next = match self.cursor.and_then(|cursor| cursor.through) {
+            Some(through) => through.next(),
+            // Where there is no record of any day, the database has all of them with the last one.
+            None => self.oldest_day()?.unwrap_or(closed).min(closed),
+        };
+        Ok((next <= closed).then_some(next))
     }
 
     async fn closed_day(
@@ -240,12 +209,16 @@ impl ExportWork {
         let context = self.context.clone();
         let mut work = DayWork::new(&context, guard, None, ExportProgress::default())?;
         while work.step(link).await? {
-            if self.values_are_due() {
-                self.values(link, status).await?;
+            // Current values do not wait for a long day.
+            if self.values.are_due(context.options.interval) {
+                self.values.export(link, &context, status).await?;
             }
         }
-        self.advance(link, day).await?;
-        let cursor = self.advanced(day);
+        begin(link, DAYS_LOCK, self.context.running.epoch()).await?;
+        put_through(link, day).await?;
+        link.commit().await?;
+        let through = Some(day);
+        let cursor = self.cursor.map(|cursor| ExportCursor { through, ..cursor });
         let written = work.finish(cursor)?;
         self.cursor = cursor;
         if written.rows() > 0 {
@@ -253,29 +226,6 @@ impl ExportWork {
             self.refilled = written.written + written.unchanged == 0;
             tracing::info!(%day, written = written.written, unchanged = written.unchanged, set_aside = written.set_aside, users = written.users, "the day is exported");
         }
-        Ok(())
-    }
-
-    /// Notes in the database that it has everything up to that day.
-    async fn advance(&self, link: &mut Link, through: Day) -> Result<(), PostgresError> {
-        begin(link, Turn::Days, self.context.running.epoch()).await?;
-        put_through(link, through).await?;
-        link.commit().await
-    }
-
-    fn advanced(&self, through: Day) -> Option<ExportCursor> {
-        self.cursor.map(|cursor| ExportCursor {
-            through: Some(through),
-            ..cursor
-        })
-    }
-
-    /// Stores how far the export is.
-    fn move_cursor(&mut self, cursor: ExportCursor) -> Result<(), PostgresError> {
-        let mut batch = Batch::new();
-        batch.put_export_cursor(&cursor);
-        self.context.write(batch)?;
-        self.cursor = Some(cursor);
         Ok(())
     }
 

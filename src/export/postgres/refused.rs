@@ -1,4 +1,4 @@
-//! Which current values the database refuses, and when each is tried again.
+//! Remembers which current values the database refuses, and when each is tried again.
 //!
 //! Time is counted in rounds of the export: a value waits one round after it was refused, then two,
 //! four, and so on, up to [`LONGEST_WAIT`]. After a certain number of refusals a round leaves the rest to the next
@@ -48,7 +48,7 @@ struct Wait {
 }
 
 impl RefusedValues {
-    /// Begins with none. A round begins every `interval`.
+    /// Begins without any refused value. A round begins every `interval`.
     pub(super) fn new(interval: Duration) -> Self {
         let rounds = LONGEST_WAIT.as_millis() / interval.as_millis().max(1);
         Self {

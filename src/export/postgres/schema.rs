@@ -70,21 +70,23 @@ pub(super) async fn open(options: &PostgresOptions) -> Result<Link, PostgresErro
     let mut link = Link::connect(options).await?;
     link.begin("").await?;
     let schema = schema(&mut link).await?;
-    match schema {
-        SchemaState::Current => {}
-        SchemaState::Absent | SchemaState::Older => migrate(&mut link).await?,
+    let done = match schema {
+        SchemaState::Current => None,
+        SchemaState::Absent => Some("the schema in PostgreSQL was made"),
+        SchemaState::Older => Some("the schema in PostgreSQL was brought up to date"),
         SchemaState::OlderNotOwned => {
             return Err(PostgresError::Schema(
                 "it is an older one, and this role does not own it; start the server once with the URL of the role that does"
                     .to_owned(),
             ));
         }
+    };
+    if done.is_some() {
+        migrate(&mut link).await?;
     }
     link.commit().await?;
-    match schema {
-        SchemaState::Absent => tracing::info!("the schema in PostgreSQL was made"),
-        SchemaState::Older => tracing::info!("the schema in PostgreSQL was brought up to date"),
-        SchemaState::Current | SchemaState::OlderNotOwned => {}
+    if let Some(done) = done {
+        tracing::info!("{done}");
     }
     Ok(link)
 }

@@ -1,4 +1,4 @@
-//! Which database it is, how far it has got, and whose it is.
+//! Finds out which database it is, how far it has got, and whose it is.
 
 use chrono::NaiveDate;
 
@@ -12,25 +12,12 @@ use crate::storage::{
     CopyConflict, CopyContents, CopyMark, CopyOwner, Lineage, LineageId, OtherStore,
 };
 
-/// Which advisory lock a transaction takes. Two that write the same wait for each other, so that what a cut
-/// connection left behind is over before it is written again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
-    /// Current values.
-    Values,
-    /// Closed days.
-    Days,
-}
+/// The lock of transactions that write current values. Two of them wait for each other, so that one that a cut
+/// connection left behind is over before its rows are written again. The first number is `coun` in ASCII.
+pub(super) const VALUES_LOCK: &str = "SELECT pg_advisory_xact_lock(1668248942, 1)";
 
-impl Turn {
-    /// The first number is `coun` in ASCII.
-    const fn lock(self) -> &'static str {
-        match self {
-            Self::Values => "SELECT pg_advisory_xact_lock(1668248942, 1)",
-            Self::Days => "SELECT pg_advisory_xact_lock(1668248942, 2)",
-        }
-    }
-}
+/// The lock of transactions that write closed days.
+pub(super) const DAYS_LOCK: &str = "SELECT pg_advisory_xact_lock(1668248942, 2)";
 
 /// The one row of `counterd_database`, and whether other tables hold anything.
 pub(super) struct DatabaseRow {
@@ -134,9 +121,8 @@ pub(super) async fn claim(
 }
 
 /// Begins a transaction in which a store of this epoch writes rows.
-pub(super) async fn begin(link: &mut Link, turn: Turn, epoch: u64) -> Result<(), PostgresError> {
+pub(super) async fn begin(link: &mut Link, lock: &str, epoch: u64) -> Result<(), PostgresError> {
     // A constraint that is checked at the end would refuse a row after all of them were taken.
-    let lock = turn.lock();
     link.begin(&format!("SET CONSTRAINTS ALL IMMEDIATE; {lock}"))
         .await?;
     let lineage = link.lineage;

@@ -1,8 +1,7 @@
-//! Current values: what readers see, into the table `counters`.
+//! Writes current values, as readers see them, into the table `counters`.
 //!
-//! A row is written when its counter changed, or its day ended, since it was written last. What was
-//! written is told by the database itself: each row has the (epoch, revision, period) of its value
-//! beside it, and only a later one replaces it.
+//! A row is written when its counter changed, or its day ended, since it was written last. The database itself says what
+//! was written: each row has the (epoch, revision, period) of its value beside it, and only a later value replaces it.
 //!
 //! Kept out: when a value that was refused is tried again (`refused`).
 
@@ -19,7 +18,7 @@ use super::columns::{column, date, halves, number, timestamp, unsigned};
 use super::connect::Link;
 use super::context::ExportContext;
 use super::refused::RefusedValues;
-use super::standing::{Turn, begin};
+use super::standing::{VALUES_LOCK, begin};
 use crate::counter::{CounterName, Existence};
 use crate::current_day::CurrentDay;
 use crate::rounds::RoundStatus;
@@ -30,9 +29,9 @@ use crate::writer::{Reading, Round, Table, Through};
 /// Rows in one statement.
 const ROWS_AT_ONCE: usize = 2000;
 
-/// Known rows are updated and only new ones inserted: an upsert would take a number of the column
-/// `id` each time. A row is left alone when what it holds is as late; one that is later than the store
-/// itself was written by a copy of it that is further on.
+/// Writes rows. Known rows are updated and only new ones inserted: an upsert would take a number of the column `id` each
+/// time. A row stays as it is when it holds a value as late. A row that is later than the store itself was written by a
+/// copy of the store that is further on.
 const WRITE: &str = "
 WITH new AS (
   SELECT * FROM UNNEST($1::text[], $2::bigint[], $3::timestamp[], $4::bigint[], $5::date[], $7::text[],
@@ -89,6 +88,8 @@ pub(super) struct CurrentValues {
     /// The epoch and the values that the database has, except refused ones.
     there: Option<(u64, Through)>,
     refused: RefusedValues,
+    /// When the last round began; `None` before the first.
+    begun: Option<Instant>,
 }
 
 impl CurrentValues {
@@ -97,12 +98,18 @@ impl CurrentValues {
         Self {
             there: None,
             refused: RefusedValues::new(interval),
+            begun: None,
         }
     }
 
     /// Forgets what the database has: everything is compared again.
     pub(super) fn forget(&mut self) {
         self.there = None;
+    }
+
+    /// Returns whether the last round began that long ago.
+    pub(super) fn are_due(&self, interval: Duration) -> bool {
+        self.begun.is_none_or(|begun| begun.elapsed() >= interval)
     }
 
     /// Writes what changed since the last round.
@@ -112,7 +119,7 @@ impl CurrentValues {
         context: &ExportContext,
         status: &RoundStatus,
     ) -> Result<(), PostgresError> {
-        let begun = Instant::now();
+        let begun = *self.begun.insert(Instant::now());
         let table = &context.running.table;
         let epoch = table.epoch();
         // Taken out of its place: after a round that is cut off, everything is compared again.
@@ -256,7 +263,7 @@ async fn transaction(
     rows: &[ValueRow],
 ) -> Result<u64, PostgresError> {
     let (epoch, latest) = (table.epoch(), table.revision());
-    begin(link, Turn::Values, epoch).await?;
+    begin(link, VALUES_LOCK, epoch).await?;
     let statement = if bug("export_takes_back") {
         AssertSqlSafe(WRITE.replace(" < (", " <> (")).into_sql_str()
     } else {
@@ -286,7 +293,7 @@ async fn transaction(
     Ok(unsigned(written))
 }
 
-/// Says as of when the values are there, for those who read them in place of the store.
+/// Says when the database last had everything, for those who read it in place of the store.
 const AS_OF: &str = "UPDATE counterd_database SET values_as_of = $1 WHERE epoch = $2";
 
 /// Marks counters as gone that the store does not know any more.
@@ -299,7 +306,7 @@ async fn put_values(
     epoch: u64,
     statement: Query<'_, Postgres, PgArguments>,
 ) -> Result<(), PostgresError> {
-    begin(link, Turn::Values, epoch).await?;
+    begin(link, VALUES_LOCK, epoch).await?;
     link.execute(statement).await?;
     link.commit().await
 }
@@ -317,11 +324,11 @@ async fn put_unreadable(
     put_values(link, epoch, sqlx::query(PUT).bind(names)).await
 }
 
-/// Marks as gone what the store does not know: counters of a history that was given up, and counters that
+/// Marks the counters as gone that the store does not know: those of a history that was given up, and those that
 /// were forgotten while nothing was exported.
 async fn put_gone(link: &mut Link, epoch: u64, table: &Table) -> Result<(), PostgresError> {
     const THERE: &str = "SELECT counter_name FROM counterd_counters WHERE NOT gone";
-    begin(link, Turn::Values, epoch).await?;
+    begin(link, VALUES_LOCK, epoch).await?;
     let there = link.all::<(String,)>(sqlx::query_as(THERE)).await?;
     let mut gone: Vec<String> = there.into_iter().map(|(name,)| name).collect();
     gone.retain(|name| table.read(name).is_none());
