@@ -16,6 +16,7 @@ pub(super) use super::code::Code;
 use super::json::push_json;
 use super::reply::ReplyBody;
 use super::request_id::{REQUEST_ID, header_value};
+use super::standing::Standing;
 use crate::counter::{Gone, Kind, Millis, Refusal, RequestId, Reset, rfc3339};
 use crate::engine::{Cause, Failure};
 
@@ -36,6 +37,7 @@ pub(super) enum Extras {
     Above { current: i64, maximum: i64 },
     Gone { final_value: i64, at: String },
     Batch { errors: Vec<Part> },
+    Standing(Box<Standing>),
 }
 
 /// What is said of one operation of a batch that was refused.
@@ -55,7 +57,7 @@ pub(super) struct Part {
 
 /// The body of an error's answer.
 #[derive(Serialize)]
-struct Body<'a, D> {
+struct Body<'a> {
     success: bool,
     r#type: &'static str,
     title: &'static str,
@@ -63,8 +65,6 @@ struct Body<'a, D> {
     detail: &'a str,
     code: &'static str,
     request_id: String,
-    #[serde(flatten)]
-    details: Option<D>,
     #[serde(flatten)]
     extras: &'a Extras,
 }
@@ -122,10 +122,6 @@ impl Problem {
 
     /// Returns the body of the answer.
     pub(super) fn to_json(&self, request_id: &RequestId) -> Vec<u8> {
-        self.to_json_with(request_id, None::<&()>)
-    }
-
-    fn to_json_with<D: Serialize>(&self, request_id: &RequestId, details: Option<&D>) -> Vec<u8> {
         let mut out = Vec::with_capacity(256 + self.detail.len());
         let body = Body {
             success: false,
@@ -135,7 +131,6 @@ impl Problem {
             detail: &self.detail,
             code: self.code.as_str(),
             request_id: request_id.to_string(),
-            details,
             extras: &self.extras,
         };
         push_json(&mut out, &body);
@@ -154,23 +149,8 @@ impl Problem {
         }
     }
 
-    /// Returns the answer with `details` in place of the problem's own further members.
-    pub(super) fn with_details<D: Serialize>(
-        mut self,
-        request_id: &RequestId,
-        details: &D,
-    ) -> Response<ReplyBody> {
-        self.extras = Extras::None {};
-        let body = self.to_json_with(request_id, Some(details));
-        self.answer(request_id, body)
-    }
-
     pub(super) fn into_response(self, request_id: &RequestId) -> Response<ReplyBody> {
         let body = self.to_json(request_id);
-        self.answer(request_id, body)
-    }
-
-    fn answer(self, request_id: &RequestId, body: Vec<u8>) -> Response<ReplyBody> {
         let mut response = Response::new(ReplyBody::Whole(Bytes::from(body)));
         *response.status_mut() = self.code.status();
         *response.headers_mut() = self.headers(request_id);

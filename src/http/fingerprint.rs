@@ -147,6 +147,7 @@ impl Fingerprint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::counter::{Kind, OnBound, Reset};
     use http::HeaderValue;
 
     fn of(body: &str) -> u128 {
@@ -221,6 +222,29 @@ mod tests {
     fn the_encoding_on_disk_stays() {
         assert_eq!(of(""), PLAIN);
         assert_eq!(of(r#"{"value":2,"user_id":"u","metadata":{"a":1}}"#), FULL);
+    }
+
+    #[test]
+    fn a_definition_is_bound_field_by_field_in_an_order_that_stays() {
+        let definition = Definition {
+            kind: Kind::Unique,
+            reset: Reset::Daily,
+            min: -5,
+            max: 7,
+            on_bound: OnBound::Refuse,
+            expires_at: Some(9),
+            description: Some("x".to_owned()),
+        };
+        let request = || Fingerprint::new("PUT", "define", "a");
+        let mut want = request().0;
+        want.extend([3, 2, 1]);
+        want.extend([-5, 7].map(i64::to_le_bytes).concat());
+        want.push(1);
+        want.extend(9i64.to_le_bytes());
+        want.push(1);
+        want.extend(1u64.to_le_bytes());
+        want.push(b'x');
+        assert_eq!(request().define(&definition).0, want);
     }
 
     const PLAIN: u128 = 194979391077102678746280907423939037206;

@@ -1,5 +1,6 @@
 //! Limits of requests and connections, which may be changed while the server runs.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,12 +52,9 @@ impl LimitsInForce {
         self.others.store(Arc::new(*limits));
     }
 
-    pub(super) fn max_body(&self) -> usize {
-        self.others.load().max_body
-    }
-
-    pub(super) fn max_batch_body(&self) -> usize {
-        self.others.load().max_batch_body
+    /// Returns the limits that have no place of their own here.
+    pub(super) fn others(&self) -> impl Deref<Target = Arc<Limits>> {
+        self.others.load()
     }
 
     /// Returns how long each phase of a connection may last.

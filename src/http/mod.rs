@@ -35,6 +35,7 @@ mod request_id;
 mod router;
 mod socket;
 mod stamp;
+mod standing;
 mod wire;
 mod worker;
 mod write;

@@ -4,64 +4,54 @@ use super::code::Code;
 use crate::counter::{Applied, CounterName, Effect};
 use crate::metrics::OperationResult;
 
-/// How many results the operations of one batch can have: counted, duplicate, clamped, and refused by
-/// existence, by rules, by what was sent.
-const MAX_RESULTS: usize = 6;
-
 /// Notes of one request.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Notes {
     /// The counter that the path names, if its name is one.
     pub(super) counter: Option<CounterName>,
-    results: [Option<(OperationResult, u64)>; MAX_RESULTS],
+    /// How many operations had each result.
+    results: [u64; OperationResult::COUNT],
 }
 
 impl Notes {
-    /// Operations by what became of them.
+    /// Returns what became of operations, and of how many.
     pub(super) fn results(&self) -> impl Iterator<Item = (OperationResult, u64)> {
-        self.results.iter().flatten().copied()
+        let results = OperationResult::ALL.into_iter().zip(self.results);
+        results.filter(|(_, operations)| *operations > 0)
     }
 
     /// Forgets what became of operations, once it is counted.
     pub(super) fn forget_results(&mut self) {
-        self.results = [None; MAX_RESULTS];
+        self.results.fill(0);
     }
 
-    fn add(&mut self, result: OperationResult) {
-        for place in &mut self.results {
-            match place {
-                Some((known, count)) if *known == result => return *count += 1,
-                Some(_) => {}
-                None => return *place = Some((result, 1)),
-            }
+    fn add(&mut self, result: OperationResult, operations: u64) {
+        if let Some(count) = self.results.get_mut(result.index()) {
+            *count += operations;
         }
     }
 
     /// Notes an operation that was accepted, now or before under the same key.
     pub(super) fn accepted(&mut self, applied: &Applied, replayed: bool) {
-        self.add(match applied.effect {
+        let result = match applied.effect {
             _ if replayed => OperationResult::Replayed,
             Effect::Counted => OperationResult::Counted,
             Effect::Duplicate => OperationResult::Duplicate,
             Effect::Clamped => OperationResult::Clamped,
-        });
+        };
+        self.add(result, 1);
     }
 
     /// Notes one operation of a batch that was refused by itself.
     pub(super) fn refused_one(&mut self, code: Code, replayed: bool) {
-        self.add(if replayed {
-            OperationResult::Replayed
-        } else {
-            code.result()
-        });
+        let replayed = replayed.then_some(OperationResult::Replayed);
+        self.add(replayed.unwrap_or(code.result()), 1);
     }
 
     /// Notes that `count` operations were refused.
     pub(super) fn refused(&mut self, code: Code, count: usize) {
         self.forget_results();
-        if let Some(first) = self.results.first_mut() {
-            *first = Some((code.result(), count as u64));
-        }
+        self.add(code.result(), count as u64);
     }
 
     /// Notes that one operation was refused, unless more is known.

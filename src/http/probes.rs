@@ -10,60 +10,18 @@ use super::error::{Code, Extras, Problem};
 use super::query;
 use super::read::{self, no_copy};
 use super::reply::ReplyBody;
+use super::standing::Standing;
 use super::wire::{self, no_store};
-use crate::counter::{Millis, rfc3339};
-use crate::engine::{CopyStanding, ModeState, NoCopy, Report, RoundReport};
+use crate::counter::Millis;
+use crate::engine::{ModeState, NoCopy};
 use crate::metrics;
 
 /// What a probe is told when all is well.
 #[derive(Serialize)]
-struct Well<'a> {
+struct Well {
     status: &'static str,
     #[serde(flatten)]
-    details: Option<&'a Verbose>,
-}
-
-/// The mode, its cause, since when, what brings it back, and what lags.
-#[derive(Serialize)]
-struct Verbose {
-    mode: &'static str,
-    cause: Option<&'static str>,
-    since: Option<String>,
-    remedy: Option<&'static str>,
-    #[serde(flatten)]
-    copy: Option<CopyBody>,
-    draining: bool,
-    day: String,
-    epoch: Option<u64>,
-    revision: Option<u64>,
-    rotten_tables: Vec<String>,
-    lags: Lags,
-}
-
-/// Which copy stands in for the store.
-#[derive(Serialize)]
-struct CopyBody {
-    source: &'static str,
-    as_of: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Lags {
-    queued_operations: usize,
-    clock_behind_ms: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    postgres: Option<ExportLag>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    redis: Option<RoundReport>,
-}
-
-/// What PostgreSQL does not have yet.
-#[derive(Serialize)]
-struct ExportLag {
-    #[serde(flatten)]
-    lag: RoundReport,
-    days: i64,
-    rows_set_aside: i64,
+    standing: Option<Box<Standing>>,
 }
 
 /// `GET /livez`: 200 while the process works.
@@ -94,18 +52,25 @@ pub(super) async fn readyz(call: &Call, asked: &Asked<'_>) -> Answered {
     // What is behind it is for those who may read.
     let tokens = call.worker.options.tokens.load();
     let may_see = || tokens.check(Access::Read, asked.headers, None).is_ok();
-    let details =
-        (is_verbose && may_see()).then(|| verbose(call, report, stand_in.and_then(Result::ok)));
-    match (problem, details) {
-        (None, details) => Ok(well(call, details.as_ref())),
+    let standing = (is_verbose && may_see()).then(|| {
+        let (copy, draining) = (stand_in.and_then(Result::ok), call.worker.is_ending());
+        Box::new(Standing::new(
+            report,
+            copy,
+            draining,
+            &shared.metrics.export,
+        ))
+    });
+    match (problem, standing) {
+        (None, standing) => Ok(well(call, standing)),
         (Some(problem), None) => Err(problem),
-        (Some(problem), Some(details)) => Ok(problem.with_details(&call.request_id, &details)),
+        (Some(problem), Some(standing)) => Err(problem.with(Extras::Standing(standing))),
     }
 }
 
-fn well(call: &Call, details: Option<&Verbose>) -> Response<ReplyBody> {
+fn well(call: &Call, standing: Option<Box<Standing>>) -> Response<ReplyBody> {
     let status = "ok";
-    no_store(wire::answer(&call.request_id, &Well { status, details }))
+    no_store(wire::answer(&call.request_id, &Well { status, standing }))
 }
 
 /// Says that writes wait, and for how many milliseconds they have.
@@ -116,50 +81,6 @@ fn slow_disk(waited: Millis) -> Problem {
     );
     let cause = Code::SlowDisk.as_str();
     Problem::new(Code::SlowDisk, detail).with(Extras::Cause { cause })
-}
-
-fn verbose(call: &Call, report: Report, stand_in: Option<CopyStanding>) -> Verbose {
-    let (mode, cause, since, remedy) = match (report.state, report.slow_disk) {
-        (ModeState::Normal, None) => ("normal", None, None, None),
-        (ModeState::Normal, Some((since, _))) => (
-            "normal",
-            Some(Code::SlowDisk.as_str()),
-            Some(since),
-            Some("writes wait and are answered once the disk answers; see what holds it up"),
-        ),
-        (ModeState::ReadOnly { cause, since }, _) => (
-            "read_only",
-            Some(cause.as_str()),
-            Some(since),
-            Some(cause.remedy()),
-        ),
-    };
-    let export = &call.worker.shared.metrics.export;
-    Verbose {
-        mode,
-        cause,
-        since: since.map(rfc3339),
-        remedy,
-        copy: stand_in.map(|CopyStanding { source, as_of }| CopyBody {
-            source: source.as_str(),
-            as_of: as_of.map(rfc3339),
-        }),
-        draining: call.worker.is_ending(),
-        day: report.day.to_string(),
-        epoch: report.history.map(|(epoch, _)| epoch),
-        revision: report.history.map(|(_, revision)| revision),
-        rotten_tables: report.rotten_tables,
-        lags: Lags {
-            queued_operations: report.queued,
-            clock_behind_ms: report.clock_behind_ms,
-            postgres: report.export.map(|lag| ExportLag {
-                lag,
-                days: export.days_waiting.get(),
-                rows_set_aside: export.set_aside.get(),
-            }),
-            redis: report.mirror,
-        },
-    }
 }
 
 /// `GET /metrics`: OpenMetrics text, or the older text format for those who ask for it.
@@ -177,7 +98,7 @@ pub(super) async fn metrics(call: &Call, asked: &Asked<'_>) -> Answered {
     } else {
         metrics::CONTENT_TYPE
     };
-    let mut reply = wire::Answer::new(&call.request_id, text.len() + 16);
+    let mut reply = wire::Reply::new(&call.request_id, text.len() + 16);
     reply.body().extend_from_slice(text.as_bytes());
     let mut response = no_store(reply.finish(http::HeaderMap::new()));
     let headers = response.headers_mut();

@@ -7,7 +7,7 @@ use super::error::{Code, Extras, Problem};
 use super::json::push_json;
 use super::parse;
 use super::query;
-use super::wire::{self, Answer, no_store, push_value};
+use super::wire::{self, Reply, no_store, push_value};
 use crate::counter::{CounterName, Millis, Refusal, Seen, rfc3339};
 use crate::engine::{NoCopy, Page, ReadFrom, ReadValues, Value};
 use crate::seeded::bug;
@@ -39,7 +39,7 @@ pub(super) async fn one(call: &Call, asked: &Asked<'_>) -> Answered {
         });
     };
     let seen = counting(&value)?;
-    let mut reply = Answer::new(&call.request_id, 384);
+    let mut reply = Reply::new(&call.request_id, 384);
     push(call, reply.body(), &value, seen);
     reply.body().push(b'}');
     Ok(no_store(reply.finish(HeaderMap::new())))
@@ -74,7 +74,7 @@ pub(super) async fn many(call: &Call, asked: &Asked<'_>) -> Answered {
     }
     let as_of = oldest(found.iter().flatten());
     let mut lacking: Vec<&str> = Vec::new();
-    let mut reply = Answer::new(&call.request_id, 64 + asked.len() * 384);
+    let mut reply = Reply::new(&call.request_id, 64 + asked.len() * 384);
     reply.body().extend_from_slice(b"{\"counters\":[");
     let mut first = true;
     for (name, value) in asked.iter().zip(&found) {
@@ -122,7 +122,7 @@ pub(super) async fn list(call: &Call, asked: &Asked<'_>) -> Answered {
     let as_of = oldest(&found);
     // Others are served between two lists, and within one. A copy is waited for before.
     let _turn = call.worker.turn_for_a_list().await;
-    let mut reply = Answer::new(&call.request_id, 128 + found.len() * 512);
+    let mut reply = Reply::new(&call.request_id, 128 + found.len() * 512);
     reply.body().extend_from_slice(b"{\"counters\":[");
     for (number, value) in found.iter().enumerate() {
         if number > 0 {

@@ -34,7 +34,7 @@ use crate::metrics::Route;
 
 /// What the router hands back with an answer.
 #[derive(Clone)]
-struct Seen(Route, Notes);
+struct Noted(Route, Notes);
 
 /// An answer of so many bytes is sent at once, as a rule: it is over for log and metrics when it begins.
 const SHORT: u64 = 64 * 1024;
@@ -147,7 +147,7 @@ async fn routed(
         Ok(response) => response,
         Err(never) => match never {},
     };
-    if let Some(Seen(route, notes)) = response.extensions().get() {
+    if let Some(Noted(route, notes)) = response.extensions().get() {
         flight.route = *route;
         flight.notes = notes.clone();
     }
@@ -319,6 +319,6 @@ async fn settle(
             refuse(call, problem, &parts.headers, body).await
         }
     };
-    response.extensions_mut().insert(Seen(route, notes));
+    response.extensions_mut().insert(Noted(route, notes));
     response.into_response()
 }

@@ -15,12 +15,12 @@ use crate::engine::{ReadFrom, Value};
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// An answer under construction: the request's id and the body share one piece of memory.
-pub(super) struct Answer {
+pub(super) struct Reply {
     text: Vec<u8>,
     id_len: usize,
 }
 
-impl Answer {
+impl Reply {
     pub(super) fn new(request_id: &RequestId, capacity: usize) -> Self {
         let mut text = Vec::with_capacity(capacity);
         push_request_id(&mut text, request_id);
@@ -54,7 +54,7 @@ impl Answer {
 
 /// A 200 with an object.
 pub(super) fn answer(request_id: &RequestId, body: &impl Serialize) -> Response<ReplyBody> {
-    let mut answer = Answer::new(request_id, 256);
+    let mut answer = Reply::new(request_id, 256);
     push_json(answer.body(), body);
     answer.finish(HeaderMap::new())
 }

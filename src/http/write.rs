@@ -9,7 +9,7 @@ use super::fingerprint::{self, Fingerprint};
 use super::json::push_json;
 use super::notes::Notes;
 use super::parse;
-use super::wire::{Answer, mark_replayed, push_applied};
+use super::wire::{Reply, mark_replayed, push_applied};
 use crate::counter::{Applied, CounterName, Direction, Operation, Outcome, Refusal};
 use crate::engine::{Command, Failure, Request};
 
@@ -62,7 +62,7 @@ pub(super) async fn change(
     if applied.created && !answer.replayed {
         tell_created(call, notes.counter.as_ref());
     }
-    let mut reply = Answer::new(&call.request_id, ANSWER_BYTES);
+    let mut reply = Reply::new(&call.request_id, ANSWER_BYTES);
     reply.body().extend_from_slice(b"{\"success\":true,");
     push_dated(call, reply.body(), &applied);
     reply.body().push(b'}');
@@ -96,7 +96,7 @@ pub(super) async fn batch(call: &Call, asked: &Asked<'_>, notes: &mut Notes) -> 
     let answer = answer
         .map_err(Problem::from)
         .inspect_err(|problem| notes.refused(problem.code, count))?;
-    let mut reply = Answer::new(&call.request_id, 64 + count * ANSWER_BYTES);
+    let mut reply = Reply::new(&call.request_id, 64 + count * ANSWER_BYTES);
     let out = reply.body();
     out.extend_from_slice(b"{\"success\":true,\"results\":[");
     let (mut refused, mut created) = (0, Vec::new());
