@@ -19,7 +19,9 @@ pub use definition::{DEFAULT_MAX, Definition, DefinitionFault, Kind, OnBound, Re
 pub(crate) use definition::{FieldForm, definition_fields};
 pub use identity::{CounterName, NameFault, RequestId, UserId, UserIdFault};
 pub use instant::{parse_rfc3339, rfc3339};
-pub use operation::{Adjustment, Direction, Operation, judge_adjustment, judge_move};
+pub use operation::{
+    Adjustment, Direction, Operation, judge_adjustment, judge_move, within_bounds,
+};
 pub use outcome::{Applied, Effect, Gone, Outcome, Refusal};
 pub use seen::{Existence, Moment, Seen, Stored};
 

@@ -95,6 +95,11 @@ pub fn judge_adjustment(
         Adjustment::To(target) => i128::from(target),
         Adjustment::By(delta) => i128::from(value) + i128::from(delta),
     };
+    within_bounds(definition, value, target)
+}
+
+/// Checks that a counter of `value` may be set to `target`: refused outside the bounds, never clamped.
+pub fn within_bounds(definition: &Definition, value: i64, target: i128) -> Result<i64, Refusal> {
     let (current, minimum, maximum) = (value, definition.min, definition.max);
     if target < i128::from(minimum) {
         return Err(Refusal::BelowMinimum { current, minimum });

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::counter::{
     Adjustment, CounterName, DayRecord, Definition, Event, EventKind, Existence, Gone, Millis,
-    Outcome, Refusal, RequestId, judge_adjustment,
+    Outcome, Refusal, RequestId, judge_adjustment, within_bounds,
 };
 use crate::invariant::{Broken, invariant};
 
@@ -65,20 +65,7 @@ impl<L: Lookups> Fold<'_, L> {
             return Err(Refusal::NotCorrupt.into());
         }
         let definition = Arc::clone(&self.state(index)?.definition);
-        if value < definition.min {
-            return Err(Refusal::BelowMinimum {
-                current: 0,
-                minimum: definition.min,
-            }
-            .into());
-        }
-        if value > definition.max {
-            return Err(Refusal::AboveMaximum {
-                current: 0,
-                maximum: definition.max,
-            }
-            .into());
-        }
+        let value = within_bounds(&definition, 0, value.into())?;
         let (day, now) = (self.group.today.day, self.group.now);
         let goes_on = self.state(index)?.day.is_some_and(|(of, _)| of == day);
         let (revision, state) = self.change(index)?;

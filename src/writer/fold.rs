@@ -29,7 +29,7 @@ const KEPT_SHARE: u64 = 20;
 const BATCH_BITS: u32 = 20;
 
 /// The state before a batch, to take it back.
-struct Undo {
+pub(super) struct Undo {
     entries: Vec<(Index, EntryState)>,
     live: u64,
     revision: u64,
@@ -45,27 +45,11 @@ pub(super) struct Fold<'a, L> {
     pub(super) lookups: &'a mut L,
     pub(super) rules: &'a Rules,
     pub(super) days: &'a CurrentDay,
-    undo: Option<Undo>,
+    /// `None` while no batch is under way.
+    pub(super) undo: Option<Undo>,
 }
 
-impl<'a, L: Lookups> Fold<'a, L> {
-    pub(super) fn new(
-        ledger: &'a mut Ledger,
-        group: &'a mut Group,
-        lookups: &'a mut L,
-        rules: &'a Rules,
-        days: &'a CurrentDay,
-    ) -> Self {
-        Self {
-            ledger,
-            group,
-            lookups,
-            rules,
-            days,
-            undo: None,
-        }
-    }
-
+impl<L: Lookups> Fold<'_, L> {
     /// Works out one request.
     pub(super) fn request(
         &mut self,
@@ -95,7 +79,8 @@ impl<'a, L: Lookups> Fold<'a, L> {
         match self.command(command, &request_id) {
             Ok(outcome) => {
                 if let Some(key) = key.filter(|_| !bug("replay_not_stored")) {
-                    self.keep(*key, outcome.clone());
+                    let kept = (key.fingerprint, outcome.clone());
+                    self.group.kept.insert(key.key, kept);
                 }
                 Ok(Ok(Answer {
                     outcome,
@@ -107,26 +92,14 @@ impl<'a, L: Lookups> Fold<'a, L> {
         }
     }
 
-    pub(super) fn kept(&mut self, key: &IdempotencyKey) -> Result<KeptAnswer, ReadError> {
-        match self
-            .group
-            .kept_index
-            .get(&key.key)
-            .and_then(|&at| self.group.kept.get(at))
-        {
-            Some((_, fingerprint, outcome)) => Ok(KeptAnswer::Outcome {
+    fn kept(&mut self, key: &IdempotencyKey) -> Result<KeptAnswer, ReadError> {
+        match self.group.kept.get(&key.key) {
+            Some((fingerprint, outcome)) => Ok(KeptAnswer::Outcome {
                 fingerprint: *fingerprint,
                 outcome: outcome.clone(),
             }),
             None => self.lookups.kept(&key.key),
         }
-    }
-
-    pub(super) fn keep(&mut self, key: IdempotencyKey, outcome: Outcome) {
-        self.group
-            .kept_index
-            .insert(key.key.clone(), self.group.kept.len());
-        self.group.kept.push((key.key, key.fingerprint, outcome));
     }
 
     fn command(&mut self, command: Command, request_id: &RequestId) -> Result<Outcome, Stop> {

@@ -70,9 +70,8 @@ pub(super) struct Group {
     /// Users it counts for the first time, in order.
     pub(super) users: Vec<(Option<Day>, Generation, UserId)>,
     pub(super) user_set: HashMap<Generation, HashSet<UserId>>,
-    /// Outcomes kept under keys, in order.
-    pub(super) kept: Vec<(Box<str>, u128, Outcome)>,
-    pub(super) kept_index: HashMap<Box<str>, usize>,
+    /// Fingerprints and outcomes kept under keys.
+    pub(super) kept: HashMap<Box<str>, (u128, Outcome)>,
     /// Events of day records, with their index in the day.
     pub(super) events: Vec<(Index, u8, Event)>,
     /// Generations whose users are to be deleted from now on.
@@ -97,8 +96,7 @@ impl Group {
             touched: Vec::new(),
             users: Vec::new(),
             user_set: HashMap::new(),
-            kept: Vec::new(),
-            kept_index: HashMap::new(),
+            kept: HashMap::new(),
             events: Vec::new(),
             ended: Vec::new(),
             forgotten: Vec::new(),

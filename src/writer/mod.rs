@@ -38,8 +38,6 @@ pub use queue::{Intake, Port, Ticket};
 pub use running::{Absent, Running};
 pub use table::{Reading, Table};
 
-use std::fmt;
-
 use crate::counter::{Adjustment, CounterName, Definition, Operation, Outcome, Refusal, RequestId};
 
 /// What a client may ask the writer to change.
@@ -133,47 +131,30 @@ pub struct Answer {
 }
 
 /// Why a request has no outcome. Nothing of it was counted, with one exception:
-/// [`Failure::OutcomeUnknown`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// [`Failure::OutcomeUnknown`]. The texts are for logs and commands; what clients are told is made in `http`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// By existence or rules.
+    #[error("it is refused: {0:?}")]
     Refused(Refusal),
     /// The idempotency key was used for another request.
+    #[error("the idempotency key was used for another request")]
     KeyReused,
     /// What is stored under the idempotency key cannot be read.
+    #[error("what is stored under the idempotency key cannot be read")]
     KeyCorrupt,
     /// Writes are refused for now.
+    #[error("writes are refused (cause {}): {}", .0.as_str(), .0.remedy())]
     ReadOnly(Cause),
     /// The queue is full.
+    #[error("the queue is full; try again")]
     Overloaded,
     /// The server is ending.
+    #[error("the server is ending")]
     Closing,
     /// The write failed in the middle: it may have been counted, once, or not.
+    #[error("the write failed; look again once the store is open")]
     OutcomeUnknown,
-}
-
-/// For logs and commands; what clients are told is made in `http`.
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused(refusal) => write!(f, "it is refused: {refusal:?}"),
-            Self::KeyReused => f.write_str("the idempotency key was used for another request"),
-            Self::KeyCorrupt => {
-                f.write_str("what is stored under the idempotency key cannot be read")
-            }
-            Self::ReadOnly(cause) => write!(
-                f,
-                "writes are refused (cause {}): {}",
-                cause.as_str(),
-                cause.remedy()
-            ),
-            Self::Overloaded => f.write_str("the queue is full; try again"),
-            Self::Closing => f.write_str("the server is ending"),
-            Self::OutcomeUnknown => {
-                f.write_str("the write failed; look again once the store is open")
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -415,26 +415,20 @@ impl Slots {
         let Some(slot) = self.all.get_mut(index as usize) else {
             return Poll::Ready(Err(lost(index)));
         };
-        match &mut slot.state {
+        match std::mem::replace(&mut slot.state, SlotState::Free) {
             SlotState::Waiting(stored) => {
-                if !stored
-                    .as_ref()
-                    .is_some_and(|stored| stored.will_wake(waker))
-                {
-                    *stored = Some(waker.clone());
-                }
+                let kept = stored.filter(|stored| stored.will_wake(waker));
+                slot.state = SlotState::Waiting(kept.or_else(|| Some(waker.clone())));
                 Poll::Pending
             }
-            SlotState::Answered(_) => match std::mem::replace(&mut slot.state, SlotState::Free) {
-                SlotState::Answered(reply) => {
-                    self.free.push(index);
-                    Poll::Ready(reply)
-                }
-                SlotState::Free | SlotState::Waiting(_) | SlotState::Abandoned => {
-                    Poll::Ready(Err(lost(index)))
-                }
-            },
-            SlotState::Free | SlotState::Abandoned => Poll::Ready(Err(lost(index))),
+            SlotState::Answered(reply) => {
+                self.free.push(index);
+                Poll::Ready(reply)
+            }
+            state @ (SlotState::Free | SlotState::Abandoned) => {
+                slot.state = state;
+                Poll::Ready(Err(lost(index)))
+            }
         }
     }
 

@@ -67,7 +67,7 @@ impl Writer {
         }
         let boot_ms = self.links.clock.boot_ms();
         let bucket = group.bucket;
-        for (client_key, fingerprint, outcome) in &group.kept {
+        for (client_key, (fingerprint, outcome)) in &group.kept {
             batch.put_kept(bucket, client_key, *fingerprint, outcome);
         }
         for (index, number, event) in &group.events {

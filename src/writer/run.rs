@@ -374,7 +374,14 @@ impl Writer {
         } = &mut self.books;
         memory.follow(group.today.day, group.bucket);
         let mut lookups = StoreLookups { tables, memory };
-        let mut fold = Fold::new(ledger, group, &mut lookups, rules, &self.links.days);
+        let mut fold = Fold {
+            ledger,
+            group,
+            lookups: &mut lookups,
+            rules,
+            days: &self.links.days,
+            undo: None,
+        };
         Some(work(&mut fold, &mut self.progress.upkeep, configured))
     }
 
@@ -473,7 +480,7 @@ impl Writer {
         for (day, generation, user) in &group.users {
             self.books.memory.counted(*day, *generation, user);
         }
-        for (key, _, _) in &group.kept {
+        for key in group.kept.keys() {
             self.books.memory.kept(group.bucket, key);
         }
         self.books.ledger.ended.extend(&group.ended);

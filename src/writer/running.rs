@@ -134,43 +134,26 @@ impl Running {
 
 impl Writer {
     fn open(options: WriterOptions, running: &Running, absent: Absent) -> Result<Self, StartError> {
-        let WriterOptions {
-            storage,
-            clock,
-            calendar,
-            zone_is_written,
-            max_clock_jump_ms: _,
-            max_away_ms: _,
-            auto_create,
-            max_counters,
-            gone_for_ms,
-            configured,
-            recent_users,
-            min_free,
-            slow_disk_after: _,
-            followed_counters,
-            runtimes: _,
-            queue: _,
-            metrics,
-        } = options;
+        let (storage, clock) = (options.storage, options.clock);
         let (horizons, reader) = (Arc::clone(&running.horizons), running.reader.clone());
-        let lock = match absent {
-            Absent::Create => DataDirLock::take(&storage.data_dir)?,
-            Absent::Refuse => DataDirLock::take_existing(&storage.data_dir)?,
-        };
-        let now = clock.wall_ms();
         let store = match absent {
-            Absent::Create => Store::open(&lock, &storage, &horizons, &reader, now)?,
-            Absent::Refuse => Store::open_existing(&lock, &storage, &horizons, &reader)?,
+            Absent::Create => {
+                let lock = DataDirLock::take(&storage.data_dir)?;
+                Store::open(&lock, &storage, &horizons, &reader, clock.wall_ms())?
+            }
+            Absent::Refuse => {
+                let lock = DataDirLock::take_existing(&storage.data_dir)?;
+                Store::open_existing(&lock, &storage, &horizons, &reader)?
+            }
         };
         let tables = store.tables();
         let stored = stored_state(&store)?;
-        let zone = calendar.zone_name().to_owned();
+        let zone = options.calendar.zone_name().to_owned();
         let stored_zone = tables.zone()?;
         let wanted = Wanted {
             zone: &zone,
-            zone_is_written,
-            counters: &configured,
+            zone_is_written: options.zone_is_written,
+            counters: &options.configured,
         };
         let changed = wanted.judge_zone(stored_zone.as_deref())?;
         if let Some(stored) = changed {
@@ -192,18 +175,18 @@ impl Writer {
             boot_at_open: clock.boot_ms(),
         };
         let bucket = store_time.bucket(clock.boot_ms());
-        let memory = Memory::new(recent_users, days.look().day, bucket);
+        let memory = Memory::new(options.recent_users, days.look().day, bucket);
         Ok(Self {
             links: Links {
                 days,
                 mode: Arc::clone(&running.mode),
                 table: Arc::clone(&running.table),
                 intake: Arc::clone(&running.intake),
-                metrics,
+                metrics: options.metrics,
                 clock: Arc::clone(&clock),
             },
             handle: Handle {
-                space: SpaceWatch::new(&storage, min_free)?,
+                space: SpaceWatch::new(&storage, options.min_free)?,
                 storage,
                 reader,
                 horizons,
@@ -213,14 +196,14 @@ impl Writer {
             },
             books: Books {
                 rules: Rules {
-                    auto_create,
-                    max_counters,
-                    gone_for_ms,
+                    auto_create: options.auto_create,
+                    max_counters: options.max_counters,
+                    gone_for_ms: options.gone_for_ms,
                 },
-                configured,
+                configured: options.configured,
                 ledger,
                 memory,
-                minutes: Minutes::new(followed_counters),
+                minutes: Minutes::new(options.followed_counters),
                 batch: Batch::new(),
             },
             progress: Progress {

@@ -103,27 +103,32 @@ pub struct Table {
 impl Table {
     /// Reads one counter; `None` for a name that nobody defined or wrote.
     pub fn read(&self, name: &str) -> Option<Reading> {
+        let cells = self.cells.pin();
+        self.consistent(|group| match cells.get(name) {
+            Some(cell) => cell.as_of(group, Reading::clone),
+            None => Ok(None),
+        })
+    }
+
+    /// Reads as of the last published group, and again where it was overtaken.
+    fn consistent<T>(&self, read: impl Fn(GroupNumber) -> Result<T, Overtaken>) -> T {
         loop {
-            let group = self.published.load(Ordering::Acquire);
-            let cells = self.cells.pin();
-            if let Ok(reading) = cells.get(name).map_or(Ok(None), |cell| cell.as_of(group)) {
-                return reading;
+            if let Ok(read) = read(self.published.load(Ordering::Acquire)) {
+                return read;
             }
         }
     }
 
     /// Reads several counters as of one commit, in the order asked; `None` for unknown names.
     pub fn read_many(&self, names: &[CounterName]) -> Vec<Option<Reading>> {
-        loop {
-            let group = self.published.load(Ordering::Acquire);
-            let cells = self.cells.pin();
-            let readings = names
-                .iter()
-                .map(|name| cells.get(name).map_or(Ok(None), |cell| cell.as_of(group)));
-            if let Ok(readings) = readings.collect::<Result<Vec<_>, Overtaken>>() {
-                return readings;
-            }
-        }
+        let cells = self.cells.pin();
+        self.consistent(|group| {
+            let readings = names.iter().map(|name| match cells.get(name) {
+                Some(cell) => cell.as_of(group, Reading::clone),
+                None => Ok(None),
+            });
+            readings.collect()
+        })
     }
 
     /// Lists up to `limit` counters after `cursor` whose names begin with `prefix`, in the order of names,
@@ -156,19 +161,9 @@ impl Table {
     /// counters are not copied, so looking for few among many is cheap.
     pub fn names_where(&self, chosen: impl Fn(&Reading) -> bool) -> Vec<CounterName> {
         let cells = self.cells.pin();
-        let mut names = Vec::new();
-        for (name, cell) in &cells {
-            let matches = loop {
-                let group = self.published.load(Ordering::Acquire);
-                if let Ok(matches) = cell.is_as_of(group, &chosen) {
-                    break matches;
-                }
-            };
-            if matches {
-                names.push(name.clone());
-            }
-        }
-        names
+        let matches = |cell: &Cell| self.consistent(|group| cell.as_of(group, &chosen));
+        let matching = cells.iter().filter(|(_, cell)| matches(cell) == Some(true));
+        matching.map(|(name, _)| name.clone()).collect()
     }
 
     /// Returns the revision of the last published change.
@@ -266,31 +261,20 @@ impl Cell {
         self.current.store(Arc::new(version));
     }
 
-    fn is_as_of(
+    /// Reads the version that was in force once `group` was published; `None` where there was none yet.
+    fn as_of<T>(
         &self,
         group: GroupNumber,
-        chosen: &impl Fn(&Reading) -> bool,
-    ) -> Result<bool, Overtaken> {
+        read: impl Fn(&Reading) -> T,
+    ) -> Result<Option<T>, Overtaken> {
         let current = self.current.load();
         if current.group <= group {
-            return Ok(chosen(&current.reading));
-        }
-        match self.previous.load().as_ref() {
-            None => Ok(false),
-            Some(previous) if previous.group <= group => Ok(chosen(&previous.reading)),
-            Some(_) => Err(Overtaken),
-        }
-    }
-
-    fn as_of(&self, group: GroupNumber) -> Result<Option<Reading>, Overtaken> {
-        let current = self.current.load();
-        if current.group <= group {
-            return Ok(Some(current.reading.clone()));
+            return Ok(Some(read(&current.reading)));
         }
         match self.previous.load().as_ref() {
             // The group that is being published created it, so it is not there yet.
             None => Ok(None),
-            Some(previous) if previous.group <= group => Ok(Some(previous.reading.clone())),
+            Some(previous) if previous.group <= group => Ok(Some(read(&previous.reading))),
             Some(_) => Err(Overtaken),
         }
     }
