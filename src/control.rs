@@ -19,6 +19,7 @@ use crate::export::files::{Content, FileForm, FileWritten};
 use crate::export::postgres::DaysWritten;
 use crate::inspect::Inspection;
 use crate::storage::backup::{BackupOptions, Summary};
+use crate::storage::compact::Compacted;
 
 pub use desk::{CopyOptions, Desk, POSTGRES, REDIS};
 pub use socket::{ControlSocket, FILE_NAME, ask};
@@ -159,7 +160,7 @@ pub enum Told {
     /// What has expired was dropped.
     Compacted {
         /// What that gave.
-        families: Vec<Compaction>,
+        families: Vec<Compacted>,
     },
     /// The days are in PostgreSQL, but for those that were set aside.
     ExportedDays {
@@ -248,17 +249,6 @@ pub struct StandingCause {
     pub cause: String,
     /// What ends it.
     pub remedy: String,
-}
-
-/// What a compaction gave.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Compaction {
-    /// The family.
-    pub family: String,
-    /// Bytes of its tables before.
-    pub before: u64,
-    /// Bytes of its tables after.
-    pub after: u64,
 }
 
 /// A counter that cannot be read.

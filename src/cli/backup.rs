@@ -20,10 +20,11 @@ use super::{CliFailure, ConfigArgs, print, tell as warn};
 use crate::calendar::Day;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::control::{self, Ask, Compaction, Told};
+use crate::control::{self, Ask, Told};
 use crate::inspect::{Inspection, inspect as look_into};
 use crate::serve::storage_options;
 use crate::storage::backup::{self, BackupOptions, Listed, Restore, Restored, Summary};
+use crate::storage::compact::Compacted;
 use crate::storage::{DataDirLock, LineageId, look};
 
 /// Arguments of `backup`.
@@ -392,7 +393,7 @@ pub(super) fn compact(args: &CompactArgs) -> Result<(), CliFailure> {
         Told::Compacted { families } => families,
         other => return Err(unexpected(other)),
     };
-    let freed = |one: &Compaction| one.before.saturating_sub(one.after);
+    let freed = |one: &Compacted| one.before.saturating_sub(one.after);
     let all: u64 = families.iter().map(freed).sum();
     if args.json {
         return print(&format!(
@@ -405,7 +406,7 @@ pub(super) fn compact(args: &CompactArgs) -> Result<(), CliFailure> {
         let _ = writeln!(
             text,
             "{:<12} {:>10} freed, {:>10} left",
-            one.family,
+            one.family.name(),
             size(freed(one)),
             size(one.after)
         );

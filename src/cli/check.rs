@@ -12,7 +12,7 @@ use rustix::fs::{Access, FlockOperation, Mode, OFlags, access, flock, open};
 use rustix::io::Errno;
 
 use super::{CliFailure, adopt, print};
-use crate::calendar::{Calendar, tzdb_version};
+use crate::calendar::{Calendar, UnknownZone, tzdb_version};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, SettingSource, Warning};
 use crate::control::{CopyFound, POSTGRES, REDIS, Whose};
@@ -27,33 +27,37 @@ use crate::storage::reserve::Space;
 use crate::storage::{DataDirLock, Reader, lock, look, read_through};
 use crate::writer::Wanted;
 
-/// What one look found: of what, how it is, in words.
-struct Finding(Verdict, &'static str, String);
+/// What is wrong with a thing that was looked at.
+struct Fault(String);
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    Ok,
-    /// It works, and may not be what anybody wants.
-    Warn,
-    Fault,
-}
-
-impl Finding {
-    fn is_fault(&self) -> bool {
-        self.0 == Verdict::Fault
+impl<E: std::error::Error> From<E> for Fault {
+    fn from(error: E) -> Self {
+        Self(error.to_string())
     }
 }
 
-fn ok(what: &'static str, text: impl Into<String>) -> Finding {
-    Finding(Verdict::Ok, what, text.into())
+/// How a thing is that is not at fault.
+enum Fine {
+    Ok(String),
+    /// It works, and may not be what anybody wants.
+    Warn(String),
 }
 
-fn warn(what: &'static str, text: impl Into<String>) -> Finding {
-    Finding(Verdict::Warn, what, text.into())
+type Judgement = Result<Fine, Fault>;
+
+/// What was looked at, and how it is.
+type Finding = (&'static str, Judgement);
+
+fn ok(text: impl Into<String>) -> Judgement {
+    Ok(Fine::Ok(text.into()))
 }
 
-fn fault(what: &'static str, text: impl Into<String>) -> Finding {
-    Finding(Verdict::Fault, what, text.into())
+fn warn(text: impl Into<String>) -> Judgement {
+    Ok(Fine::Warn(text.into()))
+}
+
+fn fault(text: impl Into<String>) -> Judgement {
+    Err(Fault(text.into()))
 }
 
 /// Prints one line for each thing looked at; the failure says how many faults were found.
@@ -63,27 +67,32 @@ pub(super) fn run(
     warnings: &[Warning],
     deep: bool,
 ) -> Result<(), CliFailure> {
-    let mut findings = vec![configuration(file, config)];
-    findings.extend(time(config));
-    findings.push(listening(config));
+    let mut findings = vec![("configuration", configuration(file, config))];
+    findings.push(("time zone", time_zone(config)));
+    findings.extend(day(config).map(|day| ("day", day)));
+    findings.push(("address", listening(config)));
     findings.extend(secret_files(config));
     let (found, epoch) = data_directory(config, deep);
     findings.extend(found);
     if let Some(dir) = &config.log.dir {
-        findings.push(directory("log directory", dir));
+        findings.push(("log directory", directory(dir)));
     }
     let copies = adopt::copies(config);
     // Nothing is written to another store's copy, not even to try.
-    let tried = |copy: &str| !adopt::is_another_stores(&copies, copy);
-    findings.extend(tried(POSTGRES).then(|| database(config, epoch)).flatten());
-    findings.extend(tried(REDIS).then(|| mirrored(config, epoch)).flatten());
-    findings.extend(copies.into_iter().filter_map(of_copy));
+    if !adopt::is_another_stores(&copies, POSTGRES) {
+        findings.extend(database(config, epoch).map(|found| (POSTGRES, found)));
+    }
+    if !adopt::is_another_stores(&copies, REDIS) {
+        findings.extend(mirrored(config, epoch).map(|found| (REDIS, found)));
+    }
+    let copies = copies.into_iter().filter_map(of_copy);
+    findings.extend(copies.map(|found| ("copies", found)));
     let mut text = String::new();
-    for Finding(verdict, what, found) in &findings {
-        let verdict = match verdict {
-            Verdict::Ok => "ok",
-            Verdict::Warn => "warn",
-            Verdict::Fault => "FAULT",
+    for (what, judgement) in &findings {
+        let (verdict, found) = match judgement {
+            Ok(Fine::Ok(text)) => ("ok", text),
+            Ok(Fine::Warn(text)) => ("warn", text),
+            Err(Fault(text)) => ("FAULT", text),
         };
         let _ = writeln!(text, "{verdict:5}  {what:14}  {found}");
     }
@@ -91,60 +100,53 @@ pub(super) fn run(
         let _ = writeln!(text, "warn   {warning}");
     }
     print(&text)?;
-    match findings.iter().filter(|finding| finding.is_fault()).count() {
+    match findings.iter().filter(|(_, found)| found.is_err()).count() {
         0 => Ok(()),
         1 => Err(CliFailure::Check("a fault".to_owned())),
         faults => Err(CliFailure::Check(format!("{faults} faults"))),
     }
 }
 
-fn configuration(file: &Option<PathBuf>, config: &Config) -> Finding {
+fn configuration(file: &Option<PathBuf>, config: &Config) -> Judgement {
     let file = match file {
         Some(path) => path.display().to_string(),
         None => "no file, defaults".to_owned(),
     };
     let counters = config.defined_counters.len();
-    ok(
-        "configuration",
-        format!("{file}; {counters} counters defined"),
-    )
+    ok(format!("{file}; {counters} counters defined"))
 }
 
-fn time(config: &Config) -> Vec<Finding> {
-    let calendar = match Calendar::new(&config.calendar.timezone, config.calendar.day_start) {
-        Ok(calendar) => calendar,
-        Err(error) => return vec![fault("time zone", error.to_string())],
-    };
-    let source = config
-        .source("calendar.timezone")
-        .unwrap_or(&SettingSource::Default);
+fn calendar(config: &Config) -> Result<Calendar, UnknownZone> {
+    Calendar::new(&config.calendar.timezone, config.calendar.day_start)
+}
+
+fn time_zone(config: &Config) -> Judgement {
+    let calendar = calendar(config)?;
+    let source = config.source("calendar.timezone");
+    ok(format!(
+        "{} ({}); tz data {}",
+        calendar.zone_name(),
+        source.unwrap_or(&SettingSource::Default),
+        tzdb_version()
+    ))
+}
+
+/// Says which day it is and when it ends; `None` where the zone is not known.
+fn day(config: &Config) -> Option<Judgement> {
+    let calendar = calendar(config).ok()?;
     let now_ms = SystemClock.wall_ms();
     let ends_ms = calendar.next_boundary(now_ms);
     let left = Duration::from_secs(u64::try_from(ends_ms - now_ms).unwrap_or(0) / 1000);
-    vec![
-        ok(
-            "time zone",
-            format!(
-                "{} ({source}); tz data {}",
-                calendar.zone_name(),
-                tzdb_version()
-            ),
-        ),
-        ok(
-            "day",
-            format!(
-                "{}; the next begins {}, in {}",
-                calendar.day_of(now_ms),
-                calendar.local_text(ends_ms),
-                humantime::format_duration(left)
-            ),
-        ),
-    ]
+    Some(ok(format!(
+        "{}; the next begins {}, in {}",
+        calendar.day_of(now_ms),
+        calendar.local_text(ends_ms),
+        humantime::format_duration(left)
+    )))
 }
 
-/// Whether the address can be listened on, and who could write there.
-fn listening(config: &Config) -> Finding {
-    const WHAT: &str = "address";
+/// Says whether the address can be listened on, and who could write there.
+fn listening(config: &Config) -> Judgement {
     let address = config.server.listen;
     match std::net::TcpListener::bind(address) {
         Err(error)
@@ -154,65 +156,56 @@ fn listening(config: &Config) -> Finding {
                     Ok(Holder::Process(_) | Holder::Unknown)
                 ) =>
         {
-            ok(WHAT, format!("{address} is in use, as the store is"))
+            ok(format!("{address} is in use, as the store is"))
         }
-        Err(error) => fault(WHAT, format!("{address} cannot be listened on: {error}")),
-        Ok(_) if config.open_to_the_network() => warn(
-            WHAT,
-            format!("anyone who reaches {address} may write: set auth.write_token"),
-        ),
-        Ok(_) => ok(WHAT, format!("{address} can be listened on")),
+        Err(error) => fault(format!("{address} cannot be listened on: {error}")),
+        Ok(_) if config.open_to_the_network() => warn(format!(
+            "anyone who reaches {address} may write: set auth.write_token"
+        )),
+        Ok(_) => ok(format!("{address} can be listened on")),
     }
 }
 
 /// Finds files of secrets that every user may read.
 fn secret_files(config: &Config) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for (key, path) in &config.secret_files {
-        match path.metadata() {
-            Ok(file) if file.mode() & 0o007 != 0 => findings.push(warn(
-                "secret file",
-                format!(
-                    "{} ({key}) may be used by every user of this machine: chmod 0600",
-                    path.display()
-                ),
-            )),
-            Ok(_) => {}
-            Err(error) => {
-                findings.push(warn("secret file", format!("{}: {error}", path.display())))
+    let judge = |(key, path): &(_, PathBuf)| {
+        let shown = path.display();
+        let text = match path.metadata() {
+            Ok(file) if file.mode() & 0o007 != 0 => {
+                format!("{shown} ({key}) may be used by every user of this machine: chmod 0600")
             }
-        }
-    }
-    findings
+            Ok(_) => return None,
+            Err(error) => format!("{shown}: {error}"),
+        };
+        Some(("secret file", warn(text)))
+    };
+    config.secret_files.iter().filter_map(judge).collect()
 }
 
-/// Whether the export could write to its database, as a store of that epoch.
-fn database(config: &Config, epoch: Option<u64>) -> Option<Finding> {
+/// Says whether the export could write to its database, as a store of that epoch.
+fn database(config: &Config, epoch: Option<u64>) -> Option<Judgement> {
     let options = postgres_options(config)?;
     Some(match postgres::check(&options, epoch) {
-        Ok(SchemaState::Current) => ok(POSTGRES, "takes writes, and the schema is this version's"),
+        Ok(SchemaState::Current) => ok("takes writes, and the schema is this version's"),
         Ok(SchemaState::Older) => ok(
-            POSTGRES,
             "takes writes; the schema is an older one, and the start of the server brings it up to date",
         ),
         Ok(SchemaState::OlderNotOwned) => fault(
-            POSTGRES,
             "reached; the schema is an older one, and this role does not own it: start the server once \
              with the URL of the role that does",
         ),
-        Ok(SchemaState::Absent) => ok(
-            POSTGRES,
-            "takes writes; it has no schema yet, and the start of the server makes it",
-        ),
-        Err(error) => fault(POSTGRES, error.to_string()),
+        Ok(SchemaState::Absent) => {
+            ok("takes writes; it has no schema yet, and the start of the server makes it")
+        }
+        Err(error) => Err(error.into()),
     })
 }
 
-fn mirrored(config: &Config, epoch: Option<u64>) -> Option<Finding> {
+fn mirrored(config: &Config, epoch: Option<u64>) -> Option<Judgement> {
     let options = mirror_options(config)?;
     Some(match mirror::check(&options, epoch) {
-        Ok(()) => ok(REDIS, "takes writes; the mirror's scripts are loaded"),
-        Err(error) => fault(REDIS, error.to_string()),
+        Ok(()) => ok("takes writes; the mirror's scripts are loaded"),
+        Err(error) => Err(error.into()),
     })
 }
 
@@ -220,62 +213,59 @@ fn mirrored(config: &Config, epoch: Option<u64>) -> Option<Finding> {
 fn data_directory(config: &Config, deep: bool) -> (Vec<Finding>, Option<u64>) {
     const WHAT: &str = "data directory";
     let dir = &config.storage.data_dir;
-    let found = directory(WHAT, dir);
-    if found.is_fault() {
-        return (vec![found], None);
+    let found = directory(dir);
+    if found.is_err() {
+        return (vec![(WHAT, found)], None);
     }
     if let Some((Lack::Sockets, kind)) = existing(dir).and_then(lack) {
-        let text = format!(
+        let without = fault(format!(
             "{} is on {kind}, which has no Unix sockets: a start would fail",
             dir.display()
-        );
-        return (vec![fault(WHAT, text)], None);
+        ));
+        return (vec![(WHAT, without)], None);
     }
+    let mut findings = vec![(WHAT, found)];
     let (store, epoch) = store(config, dir);
-    let mut findings = vec![found];
-    findings.extend(store);
-    findings.extend(deep.then(|| tables(config, dir)));
-    findings.push(free_space(config, dir));
+    findings.extend(store.into_iter().map(|found| ("store", found)));
+    if deep {
+        findings.push(("tables", tables(config, dir)));
+    }
+    findings.push(("free space", free_space(config, dir)));
     (findings, epoch)
 }
 
 /// Checks that a directory can be written to, or made.
-fn directory(what: &'static str, dir: &Path) -> Finding {
+fn directory(dir: &Path) -> Judgement {
     let shown = dir.display();
-    let (looked_at, exists) = match existing(dir) {
-        Some(path) if path == dir => (path, true),
-        Some(path) => (path, false),
-        None => return fault(what, format!("{shown}: no part of the path exists")),
+    let Some(looked_at) = existing(dir) else {
+        return fault(format!("{shown}: no part of the path exists"));
     };
     if !looked_at.is_dir() {
-        return fault(what, format!("{} is not a directory", looked_at.display()));
+        return fault(format!("{} is not a directory", looked_at.display()));
     }
-    let may = access(
-        looked_at,
-        Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK,
-    );
-    if let Err(error) = may
-        .map_err(io::Error::from)
-        .and_then(|()| write_unseen(looked_at))
-    {
-        let text = format!("{} cannot be written to: {error}", looked_at.display());
-        return fault(what, text);
+    if let Err(error) = may_write(looked_at) {
+        let looked_at = looked_at.display();
+        return fault(format!("{looked_at} cannot be written to: {error}"));
     }
     if let Some((Lack::Memory, kind)) = lack(looked_at) {
-        let text =
-            format!("{shown} is on {kind}: what is acknowledged there may be gone after a crash");
-        return warn(what, text);
+        return warn(format!(
+            "{shown} is on {kind}: what is acknowledged there may be gone after a crash"
+        ));
     }
-    if !exists {
-        return ok(what, format!("{shown} is not there yet and can be made"));
+    if looked_at != dir {
+        return ok(format!("{shown} is not there yet and can be made"));
     }
     match others_may_write(dir) {
-        Some(mode) => warn(
-            what,
-            format!("{shown} can be written to by everybody (mode {mode:o}): chmod o-w"),
-        ),
-        None => ok(what, format!("{shown} can be written to")),
+        Some(mode) => warn(format!(
+            "{shown} can be written to by everybody (mode {mode:o}): chmod o-w"
+        )),
+        None => ok(format!("{shown} can be written to")),
     }
+}
+
+fn may_write(dir: &Path) -> io::Result<()> {
+    access(dir, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)?;
+    write_unseen(dir)
 }
 
 /// Writes and syncs a file without a name, which is gone once it is closed: that the rights suffice does
@@ -337,30 +327,26 @@ fn existing(path: &Path) -> Option<&Path> {
         .find(|path| path.symlink_metadata().is_ok())
 }
 
-/// Whether there is a store, who has it open, and if nobody has, whether it would open.
-fn store(config: &Config, dir: &Path) -> (Vec<Finding>, Option<u64>) {
-    const WHAT: &str = "store";
+/// Says whether there is a store, who has it open, and if nobody has, whether it would open.
+fn store(config: &Config, dir: &Path) -> (Vec<Judgement>, Option<u64>) {
     let found = match holder(&dir.join(lock::FILE_NAME)) {
-        Ok(Holder::Process(pid)) => ok(WHAT, format!("in use by process {pid}")),
-        Ok(Holder::Unknown) => ok(WHAT, "in use by a process that cannot be seen"),
+        Ok(Holder::Process(pid)) => ok(format!("in use by process {pid}")),
+        Ok(Holder::Unknown) => ok("in use by a process that cannot be seen"),
         Ok(Holder::Nobody) if dir.join("store").try_exists().unwrap_or(true) => {
             return sound(config, dir);
         }
         Ok(Holder::Nobody) => none_yet(config),
-        Err(error) => fault(WHAT, format!("its lock cannot be looked at: {error}")),
+        Err(error) => fault(format!("its lock cannot be looked at: {error}")),
     };
     (vec![found], None)
 }
 
-/// Whether a start would make a store where there is none.
-fn none_yet(config: &Config) -> Finding {
-    const WHAT: &str = "store";
-    let why = match why_no_new_store(config) {
-        Ok(why) => why,
-        Err(error) => return fault(WHAT, format!("whether one is missing: {error}")),
-    };
+/// Says whether a start would make a store where there is none.
+fn none_yet(config: &Config) -> Judgement {
+    let why = why_no_new_store(config);
+    let why = why.map_err(|error| Fault(format!("whether one is missing: {error}")))?;
     let Some(why) = why else {
-        return ok(WHAT, "none yet; the first start makes it");
+        return ok("none yet; the first start makes it");
     };
     let remedy = if matches!(why, Against::Known(_)) {
         "a start makes none and serves copies (degraded.start). Put the directory back or restore a backup; \
@@ -368,31 +354,29 @@ fn none_yet(config: &Config) -> Finding {
     } else {
         "a start waits until it can, and makes one if there are none (degraded.start)"
     };
-    fault(WHAT, format!("none here, but {why}: {remedy}"))
+    fault(format!("none here, but {why}: {remedy}"))
 }
 
 /// Looks into a store that is not in use, and compares it with the configuration.
-fn sound(config: &Config, dir: &Path) -> (Vec<Finding>, Option<u64>) {
-    const WHAT: &str = "store";
+fn sound(config: &Config, dir: &Path) -> (Vec<Judgement>, Option<u64>) {
     let looked = DataDirLock::take(dir).and_then(|lock| {
         look(&lock, &storage_options(config), |store| {
             let text = format!(
                 "not in use, and sound: epoch {}, acknowledged up to {}",
                 store.epoch, store.sequence
             );
-            let mut findings = vec![ok(WHAT, text)];
-            findings.extend(disagreement(config, &store.reader));
-            (findings, Some(store.epoch))
+            let mut found = vec![ok(text)];
+            found.extend(disagreement(config, &store.reader));
+            (found, Some(store.epoch))
         })
     });
-    looked.unwrap_or_else(|error| (vec![fault(WHAT, error.to_string())], None))
+    looked.unwrap_or_else(|error| (vec![Err(error.into())], None))
 }
 
 /// Compares a store with the zone and the counters of the configuration, as a start would. Returns `None` when
 /// they agree.
-fn disagreement(config: &Config, reader: &Reader) -> Option<Finding> {
-    const WHAT: &str = "store";
-    let calendar = Calendar::new(&config.calendar.timezone, config.calendar.day_start).ok()?;
+fn disagreement(config: &Config, reader: &Reader) -> Option<Judgement> {
+    let calendar = calendar(config).ok()?;
     let counters = defined(config);
     let wanted = Wanted {
         zone: calendar.zone_name(),
@@ -402,36 +386,30 @@ fn disagreement(config: &Config, reader: &Reader) -> Option<Finding> {
     let judged = reader.with(|tables| Ok(wanted.judge(tables, SystemClock.wall_ms())));
     match judged.ok()? {
         Ok(None) => None,
-        Ok(Some(stored)) => Some(warn(
-            WHAT,
-            format!(
-                "days were counted in the zone {stored} so far; a start changes it to {} from then on",
-                calendar.zone_name()
-            ),
-        )),
-        Err(error) => Some(fault(WHAT, error.to_string())),
+        Ok(Some(stored)) => Some(warn(format!(
+            "days were counted in the zone {stored} so far; a start changes it to {} from then on",
+            calendar.zone_name()
+        ))),
+        Err(error) => Some(Err(error.into())),
     }
 }
 
 /// Reads the whole store, if it is not in use.
-fn tables(config: &Config, dir: &Path) -> Finding {
-    const WHAT: &str = "tables";
+fn tables(config: &Config, dir: &Path) -> Judgement {
     if !dir.join("store").exists() {
-        return ok(WHAT, "there is no store to read");
+        return ok("there is no store to read");
     }
-    let lock = match DataDirLock::take_existing(dir) {
-        Ok(lock) => lock,
-        Err(error) => return fault(WHAT, format!("not read: {error}")),
-    };
-    match read_through(&lock, &storage_options(config)) {
-        Err(error) => fault(WHAT, error.to_string()),
-        Ok(rotten) if rotten.is_empty() => ok(WHAT, "every record was read"),
-        Ok(rotten) => {
-            let named: Vec<String> = rotten.iter().map(ToString::to_string).collect();
-            let text = "restore a backup, or set them aside with `counterd recover`";
-            fault(WHAT, format!("{}; {text}", named.join("; ")))
-        }
+    let lock = DataDirLock::take_existing(dir);
+    let lock = lock.map_err(|error| Fault(format!("not read: {error}")))?;
+    let rotten = read_through(&lock, &storage_options(config))?;
+    if rotten.is_empty() {
+        return ok("every record was read");
     }
+    let named: Vec<String> = rotten.iter().map(ToString::to_string).collect();
+    fault(format!(
+        "{}; restore a backup, or set them aside with `counterd recover`",
+        named.join("; ")
+    ))
 }
 
 enum Holder {
@@ -472,15 +450,11 @@ fn process_in(locks: &str, inode: u64) -> Option<u32> {
     })
 }
 
-fn free_space(config: &Config, dir: &Path) -> Finding {
-    const WHAT: &str = "free space";
+fn free_space(config: &Config, dir: &Path) -> Judgement {
     let Some(looked_at) = existing(dir) else {
-        return fault(WHAT, format!("{} is nowhere", dir.display()));
+        return fault(format!("{} is nowhere", dir.display()));
     };
-    let space = match Space::of(looked_at) {
-        Ok(space) => space,
-        Err(error) => return fault(WHAT, error.to_string()),
-    };
+    let space = Space::of(looked_at)?;
     let limit = config.storage.min_free;
     let limit = limit.unwrap_or_else(|| space.default_min_free());
     let text = format!(
@@ -489,21 +463,20 @@ fn free_space(config: &Config, dir: &Path) -> Finding {
         ByteSize(limit).display().iec()
     );
     if space.files.is_some_and(|files| files < 32) {
-        fault(WHAT, format!("{text}; no inodes are left (`df -i`)"))
+        fault(format!("{text}; no inodes are left (`df -i`)"))
     } else if space.available < limit {
-        fault(WHAT, format!("{text}: writes would be refused"))
+        fault(format!("{text}: writes would be refused"))
     } else {
-        ok(WHAT, text)
+        ok(text)
     }
 }
 
 /// Says whose a copy is; `None` where that is not known.
-fn of_copy(copy: CopyFound) -> Option<Finding> {
-    const WHAT: &str = "copies";
+fn of_copy(copy: CopyFound) -> Option<Judgement> {
     let text = format!("{} {}", copy.copy, copy.text);
     match copy.whose {
-        Whose::Ours => Some(ok(WHAT, text)),
-        Whose::AnotherStores => Some(fault(WHAT, format!("{text}; see `counterd adopt`"))),
+        Whose::Ours => Some(ok(text)),
+        Whose::AnotherStores => Some(fault(format!("{text}; see `counterd adopt`"))),
         Whose::Unknown => None,
     }
 }

@@ -8,7 +8,7 @@
 //! Kept out: judging. What a mark means for an opening is `open`'s to decide.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::Read as _;
 use std::os::unix::fs::FileExt;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -131,17 +131,13 @@ pub fn read(path: &Path) -> Result<AckedReading, FileError> {
     let Some(file) = if_there(opened).map_err(FileError::new("open", path))? else {
         return Ok(AckedReading::Missing);
     };
-    let mut newest: Option<Mark> = None;
-    for slot in 0..2 {
-        let mut bytes = [0; SLOT_BYTES];
-        match file.read_exact_at(&mut bytes, slot * SLOT_STRIDE) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => continue,
-            Err(error) => return Err(FileError::new("read", path)(error)),
-        }
-        let slots = newest.into_iter().chain(Mark::decode(&bytes));
-        newest = slots.max_by_key(|mark| mark.turn);
-    }
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES)
+        .read_to_end(&mut bytes)
+        .map_err(FileError::new("read", path))?;
+    let slots = bytes.chunks(SLOT_STRIDE as usize);
+    let marks = slots.filter_map(|slot| Mark::decode(slot.first_chunk()?));
+    let newest = marks.max_by_key(|mark| mark.turn);
     Ok(newest.map_or(AckedReading::Damaged, AckedReading::Valid))
 }
 

@@ -6,6 +6,7 @@
 use std::ops::ControlFlow;
 
 use rocksdb::{BottommostLevelCompaction, CompactOptions, Range, properties};
+use serde::{Deserialize, Serialize};
 
 use super::error::ReadError;
 use super::expiry::{Daily, Expiring, Horizons};
@@ -18,7 +19,7 @@ use super::tables::{Reader, Tables};
 const MOST_PASSES: usize = 3;
 
 /// What a compaction of one family gave.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Compacted {
     /// The family.
     pub family: Family,

@@ -2,11 +2,14 @@
 //!
 //! Kept out: their options (`schema`), and the layout of keys and values (`keys`, `value`).
 
+use serde::{Deserialize, Serialize};
+
 /// A column family: one kind of record.
 ///
 /// `windows` holds nothing yet. It is made with the store all the same, so that a later version fills
 /// it without another family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Family {
     /// Versions, epoch, zone, last revision, highest day, store time, horizons.
     Meta,

@@ -23,7 +23,8 @@ pub type Bucket = u32;
 /// Stands for the day of users of a counter that never resets: above every horizon.
 pub(super) const NEVER: i32 = i32::MAX;
 
-fn sortable(day: i32) -> [u8; 4] {
+/// Returns the prefix of all records of a day in `days`, `dedup` and `samples`.
+pub fn day_prefix(day: i32) -> [u8; 4] {
     (day.cast_unsigned() ^ 0x8000_0000).to_be_bytes()
 }
 
@@ -48,7 +49,7 @@ pub fn counter_name(key: &[u8]) -> Option<CounterName> {
 /// Returns the key of a counter's day record.
 pub fn day_record(day: Day, name: &CounterName) -> Vec<u8> {
     let mut key = Vec::with_capacity(6 + name.as_str().len());
-    key.extend_from_slice(&sortable(day.days()));
+    key.extend_from_slice(&day_prefix(day.days()));
     push_name(&mut key, name);
     key
 }
@@ -58,11 +59,6 @@ pub fn event(day: Day, name: &CounterName, index: u8) -> Vec<u8> {
     let mut key = day_record(day, name);
     key.push(index);
     key
-}
-
-/// Returns the prefix of all records of a day in `days`, `dedup` and `samples`.
-pub fn day_prefix(day: i32) -> [u8; 4] {
-    sortable(day)
 }
 
 /// Reads the day that a key of `days`, `dedup` or `samples` begins with; `None` when it is too short.
@@ -83,7 +79,7 @@ pub fn day_entry(key: &[u8]) -> Option<(CounterName, Option<u8>)> {
 /// Writes the key of a counted user into `key`, which is emptied first.
 pub fn dedup_into(key: &mut Vec<u8>, day: i32, generation: Generation, user_id: &[u8]) {
     key.clear();
-    key.extend_from_slice(&sortable(day));
+    key.extend_from_slice(&day_prefix(day));
     key.extend_from_slice(&generation.to_be_bytes());
     key.extend_from_slice(user_id);
 }
@@ -108,7 +104,7 @@ pub fn idempotency_into(key: &mut Vec<u8>, bucket: Bucket, client_key: &str) {
 /// Returns the key of a counter's closed day in `history`.
 pub fn history(name: &CounterName, day: Day) -> Vec<u8> {
     let mut key = counter(name);
-    key.extend_from_slice(&sortable(day.days()));
+    key.extend_from_slice(&day_prefix(day.days()));
     key
 }
 
@@ -128,7 +124,7 @@ pub fn sample(day: Day, name: &CounterName, minute: u32) -> Vec<u8> {
 
 /// Returns the key of the record that the server was up in a minute (minutes since 1970).
 pub fn uptime_minute(day: Day, minute: u32) -> [u8; 9] {
-    let [a, b, c, d] = sortable(day.days());
+    let [a, b, c, d] = day_prefix(day.days());
     let [e, f, g, h] = minute.to_be_bytes();
     [a, b, c, d, 0, e, f, g, h]
 }
@@ -143,7 +139,7 @@ pub const AWAY_PREFIX: &[u8] = b"away|";
 
 /// Returns the key in `meta` of how long the server was away in a day.
 pub fn away(day: Day) -> Vec<u8> {
-    [AWAY_PREFIX, &sortable(day.days())].concat()
+    [AWAY_PREFIX, &day_prefix(day.days())].concat()
 }
 
 /// Reads the bucket that a key of `idempotency` begins with; `None` when it is too short.

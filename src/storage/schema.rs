@@ -140,15 +140,16 @@ impl Schema {
     /// # Errors
     /// When this RocksDB does not know an option; a fault of the build.
     pub fn families(&self) -> Result<Vec<ColumnFamilyDescriptor>, rocksdb::Error> {
-        let default = (DEFAULT_COLUMN_FAMILY_NAME, self.plain(MIB)?);
-        let mut families = vec![default];
+        let default = self.plain(MIB)?;
+        let mut families = vec![ColumnFamilyDescriptor::new(
+            DEFAULT_COLUMN_FAMILY_NAME,
+            default,
+        )];
         for family in Family::ALL {
-            families.push((family.name(), self.family(family)?));
+            let options = self.family(family)?;
+            families.push(ColumnFamilyDescriptor::new(family.name(), options));
         }
-        let described = families
-            .into_iter()
-            .map(|(name, options)| ColumnFamilyDescriptor::new(name, options));
-        Ok(described.collect())
+        Ok(families)
     }
 
     fn family(&self, family: Family) -> Result<Options, rocksdb::Error> {

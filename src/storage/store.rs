@@ -172,7 +172,7 @@ impl Store {
         self.place.check()?;
         self.look_for_background_errors()?;
         self.tables.forget_rotten();
-        let live = files::live(self.place.db_dir())?;
+        let live = files::live(self.tables.db.path())?;
         let group_due = live.wal.number != self.acked.mark().live.wal.number;
         self.record(live)?;
         Ok(Tick { group_due })
@@ -183,7 +183,7 @@ impl Store {
         if live == mark.live && mark.sequence == self.synced_sequence {
             return Ok(());
         }
-        let db_dir = self.place.db_dir();
+        let db_dir = self.tables.db.path();
         if live.wal != mark.live.wal {
             files::sync_file(&files::wal_path(db_dir, live.wal.number))?;
         }
@@ -236,7 +236,7 @@ impl Store {
     /// As [`Store::commit`].
     pub fn close(mut self) -> Result<(), CommitError> {
         self.flush()?;
-        let live = files::live(self.place.db_dir())?;
+        let live = files::live(self.tables.db.path())?;
         self.record(live)
     }
 

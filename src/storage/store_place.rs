@@ -17,28 +17,17 @@ use super::paths::Paths;
 /// The directories of an open store, as they were when it was opened. While they are held open, no other
 /// directory gets their inodes.
 #[derive(Debug)]
-pub(super) struct StorePlace {
-    db_dir: PathBuf,
-    dirs: [(PathBuf, File); 2],
-}
+pub(super) struct StorePlace([(PathBuf, File); 2]);
 
 impl StorePlace {
     pub(super) fn of(paths: &Paths) -> Result<Self, FileError> {
-        Ok(Self {
-            db_dir: paths.db.clone(),
-            dirs: [held(&paths.data_dir)?, held(&paths.store)?],
-        })
-    }
-
-    /// Returns RocksDB's directory.
-    pub(super) fn db_dir(&self) -> &Path {
-        &self.db_dir
+        Ok(Self([held(&paths.data_dir)?, held(&paths.store)?]))
     }
 
     /// Checks that the same directories are there.
     pub(super) fn check(&self) -> Result<(), CommitError> {
         let identity = |found: Metadata| (found.dev(), found.ino());
-        for (path, held) in &self.dirs {
+        for (path, held) in &self.0 {
             let fault = || FileError::new("look at", path);
             let there = if_there(fs::metadata(path)).map_err(fault())?;
             let held = held.metadata().map_err(fault())?;

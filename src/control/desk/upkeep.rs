@@ -2,11 +2,11 @@
 
 use std::io;
 
-use super::super::{Compaction, Part, Tell, Told};
+use super::super::{Part, Tell, Told};
 use super::{Desk, Unanswered, refused};
 use crate::inspect::{InspectError, inspect};
 use crate::storage::backup::{self, BackupError, BackupOptions, Made};
-use crate::storage::compact::{CompactError, Compacted, compact};
+use crate::storage::compact::{CompactError, compact};
 use crate::storage::pace::{Ended, Step};
 
 /// How far work that nobody waits for stands back: a thread's niceness.
@@ -87,15 +87,8 @@ impl Desk {
     pub(super) fn compact(&self, tell: Tell<'_>) -> Result<Told, Unanswered> {
         stand_back();
         let (reader, horizons) = (&self.running.reader, &self.running.horizons);
-        let compaction = |one: Compacted| Compaction {
-            family: one.family.name().to_owned(),
-            before: one.before,
-            after: one.after,
-        };
         match compact(reader, horizons, &mut pass_on(tell)) {
-            Ok(families) => Ok(Told::Compacted {
-                families: families.into_iter().map(compaction).collect(),
-            }),
+            Ok(families) => Ok(Told::Compacted { families }),
             Err(CompactError::Ended(Ended(error))) => Err(error.into()),
             Err(error) => Err(refused(error)),
         }
