@@ -12,7 +12,7 @@
 //! use std::sync::Arc;
 //! use std::time::Duration;
 //! use counterd::access_log::{
-//!     Access, AccessLog, AccessLogOptions, Entry, LogFormat, LogOutput,
+//!     AccessLog, Entry, LogFormat, LogOptions, LogOutput,
 //! };
 //! use counterd::clock::SystemClock;
 //! use counterd::metrics::{Metrics, Route};
@@ -20,9 +20,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let metrics = Metrics::new();
 //! let output = LogOutput::stdout(Arc::new(SystemClock), metrics.log.clone())?;
-//! let options = AccessLogOptions {
-//!     access: Access::All,
-//!     sample: 1,
+//! let options = LogOptions {
 //!     format: LogFormat::Text,
 //!     queue_lines: 65_536,
 //!     queue_bytes: 16 << 20,
@@ -54,6 +52,7 @@ mod output;
 mod queue;
 mod rotate;
 mod stamp;
+mod thread;
 
 #[cfg(test)]
 mod tests;
@@ -63,15 +62,17 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering::Relaxed};
-use std::thread;
 use std::time::Duration;
 
 use crate::metrics::{LogKind, Route};
 
 pub use buffer::AccessBuffer;
-pub use events::{EventLog, EventLogOptions, init_events};
+pub use events::{EventLog, init_events};
 pub use output::LogOutput;
 pub use rotate::FileOptions;
+pub use thread::LogThread;
+
+use queue::Queue;
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,18 +94,14 @@ pub enum Access {
     Off,
 }
 
-/// How requests are logged.
+/// How a log is written.
 #[derive(Clone, Debug)]
-pub struct AccessLogOptions {
-    /// Which requests get a line.
-    pub access: Access,
-    /// Of so many requests that were answered below 400 one gets a line; 1 logs all of them.
-    pub sample: u32,
+pub struct LogOptions {
     /// How a line looks.
     pub format: LogFormat,
     /// Lines that may wait to be written; what comes on top is dropped and counted.
     pub queue_lines: usize,
-    /// The same in bytes. Each runtime's buffer, 32 KiB or less, comes on top.
+    /// The same in bytes. For requests, each runtime's buffer, 32 KiB or less, comes on top.
     pub queue_bytes: usize,
 }
 
@@ -162,8 +159,8 @@ pub enum LogError {
 /// The request log: makes a buffer for each runtime. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct AccessLog {
-    options: AccessLogOptions,
-    queue: Arc<queue::Queue>,
+    options: LogOptions,
+    queue: Arc<Queue>,
     choice: Arc<Choice>,
 }
 
@@ -176,57 +173,33 @@ struct Choice {
     sample: AtomicU32,
 }
 
-impl Choice {
-    fn set(&self, access: Access, sample: u32) {
+impl AccessLog {
+    /// Starts the log thread. Every request gets a line until [`Self::choose`] says otherwise.
+    ///
+    /// # Errors
+    /// [`LogError::Thread`].
+    pub fn start(options: &LogOptions, output: LogOutput) -> Result<(Self, LogThread), LogError> {
+        let (lines, bytes) = (options.queue_lines, options.queue_bytes);
+        let queue = Queue::new(LogKind::Request, lines, bytes, output.metrics().clone());
+        let thread = LogThread::start(&queue, options.format, output)?;
+        let log = Self {
+            options: options.clone(),
+            choice: Arc::default(),
+            queue,
+        };
+        Ok((log, thread))
+    }
+
+    /// Chooses which requests get a line from now on: of `sample` that were answered below 400 one, and
+    /// those answered with 400 or above all.
+    pub fn choose(&self, access: Access, sample: u32) {
         let from_status = match access {
             Access::All => 0,
             Access::Errors => 400,
             Access::Off => u16::MAX,
         };
-        self.from_status.store(from_status, Relaxed);
-        self.sample.store(sample.max(1), Relaxed);
-    }
-}
-
-impl AccessLog {
-    /// Starts the log thread.
-    ///
-    /// # Errors
-    /// [`LogError::Thread`].
-    pub fn start(
-        options: &AccessLogOptions,
-        output: LogOutput,
-    ) -> Result<(Self, AccessLogThread), LogError> {
-        let queue = Arc::new(queue::Queue::new(
-            options.queue_lines,
-            options.queue_bytes,
-            output.metrics().clone(),
-        ));
-        let source = Arc::clone(&queue);
-        let format = options.format;
-        thread::Builder::new()
-            .name("request-log".to_owned())
-            .spawn(move || {
-                write_all(&source, &output, format);
-                source.end();
-            })
-            .map_err(LogError::Thread)?;
-        let log = Self {
-            options: options.clone(),
-            choice: Arc::default(),
-            queue: Arc::clone(&queue),
-        };
-        log.choose(options.access, options.sample);
-        let thread = AccessLogThread {
-            queue,
-            grace: Duration::from_secs(1),
-        };
-        Ok((log, thread))
-    }
-
-    /// Chooses anew which requests get a line, from now on.
-    pub fn choose(&self, access: Access, sample: u32) {
-        self.choice.set(access, sample);
+        self.choice.from_status.store(from_status, Relaxed);
+        self.choice.sample.store(sample.max(1), Relaxed);
     }
 
     /// Makes a buffer for one runtime to keep.
@@ -234,45 +207,4 @@ impl AccessLog {
     pub fn buffer(&self) -> AccessBuffer {
         AccessBuffer::new(self)
     }
-}
-
-/// The log thread. Dropping it does as [`Self::finish`] with a second.
-#[derive(Debug)]
-#[must_use = "dropping it ends the request log"]
-pub struct AccessLogThread {
-    queue: Arc<queue::Queue>,
-    grace: Duration,
-}
-
-impl AccessLogThread {
-    /// Writes what was handed over, ends the thread, and says whether that was done within
-    /// `timeout`; if not (a terminal that is held, a disk that hangs), the rest is lost. Lines handed
-    /// over later are dropped and counted, so the buffers are flushed or dropped before.
-    #[must_use]
-    pub fn finish(mut self, timeout: Duration) -> bool {
-        self.grace = Duration::ZERO;
-        self.queue.close();
-        self.queue.wait_for_end(timeout)
-    }
-}
-
-impl Drop for AccessLogThread {
-    fn drop(&mut self) {
-        self.queue.close();
-        self.queue.wait_for_end(self.grace);
-    }
-}
-
-fn write_all(queue: &queue::Queue, output: &LogOutput, format: LogFormat) {
-    let mut untold = 0;
-    let mut written = None;
-    while let Some(chunk) = queue.next(written.take()) {
-        untold += chunk.dropped_before;
-        output.tell_dropped(format, LogKind::Request, &mut untold);
-        let lost = output.write_lines(&chunk.text);
-        output.metrics().lines_dropped(LogKind::Request, lost);
-        untold += lost;
-        written = Some(chunk);
-    }
-    output.tell_dropped(format, LogKind::Request, &mut untold);
 }

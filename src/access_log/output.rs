@@ -117,7 +117,7 @@ impl LogOutput {
                 0
             }
             Err(Lost { error, kept, .. }) => {
-                self.0.metrics.write_failed();
+                self.0.metrics.write_errors.inc();
                 if !was_failing {
                     tell_operator(&format!(
                         "counterd: cannot write the log, lines are lost until it can: {error}"

@@ -1,10 +1,11 @@
-//! The bounded queue between the runtimes' buffers and the log thread.
+//! The bounded queue between those who log and the thread that writes their lines.
 //!
-//! Whole buffers are handed over, so its lock is taken once for hundreds of lines. What does not fit
+//! The buffers of runtimes are handed over whole, so its lock is taken once for hundreds of requests. What does not fit
 //! is dropped and counted; nobody ever waits to put something in.
 
 use std::collections::VecDeque;
 use std::mem;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -34,6 +35,7 @@ struct State {
 
 #[derive(Debug)]
 pub(super) struct Queue {
+    pub(super) kind: LogKind,
     max_lines: usize,
     max_bytes: usize,
     metrics: LogMetrics,
@@ -43,15 +45,21 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn new(max_lines: usize, max_bytes: usize, metrics: LogMetrics) -> Self {
-        Self {
+    pub(super) fn new(
+        kind: LogKind,
+        max_lines: usize,
+        max_bytes: usize,
+        metrics: LogMetrics,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            kind,
             max_lines,
             max_bytes,
             metrics,
             state: Mutex::default(),
             filled: Condvar::new(),
             ended: Condvar::new(),
-        }
+        })
     }
 
     /// Takes over `text` with its `lines` whole lines and leaves both empty, whether it fits or not.
@@ -77,7 +85,7 @@ impl Queue {
         } else {
             text.clear();
             state.dropped += count as u64;
-            self.metrics.lines_dropped(LogKind::Request, count as u64);
+            self.metrics.lines_dropped(self.kind, count as u64);
         }
         drop(state);
         self.filled.notify_one();
@@ -153,12 +161,12 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_dropped_counted_and_told_before_what_follows() {
         let metrics = Metrics::new().log;
-        let queue = Queue::new(3, 1_000, metrics.clone());
+        let queue = Queue::new(LogKind::Request, 3, 1_000, metrics.clone());
         hand_over(&queue, "1\n2\n");
         hand_over(&queue, "3\n4\n");
         hand_over(&queue, "5\n");
         hand_over(&queue, "6\n");
-        assert_eq!(metrics.dropped(LogKind::Request), 3);
+        assert_eq!(metrics.dropped[LogKind::Request.index()].get(), 3);
 
         let (text, dropped, first) = next(&queue, None);
         assert_eq!((text.as_str(), dropped), ("1\n2\n", 0));
@@ -174,11 +182,11 @@ mod tests {
     #[test]
     fn bytes_are_bounded_too_and_what_is_being_written_counts() {
         let metrics = Metrics::new().log;
-        let queue = Queue::new(1_000, 10, metrics.clone());
+        let queue = Queue::new(LogKind::Request, 1_000, 10, metrics.clone());
         hand_over(&queue, "12345\n");
         let (_, _, being_written) = next(&queue, None);
         hand_over(&queue, "abcd\n");
-        assert_eq!(metrics.dropped(LogKind::Request), 1);
+        assert_eq!(metrics.dropped[LogKind::Request.index()].get(), 1);
         let (text, dropped, loss) = next(&queue, Some(being_written));
         assert_eq!((text.as_str(), dropped), ("", 1));
         hand_over(&queue, "123456789\n");
@@ -189,11 +197,11 @@ mod tests {
     #[test]
     fn a_closed_queue_gives_what_it_has_and_takes_no_more() {
         let metrics = Metrics::new().log;
-        let queue = Queue::new(10, 100, metrics.clone());
+        let queue = Queue::new(LogKind::Request, 10, 100, metrics.clone());
         hand_over(&queue, "1\n");
         queue.close();
         hand_over(&queue, "2\n");
-        assert_eq!(metrics.dropped(LogKind::Request), 1);
+        assert_eq!(metrics.dropped[LogKind::Request.index()].get(), 1);
         let (text, _, chunk) = next(&queue, None);
         assert_eq!(text, "1\n");
         let (_, dropped, loss) = next(&queue, Some(chunk));

@@ -188,7 +188,7 @@ impl RotatingFile {
         let oldest = places.iter().filter(|place| *place != in_use);
         for place in oldest.take(surplus) {
             if fs::remove_file(self.path(place)).is_err() {
-                self.metrics.write_failed();
+                self.metrics.write_errors.inc();
             }
         }
     }

@@ -51,24 +51,19 @@ impl Log {
         }
     }
 
-    fn start(&self, access: Access) -> (AccessLog, AccessLogThread) {
+    fn start(&self, access: Access) -> (AccessLog, LogThread) {
         self.start_with(access, 1_000, 1 << 20)
     }
 
-    fn start_with(
-        &self,
-        access: Access,
-        lines: usize,
-        bytes: usize,
-    ) -> (AccessLog, AccessLogThread) {
-        let options = AccessLogOptions {
-            access,
-            sample: 1,
+    fn start_with(&self, access: Access, lines: usize, bytes: usize) -> (AccessLog, LogThread) {
+        let options = LogOptions {
             format: LogFormat::Json,
             queue_lines: lines,
             queue_bytes: bytes,
         };
-        AccessLog::start(&options, self.output.clone()).unwrap()
+        let (log, thread) = AccessLog::start(&options, self.output.clone()).unwrap();
+        log.choose(access, 1);
+        (log, thread)
     }
 
     fn set_now(&self, now_ms: i64) {
@@ -112,7 +107,7 @@ fn entry(request_id: &str, status: u16) -> Entry<'_> {
     }
 }
 
-fn finish(thread: AccessLogThread) {
+fn finish(thread: LogThread) {
     assert!(thread.finish(Duration::from_secs(60)), "the log hangs");
 }
 
@@ -147,7 +142,7 @@ fn every_request_of_every_runtime_has_its_line() {
         *of_runtime += 1;
     }
     assert_eq!(next, [5_000; 4]);
-    assert_eq!(log.metrics.dropped(LogKind::Request), 0);
+    assert_eq!(log.metrics.dropped[LogKind::Request.index()].get(), 0);
 }
 
 #[test]
@@ -166,8 +161,8 @@ fn a_log_that_stands_still_costs_lines_that_are_counted_and_told() {
     let (written, dropped) = log.told();
     assert_eq!(written + dropped, 1_000);
     assert!((900..1_000).contains(&dropped), "{dropped}");
-    assert_eq!(log.metrics.dropped(LogKind::Request), dropped);
-    assert_eq!(log.metrics.write_errors(), 0);
+    assert_eq!(log.metrics.dropped[LogKind::Request.index()].get(), dropped);
+    assert_eq!(log.metrics.write_errors.get(), 0);
 }
 
 #[test]
@@ -182,8 +177,8 @@ fn a_file_that_cannot_be_opened_costs_lines_that_are_told_when_it_can() {
         buffer.record(&entry(&n.to_string(), 200));
     }
     buffer.flush();
-    wait_for(|| log.metrics.dropped(LogKind::Request) == 500);
-    assert!(log.metrics.write_errors() > 0);
+    wait_for(|| log.metrics.dropped[LogKind::Request.index()].get() == 500);
+    assert!(log.metrics.write_errors.get() > 0);
 
     fs::remove_file(&tomorrow).unwrap();
     buffer.record(&entry("after", 200));
@@ -200,13 +195,13 @@ fn lines_lost_last_are_told_at_the_end_if_they_can_be() {
     symlink("/dev/full", &tomorrow).unwrap();
     log.set_now(EVENING_MS + HOUR_MS);
     access.buffer().record(&entry("r", 200));
-    wait_for(|| log.metrics.dropped(LogKind::Request) == 1);
+    wait_for(|| log.metrics.dropped[LogKind::Request.index()].get() == 1);
     fs::remove_file(&tomorrow).unwrap();
     finish(thread);
     assert_eq!(log.told(), (0, 1));
 }
 
-fn wait_for(condition: impl Fn() -> bool) {
+pub(super) fn wait_for(condition: impl Fn() -> bool) {
     let deadline = std::time::Instant::now() + Duration::from_secs(60);
     while !condition() {
         assert!(std::time::Instant::now() < deadline, "it never came");
@@ -277,7 +272,7 @@ fn lines_after_the_end_are_counted_as_dropped() {
     finish(thread);
     buffer.record(&entry("late", 200));
     drop(buffer);
-    assert_eq!(log.metrics.dropped(LogKind::Request), 1);
+    assert_eq!(log.metrics.dropped[LogKind::Request.index()].get(), 1);
     assert_eq!(log.told(), (0, 0));
 }
 

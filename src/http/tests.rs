@@ -8,7 +8,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::access_log::{Access, AccessLogOptions, AccessLogThread, LogFormat, LogOutput};
+use crate::access_log::{Access, LogFormat, LogOptions, LogOutput, LogThread};
 use crate::calendar::Calendar;
 use crate::clock::{Clock, ManualClock};
 use crate::counter::{CounterName, Definition, Kind, Reset};
@@ -31,7 +31,7 @@ struct Bench {
     http: Option<HttpServer>,
     running: Running,
     clock: Arc<ManualClock>,
-    _log: AccessLogThread,
+    _log: LogThread,
     _dir: tempfile::TempDir,
 }
 
@@ -115,14 +115,13 @@ impl Bench {
         let metrics = Arc::new(Metrics::new());
         let running = Running::start(writer_options(dir.path(), &clock, &metrics)).unwrap();
         let output = LogOutput::stdout(Arc::new(ManualClock::new(0)), metrics.log.clone()).unwrap();
-        let options = AccessLogOptions {
-            access: Access::Off,
-            sample: 1,
+        let options = LogOptions {
             format: LogFormat::Text,
             queue_lines: 100,
             queue_bytes: 10_000,
         };
         let (log, thread) = crate::access_log::AccessLog::start(&options, output).unwrap();
+        log.choose(Access::Off, 1);
         let mut options = HttpOptions {
             workers: 2,
             limits: Limits {

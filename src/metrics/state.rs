@@ -131,11 +131,12 @@ metrics! {
 metrics! {
     /// What the logs lost. The logs hold a clone and count into it.
     LogMetrics {
-        write_errors: Counter = "log_write_errors",
+        pub write_errors: Counter = "log_write_errors",
             "Failed writes, opens and removals of log files";
     }
     beside {
-        dropped: [Counter; LogKind::COUNT] = dropped;
+        /// Lines lost, by log.
+        pub dropped: [Counter; LogKind::COUNT] = dropped;
     }
 }
 
@@ -153,22 +154,5 @@ impl LogMetrics {
         if let Some(counter) = self.dropped.get(kind.index()) {
             counter.inc_by(lines);
         }
-    }
-
-    /// Returns how many lines were lost since the start.
-    #[must_use]
-    pub fn dropped(&self, kind: LogKind) -> u64 {
-        self.dropped.get(kind.index()).map_or(0, Counter::get)
-    }
-
-    /// Counts a log that could not be written, opened or removed.
-    pub fn write_failed(&self) {
-        self.write_errors.inc();
-    }
-
-    /// Returns how many failures there were since the start.
-    #[must_use]
-    pub fn write_errors(&self) -> u64 {
-        self.write_errors.get()
     }
 }

@@ -6,15 +6,14 @@ use std::time::Duration;
 use anyhow::Context;
 
 use crate::access_log::{
-    AccessLog, AccessLogOptions, AccessLogThread, EventLog, EventLogOptions, FileOptions,
-    LogOutput, init_events,
+    AccessLog, EventLog, FileOptions, LogOptions, LogOutput, LogThread, init_events,
 };
 use crate::calendar::{Calendar, DayStart};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::metrics::Metrics;
 
-/// Bytes of request lines that may wait for the log thread, for each line that may.
+/// Bytes that may wait for a log's thread, for each line that may.
 const BYTES_A_LINE: usize = 512;
 
 /// How long the log of requests may take to write what waits when the server ends.
@@ -24,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(super) struct Logs {
     pub(super) requests: AccessLog,
     pub(super) events: EventLog,
-    thread: AccessLogThread,
+    thread: LogThread,
 }
 
 impl Logs {
@@ -36,21 +35,16 @@ impl Logs {
     ) -> anyhow::Result<Self> {
         let output = output(config, clock, metrics)?;
         let log = &config.log;
-        let events = EventLogOptions {
-            format: log.format,
-            level: event_level(config),
-            queue_lines: log.queue,
-        };
-        let events = init_events(&events, &output).context("the event log")?;
-        let requests = AccessLogOptions {
-            access: log.access,
-            sample: log.sample,
+        let options = LogOptions {
             format: log.format,
             queue_lines: log.queue,
             queue_bytes: log.queue.saturating_mul(BYTES_A_LINE),
         };
-        let started = AccessLog::start(&requests, output);
+        let events = init_events(&event_level(config), &options, &output);
+        let events = events.context("the event log")?;
+        let started = AccessLog::start(&options, output);
         let (requests, thread) = started.context("the request log")?;
+        requests.choose(log.access, log.sample);
         Ok(Self {
             requests,
             events,

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use super::*;
 use crate::access_log::FileOptions;
+use crate::access_log::tests::wait_for;
 use crate::calendar::{Calendar, DayStart};
 use crate::clock::ManualClock;
 use crate::metrics::{LogMetrics, Metrics};
@@ -24,19 +25,19 @@ fn output(dir: &Path, metrics: &LogMetrics) -> LogOutput {
     LogOutput::files(options, clock, dates, metrics.clone()).unwrap()
 }
 
-fn options(format: LogFormat, level: &str) -> EventLogOptions {
-    EventLogOptions {
+fn options(format: LogFormat) -> LogOptions {
+    LogOptions {
         format,
-        level: level.to_owned(),
         queue_lines: 1_000,
+        queue_bytes: 1 << 20,
     }
 }
 
 /// What the log holds after `emit`.
-fn logged(options: &EventLogOptions, emit: impl FnOnce()) -> String {
+fn logged(format: LogFormat, level: &str, emit: impl FnOnce()) -> String {
     let dir = tempfile::tempdir().unwrap();
     let output = output(dir.path(), &Metrics::new().log);
-    let (dispatch, log) = events(options, &output).unwrap();
+    let (dispatch, log) = events(level, &options(format), &output).unwrap();
     tracing::dispatcher::with_default(&dispatch, emit);
     drop(log);
     fs::read_to_string(dir.path().join("counterd-2026-11-24.log")).unwrap()
@@ -44,7 +45,7 @@ fn logged(options: &EventLogOptions, emit: impl FnOnce()) -> String {
 
 #[test]
 fn an_event_is_one_line_of_text_with_our_time() {
-    let text = logged(&options(LogFormat::Text, "info"), || {
+    let text = logged(LogFormat::Text, "info", || {
         tracing::info!(target: "counterd::serve", port = 8080, "ready");
         tracing::debug!("not at this level");
     });
@@ -56,7 +57,7 @@ fn an_event_is_one_line_of_text_with_our_time() {
 
 #[test]
 fn an_event_is_one_line_of_json_with_the_fields_of_request_lines() {
-    let text = logged(&options(LogFormat::Json, "info"), || {
+    let text = logged(LogFormat::Json, "info", || {
         tracing::warn!(target: "counterd::serve", port = 8080, "a\u{7f}\nb\u{85}");
     });
     assert_eq!(text.lines().count(), 1);
@@ -70,7 +71,7 @@ fn an_event_is_one_line_of_json_with_the_fields_of_request_lines() {
 
 #[test]
 fn a_strangers_text_cannot_start_a_line() {
-    let text = logged(&options(LogFormat::Text, "info"), || {
+    let text = logged(LogFormat::Text, "info", || {
         let stranger = "x\n2026-11-24T10:10:00.007Z  INFO admin: all is well\u{1b}[2J\r";
         tracing::info!(reason = %stranger, "reset");
     });
@@ -80,14 +81,11 @@ fn a_strangers_text_cannot_start_a_line() {
 
 #[test]
 fn levels_are_by_target_and_a_misspelt_one_is_refused() {
-    let text = logged(
-        &options(LogFormat::Text, "warn,counterd::writer=debug"),
-        || {
-            tracing::info!(target: "counterd::http", "no");
-            tracing::debug!(target: "counterd::writer", "yes");
-            tracing::trace!(target: "counterd::writer", "no");
-        },
-    );
+    let text = logged(LogFormat::Text, "warn,counterd::writer=debug", || {
+        tracing::info!(target: "counterd::http", "no");
+        tracing::debug!(target: "counterd::writer", "yes");
+        tracing::trace!(target: "counterd::writer", "no");
+    });
     assert_eq!(text.lines().count(), 1, "{text}");
     assert!(text.contains("DEBUG counterd::writer: yes"));
     for wrong in ["inof", "", "info,", "counterd=loud", "info,counterd"] {
@@ -106,11 +104,11 @@ fn every_event_is_written_or_in_a_drop_count() {
     let dir = tempfile::tempdir().unwrap();
     let metrics = Metrics::new().log;
     let output = output(dir.path(), &metrics);
-    let options = EventLogOptions {
+    let options = LogOptions {
         queue_lines: 4,
-        ..options(LogFormat::Json, "info")
+        ..options(LogFormat::Json)
     };
-    let (dispatch, log) = events(&options, &output).unwrap();
+    let (dispatch, log) = events("info", &options, &output).unwrap();
     let held = output.hold();
     tracing::dispatcher::with_default(&dispatch, || {
         for n in 0..100 {
@@ -131,7 +129,7 @@ fn every_event_is_written_or_in_a_drop_count() {
     }
     assert_eq!(written + dropped, 100, "{text}");
     assert!(dropped >= 95, "{dropped}");
-    assert_eq!(metrics.dropped(LogKind::Event), dropped);
+    assert_eq!(metrics.dropped[LogKind::Event.index()].get(), dropped);
 }
 
 #[test]
@@ -140,23 +138,26 @@ fn events_lost_to_a_full_disk_are_told_when_it_has_room_again() {
     let path = dir.path().join("counterd-2026-11-24.log");
     let metrics = Metrics::new().log;
     let output = output(dir.path(), &metrics);
-    let mut end = EventEnd {
-        format: LogFormat::Text,
-        output,
-        dropped: Arc::default(),
-        seen: 0,
-        untold: 0,
-    };
-    end.write_all(b"one\n").unwrap();
-    fs::remove_file(&path).unwrap();
-    std::os::unix::fs::symlink("/dev/full", &path).unwrap();
-    end.write_all(b"two\n").unwrap();
-    end.write_all(b"three\n").unwrap();
-    assert_eq!(metrics.dropped(LogKind::Event), 2);
-    fs::remove_file(&path).unwrap();
-    end.write_all(b"four\n").unwrap();
+    let (dispatch, log) = events("info", &options(LogFormat::Text), &output).unwrap();
+    let lines = || fs::read_to_string(&path).unwrap_or_default();
+    tracing::dispatcher::with_default(&dispatch, || {
+        tracing::info!("one");
+        wait_for(|| lines().lines().count() == 1);
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+        tracing::info!("two");
+        tracing::info!("three");
+        wait_for(|| metrics.dropped[LogKind::Event.index()].get() == 2);
+        fs::remove_file(&path).unwrap();
+        tracing::info!("four");
+    });
+    drop(log);
+    let told = lines();
+    let told: Vec<&str> = told.lines().collect();
+    assert_eq!(told.len(), 2, "{told:?}");
     assert_eq!(
-        fs::read_to_string(&path).unwrap(),
-        "2026-11-24T10:10:00.007Z  WARN event: dropped 2 event lines\nfour\n"
+        told[0],
+        "2026-11-24T10:10:00.007Z  WARN event: dropped 2 event lines"
     );
+    assert!(told[1].ends_with(": four"), "{told:?}");
 }
