@@ -164,7 +164,6 @@ pub struct UnknownZone {
 #[derive(Debug, Clone)]
 pub struct Calendar {
     zone: TimeZone,
-    name: String,
     day_start: DayStart,
 }
 
@@ -183,17 +182,13 @@ impl Calendar {
     /// Makes the calendar of the IANA zone `name`, found in the bundled data, whose days begin at
     /// `day_start`.
     pub fn new(name: &str, day_start: DayStart) -> Result<Calendar, UnknownZone> {
-        let (zone, name) = zone(name)?;
-        Ok(Calendar {
-            zone,
-            name,
-            day_start,
-        })
+        let zone = zone(name)?;
+        Ok(Calendar { zone, day_start })
     }
 
     /// Returns the IANA name of the zone, in the data's own spelling.
     pub fn zone_name(&self) -> &str {
-        &self.name
+        name_of(&self.zone)
     }
 
     /// Returns when days begin.
@@ -278,13 +273,15 @@ fn timestamp(ms: i64) -> Timestamp {
     })
 }
 
-fn zone(name: &str) -> Result<(TimeZone, String), UnknownZone> {
+/// Returns the name of a zone, which all of the data have.
+fn name_of(zone: &TimeZone) -> &str {
+    zone.iana_name().unwrap_or("UTC")
+}
+
+fn zone(name: &str) -> Result<TimeZone, UnknownZone> {
     let db = TimeZoneDatabase::bundled();
     match db.get(name) {
-        Ok(zone) if !zone.is_unknown() => {
-            let name = zone.iana_name().unwrap_or(name).to_owned();
-            Ok((zone, name))
-        }
+        Ok(zone) if !zone.is_unknown() => Ok(zone),
         Ok(_) | Err(_) => Err(UnknownZone {
             abbreviated: abbreviated_zones(&db, name),
             nearest: nearest_zone(&db, name),
@@ -303,8 +300,8 @@ fn hint(abbreviated: &[String], nearest: Option<&str>) -> String {
     }
 }
 
-/// Returns zones that show the abbreviation in a winter or a summer of this decade: of each region and
-/// offset those with the best known names.
+/// Returns zones that show the abbreviation in a winter or a summer of this decade: one of each region and
+/// offset, the best known first.
 fn abbreviated_zones(db: &TimeZoneDatabase, name: &str) -> Vec<String> {
     const BEST_KNOWN: [&str; 12] = [
         "America/Chicago",
@@ -315,8 +312,8 @@ fn abbreviated_zones(db: &TimeZoneDatabase, name: &str) -> Vec<String> {
         "Asia/Shanghai",
         "Asia/Kolkata",
         "Asia/Jerusalem",
-        "Europe/Dublin",
         "Europe/London",
+        "Europe/Dublin",
         "Europe/Berlin",
         "Europe/Athens",
     ];
@@ -325,34 +322,23 @@ fn abbreviated_zones(db: &TimeZoneDatabase, name: &str) -> Vec<String> {
         return Vec::new();
     }
     let instants = [1_736_899_200_000, 1_752_537_600_000].map(timestamp);
-    let mut found: Vec<(bool, String, String)> = Vec::new();
-    for known in db.available() {
-        let (Ok(zone), Some((region, _))) =
-            (db.get(known.as_str()), known.as_str().split_once('/'))
-        else {
-            continue;
-        };
-        let shows = |at: &Timestamp| {
-            let info = zone.to_offset_info(*at);
-            info.abbreviation()
-                .eq_ignore_ascii_case(name)
-                .then(|| info.offset().seconds())
-        };
-        if !matches!(region, "Etc" | "SystemV" | "US")
-            && let Some(offset) = instants.iter().find_map(shows)
-        {
-            let is_unknown = !BEST_KNOWN.contains(&known.as_str());
-            found.push((
-                is_unknown,
-                format!("{region} {offset}"),
-                known.as_str().to_owned(),
-            ));
-        }
-    }
-    found.sort();
+    let offset_of = |zone: &str| {
+        let zone = db.get(zone).ok()?;
+        let mut infos = instants.iter().map(|at| zone.to_offset_info(*at));
+        let info = infos.find(|info| info.abbreviation().eq_ignore_ascii_case(name))?;
+        Some(info.offset().seconds())
+    };
+    let all = db.available().map(|known| known.as_str().to_owned());
+    let zones = BEST_KNOWN.map(str::to_owned).into_iter().chain(all);
     let mut groups = std::collections::BTreeSet::new();
-    found.retain(|(is_unknown, group, _)| groups.insert(group.clone()) || !is_unknown);
-    found.into_iter().map(|(_, _, name)| name).take(6).collect()
+    let is_first_of_its_group = |zone: &String| {
+        zone.split_once('/').is_some_and(|(region, _)| {
+            let is_region = !matches!(region, "Etc" | "SystemV" | "US");
+            let offset = offset_of(zone).filter(|_| is_region);
+            offset.is_some_and(|offset| groups.insert((region.to_owned(), offset)))
+        })
+    };
+    zones.filter(is_first_of_its_group).take(6).collect()
 }
 
 fn nearest_zone(db: &TimeZoneDatabase, name: &str) -> Option<String> {
@@ -376,7 +362,7 @@ fn nearest_zone(db: &TimeZoneDatabase, name: &str) -> Option<String> {
 /// `Europe/Kiev` and `Europe/Kyiv`. A name that the bundled data do not have is like itself alone.
 pub fn is_one_zone(a: &str, b: &str) -> bool {
     let rules = |name: &str| {
-        let (zone, _) = zone(name).ok()?;
+        let zone = zone(name).ok()?;
         let (from, to) = (timestamp(0), timestamp(7_258_118_400_000));
         let mut rules = vec![(from, zone.to_offset(from))];
         let following = zone.following(from);
@@ -419,24 +405,23 @@ pub fn machine_zone(tz: Option<&str>, localtime: &Path) -> MachineZone {
         Some(tz) => (Some(after_zoneinfo(tz).to_owned()), "TZ".to_owned()),
         None => (linked_zone(localtime), localtime.display().to_string()),
     };
-    let unknown = |warning: String| MachineZone {
-        name: "UTC".to_owned(),
-        found_in: "no name found".to_owned(),
-        warning: Some(warning),
+    let named = match asked {
+        None => Err(format!("{found_in} names no time zone")),
+        Some(asked) => zone(&asked).map_err(|_| {
+            format!("{found_in} names the time zone {asked:?}, which is not in the bundled data")
+        }),
     };
-    match asked {
-        None => unknown(format!(
-            "{found_in} names no time zone, days are those of UTC; set calendar.timezone"
-        )),
-        Some(asked) => match zone(&asked) {
-            Ok((_, name)) => MachineZone {
-                name,
-                found_in,
-                warning: None,
-            },
-            Err(_) => unknown(format!(
-                "{found_in} names the time zone {asked:?}, which is not in the bundled data, days \
-                 are those of UTC; set calendar.timezone"
+    match named {
+        Ok(zone) => MachineZone {
+            name: name_of(&zone).to_owned(),
+            found_in,
+            warning: None,
+        },
+        Err(why) => MachineZone {
+            name: "UTC".to_owned(),
+            found_in: "no name found".to_owned(),
+            warning: Some(format!(
+                "{why}, days are those of UTC; set calendar.timezone"
             )),
         },
     }

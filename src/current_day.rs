@@ -77,8 +77,6 @@ impl CurrentDay {
             change: Mutex::new(()),
             options,
         };
-        let wall_ms = current.options.clock.wall_ms();
-        current.settle(current.options.calendar.day_of(wall_ms), wall_ms, false);
         current.begin(None, None);
         current
     }
@@ -143,11 +141,7 @@ impl CurrentDay {
                 && wall_ms < state.look_closer_ms
         };
         if nothing_changed {
-            Look {
-                day: state.day,
-                wall_ms,
-                clock_fault: state.fault,
-            }
+            state.look(wall_ms)
         } else {
             self.look_closer(false)
         }
@@ -245,11 +239,7 @@ impl CurrentDay {
         }
         let after = self.state();
         report_behind(before.behind, after);
-        Look {
-            day: after.day,
-            wall_ms,
-            clock_fault: after.fault,
-        }
+        after.look(wall_ms)
     }
 
     fn jumped(&self, offset: i64) -> bool {
@@ -329,6 +319,14 @@ const _: () = assert!((Day::MAX.days() as i64 + 2) * 86_400 - FIRST_SECOND < NO_
 const _: () = assert!(1u64 << (SECOND_BITS + DAY_BITS) < BEHIND);
 
 impl DayState {
+    fn look(self, wall_ms: i64) -> Look {
+        Look {
+            day: self.day,
+            wall_ms,
+            clock_fault: self.fault,
+        }
+    }
+
     fn pack(self) -> u64 {
         let second = self
             .look_closer_ms

@@ -115,14 +115,8 @@ pub fn inspect(
     let mut inspection = reader.with(|tables| at_a_glance(tables, horizons, count))?;
     definitions(reader, &mut inspection, &mut pace)?;
     if count {
-        for family in &mut inspection.families {
-            let Some(which) = Family::ALL
-                .into_iter()
-                .find(|one| one.name() == family.family)
-            else {
-                continue;
-            };
-            family.rows = reader.count(which, &mut between(&mut pace))?;
+        for (family, view) in Family::ALL.into_iter().zip(&mut inspection.families) {
+            view.rows = reader.count(family, &mut between(&mut pace))?;
         }
     }
     inspection.history = kept_range(reader, horizons, &mut between(&mut pace))?;

@@ -31,7 +31,7 @@ use crate::writer::{Cause, Running, SlowDisk};
 use companions::{Companions, RunningCompanions};
 use logs::Logs;
 pub use opening::Against;
-use opening::{NotOpen, Opening};
+use opening::Opening;
 pub use options::{
     calendar, copy_options, defined, mirror_options, postgres_options, retention, storage_options,
     why_no_new_store, writer_options, zone_is_written,
@@ -69,7 +69,7 @@ pub fn run(config: &Config, warnings: &[Warning], load_again: LoadAgain<'_>) -> 
     };
     let service = Service::default();
     let mut stand_in = None;
-    match opening.first().map_err(NotOpen::into_error)? {
+    match opening.first()? {
         None => *service.lock() = Some(companions.start()?),
         Some(retrying) => {
             let now_ms = running.day.look().wall_ms;

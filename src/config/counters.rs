@@ -118,14 +118,8 @@ pub(super) fn read(written: &mut Written, report: &mut Report) -> Vec<CounterEnt
     let mut entries: Vec<CounterEntry> = Vec::new();
     let mut seen: BTreeMap<CounterName, SettingSource> = BTreeMap::new();
     for (source, table) in written.arrays.remove("counter").unwrap_or_default() {
-        let mut reader = Reader {
-            written: table,
-            report,
-            tz: None,
-            table: Some((&source, "counter")),
-            secret_files: Vec::new(),
-            sources: BTreeMap::new(),
-        };
+        let mut reader = Reader::new(table, report);
+        reader.table = Some((&source, "counter"));
         let Some(table) = CounterTable::read(&mut reader) else {
             continue;
         };

@@ -48,152 +48,153 @@ impl Override {
     }
 }
 
-/// Reads the file.
-pub(super) fn add_file(written: &mut Written, path: &Path, report: &mut Report) {
-    let name = path.display().to_string();
-    let text = match file::read(path) {
-        Ok(text) => text,
-        Err(error) => return report.mistake(&SettingSource::File(name, 0), error),
-    };
-    let file = File { name, text: &text };
-    match DeTable::parse(&text) {
-        Ok(table) => add_table(written, &file, "", table.get_ref(), report),
-        // The parser's own rendering shows the line, which may hold a secret.
-        Err(error) => {
-            let at = error.span().map_or(0, |span| span.start);
-            report.mistake(&file.at(at), format!("not TOML: {}", error.message()));
-        }
-    }
+/// What is written in the layers read so far, and what is wrong with it.
+#[derive(Default)]
+pub(super) struct Layers {
+    pub(super) written: Written,
+    pub(super) report: Report,
 }
 
-fn add_table(
-    written: &mut Written,
-    file: &File,
-    prefix: &str,
-    table: &DeTable,
-    report: &mut Report,
-) {
-    for (word, value) in table {
-        let name = if prefix.is_empty() {
-            word.get_ref().to_string()
-        } else {
-            format!("{prefix}.{}", word.get_ref())
+impl Layers {
+    /// Reads the file.
+    pub(super) fn add_file(&mut self, path: &Path) {
+        let name = path.display().to_string();
+        let text = match file::read(path) {
+            Ok(text) => text,
+            Err(error) => return self.report.mistake(&SettingSource::File(name, 0), error),
         };
-        let at = file.at(word.span().start);
-        if let Some(array) = ARRAYS.iter().find(|array| array.name == name) {
-            add_array(written, file, array, value, report);
-        } else if let Some(key) = find(&name) {
-            written.put(key, raw(value.get_ref()), at);
-        } else if all_keys().any(|key| key.section() == name) {
-            match value.get_ref() {
-                DeValue::Table(inner) => add_table(written, file, &name, inner, report),
-                _ => report.mistake(&at, format!("{name} is a section: write [{name}]")),
+        let file = File { name, text: &text };
+        match DeTable::parse(&text) {
+            Ok(table) => self.add_table(&file, "", table.get_ref()),
+            // The parser's own rendering shows the line, which may hold a secret.
+            Err(error) => {
+                let at = error.span().map_or(0, |span| span.start);
+                self.report
+                    .mistake(&file.at(at), format!("not TOML: {}", error.message()));
             }
-        } else if matches!(value.get_ref(), DeValue::Table(_)) && !is_not_yet(&name) {
-            let near = nearest(&name, all_keys().map(Key::section));
-            report.mistake(&at, unknown("key", &name, near));
-        } else {
-            report.mistake(&at, no_key(&name));
         }
     }
-}
 
-/// Reads the tables of one array.
-fn add_array(
-    written: &mut Written,
-    file: &File,
-    array: &Array,
-    value: &Spanned<DeValue>,
-    report: &mut Report,
-) {
-    let name = array.name;
-    let here = file.at(value.span().start);
-    let form = format!("{name}s are written as [[{name}]]");
-    let DeValue::Array(items) = value.get_ref() else {
-        return report.mistake(&here, form);
-    };
-    if items.len() > MAX_TABLES {
-        return report.mistake(&here, format!("more than {MAX_TABLES} {name}s"));
-    }
-    for item in items {
-        let source = file.at(item.span().start);
-        let DeValue::Table(fields) = item.get_ref() else {
-            report.mistake(&source, form.as_str());
-            continue;
-        };
-        let mut table = Written::default();
-        for (word, value) in fields {
-            let at = file.at(word.span().start);
-            let field = word.get_ref().as_ref();
-            if let Some(key) = array.keys.iter().find(|key| key.name == field) {
-                table.put(key, raw(value.get_ref()), at);
-            } else if array.not_yet.contains(&field) {
-                report.mistake(&at, not_yet(field));
+    fn add_table(&mut self, file: &File, prefix: &str, table: &DeTable) {
+        for (word, value) in table {
+            let name = if prefix.is_empty() {
+                word.get_ref().to_string()
             } else {
-                let near = nearest(field, array.keys.iter().map(|key| key.name));
-                report.mistake(&at, unknown("field", field, near));
+                format!("{prefix}.{}", word.get_ref())
+            };
+            let at = file.at(word.span().start);
+            if let Some(array) = ARRAYS.iter().find(|array| array.name == name) {
+                self.add_array(file, array, value);
+            } else if let Some(key) = find(&name) {
+                self.written.put(key, raw(value.get_ref()), at);
+            } else if all_keys().any(|key| key.section() == name) {
+                match value.get_ref() {
+                    DeValue::Table(inner) => self.add_table(file, &name, inner),
+                    _ => self
+                        .report
+                        .mistake(&at, format!("{name} is a section: write [{name}]")),
+                }
+            } else if matches!(value.get_ref(), DeValue::Table(_)) && !is_not_yet(&name) {
+                let near = nearest(&name, all_keys().map(Key::section));
+                self.report.mistake(&at, unknown("key", &name, near));
+            } else {
+                self.report.mistake(&at, no_key(&name));
             }
         }
-        let tables = written.arrays.entry(name).or_default();
-        tables.push((source, table));
     }
-}
 
-/// Reads the environment: every `COUNTERD_*` variable with a `__` is meant for us.
-pub(super) fn add_environment(
-    written: &mut Written,
-    environment: &[(OsString, OsString)],
-    report: &mut Report,
-) {
-    for (variable, value) in environment {
-        let variable = variable.to_string_lossy().into_owned();
-        let Some(rest) = variable.strip_prefix("COUNTERD_") else {
-            continue;
+    /// Reads the tables of one array.
+    fn add_array(&mut self, file: &File, array: &Array, value: &Spanned<DeValue>) {
+        let name = array.name;
+        let here = file.at(value.span().start);
+        let form = format!("{name}s are written as [[{name}]]");
+        let DeValue::Array(items) = value.get_ref() else {
+            return self.report.mistake(&here, form);
         };
-        if !rest.contains("__") {
-            let text = "ignored: variables of counterd are COUNTERD_SECTION__NAME";
-            report.warn(&variable, text);
-            continue;
+        if items.len() > MAX_TABLES {
+            return self
+                .report
+                .mistake(&here, format!("more than {MAX_TABLES} {name}s"));
         }
-        let name = rest.replace("__", ".").to_ascii_lowercase();
-        let key = find(&name).filter(|key| key.variable() == variable);
-        let (Some(key), Some(value)) = (key, value.to_str()) else {
-            let text = match key {
-                Some(_) => "the value is not UTF-8".to_owned(),
-                None if is_not_yet(&name) => not_yet(&variable),
-                None => {
-                    let near = nearest(&name, all_keys().map(|key| key.name));
-                    unknown("variable", &variable, near.map(variable_of).as_deref())
-                }
+        for item in items {
+            let source = file.at(item.span().start);
+            let DeValue::Table(fields) = item.get_ref() else {
+                self.report.mistake(&source, form.as_str());
+                continue;
             };
-            report.mistake(&SettingSource::Variable(variable), text);
-            continue;
-        };
-        let raw = Raw::Untyped(value.to_owned());
-        written.put(key, raw, SettingSource::Variable(variable));
+            let mut table = Written::default();
+            for (word, value) in fields {
+                let at = file.at(word.span().start);
+                let field = word.get_ref().as_ref();
+                if let Some(key) = array.keys.iter().find(|key| key.name == field) {
+                    table.put(key, raw(value.get_ref()), at);
+                } else if array.not_yet.contains(&field) {
+                    self.report.mistake(&at, not_yet(field));
+                } else {
+                    let near = nearest(field, array.keys.iter().map(|key| key.name));
+                    self.report.mistake(&at, unknown("field", field, near));
+                }
+            }
+            let tables = self.written.arrays.entry(name).or_default();
+            tables.push((source, table));
+        }
     }
-}
 
-/// Reads the flags.
-pub(super) fn add_flags(written: &mut Written, overrides: &[Override], report: &mut Report) {
-    for (index, given) in overrides.iter().enumerate() {
-        let source = SettingSource::Flag(given.flag.clone());
-        let name = given.key.as_str();
-        let Some(key) = find(name) else {
-            report.mistake(&source, no_key(name));
-            continue;
-        };
-        if key.form.is_secret() {
-            let text = format!(
-                "{name} is a secret, and flags show in the process list: set {} or {name}_file",
-                key.variable()
-            );
-            report.mistake(&source, text);
-        } else if overrides.iter().take(index).any(|other| other.key == name) {
-            let text = format!("{name} is given twice on the command line");
-            report.mistake(&source, text);
-        } else {
-            written.put(key, Raw::Untyped(given.value.clone()), source);
+    /// Reads the environment: every `COUNTERD_*` variable with a `__` is meant for us.
+    pub(super) fn add_environment(&mut self, environment: &[(OsString, OsString)]) {
+        for (variable, value) in environment {
+            let variable = variable.to_string_lossy().into_owned();
+            let Some(rest) = variable.strip_prefix("COUNTERD_") else {
+                continue;
+            };
+            if !rest.contains("__") {
+                let text = "ignored: variables of counterd are COUNTERD_SECTION__NAME";
+                self.report.warn(&variable, text);
+                continue;
+            }
+            let name = rest.replace("__", ".").to_ascii_lowercase();
+            let key = find(&name).filter(|key| key.variable() == variable);
+            let (Some(key), Some(value)) = (key, value.to_str()) else {
+                let text = match key {
+                    Some(_) => "the value is not UTF-8".to_owned(),
+                    None if is_not_yet(&name) => not_yet(&variable),
+                    None => {
+                        let near = nearest(&name, all_keys().map(|key| key.name));
+                        unknown("variable", &variable, near.map(variable_of).as_deref())
+                    }
+                };
+                self.report
+                    .mistake(&SettingSource::Variable(variable), text);
+                continue;
+            };
+            let raw = Raw::Untyped(value.to_owned());
+            self.written
+                .put(key, raw, SettingSource::Variable(variable));
+        }
+    }
+
+    /// Reads the flags.
+    pub(super) fn add_flags(&mut self, overrides: &[Override]) {
+        for (index, given) in overrides.iter().enumerate() {
+            let source = SettingSource::Flag(given.flag.clone());
+            let name = given.key.as_str();
+            let Some(key) = find(name) else {
+                self.report.mistake(&source, no_key(name));
+                continue;
+            };
+            if key.form.is_secret() {
+                let text = format!(
+                    "{name} is a secret, and flags show in the process list: set {} or {name}_file",
+                    key.variable()
+                );
+                self.report.mistake(&source, text);
+            } else if overrides.iter().take(index).any(|other| other.key == name) {
+                let text = format!("{name} is given twice on the command line");
+                self.report.mistake(&source, text);
+            } else {
+                self.written
+                    .put(key, Raw::Untyped(given.value.clone()), source);
+            }
         }
     }
 }

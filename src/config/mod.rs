@@ -15,6 +15,8 @@ mod show;
 mod table;
 mod unwritten;
 
+use secrecy::ExposeSecret;
+
 pub use counters::CounterEntry;
 pub use layers::Override;
 pub use mistakes::{ConfigErrors, Mistake, SettingSource, Warning};
@@ -64,6 +66,21 @@ impl Config {
     /// no write token is set.
     pub fn open_to_the_network(&self) -> bool {
         !self.server.listen.ip().is_loopback() && self.auth.write_token.is_empty()
+    }
+}
+
+impl AuthConfig {
+    /// Returns the key of each role with its tokens in the clear.
+    pub(crate) fn exposed(&self) -> [(&'static str, Vec<&str>); 3] {
+        let roles = [
+            ("auth.admin_token", &self.admin_token),
+            ("auth.write_token", &self.write_token),
+            ("auth.read_token", &self.read_token),
+        ];
+        roles.map(|(key, tokens)| {
+            let tokens = tokens.iter().map(ExposeSecret::expose_secret);
+            (key, tokens.collect())
+        })
     }
 }
 

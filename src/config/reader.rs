@@ -1,6 +1,7 @@
 //! From what was written for a key, in every layer, to its effective value.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use super::forms::{FilePath, Form, Raw};
@@ -38,7 +39,18 @@ pub(super) struct Reader<'r> {
     pub(super) sources: BTreeMap<&'static str, SettingSource>,
 }
 
-impl Reader<'_> {
+impl<'r> Reader<'r> {
+    pub(super) fn new(written: Written, report: &'r mut Report) -> Self {
+        Self {
+            written,
+            report,
+            tz: None,
+            table: None,
+            secret_files: Vec::new(),
+            sources: BTreeMap::new(),
+        }
+    }
+
     /// Reads the key's value and notes where it comes from. What is wrong in any layer is reported, and
     /// the default stands in; `None` where there is no default either.
     pub(super) fn read<T>(
@@ -69,12 +81,9 @@ impl Reader<'_> {
                 Some(written)
             }
             (_, Some((file, path, source))) => {
-                let value = read_line(&path).and_then(|line| form.read(Raw::Untyped(line)));
-                let value = value.map_err(|error| {
-                    let text = format!("{}: {}: {error}", file.name, path.display());
-                    self.report.mistake(&source, text);
-                });
-                value.ok().map(|value| (value, source))
+                let what = format!("{}: {}", file.name, path.display());
+                let read = read_line(&path).and_then(|line| form.read(Raw::Untyped(line)));
+                self.accepted(what, read, source)
             }
             (written, None) => written,
         };
@@ -98,25 +107,30 @@ impl Reader<'_> {
 
     /// Checks what every layer says, and returns the highest layer's.
     fn highest<T>(&mut self, form: &impl Form<T>, key: &Key) -> Option<(T, SettingSource)> {
-        let mut highest = None;
-        for (source, raw) in self.written.values.remove(key.name).unwrap_or_default() {
-            match form.read(raw) {
-                Ok(value) => highest = Some((value, source)),
-                Err(error) => {
-                    let text = format!("{}: {error}", key.name);
-                    self.report.mistake(&source, text);
-                }
-            }
-        }
-        highest
+        let layers = self.written.values.remove(key.name).unwrap_or_default();
+        let read = layers.into_iter();
+        let read = read.filter_map(|(source, raw)| self.accepted(key.name, form.read(raw), source));
+        // All are read, also those that a higher layer overrides.
+        read.reduce(|_, higher| higher)
     }
 
     fn default<T>(&mut self, form: &impl Form<T>, key: &Key) -> Option<(T, SettingSource)> {
-        match form.read(Raw::Untyped(key.default?.to_owned())) {
-            Ok(value) => Some((value, SettingSource::Default)),
+        let what = format_args!("bad default of {}", key.name);
+        let read = form.read(Raw::Untyped(key.default?.to_owned()));
+        self.accepted(what, read, SettingSource::Default)
+    }
+
+    /// Returns what was read, and from where; reports the error of `what` there.
+    fn accepted<T>(
+        &mut self,
+        what: impl Display,
+        read: Result<T, String>,
+        source: SettingSource,
+    ) -> Option<(T, SettingSource)> {
+        match read {
+            Ok(value) => Some((value, source)),
             Err(error) => {
-                let text = format!("bad default of {}: {error}", key.name);
-                self.report.mistake(&SettingSource::Default, text);
+                self.report.mistake(&source, format!("{what}: {error}"));
                 None
             }
         }

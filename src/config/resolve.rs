@@ -1,15 +1,12 @@
 //! From the layers to the typed configuration, and what depends on several keys.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 
-use secrecy::ExposeSecret;
-
 use super::counters;
-use super::layers::{self, Override};
+use super::layers::{Layers, Override};
 use super::mistakes::{ConfigErrors, Report, SettingSource, Warning};
-use super::reader::{Reader, Written};
+use super::reader::Reader;
 use super::table::Config;
 
 /// Tokens shorter than this are guessed too easily.
@@ -25,25 +22,22 @@ impl Config {
         environment: &[(OsString, OsString)],
         file: Option<&Path>,
     ) -> Result<(Config, Vec<Warning>), ConfigErrors> {
-        let mut report = Report::default();
-        let mut written = Written::default();
+        let mut layers = Layers::default();
         if let Some(path) = file {
-            layers::add_file(&mut written, path, &mut report);
+            layers.add_file(path);
         }
-        layers::add_environment(&mut written, environment, &mut report);
-        layers::add_flags(&mut written, overrides, &mut report);
+        layers.add_environment(environment);
+        layers.add_flags(overrides);
 
+        let Layers {
+            mut written,
+            mut report,
+        } = layers;
         let tz = environment.iter().find(|(name, _)| name == "TZ");
         let tz = tz.map(|(_, value)| value.to_string_lossy());
         let defined = counters::read(&mut written, &mut report);
-        let mut reader = Reader {
-            written,
-            report: &mut report,
-            tz: tz.as_deref(),
-            table: None,
-            secret_files: Vec::new(),
-            sources: BTreeMap::new(),
-        };
+        let mut reader = Reader::new(written, &mut report);
+        reader.tz = tz.as_deref();
         let mut config = Config::read(&mut reader, counters::with_built_in(defined));
         if let Some(config) = &mut config {
             config.file = file.map(Path::to_path_buf);
@@ -80,22 +74,14 @@ fn judge_together(config: &Config, report: &mut Report) {
         let text = "degraded.start is true, and neither redis.url nor postgres.url is set: there is no copy to serve";
         report.mistake(place("degraded.start"), text);
     }
-    let auth = &config.auth;
-    for (key, token) in [
-        ("auth.admin_token", &auth.admin_token),
-        ("auth.write_token", &auth.write_token),
-        ("auth.read_token", &auth.read_token),
-    ] {
-        let is = |other: &str| token.iter().any(|token| token.expose_secret() == other);
-        if token
-            .iter()
-            .any(|token| token.expose_secret().len() < SHORT_TOKEN)
-        {
+    let roles = config.auth.exposed();
+    let [(_, admins), ..] = &roles;
+    for (key, tokens) in &roles {
+        if tokens.iter().any(|token| token.len() < SHORT_TOKEN) {
             let text = format!("{key} is short; use at least {SHORT_TOKEN} characters");
             report.warn(place(key), text);
         }
-        let mut admins = auth.admin_token.iter().map(ExposeSecret::expose_secret);
-        if key != "auth.admin_token" && admins.any(is) {
+        if *key != "auth.admin_token" && tokens.iter().any(|token| admins.contains(token)) {
             let text = format!("{key} is the admin token: whoever has it may do everything");
             report.warn(place(key), text);
         }

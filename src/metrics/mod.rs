@@ -33,7 +33,7 @@ pub use copies::{ExportMetrics, MirrorMetrics, RoundMetrics};
 pub use labels::{Cause, FilterDecision, LogKind, OperationResult, Route, STATUSES};
 pub use shard::{LATENCY_BOUNDS_US, Shard};
 pub use state::{CommitMetrics, FloatGauge, LogMetrics, PastMetrics, StateMetrics};
-pub use store::{StoreFigure, StoreProbe, StoreSample};
+pub use store::{StoreFigure, StoreProbe, TellFigure};
 pub use text::{TEXT_CONTENT_TYPE, to_text, wants_text};
 
 /// The content type of [`Metrics::encode`]'s text.

@@ -2,7 +2,7 @@
 //! `/metrics` is read. What cannot be read is left out, never shown as 0.
 
 use std::fs;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
@@ -11,7 +11,7 @@ use prometheus_client::registry::Unit;
 use super::sample::{counter, gauge};
 
 // The kernel's unit in /proc/*/stat, fixed for user space on all platforms that counterd runs on.
-const TICKS_PER_SECOND: f64 = 100.0;
+const MS_A_TICK: u64 = 10;
 
 #[derive(Debug)]
 pub(super) struct Process {
@@ -66,10 +66,9 @@ fn cpu_and_threads(stat: &str) -> Option<(f64, u64)> {
     let (_, after_name) = stat.rsplit_once(')')?;
     let fields: Vec<&str> = after_name.split_ascii_whitespace().collect();
     let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
-    let ticks = number(14)? + number(15)?;
-    #[allow(clippy::cast_precision_loss, reason = "far below 2^53")]
-    let cpu_seconds = ticks as f64 / TICKS_PER_SECOND;
-    Some((cpu_seconds, number(20)?))
+    let ticks = number(14)?.saturating_add(number(15)?);
+    let cpu = Duration::from_millis(ticks.saturating_mul(MS_A_TICK));
+    Some((cpu.as_secs_f64(), number(20)?))
 }
 
 #[cfg(test)]

@@ -247,7 +247,7 @@ fn encode_latencies(
         Some(&Unit::Seconds),
         MetricType::Histogram,
     )?;
-    let bounds = LATENCY_BOUNDS_US.iter().map(|bound| micros(*bound));
+    let bounds = LATENCY_BOUNDS_US.iter().map(|bound| seconds(*bound));
     let bounds: Vec<f64> = bounds.chain([f64::INFINITY]).collect();
     for route in Route::ALL {
         let in_bucket = |place| sum(shards, |shard| shard.route(route)?.latency.get(place));
@@ -260,7 +260,7 @@ fn encode_latencies(
             let total = sum(shards, |shard| Some(&shard.route(route)?.latency_sum_us));
             family
                 .encode_family(&[("route", route.as_str())])?
-                .encode_histogram::<NoLabels>(micros(total), count, &buckets, None)?;
+                .encode_histogram::<NoLabels>(seconds(total), count, &buckets, None)?;
         }
     }
     Ok(())
@@ -287,10 +287,6 @@ impl ShardCells {
     }
 }
 
-#[allow(
-    clippy::cast_precision_loss,
-    reason = "exact up to 285 years of microseconds"
-)]
-fn micros(us: u64) -> f64 {
-    us as f64 / 1e6
+fn seconds(us: u64) -> f64 {
+    Duration::from_micros(us).as_secs_f64()
 }

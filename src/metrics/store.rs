@@ -7,6 +7,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::table::metrics;
@@ -14,7 +15,7 @@ use super::table::metrics;
 macro_rules! figures {
     ($( $figure:ident = $name:literal $(in $unit:ident)?, $help:literal; )+) => {
         /// A figure of RocksDB's.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum StoreFigure {
             $( #[doc = $help] $figure, )+
         }
@@ -50,20 +51,12 @@ figures! {
     EstimatedKeys = "store_estimated_keys", "RocksDB: keys, estimated, by column family.";
 }
 
-/// One figure, of the whole store or of one column family.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct StoreSample {
-    /// Which figure.
-    pub figure: StoreFigure,
-    /// The column family; `None` for the whole store. A `&'static str`, so that it comes from the
-    /// program, never from a request.
-    pub family: Option<&'static str>,
-    /// The figure's value, in the figure's unit.
-    pub value: u64,
-}
+/// Is told a figure, the column family or `None` for the whole store, and the value in the figure's unit.
+/// A family is a `&'static str`, so that it comes from the program, never from a request.
+pub type TellFigure<'a> = &'a mut dyn FnMut(StoreFigure, Option<&'static str>, u64);
 
-/// Adds the figures to the page; while the store is closed it adds nothing.
-pub type StoreProbe = Box<dyn Fn(&mut Vec<StoreSample>) + Send + Sync>;
+/// Tells the figures for the page; while the store is closed there is next to nothing to tell.
+pub type StoreProbe = Box<dyn Fn(TellFigure<'_>) + Send + Sync>;
 
 #[derive(Clone, Default)]
 pub(super) struct Store(Arc<Mutex<Option<StoreProbe>>>);
@@ -82,27 +75,22 @@ impl std::fmt::Debug for Store {
 
 impl Collector for Store {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
-        let mut samples = Vec::new();
+        let mut told: BTreeMap<StoreFigure, Vec<_>> = BTreeMap::new();
         if let Some(probe) = &*self.0.lock() {
-            probe(&mut samples);
+            probe(&mut |figure, family, value| {
+                told.entry(figure).or_default().push((family, value))
+            });
         }
-        for figure in StoreFigure::ALL {
-            let of_figure: Vec<&StoreSample> = samples
-                .iter()
-                .filter(|sample| sample.figure == figure)
-                .collect();
-            if of_figure.is_empty() {
-                continue;
-            }
+        for (figure, values) in told {
             let (name, unit, help) = figure.describe();
-            let mut family =
+            let mut metric =
                 encoder.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?;
-            for sample in of_figure {
-                match sample.family {
-                    Some(label) => family
-                        .encode_family(&[("family", label)])?
-                        .encode_gauge(&sample.value)?,
-                    None => family.encode_gauge(&sample.value)?,
+            for (family, value) in values {
+                match family {
+                    Some(family) => metric
+                        .encode_family(&[("family", family)])?
+                        .encode_gauge(&value)?,
+                    None => metric.encode_gauge(&value)?,
                 }
             }
         }

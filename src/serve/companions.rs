@@ -51,17 +51,15 @@ impl Companions {
         if let Some(options) = postgres_options(config) {
             let exporter = Exporter::new(running, metrics, options);
             let exporter = exporter.context("the exporter's runtime")?;
-            let status = exporter.status();
-            probe::attach_rounds(metrics, running, &status);
-            engine.export = Some(status);
+            probe::attach_rounds(metrics, running, &exporter.status());
+            engine.export = Some(exporter.status());
             companions.exporter = Some(exporter);
         }
         if let Some(options) = mirror_options(config) {
             let mirror = Mirror::new(running, metrics, options);
             let mirror = mirror.context("the mirror's runtime")?;
-            let status = mirror.status();
-            probe::attach_rounds(metrics, running, &status);
-            engine.mirror = Some(status);
+            probe::attach_rounds(metrics, running, &mirror.status());
+            engine.mirror = Some(mirror.status());
             companions.mirror = Some(mirror);
         }
         Ok((companions, engine))

@@ -38,14 +38,6 @@ pub(super) enum NotOpen {
 }
 
 impl NotOpen {
-    /// Returns the error as those who start the server know it.
-    pub(super) fn into_error(self) -> anyhow::Error {
-        match self {
-            Self::Start(error) => error.into(),
-            Self::LostSight { .. } => self.into(),
-        }
-    }
-
     /// Whether a copy has said that there was a store: from then on none is made, whatever becomes of
     /// the copy.
     fn shows_a_store(&self) -> bool {
@@ -113,7 +105,7 @@ pub(super) struct RetryThread {
 
 impl Opening {
     /// Tries once. Gives the tries that go on, where copies stand in for a store that is not open.
-    pub(super) fn first(self) -> Result<Option<Retrying>, NotOpen> {
+    pub(super) fn first(self) -> anyhow::Result<Option<Retrying>> {
         let seen = self.is_there();
         match self.attempt(seen) {
             Ok(()) => Ok(None),
@@ -126,7 +118,8 @@ impl Opening {
                     last_error: error.to_string(),
                 }))
             }
-            Err(error) => Err(error),
+            Err(NotOpen::Start(error)) => Err(error.into()),
+            Err(error) => Err(error.into()),
         }
     }
 

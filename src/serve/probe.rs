@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use rocksdb::properties;
 
-use crate::metrics::{FilterDecision, Metrics, StoreFigure, StoreSample};
+use crate::metrics::{FilterDecision, Metrics, StoreFigure, TellFigure};
 use crate::rounds::RoundStatus;
 use crate::storage::compact::expired_bytes;
 use crate::storage::expiry::Horizons;
@@ -15,8 +16,8 @@ use crate::writer::Running;
 /// Lets the metrics ask that writer.
 pub(super) fn attach(metrics: &Metrics, running: &Running) {
     let probed = running.clone();
-    metrics.set_store_probe(Box::new(move |samples: &mut Vec<StoreSample>| {
-        store_figures(&probed.reader, &probed.horizons, samples);
+    metrics.set_store_probe(Box::new(move |tell: TellFigure<'_>| {
+        store_figures(&probed.reader, &probed.horizons, tell);
     }));
     let running = running.clone();
     metrics.before_scrape(move |metrics| {
@@ -27,7 +28,8 @@ pub(super) fn attach(metrics: &Metrics, running: &Running) {
         state.revision.set(gauge(running.table.revision()));
         state.epoch.set(gauge(running.table.epoch()));
         state.day.set(i64::from(running.day.look().day.days()));
-        state.clock_behind.set(seconds(running.day.behind_ms()));
+        let behind = Duration::from_millis(running.day.behind_ms().unsigned_abs());
+        state.clock_behind.set(behind.as_secs_f64());
         let disk_wait = running.mode.disk().lasts();
         state.disk_wait.set(disk_wait.as_secs_f64());
         state.set_read_only(|cause| running.mode.stands(cause));
@@ -44,85 +46,54 @@ pub(super) fn attach_rounds(metrics: &Metrics, running: &Running, status: &Arc<R
     metrics.before_scrape(move |_| status.measure(table.revision()));
 }
 
-#[allow(
-    clippy::cast_precision_loss,
-    reason = "milliseconds of any clock are far below 2^53"
-)]
-fn seconds(ms: i64) -> f64 {
-    ms as f64 / 1e3
-}
-
-/// Adds RocksDB's figures; while the store is being reopened only what is known without it.
-fn store_figures(reader: &Reader, horizons: &Horizons, samples: &mut Vec<StoreSample>) {
-    let read = reader.with(|tables| {
-        whole_store(tables, samples);
+/// Tells RocksDB's figures; while the store is being reopened only what is known without it.
+fn store_figures(reader: &Reader, horizons: &Horizons, tell: TellFigure<'_>) {
+    let _ = reader.with(|tables| {
+        whole_store(tables, tell);
         for family in Family::ALL {
-            one_family(tables, horizons, family, samples);
+            one_family(tables, horizons, family, tell);
         }
         Ok(())
     });
-    if read.is_err() {
-        samples.clear();
-    }
     let rotten = reader.rot().tables();
     for family in Family::ALL {
         let of_family = rotten.iter().filter(|table| table.family == family);
-        samples.push(StoreSample {
-            figure: StoreFigure::RottenTables,
-            family: Some(family.name()),
-            value: of_family.count() as u64,
-        });
+        let count = of_family.count() as u64;
+        tell(StoreFigure::RottenTables, Some(family.name()), count);
     }
 }
 
-fn whole_store(tables: &Tables, samples: &mut Vec<StoreSample>) {
-    let mut add = |figure, value| {
-        samples.push(StoreSample {
-            figure,
-            family: None,
-            value,
-        });
-    };
+fn whole_store(tables: &Tables, tell: TellFigure<'_>) {
     let of_all = |name: &properties::PropName| -> u64 {
         let figures = Family::ALL.map(|family| tables.property(family, name));
         figures.into_iter().sum()
     };
     // RocksDB tells these of the whole store, whichever family is asked.
     let of_any = |name: &properties::PropName| tables.property(Family::Meta, name);
-    add(StoreFigure::BlockCache, tables.cache_bytes());
-    add(StoreFigure::Memtables, tables.memtable_bytes());
+    let mut tell = |figure, value| tell(figure, None, value);
+    tell(StoreFigure::BlockCache, tables.cache_bytes());
+    tell(StoreFigure::Memtables, tables.memtable_bytes());
     let readers = of_all(properties::ESTIMATE_TABLE_READERS_MEM);
-    add(StoreFigure::TableReaders, readers);
+    tell(StoreFigure::TableReaders, readers);
     let pending = of_all(properties::ESTIMATE_PENDING_COMPACTION_BYTES);
-    add(StoreFigure::PendingCompaction, pending);
+    tell(StoreFigure::PendingCompaction, pending);
     let compactions = of_any(properties::NUM_RUNNING_COMPACTIONS);
-    add(StoreFigure::RunningCompactions, compactions);
+    tell(StoreFigure::RunningCompactions, compactions);
     let flushes = of_any(properties::NUM_RUNNING_FLUSHES);
-    add(StoreFigure::RunningFlushes, flushes);
-    add(StoreFigure::BackgroundErrors, tables.background_errors());
+    tell(StoreFigure::RunningFlushes, flushes);
+    tell(StoreFigure::BackgroundErrors, tables.background_errors());
     if let Some(bytes) = tables.wal_bytes() {
-        add(StoreFigure::Wal, bytes);
+        tell(StoreFigure::Wal, bytes);
     }
 }
 
-fn one_family(
-    tables: &Tables,
-    horizons: &Horizons,
-    family: Family,
-    samples: &mut Vec<StoreSample>,
-) {
-    let mut add = |figure, value| {
-        samples.push(StoreSample {
-            figure,
-            family: Some(family.name()),
-            value,
-        });
-    };
+fn one_family(tables: &Tables, horizons: &Horizons, family: Family, tell: TellFigure<'_>) {
+    let mut tell = |figure, value| tell(figure, Some(family.name()), value);
     let bytes = tables.property(family, properties::TOTAL_SST_FILES_SIZE);
-    add(StoreFigure::Tables, bytes);
+    tell(StoreFigure::Tables, bytes);
     let keys = tables.property(family, properties::ESTIMATE_NUM_KEYS);
-    add(StoreFigure::EstimatedKeys, keys);
+    tell(StoreFigure::EstimatedKeys, keys);
     if let Some(bytes) = expired_bytes(tables, horizons, family) {
-        add(StoreFigure::Expired, bytes);
+        tell(StoreFigure::Expired, bytes);
     }
 }

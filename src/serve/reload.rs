@@ -4,11 +4,10 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use secrecy::ExposeSecret;
 
 use super::logs::{Logs, event_level};
 use super::options::{defined, limits, tokens};
-use crate::config::{AuthConfig, Config, ConfigErrors, Warning};
+use crate::config::{Config, ConfigErrors, Warning};
 use crate::http::{HttpServer, Tokens};
 
 /// Reads the configuration again, from all layers.
@@ -86,24 +85,10 @@ fn changed(old: &Config, new: &Config) -> impl Iterator<Item = &'static str> {
 }
 
 fn taken(old: &Config, new: &Config) -> Vec<&'static str> {
-    let names = ["auth.admin_token", "auth.write_token", "auth.read_token"];
-    let tokens = names.into_iter().zip(exposed(old)).zip(exposed(new));
-    let tokens = tokens
-        .filter(|((_, old), new)| old != new)
-        .map(|((key, _), _)| key);
+    let tokens = old.auth.exposed().into_iter().zip(new.auth.exposed());
+    let tokens = tokens.filter_map(|(old, new)| (old != new).then_some(new.0));
     let keys = changed(old, new).filter(|key| TAKEN.contains(key));
     keys.chain(tokens).collect()
-}
-
-/// Returns the tokens of each role.
-fn exposed(config: &Config) -> [Vec<&str>; 3] {
-    let AuthConfig {
-        admin_token,
-        write_token,
-        read_token,
-    } = &config.auth;
-    [admin_token, write_token, read_token]
-        .map(|tokens| tokens.iter().map(ExposeSecret::expose_secret).collect())
 }
 
 fn needs_restart(at_start: &Config, new: &Config) -> Vec<&'static str> {
