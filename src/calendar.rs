@@ -264,7 +264,8 @@ impl Calendar {
     }
 }
 
-/// jiff's range ends a day before ours; a zone's offset there is that at the end.
+/// Returns the instant, or the nearest that jiff knows: its range ends a day before ours, and a zone's offset there
+/// is the one at the end.
 fn timestamp(ms: i64) -> Timestamp {
     Timestamp::from_millisecond(ms).unwrap_or(if ms < 0 {
         Timestamp::MIN

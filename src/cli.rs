@@ -70,7 +70,7 @@ Examples:
   counterd serve --set storage.memory=512MiB --set log.access=errors
   COUNTERD_AUTH__ADMIN_TOKEN=... counterd serve
 
-SIGTERM or SIGINT stops it once what was asked is answered and stored; a second one at once.
+SIGTERM or SIGINT ends it: first the requests under way are answered and stored. A second one ends it at once.
 SIGHUP reloads tokens, limits of requests and connections, and what is logged.")]
     Serve(ConfigArgs),
 
@@ -106,10 +106,10 @@ Examples:
 
 Works through the running server, or on the data directory when none runs. A file is written whole or \
 not at all. Days that have not ended are left out, and the last line says so. CSV is for spreadsheets: a \
-user id that one would take for a formula, as it begins with = + - @ or has such a part after a semicolon, \
-gets a ' before it, and so does one that begins with '. JSON lines have every id as it is.
+user id that a spreadsheet could take for a formula (it, or a part of it after a semicolon, begins with \
+= + - @) gets a ' in front, and so does an id that begins with '. JSON lines have every id unchanged.
 
-Exit code 1 when there is no record of the days, or they have not ended; 2 when a text is not a day.")]
+Exit code 1 when there is no record of the days, or they have not ended; 2 when a date cannot be read.")]
     Export(ExportArgs),
 
     /// Print the days of a counter
@@ -141,7 +141,7 @@ Examples:
 Works through the running server, or on the data directory when none runs.")]
     Repair(RepairArgs),
 
-    /// Delete counters by how their names begin
+    /// Delete counters whose names begin with a prefix
     #[command(after_help = "\
 Examples:
   counterd delete --prefix typo:         list them
@@ -157,7 +157,7 @@ Examples:
   counterd recover --data-dir /var/lib/counterd
 
 The server must be off. What is given up is printed; the damaged store is kept beside the recovered \
-one. A new epoch begins, so that copies elsewhere know. If a backup is newer, restore that instead.")]
+one. A new epoch begins, by which the copies in Redis and PostgreSQL know. If a backup is newer, restore that instead.")]
     Recover(ConfigArgs),
 
     /// Back up the store, also while a server uses it, and verify the backup
@@ -168,8 +168,8 @@ Examples:
   counterd backup /backups/counterd --list
   counterd backup /backups/counterd --no-verify
 
-A server that runs goes on counting, and writes the backup as its own user. What an earlier backup in \
-the directory has is not written again. One directory is for the backups of one store: a directory of \
+A server that runs goes on counting, and writes the backup as its own user. Files that an earlier backup \
+in the directory has are not written again. One directory is for the backups of one store: a directory of \
 other things or of another store's backups is refused.")]
     Backup(BackupArgs),
 
@@ -211,7 +211,7 @@ Examples:
   counterd compact --data-dir /var/lib/counterd --json
 
 Works through the running server, or on the data directory when none runs. What has expired goes by \
-itself in the course of some days; this is for a disk that needs the space now.")]
+itself within some days; this is for a disk that needs the space now.")]
     Compact(CompactArgs),
 
     /// Ask the server whether it is ready: exit code 0 if it is, 1 if not
@@ -352,7 +352,7 @@ pub struct RepairArgs {
 /// Arguments of `delete`.
 #[derive(Debug, Clone, Args)]
 pub struct DeleteArgs {
-    /// How the names begin of the counters to delete
+    /// What the names of the counters to delete begin with
     #[arg(long, value_name = "TEXT")]
     pub prefix: String,
 
@@ -385,12 +385,12 @@ pub enum CliFailure {
     Contradiction(String),
 }
 
-/// The failure of arguments that do not go together.
+/// Returns the failure of arguments that do not go together.
 fn usage(text: &str) -> CliFailure {
     CliFailure::Usage(Cli::command().error(clap::error::ErrorKind::ArgumentConflict, text))
 }
 
-/// The error with its causes, but for one that its effect's text ends with already.
+/// Returns the error with its causes. A cause is left out where the text before it ends with it already.
 fn whole(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {

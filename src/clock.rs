@@ -8,14 +8,14 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// A source of time. Shared as `Arc<dyn Clock>`; reading it takes no lock.
 pub trait Clock: Send + Sync {
-    /// Milliseconds since 1970-01-01T00:00:00Z, as the machine believes; may jump either way.
+    /// Returns milliseconds since 1970-01-01T00:00:00Z, as the machine believes; may jump either way.
     fn wall_ms(&self) -> i64;
 
-    /// Milliseconds since the machine started, time asleep included; never goes back while the
+    /// Returns milliseconds since the machine started, time asleep included; never goes back while the
     /// machine runs and starts anew when it restarts.
     fn boot_ms(&self) -> i64;
 
-    /// Milliseconds since some fixed instant, for "was that a moment ago?" only: cheaper than the
+    /// Returns milliseconds since some fixed instant, for "was that a moment ago?" only: cheaper than the
     /// others, but it moves in steps of some milliseconds and may stand still while the machine
     /// sleeps.
     fn tick_ms(&self) -> i64 {
@@ -58,7 +58,7 @@ pub struct ManualClock {
 }
 
 impl ManualClock {
-    /// A clock whose wall time is `wall_ms` on a machine that has been up for one second.
+    /// Makes a clock whose wall time is `wall_ms` on a machine that has been up for one second.
     pub fn new(wall_ms: i64) -> Self {
         Self {
             wall: AtomicI64::new(wall_ms),
@@ -66,28 +66,28 @@ impl ManualClock {
         }
     }
 
-    /// Time passes: both readings move by `ms`.
+    /// Lets time pass: both readings move by `ms`.
     pub fn advance(&self, ms: i64) {
         self.boot.fetch_add(ms, Ordering::SeqCst);
         self.wall.fetch_add(ms, Ordering::SeqCst);
     }
 
-    /// Somebody sets the clock: the wall time moves, the boot time does not.
+    /// Sets the clock as somebody would: the wall time moves, the boot time does not.
     pub fn set_wall(&self, wall_ms: i64) {
         self.wall.store(wall_ms, Ordering::SeqCst);
     }
 
-    /// Somebody moves the clock by `ms`: the wall time moves, the boot time does not.
+    /// Moves the clock by `ms` as somebody would: the wall time moves, the boot time does not.
     pub fn shift_wall(&self, ms: i64) {
         self.wall.fetch_add(ms, Ordering::SeqCst);
     }
 
-    /// Only the boot time moves: what a wall clock that stands still looks like.
+    /// Moves the boot time alone: what a wall clock that stands still looks like.
     pub fn advance_boot(&self, ms: i64) {
         self.boot.fetch_add(ms, Ordering::SeqCst);
     }
 
-    /// The machine restarts: the boot time starts anew, the wall time stays.
+    /// Restarts the machine: the boot time starts anew, the wall time stays.
     pub fn reboot(&self) {
         self.boot.store(1000, Ordering::SeqCst);
     }

@@ -153,8 +153,7 @@ impl CurrentDay {
         self.look_closer(true)
     }
 
-    /// Sees to it that the current day is not before `day`: a store was opened that was counted into
-    /// it.
+    /// Advances the current day to `day` if it is before that: a store that was opened has counts of it.
     pub fn at_least(&self, day: Day) {
         let _change = self.change.lock();
         let before = self.state();

@@ -1,7 +1,7 @@
 //! Known bugs, planted to show that the tests catch them: `script/mutants` builds with the feature
 //! `mutants` and chooses one by `COUNTERD_MUTANT`. Without the feature nothing of it is left.
 
-/// Whether this bug is planted.
+/// Returns whether this bug is planted.
 #[inline(always)]
 pub(crate) fn bug(name: &str) -> bool {
     #[cfg(feature = "mutants")]

@@ -89,7 +89,7 @@ fn events(
     Ok((dispatch, log))
 }
 
-/// `EnvFilter` would take a misspelt level for the name of a target.
+/// Returns the filter of that level. `EnvFilter` alone would take a misspelt level for the name of a target.
 fn parse_level(level: &str) -> Result<EnvFilter, LogError> {
     let wrong = || LogError::Level(level.to_owned());
     for part in level.split(',') {

@@ -52,7 +52,7 @@ pub(super) trait LogFile: Write + Send {
     /// Cuts the file to `size` bytes.
     fn cut(&self, size: u64) -> io::Result<()>;
 
-    /// Whether the file has been deleted, so that what is written to it is lost.
+    /// Returns whether the file has been deleted, so that what is written to it is lost.
     fn is_deleted(&self) -> bool;
 }
 

@@ -147,7 +147,7 @@ impl LogOutput {
     }
 }
 
-/// The log itself cannot say it.
+/// Tells on standard error what the log itself cannot say.
 fn tell_operator(message: &str) {
     let _ = writeln!(io::stderr(), "{message}");
 }

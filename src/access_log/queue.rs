@@ -116,7 +116,7 @@ impl Queue {
         }
     }
 
-    /// From now on what is handed over is dropped.
+    /// Drops what is handed over from now on.
     pub(super) fn close(&self) {
         self.state.lock().closed = true;
         self.filled.notify_one();

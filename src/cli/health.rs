@@ -46,7 +46,7 @@ pub(super) fn health(args: &HealthArgs) -> Result<(), CliFailure> {
     }
 }
 
-/// An address that listens on all interfaces is reached over the loopback.
+/// Returns the address to ask: the loopback for a server that listens on all interfaces.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         ip if !ip.is_unspecified() => ip,

@@ -20,12 +20,12 @@ pub enum SettingSource {
 }
 
 impl SettingSource {
-    /// Whether somebody wrote the value, rather than the program or the machine deciding.
+    /// Returns whether somebody wrote the value; else the program or the machine decided.
     pub fn is_written(&self) -> bool {
         self.rank() > 0
     }
 
-    /// Which layer this is; a higher one overrides a lower one.
+    /// Returns which layer this is; a higher one overrides a lower one.
     pub(super) fn rank(&self) -> u8 {
         match self {
             SettingSource::Default | SettingSource::Machine(_) => 0,
@@ -116,7 +116,7 @@ pub(super) fn unknown(what: &str, name: &str, near: Option<&str>) -> String {
     }
 }
 
-/// Of `known` the one that `asked` was probably meant to be.
+/// Returns the one of `known` that `asked` was probably meant to be; `None` when none is like it.
 pub(super) fn nearest<'k>(
     asked: &str,
     known: impl IntoIterator<Item = &'k str>,
@@ -130,7 +130,7 @@ pub(super) fn nearest<'k>(
         .map(|(_, name)| name)
 }
 
-/// From 0 to 1. The right name in the wrong section is like it too, if less so.
+/// Returns how alike two names are, from 0 to 1. The right name in the wrong section counts for less.
 fn likeness(asked: &str, name: &str) -> f64 {
     let (asked_section, asked_last) = asked.rsplit_once('.').unwrap_or(("", asked));
     let (section, last) = name.rsplit_once('.').unwrap_or(("", name));

@@ -31,7 +31,7 @@ impl Config {
 }
 
 impl fmt::Display for Config {
-    /// One line a key, aligned, with its source as a comment; then the counters.
+    /// Writes one line for each key, aligned, with its source as a comment; then the counters.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let entries = self.entries();
         let width = |text: fn(&ShownSetting) -> &str| {

@@ -24,7 +24,7 @@ macro_rules! closed_set {
             /// How many values the set has.
             pub const COUNT: usize = Self::ALL.len();
 
-            /// The text that stands in `/metrics` and in the logs.
+            /// Returns the text that stands in `/metrics` and in the logs.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self {
@@ -32,7 +32,7 @@ macro_rules! closed_set {
                 }
             }
 
-            /// The position in [`Self::ALL`], always below [`Self::COUNT`].
+            /// Returns the position in [`Self::ALL`], always below [`Self::COUNT`].
             #[must_use]
             pub const fn index(self) -> usize {
                 self as usize

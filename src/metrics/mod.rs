@@ -106,7 +106,7 @@ impl Metrics {
 
     /// Sets who is asked for RocksDB's figures. It must not wait for the writer.
     pub fn set_store_probe(&self, probe: StoreProbe) {
-        self.store.set_probe(probe);
+        *self.store.0.lock() = Some(probe);
     }
 
     /// Adds something to do before each reading of the page, such as setting gauges whose owner

@@ -168,7 +168,7 @@ fn sum<'a>(
         .fold(0, u64::wrapping_add)
 }
 
-/// What began and has not ended. The ends are summed first, so that one seen is never without its
+/// Returns how many began and have not ended. The ends are summed first, so that one seen is never without its
 /// beginning; the beginnings then may be ahead, by what began in between.
 fn still_open<'a>(
     shards: &'a [Arc<ShardCells>],

@@ -78,7 +78,7 @@ metrics! {
     }
 }
 
-/// One gauge for each cause, all of them there from the start.
+/// Makes one gauge for each cause, all of them there from the start.
 fn causes(registry: &mut Registry) -> [Gauge; Cause::COUNT] {
     let help = "1 for each cause for which writes are refused now, else 0";
     let causes = Family::<OneLabel, Gauge>::default();
@@ -140,7 +140,7 @@ metrics! {
     }
 }
 
-/// One counter for each log, all of them there from the start.
+/// Makes one counter for each log, all of them there from the start.
 fn dropped(registry: &mut Registry) -> [Counter; LogKind::COUNT] {
     let help = "Log lines lost to a full queue or a failed write";
     let dropped = Family::<OneLabel, Counter>::default();

@@ -59,13 +59,7 @@ pub type TellFigure<'a> = &'a mut dyn FnMut(StoreFigure, Option<&'static str>, u
 pub type StoreProbe = Box<dyn Fn(TellFigure<'_>) + Send + Sync>;
 
 #[derive(Clone, Default)]
-pub(super) struct Store(Arc<Mutex<Option<StoreProbe>>>);
-
-impl Store {
-    pub(super) fn set_probe(&self, probe: StoreProbe) {
-        *self.0.lock() = Some(probe);
-    }
-}
+pub(super) struct Store(pub(super) Arc<Mutex<Option<StoreProbe>>>);
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -33,7 +33,7 @@ pub fn to_text(open_metrics: &str) -> String {
     out
 }
 
-/// Whether a reader with this `Accept` header wants the older format: it names it, and does not like
+/// Returns whether a reader with this `Accept` header wants the older format: it names it, and does not like
 /// OpenMetrics as much.
 #[must_use]
 pub fn wants_text(accept: &str) -> bool {

@@ -61,7 +61,7 @@ impl Logs {
     }
 }
 
-/// What events are logged under this configuration; what administrators did is told at any level.
+/// Returns which events are logged; what administrators did is logged at any level.
 pub(super) fn event_level(config: &Config) -> String {
     format!("{},audit=info", config.log.level.as_str())
 }

@@ -38,7 +38,7 @@ pub(super) enum NotOpen {
 }
 
 impl NotOpen {
-    /// Whether a copy has said that there was a store: from then on none is made, whatever becomes of
+    /// Returns whether a copy has said that there was a store: from then on none is made, whatever becomes of
     /// the copy.
     fn shows_a_store(&self) -> bool {
         match self {
@@ -47,7 +47,7 @@ impl NotOpen {
         }
     }
 
-    /// Whether copies are served meanwhile. A store that another process has open is not out of order,
+    /// Returns whether copies are served meanwhile. A store that another process has open is not out of order,
     /// and a configuration that contradicts it does not mend itself.
     fn may_be_stood_in_for(&self) -> bool {
         match self {
@@ -123,7 +123,7 @@ impl Opening {
         }
     }
 
-    /// Whether there is a store, whatever state it is in. What cannot be looked at may be one.
+    /// Returns whether there is a store, whatever state it is in. What cannot be looked at may be one.
     fn is_there(&self) -> bool {
         let store = self.options.storage.data_dir.join("store");
         store.try_exists().unwrap_or(true)

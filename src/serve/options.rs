@@ -22,7 +22,7 @@ use crate::mirror::MirrorOptions;
 use crate::storage::StorageOptions;
 use crate::writer::WriterOptions;
 
-/// What the writer is started with under this configuration; also for commands that do their work
+/// Returns what the writer is started with under this configuration; also for commands that do their work
 /// without a server.
 ///
 /// # Errors
@@ -54,13 +54,13 @@ pub fn writer_options(
     })
 }
 
-/// Whether the configuration names the zone; else it is the machine's.
+/// Returns whether the configuration names the zone; else it is the machine's.
 pub fn zone_is_written(config: &Config) -> bool {
     let source = config.source("calendar.timezone");
     source.is_some_and(SettingSource::is_written)
 }
 
-/// The counters that the configuration defines.
+/// Returns the counters that the configuration defines.
 pub fn defined(config: &Config) -> Vec<(CounterName, Definition)> {
     let entries = config.defined_counters.iter();
     entries
@@ -68,7 +68,7 @@ pub fn defined(config: &Config) -> Vec<(CounterName, Definition)> {
         .collect()
 }
 
-/// How long the archivist keeps what under this configuration.
+/// Returns how long the archivist keeps what.
 pub fn retention(config: &Config) -> Retention {
     let sample_days = config.samples.retention.as_secs().div_ceil(24 * 60 * 60);
     Retention {
@@ -80,7 +80,7 @@ pub fn retention(config: &Config) -> Retention {
     }
 }
 
-/// How the export to PostgreSQL is done under this configuration; none when there is none.
+/// Returns how days and values are exported to PostgreSQL; `None` when they are not.
 pub fn postgres_options(config: &Config) -> Option<PostgresOptions> {
     let postgres = &config.postgres;
     Some(PostgresOptions {
@@ -92,12 +92,12 @@ pub fn postgres_options(config: &Config) -> Option<PostgresOptions> {
     })
 }
 
-/// How values are mirrored to Redis under this configuration; none when they are not.
+/// Returns how values are mirrored to Redis; `None` when they are not.
 pub fn mirror_options(config: &Config) -> Option<MirrorOptions> {
     config.redis.mirror.then(|| redis_options(config))?
 }
 
-/// The copies of the store under this configuration.
+/// Returns the copies of the store.
 pub fn copy_options(config: &Config) -> CopyOptions {
     CopyOptions {
         redis: mirror_options(config),
@@ -105,7 +105,7 @@ pub fn copy_options(config: &Config) -> CopyOptions {
     }
 }
 
-/// Where values are read while there is no store, under this configuration: also out of a mirror that
+/// Returns where values are read while there is no store: also out of a mirror that
 /// another server writes.
 pub(super) fn fallback_options(config: &Config) -> FallbackOptions {
     FallbackOptions {
@@ -116,7 +116,7 @@ pub(super) fn fallback_options(config: &Config) -> FallbackOptions {
     }
 }
 
-/// Why a start under this configuration would not make a store where there is none; asks the copies.
+/// Asks the copies why a start would not make a store where there is none; `None` when it would.
 ///
 /// # Errors
 /// When they cannot be asked at all.
@@ -138,7 +138,7 @@ fn redis_options(config: &Config) -> Option<MirrorOptions> {
     })
 }
 
-/// How the store is opened under this configuration.
+/// Returns how the store is opened.
 pub fn storage_options(config: &Config) -> StorageOptions {
     StorageOptions {
         data_dir: config.storage.data_dir.clone(),
@@ -147,7 +147,7 @@ pub fn storage_options(config: &Config) -> StorageOptions {
     }
 }
 
-/// The calendar of this configuration.
+/// Makes the calendar.
 ///
 /// # Errors
 /// When the zone is not known.
@@ -167,7 +167,7 @@ pub(super) fn tokens(config: &Config) -> Tokens {
     }
 }
 
-/// The limits of HTTP under this configuration.
+/// Returns the limits of HTTP.
 pub(super) fn limits(config: &Config) -> Limits {
     let server = &config.server;
     Limits {
