@@ -29,8 +29,7 @@ pub(super) struct Companions {
 /// The companion threads, running.
 pub(super) struct RunningCompanions {
     control: ControlSocket,
-    copies: Vec<Background>,
-    archivist: Background,
+    threads: Vec<Background>,
 }
 
 impl Companions {
@@ -69,25 +68,22 @@ impl Companions {
         let archivist = self.archivist.start().context("the archivist's thread")?;
         let control = ControlSocket::listen(&self.data_dir, self.desk)
             .context("the control socket in storage.data_dir")?;
-        let mut copies = Vec::new();
+        let mut threads = Vec::new();
         if let Some(exporter) = self.exporter {
-            copies.push(exporter.start().context("the exporter's thread")?);
+            threads.push(exporter.start().context("the exporter's thread")?);
         }
         if let Some(mirror) = self.mirror {
-            copies.push(mirror.start().context("the mirror's thread")?);
+            threads.push(mirror.start().context("the mirror's thread")?);
         }
-        Ok(RunningCompanions {
-            control,
-            copies,
-            archivist,
-        })
+        // Ended last.
+        threads.push(archivist);
+        Ok(RunningCompanions { control, threads })
     }
 }
 
 impl RunningCompanions {
     pub(super) fn end(self) {
         self.control.end();
-        self.copies.into_iter().for_each(Background::end);
-        self.archivist.end();
+        self.threads.into_iter().for_each(Background::end);
     }
 }
