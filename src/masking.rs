@@ -55,10 +55,13 @@ fn masked(text: &str, secret: &str) -> String {
     out
 }
 
-/// Says that a URL with this query has a parameter that is not known. It is named, unless it may be the rest of a
-/// password that was not written in percent encoding: of one before an `@`, or of one that is a parameter itself.
-pub(crate) fn unknown_parameter(query: &str, name: &str) -> String {
-    if query.contains('@') || query.contains("pass") {
+/// Says that a URL has a parameter that is not known. The parameter is named, unless it may be a part of a
+/// password that was not written in percent encoding: an `@` comes after the `?`, a parameter is a password, or
+/// the parameter has no value.
+pub(crate) fn unknown_parameter(url: &str, name: &str) -> String {
+    let after = url.split_once('?').map_or("", |(_, after)| after);
+    let has_value = after.contains(&format!("{name}="));
+    if after.contains('@') || after.contains("pass") || !has_value {
         "it has an unknown parameter after the `?`; a `?` or `&` of a password is written in percent encoding"
             .to_owned()
     } else {

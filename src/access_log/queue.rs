@@ -68,6 +68,8 @@ impl Queue {
             return;
         }
         let count = mem::take(lines);
+        // Before the lock, which all runtimes share.
+        let empty = Vec::with_capacity(text.capacity());
         let mut state = self.state.lock();
         let fits = state.lines + count <= self.max_lines
             && state.bytes + text.len() <= self.max_bytes
@@ -75,7 +77,6 @@ impl Queue {
         if fits {
             state.lines += count;
             state.bytes += text.len();
-            let empty = Vec::with_capacity(text.capacity());
             let dropped_before = mem::take(&mut state.dropped);
             state.chunks.push_back(Chunk {
                 text: mem::replace(text, empty),

@@ -91,12 +91,15 @@ fn seen_from(config: &Config) -> Vec<CopyFound> {
         // The first start makes one, which is no store that any copy knows.
         return copy_options(config).look(&Lineage::born(u64::MAX), None);
     }
-    let seen = DataDirLock::take(dir).and_then(|lock| {
+    // The lock is given back before anybody is asked over a network: a start would find it held.
+    let known = DataDirLock::take(dir).and_then(|lock| {
         look(&lock, &storage_options(config), |store| {
             let cursor = store.reader.with(Tables::export_cursor).ok().flatten();
-            let database = cursor.map(|cursor| cursor.database);
-            copy_options(config).look(&store.lineage, database)
+            (store.lineage.clone(), cursor.map(|cursor| cursor.database))
         })
     });
-    seen.unwrap_or_default()
+    known.map_or_else(
+        |_| Vec::new(),
+        |(lineage, database)| copy_options(config).look(&lineage, database),
+    )
 }

@@ -35,7 +35,7 @@ impl RedisUrl {
             match (scheme, &*name) {
                 ("unix", "db" | "user" | "pass" | "protocol") | (_, "protocol") => {}
                 (_, "db") => database = Some(value.into_owned()),
-                _ => return Err(unknown_parameter(url.query().unwrap_or_default(), &name)),
+                _ => return Err(unknown_parameter(text, &name)),
             }
         }
         if let Some(database) = database {

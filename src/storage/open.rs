@@ -410,11 +410,6 @@ fn raise(paths: &Paths, tables: &Tables, epoch: u64) -> Result<(), ReadError> {
     let (format, _) = tables.versions()?;
     if format != FORMAT_VERSION {
         create::stamp_versions(&mut batch);
-        tracing::info!(
-            from = format,
-            to = FORMAT_VERSION,
-            "the store's format is raised"
-        );
     }
     if tables.lineage()?.is_none() {
         Lineage::of_older(paths, epoch).put(&mut batch);
@@ -422,7 +417,12 @@ fn raise(paths: &Paths, tables: &Tables, epoch: u64) -> Result<(), ReadError> {
     if batch.is_empty() {
         return Ok(());
     }
-    create::write_synced(tables, &batch)
+    create::write_synced(tables, &batch)?;
+    if format != FORMAT_VERSION {
+        let to = FORMAT_VERSION;
+        tracing::info!(from = format, to, "the store's format is raised");
+    }
+    Ok(())
 }
 
 /// Checks that the files that `ACKED` names are there, unless they became obsolete, and have not shrunk.

@@ -210,7 +210,7 @@ fn encode(record: impl Encode) -> Result<Vec<u8>, Broken> {
 
 fn encode_as(version: u8, record: impl Encode) -> Result<Vec<u8>, Broken> {
     let mut bytes = vec![version];
-    // Writing into a Vec fails for no record of this file: none has a custom encoder.
+    // Writing into a Vec fails for no record of this file: none of their encoders fails.
     let written = bincode::encode_into_std_write(record, &mut bytes, CONFIG);
     invariant!(written.is_ok(), "a record cannot be encoded: {written:?}")?;
     Ok(bytes)

@@ -169,8 +169,9 @@ fn limits(key: &Key) -> Vec<String> {
 /// A value of the key, as a flag takes it.
 fn example(key: &Key) -> String {
     let limits = limits(key);
-    let first = limits.first().and_then(|limit| limit.split(' ').next());
-    match (key.name, first) {
+    // Of words the last, which is seldom the default.
+    let limit = limits.last().and_then(|limit| limit.split(' ').next());
+    match (key.name, limit) {
         (_, Some(least)) if key.form.wanted().starts_with("a size") => {
             let least: bytesize::ByteSize = least.parse().unwrap();
             format!("{}B", least.0 * 32)

@@ -28,11 +28,14 @@ impl PostgresUrl {
         if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
             return Err("it must begin with postgres:// or postgresql://".to_owned());
         }
-        let mut url = Url::parse(text)
-            .map_err(|error| format!("{error}; want postgres://USER:PASSWORD@HOST:PORT/NAME"))?;
-        if url.host_str().is_some_and(|hosts| hosts.contains(',')) {
+        let authority = text.split("://").nth(1).unwrap_or_default();
+        let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
+        let hosts = authority.rsplit('@').next().unwrap_or_default();
+        if hosts.contains(',') {
             return Err("it names several hosts; name the one that takes writes".to_owned());
         }
+        let mut url = Url::parse(text)
+            .map_err(|error| format!("{error}; want postgres://USER:PASSWORD@HOST:PORT/NAME"))?;
         let query = url.query().unwrap_or_default();
         let mut secrets = Secrets::default();
         secrets.add(text);
@@ -49,7 +52,7 @@ impl PostgresUrl {
             } else if is_of_the_driver(&name) {
                 left.push((name.into_owned(), value.into_owned()));
             } else if !is_without_effect(&name, &value)? {
-                return Err(unknown_parameter(query, &name));
+                return Err(unknown_parameter(text, &name));
             }
         }
         url.query_pairs_mut().clear().extend_pairs(left);
@@ -137,6 +140,9 @@ mod tests {
             "postgres://counterd:hunter2@db/x?channel_binding=hunter2",
             "postgres://counterd:hunter2@db/x?connect_timeout=hunter2",
             "postgres://counterd:hunter2@db,db2/x",
+            "postgres://counterd:1?hunter2#7@db/x",
+            "postgres://counterd:1?a=b&hunter2=7@db/x",
+            "postgres://db/x?hunter2",
             "mysql://counterd:hunter2@db/x",
             "postgres://counterd:hunter2@db:port/x",
         ];
@@ -152,6 +158,14 @@ mod tests {
             let told = parsed.secrets.hide("no p%40ss-word, no p@ss-word");
             assert_eq!(told, "no (secret), no (secret)");
             assert_eq!(format!("{parsed:?}"), "PostgresUrl(hidden)");
+        }
+    }
+
+    #[test]
+    fn several_hosts_are_told_as_such() {
+        for url in ["postgres://u:p@a:5432,b:5432/d", "postgres://a,b/d"] {
+            let error = PostgresUrl::parse(url).unwrap_err();
+            assert!(error.contains("several hosts"), "{error}");
         }
     }
 

@@ -351,8 +351,11 @@ impl Pool {
 /// of RocksDB's that was being copied.
 fn is_ours(name: &str) -> bool {
     if let Some(name) = name.strip_suffix(TEMPORARY) {
-        let kind = name.trim_matches(|letter: char| letter.is_ascii_digit());
-        return ["CURRENT", "MANIFEST-", "OPTIONS-", ".sst", ".log"].contains(&kind);
+        let numbered = |name: &str| name.bytes().all(|byte| byte.is_ascii_digit());
+        let begins = ["MANIFEST-", "OPTIONS-"].map(|kind| name.strip_prefix(kind));
+        let ends = [".sst", ".log"].map(|kind| name.strip_suffix(kind));
+        let mut numbers = begins.into_iter().chain(ends).flatten();
+        return name == "CURRENT" || numbers.any(numbered);
     }
     name.rsplit_once('.').is_some_and(|(_, hash)| {
         hash.len() == 32 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
