@@ -8,7 +8,6 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::BackupError;
 use super::manifest::{FamilyRows, LAYOUT, Manifest, hex};
-use crate::storage::error::ReadError;
 use crate::storage::family::Family;
 use crate::storage::open;
 use crate::storage::pace::Pace;
@@ -86,15 +85,4 @@ fn records(
 fn add(hash: &mut Xxh3, bytes: &[u8]) {
     hash.update(&(bytes.len() as u64).to_be_bytes());
     hash.update(bytes);
-}
-
-/// Turns a failed read of a copy into damage of that copy.
-pub(super) fn unreadable(db_dir: &Path, error: BackupError) -> BackupError {
-    match error {
-        BackupError::Read(ReadError::RocksDb(error)) => BackupError::Damaged {
-            path: db_dir.to_owned(),
-            what: format!("cannot be read: {error}"),
-        },
-        other => other,
-    }
 }

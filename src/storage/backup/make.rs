@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use super::BackupError;
 use super::checkpoint::Checkpoint;
-use super::contents::{read_through, unreadable};
+use super::contents::read_through;
 use super::manifest::Manifest;
 use super::origin::StoreOrigin;
 use super::pool::{self, Pool};
 use crate::counter::Millis;
 use crate::storage::create::remove;
+use crate::storage::error::ReadError;
 use crate::storage::file_error::FileError;
 use crate::storage::files;
 use crate::storage::held::HeldDir;
@@ -177,13 +178,17 @@ pub(super) fn compare(
     schema: &Schema,
     pace: &mut Pace<'_>,
 ) -> Result<(), BackupError> {
-    let found = read_through(db_dir, schema, "records verified", pace)
-        .map_err(|error| unreadable(db_dir, error))?;
+    let damaged = |what| BackupError::Damaged {
+        path: db_dir.to_owned(),
+        what,
+    };
+    let found = read_through(db_dir, schema, "records verified", pace);
+    let found = found.map_err(|error| match error {
+        BackupError::Read(ReadError::RocksDb(error)) => damaged(format!("cannot be read: {error}")),
+        other => other,
+    })?;
     match manifest.differs(&found) {
         None => Ok(()),
-        Some(what) => Err(BackupError::Damaged {
-            path: db_dir.to_owned(),
-            what: format!("is not what was backed up: {what}"),
-        }),
+        Some(what) => Err(damaged(format!("is not what was backed up: {what}"))),
     }
 }
