@@ -1,7 +1,7 @@
 //! The one handle for what serves counts: changing them, reading them, and how that stands.
 //!
-//! Whether values come from the store or, while there is none, from a copy, is decided here (`values`,
-//! `past`): whoever asks reads the same types either way, and is told where they come from.
+//! It decides whether values come from the store or, while there is no store, from a copy (`values`, `past`).
+//! The answers have the same types either way, and say where they come from.
 //!
 //! Kept out: how requests are parsed and answers are written (`http`), and starting and ending the parts
 //! (`serve`).
@@ -58,7 +58,7 @@ pub struct Report {
     pub queued: usize,
     /// The epoch and the revision of the last change; `None` without a store.
     pub history: Option<(u64, u64)>,
-    /// The tables of the store of which a block cannot be read.
+    /// The tables of the store that have a block which cannot be read.
     pub rotten_tables: Vec<String>,
     /// What PostgreSQL lacks; `None` where nothing is exported.
     pub export: Option<RoundReport>,

@@ -113,7 +113,7 @@ pub fn run(config: &Config, warnings: &[Warning], load_again: LoadAgain<'_>) -> 
     service.into_iter().for_each(RunningCompanions::end);
     running.stop();
     // What was cut off has lines in the request log too.
-    http.end();
+    drop(http);
     let _events = logs.end_requests();
     tracing::info!("the store is closed");
     heeded.context("the signals")

@@ -148,8 +148,8 @@ impl Definition {
         self.expires_at.is_some_and(|at| at <= now)
     }
 
-    /// Returns the fields with their forms, in the order in which an idempotency key is bound to them. The order stays;
-    /// a new field comes last.
+    /// Returns the fields with their forms, as an idempotency key is bound to them. Their order and that of the
+    /// words stay: new ones come last.
     pub(crate) fn forms(&self) -> [FieldForm<'_>; Self::FIELDS.len()] {
         let Self {
             kind,

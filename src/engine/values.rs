@@ -91,7 +91,7 @@ impl Engine {
         })
     }
 
-    /// Reads counters as `read` does, but from the store alone; `None` while there is none.
+    /// Reads counters as `read` does, but from the store alone; `None` while there is no store.
     pub fn read_store(&self, names: &[CounterName]) -> Option<Vec<Option<Value>>> {
         self.copies().is_none().then(|| self.values(names))
     }

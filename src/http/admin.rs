@@ -1,5 +1,5 @@
-//! Administrative calls: reset, adjust, define, delete. Each that was authorized leaves one audit
-//! line, whatever came of it and whether or not the client stayed to hear.
+//! Administrative calls: reset, adjust, define, delete. Each authorized call writes one audit line, also when it
+//! is refused or the client leaves early.
 
 use http::StatusCode;
 use serde::{Deserialize, Serialize};

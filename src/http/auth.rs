@@ -26,16 +26,6 @@ pub(super) enum Access {
     Admin,
 }
 
-impl Access {
-    fn setting(self) -> &'static str {
-        match self {
-            Self::Read => "auth.read_token",
-            Self::Write => "auth.write_token",
-            Self::Admin => "auth.admin_token",
-        }
-    }
-}
-
 /// Compares without telling by its time where two secrets differ.
 fn same(secret: &SecretString, given: &[u8]) -> bool {
     let secret = secret.expose_secret().as_bytes();
@@ -43,11 +33,12 @@ fn same(secret: &SecretString, given: &[u8]) -> bool {
 }
 
 impl Tokens {
-    fn of(&self, access: Access) -> &[SecretString] {
+    /// Returns the tokens of those who may do that, and the key that sets them.
+    fn of(&self, access: Access) -> (&[SecretString], &'static str) {
         match access {
-            Access::Read => &self.read,
-            Access::Write => &self.write,
-            Access::Admin => &self.admin,
+            Access::Read => (&self.read, "auth.read_token"),
+            Access::Write => (&self.write, "auth.write_token"),
+            Access::Admin => (&self.admin, "auth.admin_token"),
         }
     }
 
@@ -59,7 +50,8 @@ impl Tokens {
         headers: &HeaderMap,
         in_body: Option<&str>,
     ) -> Result<(), Problem> {
-        if self.of(access).is_empty() {
+        let (guard, setting) = self.of(access);
+        if guard.is_empty() {
             return match access {
                 Access::Read | Access::Write => Ok(()),
                 Access::Admin => {
@@ -91,7 +83,6 @@ impl Tokens {
         if enough {
             return Ok(());
         }
-        let setting = access.setting();
         if is_admin | reads | writes {
             let detail = format!("this token does not allow this call; it needs `{setting}`");
             return Err(Problem::new(Code::Forbidden, detail));
@@ -109,8 +100,8 @@ impl Tokens {
     }
 }
 
-/// Returns the token of the header `Authorization`, `None` without one, or what is wrong with it: another scheme, no
-/// token, or several such headers, of which nobody can mean one.
+/// Returns the token of the header `Authorization`; `None` without the header. `Err` says that it has another scheme
+/// or no token, or that there are several such headers.
 fn bearer(headers: &HeaderMap) -> Result<Option<&[u8]>, &'static str> {
     let mut all = headers.get_all(AUTHORIZATION).iter();
     let value = match (all.next(), all.next()) {

@@ -123,7 +123,9 @@ async fn collect_frames(
             break;
         }
         if !held.grow_to(in_all) {
-            return Err(no_memory());
+            let detail = "too many large bodies are under way (`server.max_body_memory`), nothing was counted; \
+                          retry after a short pause";
+            return Err(Problem::new(Code::Overloaded, detail));
         }
     }
     Ok(if rest.is_empty() {
@@ -141,11 +143,14 @@ async fn next_data(
     loop {
         let frame = poll_fn(|context| {
             if connection.body_is_late() {
-                return Poll::Ready(Some(Err(late())));
+                let detail = "the body did not arrive in time, nothing was counted; send the request again, whole";
+                let late = Problem::new(Code::RequestTimeout, detail).closing();
+                return Poll::Ready(Some(Err(late)));
             }
-            Pin::new(&mut *body)
-                .poll_frame(context)
-                .map_err(|_| broken())
+            Pin::new(&mut *body).poll_frame(context).map_err(|_| {
+                let detail = "the body ended early or its chunks are malformed";
+                Problem::new(Code::BadRequest, detail).closing()
+            })
         });
         match frame.await.transpose()? {
             None => return Ok(None),
@@ -190,28 +195,6 @@ fn too_large(limit: usize) -> Problem {
         Code::BodyTooLarge,
         format!("the body may have at most {limit} bytes; send less at a time"),
     )
-}
-
-fn no_memory() -> Problem {
-    Problem::new(
-        Code::Overloaded,
-        "too many large bodies are under way (`server.max_body_memory`), nothing was counted; retry \
-         after a short pause",
-    )
-}
-
-fn late() -> Problem {
-    let detail =
-        "the body did not arrive in time, nothing was counted; send the request again, whole";
-    Problem::new(Code::RequestTimeout, detail).closing()
-}
-
-fn broken() -> Problem {
-    Problem::new(
-        Code::BadRequest,
-        "the body ended early or its chunks are malformed",
-    )
-    .closing()
 }
 
 #[cfg(test)]

@@ -148,14 +148,6 @@ codes! {
         "Nothing was counted: connect again and retry.";
 }
 
-impl Code {
-    /// Seconds for `Retry-After`, where waiting helps.
-    pub(super) fn retry_after(self) -> Option<u64> {
-        let waiting_helps = self.status() == StatusCode::SERVICE_UNAVAILABLE;
-        waiting_helps.then_some(1)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

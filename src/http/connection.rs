@@ -1,7 +1,7 @@
 //! What is known of one client connection: what phase it is in, and since when.
 //!
 //! No timer is set for a request. A connection notes its phase and when that began, in ticks; its
-//! runtime looks through all connections a few times a second and tells those that are late.
+//! runtime looks through all connections several times a second and gives an order to those that are late.
 //!
 //! Kept out: the socket (`socket`), which obeys what a connection is told.
 
@@ -13,6 +13,7 @@ use std::task::Waker;
 use parking_lot::Mutex;
 
 use super::body_memory::BodyMemory;
+use super::limits::Limits;
 use super::places::Place;
 
 /// What a connection is doing.
@@ -97,15 +98,6 @@ impl Ticks {
     fn now(&self) -> u32 {
         self.now.load(Ordering::Relaxed)
     }
-}
-
-/// How long each phase may last, in ticks.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct PhaseLimits {
-    /// Without a request, and without progress while an answer is sent.
-    pub(super) idle: u32,
-    pub(super) head: u32,
-    pub(super) body: u32,
 }
 
 /// What is known of a connection. Used by its runtime's thread only; the atomics cost nothing there
@@ -219,16 +211,18 @@ impl Connection {
     }
 
     /// Tells the connection if its phase has lasted too long.
-    pub(super) fn judge(&self, limits: PhaseLimits) {
+    pub(super) fn judge(&self, limits: &Limits) {
         let (limit, order) = match self.phase() {
-            Phase::Idle => (limits.idle, Order::Close),
-            Phase::Head => (limits.head, Order::TooLate),
-            Phase::Body => (limits.body, Order::TooLate),
-            Phase::Sending if self.unsent.load(Ordering::Relaxed) => (limits.idle, Order::Cut),
+            Phase::Idle => (limits.idle_timeout, Order::Close),
+            Phase::Head => (limits.header_timeout, Order::TooLate),
+            Phase::Body => (limits.body_timeout, Order::TooLate),
+            Phase::Sending if self.unsent.load(Ordering::Relaxed) => {
+                (limits.idle_timeout, Order::Cut)
+            }
             // A stream that has nothing to say at the moment rests for as long as it likes.
             Phase::Working | Phase::Sending | Phase::Upgraded => return,
         };
-        if self.lasted() > limit {
+        if u128::from(self.lasted()) > limit.as_millis() {
             self.tell(order);
         }
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use http::{HeaderMap, HeaderValue, Response};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
 pub(super) use super::code::Code;
@@ -46,7 +46,7 @@ pub(super) struct Part {
     /// Its place in the batch, where only those are listed that were refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     index: Option<u32>,
-    /// `false` where it stands among those that were counted.
+    /// `false`, where accepted operations are listed too.
     #[serde(skip_serializing_if = "Option::is_none")]
     counted: Option<bool>,
     code: &'static str,
@@ -85,12 +85,13 @@ pub(super) struct Problem {
 
 impl Problem {
     pub(super) fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
+        let waiting_helps = code.status() == StatusCode::SERVICE_UNAVAILABLE;
         Self {
             code,
             detail: detail.into(),
             extras: Extras::None {},
             close: false,
-            retry_after: code.retry_after(),
+            retry_after: waiting_helps.then_some(1),
         }
     }
 

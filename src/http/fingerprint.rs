@@ -46,7 +46,7 @@ pub(super) fn key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
 pub(super) struct Fingerprint(Vec<u8>);
 
 impl Fingerprint {
-    /// Begins with what is asked of which path. `name` is decoded, so that two spellings of a path
+    /// Begins with the call and the counter. `name` is decoded, so that two spellings of a path
     /// are one.
     pub(super) fn new(method: &str, call: &str, name: &str) -> Self {
         let mut encoding = Self(Vec::with_capacity(128));

@@ -71,7 +71,7 @@ mod tests {
             known(Method::POST, "/api/v1/counter/increment/decrement"),
             Some((down, "increment"))
         );
-        // A name that is none is the handler's to refuse.
+        // The handler refuses what is not a name.
         assert_eq!(
             known(Method::POST, "/api/v1/counter/A B/increment"),
             Some((up, "A B"))

@@ -7,7 +7,6 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use super::body_memory::BodyMemory;
-use super::connection::PhaseLimits;
 use super::places::Places;
 
 /// Limits of requests and connections.
@@ -55,16 +54,5 @@ impl LimitsInForce {
     /// Returns the limits that have no place of their own here.
     pub(super) fn others(&self) -> impl Deref<Target = Arc<Limits>> {
         self.others.load()
-    }
-
-    /// Returns how long each phase of a connection may last.
-    pub(super) fn phases(&self) -> PhaseLimits {
-        let ms = |limit: Duration| u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
-        let limits = self.others.load();
-        PhaseLimits {
-            idle: ms(limits.idle_timeout),
-            head: ms(limits.header_timeout),
-            body: ms(limits.body_timeout),
-        }
     }
 }

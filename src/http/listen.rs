@@ -73,7 +73,8 @@ pub enum HttpError {
     Runtimes,
 }
 
-/// The running server. Dropping it ends it at once.
+/// The running server. Dropping it ends it at once: what is answered already is sent, then connections are cut.
+/// A change whose answer is not there within a second still happens.
 pub struct HttpServer {
     addr: SocketAddr,
     pub(super) control: Arc<Control>,
@@ -153,7 +154,9 @@ impl HttpServer {
             addr: wanted,
             source,
         };
-        let listener = listen(bound).map_err(failed)?;
+        // The standard library's backlog is too short for a thousand clients at once.
+        rustix::net::listen(&bound.socket, BACKLOG).map_err(|error| failed(error.into()))?;
+        let listener = TcpListener::from(bound.socket);
         let addr = listener.local_addr().map_err(failed)?;
         let control = Arc::new(Control {
             ending: Arc::default(),
@@ -239,12 +242,6 @@ impl HttpServer {
     pub fn is_drained(&self) -> bool {
         self.threads.lock().iter().all(JoinHandle::is_finished)
     }
-
-    /// Ends it at once: what is answered already is sent, then connections are cut. A change whose answer
-    /// is not there within a second still happens.
-    pub fn end(self) {
-        drop(self);
-    }
 }
 
 impl Drop for HttpServer {
@@ -259,12 +256,6 @@ impl Drop for HttpServer {
             }
         }
     }
-}
-
-fn listen(Bound { socket, .. }: Bound) -> io::Result<TcpListener> {
-    // The standard library's backlog is too short for a thousand clients at once.
-    rustix::net::listen(&socket, BACKLOG)?;
-    Ok(TcpListener::from(socket))
 }
 
 fn runtime() -> io::Result<tokio::runtime::Runtime> {

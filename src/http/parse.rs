@@ -52,7 +52,7 @@ pub(super) fn shown(word: &str) -> String {
     word.chars().take(50).collect()
 }
 
-/// How like two words are of which one may have been meant for the other; 1 is the same.
+/// How alike two words are when one may have been meant for the other; 1 is the same.
 pub(super) const LIKE: f64 = 0.75;
 
 /// Returns the known word that is most like `word`; `None` when none is more like it than `likeness`.

@@ -26,7 +26,7 @@ pub(super) async fn history(call: &Call, asked: &Asked<'_>) -> Answered {
     let name = parse::name(asked.name)?;
     let [from, to] = query::read(asked.uri, ["from", "to"])?;
     let engine = &call.worker.shared.engine;
-    // Before its days are read: a name that comes meanwhile is not one without days.
+    // This is asked before the days are read, so that a counter created meanwhile is not taken for unknown.
     let known = engine.knows(&name);
     let today = engine.current_day().look().day;
     let to = date("to", to)?.unwrap_or(today);
@@ -42,10 +42,10 @@ pub(super) async fn history(call: &Call, asked: &Asked<'_>) -> Answered {
             return Err(Refusal::UnknownCounter.into());
         }
         PastDays::Copy(days) if days.is_empty() => return Err(unknown_here(call)),
-        PastDays::Store(days) => (days.into_iter().map(DayBody::of_store).collect(), None),
+        PastDays::Store(days) => (days.into_iter().map(DayBody::from).collect(), None),
         PastDays::Copy(days) => {
             let (stale, source) = (true, "postgres");
-            let days = days.into_iter().map(DayBody::of_copy).collect();
+            let days = days.into_iter().map(DayBody::from).collect();
             (days, Some(CopyBody { stale, source }))
         }
     };
@@ -75,28 +75,28 @@ enum DayBody {
     /// As the copy has it.
     Record(Box<RawValue>),
     Bare {
-        date: String,
+        date: Day,
         closed: bool,
         final_value: i64,
     },
 }
 
-impl DayBody {
-    fn of_store(day: PastDay) -> Self {
+impl From<PastDay> for DayBody {
+    fn from(day: PastDay) -> Self {
         Self::Store(Box::new(day))
     }
+}
 
-    /// A closed day: the open one is not in a copy.
-    fn of_copy(day: CopiedDay) -> Self {
+impl From<CopiedDay> for DayBody {
+    fn from(day: CopiedDay) -> Self {
         let record = day.record.and_then(|text| RawValue::from_string(text).ok());
-        record.map_or_else(
-            || Self::Bare {
-                date: day.day.to_string(),
-                closed: true,
-                final_value: day.final_value,
-            },
-            Self::Record,
-        )
+        let bare = || Self::Bare {
+            date: day.day,
+            // The open day is not in a copy.
+            closed: true,
+            final_value: day.final_value,
+        };
+        record.map_or_else(bare, Self::Record)
     }
 }
 

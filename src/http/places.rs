@@ -112,7 +112,7 @@ impl Places {
 }
 
 impl Place {
-    /// Whether it is one of those that are kept. It is not any more once there is room again.
+    /// Whether it is a kept place. Once there is room again it becomes an ordinary one.
     pub(super) fn is_kept(&self) -> bool {
         let is_kept = self.is_kept.load(Ordering::Relaxed);
         if is_kept && self.places.has_room() {

@@ -9,7 +9,7 @@ use super::contract::Endpoint;
 use super::error::{Code, Problem};
 use super::parse::{LIKE, listed, nearest, shown};
 
-/// Refuses parameters that the call does not know, and such that are there twice.
+/// Refuses a parameter that the call does not know, and one that is there twice.
 pub(super) fn check(uri: &Uri, endpoint: &Endpoint) -> Result<(), Problem> {
     if uri.query().is_none() {
         return Ok(());

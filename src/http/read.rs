@@ -93,7 +93,7 @@ pub(super) async fn many(call: &Call, asked: &Asked<'_>) -> Answered {
             Some((_, Err(_))) | None => lacking.push(name.as_str()),
         }
     }
-    // Whether those that a copy lacks exist is not known here.
+    // Nobody knows here whether a counter exists that a copy lacks.
     let member: &[u8] = if stale {
         b"],\"missing\":[],\"unknown_here\":"
     } else {
@@ -174,7 +174,7 @@ pub(super) fn no_copy(call: &Call) -> Problem {
     unavailable(call, Code::UnknownHere, detail)
 }
 
-/// Returns the problem of something that only the store has, while there is none.
+/// Returns the problem of something that only the store has, while there is no store.
 pub(super) fn not_here(call: &Call) -> Problem {
     let detail = "the store cannot be opened, and no copy has this; values are served meanwhile, this again after that";
     unavailable(call, Code::StoreReopening, detail)

@@ -36,7 +36,8 @@ use crate::metrics::Route;
 #[derive(Clone)]
 struct Noted(Route, Notes);
 
-/// An answer of so many bytes is sent at once, as a rule: it is over for log and metrics when it begins.
+/// An answer of at most this many bytes is sent at once as a rule, so log and metrics take it as ended when it
+/// begins.
 const SHORT: u64 = 64 * 1024;
 
 /// Answers one request. Everything that the future needs is put where it stays: the future is moved
@@ -197,7 +198,7 @@ pub(super) fn router() -> Router {
         let handler = move |name: Result<Path<String>, PathRejection>,
                             Extension(call): Extension<Call>,
                             request: RoutedRequest| async move {
-            // Only paths without a name have none.
+            // A path without a name has no parameter.
             let name = name.map_or_else(|_| String::new(), |Path(name)| name);
             serve(&call, endpoint, &name, request).await
         };

@@ -71,7 +71,8 @@ impl Socket {
         }
     }
 
-    /// What becomes of a connection of which everything was read and used: `Ok` without a byte ends it.
+    /// Ends a connection that is to end, once everything that arrived was read and used. hyper takes `Ok` without a
+    /// byte for the end.
     fn poll_end(&self, context: &Context<'_>) -> Poll<io::Result<()>> {
         if self.connection.phase() == Phase::Upgraded {
             // Another task has it now, which is to hear of the end too.

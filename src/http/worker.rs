@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use super::auth::Access;
-use super::connection::{Connection, Order, PhaseLimits, Ticks};
+use super::connection::{Connection, Order, Ticks};
 use super::contract;
 use super::error::{Code, Problem};
 use super::limits::LimitsInForce;
@@ -117,14 +117,14 @@ impl Worker {
 
     /// Looks for connections that are late, and hands the log lines on.
     pub(super) fn sweep(&self) {
-        let limits = self.limits.phases();
+        let limits = self.limits.others();
         for connection in self.connections.lock().values() {
-            connection.judge(limits);
+            connection.judge(&limits);
         }
         self.observer.lock().log.flush();
     }
 
-    /// No connection is waited for any longer than its requests take.
+    /// Lets each connection close as soon as its requests are answered.
     pub(super) fn drain(&self) {
         self.ticks.drain();
         for connection in self.connections.lock().values() {
@@ -132,7 +132,7 @@ impl Worker {
         }
     }
 
-    /// Refuses what is neither a probe nor an administrator's on a place that is kept for those.
+    /// Refuses a request on a kept place that is neither a probe nor an administrator's.
     pub(super) fn check_place(
         &self,
         connection: &Connection,
@@ -189,16 +189,16 @@ impl Worker {
         self.days.with(current, day, use_facts)
     }
 
-    /// Waits for the turn to make a long answer; it is over when what is given back is dropped.
+    /// Waits for the turn to make a long answer. The turn ends when the returned permit is dropped.
     pub(super) async fn turn_for_a_list(&self) -> Option<SemaphorePermit<'_>> {
         self.lists.acquire().await.ok()
     }
 
     /// How often to look for connections that are late: at least a few times within each limit.
     pub(super) fn sweep_period(&self) -> Duration {
-        let PhaseLimits { idle, head, body } = self.limits.phases();
-        let shortest = Duration::from_millis(idle.min(head).min(body).into());
-        (shortest / 4).clamp(LEAST_SWEEP, SWEEP)
+        let limits = self.limits.others();
+        let shortest = limits.idle_timeout.min(limits.header_timeout);
+        (shortest.min(limits.body_timeout) / 4).clamp(LEAST_SWEEP, SWEEP)
     }
 
     /// Ends all connections: what is being answered is answered, all else is cut off.
@@ -305,9 +305,9 @@ impl InFlight {
         self.count_operations(&self.worker.observer.lock());
         self.notes.forget_results();
         connection.set_streaming(true);
-        let stream = Stream(Arc::clone(connection));
+        let connection = Arc::clone(connection);
         move |bytes| {
-            drop(stream);
+            connection.set_streaming(false);
             self.end(status, bytes);
         }
     }
@@ -353,15 +353,6 @@ impl InFlight {
             bytes,
             peer: self.peer,
         });
-    }
-}
-
-/// Further pieces of the answer are to come, until this is dropped.
-struct Stream(Arc<Connection>);
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.0.set_streaming(false);
     }
 }
 

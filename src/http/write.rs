@@ -16,7 +16,7 @@ use crate::engine::{Command, Failure, Request};
 /// Most live counters with which the name of a new one is compared.
 const MOST_COMPARED: i64 = 1000;
 
-/// How like another name is of which a new one may be a misspelling.
+/// How alike two names are when one may be a misspelling of the other; 1 is the same.
 const MUCH_ALIKE: f64 = 0.9;
 
 /// Bytes of the answer to one operation, at most in the common case.
@@ -71,7 +71,7 @@ pub(super) async fn change(
     Ok(response)
 }
 
-/// All operations or none; or each by itself, when the body says so.
+/// `POST /api/v1/batch`: does all operations or none; or each by itself, when the body says so.
 pub(super) async fn batch(call: &Call, asked: &Asked<'_>, notes: &mut Notes) -> Answered {
     let batch = parse::batch(&asked.body)?;
     let key = fingerprint::key(asked.headers)?.map(|key| {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::metadata;
-use super::object::{object, read_text, wanted};
+use super::object::{Text, object, wanted};
 use crate::counter::UserId;
 use crate::http::error::Problem;
 
@@ -42,5 +42,6 @@ pub(super) fn amount<'de, D: Deserializer<'de>>(json: D) -> Result<Option<i64>, 
 /// Reads a user id.
 pub(super) fn user_id<'de, D: Deserializer<'de>>(json: D) -> Result<Option<UserId>, D::Error> {
     let rule = "1 to 128 bytes of UTF-8 without control characters";
-    read_text(json, rule, |text| UserId::parse(text).ok())
+    let read = |Text(text): Text<'_>| UserId::parse(&text).map_err(|_| wanted(rule));
+    Option::<Text<'_>>::deserialize(json)?.map(read).transpose()
 }

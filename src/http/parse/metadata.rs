@@ -34,7 +34,7 @@ pub(in crate::http) fn canonical(metadata: &RawValue) -> String {
     }
 }
 
-/// Appends a text that is known to be JSON, and lies within so many lists and objects.
+/// Appends JSON in its one spelling. `level` counts the lists and objects around it.
 fn spell(json: &str, out: &mut String, level: usize) -> Result<(), Problem> {
     match json.as_bytes().first() {
         Some(b'{' | b'[') if level == MAX_METADATA_LEVELS => return Err(beyond_limits()),
@@ -82,7 +82,7 @@ fn part<'de, T: Deserialize<'de>>(json: &'de str) -> Result<T, Problem> {
     })
 }
 
-/// The members of an object as they come, also those that are there twice.
+/// The members of an object in the order sent. A key that is there twice comes twice.
 struct Members<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Members<'de> {

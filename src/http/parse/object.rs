@@ -32,7 +32,7 @@ pub(super) fn read<'de, T: Deserialize<'de> + Default>(body: &'de [u8]) -> Resul
     }
 }
 
-/// An object, of which `null` is one without fields; serde alone would take a list of values too.
+/// A JSON object; `null` is one without fields. serde alone would take a list of values for an object too.
 pub(super) struct Object<T>(pub(super) T);
 
 impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Object<T> {
@@ -62,17 +62,6 @@ impl<'de, T: Deserialize<'de> + Default> Visitor<'de> for ObjectVisitor<T> {
 /// A string, which is copied only when it has escapes.
 #[derive(Deserialize)]
 pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
-
-/// Reads a string that `parse` understands; `rule` is what is said of another one.
-pub(super) fn read_text<'de, D: Deserializer<'de>, T>(
-    json: D,
-    rule: &str,
-    parse: impl FnOnce(&str) -> Option<T>,
-) -> Result<Option<T>, D::Error> {
-    let text = Option::<Text<'_>>::deserialize(json)?;
-    text.map(|Text(text)| parse(&text).ok_or_else(|| wanted(rule)))
-        .transpose()
-}
 
 /// Returns the error of the parser by which [`explain`] says what is wanted.
 pub(super) fn wanted<E: de::Error>(what: &str) -> E {

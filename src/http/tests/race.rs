@@ -249,7 +249,7 @@ fn a_request_that_meets_the_end_of_the_server_is_answered_or_not_counted() {
                 // As when server.drain_timeout is over.
                 bench.running.stop();
             }
-            http.end();
+            drop(http);
         });
         seen.are_all_that_counted(&bench);
         bench.end();
