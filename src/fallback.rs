@@ -24,6 +24,7 @@ pub use ask::{Fallback, FallbackThread};
 pub use copies::{Known, anything_known};
 
 use crate::calendar::Day;
+use crate::counter::words::words;
 use crate::counter::{CopiedValue, CounterName, Millis};
 use crate::export::postgres::{CopiedDay, PostgresOptions};
 use crate::mirror::MirrorOptions;
@@ -50,22 +51,13 @@ pub struct FallbackOptions {
     pub cache_for: Duration,
 }
 
-/// Which copy a value is from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CopySource {
-    /// The mirror in Redis.
-    Redis,
-    /// The rows in PostgreSQL.
-    Postgres,
-}
-
-impl CopySource {
-    /// Returns the word used in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Redis => "redis",
-            Self::Postgres => "postgres",
-        }
+words! {
+    /// Which copy a value is from.
+    CopySource {
+        /// The mirror in Redis.
+        Redis = "redis",
+        /// The rows in PostgreSQL.
+        Postgres = "postgres",
     }
 }
 

@@ -286,14 +286,12 @@ impl RoundStatus {
     pub fn report(&self, revision: Revision) -> RoundReport {
         let state = self.state.lock();
         let refused = state.refused.as_ref();
+        let reason = refused.map(|(_, text)| text);
         let missing = revision.saturating_sub(state.revision);
         let revisions = missing.saturating_add(refused.map_or(0, |(values, _)| *values));
         RoundReport {
             up: state.up,
-            error: state
-                .error
-                .clone()
-                .or_else(|| refused.map(|(_, text)| text.clone())),
+            error: state.error.as_ref().or(reason).cloned(),
             since: state.since,
             revisions,
             seconds: if revisions == 0 && state.up {

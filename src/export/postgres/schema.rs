@@ -1,6 +1,5 @@
 //! The schema: which version is there, how it is made, and whether its tables take writes.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use sqlx::SqlSafeStr;
@@ -220,12 +219,6 @@ async fn migrate(link: &mut Link) -> Result<(), PostgresError> {
 fn migrations() -> impl Iterator<Item = Migration> {
     MIGRATIONS.into_iter().map(|(version, name, sql)| {
         let kind = MigrationType::Simple;
-        Migration::new(
-            version,
-            Cow::Borrowed(name),
-            kind,
-            sql.into_sql_str(),
-            false,
-        )
+        Migration::new(version, name.into(), kind, sql.into_sql_str(), false)
     })
 }
