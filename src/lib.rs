@@ -29,4 +29,5 @@ pub mod rounds;
 mod seeded;
 pub mod serve;
 pub mod storage;
+mod words;
 pub mod writer;

@@ -65,6 +65,7 @@ use std::sync::atomic::{AtomicU16, AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::metrics::{LogKind, Route};
+use crate::words::words;
 
 pub use buffer::AccessBuffer;
 pub use events::{EventLog, init_events};
@@ -74,24 +75,26 @@ pub use thread::LogThread;
 
 use queue::Queue;
 
-/// How a line looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// `time level target: key=value …`, for people.
-    Text,
-    /// One JSON object a line, for machines.
-    Json,
+words! {
+    /// How a line looks.
+    LogFormat {
+        /// `time level target: key=value …`, for people.
+        Text = "text",
+        /// One JSON object a line, for machines.
+        Json = "json",
+    }
 }
 
-/// Which requests get a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Every API request.
-    All,
-    /// Those answered with a status of 400 or above.
-    Errors,
-    /// None.
-    Off,
+words! {
+    /// Which requests get a line.
+    Access {
+        /// Every API request.
+        All = "all",
+        /// Those answered with a status of 400 or above.
+        Errors = "errors",
+        /// None.
+        Off = "off",
+    }
 }
 
 /// How a log is written.

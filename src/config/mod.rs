@@ -17,6 +17,8 @@ mod unwritten;
 
 use secrecy::ExposeSecret;
 
+use crate::words::words;
+
 pub use counters::CounterEntry;
 pub use layers::Override;
 pub use mistakes::{ConfigErrors, Mistake, SettingSource, Warning};
@@ -27,32 +29,28 @@ pub use table::{
     RedisConfig, SamplesConfig, ServerConfig, StorageConfig, WriterConfig, all_keys,
 };
 
-/// What stores the counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StorageEngine {
-    /// The embedded RocksDB.
-    RocksDb,
+words! {
+    /// What stores the counts.
+    StorageEngine {
+        /// The embedded RocksDB.
+        RocksDb = "rocksdb",
+    }
 }
 
-/// The least severe events that are logged. A higher one logs more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LogLevel {
-    /// What failed.
-    Error,
-    /// And what may fail.
-    Warn,
-    /// And what happened.
-    Info,
-    /// And how.
-    Debug,
-    /// And everything else.
-    Trace,
-}
-
-impl LogLevel {
-    /// Returns its word, as it is written in the configuration.
-    pub fn as_str(self) -> &'static str {
-        forms::Words::word(self)
+words! {
+    /// The least severe events that are logged. A later one logs more.
+    #[derive(PartialOrd, Ord)]
+    LogLevel {
+        /// What failed.
+        Error = "error",
+        /// And what may fail.
+        Warn = "warn",
+        /// And what happened.
+        Info = "info",
+        /// And how.
+        Debug = "debug",
+        /// And everything else.
+        Trace = "trace",
     }
 }
 

@@ -11,7 +11,6 @@ pub(crate) mod instant;
 mod operation;
 mod outcome;
 mod seen;
-pub(crate) mod words;
 
 pub use copied::{CopiedPage, CopiedValue, CopiedValues};
 pub use day_record::{ClosedDay, DayRecord, Event, EventKind, Extreme, MAX_EVENTS};

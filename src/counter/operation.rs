@@ -1,7 +1,7 @@
 //! One step of a counter, and the arithmetic that decides it.
 
-use super::words::words;
 use super::{CounterName, Definition, Kind, OnBound, Refusal, UserId};
+use crate::words::words;
 
 words! {
     /// Up or down.

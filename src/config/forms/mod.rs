@@ -13,7 +13,7 @@ pub(super) use texts::{
     Address, FilePath, Instant, KeyPrefix, List, Name, PathOrNone, Switch, Text, TimeOfDay, Tokens,
     Url, Zone, is_host, is_origin,
 };
-pub(super) use words::{Word, Words};
+pub(super) use words::Word;
 
 use crate::counter::Millis;
 

@@ -9,39 +9,25 @@ use crate::counter::{Kind, OnBound, Reset};
 
 /// A type whose values have a word each.
 pub(in crate::config) trait Words: Copy + 'static {
-    /// All values.
-    const ALL: &'static [Self];
+    /// All words.
+    const WORDS: &'static [&'static str];
     /// Words that later versions will know.
-    const NOT_YET: &'static [&'static str] = &[];
+    const NOT_YET: &'static [&'static str];
+    /// Returns the value of a word; `None` for another word.
+    fn of_word(word: &str) -> Option<Self>;
     /// Returns the word that stands for it.
     fn word(self) -> &'static str;
 }
 
-/// Says the words of a type. A value without a word does not compile.
-macro_rules! words {
-    ($($type:ident { $($variant:ident = $word:literal),+ $(; later $($later:literal),+)? })+) => {$(
-        impl Words for $type {
-            const ALL: &'static [Self] = &[$(Self::$variant),+];
-            $( const NOT_YET: &'static [&'static str] = &[$($later),+]; )?
-            fn word(self) -> &'static str {
-                match self { $(Self::$variant => $word),+ }
-            }
-        }
-    )+};
-}
-
-words! {
-    StorageEngine { RocksDb = "rocksdb"; later "redis" }
-    LogFormat { Text = "text", Json = "json" }
-    LogLevel { Error = "error", Warn = "warn", Info = "info", Debug = "debug", Trace = "trace" }
-    Access { All = "all", Errors = "errors", Off = "off" }
-}
-
-/// Takes over the words of types that have them for other uses too.
+/// Takes over the words of types, and says those that later versions will know.
 macro_rules! known_words {
-    ($($type:ty)+) => {$(
+    ($($type:ty $(; later $($later:literal),+)?,)+) => {$(
         impl Words for $type {
-            const ALL: &'static [Self] = Self::ALL;
+            const WORDS: &'static [&'static str] = Self::WORDS;
+            const NOT_YET: &'static [&'static str] = &[$($($later),+)?];
+            fn of_word(word: &str) -> Option<Self> {
+                Self::of_word(word)
+            }
             fn word(self) -> &'static str {
                 self.as_str()
             }
@@ -54,7 +40,10 @@ macro_rules! known_words {
     )+};
 }
 
-known_words! { Kind Reset OnBound }
+known_words! {
+    Kind, Reset, OnBound, LogFormat, LogLevel, Access,
+    StorageEngine; later "redis",
+}
 
 /// One of the words of `T`.
 pub(in crate::config) struct Word<T>(PhantomData<fn() -> T>);
@@ -65,7 +54,7 @@ impl<T> Word<T> {
 
 impl<T: Words> Word<T> {
     fn all(&self, between: &str) -> String {
-        let words = T::ALL.iter().map(|value| quoted(value.word()));
+        let words = T::WORDS.iter().map(|word| quoted(*word));
         words.collect::<Vec<String>>().join(between)
     }
 }
@@ -83,9 +72,7 @@ impl<T: Words> Form<T> for Word<T> {
             let words = self.all(" or ");
             return Err(format!("{text:?} is not in this version; use {words}"));
         }
-        parsed(self, &raw, |text| {
-            T::ALL.iter().copied().find(|value| value.word() == text)
-        })
+        parsed(self, &raw, T::of_word)
     }
 
     fn show(&self, value: &T) -> String {

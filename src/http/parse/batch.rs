@@ -10,9 +10,9 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::change::{amount, user_id};
 use super::metadata;
 use super::object::{Object, Text, in_operation, read};
-use crate::counter::words::words;
 use crate::counter::{CounterName, Direction, NameFault, Operation, UserId};
 use crate::http::error::{Code, Problem};
+use crate::words::words;
 
 /// Most operations of a batch.
 const MAX_BATCH: usize = 1000;

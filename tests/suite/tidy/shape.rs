@@ -220,7 +220,7 @@ fn shared_names(files: &[File]) -> Vec<String> {
 /// How far up a module stands: each may use those below and beside it.
 fn height(module: &str) -> Option<u8> {
     Some(match module {
-        "metrics" | "seeded" | "invariant" | "masking" | "background" | "links" => 0,
+        "metrics" | "seeded" | "invariant" | "masking" | "background" | "links" | "words" => 0,
         "clock" | "calendar" | "current_day" | "counter" | "access_log" => 1,
         "storage" => 2,
         "writer" | "rounds" => 3,

@@ -42,7 +42,7 @@ macro_rules! words {
 
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-                json.deserialize_str($crate::counter::words::WordVisitor(Self::of_word, Self::WORDS))
+                json.deserialize_str($crate::words::WordVisitor(Self::of_word, Self::WORDS))
             }
         }
     };
