@@ -24,7 +24,7 @@ pub use ask::{Fallback, FallbackThread};
 pub use copies::{Known, anything_known};
 
 use crate::calendar::Day;
-use crate::counter::words::words;
+use crate::words::words;
 use crate::counter::{CopiedValue, CounterName, Millis};
 use crate::export::postgres::{CopiedDay, PostgresOptions};
 use crate::mirror::MirrorOptions;
