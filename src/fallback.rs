@@ -24,10 +24,10 @@ pub use ask::{Fallback, FallbackThread};
 pub use copies::{Known, anything_known};
 
 use crate::calendar::Day;
-use crate::words::words;
 use crate::counter::{CopiedValue, CounterName, Millis};
 use crate::export::postgres::{CopiedDay, PostgresOptions};
 use crate::mirror::MirrorOptions;
+use crate::words::words;
 
 /// The most names that are cached, those that no copy has among them; some 20 MB.
 const MOST_REMEMBERED: usize = 100_000;
