@@ -25,11 +25,6 @@ macro_rules! codes {
                 match self { $(Self::$variant => $code,)+ }
             }
 
-            /// The name of the type of problem.
-            pub(super) fn urn(self) -> &'static str {
-                match self { $(Self::$variant => concat!("urn:counterd:error:", $code),)+ }
-            }
-
             /// The HTTP status that comes with it.
             pub fn status(self) -> StatusCode {
                 match self { $(Self::$variant => StatusCode::$status,)+ }

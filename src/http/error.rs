@@ -59,7 +59,7 @@ pub(super) struct Part {
 #[derive(Serialize)]
 struct Body<'a> {
     success: bool,
-    r#type: &'static str,
+    r#type: String,
     title: &'static str,
     status: u16,
     detail: &'a str,
@@ -126,7 +126,7 @@ impl Problem {
         let mut out = Vec::with_capacity(256 + self.detail.len());
         let body = Body {
             success: false,
-            r#type: self.code.urn(),
+            r#type: format!("urn:counterd:error:{}", self.code.as_str()),
             title: self.code.title(),
             status: self.code.status().as_u16(),
             detail: &self.detail,

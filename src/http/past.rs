@@ -42,7 +42,10 @@ pub(super) async fn history(call: &Call, asked: &Asked<'_>) -> Answered {
             return Err(Refusal::UnknownCounter.into());
         }
         PastDays::Copy(days) if days.is_empty() => return Err(unknown_here(call)),
-        PastDays::Store(days) => (days.into_iter().map(DayBody::from).collect(), None),
+        PastDays::Store(days) => (
+            days.into_iter().map(Box::new).map(DayBody::Store).collect(),
+            None,
+        ),
         PastDays::Copy(days) => {
             let (stale, source) = (true, "postgres");
             let days = days.into_iter().map(DayBody::from).collect();
@@ -79,12 +82,6 @@ enum DayBody {
         closed: bool,
         final_value: i64,
     },
-}
-
-impl From<PastDay> for DayBody {
-    fn from(day: PastDay) -> Self {
-        Self::Store(Box::new(day))
-    }
 }
 
 impl From<CopiedDay> for DayBody {

@@ -80,7 +80,10 @@ pub(super) fn answer(
         } else if let Some((direction, name)) =
             head::increment_or_decrement(&parts.method, parts.uri.path())
         {
-            flight.route = route_of(direction);
+            flight.route = match direction {
+                Direction::Increment => Route::Increment,
+                Direction::Decrement => Route::Decrement,
+            };
             flight.notes.counter = parse::name(name).ok();
             let judged = match contract::endpoint(flight.route) {
                 Some(endpoint) => {
@@ -153,13 +156,6 @@ async fn routed(
         flight.notes = notes.clone();
     }
     response.map(ReplyBody::Routed)
-}
-
-fn route_of(direction: Direction) -> Route {
-    match direction {
-        Direction::Increment => Route::Increment,
-        Direction::Decrement => Route::Decrement,
-    }
 }
 
 /// The answer that carries a problem. What is left of the body is read, so that it is heard.
