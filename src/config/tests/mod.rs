@@ -176,6 +176,7 @@ fn example(key: &Key) -> String {
             let least: bytesize::ByteSize = least.parse().unwrap();
             format!("{}B", least.0 * 32)
         }
+        ("log.sample", _) => "2".to_owned(),
         (_, Some(least)) => least.trim_matches('"').to_owned(),
         ("server.listen", _) => "[::1]:9".to_owned(),
         ("server.cors_origins", _) => "https://example.com".to_owned(),

@@ -118,11 +118,10 @@ impl Link {
 
     /// Lifts the limit on statements, or puts it back, until the end of the transaction.
     pub(super) async fn be_patient(&mut self, patient: bool) -> Result<(), PostgresError> {
+        self.is_patient = patient;
         let timeout = if patient { 0 } else { self.timeout.as_millis() };
         self.run(&format!("SET LOCAL statement_timeout = {timeout}"))
-            .await?;
-        self.is_patient = patient;
-        Ok(())
+            .await
     }
 
     /// Returns the connection for a COPY, and how long one step of it may take.

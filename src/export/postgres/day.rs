@@ -236,6 +236,8 @@ pub(super) async fn clear_users(
     link.be_patient(true).await?;
     let clear =
         sqlx::query("DELETE FROM counter_history_users WHERE date = $1 AND counter_name = ANY($2)");
-    link.execute(clear.bind(date(day)).bind(names)).await?;
-    link.be_patient(false).await
+    let cleared = link.execute(clear.bind(date(day)).bind(names)).await;
+    // Also where it was refused: the transaction may go on without this part.
+    let put_back = link.be_patient(false).await;
+    cleared.and(put_back)
 }
