@@ -415,21 +415,20 @@ impl Slots {
         let Some(slot) = self.all.get_mut(index as usize) else {
             return Poll::Ready(Err(lost(index)));
         };
-        match std::mem::replace(&mut slot.state, SlotState::Free) {
-            SlotState::Waiting(stored) => {
-                let kept = stored.filter(|stored| stored.will_wake(waker));
-                slot.state = SlotState::Waiting(kept.or_else(|| Some(waker.clone())));
-                Poll::Pending
+        if let SlotState::Waiting(stored) = &mut slot.state {
+            if !stored
+                .as_ref()
+                .is_some_and(|stored| stored.will_wake(waker))
+            {
+                *stored = Some(waker.clone());
             }
-            SlotState::Answered(reply) => {
-                self.free.push(index);
-                Poll::Ready(reply)
-            }
-            state @ (SlotState::Free | SlotState::Abandoned) => {
-                slot.state = state;
-                Poll::Ready(Err(lost(index)))
-            }
+            return Poll::Pending;
         }
+        let SlotState::Answered(reply) = std::mem::replace(&mut slot.state, SlotState::Free) else {
+            return Poll::Ready(Err(lost(index)));
+        };
+        self.free.push(index);
+        Poll::Ready(reply)
     }
 
     /// The future is gone: the slot is freed now if answered, else when its answer arrives. What it

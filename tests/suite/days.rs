@@ -408,7 +408,8 @@ fn a_clock_set_back_over_midnight_counts_on_in_the_day_it_had_reached() {
     server.stop();
 }
 
-/// The seeded ends of the process: one before and one after each step of a close.
+/// The seeded ends of the process, one before and one after each step of a close: every name that
+/// `src/lifecycle/archivist.rs` gives to `ends_here`.
 #[cfg(feature = "mutants")]
 const ENDS: [&str; 7] = [
     "ends_before_page",
