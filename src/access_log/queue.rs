@@ -12,6 +12,9 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::metrics::{LogKind, LogMetrics};
 
+/// Emptied buffers kept for the next hand-over.
+const MAX_SPARE: usize = 16;
+
 /// Lines on their way to the log.
 #[derive(Debug, Default)]
 pub(super) struct Chunk {
@@ -29,6 +32,7 @@ struct State {
     lines: usize,
     bytes: usize,
     dropped: u64,
+    spare: Vec<Vec<u8>>,
     closed: bool,
     ended: bool,
 }
@@ -68,8 +72,6 @@ impl Queue {
             return;
         }
         let count = mem::take(lines);
-        // Before the lock, which all runtimes share.
-        let empty = Vec::with_capacity(text.capacity());
         let mut state = self.state.lock();
         let fits = state.lines + count <= self.max_lines
             && state.bytes + text.len() <= self.max_bytes
@@ -77,9 +79,10 @@ impl Queue {
         if fits {
             state.lines += count;
             state.bytes += text.len();
+            let spare = state.spare.pop().unwrap_or_default();
             let dropped_before = mem::take(&mut state.dropped);
             state.chunks.push_back(Chunk {
-                text: mem::replace(text, empty),
+                text: mem::replace(text, spare),
                 lines: count,
                 dropped_before,
             });
@@ -99,6 +102,11 @@ impl Queue {
         if let Some(chunk) = written {
             state.lines -= chunk.lines;
             state.bytes -= chunk.text.len();
+            if state.spare.len() < MAX_SPARE {
+                let mut text = chunk.text;
+                text.clear();
+                state.spare.push(text);
+            }
         }
         loop {
             if let Some(chunk) = state.chunks.pop_front() {

@@ -1,5 +1,6 @@
 //! Days as text: CSV for spreadsheets, and one JSON object in each line for programs.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io;
 
@@ -83,14 +84,11 @@ pub fn write(
             .then_some(())
             .ok_or(ExportFileError::UsersGone { day })
     };
-    let header = match content {
-        Content::Days => DAY_HEADER,
-        Content::Users => USER_HEADER,
-    };
     let mut written = FileWritten::default();
-    let mut text = match form {
-        FileForm::Csv => format!("{header}\r\n"),
-        FileForm::Jsonl => String::new(),
+    let mut text = match (form, content) {
+        (FileForm::Csv, Content::Days) => format!("{DAY_HEADER}\r\n"),
+        (FileForm::Csv, Content::Users) => format!("{USER_HEADER}\r\n"),
+        (FileForm::Jsonl, Content::Days | Content::Users) => String::new(),
     };
     let mut pages = RowPages::new(selection);
     while let Some(rows) = pages.next(running)? {
@@ -100,21 +98,22 @@ pub fn write(
             match (content, row.users()) {
                 (Content::Days, _) => {
                     let day = &row.past;
-                    push(&mut text, form, header, &DayLine { counter, day })?;
+                    push_day(&mut text, form, &DayLine { counter, day })?;
                 }
                 (Content::Users, None) => continue,
                 (Content::Users, Some(mut users)) => {
                     users_are_kept(day)?;
+                    let (date, closed) = (&day.to_string(), row.past.closed);
                     while let Some(page) = users.next(&running.reader)? {
                         written.users += page.len() as u64;
                         for user_id in &page {
                             let line = UserLine {
                                 counter,
-                                date: day.to_string(),
-                                closed: row.past.closed,
+                                date,
+                                closed,
                                 user_id,
                             };
-                            push(&mut text, form, header, &line)?;
+                            push_user(&mut text, form, &line)?;
                             if text.len() >= PIECE {
                                 put(std::mem::take(&mut text), written)?;
                             }
@@ -138,7 +137,7 @@ pub fn write(
 const DAY_HEADER: &str = "date,counter,closed,kind,reset,final_value,opening,peak,peak_at,low,low_at,\
     increments,decrements,operations,generations,events,away_seconds,starts_at,ends_at";
 
-/// The header of users in CSV: fields of a [`UserLine`].
+/// The header of users in CSV.
 const USER_HEADER: &str = "date,counter,closed,user_id";
 
 #[derive(Serialize)]
@@ -151,31 +150,59 @@ struct DayLine<'a> {
 #[derive(Serialize)]
 struct UserLine<'a> {
     counter: &'a str,
-    date: String,
+    date: &'a str,
     closed: bool,
     user_id: &'a str,
 }
 
-/// Adds a line; in CSV its fields stand under the header.
-fn push(text: &mut String, form: FileForm, header: &str, line: &impl Serialize) -> io::Result<()> {
-    let json = serde_json::to_string(line)?;
+fn push_day(text: &mut String, form: FileForm, line: &DayLine<'_>) -> io::Result<()> {
     match form {
-        FileForm::Jsonl => {
-            text.push_str(&json);
-            text.push('\n');
-        }
+        FileForm::Jsonl => push_json(text, line),
         FileForm::Csv => {
+            let json = serde_json::to_string(line)?;
             let fields = serde_json::from_str(&json)?;
-            for (number, column) in header.split(',').enumerate() {
-                if number > 0 {
-                    text.push(',');
-                }
-                push_cell(text, &cell(&fields, column)?);
-            }
-            text.push_str("\r\n");
+            let cells = DAY_HEADER.split(',').map(|column| cell(&fields, column));
+            push_cells(text, &cells.collect::<io::Result<Vec<_>>>()?);
+            Ok(())
         }
     }
+}
+
+fn push_user(text: &mut String, form: FileForm, line: &UserLine<'_>) -> io::Result<()> {
+    match form {
+        FileForm::Jsonl => push_json(text, line),
+        // A day has millions: their cells are not taken from JSON.
+        FileForm::Csv => {
+            let closed = if line.closed { "true" } else { "false" };
+            push_cells(
+                text,
+                &[line.date, line.counter, closed, &harmless(line.user_id)],
+            );
+            Ok(())
+        }
+    }
+}
+
+fn push_json(text: &mut String, line: &impl Serialize) -> io::Result<()> {
+    text.push_str(&serde_json::to_string(line)?);
+    text.push('\n');
     Ok(())
+}
+
+fn push_cells(text: &mut String, cells: &[impl AsRef<str>]) {
+    for (number, cell) in cells.iter().map(AsRef::as_ref).enumerate() {
+        if number > 0 {
+            text.push(',');
+        }
+        if cell.contains(['"', ',', '\r', '\n']) || cell.trim() != cell {
+            text.push('"');
+            text.push_str(&cell.replace('"', "\"\""));
+            text.push('"');
+        } else {
+            text.push_str(cell);
+        }
+    }
+    text.push_str("\r\n");
 }
 
 /// Returns the text of a cell: that of the field, or of the number of events in place of their list. A record that
@@ -187,32 +214,25 @@ fn cell(fields: &HashMap<&str, &RawValue>, column: &str) -> io::Result<String> {
         column => column,
     };
     Ok(match fields.get(field).map(|value| value.get()) {
-        Some(value) if value.starts_with('"') => harmless(serde_json::from_str(value)?),
+        Some(value) if value.starts_with('"') => {
+            let text: String = serde_json::from_str(value)?;
+            harmless(&text).into_owned()
+        }
         Some(value) => value.to_owned(),
         None => String::new(),
     })
 }
 
-fn push_cell(text: &mut String, cell: &str) {
-    if cell.contains(['"', ',', '\r', '\n']) || cell.trim() != cell {
-        text.push('"');
-        text.push_str(&cell.replace('"', "\"\""));
-        text.push('"');
-    } else {
-        text.push_str(cell);
-    }
-}
-
 /// Returns the text so that no spreadsheet takes it for a formula
 /// ([CSV injection](https://owasp.org/www-community/attacks/CSV_Injection)).
-fn harmless(text: String) -> String {
+fn harmless(text: &str) -> Cow<'_, str> {
     let formula =
         |text: &str| text.starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠', '\t', '\r']);
     // Some split cells at a semicolon, whatever the file says.
-    if formula(&text) || text.starts_with('\'') || text.split(';').any(formula) {
-        format!("'{text}")
+    if formula(text) || text.starts_with('\'') || text.split(';').any(formula) {
+        format!("'{text}").into()
     } else {
-        text
+        text.into()
     }
 }
 
@@ -223,24 +243,15 @@ mod tests {
     #[test]
     fn what_a_spreadsheet_would_run_is_made_text_and_reads_back() {
         for evil in ["=1+1", "+1", "-1", "@a", "'=1"] {
-            assert_eq!(harmless(evil.to_owned()), format!("'{evil}"));
+            assert_eq!(harmless(evil), format!("'{evil}"));
         }
-        assert_eq!(harmless("u1".to_owned()), "u1");
+        assert_eq!(harmless("u1"), "u1");
     }
 
     #[test]
     fn cells_are_quoted_where_they_must_be() {
-        for (cell, quoted) in [
-            ("a", "a"),
-            ("b,c", "\"b,c\""),
-            ("say \"x\"", "\"say \"\"x\"\"\""),
-            (" d", "\" d\""),
-            ("e\nf", "\"e\nf\""),
-            ("", ""),
-        ] {
-            let mut text = String::new();
-            push_cell(&mut text, cell);
-            assert_eq!(text, quoted);
-        }
+        let mut text = String::new();
+        push_cells(&mut text, &["a", "b,c", "say \"x\"", " d", "e\nf", ""]);
+        assert_eq!(text, "a,\"b,c\",\"say \"\"x\"\"\",\" d\",\"e\nf\",\r\n");
     }
 }

@@ -424,11 +424,16 @@ impl Slots {
             }
             return Poll::Pending;
         }
-        let SlotState::Answered(reply) = std::mem::replace(&mut slot.state, SlotState::Free) else {
-            return Poll::Ready(Err(lost(index)));
-        };
-        self.free.push(index);
-        Poll::Ready(reply)
+        match std::mem::replace(&mut slot.state, SlotState::Free) {
+            SlotState::Answered(reply) => {
+                self.free.push(index);
+                Poll::Ready(reply)
+            }
+            state @ (SlotState::Free | SlotState::Waiting(_) | SlotState::Abandoned) => {
+                slot.state = state;
+                Poll::Ready(Err(lost(index)))
+            }
+        }
     }
 
     /// The future is gone: the slot is freed now if answered, else when its answer arrives. What it

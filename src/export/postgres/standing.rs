@@ -195,10 +195,10 @@ pub fn adopt(options: &PostgresOptions, lineage: &Lineage) -> Result<(), Postgre
     runtime()?.block_on(async {
         let mut link = open(options).await?;
         link.begin("").await?;
-        link.be_patient(true).await?;
         // First the row that all others wait for.
         link.execute(sqlx::query(OURS).bind(lineage.id.to_string()))
             .await?;
+        link.be_patient(true).await?;
         link.execute(sqlx::query(STATES)).await?;
         link.commit().await?;
         link.close().await;

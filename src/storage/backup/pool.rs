@@ -352,10 +352,11 @@ impl Pool {
 fn is_ours(name: &str) -> bool {
     if let Some(name) = name.strip_suffix(TEMPORARY) {
         let numbered = |name: &str| name.bytes().all(|byte| byte.is_ascii_digit());
-        let begins = ["MANIFEST-", "OPTIONS-"].map(|kind| name.strip_prefix(kind));
-        let ends = [".sst", ".log"].map(|kind| name.strip_suffix(kind));
-        let mut numbers = begins.into_iter().chain(ends).flatten();
-        return name == "CURRENT" || numbers.any(numbered);
+        return name == "CURRENT"
+            || name.strip_prefix("MANIFEST-").is_some_and(numbered)
+            || name.strip_prefix("OPTIONS-").is_some_and(numbered)
+            || name.strip_suffix(".sst").is_some_and(numbered)
+            || name.strip_suffix(".log").is_some_and(numbered);
     }
     name.rsplit_once('.').is_some_and(|(_, hash)| {
         hash.len() == 32 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())

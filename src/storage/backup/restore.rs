@@ -114,9 +114,10 @@ fn refuse_anothers(
     }
 }
 
-/// Returns which store the restored one is, with the epochs that it has had: as its backup knows, as the
+/// Returns which store the restored one is, with the epochs that it has had: as its own tables know, as the
 /// store knows that it replaces where that is the same, and as later backups know.
 fn lineage_of(
+    own: Option<Lineage>,
     paths: &Paths,
     manifest: &Manifest,
     others: &[Listed],
@@ -127,8 +128,9 @@ fn lineage_of(
     let others = others.iter().rev().filter_map(origin::readable);
     let mut kin = present.iter().cloned().chain(others.map(StoreOrigin::of));
     let id = || kin.find_map(|kin| kin.lineage().filter(|_| kin.is(&backup)));
-    let known = manifest.lineage.clone().or_else(id);
-    let mut lineage = known.unwrap_or_else(|| Lineage::of_older(paths, manifest.epoch));
+    let mut lineage = own
+        .or_else(id)
+        .unwrap_or_else(|| Lineage::of_older(paths, manifest.epoch));
     for epoch in present.into_iter().flat_map(|present| present.epochs) {
         lineage.add(epoch);
     }
@@ -162,11 +164,14 @@ pub fn restore(
     let present = StoreOrigin::at(&paths, &reading_schema());
     refuse_anothers(wanted, &manifest, &others, present.as_ref())?;
     let epoch = next_epoch(now_ms, last_epoch(&paths)?.max(manifest.epoch));
-    let mut lineage = lineage_of(&paths, &manifest, &others, present);
-    lineage.add(epoch);
+    let lineage = |own| {
+        let mut lineage = lineage_of(own, &paths, &manifest, &others, present);
+        lineage.add(epoch);
+        lineage
+    };
     let working = paths.beside(RESTORING);
     remove(&working.store)?;
-    if let Err(error) = build(&pool, &manifest, &working, (lineage, epoch), watch) {
+    if let Err(error) = build(&pool, &manifest, &working, epoch, lineage, watch) {
         remove(&working.store)?;
         return Err(error);
     }
@@ -196,7 +201,8 @@ fn build(
     pool: &Pool,
     manifest: &Manifest,
     working: &Paths,
-    (lineage, epoch): (Lineage, u64),
+    epoch: u64,
+    lineage: impl FnOnce(Option<Lineage>) -> Lineage,
     watch: Watch<'_>,
 ) -> Result<(), BackupError> {
     let mut pace = Pace::new(watch);
@@ -206,7 +212,9 @@ fn build(
     compare(manifest, &working.db, &schema, &mut pace)?;
     let tables = Tables::open(&working.db, &schema, DbAccess::Write)
         .map_err(|error| OpenError::from_rocksdb(&working.db, error))?;
-    begin_epoch(working, tables, epoch, &lineage, None)?;
+    let own = tables.lineage();
+    let own = own.map_err(|error| OpenError::from_read(&working.db, error))?;
+    begin_epoch(working, tables, epoch, &lineage(own), None)?;
     open::check(working, &schema)?;
     Ok(())
 }

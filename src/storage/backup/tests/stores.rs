@@ -229,6 +229,21 @@ fn a_backup_without_a_lineage_belongs_to_the_store_that_had_its_epoch() {
 }
 
 #[test]
+fn an_old_backup_of_a_store_that_has_an_id_by_now_keeps_that_id() {
+    let (home, mut store) = Home::new();
+    put(&mut store, 1, 10);
+    home.back_up();
+    let born = store.tables().lineage().unwrap().unwrap();
+    make_older(&home, 1);
+    // Nothing else is there that knows the id: it is that of the tables in the backup.
+    let elsewhere = home.data.with_file_name("elsewhere");
+    let restored = restore_as(&home, &elsewhere, |_| ()).unwrap();
+    let lineage = lineage_of(&elsewhere);
+    assert_eq!(lineage.id, born.id);
+    assert_eq!(lineage.epochs(), [born.epochs()[0], restored.epoch]);
+}
+
+#[test]
 fn an_old_backup_is_of_the_store_that_had_its_epoch() {
     let (home, mut store) = Home::new();
     put(&mut store, 1, 10);
