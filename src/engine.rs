@@ -21,16 +21,15 @@ use crate::fallback::Fallback;
 use crate::rounds::RoundStatus;
 use crate::writer::Running;
 
-pub use crate::export::postgres::CopiedDay;
 pub use crate::fallback::{CopyStanding, NoCopy};
 pub use crate::lifecycle::{PastDay, Point};
 pub use crate::rounds::RoundReport;
 pub use crate::writer::{
     Answer, Cause, Command, Failure, IdempotencyKey, ModeState, Port, Request,
 };
-pub use past::{NoPast, PastDays, Series, SeriesOf};
+pub use past::{NoPast, PastDays};
 pub use removal::Removable;
-pub use values::{Page, ReadFrom, ReadValues, Value};
+pub use values::{Page, ReadFrom, Value};
 
 /// The handle. Its clones share everything.
 #[derive(Clone)]
@@ -141,8 +140,9 @@ impl Engine {
     /// Says how all of it stands.
     pub fn report(&self) -> Report {
         let revision = self.running.table.revision();
-        let export = self.export.as_ref();
-        let mirror = self.mirror.as_ref();
+        let (export, mirror) = (self.export.as_ref(), self.mirror.as_ref());
+        let rotten = self.running.reader.rot().tables();
+        let has_store = self.copies().is_none();
         let Look { day, wall_ms, .. } = self.running.day.look();
         let slow_disk = self.running.mode.disk().slow().map(|waited| {
             let waited = Millis::try_from(waited.as_millis()).unwrap_or(Millis::MAX);
@@ -154,18 +154,8 @@ impl Engine {
             day,
             clock_behind_ms: self.running.day.behind_ms(),
             queued: self.running.intake.depth(),
-            history: self
-                .copies()
-                .is_none()
-                .then(|| (self.running.table.epoch(), revision)),
-            rotten_tables: self
-                .running
-                .reader
-                .rot()
-                .tables()
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
+            history: has_store.then(|| (self.running.table.epoch(), revision)),
+            rotten_tables: rotten.iter().map(ToString::to_string).collect(),
             export: export.map(|status| status.report(revision)),
             mirror: mirror.map(|status| status.report(revision)),
         }

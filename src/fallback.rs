@@ -17,15 +17,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use serde::Serialize;
+use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
 pub use ask::{Fallback, FallbackThread};
 pub use copies::{Known, anything_known};
 
 use crate::calendar::Day;
-use crate::counter::{CopiedValue, CounterName, Millis};
-use crate::export::postgres::{CopiedDay, PostgresOptions};
+use crate::counter::{CopiedValue, CounterName, Millis, instant};
+use crate::export::postgres::PostgresOptions;
 use crate::mirror::MirrorOptions;
 use crate::words::words;
 
@@ -79,11 +80,12 @@ pub type Found = Option<Arc<StaleValue>>;
 pub struct NoCopy;
 
 /// The copy that answered last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct CopyStanding {
     /// Which copy it is.
     pub source: CopySource,
     /// When it last had everything; `None` where it does not say.
+    #[serde(with = "instant")]
     pub as_of: Option<Millis>,
 }
 
@@ -117,7 +119,7 @@ enum ListWanted {
 #[derive(Clone)]
 enum Listed {
     Page(PageFound),
-    Days(Vec<CopiedDay>),
+    Days(Vec<Box<RawValue>>),
 }
 
 /// A list that somebody waits for.
@@ -135,6 +137,8 @@ pub struct PageFound {
 /// What was answered, and when.
 #[derive(Default)]
 struct Cache {
+    /// How long an answer is served.
+    cache_for: Duration,
     values: HashMap<CounterName, CacheEntry>,
     /// When a copy was last asked, and which one answered.
     standing: Option<(Instant, Result<CopyStanding, NoCopy>)>,
@@ -147,11 +151,19 @@ struct CacheEntry {
 }
 
 impl Cache {
-    /// Returns the cached entry of that name, if it is no older than `age`; with `None`, of any age.
-    fn known(&self, name: &CounterName, age: Option<Duration>) -> Option<Found> {
-        let entry = self.values.get(name)?;
-        let is_fresh = |age| entry.asked.is_some_and(|asked| asked.elapsed() <= age);
-        age.is_none_or(is_fresh).then(|| entry.found.clone())
+    /// Returns the cached entry of that name, of any age.
+    fn known(&self, name: &CounterName) -> Option<Found> {
+        self.values.get(name).map(|entry| entry.found.clone())
+    }
+
+    /// Returns the cached entry of that name, if it may still be served.
+    fn fresh(&self, name: &CounterName) -> Option<Found> {
+        let asked = self.values.get(name)?.asked?;
+        self.known(name).filter(|_| self.is_fresh(asked))
+    }
+
+    fn is_fresh(&self, asked: Instant) -> bool {
+        asked.elapsed() <= self.cache_for
     }
 
     /// Caches what a copy said, unless the cached entry is of a later state of the counter: a copy that is
@@ -179,10 +191,4 @@ impl Cache {
         }
         found
     }
-}
-
-/// What readers and the thread share.
-struct Shared {
-    cache: Mutex<Cache>,
-    cache_for: Duration,
 }

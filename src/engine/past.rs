@@ -3,36 +3,24 @@
 
 use std::sync::Arc;
 
-use super::{CopiedDay, Engine, NoCopy, PastDay, Point};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{Engine, NoCopy, PastDay, Point};
 use crate::calendar::Day;
 use crate::counter::CounterName;
 use crate::lifecycle::{self, SeriesRequest};
 use crate::storage::{ReadError, Tables};
+use crate::writer::Running;
 
 /// The days of a counter, newest first.
+#[derive(Serialize)]
+#[serde(untagged)]
 pub enum PastDays {
     /// Read from the store.
     Store(Vec<PastDay>),
-    /// Read from the database, which has only closed days.
-    Copy(Vec<CopiedDay>),
-}
-
-/// The course of a value.
-pub struct Series {
-    /// Its spans, oldest first.
-    pub points: Vec<Point>,
-    /// Whether the counter is followed.
-    pub followed: bool,
-}
-
-/// Which course is asked for.
-pub struct SeriesOf {
-    /// The counter.
-    pub name: CounterName,
-    /// How far back, in milliseconds.
-    pub range_ms: i64,
-    /// The length of a span; a whole number of minutes.
-    pub step_ms: i64,
+    /// Read from the database, which has only closed days; each is a JSON object.
+    Copy(Vec<Box<RawValue>>),
 }
 
 /// Why the past cannot be read.
@@ -46,12 +34,6 @@ pub enum NoPast {
     Unreadable,
     /// The server ends.
     Closing,
-}
-
-impl From<NoCopy> for NoPast {
-    fn from(NoCopy: NoCopy) -> Self {
-        Self::NoCopy
-    }
 }
 
 impl Engine {
@@ -71,7 +53,8 @@ impl Engine {
     /// When neither the store nor a copy can be read.
     pub async fn days(&self, name: &CounterName, from: Day, to: Day) -> Result<PastDays, NoPast> {
         if let Some(fallback) = self.copies() {
-            return Ok(PastDays::Copy(fallback.days(name, from, to).await?));
+            let days = fallback.days(name, from, to).await;
+            return days.map(PastDays::Copy).map_err(|NoCopy| NoPast::NoCopy);
         }
         let (name, day) = (name.clone(), Arc::clone(&self.running.day));
         let from = from.max(self.kept_from());
@@ -80,19 +63,20 @@ impl Engine {
             .map(PastDays::Store)
     }
 
-    /// Reads the course of a counter's value, up to now; `None` for a counter that does not count.
+    /// Reads the course of a counter's value in spans of `step_ms`, from `range_ms` ago up to now, oldest first;
+    /// returns also whether the counter is followed. `None` for a counter that does not count.
     ///
     /// # Errors
     /// When the store cannot be read: no copy has this.
-    pub async fn series(&self, asked: SeriesOf) -> Result<Option<Series>, NoPast> {
+    pub async fn series(
+        &self,
+        name: &CounterName,
+        range_ms: i64,
+        step_ms: i64,
+    ) -> Result<Option<(Vec<Point>, bool)>, NoPast> {
         if self.copies().is_some() {
             return Err(NoPast::NoCopy);
         }
-        let SeriesOf {
-            name,
-            range_ms,
-            step_ms,
-        } = asked;
         let reading = self.running.table.read(name.as_str());
         let moment = self.moment();
         let Some(reading) = reading else {
@@ -110,15 +94,12 @@ impl Engine {
             today: moment.today.day,
             range_ms,
             step_ms,
-            name,
+            name: reading.name,
         };
-        let (day, horizons) = (
-            Arc::clone(&self.running.day),
-            Arc::clone(&self.running.horizons),
-        );
-        self.past(move |tables| lifecycle::series(tables, day.calendar(), &horizons, &request))
-            .await
-            .map(|(points, followed)| Some(Series { points, followed }))
+        let Running { day, horizons, .. } = self.running.clone();
+        let series =
+            self.past(move |tables| lifecycle::series(tables, day.calendar(), &horizons, &request));
+        series.await.map(Some)
     }
 
     /// Reads from the store on a thread where waiting for a disk holds nobody up.

@@ -38,16 +38,6 @@ pub enum ReadFrom {
     },
 }
 
-/// What is known of the counters that were asked for, in that order.
-#[derive(Clone, Debug)]
-pub struct ReadValues {
-    /// `None` for a name that nobody knows in the store, or that the copy lacks. Counters of the store
-    /// that are over are among them.
-    pub found: Vec<Option<Value>>,
-    /// Whether they are from a copy.
-    pub stale: bool,
-}
-
 /// A page of the list, without the counters that are over.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
@@ -64,8 +54,8 @@ impl Engine {
     pub async fn read_one(&self, name: &CounterName) -> Result<(Option<Value>, bool), NoCopy> {
         if self.copies().is_some() {
             // Apart, so that the future of a read from memory stays small.
-            let values = Box::pin(self.read(std::slice::from_ref(name))).await?;
-            return Ok((values.found.into_iter().next().flatten(), values.stale));
+            let (found, stale) = Box::pin(self.read(std::slice::from_ref(name))).await?;
+            return Ok((found.into_iter().next().flatten(), stale));
         }
         let reading = self.running.table.read(name.as_str());
         // The moment is taken after the values: no value's period is after a day seen later.
@@ -73,22 +63,18 @@ impl Engine {
         Ok((reading.map(|reading| self.value(reading, &moment)), false))
     }
 
-    /// Reads counters, as of one commit and one day.
+    /// Reads counters, as of one commit and one day, in the order asked; returns also whether they are from a
+    /// copy. `None` for a name that nobody knows in the store, or that the copy lacks. Counters of the store that
+    /// are over are among them.
     ///
     /// # Errors
     /// When there is no store and no copy can be asked.
-    pub async fn read(&self, names: &[CounterName]) -> Result<ReadValues, NoCopy> {
+    pub async fn read(&self, names: &[CounterName]) -> Result<(Vec<Option<Value>>, bool), NoCopy> {
         if let Some(fallback) = self.copies() {
             let found = Box::pin(fallback.values(names)).await?.into_iter();
-            return Ok(ReadValues {
-                found: found.map(|value| self.copied(&*value?)).collect(),
-                stale: true,
-            });
+            return Ok((found.map(|value| self.copied(&*value?)).collect(), true));
         }
-        Ok(ReadValues {
-            found: self.values(names),
-            stale: false,
-        })
+        Ok((self.values(names), false))
     }
 
     /// Reads counters as `read` does, but from the store alone; `None` while there is no store.

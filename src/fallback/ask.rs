@@ -8,17 +8,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 
 use super::copies::Copies;
 use super::{
-    Answer, CopyStanding, FallbackOptions, Found, LISTS_WAITING, ListQuestion, ListWanted, Listed,
-    NoCopy, PageFound, Shared, VALUES_WAITING, ValuesQuestion,
+    Answer, Cache, CopyStanding, FallbackOptions, Found, LISTS_WAITING, ListQuestion, ListWanted,
+    Listed, NoCopy, PageFound, VALUES_WAITING, ValuesQuestion,
 };
 use crate::background::{Background, BackgroundWork, runtime};
 use crate::calendar::Day;
 use crate::counter::CounterName;
-use crate::export::postgres::CopiedDay;
 
 /// Names in one question to a copy, after which no further asker is taken in.
 const NAMES_AT_ONCE: usize = 1000;
@@ -29,7 +29,7 @@ const REST_AFTER: Duration = Duration::from_secs(10);
 /// Where readers ask while there is no store.
 #[derive(Clone)]
 pub struct Fallback {
-    shared: Arc<Shared>,
+    cache: Arc<Mutex<Cache>>,
     values: mpsc::Sender<ValuesQuestion>,
     lists: mpsc::Sender<ListQuestion>,
 }
@@ -42,7 +42,7 @@ pub struct FallbackThread {
 
 /// Answers questions of one kind, on connections of its own.
 struct AnswerDesk<Q> {
-    shared: Arc<Shared>,
+    cache: Arc<Mutex<Cache>>,
     copies: Copies,
     questions: mpsc::Receiver<Q>,
 }
@@ -50,22 +50,18 @@ struct AnswerDesk<Q> {
 impl Fallback {
     /// Prepares questions to those copies. Nothing is answered until the thread is started.
     pub fn new(options: &FallbackOptions) -> (Self, FallbackThread) {
-        let shared = Arc::new(Shared {
-            cache: Mutex::default(),
+        let cache = Arc::new(Mutex::new(Cache {
             cache_for: options.cache_for,
-        });
-        let (values, values_desk) = AnswerDesk::new(&shared, options, VALUES_WAITING);
-        let (lists, lists_desk) = AnswerDesk::new(&shared, options, LISTS_WAITING);
-        let thread = FallbackThread {
-            values: values_desk,
-            lists: lists_desk,
-        };
+            ..Cache::default()
+        }));
+        let (ask_values, values) = AnswerDesk::new(&cache, options, VALUES_WAITING);
+        let (ask_lists, lists) = AnswerDesk::new(&cache, options, LISTS_WAITING);
         let fallback = Self {
-            shared,
-            values,
-            lists,
+            cache,
+            values: ask_values,
+            lists: ask_lists,
         };
-        (fallback, thread)
+        (fallback, FallbackThread { values, lists })
     }
 
     /// Returns what the copies know of these counters, in the order asked.
@@ -74,10 +70,9 @@ impl Fallback {
     /// When no copy can be asked, and none of the counters is cached.
     pub async fn values(&self, names: &[CounterName]) -> Result<Vec<Found>, NoCopy> {
         {
-            let cache = self.shared.cache.lock();
-            let fresh = |name| cache.known(name, Some(self.shared.cache_for));
-            if let Some(known) = names.iter().map(fresh).collect() {
-                return Ok(known);
+            let cache = self.cache.lock();
+            if let Some(fresh) = names.iter().map(|name| cache.fresh(name)).collect() {
+                return Ok(fresh);
             }
         }
         self.ask_values(names.to_vec()).await
@@ -88,14 +83,15 @@ impl Fallback {
     /// # Errors
     /// When no copy answers.
     pub async fn standing(&self) -> Result<CopyStanding, NoCopy> {
-        let known = self.shared.cache.lock().standing;
-        if let Some((at, standing)) = known
-            && at.elapsed() <= self.shared.cache_for
-        {
+        let known = {
+            let cache = self.cache.lock();
+            cache.standing.filter(|(asked, _)| cache.is_fresh(*asked))
+        };
+        if let Some((_, standing)) = known {
             return standing;
         }
         self.ask_values(Vec::new()).await?;
-        let standing = self.shared.cache.lock().standing;
+        let standing = self.cache.lock().standing;
         standing.map_or(Err(NoCopy), |(_, standing)| standing)
     }
 
@@ -128,7 +124,7 @@ impl Fallback {
         }
     }
 
-    /// Returns the closed days of a counter, newest first.
+    /// Returns the closed days of a counter, newest first, each as a JSON object.
     ///
     /// # Errors
     /// When PostgreSQL cannot be asked.
@@ -137,7 +133,7 @@ impl Fallback {
         name: &CounterName,
         from: Day,
         to: Day,
-    ) -> Result<Vec<CopiedDay>, NoCopy> {
+    ) -> Result<Vec<Box<RawValue>>, NoCopy> {
         let name = name.clone();
         let days = ListWanted::Days { name, from, to };
         match self.ask_list(days).await? {
@@ -168,8 +164,8 @@ impl BackgroundWork for FallbackThread {
     async fn run(&mut self, ended: oneshot::Receiver<()>) {
         tokio::select! {
             _ = ended => {}
-            () = self.values.serve() => {}
-            () = self.lists.serve() => {}
+            () = self.values.serve(AnswerDesk::answer_values) => {}
+            () = self.lists.serve(AnswerDesk::answer_lists) => {}
         }
     }
 
@@ -181,24 +177,25 @@ impl BackgroundWork for FallbackThread {
 
 impl<Q> AnswerDesk<Q> {
     fn new(
-        shared: &Arc<Shared>,
+        cache: &Arc<Mutex<Cache>>,
         options: &FallbackOptions,
         waiting: usize,
     ) -> (mpsc::Sender<Q>, Self) {
         let (asking, questions) = mpsc::channel(waiting);
         let desk = Self {
-            shared: Arc::clone(shared),
+            cache: Arc::clone(cache),
             copies: Copies::new(options),
             questions,
         };
         (asking, desk)
     }
 
-    /// Waits for a question; `None` when no more can come. Closes the connections when none comes for a while.
-    async fn next(&mut self) -> Option<Q> {
+    /// Answers questions until no more can come. Closes the connections when none comes for a while.
+    async fn serve(&mut self, mut answer: impl AsyncFnMut(&mut Self, Q)) {
         loop {
             match tokio::time::timeout(REST_AFTER, self.questions.recv()).await {
-                Ok(question) => return question,
+                Ok(Some(question)) => answer(self, question).await,
+                Ok(None) => return,
                 Err(_) => self.copies.rest().await,
             }
         }
@@ -206,14 +203,8 @@ impl<Q> AnswerDesk<Q> {
 }
 
 impl AnswerDesk<ValuesQuestion> {
-    async fn serve(&mut self) {
-        while let Some(question) = self.next().await {
-            self.answer(question).await;
-        }
-    }
-
     /// Answers all that wait, with one question for the names of which no fresh answer is cached.
-    async fn answer(&mut self, first: ValuesQuestion) {
+    async fn answer_values(&mut self, first: ValuesQuestion) {
         let mut names: HashSet<CounterName> = HashSet::new();
         let mut askers = Vec::new();
         let mut next = Some(first);
@@ -223,20 +214,17 @@ impl AnswerDesk<ValuesQuestion> {
                 names.extend(question.names.iter().cloned());
                 askers.push(question);
             }
-            next = if names.len() < NAMES_AT_ONCE {
-                self.questions.try_recv().ok()
-            } else {
-                None
-            };
+            let has_room = names.len() < NAMES_AT_ONCE;
+            next = has_room.then(|| self.questions.try_recv().ok()).flatten();
         }
         if askers.is_empty() {
             return;
         }
         let asked = self.ask_for(names).await;
-        let cache = self.shared.cache.lock();
+        let cache = self.cache.lock();
         for ValuesQuestion { names, answer } in askers {
             // Where no copy answers, a cached answer of any age.
-            let known = |name| asked.get(name).cloned().or_else(|| cache.known(name, None));
+            let known = |name| asked.get(name).cloned().or_else(|| cache.known(name));
             let known: Vec<Option<Found>> = names.iter().map(known).collect();
             let nothing = !names.is_empty() && known.iter().all(Option::is_none);
             let found = known.into_iter().map(Option::flatten).collect();
@@ -247,43 +235,28 @@ impl AnswerDesk<ValuesQuestion> {
 
     /// Asks for those of the names of which no fresh answer is cached, and returns the answers.
     async fn ask_for(&mut self, names: HashSet<CounterName>) -> HashMap<CounterName, Found> {
-        let cache_for = self.shared.cache_for;
         let names: Vec<CounterName> = {
-            let cache = self.shared.cache.lock();
-            let news = |name: &CounterName| cache.known(name, Some(cache_for)).is_none();
-            names.into_iter().filter(news).collect()
+            let cache = self.cache.lock();
+            let names = names.into_iter();
+            names.filter(|name| cache.fresh(name).is_none()).collect()
         };
         let answered = self.copies.values(&names).await;
-        let mut cache = self.shared.cache.lock();
-        match answered {
-            Ok((standing, found)) => {
-                cache.standing = Some((Instant::now(), Ok(standing)));
-                let now = Some(Instant::now());
-                let asked = names.into_iter().zip(found);
-                asked
-                    .map(|(name, found)| {
-                        let found = cache.remember(&name, found, now);
-                        (name, found)
-                    })
-                    .collect()
-            }
-            Err(NoCopy) => {
-                cache.standing = Some((Instant::now(), Err(NoCopy)));
-                HashMap::new()
-            }
-        }
+        let now = Instant::now();
+        let mut cache = self.cache.lock();
+        let standing = answered.as_ref().map(|(standing, _)| *standing);
+        cache.standing = Some((now, standing.map_err(|NoCopy| NoCopy)));
+        let found = answered.map_or_else(|_| Vec::new(), |(_, found)| found);
+        let asked = names.into_iter().zip(found).map(|(name, found)| {
+            let found = cache.remember(&name, found, Some(now));
+            (name, found)
+        });
+        asked.collect()
     }
 }
 
 impl AnswerDesk<ListQuestion> {
-    async fn serve(&mut self) {
-        while let Some(question) = self.next().await {
-            self.answer(question).await;
-        }
-    }
-
     /// Answers all that wait. The same question is asked once.
-    async fn answer(&mut self, first: ListQuestion) {
+    async fn answer_lists(&mut self, first: ListQuestion) {
         let mut asked: HashMap<ListWanted, Vec<Answer<Listed>>> = HashMap::new();
         let mut next = Some(first);
         while let Some((wanted, answer)) = next {
@@ -308,7 +281,7 @@ impl AnswerDesk<ListQuestion> {
         let Listed::Page(mut page) = listed else {
             return listed;
         };
-        let mut cache = self.shared.cache.lock();
+        let mut cache = self.cache.lock();
         for value in &mut page.values {
             let name = value.copied.name.clone();
             if let Some(known) = cache.remember(&name, Some(Arc::clone(value)), None) {

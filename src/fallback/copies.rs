@@ -15,8 +15,8 @@ use super::{
     StaleValue,
 };
 use crate::calendar::Day;
-use crate::counter::{CopiedPage, CopiedValue, CopiedValues, CounterName};
-use crate::export::postgres::{CopiedDay, PostgresError, PostgresReader};
+use crate::counter::{CopiedValue, CopiedValues, CounterName};
+use crate::export::postgres::{PostgresError, PostgresReader};
 use crate::mirror::{MirrorError, MirrorOptions, MirrorReader};
 use crate::rounds::Backoff;
 
@@ -33,26 +33,19 @@ enum CopyReader {
 }
 
 /// Why a copy did not answer.
-struct CopyFault {
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+enum CopyFault {
+    Redis(#[from] MirrorError),
+    Postgres(#[from] PostgresError),
+}
+
+impl CopyFault {
     /// Whether the copy itself is away, rather than unable to answer one question.
-    is_away: bool,
-    text: String,
-}
-
-impl From<MirrorError> for CopyFault {
-    fn from(error: MirrorError) -> Self {
-        Self {
-            is_away: error.is_away(),
-            text: error.to_string(),
-        }
-    }
-}
-
-impl From<PostgresError> for CopyFault {
-    fn from(error: PostgresError) -> Self {
-        Self {
-            is_away: error.is_away(),
-            text: error.to_string(),
+    fn is_away(&self) -> bool {
+        match self {
+            Self::Redis(error) => error.is_away(),
+            Self::Postgres(error) => error.is_away(),
         }
     }
 }
@@ -81,47 +74,6 @@ impl CopyReader {
             Self::Redis(reader) => reader.values(names).await?,
             Self::Postgres(reader) => reader.values(names).await?,
         })
-    }
-
-    async fn page(
-        &mut self,
-        prefix: &str,
-        cursor: Option<&str>,
-        limit: usize,
-    ) -> Result<CopiedPage, CopyFault> {
-        Ok(match self {
-            Self::Redis(reader) => reader.page(prefix, cursor, limit).await?,
-            Self::Postgres(reader) => reader.page(prefix, cursor, limit).await?,
-        })
-    }
-
-    async fn days(
-        &mut self,
-        name: &CounterName,
-        from: Day,
-        to: Day,
-    ) -> Result<Vec<CopiedDay>, CopyFault> {
-        match self {
-            Self::Redis(_) => Err(CopyFault {
-                is_away: false,
-                text: "the mirror has no closed days".to_owned(),
-            }),
-            Self::Postgres(reader) => Ok(reader.days(name, from, to).await?),
-        }
-    }
-
-    async fn is_written(&mut self) -> Result<bool, CopyFault> {
-        Ok(match self {
-            Self::Redis(reader) => reader.is_written().await?,
-            Self::Postgres(reader) => reader.is_written().await?,
-        })
-    }
-
-    async fn rest(&mut self) {
-        match self {
-            Self::Redis(reader) => reader.rest(),
-            Self::Postgres(reader) => reader.rest().await,
-        }
     }
 }
 
@@ -166,10 +118,11 @@ impl AskedCopy {
                 }
                 Some(answer)
             }
-            Some(Err(CopyFault { is_away, text })) => {
-                if is_away {
+            Some(Err(fault)) => {
+                if fault.is_away() {
                     self.trying = Some(tokio::spawn(try_until_up(Arc::clone(&self.reader))));
                 }
+                let text = fault.to_string();
                 if self.told.as_ref() != Some(&text) {
                     tracing::warn!(source, error = text, "values cannot be read there");
                     self.told = Some(text);
@@ -204,7 +157,7 @@ async fn try_until_up(reader: Arc<Mutex<CopyReader>>) {
     loop {
         tokio::time::sleep(backoff.next(LONGEST_PAUSE)).await;
         match reader.lock().await.values(&[]).await {
-            Err(fault) if fault.is_away => {}
+            Err(fault) if fault.is_away() => {}
             Ok(_) | Err(_) => return,
         }
     }
@@ -263,7 +216,12 @@ impl Copies {
     async fn page(&mut self, prefix: &str, cursor: Option<&str>, limit: usize) -> Option<Listed> {
         let is_alone = self.0.len() == 1;
         for copy in &mut self.0 {
-            let question = async |reader: &mut CopyReader| reader.page(prefix, cursor, limit).await;
+            let question = async |reader: &mut CopyReader| {
+                Ok(match reader {
+                    CopyReader::Redis(reader) => reader.page(prefix, cursor, limit).await?,
+                    CopyReader::Postgres(reader) => reader.page(prefix, cursor, limit).await?,
+                })
+            };
             let Some(page) = copy.ask(question).await else {
                 continue;
             };
@@ -282,7 +240,10 @@ impl Copies {
     async fn days(&mut self, name: &CounterName, from: Day, to: Day) -> Option<Listed> {
         let mut copies = self.0.iter_mut();
         let postgres = copies.find(|copy| copy.source == CopySource::Postgres)?;
-        let question = async |reader: &mut CopyReader| reader.days(name, from, to).await;
+        let question = async |reader: &mut CopyReader| match reader {
+            CopyReader::Redis(_) => Ok(Vec::new()),
+            CopyReader::Postgres(reader) => Ok(reader.days(name, from, to).await?),
+        };
         Some(Listed::Days(postgres.ask(question).await?))
     }
 
@@ -290,8 +251,10 @@ impl Copies {
     pub(super) async fn rest(&mut self) {
         for copy in &self.0 {
             // One that is being tried has no connection, or needs it.
-            if let Ok(mut reader) = copy.reader.try_lock() {
-                reader.rest().await;
+            match copy.reader.try_lock().as_deref_mut() {
+                Ok(CopyReader::Redis(reader)) => reader.rest(),
+                Ok(CopyReader::Postgres(reader)) => reader.rest().await,
+                Err(_) => {}
             }
         }
     }
@@ -316,10 +279,14 @@ pub enum Known {
 pub fn anything_known(options: &FallbackOptions) -> std::io::Result<Known> {
     Ok(crate::background::runtime()?.block_on(async {
         for mut reader in CopyReader::all(options, PATIENCE) {
-            match reader.is_written().await {
+            let written = match &mut reader {
+                CopyReader::Redis(reader) => reader.is_written().await.map_err(CopyFault::from),
+                CopyReader::Postgres(reader) => reader.is_written().await.map_err(CopyFault::from),
+            };
+            match written {
                 Ok(true) => return Known::Something(reader.source()),
                 Ok(false) => {}
-                Err(fault) => return Known::Unclear(reader.source(), fault.text),
+                Err(fault) => return Known::Unclear(reader.source(), fault.to_string()),
             }
         }
         Known::Nothing

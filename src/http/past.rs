@@ -2,7 +2,6 @@
 //! or, while there is none, from a copy.
 
 use serde::Serialize;
-use serde_json::value::RawValue;
 
 use super::call::{Answered, Asked, Call};
 use super::error::{Code, Problem};
@@ -11,8 +10,8 @@ use super::query;
 use super::read::{counting, no_copy, not_here, unknown_here};
 use super::wire::{self, no_store};
 use crate::calendar::Day;
-use crate::counter::{Refusal, rfc3339};
-use crate::engine::{CopiedDay, NoCopy, NoPast, PastDay, PastDays, Point, Series, SeriesOf};
+use crate::counter::Refusal;
+use crate::engine::{NoCopy, NoPast, PastDays, Point};
 
 /// Most spans of a series.
 const MAX_POINTS: i64 = 2000;
@@ -37,64 +36,31 @@ pub(super) async fn history(call: &Call, asked: &Asked<'_>) -> Answered {
     }
     let days = engine.days(&name, from, to).await;
     let days = days.map_err(|error| problem(call, &error))?;
-    let (days, copy) = match days {
+    let (stale, source) = match &days {
         PastDays::Store(days) if days.is_empty() && !known => {
             return Err(Refusal::UnknownCounter.into());
         }
         PastDays::Copy(days) if days.is_empty() => return Err(unknown_here(call)),
-        PastDays::Store(days) => (
-            days.into_iter().map(Box::new).map(DayBody::Store).collect(),
-            None,
-        ),
-        PastDays::Copy(days) => {
-            let (stale, source) = (true, "postgres");
-            let days = days.into_iter().map(DayBody::from).collect();
-            (days, Some(CopyBody { stale, source }))
-        }
+        PastDays::Store(_) => (None, None),
+        PastDays::Copy(_) => (Some(true), Some("postgres")),
     };
-    let name = name.as_str();
-    let body = HistoryBody { name, days, copy };
+    let body = HistoryBody {
+        name: name.as_str(),
+        days,
+        stale,
+        source,
+    };
     Ok(no_store(wire::answer(&call.request_id, &body)))
 }
 
 #[derive(Serialize)]
 struct HistoryBody<'a> {
     name: &'a str,
-    days: Vec<DayBody>,
-    #[serde(flatten)]
-    copy: Option<CopyBody>,
-}
-
-#[derive(Serialize)]
-struct CopyBody {
-    stale: bool,
-    source: &'static str,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum DayBody {
-    Store(Box<PastDay>),
-    /// As the copy has it.
-    Record(Box<RawValue>),
-    Bare {
-        date: Day,
-        closed: bool,
-        final_value: i64,
-    },
-}
-
-impl From<CopiedDay> for DayBody {
-    fn from(day: CopiedDay) -> Self {
-        let record = day.record.and_then(|text| RawValue::from_string(text).ok());
-        let bare = || Self::Bare {
-            date: day.day,
-            // The open day is not in a copy.
-            closed: true,
-            final_value: day.final_value,
-        };
-        record.map_or_else(bare, Self::Record)
-    }
+    days: PastDays,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stale: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'static str>,
 }
 
 /// `GET /api/v1/counter/{name}/series?range=24h&step=5m`
@@ -119,28 +85,20 @@ pub(super) async fn series(call: &Call, asked: &Asked<'_>) -> Answered {
         )));
     }
     let engine = &call.worker.shared.engine;
-    let asked = SeriesOf {
-        name: name.clone(),
-        range_ms,
-        step_ms,
-    };
-    let series = engine.series(asked).await;
-    let Some(series) = series.map_err(|error| problem(call, &error))? else {
+    let series = engine.series(&name, range_ms, step_ms).await;
+    let Some((points, followed)) = series.map_err(|error| problem(call, &error))? else {
         let read = engine.read_one(&name).await;
         let (value, _) = read.map_err(|NoCopy| no_copy(call))?;
-        let value = value.ok_or(Refusal::UnknownCounter)?;
-        counting(&value)?;
+        counting(&value.ok_or(Refusal::UnknownCounter)?)?;
         return Err(Refusal::UnknownCounter.into());
     };
-    let Series { points, followed } = series;
     let step = std::time::Duration::from_millis(step_ms.unsigned_abs());
+    let step = humantime::format_duration(step).to_string();
     let body = SeriesBody {
         name: name.as_str(),
-        step: humantime::format_duration(step)
-            .to_string()
-            .replace(' ', ""),
+        step: step.replace(' ', ""),
         followed,
-        points: points.into_iter().map(PointBody::from).collect(),
+        points,
     };
     Ok(no_store(wire::answer(&call.request_id, &body)))
 }
@@ -150,26 +108,7 @@ struct SeriesBody<'a> {
     name: &'a str,
     step: String,
     followed: bool,
-    points: Vec<PointBody>,
-}
-
-#[derive(Serialize)]
-struct PointBody {
-    at: String,
-    last: Option<i64>,
-    min: Option<i64>,
-    max: Option<i64>,
-}
-
-impl From<Point> for PointBody {
-    fn from(Point { at, values }: Point) -> Self {
-        Self {
-            at: rfc3339(at),
-            last: values.map(|values| values.last),
-            min: values.map(|values| values.min),
-            max: values.map(|values| values.max),
-        }
-    }
+    points: Vec<Point>,
 }
 
 fn problem(call: &Call, error: &NoPast) -> Problem {

@@ -54,12 +54,8 @@ pub(super) async fn readyz(call: &Call, asked: &Asked<'_>) -> Answered {
     let may_see = || tokens.check(Access::Read, asked.headers, None).is_ok();
     let standing = (is_verbose && may_see()).then(|| {
         let (copy, draining) = (stand_in.and_then(Result::ok), call.worker.is_ending());
-        Box::new(Standing::new(
-            report,
-            copy,
-            draining,
-            &shared.metrics.export,
-        ))
+        let export = &shared.metrics.export;
+        Box::new(Standing::new(report, copy, draining, export))
     });
     match (problem, standing) {
         (None, standing) => Ok(well(call, standing)),

@@ -9,7 +9,7 @@ use super::parse;
 use super::query;
 use super::wire::{self, Reply, no_store, push_value};
 use crate::counter::{CounterName, Millis, Refusal, Seen, rfc3339};
-use crate::engine::{NoCopy, Page, ReadFrom, ReadValues, Value};
+use crate::engine::{NoCopy, Page, ReadFrom, Value};
 use crate::seeded::bug;
 
 /// Most names of one read.
@@ -27,16 +27,14 @@ pub(super) async fn one(call: &Call, asked: &Asked<'_>) -> Answered {
     let name = parse::name(asked.name)?;
     let read = call.worker.shared.engine.read_one(&name).await;
     let (value, stale) = read.map_err(|NoCopy| no_copy(call))?;
-    let Some(value) = value else {
-        if stale && bug("unknown_as_zero") {
+    let value = match value {
+        Some(value) => value,
+        None if !stale => return Err(Refusal::UnknownCounter.into()),
+        None if bug("unknown_as_zero") => {
             let zero = serde_json::json!({"name": name.as_str(), "value": 0});
             return Ok(no_store(wire::answer(&call.request_id, &zero)));
         }
-        return Err(if stale {
-            unknown_here(call)
-        } else {
-            Refusal::UnknownCounter.into()
-        });
+        None => return Err(unknown_here(call)),
     };
     let seen = counting(&value)?;
     let mut reply = Reply::new(&call.request_id, 384);
@@ -49,12 +47,8 @@ pub(super) async fn one(call: &Call, asked: &Asked<'_>) -> Answered {
 pub(super) async fn many(call: &Call, asked: &Asked<'_>) -> Answered {
     let [names] = query::read(asked.uri, ["names"])?;
     let mut asked: Vec<CounterName> = Vec::new();
-    for name in names
-        .as_deref()
-        .unwrap_or("")
-        .split(',')
-        .filter(|name| !name.is_empty())
-    {
+    let names = names.unwrap_or_default();
+    for name in names.split(',').filter(|name| !name.is_empty()) {
         let name = parse::name(name)?;
         if !asked.contains(&name) {
             asked.push(name);
@@ -68,7 +62,7 @@ pub(super) async fn many(call: &Call, asked: &Asked<'_>) -> Answered {
         return Err(query::invalid(detail));
     }
     let read = call.worker.shared.engine.read(&asked).await;
-    let ReadValues { found, stale } = read.map_err(|NoCopy| no_copy(call))?;
+    let (found, stale) = read.map_err(|NoCopy| no_copy(call))?;
     if stale && found.iter().all(Option::is_none) {
         return Err(unknown_here(call));
     }

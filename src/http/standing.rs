@@ -17,21 +17,13 @@ pub(super) struct Standing {
     since: Option<Millis>,
     remedy: Option<&'static str>,
     #[serde(flatten)]
-    copy: Option<CopyBody>,
+    copy: Option<CopyStanding>,
     draining: bool,
     day: Day,
     epoch: Option<u64>,
     revision: Option<u64>,
     rotten_tables: Vec<String>,
     lags: Lags,
-}
-
-/// Which copy stands in for the store.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-struct CopyBody {
-    source: &'static str,
-    #[serde(with = "instant")]
-    as_of: Option<Millis>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -81,10 +73,7 @@ impl Standing {
             cause,
             since,
             remedy,
-            copy: copy.map(|CopyStanding { source, as_of }| CopyBody {
-                source: source.as_str(),
-                as_of,
-            }),
+            copy,
             draining,
             day: report.day,
             epoch: report.history.map(|(epoch, _)| epoch),

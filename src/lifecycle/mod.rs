@@ -16,7 +16,7 @@ mod view;
 pub use archivist::{ArchiveError, Archivist};
 pub use history::{PastDay, days_of, kept_days, kept_from, kept_range};
 pub use retention::Retention;
-pub use series::{Point, SeriesRequest, SpanValues, series};
+pub use series::{Point, SeriesRequest, series};
 
 #[cfg(test)]
 mod tests;

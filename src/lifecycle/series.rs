@@ -4,7 +4,10 @@
 
 use std::collections::BTreeSet;
 
+use serde::Serialize;
+
 use crate::calendar::{Calendar, Day};
+use crate::counter::instant::serialize_at;
 use crate::counter::{CounterName, EventKind, Millis, Reset};
 use crate::storage::expiry::{Daily, Horizons};
 use crate::storage::{ReadError, Tables};
@@ -37,24 +40,18 @@ pub struct SeriesRequest {
     pub step_ms: i64,
 }
 
-/// A span of a series.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A span of a series. Its values are `None` when the server was away, or nothing is known of that time.
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct Point {
     /// The instant at which it begins.
+    #[serde(serialize_with = "serialize_at")]
     pub at: Millis,
-    /// The values in it; `None` when the server was away, or nothing is known of that time.
-    pub values: Option<SpanValues>,
-}
-
-/// The values of a span.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SpanValues {
     /// The value at its end.
-    pub last: i64,
+    pub last: Option<i64>,
     /// The lowest value at its begin and at the ends of its minutes.
-    pub min: i64,
+    pub min: Option<i64>,
     /// The highest value at these instants.
-    pub max: i64,
+    pub max: Option<i64>,
 }
 
 /// Returns the spans of the range, oldest first, and whether the counter is followed: otherwise no span
@@ -89,44 +86,37 @@ pub fn series(
     let mut value = changes.before;
     let mut changes = changes.within.into_iter().peekable();
     let mut points = Vec::new();
-    for at in spans(first, last, step) {
+    for at in (first..=last).step_by(usize::try_from(step).unwrap_or(usize::MAX)) {
         let end = at + step;
-        let mut seen = value.map(SpanValues::of);
+        let mut point = Point::begin(at, value);
         while let Some((_, next)) = changes.next_if(|&(when, _)| when < end) {
             value = next;
-            seen = next.map_or(seen, |next| Some(SpanValues::then(seen, next)));
+            next.into_iter().for_each(|next| point.reach(next));
         }
         if at == last {
-            seen = Some(SpanValues::then(seen, request.value));
+            point.reach(request.value);
         }
         let is_known = value.is_some() && present.range(at..end).next().is_some();
-        let values = seen.filter(|_| is_followed && (is_known || at == last));
-        points.push(Point { at, values });
+        if !is_followed || !is_known && at != last {
+            point = Point::begin(at, None);
+        }
+        points.push(point);
     }
     Ok((points, is_followed))
 }
 
-impl SpanValues {
-    fn of(value: i64) -> Self {
-        Self {
-            last: value,
-            min: value,
-            max: value,
-        }
+impl Point {
+    /// Begins a span with the value in force.
+    fn begin(at: Millis, value: Option<i64>) -> Self {
+        let (last, min, max) = (value, value, value);
+        Self { at, last, min, max }
     }
 
-    fn then(seen: Option<Self>, value: i64) -> Self {
-        let seen = seen.unwrap_or_else(|| Self::of(value));
-        Self {
-            last: value,
-            min: seen.min.min(value),
-            max: seen.max.max(value),
-        }
+    fn reach(&mut self, value: i64) {
+        self.last = Some(value);
+        self.min = Some(self.min.map_or(value, |min| min.min(value)));
+        self.max = self.max.max(Some(value));
     }
-}
-
-fn spans(first: Millis, last: Millis, step: i64) -> impl Iterator<Item = Millis> {
-    (0..=(last - first).div_euclid(step).max(0)).map(move |number| first + number * step)
 }
 
 /// Returns the begin of the minute that an instant lies in.
@@ -150,8 +140,6 @@ struct Source<'a> {
 struct Changes {
     /// The value before the range; `None` when the counter had no value then, or it is not known.
     before: Option<i64>,
-    /// Whether the last sample before the range says that there was no value, or cannot be read.
-    lost: bool,
     /// What it became, by the begin of the minute at whose end it was that.
     within: Vec<(Millis, Option<i64>)>,
     /// The begin of the minute of the last sample.
@@ -163,6 +151,8 @@ impl Source<'_> {
         let (first, request) = (self.first, self.request);
         let mut changes = Changes::default();
         let mut earliest: Option<(Millis, Day)> = None;
+        // The last sample before the range: it may say that there was no value, or be unreadable.
+        let mut sample_before = None;
         let mut day = self.first_day();
         loop {
             let start = self.calendar.start_of(day);
@@ -173,8 +163,7 @@ impl Source<'_> {
                 earliest.get_or_insert((at, day));
                 changes.last_sample = changes.last_sample.max(Some(at));
                 if at < first {
-                    changes.before = value;
-                    changes.lost = value.is_none();
+                    sample_before = Some(value);
                 } else {
                     changes.within.push((at, value));
                 }
@@ -185,9 +174,10 @@ impl Source<'_> {
             day = day.next();
         }
         changes.within.sort_by_key(|&(at, _)| at);
-        if changes.before.is_none() && !changes.lost {
-            changes.before = self.earlier()?;
-        }
+        changes.before = match sample_before {
+            Some(value) => value,
+            None => self.earlier()?,
+        };
         self.forget_before_creation(&mut changes, earliest)?;
         Ok(changes)
     }

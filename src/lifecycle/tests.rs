@@ -401,10 +401,10 @@ fn points(house: &House, counter: &str, range: i64, step: i64) -> Vec<Option<(i6
         .with(|tables| series(tables, calendar, horizons, &request));
     let (points, followed) = read.unwrap();
     assert!(followed);
-    let values = points.into_iter().map(|point| point.values);
-    values
-        .map(|values| values.map(|v| (v.last, v.min, v.max)))
-        .collect()
+    let values = points
+        .into_iter()
+        .map(|Point { last, min, max, .. }| Some((last?, min?, max?)));
+    values.collect()
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub use context::ExportContext;
 pub use days::DaysWritten;
 pub use error::PostgresError;
 pub use exporter::{ExportWork, Exporter};
-pub use reader::{CopiedDay, PostgresReader};
+pub use reader::PostgresReader;
 pub use schema::{SchemaState, check};
 pub use standing::{adopt, contents};
 pub use url::PostgresUrl;

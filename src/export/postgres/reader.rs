@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use serde_json::value::RawValue;
+
 use super::columns::date;
 use super::connect::Link;
 use super::{PostgresError, PostgresOptions};
@@ -58,17 +60,6 @@ const MAX_DAYS: i64 = 4000;
 pub struct PostgresReader {
     options: PostgresOptions,
     link: Option<Link>,
-}
-
-/// A closed day as its row says it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CopiedDay {
-    /// The local day.
-    pub day: Day,
-    /// The counter's value at its end.
-    pub final_value: i64,
-    /// The day record as a JSON object, where the row has one.
-    pub record: Option<String>,
 }
 
 type Row = (
@@ -152,7 +143,8 @@ impl PostgresReader {
         })
     }
 
-    /// Reads closed days of a counter, newest first.
+    /// Reads closed days of a counter, newest first, each as a JSON object: the day record, or what else the row
+    /// says.
     ///
     /// # Errors
     /// When the database cannot be asked in time.
@@ -161,28 +153,20 @@ impl PostgresReader {
         name: &CounterName,
         from: Day,
         to: Day,
-    ) -> Result<Vec<CopiedDay>, PostgresError> {
+    ) -> Result<Vec<Box<RawValue>>, PostgresError> {
         const DAYS: &str = "
-            SELECT (date - DATE '1970-01-01')::bigint, final_value,
-              CASE WHEN jsonb_typeof(metadata) = 'object' THEN (metadata - 'users')::text END
+            SELECT (CASE WHEN jsonb_typeof(metadata) = 'object' THEN metadata - 'users' ELSE
+              jsonb_build_object('date', date, 'closed', TRUE, 'final_value', final_value) END)::text
             FROM counter_history
             WHERE counter_name = $1 AND date BETWEEN $2 AND $3 ORDER BY date DESC LIMIT $4";
-        let rows = self
-            .ask(async |link| {
-                let ask = sqlx::query_as::<_, (i64, i64, Option<String>)>(DAYS);
-                let ask = ask.bind(name.as_str()).bind(date(from)).bind(date(to));
-                link.all(ask.bind(MAX_DAYS)).await
-            })
-            .await?;
-        Ok(rows
-            .into_iter()
-            .filter_map(|(days, final_value, record)| {
-                Some(CopiedDay {
-                    day: day_of(days)?,
-                    final_value,
-                    record,
-                })
-            })
+        let rows = self.ask(async |link| {
+            let ask = sqlx::query_as::<_, (String,)>(DAYS);
+            let ask = ask.bind(name.as_str()).bind(date(from)).bind(date(to));
+            link.all(ask.bind(MAX_DAYS)).await
+        });
+        let days = rows.await?.into_iter();
+        Ok(days
+            .filter_map(|(day,)| RawValue::from_string(day).ok())
             .collect())
     }
 
