@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How much there is, and how much of it is held.
+/// How much there is, and how much of it is held; there is none before [`BodyMemory::resize`].
+#[derive(Default)]
 pub(super) struct BodyMemory {
     most: AtomicUsize,
     held: AtomicUsize,
@@ -15,13 +16,6 @@ pub(super) struct Held<'m> {
 }
 
 impl BodyMemory {
-    pub(super) fn new(most: usize) -> Self {
-        Self {
-            most: AtomicUsize::new(most),
-            held: AtomicUsize::new(0),
-        }
-    }
-
     /// Changes how much there is; what is held beyond it stays until it is given back.
     pub(super) fn resize(&self, most: usize) {
         self.most.store(most, Ordering::Relaxed);
@@ -64,7 +58,8 @@ mod tests {
 
     #[test]
     fn what_is_held_is_given_back_whether_or_not_there_was_enough() {
-        let memory = BodyMemory::new(10);
+        let memory = BodyMemory::default();
+        memory.resize(10);
         let (mut first, mut second) = (memory.hold(), memory.hold());
         assert!(first.grow_to(4) && first.grow_to(6) && first.grow_to(5));
         assert!(!second.grow_to(5));

@@ -306,9 +306,11 @@ mod tests {
 
     #[test]
     fn an_answer_in_pieces_rests_only_after_its_last() {
-        let memory = Arc::new(BodyMemory::new(1));
+        let memory = Arc::new(BodyMemory::default());
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-        let place = Arc::new(Places::new(1)).take().unwrap();
+        let places = Arc::new(Places::default());
+        places.resize(1);
+        let place = places.take().unwrap();
         let connection = Connection::new(peer, place, Arc::default(), memory);
         connection.enter(Phase::Working);
         connection.enter(Phase::Sending);

@@ -38,11 +38,13 @@ pub(super) struct LimitsInForce {
 
 impl LimitsInForce {
     pub(super) fn new(limits: &Limits) -> Self {
-        Self {
-            places: Arc::new(Places::new(limits.max_connections)),
-            body_memory: Arc::new(BodyMemory::new(limits.max_body_memory)),
+        let in_force = Self {
+            places: Arc::default(),
+            body_memory: Arc::default(),
             others: ArcSwap::from_pointee(*limits),
-        }
+        };
+        in_force.set(limits);
+        in_force
     }
 
     pub(super) fn set(&self, limits: &Limits) {

@@ -2,9 +2,8 @@
 //! which serves on a thread of its own until it is told to drain or to end.
 
 use std::future::poll_fn;
-use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
+use std::io::{self, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,13 +16,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use rustix::net::sockopt::{set_socket_reuseaddr, set_socket_send_buffer_size};
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, acceptfrom_with, bind,
-    recv, send, shutdown, socket_with,
-};
+use rustix::net::sockopt::set_socket_send_buffer_size;
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::net::TcpStream;
+use tokio::net::TcpSocket;
 use tokio::sync::{Notify, mpsc};
 
 use super::connection::Connection;
@@ -37,7 +33,7 @@ use super::{HttpOptions, Shared, router};
 use crate::metrics::Shard;
 
 /// Connections that may wait to be accepted.
-const BACKLOG: i32 = 4096;
+const BACKLOG: u32 = 4096;
 
 /// How long the acceptor rests when the process is out of file descriptors or memory.
 const BREATHER: Duration = Duration::from_millis(50);
@@ -86,14 +82,13 @@ pub struct HttpServer {
 pub(super) struct Control {
     /// The server was told to end; it may take connections for a while yet.
     ending: Arc<AtomicBool>,
-    draining: AtomicBool,
     drain: Notify,
     pub(super) limits: Arc<LimitsInForce>,
 }
 
 /// What a runtime is told.
 enum Message {
-    Connection(OwnedFd, SocketAddr, Place),
+    Connection(TcpStream, SocketAddr, Place),
     /// A client of that address was refused: close a connection that rests.
     MakeRoom(SocketAddr),
     /// Everyone who was accepted has been dealt; end when they are answered.
@@ -104,7 +99,7 @@ enum Message {
 /// An address that this server holds, but that nobody can connect to yet. So an address in use is told
 /// before a store is opened, and clients are refused, rather than kept waiting, while it is.
 pub struct Bound {
-    socket: OwnedFd,
+    socket: TcpSocket,
     addr: SocketAddr,
 }
 
@@ -115,21 +110,16 @@ impl Bound {
     /// When it is in use, not this machine's, or not allowed.
     pub fn to(addr: SocketAddr) -> Result<Self, HttpError> {
         let bound = || {
-            let family = match addr {
-                SocketAddr::V4(_) => AddressFamily::INET,
-                SocketAddr::V6(_) => AddressFamily::INET6,
-            };
-            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-            let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+            let socket = match addr {
+                SocketAddr::V4(_) => TcpSocket::new_v4(),
+                SocketAddr::V6(_) => TcpSocket::new_v6(),
+            }?;
             // Else the address could not be taken again for a while after a server ended.
-            set_socket_reuseaddr(&socket, true)?;
-            bind(&socket, &addr)?;
-            Ok::<_, io::Error>(socket)
+            socket.set_reuseaddr(true)?;
+            socket.bind(addr)?;
+            Ok::<_, io::Error>(Self { socket, addr })
         };
-        match bound() {
-            Ok(socket) => Ok(Self { socket, addr }),
-            Err(source) => Err(HttpError::Listen { addr, source }),
-        }
+        bound().map_err(|source| HttpError::Listen { addr, source })
     }
 }
 
@@ -149,18 +139,17 @@ impl HttpServer {
         shared: Shared,
         router: &Router,
     ) -> Result<Self, HttpError> {
-        let wanted = bound.addr;
-        let failed = |source| HttpError::Listen {
-            addr: wanted,
-            source,
+        let Bound { socket, addr } = bound;
+        let accepting = runtime()?;
+        let listen = || {
+            let _within = accepting.enter();
+            // The standard library's backlog is too short for a thousand clients at once.
+            let listener = socket.listen(BACKLOG)?.into_std()?;
+            Ok::<_, io::Error>((listener.local_addr()?, listener))
         };
-        // The standard library's backlog is too short for a thousand clients at once.
-        rustix::net::listen(&bound.socket, BACKLOG).map_err(|error| failed(error.into()))?;
-        let listener = TcpListener::from(bound.socket);
-        let addr = listener.local_addr().map_err(failed)?;
+        let (addr, listener) = listen().map_err(|source| HttpError::Listen { addr, source })?;
         let control = Arc::new(Control {
             ending: Arc::default(),
-            draining: AtomicBool::new(false),
             drain: Notify::new(),
             limits: Arc::new(LimitsInForce::new(&options.limits)),
         });
@@ -189,10 +178,10 @@ impl HttpServer {
             server.runtimes.push(sender);
         }
         let (runtimes, control) = (server.runtimes.clone(), Arc::clone(&server.control));
-        let runtime = runtime()?;
         let shard = shared.metrics.shard();
         server.spawn("accept".to_owned(), move || {
-            if let Err(error) = runtime.block_on(accept(listener, &runtimes, &control, &shard)) {
+            let accepted = accept(listener, &runtimes, &control, &shard);
+            if let Err(error) = accepting.block_on(accepted) {
                 tracing::error!(%error, "no more connections can be accepted");
             }
             for runtime in &runtimes {
@@ -234,7 +223,6 @@ impl HttpServer {
     /// From now on `/readyz` says 503.
     pub fn begin_drain(&self) {
         self.begin_lame_duck();
-        self.control.draining.store(true, Ordering::Release);
         self.control.drain.notify_one();
     }
 
@@ -278,68 +266,65 @@ async fn accept(
     let listener = AsyncFd::new(listener)?;
     let ids = RequestIds::new();
     let mut turn = runtimes.iter().cycle();
-    let mut starved = false;
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let (mut draining, mut starved) = (false, false);
     loop {
-        let draining = tokio::select! {
+        let accepted = tokio::select! {
             biased;
-            () = control.drain.notified() => true,
-            ready = listener.readable() => {
-                ready?.clear_ready();
-                false
+            () = control.drain.notified(), if !draining => {
+                draining = true;
+                continue;
+            }
+            accepted = listener.async_io(Interest::READABLE, accept_one), if !draining => accepted,
+            else => accept_one(listener.get_ref()),
+        };
+        let (socket, peer) = match accepted {
+            Ok(accepted) => accepted,
+            // The client has left already.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+            // Nothing more has come in, or it cannot be taken.
+            Err(_) if draining => return Ok(()),
+            Err(error) => {
+                if !std::mem::replace(&mut starved, true) {
+                    tracing::warn!(%error, "no connection can be accepted; trying on");
+                }
+                tokio::time::sleep(BREATHER).await;
+                continue;
             }
         };
-        loop {
-            match acceptfrom_with(listener.get_ref(), flags) {
-                Ok((socket, peer)) => {
-                    if std::mem::take(&mut starved) {
-                        tracing::info!("connections are accepted again");
-                    }
-                    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
-                    let (Some(peer), Some(runtime)) = (peer, turn.next()) else {
-                        continue;
-                    };
-                    let Some(place) = control.limits.places.take() else {
-                        turn_away(socket, control.limits.places.all(), &ids);
-                        control.limits.places.refuse();
-                        shard.connection_refused();
-                        // A runtime that has ended has no connection to close.
-                        let _ = runtime.send(Message::MakeRoom(peer));
-                        continue;
-                    };
-                    // A runtime that has ended takes no more.
-                    let _ = runtime.send(Message::Connection(socket, peer, place));
-                }
-                Err(rustix::io::Errno::AGAIN) => break,
-                // The client has left already, or a signal came.
-                Err(rustix::io::Errno::CONNABORTED | rustix::io::Errno::INTR) => {}
-                Err(error) => {
-                    if !std::mem::replace(&mut starved, true) {
-                        tracing::warn!(%error, "no connection can be accepted; trying on");
-                    }
-                    tokio::time::sleep(BREATHER).await;
-                    if control.draining.load(Ordering::Acquire) {
-                        return Ok(());
-                    }
-                }
-            }
+        if std::mem::take(&mut starved) {
+            tracing::info!("connections are accepted again");
         }
-        if draining {
+        let Some(runtime) = turn.next() else {
             return Ok(());
-        }
+        };
+        let Some(place) = control.limits.places.take() else {
+            turn_away(socket, control.limits.places.all(), &ids);
+            control.limits.places.refuse();
+            shard.connection_refused();
+            // A runtime that has ended has no connection to close.
+            let _ = runtime.send(Message::MakeRoom(peer));
+            continue;
+        };
+        // A runtime that has ended takes no more.
+        let _ = runtime.send(Message::Connection(socket, peer, place));
     }
 }
 
+fn accept_one(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let (socket, peer) = listener.accept()?;
+    socket.set_nonblocking(true)?;
+    Ok((socket, peer))
+}
+
 /// Tells a client that there is no place for it, if it takes the answer at once.
-fn turn_away(socket: OwnedFd, limit: usize, ids: &RequestIds) {
+fn turn_away(mut socket: TcpStream, limit: usize, ids: &RequestIds) {
     let detail =
         format!("the server has {limit} connections, as many as it takes; retry after a pause");
     let wire = Problem::new(Code::TooManyConnections, detail).to_wire(&ids.make());
-    let _ = send(&socket, &wire, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
-    let _ = shutdown(&socket, Shutdown::Write);
+    let _ = socket.write(&wire);
+    let _ = socket.shutdown(Shutdown::Write);
     // What the client has sent already is taken, so that closing does not reset the connection.
-    let mut dropped = [0u8; 4096];
-    let _ = recv(&socket, &mut dropped, RecvFlags::DONTWAIT);
+    let _ = socket.read(&mut [0u8; 4096]);
 }
 
 /// One runtime, until it is drained or ended.
@@ -404,7 +389,7 @@ fn protocol(options: &HttpOptions) -> http1::Builder {
 fn take_in(
     worker: &Arc<Worker>,
     http: &http1::Builder,
-    socket: OwnedFd,
+    socket: TcpStream,
     peer: SocketAddr,
     place: Place,
 ) {
@@ -412,7 +397,7 @@ fn take_in(
     let memory = Arc::clone(&worker.limits.body_memory);
     let connection = Arc::new(Connection::new(peer, place, ticks, memory));
     let admitted = worker.admit(&connection);
-    let stream = match TcpStream::from_std(socket.into()) {
+    let stream = match tokio::net::TcpStream::from_std(socket) {
         Ok(stream) => stream,
         Err(error) => return tracing::warn!(%error, "a connection could not be served"),
     };

@@ -17,7 +17,8 @@ const KEPT_MOST: usize = 32;
 /// How long the log is silent about refusals after it told of some.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
 
-/// The places of one server.
+/// The places of one server; none before [`Places::resize`].
+#[derive(Default)]
 pub(super) struct Places {
     all: AtomicUsize,
     open: AtomicUsize,
@@ -40,15 +41,6 @@ pub(super) struct Place {
 }
 
 impl Places {
-    pub(super) fn new(all: usize) -> Self {
-        Self {
-            all: AtomicUsize::new(all),
-            open: AtomicUsize::new(0),
-            guests: AtomicUsize::new(0),
-            refused: Mutex::default(),
-        }
-    }
-
     /// How many there are.
     pub(super) fn all(&self) -> usize {
         self.all.load(Ordering::Relaxed)
@@ -137,6 +129,12 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
+    fn of(all: usize) -> Arc<Places> {
+        let places = Arc::new(Places::default());
+        places.resize(all);
+        places
+    }
+
     fn take_all(places: &Arc<Places>) -> Vec<Place> {
         std::iter::from_fn(|| places.take()).collect()
     }
@@ -144,7 +142,7 @@ mod tests {
     #[test]
     fn the_last_places_are_kept() {
         for (all, ordinary) in [(1, 1), (7, 7), (8, 7), (80, 70), (10_000, 9968)] {
-            let places = Arc::new(Places::new(all));
+            let places = of(all);
             let mut taken = take_all(&places);
             assert_eq!(taken.len(), all);
             let kept = taken.split_off(ordinary);
@@ -159,7 +157,7 @@ mod tests {
 
     #[test]
     fn with_fewer_places_than_connections_the_kept_ones_are_there() {
-        let places = Arc::new(Places::new(80));
+        let places = of(80);
         let mut open: Vec<Place> = std::iter::from_fn(|| places.take()).take(70).collect();
         assert_eq!(open.len(), 70);
         places.resize(40);
@@ -178,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_kept_place_is_one_like_any_other_once_there_is_room() {
-        let places = Arc::new(Places::new(8));
+        let places = of(8);
         let mut taken = take_all(&places);
         let last = taken.pop().unwrap();
         assert!(last.is_kept());
