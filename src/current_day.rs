@@ -7,8 +7,8 @@
 //! What follows from a jump (the mode) and where the highest day is stored is not decided here.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::calendar::{Calendar, Day, LocalDay};
@@ -47,35 +47,44 @@ pub struct Look {
 /// The shared current day. Looking takes no lock, except by who finds that something changed.
 pub struct CurrentDay {
     options: CurrentDayOptions,
-    /// Day, the instant at which to look closer, and both flags, in one word: no reader sees the day
-    /// of one moment with the boundary of another.
-    state: AtomicU64,
-    /// Wall clock and tick of the last accepted look.
-    vouched_wall: AtomicI64,
-    vouched_tick: AtomicI64,
-    /// Below and above these offsets (wall minus boot clock) the wall clock has jumped.
-    lowest: AtomicI64,
-    highest: AtomicI64,
-    /// The bounds of the current day, for [`CurrentDay::local_day`]; packed like `state`.
-    start: AtomicU64,
-    end: AtomicU64,
-    /// Held by whoever changes one of the above.
+    /// Replaced as a whole: no reader sees the day of one moment with the boundary of another.
+    state: ArcSwap<DayState>,
+    /// Held by whoever replaces it.
     change: Mutex<()>,
+}
+
+/// The current day, and by what looks at the time are judged.
+#[derive(Debug, Clone, Copy)]
+struct DayState {
+    day: LocalDay,
+    /// The wall clock has jumped.
+    fault: bool,
+    /// The wall clock is before the day.
+    behind: bool,
+    /// Wall clock and tick of the last accepted look.
+    vouched_wall: i64,
+    vouched_tick: i64,
+    /// Below and above these offsets (wall minus boot clock) the wall clock has jumped.
+    lowest: i64,
+    highest: i64,
 }
 
 impl CurrentDay {
     /// Takes the first look and accepts it: without a store nothing speaks against the clock.
     pub fn new(options: CurrentDayOptions) -> CurrentDay {
+        let before_any_look = DayState {
+            day: options.calendar.local_day(Day::MIN),
+            fault: false,
+            behind: false,
+            vouched_wall: 0,
+            vouched_tick: 0,
+            lowest: i64::MIN,
+            highest: i64::MAX,
+        };
         let current = CurrentDay {
-            state: AtomicU64::new(0),
-            vouched_wall: AtomicI64::new(0),
-            vouched_tick: AtomicI64::new(0),
-            lowest: AtomicI64::new(i64::MIN),
-            highest: AtomicI64::new(i64::MAX),
-            start: AtomicU64::new(0),
-            end: AtomicU64::new(0),
-            change: Mutex::new(()),
             options,
+            state: ArcSwap::from_pointee(before_any_look),
+            change: Mutex::new(()),
         };
         current.begin(None, None);
         current
@@ -107,12 +116,7 @@ impl CurrentDay {
             None => today,
         };
         if fault {
-            self.vouched_wall.store(wall_ms, Ordering::Relaxed);
-            self.vouched_tick
-                .store(self.options.clock.tick_ms(), Ordering::Relaxed);
-            self.lowest.store(lowest, Ordering::Relaxed);
-            self.highest.store(highest, Ordering::Relaxed);
-            self.settle(day, wall_ms, true);
+            self.vouch(day, wall_ms, lowest, highest, fault);
             tracing::error!(
                 wall_ms,
                 last_commit_ms,
@@ -129,16 +133,20 @@ impl CurrentDay {
     ///
     /// Costs little more than one clock reading; cheap enough for every read and every commit group.
     pub fn look(&self) -> Look {
-        let state = self.state();
+        let state = self.state.load();
         let wall_ms = self.options.clock.wall_ms();
         let nothing_changed = if state.fault {
-            self.jumped(wall_ms.saturating_sub(self.options.clock.boot_ms()))
+            state.jumped(wall_ms.saturating_sub(self.options.clock.boot_ms()))
         } else {
-            let since = |now: i64, then: &AtomicI64| now.wrapping_sub(then.load(Ordering::Relaxed));
             // Also a little back: another thread may have looked after our reading.
-            (-VOUCHED_MS..=2 * VOUCHED_MS).contains(&since(wall_ms, &self.vouched_wall))
-                && since(self.options.clock.tick_ms(), &self.vouched_tick) <= VOUCHED_MS
-                && wall_ms < state.look_closer_ms
+            (-VOUCHED_MS..=2 * VOUCHED_MS).contains(&wall_ms.wrapping_sub(state.vouched_wall))
+                && self
+                    .options
+                    .clock
+                    .tick_ms()
+                    .wrapping_sub(state.vouched_tick)
+                    <= VOUCHED_MS
+                && wall_ms < state.look_closer_ms()
         };
         if nothing_changed {
             state.look(wall_ms)
@@ -157,8 +165,8 @@ impl CurrentDay {
     pub fn at_least(&self, day: Day) {
         let _change = self.change.lock();
         let before = self.state();
-        if day > before.day {
-            self.settle(day, self.options.clock.wall_ms(), before.fault);
+        if day > before.day.day {
+            self.settle(day, self.options.clock.wall_ms(), before);
             report_behind(before.behind, self.state());
         }
     }
@@ -167,9 +175,9 @@ impl CurrentDay {
     /// clock was set back or the zone changed. Meanwhile counting goes on in the current day.
     pub fn behind_ms(&self) -> i64 {
         let look = self.look();
-        if self.state().behind {
-            let start_ms = self.options.calendar.start_of(look.day);
-            start_ms.saturating_sub(look.wall_ms).max(0)
+        let state = self.state();
+        if state.behind {
+            state.day.start.saturating_sub(look.wall_ms).max(0)
         } else {
             0
         }
@@ -184,16 +192,11 @@ impl CurrentDay {
         }
     }
 
-    /// Returns the bounds of `day`. Those of the current day cost two loads.
+    /// Returns `day` with its bounds. Those of the current day need not be worked out.
     pub fn local_day(&self, day: Day) -> LocalDay {
-        let bound = |place: &AtomicU64| DayState::unpack(place.load(Ordering::Acquire));
-        let (start, end) = (bound(&self.start), bound(&self.end));
-        if (start.day, end.day) == (day, day) {
-            LocalDay {
-                day,
-                start: start.look_closer_ms,
-                end: (day < Day::MAX).then_some(end.look_closer_ms),
-            }
+        let current = self.state.load().day;
+        if current.day == day {
+            current
         } else {
             self.options.calendar.local_day(day)
         }
@@ -205,7 +208,7 @@ impl CurrentDay {
     }
 
     fn state(&self) -> DayState {
-        DayState::unpack(self.state.load(Ordering::Acquire))
+        **self.state.load()
     }
 
     #[cold]
@@ -215,22 +218,21 @@ impl CurrentDay {
         let (wall_ms, boot_ms) = (self.options.clock.wall_ms(), self.options.clock.boot_ms());
         let offset = wall_ms.saturating_sub(boot_ms);
         let before = self.state();
-        if !accept && self.jumped(offset) {
+        if !accept && before.jumped(offset) {
             if !before.fault {
-                self.settle(before.day, wall_ms, true);
-                let accepted = self
-                    .lowest
-                    .load(Ordering::Relaxed)
-                    .saturating_add(self.options.max_clock_jump_ms);
+                let fault = true;
+                self.settle(before.day.day, wall_ms, DayState { fault, ..before });
+                let limit_ms = self.options.max_clock_jump_ms;
+                let accepted = before.lowest.saturating_add(limit_ms);
                 tracing::error!(
                     moved_ms = offset.saturating_sub(accepted),
-                    limit_ms = self.options.max_clock_jump_ms,
+                    limit_ms,
                     "the wall clock jumped; set it right, or accept it with \
                      `counterd mode normal --accept-clock`"
                 );
             }
         } else {
-            let day = before.day.max(self.options.calendar.day_of(wall_ms));
+            let day = before.day.day.max(self.options.calendar.day_of(wall_ms));
             self.take(day, wall_ms, offset);
             if before.fault {
                 tracing::info!(accepted = accept, "the wall clock is trusted again");
@@ -241,44 +243,59 @@ impl CurrentDay {
         after.look(wall_ms)
     }
 
-    fn jumped(&self, offset: i64) -> bool {
-        offset < self.lowest.load(Ordering::Relaxed)
-            || offset > self.highest.load(Ordering::Relaxed)
-    }
-
     /// Accepts a look: later ones are judged by its offset.
     fn take(&self, day: Day, wall_ms: i64, offset: i64) {
         let limit = self.options.max_clock_jump_ms;
-        self.vouched_wall.store(wall_ms, Ordering::Relaxed);
-        self.vouched_tick
-            .store(self.options.clock.tick_ms(), Ordering::Relaxed);
-        self.lowest
-            .store(offset.saturating_sub(limit), Ordering::Relaxed);
-        self.highest
-            .store(offset.saturating_add(limit), Ordering::Relaxed);
-        self.settle(day, wall_ms, false);
+        let (lowest, highest) = (offset.saturating_sub(limit), offset.saturating_add(limit));
+        self.vouch(day, wall_ms, lowest, highest, false);
     }
 
-    /// Publishes the day with the instant of its next change.
-    fn settle(&self, day: Day, wall_ms: i64, fault: bool) {
-        let start_ms = self.options.calendar.start_of(day);
-        let end_ms = self.options.calendar.end_of(day);
-        let behind = !fault && wall_ms < start_ms;
-        let bound = |look_closer_ms| DayState {
-            day,
-            look_closer_ms,
-            fault: false,
-            behind: false,
+    /// Publishes the day of a look, by which later ones are judged, and by these offsets.
+    fn vouch(&self, day: Day, wall_ms: i64, lowest: i64, highest: i64, fault: bool) {
+        let state = DayState {
+            fault,
+            vouched_wall: wall_ms,
+            vouched_tick: self.options.clock.tick_ms(),
+            lowest,
+            highest,
+            ..self.state()
         };
-        self.start.store(bound(start_ms).pack(), Ordering::Release);
-        self.end.store(bound(end_ms).pack(), Ordering::Release);
+        self.settle(day, wall_ms, state);
+    }
+
+    /// Publishes the day; the rest stays as in `state`.
+    fn settle(&self, day: Day, wall_ms: i64, state: DayState) {
+        let day = self.options.calendar.local_day(day);
+        let behind = !state.fault && wall_ms < day.start;
         let state = DayState {
             day,
-            look_closer_ms: if behind { start_ms } else { end_ms },
-            fault,
             behind,
+            ..state
         };
-        self.state.store(state.pack(), Ordering::Release);
+        self.state.store(Arc::new(state));
+    }
+}
+
+impl DayState {
+    fn look(&self, wall_ms: i64) -> Look {
+        Look {
+            day: self.day.day,
+            wall_ms,
+            clock_fault: self.fault,
+        }
+    }
+
+    /// Returns the instant at which to look closer.
+    fn look_closer_ms(&self) -> i64 {
+        if self.behind {
+            self.day.start
+        } else {
+            self.day.end.unwrap_or(i64::MAX)
+        }
+    }
+
+    fn jumped(&self, offset: i64) -> bool {
+        offset < self.lowest || offset > self.highest
     }
 }
 
@@ -286,70 +303,12 @@ impl CurrentDay {
 fn report_behind(was_behind: bool, now: DayState) {
     if now.behind && !was_behind {
         tracing::error!(
-            day = %now.day,
+            day = %now.day.day,
             "the clock is before the current day; counting goes on in that day until the calendar \
              catches up"
         );
     } else if was_behind && !now.behind && !now.fault {
-        tracing::info!(day = %now.day, "the calendar has caught up with the current day");
-    }
-}
-
-/// What [`CurrentDay`] packs into one word: two flags, 22 bits of day, 39 of seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct DayState {
-    day: Day,
-    /// A whole second, since days begin on whole seconds; `i64::MAX` where no day follows.
-    look_closer_ms: i64,
-    fault: bool,
-    behind: bool,
-}
-
-const SECOND_BITS: u32 = 39;
-const DAY_BITS: u32 = 22;
-const NO_SECOND: u64 = (1 << SECOND_BITS) - 1;
-/// Seconds are counted from here: two days before the first day, which begins earlier in some zones.
-const FIRST_SECOND: i64 = (Day::MIN.days() as i64 - 2) * 86_400;
-const FAULT: u64 = 1 << 63;
-const BEHIND: u64 = 1 << 62;
-
-const _: () = assert!((Day::MAX.days() - Day::MIN.days()) < (1 << DAY_BITS));
-const _: () = assert!((Day::MAX.days() as i64 + 2) * 86_400 - FIRST_SECOND < NO_SECOND as i64);
-const _: () = assert!(1u64 << (SECOND_BITS + DAY_BITS) < BEHIND);
-
-impl DayState {
-    fn look(self, wall_ms: i64) -> Look {
-        Look {
-            day: self.day,
-            wall_ms,
-            clock_fault: self.fault,
-        }
-    }
-
-    fn pack(self) -> u64 {
-        let second = self
-            .look_closer_ms
-            .div_euclid(1000)
-            .saturating_sub(FIRST_SECOND);
-        let second = u64::try_from(second).unwrap_or(0).min(NO_SECOND);
-        let day = u64::from(self.day.days().abs_diff(Day::MIN.days()));
-        let flag = |set: bool, bit: u64| if set { bit } else { 0 };
-        second | day << SECOND_BITS | flag(self.fault, FAULT) | flag(self.behind, BEHIND)
-    }
-
-    fn unpack(word: u64) -> DayState {
-        let second = word & NO_SECOND;
-        let days = (word >> SECOND_BITS) & ((1 << DAY_BITS) - 1);
-        DayState {
-            day: Day::clamped(days as i64 + i64::from(Day::MIN.days())),
-            look_closer_ms: if second == NO_SECOND {
-                i64::MAX
-            } else {
-                (second as i64 + FIRST_SECOND) * 1000
-            },
-            fault: word & FAULT != 0,
-            behind: word & BEHIND != 0,
-        }
+        tracing::info!(day = %now.day.day, "the calendar has caught up with the current day");
     }
 }
 

@@ -309,27 +309,3 @@ fn many_threads_see_a_jump_and_its_end_together() {
     });
     expect(&f, "2026-11-24", false);
 }
-
-#[test]
-fn state_survives_its_packing() {
-    for day in [Day::MIN, day("1969-12-31"), day("1970-01-01"), Day::MAX] {
-        for look_closer_ms in [
-            i64::from(Day::MIN.days()) * DAY_MS - 26 * HOUR,
-            -1000,
-            0,
-            NOON,
-            i64::from(Day::MAX.days() + 1) * DAY_MS + 26 * HOUR,
-            i64::MAX,
-        ] {
-            for (fault, behind) in [(false, false), (true, false), (false, true), (true, true)] {
-                let state = DayState {
-                    day,
-                    look_closer_ms,
-                    fault,
-                    behind,
-                };
-                assert_eq!(DayState::unpack(state.pack()), state);
-            }
-        }
-    }
-}
