@@ -12,17 +12,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use counterd::calendar::{Calendar, Day};
-use counterd::clock::{Clock, ManualClock};
+use counterd::clock::{Clock as _, ManualClock};
 use counterd::counter::{
     ClosedDay, CounterName, Definition, Direction, Kind, Operation, Outcome, RequestId, Reset,
     UserId,
 };
-use counterd::lifecycle::{Archivist, Retention};
+use counterd::lifecycle::Archivist;
 use counterd::storage::{DataDirLock, DayPart, Reader, StorageOptions, Store};
 use counterd::writer::{Command, Request, Running, WriterOptions};
 
 use crate::checker::{Account, Answer, Done, History, Intent, Reading, Step, Try};
 use crate::harness::{Dice, PATIENCE, at_once, eventually};
+use crate::house::{RETENTION, writer_options};
 
 /// 2026-11-24T23:00:00Z, which is midnight in Berlin.
 const MIDNIGHT: i64 = 1_795_561_200_000;
@@ -54,11 +55,7 @@ fn start(dir: &Path, clock: &Arc<ManualClock>, calendar: &Calendar) -> Running {
         recent_users: 1000,
         min_free: Some(1 << 20),
         queue: 1000,
-        ..WriterOptions::new(
-            storage(dir),
-            Arc::clone(clock) as Arc<dyn Clock>,
-            calendar.clone(),
-        )
+        ..writer_options(storage(dir), clock.clone(), calendar.clone())
     };
     Running::start(options).unwrap()
 }
@@ -131,7 +128,7 @@ fn nights_under_load(calendar: &Calendar, first: Day, nights: i64) -> usize {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::new(calendar.end_of(first) - 500));
     let running = start(dir.path(), &clock, calendar);
-    let retention = Retention::default();
+    let retention = RETENTION;
     let metrics = Arc::default();
     let archivist = Archivist::new(&running, retention, &metrics);
     let archivist = archivist.start().unwrap();

@@ -17,6 +17,8 @@ use counterd::writer::{
 };
 use tempfile::TempDir;
 
+use crate::house::writer_options;
+
 use super::naive::{self, GONE_FOR, HOUR, Model};
 use super::{Ask, Move, Op, What};
 
@@ -196,9 +198,9 @@ impl Pair {
             recent_users: 4,
             min_free: Some(1 << 20),
             queue: 1000,
-            ..WriterOptions::new(
+            ..writer_options(
                 self.storage(),
-                Arc::clone(&self.clock) as Arc<dyn Clock>,
+                self.clock.clone(),
                 Calendar::new("UTC", "04:00".parse().unwrap()).unwrap(),
             )
         })
