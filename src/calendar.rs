@@ -111,9 +111,7 @@ impl<'de> Deserialize<'de> for Day {
 
 /// The time of day at which local days begin: whole minutes after local midnight, `HH:MM`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct DayStart {
-    minutes: u16,
-}
+pub struct DayStart(Time);
 
 /// What is not a time of day from `00:00` to `23:59`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -122,13 +120,13 @@ pub struct NotADayStart;
 
 impl DayStart {
     fn ms(self) -> i64 {
-        i64::from(self.minutes) * 60_000
+        (i64::from(self.0.hour()) * 60 + i64::from(self.0.minute())) * 60_000
     }
 }
 
 impl fmt::Display for DayStart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:02}:{:02}", self.minutes / 60, self.minutes % 60)
+        write!(f, "{}", self.0.strftime("%H:%M"))
     }
 }
 
@@ -136,11 +134,8 @@ impl FromStr for DayStart {
     type Err = NotADayStart;
 
     fn from_str(s: &str) -> Result<DayStart, NotADayStart> {
-        let time = Time::strptime("%H:%M", s).map_err(|_| NotADayStart)?;
-        let (hours, minutes) = (time.hour().unsigned_abs(), time.minute().unsigned_abs());
-        let start = DayStart {
-            minutes: u16::from(hours) * 60 + u16::from(minutes),
-        };
+        let start = Time::strptime("%H:%M", s).map_err(|_| NotADayStart)?;
+        let start = DayStart(start);
         // Other forms of a time are parsed too.
         if start.to_string() == s {
             Ok(start)
@@ -150,15 +145,10 @@ impl FromStr for DayStart {
     }
 }
 
-/// A zone name that the bundled time zone data do not have.
+/// A zone name that the bundled time zone data do not have, and what it may have meant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no such time zone{}", hint(.abbreviated, .nearest.as_deref()))]
-pub struct UnknownZone {
-    /// The zones that use the text as an abbreviation, when it is one: a zone of each region.
-    pub abbreviated: Vec<String>,
-    /// The known name that is most like the one asked for, when one is like it at all.
-    pub nearest: Option<String>,
-}
+#[error("no such time zone{0}")]
+pub struct UnknownZone(String);
 
 /// The calendar in force: a zone and a day start.
 #[derive(Debug, Clone)]
@@ -283,22 +273,23 @@ fn zone(name: &str) -> Result<TimeZone, UnknownZone> {
     let db = TimeZoneDatabase::bundled();
     match db.get(name) {
         Ok(zone) if !zone.is_unknown() => Ok(zone),
-        Ok(_) | Err(_) => Err(UnknownZone {
-            abbreviated: abbreviated_zones(&db, name),
-            nearest: nearest_zone(&db, name),
-        }),
+        Ok(_) | Err(_) => Err(UnknownZone(hint(&db, name))),
     }
 }
 
-fn hint(abbreviated: &[String], nearest: Option<&str>) -> String {
-    match (abbreviated, nearest) {
-        ([], None) => String::new(),
-        ([], Some(nearest)) => format!("; did you mean {nearest:?}?"),
-        (zones, _) => format!(
-            "; it abbreviates the time of several zones: write the one you mean, such as {}",
-            zones.join(", ")
-        ),
+/// Returns what a name that no zone has may have meant: zones that use it as an abbreviation, else the known
+/// name that is most like it, if one is like it at all.
+fn hint(db: &TimeZoneDatabase, name: &str) -> String {
+    let zones = abbreviated_zones(db, name).join(", ");
+    if !zones.is_empty() {
+        return format!(
+            "; it abbreviates the time of several zones: write the one you mean, such as {zones}"
+        );
     }
+    let nearest = nearest_zone(db, name);
+    nearest.map_or_else(String::new, |nearest| {
+        format!("; did you mean {nearest:?}?")
+    })
 }
 
 /// Returns zones that show the abbreviation in a winter or a summer of this decade: one of each region and

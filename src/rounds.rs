@@ -158,22 +158,16 @@ impl<W: RoundWork> BackgroundWork for Rounds<W> {
 }
 
 /// Waits that double with each failure.
+#[derive(Default)]
 pub struct Backoff {
-    wait: Duration,
-}
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self { wait: FIRST_WAIT }
-    }
+    last: Option<Duration>,
 }
 
 impl Backoff {
     /// Returns the wait after one more failure.
     pub fn next(&mut self, longest: Duration) -> Duration {
-        let wait = self.wait.min(longest);
-        self.wait = wait.saturating_mul(2);
-        wait
+        let wait = self.last.map_or(FIRST_WAIT, |last| last.saturating_mul(2));
+        *self.last.insert(wait.min(longest))
     }
 }
 

@@ -42,9 +42,7 @@ pub(super) fn write_lines(out: &mut (impl Write + ?Sized), lines: &[u8]) -> Resu
 
 /// Returns the bytes up to the end of the last whole line.
 pub(super) fn whole_lines(text: &[u8]) -> usize {
-    text.iter()
-        .rposition(|byte| *byte == b'\n')
-        .map_or(0, |at| at + 1)
+    memchr::memrchr(b'\n', text).map_or(0, |at| at + 1)
 }
 
 /// An open log file, written at its end only.

@@ -31,18 +31,16 @@ struct Sink {
     failing: bool,
 }
 
-struct Shared {
-    sink: Mutex<Sink>,
-    clock: Arc<dyn Clock>,
-    metrics: LogMetrics,
-}
-
 /// The end of both logs; cheap to clone.
 ///
 /// It is written by the two log threads only. A failed write is counted, told on standard error
 /// once until it is over, and tried anew with the next lines.
 #[derive(Clone)]
-pub struct LogOutput(Arc<Shared>);
+pub struct LogOutput {
+    sink: Arc<Mutex<Sink>>,
+    clock: Arc<dyn Clock>,
+    metrics: LogMetrics,
+}
 
 impl LogOutput {
     /// Writes to standard output.
@@ -70,29 +68,26 @@ impl LogOutput {
         let dir = options.dir.clone();
         let mut files = RotatingFile::new(options, Box::new(file::open), metrics.clone());
         files
-            .prepare(dates.day_of(clock.wall_ms()))
+            .with_room(dates.day_of(clock.wall_ms()), 1)
             .map_err(|source| LogError::Files { dir, source })?;
         Ok(Self::new(Target::Files { files, dates }, clock, metrics))
     }
 
     fn new(target: Target, clock: Arc<dyn Clock>, metrics: LogMetrics) -> Self {
-        let sink = Mutex::new(Sink {
-            target,
-            failing: false,
-        });
-        Self(Arc::new(Shared {
-            sink,
+        let failing = false;
+        Self {
+            sink: Arc::new(Mutex::new(Sink { target, failing })),
             clock,
             metrics,
-        }))
+        }
     }
 
     pub(super) fn wall_ms(&self) -> i64 {
-        self.0.clock.wall_ms()
+        self.clock.wall_ms()
     }
 
     pub(super) fn metrics(&self) -> &LogMetrics {
-        &self.0.metrics
+        &self.metrics
     }
 
     /// Writes whole lines and returns how many of them were lost.
@@ -100,33 +95,28 @@ impl LogOutput {
         if lines.is_empty() {
             return 0;
         }
-        let mut sink = self.0.sink.lock();
+        let mut sink = self.sink.lock();
         let result = match &mut sink.target {
             Target::Stream { file, torn } => write_stream(file, torn, lines),
             Target::Files { files, dates } => {
                 files.write_lines(dates.day_of(self.wall_ms()), lines)
             }
         };
-        let was_failing = sink.failing;
-        sink.failing = result.is_err();
-        match result {
-            Ok(()) => {
-                if was_failing {
-                    tell_operator("counterd: the log is written again");
-                }
-                0
+        let was_failing = std::mem::replace(&mut sink.failing, result.is_err());
+        let Err(Lost { error, kept, .. }) = result else {
+            if was_failing {
+                tell_operator("counterd: the log is written again");
             }
-            Err(Lost { error, kept, .. }) => {
-                self.0.metrics.write_errors.inc();
-                if !was_failing {
-                    tell_operator(&format!(
-                        "counterd: cannot write the log, lines are lost until it can: {error}"
-                    ));
-                }
-                let lost = lines.get(kept..).unwrap_or_default();
-                lost.iter().filter(|byte| **byte == b'\n').count() as u64
-            }
+            return 0;
+        };
+        self.metrics.write_errors.inc();
+        if !was_failing {
+            tell_operator(&format!(
+                "counterd: cannot write the log, lines are lost until it can: {error}"
+            ));
         }
+        let lost = lines.get(kept..).unwrap_or_default();
+        memchr::memchr_iter(b'\n', lost).count() as u64
     }
 
     /// Writes the line that says how many lines of a log were lost, unless none; what cannot be
@@ -143,7 +133,7 @@ impl LogOutput {
 
     #[cfg(test)]
     pub(super) fn hold(&self) -> impl Sized + '_ {
-        self.0.sink.lock()
+        self.sink.lock()
     }
 }
 

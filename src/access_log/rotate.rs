@@ -53,7 +53,8 @@ impl Place {
     }
 }
 
-struct Current {
+/// The file in use.
+pub(super) struct Current {
     place: Place,
     size: u64,
     file: Box<dyn LogFile>,
@@ -80,9 +81,7 @@ impl Current {
 
 /// Returns the bytes up to the end of the first line.
 fn first_line(text: &[u8]) -> usize {
-    text.iter()
-        .position(|byte| *byte == b'\n')
-        .map_or(text.len(), |at| at + 1)
+    memchr::memchr(b'\n', text).map_or(text.len(), |at| at + 1)
 }
 
 pub(super) struct RotatingFile {
@@ -100,11 +99,6 @@ impl RotatingFile {
             current: None,
             metrics,
         }
-    }
-
-    /// Opens the file of `day` already, so that a wrong directory shows at the start.
-    pub(super) fn prepare(&mut self, day: Day) -> io::Result<()> {
-        self.with_room(day, 1).map(drop)
     }
 
     /// Writes whole lines into the files of `day`.
@@ -134,7 +128,7 @@ impl RotatingFile {
     }
 
     /// Returns the file of `day`, another one if need be, with room for a line of `line` bytes.
-    fn with_room(&mut self, day: Day, line: usize) -> io::Result<&mut Current> {
+    pub(super) fn with_room(&mut self, day: Day, line: usize) -> io::Result<&mut Current> {
         let usable = self.current.take().filter(|current| {
             current.place.day == day
                 && current.has_room(line, self.options.max_file_size)

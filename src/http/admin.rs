@@ -121,11 +121,8 @@ async fn run(
         key,
         request_id: call.request_id.clone(),
     };
-    let (own, action, reason) = (
-        call.clone(),
-        asked.endpoint.route.as_str(),
-        reason.to_owned(),
-    );
+    let (own, reason) = (call.clone(), reason.to_owned());
+    let action = asked.endpoint.route.as_str();
     let work = async move {
         let answer = own.worker.port.submit(request).await.map_err(Problem::from);
         audit(&own, action, &reason, &counter, &answer);
@@ -174,10 +171,11 @@ pub(super) fn audit(
     counter: &CounterName,
     answer: &Result<Answer, Problem>,
 ) {
-    let (result, [before, after]) = match answer {
-        Ok(answer) if answer.replayed => ("replayed", before_and_after(&answer.outcome)),
-        Ok(answer) => ("done", before_and_after(&answer.outcome)),
-        Err(problem) => (problem.code.as_str(), nothing_and_nothing()),
+    let [before, after] = before_and_after(answer.as_ref().ok());
+    let result = match answer {
+        Ok(answer) if answer.replayed => "replayed",
+        Ok(_) => "done",
+        Err(problem) => problem.code.as_str(),
     };
     tracing::info!(
         target: "audit",
@@ -197,31 +195,29 @@ pub(super) fn audit(
 type Audited = Box<dyn tracing::Value>;
 
 /// Returns what is said of the counter before and after.
-fn before_and_after(outcome: &Outcome) -> [Audited; 2] {
+fn before_and_after(answer: Option<&Answer>) -> [Audited; 2] {
     let shown = |definition: &Definition| -> Audited {
         Box::new(serde_json::to_string(definition).unwrap_or_default())
     };
-    match outcome {
-        Outcome::Set {
+    match answer.map(|answer| &answer.outcome) {
+        Some(Outcome::Set {
             previous_value,
             current_value,
             ..
-        } => [Box::new(*previous_value), Box::new(*current_value)],
-        Outcome::Defined {
+        }) => [Box::new(*previous_value), Box::new(*current_value)],
+        Some(Outcome::Defined {
             definition,
             previous,
             ..
-        } => {
+        }) => {
             let before = previous.as_deref().map(shown);
             [before.unwrap_or_else(|| Box::new("")), shown(definition)]
         }
-        Outcome::Deleted { final_value, .. } => [Box::new(*final_value), Box::new("")],
-        Outcome::Applied(_) | Outcome::Batch(_) | Outcome::Each(_) => nothing_and_nothing(),
+        Some(Outcome::Deleted { final_value, .. }) => [Box::new(*final_value), Box::new("")],
+        Some(Outcome::Applied(_) | Outcome::Batch(_) | Outcome::Each(_)) | None => {
+            [Box::new(""), Box::new("")]
+        }
     }
-}
-
-fn nothing_and_nothing() -> [Audited; 2] {
-    [Box::new(""), Box::new("")]
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use super::json::push_json;
 use super::reply::ReplyBody;
 use super::request_id::{REQUEST_ID, header_value};
 use super::standing::Standing;
-use crate::counter::{Gone, Kind, Millis, Refusal, RequestId, Reset, rfc3339};
+use crate::counter::{Kind, Millis, Refusal, RequestId, Reset, rfc3339};
 use crate::engine::{Cause, Failure};
 
 /// The longest `Retry-After`, in seconds: a service that is back is to be used again.
@@ -105,13 +105,9 @@ impl Problem {
     }
 
     pub(super) fn read_only(cause: Cause) -> Self {
-        let detail = format!(
-            "writes are refused (cause `{}`); reads are served; retry later",
-            cause.as_str()
-        );
-        Self::new(Code::ReadOnly, detail).with(Extras::Cause {
-            cause: cause.as_str(),
-        })
+        let cause = cause.as_str();
+        let detail = format!("writes are refused (cause `{cause}`); reads are served; retry later");
+        Self::new(Code::ReadOnly, detail).with(Extras::Cause { cause })
     }
 
     /// Sets `Retry-After` to a quarter of how long the outage has lasted, within bounds.
@@ -238,16 +234,12 @@ impl From<Refusal> for Problem {
                      one in twenty is kept for administrators); delete some first"
                 ),
             ),
-            Refusal::Gone(Gone {
-                expired,
-                final_value,
-                at,
-            }) => {
-                let (code, how) = match expired {
+            Refusal::Gone(gone) => {
+                let (code, how) = match gone.expired {
                     true => (Code::CounterExpired, "expired"),
                     false => (Code::CounterDeleted, "was deleted"),
                 };
-                let at = rfc3339(at);
+                let (final_value, at) = (gone.final_value, rfc3339(gone.at));
                 let detail = format!("this counter {how} at {at}; `PUT` starts it anew");
                 Self::new(code, detail).with(Extras::Gone { final_value, at })
             }
@@ -320,6 +312,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::counter::Gone;
 
     #[test]
     fn a_problem_is_json_in_the_order_of_its_fields() {

@@ -27,19 +27,12 @@ pub(super) fn key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let Some(key) = all.next() else {
         return Ok(None);
     };
-    let fits = all.next().is_none()
-        && (1..=MAX_KEY).contains(&key.len())
-        && key
-            .as_bytes()
-            .iter()
-            .all(|byte| (b' '..=b'~').contains(byte));
-    match key.to_str() {
-        Ok(key) if fits => Ok(Some(key)),
-        Ok(_) | Err(_) => Err(Problem::new(
-            Code::InvalidIdempotencyKey,
-            "send one `Idempotency-Key` of 1 to 255 printable ASCII characters",
-        )),
-    }
+    // A text is printable ASCII, with tabs.
+    let key = key.to_str().ok().filter(|key| !key.contains('\t'));
+    let key = key.filter(|key| all.next().is_none() && (1..=MAX_KEY).contains(&key.len()));
+    let detail = "send one `Idempotency-Key` of 1 to 255 printable ASCII characters";
+    let refused = || Problem::new(Code::InvalidIdempotencyKey, detail);
+    key.map(Some).ok_or_else(refused)
 }
 
 /// The encoding of one request.

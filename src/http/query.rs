@@ -32,14 +32,11 @@ pub(super) fn read<const N: usize>(
     uri: &Uri,
     names: [&'static str; N],
 ) -> Result<[Option<String>; N], Problem> {
-    let mut values = [const { None }; N];
-    for (name, value) in pairs(uri)? {
-        let place = names.iter().position(|known| *known == name);
-        if let Some(place) = place.and_then(|index| values.get_mut(index)) {
-            *place = Some(value);
-        }
-    }
-    Ok(values)
+    let mut pairs = pairs(uri)?;
+    Ok(names.map(|known| {
+        let place = pairs.iter().position(|(name, _)| name == known);
+        place.map(|place| pairs.swap_remove(place).1)
+    }))
 }
 
 fn pairs(uri: &Uri) -> Result<Vec<(String, String)>, Problem> {

@@ -32,7 +32,7 @@ pub enum ArchiveError {
     Read(#[from] ReadError),
     /// The writer did not write it.
     #[error("the writer did not write it: {0}")]
-    Write(Failure),
+    Write(#[from] Failure),
 }
 
 /// Closes days and moves horizons.
@@ -87,10 +87,9 @@ impl Archivist {
         if self.running.mode.refuses().is_some() {
             return Ok(false);
         }
-        let (state, closed) = self
-            .running
-            .reader
-            .with(|tables| Ok((tables.state()?, tables.closed_through()?)))?;
+        let reader = &self.running.reader;
+        let (state, closed) =
+            reader.with(|tables| Ok((tables.state()?, tables.closed_through()?)))?;
         // Before the first group of a store there is nothing to close.
         let Some(state) = state else { return Ok(false) };
         // Days before the highest one do not change any more.
@@ -176,12 +175,8 @@ impl Archivist {
                 None => noted.put_waits_since(exported, now),
             }
         }
-        let moved: Vec<_> = self
-            .retention
-            .horizons(&progress)
-            .into_iter()
-            .filter(|&(daily, day)| day.days() > self.running.horizons.day(daily))
-            .collect();
+        let mut moved = self.retention.horizons(&progress).to_vec();
+        moved.retain(|&(daily, day)| day.days() > self.running.horizons.day(daily));
         if moved.is_empty() {
             if !noted.is_empty() {
                 self.write(noted, Vec::new())?;
@@ -217,10 +212,8 @@ impl Archivist {
     }
 
     fn write(&self, batch: Batch, horizons: Vec<(Daily, Day)>) -> Result<(), ArchiveError> {
-        self.running
-            .intake
-            .carry_out(PreparedBatch { batch, horizons })
-            .map_err(ArchiveError::Write)
+        let prepared = PreparedBatch { batch, horizons };
+        Ok(self.running.intake.carry_out(prepared)?)
     }
 }
 
@@ -228,18 +221,15 @@ impl BackgroundWork for Archivist {
     async fn run(&mut self, mut ended: oneshot::Receiver<()>) {
         let mut told = String::new();
         loop {
-            let step = self.step();
-            let error = step.as_ref().err();
-            let error = error.map_or_else(String::new, ToString::to_string);
+            let (rest, error) = match self.step() {
+                Ok(true) => (Duration::ZERO, String::new()),
+                Ok(false) => (EVERY, String::new()),
+                Err(error) => (EVERY, error.to_string()),
+            };
             if !error.is_empty() && error != told {
                 tracing::warn!(%error, "the archivist is held up; it tries again");
             }
             told = error;
-            let rest = if step.unwrap_or(false) {
-                Duration::ZERO
-            } else {
-                EVERY
-            };
             if tokio::time::timeout(rest, &mut ended).await.is_ok() {
                 return;
             }

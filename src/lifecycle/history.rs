@@ -76,20 +76,14 @@ pub(super) fn closed_day(
     day: Day,
     away_ms: i64,
 ) -> ClosedDay {
-    let Recorded {
-        record,
-        kind,
-        reset,
-        events,
-    } = recorded;
     ClosedDay {
-        kind,
-        reset,
+        kind: recorded.kind,
+        reset: recorded.reset,
         starts_at: calendar.start_of(day),
         ends_at: calendar.end_of(day),
         away_ms,
-        record,
-        events,
+        record: recorded.record,
+        events: recorded.events,
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::history::PastDay;
-use crate::counter::{ClosedDay, rfc3339};
+use crate::counter::rfc3339;
 
 /// Writes a day of a counter. Times are UTC, in milliseconds.
 impl Serialize for PastDay {
@@ -15,20 +15,12 @@ impl Serialize for PastDay {
             view.serialize_entry("corrupt", &true)?;
             return view.end();
         };
-        let ClosedDay {
-            kind,
-            reset,
-            starts_at,
-            ends_at,
-            away_ms,
-            record,
-            events,
-        } = content;
-        view.serialize_entry("kind", kind)?;
-        view.serialize_entry("reset", reset)?;
-        view.serialize_entry("starts_at", &rfc3339(*starts_at))?;
-        view.serialize_entry("ends_at", &rfc3339(*ends_at))?;
-        view.serialize_entry("away_seconds", &away_ms.div_euclid(1000))?;
+        let record = &content.record;
+        view.serialize_entry("kind", &content.kind)?;
+        view.serialize_entry("reset", &content.reset)?;
+        view.serialize_entry("starts_at", &rfc3339(content.starts_at))?;
+        view.serialize_entry("ends_at", &rfc3339(content.ends_at))?;
+        view.serialize_entry("away_seconds", &content.away_ms.div_euclid(1000))?;
         view.serialize_entry("opening", &record.opening)?;
         view.serialize_entry("final_value", &record.last)?;
         view.serialize_entry("peak", &record.peak.value)?;
@@ -40,7 +32,7 @@ impl Serialize for PastDay {
         view.serialize_entry("operations", &record.operations)?;
         view.serialize_entry("generations", &record.generations)?;
         view.serialize_entry("events_total", &record.events)?;
-        view.serialize_entry("events", events)?;
+        view.serialize_entry("events", &content.events)?;
         view.end()
     }
 }

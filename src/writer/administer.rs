@@ -79,9 +79,7 @@ impl<L: Lookups> Fold<'_, L> {
         self.set_value(index, value)?;
         invariant!(self.ledger.corrupt > 0, "{counter} is corrupt, and none is")?;
         self.ledger.corrupt -= 1;
-        if let Some(at) = definition.expires_at {
-            self.ledger.expiries.insert((at, index));
-        }
+        self.note_expiry(index, &definition);
         self.event(index, EventKind::Repair, 0, value, reason, request_id)?;
         self.set_outcome(index, 0, revision)
     }
@@ -116,40 +114,36 @@ impl<L: Lookups> Fold<'_, L> {
             Err(stop) => return Err(stop),
         };
         let definition_put = Box::new(definition.clone());
-        let Some(index) = found else {
-            if let Some(index) = self.ledger.find(&counter) {
-                self.record_expiry(index)?;
+        let (revision, previous) = match found {
+            None => {
+                if let Some(index) = self.ledger.find(&counter) {
+                    self.record_expiry(index)?;
+                }
+                if quota {
+                    self.room_for_one(self.rules.max_counters)?;
+                }
+                let index = self.start(counter, definition, request_id)?;
+                (self.state(index)?.revision, None)
             }
-            if quota {
-                self.room_for_one(self.rules.max_counters)?;
+            Some(index) => {
+                let before = Arc::clone(&self.state(index)?.definition);
+                if !before.may_become(&definition) {
+                    let Definition { kind, reset, .. } = *before;
+                    return Err(Refusal::DefinitionConflict { kind, reset }.into());
+                }
+                self.forget_expiry(index, before.expires_at)?;
+                self.note_expiry(index, &definition);
+                let (revision, state) = self.change(index)?;
+                state.definition = Arc::new(definition);
+                state.redefined = true;
+                (revision, Some(Box::new(Definition::clone(&before))))
             }
-            let index = self.start(counter, definition, request_id)?;
-            let revision = self.state(index)?.revision;
-            let outcome = Outcome::Defined {
-                definition: definition_put,
-                started: true,
-                revision,
-                previous: None,
-            };
-            return Ok(outcome);
         };
-        let before = Arc::clone(&self.state(index)?.definition);
-        if !before.may_become(&definition) {
-            let Definition { kind, reset, .. } = *before;
-            return Err(Refusal::DefinitionConflict { kind, reset }.into());
-        }
-        self.forget_expiry(index, before.expires_at)?;
-        if let Some(at) = definition.expires_at {
-            self.ledger.expiries.insert((at, index));
-        }
-        let (revision, state) = self.change(index)?;
-        state.definition = Arc::new(definition);
-        state.redefined = true;
         Ok(Outcome::Defined {
             definition: definition_put,
-            started: false,
+            started: previous.is_none(),
             revision,
-            previous: Some(Box::new(Definition::clone(&before))),
+            previous,
         })
     }
 
@@ -185,13 +179,10 @@ impl<L: Lookups> Fold<'_, L> {
             return Ok(());
         };
         self.end_life(index, gone)?;
-        let Gone {
-            final_value, at, ..
-        } = gone;
         let event = Event {
             kind: EventKind::Expiry,
-            at,
-            before: final_value,
+            at: gone.at,
+            before: gone.final_value,
             after: 0,
             reason: None,
             request_id: None,
@@ -215,6 +206,12 @@ impl<L: Lookups> Fold<'_, L> {
         Ok(revision)
     }
 
+    /// Notes the end of a live counter in the ledger's calendar.
+    fn note_expiry(&mut self, index: Index, definition: &Definition) {
+        let end = definition.expires_at.map(|at| (at, index));
+        self.ledger.expiries.extend(end);
+    }
+
     /// Takes the end of a live counter out of the ledger's calendar.
     fn forget_expiry(&mut self, index: Index, expires_at: Option<Millis>) -> Result<(), Broken> {
         let known = expires_at.is_none_or(|at| self.ledger.expiries.remove(&(at, index)));
@@ -226,10 +223,8 @@ impl<L: Lookups> Fold<'_, L> {
 
     pub(super) fn end_generation(&mut self, index: Index) -> Result<(), Stop> {
         let state = self.state(index)?;
-        if state.keeps_users_for_good() {
-            let generation = state.generation;
-            self.group.ended.push(generation);
-        }
+        let ended = state.keeps_users_for_good().then_some(state.generation);
+        self.group.ended.extend(ended);
         Ok(())
     }
 
@@ -244,9 +239,7 @@ impl<L: Lookups> Fold<'_, L> {
         if let Existence::Gone(gone) = self.state(index)?.existence {
             self.ledger.gone.remove(&(gone.at, index));
         }
-        if let Some(at) = definition.expires_at {
-            self.ledger.expiries.insert((at, index));
-        }
+        self.note_expiry(index, &definition);
         self.note_for_undo(index)?;
         let (day, now) = (self.group.today.day, self.group.now);
         let entry = self.ledger.at_mut(index)?;

@@ -22,19 +22,14 @@ impl Wanted<'_> {
     ///
     /// # Errors
     /// [`StartError::ZoneChanged`] when they differ and nobody wrote the new one down.
-    pub(super) fn judge_zone(self, stored: Option<&str>) -> Result<Option<&str>, StartError> {
-        match stored {
-            // Where the configured name is an alias of the stored one, the stored one is kept.
-            Some(stored) if !is_one_zone(stored, self.zone) => {
-                if self.zone_is_written {
-                    return Ok(Some(stored));
-                }
-                Err(StartError::ZoneChanged {
-                    stored: stored.to_owned(),
-                    found: self.zone.to_owned(),
-                })
-            }
-            Some(_) | None => Ok(None),
+    pub(super) fn judge_zone(self, stored: Option<String>) -> Result<Option<String>, StartError> {
+        // Where the configured name is an alias of the stored one, the stored one is kept.
+        match stored.filter(|stored| !is_one_zone(stored, self.zone)) {
+            Some(stored) if !self.zone_is_written => Err(StartError::ZoneChanged {
+                stored,
+                found: self.zone.to_owned(),
+            }),
+            changed => Ok(changed),
         }
     }
 
@@ -44,8 +39,7 @@ impl Wanted<'_> {
     /// # Errors
     /// What a start would be refused with.
     pub fn judge(self, tables: &Tables, now: Millis) -> Result<Option<String>, StartError> {
-        let stored = tables.zone()?;
-        let changed = self.judge_zone(stored.as_deref())?.map(str::to_owned);
+        let changed = self.judge_zone(tables.zone()?)?;
         let mut conflict = Ok(());
         tables.definitions(|name, found| {
             let wanted = self.counters.iter().find(|(wanted, _)| *wanted == name);

@@ -4,15 +4,13 @@
 
 use crate::calendar::{Calendar, Day};
 use crate::counter::Millis;
-use crate::storage::{Batch, ReadError, Tables};
+use crate::storage::{Batch, ReadError, StoreState, Tables};
 
 /// An absence that is not noted yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Away {
-    /// The day counted in before it.
-    pub(super) day: Day,
-    /// The time of the last group before it.
-    pub(super) since: Millis,
+    /// The last group before it.
+    pub(super) stored: StoreState,
     /// The boot clock when the server was back.
     pub(super) back_at_boot: Millis,
 }
@@ -28,9 +26,10 @@ impl Away {
     ) -> Result<(), ReadError> {
         // By the wall clock of the group: at the start it may not have been right.
         let back = now.saturating_sub(boot_ms.saturating_sub(self.back_at_boot));
-        let days = [Some(self.day), Some(today).filter(|&day| day != self.day)];
+        let before = self.stored.highest_day;
+        let days = [Some(before), Some(today).filter(|&day| day != before)];
         for day in days.into_iter().flatten() {
-            let from = self.since.max(calendar.start_of(day));
+            let from = self.stored.wall_ms.max(calendar.start_of(day));
             let until = back.min(calendar.end_of(day));
             if until <= from {
                 continue;

@@ -59,12 +59,6 @@ impl DiskWait {
     }
 }
 
-impl Default for DiskWait {
-    fn default() -> Self {
-        Self::new(Duration::from_secs(5))
-    }
-}
-
 /// Tells in the log of a disk that has become slow, and once that is over.
 #[derive(Debug, Default)]
 pub struct SlowDisk {
@@ -75,24 +69,19 @@ pub struct SlowDisk {
 impl SlowDisk {
     /// Looks once; to be called a few times a second, by a thread that asks nothing of the disk.
     pub fn look(&mut self, disk: &DiskWait) {
-        match (self.told, disk.slow()) {
-            (None, Some(lasts)) => {
-                tracing::error!(
-                    waited_ms = lasts.as_millis(),
-                    "the disk is slow: writes wait for it, reads are served"
-                );
-                self.told = Some(lasts);
-            }
-            // A shorter one is another wait, of a disk that is still slow.
-            (Some(told), Some(lasts)) => self.told = Some(told.max(lasts)),
-            (Some(told), None) => {
-                tracing::warn!(
-                    waited_ms = told.as_millis(),
-                    "the disk answers again: what waited is written"
-                );
-                self.told = None;
-            }
-            (None, None) => {}
+        let slow = disk.slow();
+        match (self.told, slow) {
+            (None, Some(lasts)) => tracing::error!(
+                waited_ms = lasts.as_millis(),
+                "the disk is slow: writes wait for it, reads are served"
+            ),
+            (Some(told), None) => tracing::warn!(
+                waited_ms = told.as_millis(),
+                "the disk answers again: what waited is written"
+            ),
+            (Some(_), Some(_)) | (None, None) => {}
         }
+        // A shorter wait is another one, of a disk that is still slow.
+        self.told = slow.map(|lasts| lasts.max(self.told.unwrap_or_default()));
     }
 }

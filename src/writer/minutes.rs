@@ -47,34 +47,22 @@ impl Minutes {
     /// that minute has no sample yet.
     pub(super) fn restart(&mut self, ledger: &mut Ledger, last_commit: Option<Millis>) {
         self.minute = last_commit.map_or(0, minute_of);
-        let mut wanted: Vec<_> = ledger
-            .indices()
-            .filter_map(|index| Some((index, ledger.entry(index)?)))
-            .filter(|(_, entry)| entry.configured || entry.state.existence == Existence::Live)
-            .map(|(index, entry)| {
-                (
-                    !entry.configured,
-                    Reverse(entry.state.changed_at),
-                    entry.name.clone(),
-                    index,
-                )
-            })
-            .collect();
-        wanted.sort();
-        self.followed = wanted
-            .iter()
-            .take(self.max)
-            .map(|&(_, _, _, index)| index)
-            .collect();
+        let is_wanted = |index: &Index| {
+            let entry = ledger.entry(*index);
+            entry.is_some_and(|entry| entry.configured || entry.state.existence == Existence::Live)
+        };
+        self.followed = ledger.indices().filter(is_wanted).collect();
+        self.followed.sort_by_cached_key(|&index| {
+            let entry = ledger.entry(index)?;
+            let changed_last = Reverse(entry.state.changed_at);
+            Some((!entry.configured, changed_last, entry.name.clone()))
+        });
+        self.followed.truncate(self.max);
         let begun = i64::from(self.minute) * MINUTE_MS;
         for &index in &self.followed {
             if let Some(entry) = ledger.entry_mut(index) {
-                let state = &entry.state;
-                entry.sampled = Some(if state.changed_at >= begun {
-                    0
-                } else {
-                    state.revision
-                });
+                let is_news = entry.state.changed_at >= begun;
+                entry.sampled = Some(if is_news { 0 } else { entry.state.revision });
             }
         }
     }

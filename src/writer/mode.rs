@@ -34,8 +34,8 @@ impl Cause {
     }
 }
 
-/// The mode, shared by everyone who asks. Starts `normal`.
-#[derive(Debug, Default)]
+/// The mode, shared by everyone who asks.
+#[derive(Debug)]
 pub struct Mode {
     causes: AtomicU8,
     since: AtomicI64,
@@ -60,8 +60,9 @@ impl Mode {
     /// Makes a mode that is `normal`, with a wait for the disk of its own.
     pub fn new(disk: DiskWait) -> Self {
         Self {
+            causes: AtomicU8::new(0),
+            since: AtomicI64::new(0),
             disk,
-            ..Self::default()
         }
     }
 
@@ -140,7 +141,7 @@ mod tests {
 
     #[test]
     fn the_mode_is_normal_only_while_no_cause_stands() {
-        let mode = Mode::default();
+        let mode = Mode::new(DiskWait::new(std::time::Duration::ZERO));
         assert_eq!(mode.state(), ModeState::Normal);
         assert!(mode.raise(Cause::Space, 10));
         assert!(!mode.raise(Cause::Space, 11));

@@ -77,11 +77,8 @@ impl Writer {
         let Some(store) = self.handle.store.take() else {
             return;
         };
-        let relapse = Relapse::after(
-            self.handle.relapse.as_ref(),
-            error.to_string(),
-            Instant::now(),
-        );
+        let before = self.handle.relapse.as_ref();
+        let relapse = Relapse::after(before, error.to_string(), Instant::now());
         let back_off = relapse.back_off;
         self.handle.relapse = Some(relapse);
         self.handle.failed = Some(Failed {
@@ -98,13 +95,10 @@ impl Writer {
 
     /// Opens the store again, if it is time for a try.
     pub(super) fn try_reopen(&mut self, look: Look) {
-        let Some(mut failed) = self.handle.failed.take() else {
+        let is_due = |failed: &mut Failed| failed.wait(Instant::now()).is_zero();
+        let Some(mut failed) = self.handle.failed.take_if(is_due) else {
             return;
         };
-        if failed.wait(Instant::now()) > Duration::ZERO {
-            self.handle.failed = Some(failed);
-            return;
-        }
         match self.reopen(&failed.expectation) {
             Ok(()) => {
                 tracing::warn!("the store is open again and verified");
@@ -156,23 +150,20 @@ impl Writer {
             .memory
             .restart(self.links.days.look().day, bucket);
         match landed {
-            // Readers must see which counters cannot be read any more.
-            Landed::Absent if self.books.ledger.corrupt > 0 => self.publish_all(),
             Landed::Absent => {}
-            Landed::Present => {
-                // The group in flight has stored the absence.
-                self.progress.away = None;
-                self.publish_all();
-            }
+            // The group in flight has stored the absence.
+            Landed::Present => self.progress.away = None,
             Landed::NewEpoch => {
                 // In this history nothing was counted since its last group.
-                self.progress.away = stored.map(|state| Away {
-                    day: state.highest_day,
-                    since: state.wall_ms,
+                self.progress.away = stored.map(|stored| Away {
+                    stored,
                     back_at_boot: self.links.clock.boot_ms(),
                 });
-                self.publish_all();
             }
+        }
+        // Readers must see which counters cannot be read any more.
+        if landed != Landed::Absent || self.books.ledger.corrupt > 0 {
+            self.publish_all();
         }
         Ok(())
     }

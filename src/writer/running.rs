@@ -150,20 +150,21 @@ impl Writer {
         let stored = stored_state(&store)?;
         let zone = options.calendar.zone_name().to_owned();
         let stored_zone = tables.zone()?;
+        let has_zone = stored_zone.is_some();
         let wanted = Wanted {
             zone: &zone,
             zone_is_written: options.zone_is_written,
             counters: &options.configured,
         };
-        let changed = wanted.judge_zone(stored_zone.as_deref())?;
-        if let Some(stored) = changed {
+        let changed = wanted.judge_zone(stored_zone)?;
+        if let Some(stored) = &changed {
             tracing::warn!(
                 from = stored,
                 to = zone,
                 "days were counted in another zone so far; the configuration changes it from now on"
             );
         }
-        let zone_stored = stored_zone.is_some() && changed.is_none();
+        let zone_stored = has_zone && changed.is_none();
         let days = Arc::clone(&running.day);
         days.begin(
             stored.map(|state| state.highest_day),
@@ -209,9 +210,8 @@ impl Writer {
             progress: Progress {
                 settled: false,
                 upkeep: Upkeep::new(clock.boot_ms()),
-                away: stored.map(|state| Away {
-                    day: state.highest_day,
-                    since: state.wall_ms,
+                away: stored.map(|stored| Away {
+                    stored,
                     back_at_boot: clock.boot_ms(),
                 }),
                 // A writer before this one may have got as far as publishing.
@@ -229,7 +229,7 @@ impl Writer {
     fn begin(&mut self) -> Result<(), StartError> {
         let look = self.observe_time();
         self.books.ledger.configure(&self.books.configured);
-        let last_commit = self.progress.away.map(|away| away.since);
+        let last_commit = self.progress.away.map(|away| away.stored.wall_ms);
         self.books
             .minutes
             .restart(&mut self.books.ledger, last_commit);
@@ -246,10 +246,9 @@ impl Writer {
         }
         self.publish_all();
         self.watch_space(look.wall_ms);
-        let mut others = Cause::ALL
-            .into_iter()
-            .filter(|&cause| cause != Cause::NoStore);
-        if !others.any(|cause| self.links.mode.stands(cause)) {
+        let mode = Arc::clone(&self.links.mode);
+        let refuses = |&cause: &Cause| cause != Cause::NoStore && mode.stands(cause);
+        if !Cause::ALL.iter().any(refuses) {
             self.maintain(look, true);
         }
         Ok(())

@@ -64,9 +64,7 @@ impl Writer {
     pub(super) fn watch_space(&self, now: Millis) {
         match self.handle.space.lacks() {
             Ok(None) => {
-                if self.links.mode.stands(Cause::Space) {
-                    self.links.mode.clear(Cause::Space);
-                }
+                self.links.mode.clear(Cause::Space);
             }
             Ok(Some(lacking)) => {
                 if self.links.mode.raise(Cause::Space, now) && lacking == Lacking::Files {

@@ -54,17 +54,9 @@ impl Upkeep {
         for (name, definition) in configured {
             if wants_definition(fold, name, definition) {
                 let (name, definition) = (name.clone(), definition.clone());
-                let put =
-                    fold.put_definition(name.clone(), definition, false, &Writer::own_request());
+                let put = fold.put_definition(name, definition, false, &Writer::own_request());
                 if let Err(Stop::Unreadable(error)) = put {
                     return Err(error);
-                }
-                if let Some(entry) = fold
-                    .ledger
-                    .find(&name)
-                    .and_then(|i| fold.ledger.entry_mut(i))
-                {
-                    entry.configured = true;
                 }
             }
         }
