@@ -17,6 +17,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
 
 use crate::calendar::tzdb_version;
 pub use adopt::AdoptArgs;
@@ -92,7 +94,7 @@ Examples:
   counterd check --config /etc/counterd/counterd.toml || echo \"exit code $?\"
 
 Exit code 3 says that a check found a fault, 78 that the configuration itself is wrong.")]
-    Check(CheckArgs),
+    Check(Configured<CheckArgs>),
 
     /// Export closed days to a file, or to PostgreSQL
     #[command(after_help = "\
@@ -110,7 +112,7 @@ user id that a spreadsheet could take for a formula (it, or a part of it after a
 = + - @) gets a ' in front, and so does an id that begins with '. JSON lines have every id unchanged.
 
 Exit code 1 when there is no record of the days, or they have not ended; 2 when a date cannot be read.")]
-    Export(ExportArgs),
+    Export(Configured<ExportArgs>),
 
     /// Print the days of a counter
     #[command(after_help = "\
@@ -119,7 +121,7 @@ Examples:
   counterd history total_games_played --from 2026-11-01 --until 2026-11-30
 
 The newest day comes first. Days that have not ended, or were not closed yet, say so.")]
-    History(HistoryArgs),
+    History(Configured<HistoryArgs>),
 
     /// Show the mode of the server, or change it
     #[command(after_help = "\
@@ -130,7 +132,7 @@ Examples:
   counterd mode normal --accept-clock    ... though the wall clock jumped: it is right now
 
 Speaks to the server that has the data directory open.")]
-    Mode(ModeArgs),
+    Mode(Configured<ModeArgs>),
 
     /// Show counters whose record is corrupt, or set one right
     #[command(after_help = "\
@@ -139,7 +141,7 @@ Examples:
   counterd repair online_players --value 1200 --reason \"from the lobby's own count\"
 
 Works through the running server, or on the data directory when none runs.")]
-    Repair(RepairArgs),
+    Repair(Configured<RepairArgs>),
 
     /// Delete counters whose names begin with a prefix
     #[command(after_help = "\
@@ -149,7 +151,7 @@ Examples:
 
 Counters that the configuration defines stay. Works through the running server, or on the data directory \
 when none runs.")]
-    Delete(DeleteArgs),
+    Delete(Configured<DeleteArgs>),
 
     /// Open a damaged store at its last consistent point, giving up what came after
     #[command(after_help = "\
@@ -171,7 +173,7 @@ Examples:
 A server that runs goes on counting, and writes the backup as its own user. Files that an earlier backup \
 in the directory has are not written again. One directory is for the backups of one store: a directory of \
 other things or of another store's backups is refused.")]
-    Backup(BackupArgs),
+    Backup(Configured<BackupArgs>),
 
     /// Make a backup the store, as a new epoch
     #[command(after_help = "\
@@ -182,7 +184,7 @@ Examples:
 
 The server must be off. Every byte and record is checked before anything is changed. A backup of another \
 store than the one that is there is refused. What was counted after the backup is not in it.")]
-    Restore(RestoreArgs),
+    Restore(Configured<RestoreArgs>),
 
     /// Show whose the copies in Redis and PostgreSQL are; take over those of another store
     #[command(after_help = "\
@@ -192,7 +194,7 @@ Examples:
 
 Each store has an id, which backups, restores and recoveries keep. Its copies carry that id, and another \
 store that finds them writes nothing to them until it is told so here. Works through the running server, or on the data directory when none runs.")]
-    Adopt(AdoptArgs),
+    Adopt(Configured<AdoptArgs>),
 
     /// Print what a data directory holds
     #[command(after_help = "\
@@ -202,7 +204,7 @@ Examples:
   counterd inspect --count
 
 Asks the running server, or looks at the data directory when none runs, and changes nothing.")]
-    Inspect(InspectArgs),
+    Inspect(Configured<InspectArgs>),
 
     /// Drop now what has expired, and give its space back
     #[command(after_help = "\
@@ -212,7 +214,7 @@ Examples:
 
 Works through the running server, or on the data directory when none runs. What has expired goes by \
 itself within some days; this is for a disk that needs the space now.")]
-    Compact(CompactArgs),
+    Compact(Configured<CompactArgs>),
 
     /// Ask the server whether it is ready: exit code 0 if it is, 1 if not
     #[command(after_help = "\
@@ -222,7 +224,7 @@ Examples:
   counterd health --listen 127.0.0.1:8080
 
 Asks /readyz at server.listen, over the loopback where that is all interfaces.")]
-    Health(HealthArgs),
+    Health(Configured<HealthArgs>),
 
     /// Print the version of the program and of its time zone data
     #[command(after_help = "\
@@ -247,10 +249,26 @@ pub struct CheckArgs {
     /// Read every record of the store too, and name the tables that cannot be read
     #[arg(long)]
     pub deep: bool,
+}
 
+/// What a command takes, and where the configuration is.
+#[derive(Debug, Clone, Args)]
+pub struct Configured<A: Args> {
+    /// What the command takes.
     #[command(flatten)]
-    #[allow(missing_docs, reason = "it would stand in the help")]
+    pub args: A,
+
+    /// Where the configuration is, and what overrides it.
+    #[command(flatten)]
     pub config: ConfigArgs,
+}
+
+impl<A: Args> Configured<A> {
+    /// Does what the command does, under the configuration; prints the warnings first.
+    fn run(self, command: impl FnOnce(&Config, A) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let config = self.config.load_and_warn()?;
+        command(&config, self.args)
+    }
 }
 
 /// Where the configuration is, and what overrides it.
@@ -307,10 +325,6 @@ pub struct ModeArgs {
     /// With `normal`: the wall clock is right now, whatever it did before
     #[arg(long, requires = "mode")]
     pub accept_clock: bool,
-
-    /// Where the data directory is.
-    #[command(flatten)]
-    pub config: ConfigArgs,
 }
 
 /// A mode that an operator may ask for.
@@ -343,10 +357,6 @@ pub struct RepairArgs {
     /// Why, for the audit line and the day's events
     #[arg(long, value_name = "TEXT", requires = "name")]
     pub reason: Option<String>,
-
-    /// Where the data directory is.
-    #[command(flatten)]
-    pub config: ConfigArgs,
 }
 
 /// Arguments of `delete`.
@@ -359,10 +369,6 @@ pub struct DeleteArgs {
     /// Delete them; without it they are only listed
     #[arg(long)]
     pub yes: bool,
-
-    /// Where the data directory is.
-    #[command(flatten)]
-    pub config: ConfigArgs,
 }
 
 /// Why a command did not do what was asked. `main` makes an exit code and a message of it.
@@ -386,8 +392,9 @@ pub enum CliFailure {
 }
 
 /// Returns the failure of arguments that do not go together.
-fn usage(text: &str) -> CliFailure {
-    CliFailure::Usage(Cli::command().error(clap::error::ErrorKind::ArgumentConflict, text))
+fn usage(text: &str) -> anyhow::Error {
+    let usage = Cli::command().error(clap::error::ErrorKind::ArgumentConflict, text);
+    CliFailure::Usage(usage).into()
 }
 
 /// Returns the error with its causes. A cause is left out where the text before it ends with it already.
@@ -409,44 +416,38 @@ impl From<anyhow::Error> for CliFailure {
     fn from(error: anyhow::Error) -> CliFailure {
         match error.downcast_ref::<StartError>() {
             Some(start) if start.is_configuration() => CliFailure::Contradiction(start.to_string()),
-            _ => CliFailure::RunTime(error),
+            _ => error.downcast().unwrap_or_else(CliFailure::RunTime),
         }
-    }
-}
-
-impl From<io::Error> for CliFailure {
-    fn from(error: io::Error) -> CliFailure {
-        CliFailure::RunTime(error.into())
     }
 }
 
 /// Does what the arguments (the program's name first) say.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), CliFailure> {
     let Cli { command } = Cli::try_parse_from(arguments)?;
-    match command {
+    Ok(match command {
         CliCommand::Serve(args) => {
             let flags = args.overrides()?;
             let load = || args.load_with(&flags);
             let (config, warnings) = load()?;
-            Ok(crate::serve::run(&config, &warnings, &load)?)
+            crate::serve::run(&config, &warnings, &load)
         }
         CliCommand::Config(args) => print(&args.load_and_warn()?.to_string()),
-        CliCommand::Check(args) => {
-            let (config, warnings) = args.config.load()?;
-            check::run(&args.config.file(), &config, &warnings, args.deep)
+        CliCommand::Check(Configured { args, config }) => {
+            let (config, warnings) = config.load()?;
+            check::run(&config, &warnings, args.deep)
         }
-        CliCommand::Export(args) => export::export(&args),
-        CliCommand::History(args) => export::history(&args),
-        CliCommand::Mode(args) => work::mode(&args),
-        CliCommand::Repair(args) => work::repair(args),
-        CliCommand::Delete(args) => work::delete(args),
-        CliCommand::Recover(args) => work::recover_store(&args),
-        CliCommand::Backup(args) => backup::backup(&args),
-        CliCommand::Adopt(args) => adopt::adopt(&args),
-        CliCommand::Restore(args) => backup::restore(&args),
-        CliCommand::Inspect(args) => backup::inspect(&args),
-        CliCommand::Compact(args) => backup::compact(&args),
-        CliCommand::Health(args) => health::health(&args),
+        CliCommand::Export(command) => command.run(export::export),
+        CliCommand::History(command) => command.run(export::history),
+        CliCommand::Mode(command) => command.run(work::mode),
+        CliCommand::Repair(command) => command.run(work::repair),
+        CliCommand::Delete(command) => command.run(work::delete),
+        CliCommand::Recover(args) => work::recover_store(&args.load_and_warn()?),
+        CliCommand::Backup(command) => command.run(backup::backup),
+        CliCommand::Adopt(command) => command.run(adopt::adopt),
+        CliCommand::Restore(command) => command.run(backup::restore),
+        CliCommand::Inspect(command) => command.run(backup::inspect),
+        CliCommand::Compact(command) => command.run(backup::compact),
+        CliCommand::Health(command) => command.run(health::health),
         CliCommand::Version => print(&format!(
             "counterd {}\ntime zone data {}\n",
             env!("CARGO_PKG_VERSION"),
@@ -457,17 +458,18 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), CliFailu
             clap_complete::generate(shell, &mut Cli::command(), "counterd", &mut text);
             print(&String::from_utf8_lossy(&text))
         }
-    }
+    }?)
 }
 
 impl ConfigArgs {
     /// Returns the effective configuration.
-    pub fn load(&self) -> Result<(Config, Vec<Warning>), CliFailure> {
-        Ok(self.load_with(&self.overrides()?)?)
+    pub fn load(&self) -> anyhow::Result<(Config, Vec<Warning>)> {
+        let loaded = self.load_with(&self.overrides()?);
+        Ok(loaded.map_err(CliFailure::Config)?)
     }
 
     /// Returns the effective configuration; prints its warnings.
-    fn load_and_warn(&self) -> Result<Config, CliFailure> {
+    fn load_and_warn(&self) -> anyhow::Result<Config> {
         let (config, warnings) = self.load()?;
         tell(&warnings);
         Ok(config)
@@ -487,7 +489,7 @@ impl ConfigArgs {
         })
     }
 
-    fn overrides(&self) -> Result<Vec<Override>, CliFailure> {
+    fn overrides(&self) -> anyhow::Result<Vec<Override>> {
         let own_flags = [
             ("--listen", "server.listen", &self.listen),
             ("--data-dir", "storage.data_dir", &self.data_dir),
@@ -516,12 +518,29 @@ fn tell(warnings: &[impl Display]) {
 }
 
 /// Prints to standard output; a reader that has seen enough is no failure.
-fn print(text: &str) -> Result<(), CliFailure> {
+fn print(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         Ok(()) | Err(_) => Ok(()),
     }
+}
+
+/// Prints a JSON object, or another value.
+fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    print(&format!("{}\n", serde_json::to_string(value)?))
+}
+
+/// Makes a table without lines, in which some columns stand to the right.
+fn table(header: &[&str], right: &[usize]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(header);
+    for &at in right {
+        if let Some(column) = table.column_mut(at) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
 pub use ask::{Fallback, FallbackThread};
-pub use copies::{Known, anything_known};
+pub use copies::{Against, against_a_new_store};
 
 use crate::calendar::Day;
 use crate::counter::{CopiedValue, CounterName, Millis, instant};

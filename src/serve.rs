@@ -13,7 +13,6 @@ mod options;
 mod probe;
 mod reload;
 mod signals;
-mod stand_in;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -30,8 +29,7 @@ use crate::writer::{Cause, Running, SlowDisk};
 
 use companions::{Companions, RunningCompanions};
 use logs::Logs;
-pub use opening::Against;
-use opening::Opening;
+use opening::{Opening, StandIn};
 pub use options::{
     calendar, copy_options, defined, mirror_options, postgres_options, retention, storage_options,
     why_no_new_store, writer_options, zone_is_written,
@@ -40,7 +38,6 @@ use options::{fallback_options, http_options};
 pub use reload::LoadAgain;
 use reload::Reload;
 use signals::Signals;
-use stand_in::{Service, StandIn};
 
 /// Serves until a signal says stop; SIGHUP calls `load_again`.
 ///
@@ -57,24 +54,24 @@ pub fn run(config: &Config, warnings: &[Warning], load_again: LoadAgain<'_>) -> 
     warn_of_the_system(config);
     // A port in use is told before the store is touched.
     let bound = Bound::to(config.server.listen)?;
-    let options = writer_options(config, clock, calendar(config)?, &metrics)?;
+    let options = writer_options(config, clock, &metrics)?;
     let running = Running::new(&options);
     probe::attach(&metrics, &running);
     let (companions, mut engine) = Companions::new(config, &running, &metrics)?;
-    let copies = fallback_options(config);
-    let opening = Opening {
+    let mut opening = Opening {
         running: running.clone(),
         options,
-        copies: config.degraded.start.then(|| copies.clone()),
+        copies: config.degraded.start.then(|| fallback_options(config)),
+        seen: false,
+        last_error: String::new(),
     };
-    let service = Service::default();
-    let mut stand_in = None;
+    let (mut service, mut stand_in) = (None, None);
     match opening.first()? {
-        None => *service.lock() = Some(companions.start()?),
-        Some(retrying) => {
+        None => service = Some(companions.start()?),
+        Some(copies) => {
             let now_ms = running.day.look().wall_ms;
             running.mode.raise(Cause::NoStore, now_ms);
-            let (started, fallback) = StandIn::start(retrying, &copies, companions, &service)?;
+            let (started, fallback) = opening.stand_in(&copies, companions)?;
             stand_in = Some(started);
             engine.fallback = Some(fallback);
         }
@@ -86,7 +83,7 @@ pub fn run(config: &Config, warnings: &[Warning], load_again: LoadAgain<'_>) -> 
     };
     // Before anyone can connect: from then on an end is an orderly one.
     let mut ends = signals.listen_for_ends().context("the signals")?;
-    let options = http_options(config)?;
+    let options = http_options(config);
     let tokens = Arc::clone(&options.tokens);
     let http = HttpServer::start(bound, options, shared)?;
     let mut reload = Reload {
@@ -106,10 +103,7 @@ pub fn run(config: &Config, warnings: &[Warning], load_again: LoadAgain<'_>) -> 
     let server = &config.server;
     signals.drain(&mut ends, &http, server.lame_duck, server.drain_timeout);
     let heeded = signals.heed_the_next(ends, server.drain_timeout);
-    if let Some(stand_in) = stand_in {
-        stand_in.end();
-    }
-    let service = service.lock().take();
+    let service = service.or_else(|| stand_in.and_then(StandIn::end));
     service.into_iter().for_each(RunningCompanions::end);
     running.stop();
     // What was cut off has lines in the request log too.

@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use clap::Args;
 
-use super::work::{carry_out, unexpected};
-use super::{CliFailure, ConfigArgs, print};
+use super::print;
+use super::work::{asked, carry_out};
 use crate::config::Config;
-use crate::control::{self, Ask, CopyFound, Told, Whose};
+use crate::control::{Ask, CopiesFound, CopyFound};
 use crate::serve::{copy_options, storage_options};
 use crate::storage::{DataDirLock, Lineage, Tables, look};
 
@@ -17,40 +17,22 @@ pub struct AdoptArgs {
     /// Replace what the copies of another store hold; without it they are only shown
     #[arg(long)]
     pub yes: bool,
-
-    /// Where the data directory and the copies are.
-    #[command(flatten)]
-    pub config: ConfigArgs,
 }
 
 /// Shows whose the copies are, and takes over those of another store.
-pub(super) fn adopt(args: &AdoptArgs) -> Result<(), CliFailure> {
-    let config = args.config.load_and_warn()?;
-    let ask = Ask::Adopt {
-        confirmed: args.yes,
-    };
-    match carry_out(&config, ask, &mut |_| Ok(()))? {
-        Told::Copies {
-            store,
-            copies,
-            adopted,
-        } => print(&in_words(&store, &copies, adopted)),
-        other => Err(unexpected(other)),
-    }
-}
-
-fn in_words(store: &str, copies: &[CopyFound], adopted: bool) -> String {
+pub(super) fn adopt(config: &Config, args: AdoptArgs) -> anyhow::Result<()> {
+    let confirmed = args.yes;
+    let CopiesFound { store, copies } =
+        carry_out(config, Ask::Adopt { confirmed }, &mut |_| Ok(()))?;
     let mut text = format!("this store: {store}\n");
-    for CopyFound {
-        copy, text: found, ..
-    } in copies
-    {
-        let _ = writeln!(text, "{copy} {found}");
+    for found in &copies {
+        let _ = writeln!(text, "{} {}", found.copy, found.text);
     }
-    let any = |whose| copies.iter().any(|copy| copy.whose == whose);
-    text.push_str(match (any(Whose::AnotherStores), adopted) {
+    let unknown = copies.iter().any(|copy| copy.owner.is_none());
+    let others = copies.iter().any(CopyFound::is_another_stores);
+    text.push_str(match (others, confirmed) {
         (false, _) if copies.is_empty() => "no copy is configured (redis.mirror, postgres.url)\n",
-        (false, _) if any(Whose::Unknown) => "no copy that can be asked is another store's\n",
+        (false, _) if unknown => "no copy that can be asked is another store's\n",
         (false, _) => "no copy is another store's\n",
         (true, false) => {
             "with --yes this store takes over what is another store's. In Redis it replaces all values, and \
@@ -59,7 +41,7 @@ fn in_words(store: &str, copies: &[CopyFound], adopted: bool) -> String {
         }
         (true, true) => "they are this store's now; within some seconds it writes its values\n",
     });
-    text
+    print(&text)
 }
 
 /// Asks whose the copies are: the server that has the store open, or else the store itself.
@@ -69,19 +51,12 @@ pub(super) fn copies(config: &Config) -> Vec<CopyFound> {
         return Vec::new();
     }
     let ask = Ask::Adopt { confirmed: false };
-    match control::ask(&config.storage.data_dir, &ask, &mut |_| Ok(())) {
-        Ok(Some(Told::Copies { copies, .. })) => copies,
-        // A copy that cannot be reached, and a store that does not open, are findings of their own.
-        Ok(Some(_)) | Err(_) => Vec::new(),
+    match asked(config, &ask, &mut |_| Ok(())) {
+        Ok(Some(CopiesFound { copies, .. })) => copies,
         Ok(None) => seen_from(config),
+        // A copy that cannot be reached, and a store that does not open, are findings of their own.
+        Err(_) => Vec::new(),
     }
-}
-
-/// Returns whether the copy of that name is known to be another store's.
-pub(super) fn is_another_stores(copies: &[CopyFound], copy: &str) -> bool {
-    copies
-        .iter()
-        .any(|found| found.copy == copy && found.whose == Whose::AnotherStores)
 }
 
 /// Says whose the copies are, in the eyes of the store in the data directory, which nobody has open.

@@ -1,29 +1,28 @@
 //! `backup`, `restore`, `inspect` and `compact`: what the commands take, and what they print.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::num::NonZeroU32;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use bytesize::ByteSize;
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Args, ValueHint};
-use comfy_table::{CellAlignment, Table, presets};
 use rustix::process::geteuid;
 use serde_json::json;
 
 use super::progress::Progress;
-use super::work::{hand_over, unexpected, with_progress};
-use super::{CliFailure, ConfigArgs, print, tell as warn};
+use super::work::{asked, hand_over, no_store, with_progress};
+use super::{print, print_json, table, tell as warn};
 use crate::calendar::Day;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::control::{self, Ask, Told};
-use crate::inspect::{Inspection, inspect as look_into};
+use crate::control::Ask;
+use crate::inspect::{CounterGroup, ExportView, Inspection, inspect as look_into};
 use crate::serve::storage_options;
-use crate::storage::backup::{self, BackupOptions, Listed, Restore, Restored, Summary};
+use crate::storage::backup::{self, BackupOptions, Listed, Made, Restore, Restored, Summary};
 use crate::storage::compact::Compacted;
 use crate::storage::{DataDirLock, LineageId, look};
 
@@ -53,10 +52,6 @@ pub struct BackupArgs {
     /// Say what was done as a JSON object
     #[arg(long)]
     pub json: bool,
-
-    /// Where the data directory is.
-    #[command(flatten)]
-    pub config: ConfigArgs,
 }
 
 /// Arguments of `restore`.
@@ -81,10 +76,6 @@ pub struct RestoreArgs {
     /// Say what was done as a JSON object
     #[arg(long)]
     pub json: bool,
-
-    /// Where the data directory is.
-    #[command(flatten)]
-    pub config: ConfigArgs,
 }
 
 /// Arguments of `inspect`.
@@ -97,10 +88,6 @@ pub struct InspectArgs {
     /// Print a JSON object
     #[arg(long)]
     pub json: bool,
-
-    /// Where the data directory is.
-    #[command(flatten)]
-    pub config: ConfigArgs,
 }
 
 /// Arguments of `compact`.
@@ -109,15 +96,10 @@ pub struct CompactArgs {
     /// Say what was done as a JSON object
     #[arg(long)]
     pub json: bool,
-
-    /// Where the data directory is.
-    #[command(flatten)]
-    pub config: ConfigArgs,
 }
 
 /// Has a backup made, or lists those that are there.
-pub(super) fn backup(args: &BackupArgs) -> Result<(), CliFailure> {
-    let config = args.config.load_and_warn()?;
+pub(super) fn backup(config: &Config, args: BackupArgs) -> anyhow::Result<()> {
     if args.list {
         return list(&args.dir, args.json);
     }
@@ -130,20 +112,15 @@ pub(super) fn backup(args: &BackupArgs) -> Result<(), CliFailure> {
         another_store: args.another_store,
         verify: !args.no_verify,
     });
-    let (summary, removed) = match with_progress(&config, ask)? {
-        Told::BackedUp {
-            summary,
-            removed,
-            warning,
-        } => {
-            warn(warning.as_slice());
-            (summary, removed)
-        }
-        other => return Err(unexpected(other)),
-    };
+    let Made {
+        manifest,
+        removed,
+        warning,
+    } = with_progress(config, ask)?;
+    warn(warning.as_slice());
+    let summary = Summary::from(&manifest);
     if args.json {
-        let told = json!({"backup": summary, "removed": removed});
-        return print(&format!("{told}\n"));
+        return print_json(&json!({"backup": summary, "removed": removed}));
     }
     let verified = if summary.verified {
         "verified: it was opened and every record read"
@@ -166,8 +143,8 @@ pub(super) fn backup(args: &BackupArgs) -> Result<(), CliFailure> {
     print(&text)
 }
 
-fn list(dir: &Path, json: bool) -> Result<(), CliFailure> {
-    let listed = backup::list(dir).map_err(anyhow::Error::new)?;
+fn list(dir: &Path, json: bool) -> anyhow::Result<()> {
+    let listed = backup::list(dir)?;
     if json {
         let lines: Vec<_> = listed
             .iter()
@@ -176,7 +153,7 @@ fn list(dir: &Path, json: bool) -> Result<(), CliFailure> {
                 Err(error) => json!({"backup": id, "error": error.to_string()}),
             })
             .collect();
-        return print(&format!("{}\n", json!({ "backups": lines })));
+        return print_json(&json!({ "backups": lines }));
     }
     if listed.is_empty() {
         return print(&format!("there are no backups in {}\n", dir.display()));
@@ -223,10 +200,9 @@ fn short(id: Option<LineageId>) -> String {
 }
 
 /// Makes a backup the store.
-pub(super) fn restore(args: &RestoreArgs) -> Result<(), CliFailure> {
-    let config = args.config.load_and_warn()?;
+pub(super) fn restore(config: &Config, args: RestoreArgs) -> anyhow::Result<()> {
     let wanted = Restore {
-        dir: args.dir.clone(),
+        dir: args.dir,
         backup: args.backup,
         replace: args.replace,
         another_store: args.another_store,
@@ -235,14 +211,16 @@ pub(super) fn restore(args: &RestoreArgs) -> Result<(), CliFailure> {
     let mut progress = Progress::begin();
     let now_ms = SystemClock.wall_ms();
     let restored = backup::restore(data_dir, &wanted, now_ms, &mut |step| progress.step(step));
-    progress.end();
+    drop(progress);
     hand_over(data_dir);
-    let restored = restored.map_err(anyhow::Error::new)?;
-    let summary = Summary::from(&restored.manifest);
-    let Restored { epoch, kept, .. } = &restored;
+    let Restored {
+        manifest,
+        epoch,
+        kept,
+    } = restored?;
+    let summary = Summary::from(&manifest);
     if args.json {
-        let told = json!({"restored": summary, "epoch": epoch, "kept": kept});
-        return print(&format!("{told}\n"));
+        return print_json(&json!({"restored": summary, "epoch": epoch, "kept": kept}));
     }
     let store = summary.lineage.map(|id| id.to_string());
     let day = summary.highest_day.map(|day| day.to_string());
@@ -273,23 +251,16 @@ pub(super) fn restore(args: &RestoreArgs) -> Result<(), CliFailure> {
 }
 
 /// Prints what a data directory holds.
-pub(super) fn inspect(args: &InspectArgs) -> Result<(), CliFailure> {
-    let config = args.config.load_and_warn()?;
+pub(super) fn inspect(config: &Config, args: InspectArgs) -> anyhow::Result<()> {
     let mut progress = Progress::begin();
     let ask = Ask::Inspect { count: args.count };
-    let told = control::ask(&config.storage.data_dir, &ask, &mut |part| {
-        progress.tell(&part);
-        Ok(())
-    });
-    let inspection = match told.context("the control socket")? {
-        Some(Told::Inspected(inspection)) => *inspection,
-        Some(other) => return Err(unexpected(other)),
-        None => of_a_store_not_in_use(&config, args.count, &mut progress)?,
+    let inspection: Inspection = match asked(config, &ask, &mut |part| progress.hear(part))? {
+        Some(inspection) => inspection,
+        None => of_a_store_not_in_use(config, args.count, &mut progress)?,
     };
-    progress.end();
+    drop(progress);
     if args.json {
-        let text = serde_json::to_string_pretty(&inspection).map_err(anyhow::Error::new)?;
-        return print(&format!("{text}\n"));
+        return print(&format!("{}\n", serde_json::to_string_pretty(&inspection)?));
     }
     print(&inspection_text(&inspection))
 }
@@ -299,57 +270,55 @@ fn of_a_store_not_in_use(
     config: &Config,
     count: bool,
     progress: &mut Progress,
-) -> Result<Inspection, CliFailure> {
+) -> anyhow::Result<Inspection> {
     let data_dir = &config.storage.data_dir;
     if !data_dir.join("store").exists() {
-        return Err(anyhow!("there is no store in {}", data_dir.display()).into());
+        return Err(no_store(data_dir));
     }
-    let lock = DataDirLock::take(data_dir).map_err(anyhow::Error::new)?;
+    let lock = DataDirLock::take(data_dir)?;
     let found = look(&lock, &storage_options(config), |store| {
         let watch = &mut |step| progress.step(step);
         look_into(&store.reader, store.horizons, count, watch)
     });
-    let found = found.map_err(anyhow::Error::new)?;
-    Ok(found.map_err(anyhow::Error::new)?)
+    Ok(found??)
 }
 
 fn inspection_text(found: &Inspection) -> String {
-    let none = || "none".to_owned();
-    let day = |day: Option<Day>| day.map_or_else(none, |day| day.to_string());
-    let store_time = Duration::from_secs(u64::try_from(found.store_time_ms).unwrap_or(0) / 1000);
-    let history = found
-        .history
-        .map(|(first, last)| format!("{first} to {last}"));
-    let exported = found.export.as_ref().map(|export| {
-        format!(
-            "through {} in database {}",
-            day(export.through),
-            export.database
-        )
-    });
     let mut text = String::new();
-    let mut line = |what: &str, value: &str| {
+    let mut line = |what: &str, value: &dyn Display| {
         let _ = writeln!(text, "{what:<16} {value}");
     };
+    let none = || "none".to_owned();
+    let day = |day: Option<Day>| day.map_or_else(none, |day| day.to_string());
     let versions = format!("format {}, merge operator {}", found.format, found.merge);
     line("versions", &versions);
-    line("epoch", &found.epoch.to_string());
-    line("revision", &found.revision.to_string());
-    let committed = found.committed_at_ms.map_or_else(none, instant);
-    line("last commit", &committed);
-    let store_time = humantime::format_duration(store_time);
-    line("store time", &store_time.to_string());
-    line("zone", found.zone.as_deref().unwrap_or("none"));
+    line("epoch", &found.epoch);
+    line("revision", &found.revision);
+    line(
+        "last commit",
+        &found.committed_at_ms.map_or_else(none, instant),
+    );
+    let store_time = Duration::from_secs(u64::try_from(found.store_time_ms).unwrap_or(0) / 1000);
+    line("store time", &humantime::format_duration(store_time));
+    line("zone", &found.zone.as_deref().unwrap_or("none"));
     line("highest day", &day(found.highest_day));
     line("closed through", &day(found.closed_through));
+    let history = found.history;
+    let history = history.map(|(first, last)| format!("{first} to {last}"));
     line("history", &history.unwrap_or_else(none));
+    let exported = found
+        .export
+        .as_ref()
+        .map(|ExportView { database, through }| {
+            let through = day(*through);
+            format!("through {through} in database {database}")
+        });
     line("exported", &exported.unwrap_or_else(none));
     for (family, first) in &found.kept_from {
-        line("kept from", &format!("{first} in {family}"));
+        line("kept from", &format_args!("{first} in {family}"));
     }
-    for group in &found.counters {
-        let group = format!("{} {} {}", group.count, group.life, group.kind);
-        line("counters", &group);
+    for CounterGroup { kind, life, count } in &found.counters {
+        line("counters", &format_args!("{count} {life} {kind}"));
     }
     if found.unreadable_definitions > 0 {
         let unreadable = format!("{}; see `counterd repair`", found.unreadable_definitions);
@@ -374,32 +343,13 @@ fn inspection_text(found: &Inspection) -> String {
     text
 }
 
-/// Makes a table without lines, in which some columns stand to the right.
-fn table(header: &[&str], right: &[usize]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(header);
-    for &at in right {
-        if let Some(column) = table.column_mut(at) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table
-}
-
 /// Has dropped what expired.
-pub(super) fn compact(args: &CompactArgs) -> Result<(), CliFailure> {
-    let config = args.config.load_and_warn()?;
-    let families = match with_progress(&config, Ask::Compact)? {
-        Told::Compacted { families } => families,
-        other => return Err(unexpected(other)),
-    };
+pub(super) fn compact(config: &Config, args: CompactArgs) -> anyhow::Result<()> {
+    let families: Vec<Compacted> = with_progress(config, Ask::Compact)?;
     let freed = |one: &Compacted| one.before.saturating_sub(one.after);
     let all: u64 = families.iter().map(freed).sum();
     if args.json {
-        return print(&format!(
-            "{}\n",
-            json!({"freed_bytes": all, "families": families})
-        ));
+        return print_json(&json!({"freed_bytes": all, "families": families}));
     }
     let mut text = String::new();
     for one in &families {

@@ -7,108 +7,90 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::{Context, Error, anyhow, bail};
 use bytesize::ByteSize;
 use rustix::fs::{Access, FlockOperation, Mode, OFlags, access, flock, open};
 use rustix::io::Errno;
 
 use super::{CliFailure, adopt, print};
-use crate::calendar::{Calendar, UnknownZone, tzdb_version};
+use crate::calendar::{Calendar, tzdb_version};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, SettingSource, Warning};
-use crate::control::{CopyFound, POSTGRES, REDIS, Whose};
+use crate::config::{Config, Warning};
+use crate::control::{CopyFound, POSTGRES, REDIS};
 use crate::export::postgres::{self, SchemaState};
+use crate::fallback::Against;
 use crate::links::{NO_LINK, others_may_write};
 use crate::mirror;
 use crate::serve::{
-    Against, defined, mirror_options, postgres_options, storage_options, why_no_new_store,
+    calendar, defined, mirror_options, postgres_options, storage_options, why_no_new_store,
     zone_is_written,
 };
 use crate::storage::reserve::Space;
 use crate::storage::{DataDirLock, Reader, lock, look, read_through};
 use crate::writer::Wanted;
 
-/// What is wrong with a thing that was looked at.
-struct Fault(String);
-
-impl<E: std::error::Error> From<E> for Fault {
-    fn from(error: E) -> Self {
-        Self(error.to_string())
-    }
-}
-
-/// How a thing is that is not at fault.
-enum Fine {
-    Ok(String),
-    /// It works, and may not be what anybody wants.
-    Warn(String),
-}
-
-type Judgement = Result<Fine, Fault>;
+/// How a thing is that was looked at: `ok`, or `warn` if it works and may not be what anybody wants; and in
+/// words. `Err` is what is wrong with it.
+type Judgement = anyhow::Result<(&'static str, String)>;
 
 /// What was looked at, and how it is.
-type Finding = (&'static str, Judgement);
+type Findings = Vec<(&'static str, Judgement)>;
 
 fn ok(text: impl Into<String>) -> Judgement {
-    Ok(Fine::Ok(text.into()))
+    Ok(("ok", text.into()))
 }
 
 fn warn(text: impl Into<String>) -> Judgement {
-    Ok(Fine::Warn(text.into()))
-}
-
-fn fault(text: impl Into<String>) -> Judgement {
-    Err(Fault(text.into()))
+    Ok(("warn", text.into()))
 }
 
 /// Prints one line for each thing looked at; the failure says how many faults were found.
-pub(super) fn run(
-    file: &Option<PathBuf>,
-    config: &Config,
-    warnings: &[Warning],
-    deep: bool,
-) -> Result<(), CliFailure> {
-    let mut findings = vec![("configuration", configuration(file, config))];
-    findings.push(("time zone", time_zone(config)));
-    findings.extend(day(config).map(|day| ("day", day)));
-    findings.push(("address", listening(config)));
+pub(super) fn run(config: &Config, warnings: &[Warning], deep: bool) -> anyhow::Result<()> {
+    let calendar = calendar(config)?;
+    let mut findings = vec![
+        ("configuration", configuration(config)),
+        ("time zone", time_zone(config, &calendar)),
+        ("day", day(&calendar)),
+        ("address", listening(config)),
+    ];
     findings.extend(secret_files(config));
-    let (found, epoch) = data_directory(config, deep);
-    findings.extend(found);
+    let epoch = data_directory(config, &calendar, deep, &mut findings);
     if let Some(dir) = &config.log.dir {
         findings.push(("log directory", directory(dir)));
     }
     let copies = adopt::copies(config);
+    let others = copies.iter().filter(|copy| copy.is_another_stores());
+    let others: Vec<&str> = others.map(|copy| copy.copy.as_str()).collect();
     // Nothing is written to another store's copy, not even to try.
-    if !adopt::is_another_stores(&copies, POSTGRES) {
+    if !others.contains(&POSTGRES) {
         findings.extend(database(config, epoch).map(|found| (POSTGRES, found)));
     }
-    if !adopt::is_another_stores(&copies, REDIS) {
+    if !others.contains(&REDIS) {
         findings.extend(mirrored(config, epoch).map(|found| (REDIS, found)));
     }
     let copies = copies.into_iter().filter_map(of_copy);
     findings.extend(copies.map(|found| ("copies", found)));
-    let mut text = String::new();
-    for (what, judgement) in &findings {
-        let (verdict, found) = match judgement {
-            Ok(Fine::Ok(text)) => ("ok", text),
-            Ok(Fine::Warn(text)) => ("warn", text),
-            Err(Fault(text)) => ("FAULT", text),
-        };
+    let (mut text, mut faults) = (String::new(), 0);
+    for (what, judgement) in findings {
+        let (verdict, found) = judgement.unwrap_or_else(|error| {
+            faults += 1;
+            ("FAULT", error.to_string())
+        });
         let _ = writeln!(text, "{verdict:5}  {what:14}  {found}");
     }
     for warning in warnings {
         let _ = writeln!(text, "warn   {warning}");
     }
     print(&text)?;
-    match findings.iter().filter(|(_, found)| found.is_err()).count() {
+    match faults {
         0 => Ok(()),
-        1 => Err(CliFailure::Check("a fault".to_owned())),
-        faults => Err(CliFailure::Check(format!("{faults} faults"))),
+        1 => Err(CliFailure::Check("a fault".to_owned()).into()),
+        faults => Err(CliFailure::Check(format!("{faults} faults")).into()),
     }
 }
 
-fn configuration(file: &Option<PathBuf>, config: &Config) -> Judgement {
-    let file = match file {
+fn configuration(config: &Config) -> Judgement {
+    let file = match &config.file {
         Some(path) => path.display().to_string(),
         None => "no file, defaults".to_owned(),
     };
@@ -116,49 +98,38 @@ fn configuration(file: &Option<PathBuf>, config: &Config) -> Judgement {
     ok(format!("{file}; {counters} counters defined"))
 }
 
-fn calendar(config: &Config) -> Result<Calendar, UnknownZone> {
-    Calendar::new(&config.calendar.timezone, config.calendar.day_start)
-}
-
-fn time_zone(config: &Config) -> Judgement {
-    let calendar = calendar(config)?;
-    let source = config.source("calendar.timezone");
+fn time_zone(config: &Config, calendar: &Calendar) -> Judgement {
     ok(format!(
         "{} ({}); tz data {}",
         calendar.zone_name(),
-        source.unwrap_or(&SettingSource::Default),
+        config.source("calendar.timezone"),
         tzdb_version()
     ))
 }
 
-/// Says which day it is and when it ends; `None` where the zone is not known.
-fn day(config: &Config) -> Option<Judgement> {
-    let calendar = calendar(config).ok()?;
+/// Says which day it is and when it ends.
+fn day(calendar: &Calendar) -> Judgement {
     let now_ms = SystemClock.wall_ms();
     let ends_ms = calendar.next_boundary(now_ms);
     let left = Duration::from_secs(u64::try_from(ends_ms - now_ms).unwrap_or(0) / 1000);
-    Some(ok(format!(
+    ok(format!(
         "{}; the next begins {}, in {}",
         calendar.day_of(now_ms),
         calendar.local_text(ends_ms),
         humantime::format_duration(left)
-    )))
+    ))
 }
 
 /// Says whether the address can be listened on, and who could write there.
 fn listening(config: &Config) -> Judgement {
     let address = config.server.listen;
+    let holder = || holder(&config.storage.data_dir.join(lock::FILE_NAME));
+    let is_ours = || matches!(holder(), Ok(Holder::Process(_) | Holder::Unknown));
     match std::net::TcpListener::bind(address) {
-        Err(error)
-            if error.kind() == io::ErrorKind::AddrInUse
-                && matches!(
-                    holder(&config.storage.data_dir.join(lock::FILE_NAME)),
-                    Ok(Holder::Process(_) | Holder::Unknown)
-                ) =>
-        {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_ours() => {
             ok(format!("{address} is in use, as the store is"))
         }
-        Err(error) => fault(format!("{address} cannot be listened on: {error}")),
+        Err(error) => bail!("{address} cannot be listened on: {error}"),
         Ok(_) if config.open_to_the_network() => warn(format!(
             "anyone who reaches {address} may write: set auth.write_token"
         )),
@@ -167,7 +138,7 @@ fn listening(config: &Config) -> Judgement {
 }
 
 /// Finds files of secrets that every user may read.
-fn secret_files(config: &Config) -> Vec<Finding> {
+fn secret_files(config: &Config) -> Findings {
     let judge = |(key, path): &(_, PathBuf)| {
         let shown = path.display();
         let text = match path.metadata() {
@@ -190,10 +161,10 @@ fn database(config: &Config, epoch: Option<u64>) -> Option<Judgement> {
         Ok(SchemaState::Older) => ok(
             "takes writes; the schema is an older one, and the start of the server brings it up to date",
         ),
-        Ok(SchemaState::OlderNotOwned) => fault(
+        Ok(SchemaState::OlderNotOwned) => Err(anyhow!(
             "reached; the schema is an older one, and this role does not own it: start the server once \
              with the URL of the role that does",
-        ),
+        )),
         Ok(SchemaState::Absent) => {
             ok("takes writes; it has no schema yet, and the start of the server makes it")
         }
@@ -209,43 +180,44 @@ fn mirrored(config: &Config, epoch: Option<u64>) -> Option<Judgement> {
     })
 }
 
-/// Looks at the data directory and at the store in it. Returns also the epoch of a store that nobody has open.
-fn data_directory(config: &Config, deep: bool) -> (Vec<Finding>, Option<u64>) {
-    const WHAT: &str = "data directory";
+/// Looks at the data directory and at the store in it. Returns the epoch of a store that nobody has open.
+fn data_directory(
+    config: &Config,
+    calendar: &Calendar,
+    deep: bool,
+    findings: &mut Findings,
+) -> Option<u64> {
     let dir = &config.storage.data_dir;
-    let found = directory(dir);
-    if found.is_err() {
-        return (vec![(WHAT, found)], None);
-    }
-    if let Some((Lack::Sockets, kind)) = existing(dir).and_then(lack) {
-        let without = fault(format!(
+    let found = directory(dir).and_then(|found| match existing(dir).and_then(lack) {
+        Some((Lack::Sockets, kind)) => bail!(
             "{} is on {kind}, which has no Unix sockets: a start would fail",
             dir.display()
-        ));
-        return (vec![(WHAT, without)], None);
+        ),
+        _ => Ok(found),
+    });
+    let is_usable = found.is_ok();
+    findings.push(("data directory", found));
+    if !is_usable {
+        return None;
     }
-    let mut findings = vec![(WHAT, found)];
-    let (store, epoch) = store(config, dir);
-    findings.extend(store.into_iter().map(|found| ("store", found)));
+    let epoch = store(config, calendar, findings);
     if deep {
         findings.push(("tables", tables(config, dir)));
     }
     findings.push(("free space", free_space(config, dir)));
-    (findings, epoch)
+    epoch
 }
 
 /// Checks that a directory can be written to, or made.
 fn directory(dir: &Path) -> Judgement {
     let shown = dir.display();
-    let Some(looked_at) = existing(dir) else {
-        return fault(format!("{shown}: no part of the path exists"));
-    };
+    let looked_at = existing(dir);
+    let looked_at = looked_at.with_context(|| format!("{shown}: no part of the path exists"))?;
     if !looked_at.is_dir() {
-        return fault(format!("{} is not a directory", looked_at.display()));
+        bail!("{} is not a directory", looked_at.display());
     }
     if let Err(error) = may_write(looked_at) {
-        let looked_at = looked_at.display();
-        return fault(format!("{looked_at} cannot be written to: {error}"));
+        bail!("{} cannot be written to: {error}", looked_at.display());
     }
     if let Some((Lack::Memory, kind)) = lack(looked_at) {
         return warn(format!(
@@ -316,67 +288,61 @@ fn lack(dir: &Path) -> Option<(Lack, &'static str)> {
 
 /// Returns the path itself, or the nearest directory above it that exists.
 fn existing(path: &Path) -> Option<&Path> {
+    let (none, here) = (Path::new(""), Path::new("."));
     path.ancestors()
-        .map(|path| {
-            if path.as_os_str().is_empty() {
-                Path::new(".")
-            } else {
-                path
-            }
-        })
+        .map(|path| if path == none { here } else { path })
         .find(|path| path.symlink_metadata().is_ok())
 }
 
-/// Says whether there is a store, who has it open, and if nobody has, whether it would open.
-fn store(config: &Config, dir: &Path) -> (Vec<Judgement>, Option<u64>) {
+/// Says whether there is a store, who has it open, and if nobody has, whether it would open and agrees with the
+/// configuration. Returns its epoch if it would open.
+fn store(config: &Config, calendar: &Calendar, findings: &mut Findings) -> Option<u64> {
+    let dir = &config.storage.data_dir;
+    let mut epoch = None;
+    let mut disagrees = None;
     let found = match holder(&dir.join(lock::FILE_NAME)) {
         Ok(Holder::Process(pid)) => ok(format!("in use by process {pid}")),
         Ok(Holder::Unknown) => ok("in use by a process that cannot be seen"),
         Ok(Holder::Nobody) if dir.join("store").try_exists().unwrap_or(true) => {
-            return sound(config, dir);
+            let looked = DataDirLock::take(dir).and_then(|lock| {
+                look(&lock, &storage_options(config), |store| {
+                    epoch = Some(store.epoch);
+                    disagrees = disagreement(config, calendar, &store.reader);
+                    format!(
+                        "not in use, and sound: epoch {}, acknowledged up to {}",
+                        store.epoch, store.sequence
+                    )
+                })
+            });
+            looked.map(|text| ("ok", text)).map_err(Error::from)
         }
         Ok(Holder::Nobody) => none_yet(config),
-        Err(error) => fault(format!("its lock cannot be looked at: {error}")),
+        Err(error) => Err(anyhow!("its lock cannot be looked at: {error}")),
     };
-    (vec![found], None)
+    let found = [Some(found), disagrees].into_iter().flatten();
+    findings.extend(found.map(|found| ("store", found)));
+    epoch
 }
 
 /// Says whether a start would make a store where there is none.
 fn none_yet(config: &Config) -> Judgement {
-    let why = why_no_new_store(config);
-    let why = why.map_err(|error| Fault(format!("whether one is missing: {error}")))?;
-    let Some(why) = why else {
-        return ok("none yet; the first start makes it");
+    let remedy = match why_no_new_store(config) {
+        Err(error) => bail!("whether one is missing: {error}"),
+        Ok(None) => return ok("none yet; the first start makes it"),
+        Ok(Some(why @ Against::Known(_))) => format!(
+            "{why}: a start makes none and serves copies (degraded.start). Put the directory back or restore a backup; \
+             to begin a new store all the same, start once with degraded.start = false"
+        ),
+        Ok(Some(why @ Against::Unclear(..))) => format!(
+            "{why}: a start waits until it can, and makes one if there are none (degraded.start)"
+        ),
     };
-    let remedy = if matches!(why, Against::Known(_)) {
-        "a start makes none and serves copies (degraded.start). Put the directory back or restore a backup; \
-         to begin a new store all the same, start once with degraded.start = false"
-    } else {
-        "a start waits until it can, and makes one if there are none (degraded.start)"
-    };
-    fault(format!("none here, but {why}: {remedy}"))
-}
-
-/// Looks into a store that is not in use, and compares it with the configuration.
-fn sound(config: &Config, dir: &Path) -> (Vec<Judgement>, Option<u64>) {
-    let looked = DataDirLock::take(dir).and_then(|lock| {
-        look(&lock, &storage_options(config), |store| {
-            let text = format!(
-                "not in use, and sound: epoch {}, acknowledged up to {}",
-                store.epoch, store.sequence
-            );
-            let mut found = vec![ok(text)];
-            found.extend(disagreement(config, &store.reader));
-            (found, Some(store.epoch))
-        })
-    });
-    looked.unwrap_or_else(|error| (vec![Err(error.into())], None))
+    bail!("none here, but {remedy}")
 }
 
 /// Compares a store with the zone and the counters of the configuration, as a start would. Returns `None` when
 /// they agree.
-fn disagreement(config: &Config, reader: &Reader) -> Option<Judgement> {
-    let calendar = calendar(config).ok()?;
+fn disagreement(config: &Config, calendar: &Calendar, reader: &Reader) -> Option<Judgement> {
     let counters = defined(config);
     let wanted = Wanted {
         zone: calendar.zone_name(),
@@ -400,16 +366,16 @@ fn tables(config: &Config, dir: &Path) -> Judgement {
         return ok("there is no store to read");
     }
     let lock = DataDirLock::take_existing(dir);
-    let lock = lock.map_err(|error| Fault(format!("not read: {error}")))?;
+    let lock = lock.map_err(|error| anyhow!("not read: {error}"))?;
     let rotten = read_through(&lock, &storage_options(config))?;
     if rotten.is_empty() {
         return ok("every record was read");
     }
     let named: Vec<String> = rotten.iter().map(ToString::to_string).collect();
-    fault(format!(
+    bail!(
         "{}; restore a backup, or set them aside with `counterd recover`",
         named.join("; ")
-    ))
+    )
 }
 
 enum Holder {
@@ -451,9 +417,7 @@ fn process_in(locks: &str, inode: u64) -> Option<u32> {
 }
 
 fn free_space(config: &Config, dir: &Path) -> Judgement {
-    let Some(looked_at) = existing(dir) else {
-        return fault(format!("{} is nowhere", dir.display()));
-    };
+    let looked_at = existing(dir).with_context(|| format!("{} is nowhere", dir.display()))?;
     let space = Space::of(looked_at)?;
     let limit = config.storage.min_free;
     let limit = limit.unwrap_or_else(|| space.default_min_free());
@@ -463,22 +427,21 @@ fn free_space(config: &Config, dir: &Path) -> Judgement {
         ByteSize(limit).display().iec()
     );
     if space.files.is_some_and(|files| files < 32) {
-        fault(format!("{text}; no inodes are left (`df -i`)"))
-    } else if space.available < limit {
-        fault(format!("{text}: writes would be refused"))
-    } else {
-        ok(text)
+        bail!("{text}; no inodes are left (`df -i`)");
     }
+    if space.available < limit {
+        bail!("{text}: writes would be refused");
+    }
+    ok(text)
 }
 
 /// Says whose a copy is; `None` where that is not known.
 fn of_copy(copy: CopyFound) -> Option<Judgement> {
     let text = format!("{} {}", copy.copy, copy.text);
-    match copy.whose {
-        Whose::Ours => Some(ok(text)),
-        Whose::AnotherStores => Some(fault(format!("{text}; see `counterd adopt`"))),
-        Whose::Unknown => None,
+    if copy.is_another_stores() {
+        return Some(Err(anyhow!("{text}; see `counterd adopt`")));
     }
+    copy.owner.map(|_| ok(text))
 }
 
 #[cfg(test)]

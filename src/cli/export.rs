@@ -7,17 +7,17 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, bail};
 use clap::{Args, ValueEnum, ValueHint};
-use comfy_table::{CellAlignment, Table, presets};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::progress::Progress;
-use super::work::{carry_out, unexpected, with_progress};
-use super::{CliFailure, ConfigArgs, print, usage};
+use super::work::{carry_out, with_progress};
+use super::{print, print_json, table, usage};
 use crate::calendar::Day;
 use crate::config::Config;
-use crate::control::{Ask, DaysAsked, Part, Told};
+use crate::control::{Ask, DaysAsked, Exported, Part, RowAside};
 use crate::counter::CounterName;
 use crate::export::files::{Content, FileForm, FileWritten};
 use crate::export::postgres::DaysWritten;
@@ -108,10 +108,6 @@ pub struct ExportArgs {
     /// Say what was done as a JSON object
     #[arg(long)]
     pub json: bool,
-
-    /// Where the data directory is.
-    #[command(flatten)]
-    pub config: ConfigArgs,
 }
 
 impl ExportArgs {
@@ -125,7 +121,7 @@ impl ExportArgs {
     }
 
     /// Returns the first day, the last one, and the target.
-    fn resolve(&self) -> Result<(String, String, Option<ExportTarget>), CliFailure> {
+    fn resolve(&self) -> anyhow::Result<(String, String, Option<ExportTarget>)> {
         let (mut last, mut target) = (self.until.clone(), None);
         for to in &self.to {
             let taken = match ExportTarget::from_str(to, false) {
@@ -176,83 +172,81 @@ pub struct HistoryArgs {
         default_value = "today"
     )]
     pub until: String,
-
-    /// Where the data directory is.
-    #[command(flatten)]
-    pub config: ConfigArgs,
 }
 
 /// Exports days.
-pub(super) fn export(args: &ExportArgs) -> Result<(), CliFailure> {
-    let config = args.config.load_and_warn()?;
+pub(super) fn export(config: &Config, args: ExportArgs) -> anyhow::Result<()> {
     if args.rejected {
-        return rejected(&config, args.json);
+        return rejected(config, args.json);
     }
     let (from, to, target) = args.resolve()?;
     let of_files = args.output.is_some() || args.users || args.include_open;
+    let to_postgres = match target {
+        Some(target) => target == ExportTarget::Postgres,
+        None => config.postgres.url.is_some() && !of_files,
+    };
+    if to_postgres && of_files {
+        return Err(usage("--output, --users and --include-open are for files"));
+    }
+    if to_postgres {
+        return into_postgres(&args, config, from, to);
+    }
+    if args.replace {
+        return Err(usage("--replace is for PostgreSQL"));
+    }
     let form = match target {
-        Some(ExportTarget::Postgres) if of_files => {
-            return Err(usage("--output, --users and --include-open are for files"));
-        }
-        Some(ExportTarget::Postgres) => return into_postgres(args, &config, from, to),
-        None if config.postgres.url.is_some() && !of_files => {
-            return into_postgres(args, &config, from, to);
-        }
-        Some(ExportTarget::Csv | ExportTarget::Jsonl) | None if args.replace => {
-            return Err(usage("--replace is for PostgreSQL"));
-        }
         Some(ExportTarget::Jsonl) => FileForm::Jsonl,
-        Some(ExportTarget::Csv) | None => FileForm::Csv,
+        Some(ExportTarget::Csv | ExportTarget::Postgres) | None => FileForm::Csv,
     };
-    let ask = Ask::Export {
-        days: args.days(from, to.clone()),
-        form,
-        content: if args.users {
-            Content::Users
-        } else {
-            Content::Days
-        },
+    let content = match args.users {
+        true => Content::Users,
+        false => Content::Days,
     };
+    let ask = Ask::Export(args.days(from, to.clone()), form, content);
     let mut output = Output::begin(args.output.as_deref())?;
     let mut progress = Progress::begin();
     let mut not_taken = None;
-    let told = carry_out(&config, ask, &mut |part| {
-        if let Part::Text(text) = &part
-            && let Err(error) = output.write(text)
-        {
+    let exported = carry_out::<Exported<FileWritten>>(config, ask, &mut |part| match part {
+        Part::Progress(step) => progress.step(step),
+        Part::Text(text) => output.out.write_all(text.as_bytes()).map_err(|error| {
             // The work ends by this, and is not to blame.
             let kind = error.kind();
             not_taken = Some(error);
-            return Err(kind.into());
-        }
-        progress.tell(&part);
-        Ok(())
+            kind.into()
+        }),
     });
-    progress.end();
+    drop(progress);
     match not_taken {
         // Whoever reads has enough, such as `head`.
         Some(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-        Some(error) => return Err(anyhow!("cannot write {}: {error}", output.place()).into()),
+        Some(error) => bail!("cannot write {}: {error}", output.place),
         None => {}
     }
-    let (FileWritten { days, users }, through) = match told? {
-        Told::Exported { written, through } => (written, through),
-        other => return Err(unexpected(other)),
-    };
+    let exported = exported?;
     let place = output.finish()?;
     let summary = if args.json {
-        json!({"days": days, "users": users, "through": through, "output": place}).to_string()
+        summary(&exported, &place)?.to_string()
     } else {
+        let FileWritten { days, users } = exported.written;
         let users = match args.users {
             true => format!(", {users} users"),
             false => String::new(),
         };
-        let left_out = left_out(&to, through, args.include_open);
+        let left_out = left_out(&to, exported.through, args.include_open);
         format!("exported {days} records{users} to {place}{left_out}")
     };
     // The rows themselves may be on standard output.
     let _ = writeln!(io::stderr(), "{summary}");
     Ok(())
+}
+
+/// Says as a JSON object what was exported, and where to.
+fn summary(exported: &impl Serialize, output: &str) -> anyhow::Result<Value> {
+    let mut summary = serde_json::to_value(exported)?;
+    if let Some(fields) = summary.as_object_mut() {
+        fields.insert("output".to_owned(), output.into());
+    }
+    Ok(summary)
 }
 
 /// Says which days were asked for and left out, since they have not ended.
@@ -270,61 +264,39 @@ fn into_postgres(
     config: &Config,
     from: String,
     to: String,
-) -> Result<(), CliFailure> {
+) -> anyhow::Result<()> {
     let ask = Ask::ExportDays {
         days: args.days(from, to.clone()),
         replace: args.replace,
     };
-    let (written, through) = match with_progress(config, ask)? {
-        Told::ExportedDays { written, through } => (written, through),
-        other => return Err(unexpected(other)),
-    };
-    let DaysWritten {
-        written,
-        unchanged,
-        set_aside,
-        users,
-    } = written;
-    print(&if args.json {
-        let summary = json!({
-            "written": written,
-            "unchanged": unchanged,
-            "set_aside": set_aside,
-            "users": users,
-            "through": through,
-            "output": "PostgreSQL",
-        });
-        format!("{summary}\n")
+    let exported: Exported<DaysWritten> = with_progress(config, ask)?;
+    let rows = exported.written;
+    if args.json {
+        print_json(&summary(&exported, "PostgreSQL")?)?;
     } else {
-        let left_out = left_out(&to, through, args.include_open);
-        format!(
-            "PostgreSQL: {written} rows written (with {users} users), {unchanged} unchanged, {set_aside} set aside{left_out}\n"
-        )
-    })?;
-    if set_aside > 0 {
+        let left_out = left_out(&to, exported.through, args.include_open);
+        print(&format!(
+            "PostgreSQL: {} rows written (with {} users), {} unchanged, {} set aside{left_out}\n",
+            rows.written, rows.users, rows.unchanged, rows.set_aside
+        ))?;
+    }
+    if rows.set_aside > 0 {
         let why = "`counterd export --rejected` says why";
-        return Err(anyhow!("{set_aside} rows were set aside; {why}").into());
+        bail!("{} rows were set aside; {why}", rows.set_aside);
     }
     Ok(())
 }
 
 /// Prints the rows that the database did not take.
-fn rejected(config: &Config, json: bool) -> Result<(), CliFailure> {
-    let rows = match carry_out(config, Ask::SetAside, &mut |_| Ok(()))? {
-        Told::SetAside { rows } => rows,
-        other => return Err(unexpected(other)),
-    };
+fn rejected(config: &Config, json: bool) -> anyhow::Result<()> {
+    let rows: Vec<RowAside> = carry_out(config, Ask::SetAside, &mut |_| Ok(()))?;
     if json {
-        let rows = serde_json::to_string(&rows).context("the rows")?;
-        return print(&format!("{rows}\n"));
+        return print_json(&rows);
     }
     if rows.is_empty() {
         return print("no row is set aside\n");
     }
-    let mut table = Table::new();
-    table
-        .load_preset(presets::NOTHING)
-        .set_header(["date", "counter", "reason"]);
+    let mut table = table(&["date", "counter", "reason"], &[]);
     for row in rows {
         table.add_row([row.date.to_string(), row.counter, row.reason]);
     }
@@ -332,103 +304,85 @@ fn rejected(config: &Config, json: bool) -> Result<(), CliFailure> {
 }
 
 /// Where the text goes.
-enum Output {
-    /// Standard output, a device or a pipe takes the text as it comes.
-    Direct {
-        out: Box<dyn Write>,
-        place: &'static str,
-    },
-    /// A file is there whole or not at all: it has another name until it is finished.
-    File {
-        file: BufWriter<File>,
-        dir: HeldDir,
-        unfinished: OsString,
-        path: PathBuf,
-    },
+struct Output {
+    out: Box<dyn Write>,
+    /// What that is, for people.
+    place: String,
+    /// `None` for standard output, a device or a pipe, which takes the text as it comes.
+    unfinished: Option<UnfinishedFile>,
+}
+
+/// A file that has another name until it is finished, so that it is there whole or not at all.
+struct UnfinishedFile {
+    file: File,
+    dir: HeldDir,
+    unfinished: OsString,
+    finished: OsString,
 }
 
 impl Output {
     fn begin(path: Option<&Path>) -> anyhow::Result<Self> {
         let Some(path) = path.filter(|path| *path != Path::new("-")) else {
-            return Ok(Self::Direct {
-                out: Box::new(io::stdout()),
-                place: "standard output",
-            });
+            return Ok(Self::direct("standard output", io::stdout()));
         };
         let cannot = || format!("cannot write {}", path.display());
         // A link stays one: what it leads to is written.
         let path = links::followed(path).with_context(cannot)?;
         if path.metadata().is_ok_and(|there| !there.is_file()) {
             let file = File::options().write(true).open(&path);
-            return Ok(Self::Direct {
-                out: Box::new(file.with_context(cannot)?),
-                place: "the device or pipe",
-            });
+            return Ok(Self::direct(
+                "the device or pipe",
+                file.with_context(cannot)?,
+            ));
         }
         let name = path.file_name();
-        let mut unfinished = name
-            .with_context(|| format!("{} is no file", path.display()))?
-            .to_owned();
+        let name = name.with_context(|| format!("{} is no file", path.display()))?;
         // No other run, a killed one in another container included, has this name.
         let serial = RandomState::new().hash_one(std::process::id());
+        let mut unfinished = name.to_owned();
         unfinished.push(format!(".{serial:016x}.unfinished"));
         // Held: whatever is put in its place meanwhile, the file is made and named in this one.
         let dir = HeldDir::open(links::directory_of(&path)).with_context(cannot)?;
         // For its owner alone: it may hold user ids.
         let file = dir.create(&unfinished).with_context(cannot)?;
-        Ok(Self::File {
-            file: BufWriter::new(file),
+        let unfinished = UnfinishedFile {
+            file: file.try_clone().with_context(cannot)?,
             dir,
             unfinished,
-            path,
+            finished: name.to_owned(),
+        };
+        Ok(Self {
+            out: Box::new(BufWriter::new(file)),
+            place: path.display().to_string(),
+            unfinished: Some(unfinished),
         })
     }
 
-    fn place(&self) -> String {
-        match self {
-            Self::Direct { place, .. } => (*place).to_owned(),
-            Self::File { path, .. } => path.display().to_string(),
-        }
-    }
-
-    fn write(&mut self, text: &str) -> io::Result<()> {
-        match self {
-            Self::Direct { out, .. } => out.write_all(text.as_bytes()),
-            Self::File { file, .. } => file.write_all(text.as_bytes()),
+    fn direct(place: &str, out: impl Write + 'static) -> Self {
+        Self {
+            out: Box::new(out),
+            place: place.to_owned(),
+            unfinished: None,
         }
     }
 
     /// Gives the file its name; returns where the text is.
     fn finish(mut self) -> anyhow::Result<String> {
-        let place = self.place();
-        let cannot = || format!("cannot write {place}");
-        match &mut self {
-            Self::Direct { out, .. } => out.flush().with_context(cannot)?,
-            Self::File {
-                file,
-                dir,
-                unfinished,
-                path,
-            } => {
-                let written = file.flush().and_then(|()| file.get_ref().sync_all());
-                written.with_context(cannot)?;
-                let name = path.file_name().unwrap_or_default();
-                dir.rename(&*unfinished, name).with_context(cannot)?;
-            }
+        let cannot = || format!("cannot write {}", self.place);
+        self.out.flush().with_context(cannot)?;
+        if let Some(written) = &self.unfinished {
+            written.file.sync_all().with_context(cannot)?;
+            let renamed = written.dir.rename(&written.unfinished, &written.finished);
+            renamed.with_context(cannot)?;
         }
-        Ok(place)
+        Ok(self.place)
     }
 }
 
-impl Drop for Output {
+impl Drop for UnfinishedFile {
     fn drop(&mut self) {
         // Under that name it is there only when it was not finished.
-        if let Self::File {
-            dir, unfinished, ..
-        } = self
-        {
-            let _ = dir.remove(&*unfinished);
-        }
+        let _ = self.dir.remove(&self.unfinished);
     }
 }
 
@@ -444,36 +398,26 @@ const HISTORY: [(&str, &str); 7] = [
 ];
 
 /// Prints the days of a counter as a table.
-pub(super) fn history(args: &HistoryArgs) -> Result<(), CliFailure> {
-    let config = args.config.load_and_warn()?;
-    let ask = Ask::Export {
-        days: DaysAsked {
-            from: args.from.clone(),
-            to: args.until.clone(),
-            counter: Some(args.name.to_string()),
-            include_open: true,
-        },
-        form: FileForm::Jsonl,
-        content: Content::Days,
+pub(super) fn history(config: &Config, args: HistoryArgs) -> anyhow::Result<()> {
+    let days = DaysAsked {
+        from: args.from,
+        to: args.until,
+        counter: Some(args.name.to_string()),
+        include_open: true,
     };
+    let ask = Ask::Export(days, FileForm::Jsonl, Content::Days);
     let mut lines = String::new();
-    let told = carry_out(&config, ask, &mut |part| {
+    carry_out::<Exported<FileWritten>>(config, ask, &mut |part| {
         if let Part::Text(text) = part {
             lines.push_str(&text);
         }
         Ok(())
     })?;
-    if !matches!(told, Told::Exported { .. }) {
-        return Err(unexpected(told));
-    }
-    let mut table = Table::new();
     let heads = HISTORY.map(|(head, _)| head);
-    table
-        .load_preset(presets::NOTHING)
-        .set_header(heads.into_iter().chain(["away", ""]));
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
+    let mut table = table(
+        &[&heads[..], &["away", ""]].concat(),
+        &[1, 2, 3, 4, 5, 6, 7, 8],
+    );
     for line in lines.lines().rev() {
         let day: Value =
             serde_json::from_str(line).context("the server answered something else")?;

@@ -4,10 +4,11 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, bail};
 use clap::Args;
 
-use super::{CliFailure, ConfigArgs, print};
+use super::print;
+use crate::config::Config;
 
 /// How long each step may take: connecting, asking, being answered.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -21,15 +22,10 @@ pub struct HealthArgs {
     /// Writes must be served, too
     #[arg(long)]
     pub writes: bool,
-
-    /// Where the server listens.
-    #[command(flatten)]
-    pub config: ConfigArgs,
 }
 
 /// Asks `/readyz` of the server that this configuration describes.
-pub(super) fn health(args: &HealthArgs) -> Result<(), CliFailure> {
-    let config = args.config.load_and_warn()?;
+pub(super) fn health(config: &Config, args: HealthArgs) -> anyhow::Result<()> {
     let address = reachable(config.server.listen);
     let path = if args.writes {
         "/readyz?writes"
@@ -42,7 +38,7 @@ pub(super) fn health(args: &HealthArgs) -> Result<(), CliFailure> {
     let status = head.split(' ').nth(1).unwrap_or("?");
     match status {
         "200" => print("ready\n"),
-        _ => Err(anyhow!("not ready: {status} {}", body.trim_end()).into()),
+        _ => bail!("not ready: {status} {}", body.trim_end()),
     }
 }
 

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::forms::{Form, Name, UsualForm};
+use super::forms::{Form, NAME, UsualForm};
 use super::mistakes::{Report, SettingSource};
-use super::reader::{Reader, Written};
+use super::reader::{Reader, Written, unset};
 use super::rows::{Key, optional, section};
-use super::unwritten::unset;
 use crate::counter::{CounterName, Definition, Kind, Millis, OnBound, Reset, definition_fields};
 
 /// Makes the table `[[counter]]` of the fields of a definition.
@@ -20,7 +19,7 @@ macro_rules! counter_table {
             /// One `[[counter]]`.
             CounterTable, "", {
                 /// Its name.
-                name: CounterName = Name;
+                name: CounterName = NAME;
                 $(
                     $(#[doc = $doc])+
                     $name: $type = <$type as UsualForm>::FORM
@@ -56,64 +55,32 @@ pub struct CounterEntry {
 
 impl CounterEntry {
     /// Returns the fields of its definition that have a value, as they would be written in the file.
-    pub(super) fn fields(&self) -> Vec<(&'static str, String)> {
+    pub(super) fn fields(&self) -> Vec<(&'static Key, String)> {
         let table = CounterTable::of(self.name.clone(), self.definition.clone());
-        let fields = table
-            .show()
-            .into_iter()
-            .map(|(key, value)| (key.name, value));
+        let mut fields = table.show();
+        fields.retain(|(key, value)| key.name != "name" && !value.is_empty());
         fields
-            .filter(|(name, value)| *name != "name" && !value.is_empty())
-            .collect()
     }
 }
 
 /// The counters that exist without any configuration.
-const BUILT_IN: [(&str, Kind, Reset, &str); 3] = [
-    (
-        "online_players",
-        Kind::Gauge,
-        Reset::Never,
-        "players online now",
-    ),
-    (
-        "daily_active_users",
-        Kind::Unique,
-        Reset::Daily,
-        "different users seen today",
-    ),
-    (
-        "total_games_played",
-        Kind::Sum,
-        Reset::Daily,
-        "games played today",
-    ),
-];
+const BUILT_IN: [(&str, Kind, Reset, &str); 3] = {
+    use Kind::{Gauge, Sum, Unique};
+    use Reset::{Daily, Never};
+    [
+        ("online_players", Gauge, Never, "players online now"),
+        (
+            "daily_active_users",
+            Unique,
+            Daily,
+            "different users seen today",
+        ),
+        ("total_games_played", Sum, Daily, "games played today"),
+    ]
+};
 
-/// The built-in counters that `defined` does not define anew, then `defined`.
-pub(super) fn with_built_in(defined: Vec<CounterEntry>) -> Vec<CounterEntry> {
-    let is_defined = |name: &str| defined.iter().any(|entry| entry.name.as_str() == name);
-    let mut all: Vec<CounterEntry> = BUILT_IN
-        .iter()
-        .filter(|(name, ..)| !is_defined(name))
-        .filter_map(|(name, kind, reset, description)| {
-            Some(CounterEntry {
-                name: CounterName::parse(name).ok()?,
-                definition: Definition {
-                    kind: *kind,
-                    reset: *reset,
-                    description: Some((*description).to_owned()),
-                    ..Definition::default()
-                },
-                source: SettingSource::Default,
-            })
-        })
-        .collect();
-    all.extend(defined);
-    all
-}
-
-/// Reads every `[[counter]]`; what is wrong is reported.
+/// Returns the built-in counters that are not defined anew, then those of every `[[counter]]`; what is wrong is
+/// reported.
 pub(super) fn read(written: &mut Written, report: &mut Report) -> Vec<CounterEntry> {
     let mut entries: Vec<CounterEntry> = Vec::new();
     let mut seen: BTreeMap<CounterName, SettingSource> = BTreeMap::new();
@@ -141,5 +108,20 @@ pub(super) fn read(written: &mut Written, report: &mut Report) -> Vec<CounterEnt
             source,
         });
     }
-    entries
+    let built_in = BUILT_IN.into_iter();
+    let built_in = built_in.filter(|(name, ..)| !seen.contains_key(*name));
+    let built_in = built_in.filter_map(|(name, kind, reset, description)| {
+        let definition = Definition {
+            kind,
+            reset,
+            description: Some(description.to_owned()),
+            ..Definition::default()
+        };
+        Some(CounterEntry {
+            name: CounterName::parse(name).ok()?,
+            definition,
+            source: SettingSource::Default,
+        })
+    });
+    built_in.chain(entries).collect()
 }

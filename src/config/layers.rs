@@ -3,17 +3,20 @@
 //! What is written for the keys that are known, and what it means together, is not judged here.
 
 use std::ffi::OsString;
+use std::io::Read as _;
 use std::path::Path;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::file::{self, File, raw};
 use super::forms::Raw;
 use super::mistakes::{Report, SettingSource, nearest, unknown};
 use super::reader::Written;
 use super::rows::{Key, variable as variable_of};
 use super::table::{ARRAYS, Array, all_keys, find, is_not_yet};
+
+/// Largest configuration file, in bytes.
+const MAX_FILE: u64 = 1 << 20;
 
 /// Most tables of one array, such as `[[counter]]`.
 const MAX_TABLES: usize = 10_000;
@@ -59,7 +62,7 @@ impl Layers {
     /// Reads the file.
     pub(super) fn add_file(&mut self, path: &Path) {
         let name = path.display().to_string();
-        let text = match file::read(path) {
+        let text = match read_file(path) {
             Ok(text) => text,
             Err(error) => return self.report.mistake(&SettingSource::File(name, 0), error),
         };
@@ -153,23 +156,22 @@ impl Layers {
                 continue;
             }
             let name = rest.replace("__", ".").to_ascii_lowercase();
+            let source = SettingSource::Variable(variable.clone());
             let key = find(&name).filter(|key| key.variable() == variable);
-            let (Some(key), Some(value)) = (key, value.to_str()) else {
-                let text = match key {
-                    Some(_) => "the value is not UTF-8".to_owned(),
-                    None if is_not_yet(&name) => not_yet(&variable),
-                    None => {
-                        let near = nearest(&name, all_keys().map(|key| key.name));
-                        unknown("variable", &variable, near.map(variable_of).as_deref())
-                    }
-                };
-                self.report
-                    .mistake(&SettingSource::Variable(variable), text);
-                continue;
+            let text = match (key, value.to_str()) {
+                (Some(key), Some(value)) => {
+                    let raw = Raw::Untyped(value.to_owned());
+                    self.written.put(key, raw, source);
+                    continue;
+                }
+                (Some(_), None) => "the value is not UTF-8".to_owned(),
+                (None, _) if is_not_yet(&name) => not_yet(&variable),
+                (None, _) => {
+                    let near = nearest(&name, all_keys().map(|key| key.name));
+                    unknown("variable", &variable, near.map(variable_of).as_deref())
+                }
             };
-            let raw = Raw::Untyped(value.to_owned());
-            self.written
-                .put(key, raw, SettingSource::Variable(variable));
+            self.report.mistake(&source, text);
         }
     }
 
@@ -178,23 +180,23 @@ impl Layers {
         for (index, given) in overrides.iter().enumerate() {
             let source = SettingSource::Flag(given.flag.clone());
             let name = given.key.as_str();
-            let Some(key) = find(name) else {
-                self.report.mistake(&source, no_key(name));
-                continue;
-            };
-            if key.form.is_secret() {
-                let text = format!(
+            let mut before = overrides.iter().take(index);
+            let text = match find(name) {
+                None => no_key(name),
+                Some(key) if key.form.is_secret() => format!(
                     "{name} is a secret, and flags show in the process list: set {} or {name}_file",
                     key.variable()
-                );
-                self.report.mistake(&source, text);
-            } else if overrides.iter().take(index).any(|other| other.key == name) {
-                let text = format!("{name} is given twice on the command line");
-                self.report.mistake(&source, text);
-            } else {
-                self.written
-                    .put(key, Raw::Untyped(given.value.clone()), source);
-            }
+                ),
+                Some(_) if before.any(|other| other.key == name) => {
+                    format!("{name} is given twice on the command line")
+                }
+                Some(key) => {
+                    let raw = Raw::Untyped(given.value.clone());
+                    self.written.put(key, raw, source);
+                    continue;
+                }
+            };
+            self.report.mistake(&source, text);
         }
     }
 }
@@ -209,4 +211,53 @@ fn no_key(name: &str) -> String {
 
 fn not_yet(name: &str) -> String {
     format!("{name} is not in this version; remove it")
+}
+
+/// The file being read: its name, and its text to find lines in.
+struct File<'t> {
+    name: String,
+    text: &'t str,
+}
+
+impl File<'_> {
+    /// Returns the line that the byte at `offset` is on.
+    fn at(&self, offset: usize) -> SettingSource {
+        let before = self.text.as_bytes().iter().take(offset);
+        let line = before.filter(|byte| **byte == b'\n').count() + 1;
+        SettingSource::File(self.name.clone(), line)
+    }
+}
+
+/// Reads the file's text, up to a limit.
+fn read_file(path: &Path) -> Result<String, String> {
+    let file = std::fs::File::open(path).map_err(|error| format!("cannot be read: {error}"))?;
+    let mut text = String::new();
+    let read = file.take(MAX_FILE + 1).read_to_string(&mut text);
+    let length = read.map_err(|error| format!("cannot be read: {error}"))?;
+    if length as u64 > MAX_FILE {
+        return Err("is larger than 1 MiB".to_owned());
+    }
+    Ok(text)
+}
+
+/// Returns what a value of the file is, without its place.
+fn raw(value: &DeValue) -> Raw {
+    match value {
+        DeValue::String(text) => Raw::Text(text.to_string()),
+        DeValue::Integer(number) => {
+            Raw::Integer(i64::from_str_radix(number.as_str(), number.radix()).ok())
+        }
+        DeValue::Boolean(on) => Raw::Bool(*on),
+        DeValue::Array(items) => {
+            let text = |item: &Spanned<DeValue>| item.get_ref().as_str().map(str::to_owned);
+            items
+                .iter()
+                .map(text)
+                .collect::<Option<Vec<String>>>()
+                .map_or(Raw::Other("list of other things than strings"), Raw::List)
+        }
+        DeValue::Float(_) => Raw::Other("fraction"),
+        DeValue::Datetime(written) => Raw::Moment(written.to_string()),
+        DeValue::Table(_) => Raw::Other("table"),
+    }
 }

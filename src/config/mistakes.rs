@@ -74,7 +74,7 @@ fn lines(mistakes: &[Mistake]) -> String {
 /// Collects what is wrong while everything is still being read.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    mistakes: Vec<(SettingSource, String)>,
+    pub(super) mistakes: Vec<(SettingSource, String)>,
     pub(super) warnings: Vec<Warning>,
 }
 
@@ -88,10 +88,6 @@ impl Report {
             place: place.to_string(),
             text: text.into(),
         });
-    }
-
-    pub(super) fn is_clean(&self) -> bool {
-        self.mistakes.is_empty()
     }
 
     /// Returns all mistakes: those of the file by line, then those of the environment and the flags.

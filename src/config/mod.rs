@@ -4,7 +4,6 @@
 //! Nothing here opens the data directory, binds a socket or looks at a clock.
 
 mod counters;
-mod file;
 mod forms;
 mod layers;
 mod mistakes;
@@ -13,7 +12,6 @@ mod resolve;
 mod rows;
 mod show;
 mod table;
-mod unwritten;
 
 use secrecy::ExposeSecret;
 
@@ -23,7 +21,6 @@ pub use counters::CounterEntry;
 pub use layers::Override;
 pub use mistakes::{ConfigErrors, Mistake, SettingSource, Warning};
 pub use rows::Key;
-pub use show::ShownSetting;
 pub use table::{
     AuthConfig, CalendarConfig, Config, CountersConfig, DegradedConfig, LogConfig, PostgresConfig,
     RedisConfig, SamplesConfig, ServerConfig, StorageConfig, WriterConfig, all_keys,
@@ -55,9 +52,9 @@ words! {
 }
 
 impl Config {
-    /// Returns where the effective value of a key comes from; a name that is no key has no source.
-    pub fn source(&self, key: &str) -> Option<&SettingSource> {
-        self.sources.get(key)
+    /// Returns where the effective value of a key comes from.
+    pub fn source(&self, key: &str) -> &SettingSource {
+        self.sources.get(key).unwrap_or(&SettingSource::Default)
     }
 
     /// Returns whether anybody on the network may write: it listens elsewhere than on the loopback, and

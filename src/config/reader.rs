@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
-use super::forms::{FilePath, Form, Raw};
+use super::forms::{FILE_PATH, Form, Raw};
 use super::mistakes::{Report, SettingSource};
 use super::rows::Key;
+use crate::calendar::machine_zone;
 
 /// Returns what holds when nothing is written, and who says so.
 pub(super) type Unwritten<T> = fn(&mut Reader<'_>) -> (T, SettingSource);
@@ -61,10 +62,9 @@ impl<'r> Reader<'r> {
     ) -> Option<T> {
         let place = self.written.values.get(key.name).and_then(|all| all.last());
         let place = place.map(|(source, _)| source.clone());
-        let is_written = place.is_some();
         let written = self.highest(form, key);
         let file = key.file.and_then(|file| {
-            let (path, source) = self.highest::<PathBuf>(&FilePath, file)?;
+            let (path, source) = self.highest::<PathBuf>(&FILE_PATH, file)?;
             self.sources.insert(file.name, source.clone());
             self.secret_files.push((file.name, path.clone()));
             Some((file, path, source))
@@ -91,9 +91,9 @@ impl<'r> Reader<'r> {
             Some(unwritten) => Some(unwritten(self)),
             None => self.default(form, key),
         });
-        if let (None, false, Some((place, what))) = (&chosen, is_written, self.table) {
+        if let (None, None, Some((table, what))) = (&chosen, &place, self.table) {
             let text = format!("a {what} needs a {}", key.name);
-            self.report.mistake(place, text);
+            self.report.mistake(table, text);
         }
         let (value, source) = chosen?;
         // What cannot be read was written all the same.
@@ -142,4 +142,26 @@ fn read_line(path: &Path) -> Result<String, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))?;
     let line = text.strip_suffix('\n').unwrap_or(&text);
     Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
+}
+
+/// Returns nothing: no value holds.
+pub(super) fn unset<T: Default>(_: &mut Reader<'_>) -> (T, SettingSource) {
+    (T::default(), SettingSource::Default)
+}
+
+/// Returns one for each of the machine's cores, up to the limit of `server.workers`.
+pub(super) fn cores(_: &mut Reader<'_>) -> (u16, SettingSource) {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    let cores = u16::try_from(cores).unwrap_or(u16::MAX).min(256);
+    let source = SettingSource::Machine("the machine's cores".to_owned());
+    (cores, source)
+}
+
+/// Returns the machine's zone; a warning tells when that is not known.
+pub(super) fn zone_of_the_machine(reader: &mut Reader<'_>) -> (String, SettingSource) {
+    let machine = machine_zone(reader.tz, Path::new("/etc/localtime"));
+    if let Some(warning) = machine.warning {
+        reader.report.warn("calendar.timezone", warning);
+    }
+    (machine.name, SettingSource::Machine(machine.found_in))
 }

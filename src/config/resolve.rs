@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::counters;
 use super::layers::{Layers, Override};
-use super::mistakes::{ConfigErrors, Report, SettingSource, Warning};
+use super::mistakes::{ConfigErrors, Report, Warning};
 use super::reader::Reader;
 use super::table::Config;
 
@@ -29,22 +29,19 @@ impl Config {
         layers.add_environment(environment);
         layers.add_flags(overrides);
 
-        let Layers {
-            mut written,
-            mut report,
-        } = layers;
         let tz = environment.iter().find(|(name, _)| name == "TZ");
         let tz = tz.map(|(_, value)| value.to_string_lossy());
-        let defined = counters::read(&mut written, &mut report);
-        let mut reader = Reader::new(written, &mut report);
+        let mut report = layers.report;
+        let defined = counters::read(&mut layers.written, &mut report);
+        let mut reader = Reader::new(layers.written, &mut report);
         reader.tz = tz.as_deref();
-        let mut config = Config::read(&mut reader, counters::with_built_in(defined));
+        let mut config = Config::read(&mut reader, defined);
         if let Some(config) = &mut config {
             config.file = file.map(Path::to_path_buf);
             judge_together(config, &mut report);
         }
         match config {
-            Some(config) if report.is_clean() => Ok((config, report.warnings)),
+            Some(config) if report.mistakes.is_empty() => Ok((config, report.warnings)),
             Some(_) | None => Err(report.into_errors()),
         }
     }
@@ -52,7 +49,7 @@ impl Config {
 
 /// Judges what depends on several keys.
 fn judge_together(config: &Config, report: &mut Report) {
-    let place = |name: &str| config.source(name).unwrap_or(&SettingSource::Default);
+    let place = |name: &str| config.source(name);
     if config.server.max_batch_body < config.server.max_body {
         let text = "server.max_batch_body is below server.max_body";
         report.mistake(place("server.max_batch_body"), text);

@@ -58,7 +58,8 @@ macro_rules! optional {
 /// name [or name_file]: Type = Form [, "default"] [, else unwritten] [, flag "--flag"];
 /// ```
 ///
-/// `unwritten` is a function of [`super::unwritten`]: what holds when nothing is written and there is no default.
+/// `unwritten` is a function such as [`super::reader::cores`]: what holds when nothing is written and there is no
+/// default.
 ///
 /// A type that the form cannot read does not compile.
 macro_rules! section {
@@ -88,7 +89,7 @@ macro_rules! section {
                             file: None,
                             default: None,
                             flag: None,
-                            form: &FilePath,
+                            form: &FILE_PATH,
                         }
                     )?),
                     default: optional!($($default)?),
@@ -159,8 +160,9 @@ macro_rules! configuration {
                 Some(Self { $( $section: $section?, )+ defined_counters, file: None, secret_files, sources })
             }
 
-            /// Returns every key with its value, in the order of the table.
-            pub(super) fn show(&self) -> Vec<(&'static Key, String)> {
+            /// Returns every key with its value as it would be written in the file, in the order of the table;
+            /// of a secret only whether it is set.
+            pub(crate) fn entries(&self) -> Vec<(&'static Key, String)> {
                 [$( self.$section.show() ),+].concat()
             }
         }

@@ -13,13 +13,12 @@ use secrecy::SecretString;
 
 use super::counters::{CounterEntry, CounterTable};
 use super::forms::{
-    Address, Count, FilePath, Form, KeyPrefix, List, PathOrNone, Size, SizeOrAuto, Span, Switch,
-    TimeOfDay, Tokens, Url, Word, Zone, is_host, is_origin,
+    ADDRESS, Count, FILE_PATH, Form, KEY_PREFIX, List, PATH_OR_NONE, Size, SizeOrAuto, Span,
+    Switch, TIME_OF_DAY, Tokens, Url, UsualForm, ZONE, is_host, is_origin,
 };
 use super::mistakes::SettingSource;
-use super::reader::Reader;
+use super::reader::{Reader, cores, unset, zone_of_the_machine};
 use super::rows::{Key, configuration, optional, section};
-use super::unwritten::{cores, unset, zone_of_the_machine};
 use super::{LogLevel, StorageEngine};
 use crate::access_log::{Access, LogFormat};
 use crate::calendar::DayStart;
@@ -41,9 +40,9 @@ configuration! {
     /// How requests are taken in.
     server: ServerConfig {
         /// Where to listen; port 0 takes any free one.
-        listen: SocketAddr = Address, "127.0.0.1:8080", flag "--listen";
+        listen: SocketAddr = ADDRESS, "127.0.0.1:8080", flag "--listen";
         /// Threads that serve requests.
-        workers: usize = Count(1, 256), else cores;
+        workers: u16 = Count(1, 256), else cores;
         /// Most connections at once.
         max_connections: usize = Count(1, 1_000_000), "10000";
         /// Longest body of a request, in bytes.
@@ -89,9 +88,9 @@ configuration! {
     /// Where and how the counts are stored.
     storage: StorageConfig {
         /// What stores.
-        engine: StorageEngine = Word::<StorageEngine>::OF, "rocksdb";
+        engine: StorageEngine = StorageEngine::FORM, "rocksdb";
         /// The directory of the store.
-        data_dir: PathBuf = FilePath, "./data", flag "--data-dir";
+        data_dir: PathBuf = FILE_PATH, "./data", flag "--data-dir";
         /// Memory for caches and memtables, in bytes.
         memory: u64 = Size(16 * MIB, TIB), "192MiB";
         /// Free space below which writes are refused, in bytes; `None` where the file system decides.
@@ -116,9 +115,9 @@ configuration! {
     calendar: CalendarConfig {
         /// The IANA zone, as the bundled data spell it. [`Config::source`] tells whether it was
         /// written.
-        timezone: String = Zone, else zone_of_the_machine, flag "--timezone";
+        timezone: String = ZONE, else zone_of_the_machine, flag "--timezone";
         /// The local time at which a day begins.
-        day_start: DayStart = TimeOfDay, "00:00", flag "--day-start";
+        day_start: DayStart = TIME_OF_DAY, "00:00", flag "--day-start";
         /// Largest jump of the wall clock that is accepted.
         max_clock_jump: Duration = Span(Duration::from_secs(60), days(3650)), "48h";
         /// Longest time after the last commit at which a start believes the wall clock.
@@ -166,7 +165,7 @@ configuration! {
         /// How long an answer may take.
         timeout: Duration = Span(TENTH, HOUR), "5s";
         /// What every key begins with.
-        prefix: String = KeyPrefix, "";
+        prefix: String = KEY_PREFIX, "";
     }
 
     /// What is served while the store cannot be opened.
@@ -193,13 +192,13 @@ configuration! {
     /// What is logged, and where to.
     log: LogConfig {
         /// The directory of log files; `None` logs to standard output.
-        dir: Option<PathBuf> = PathOrNone, "", flag "--log-dir";
+        dir: Option<PathBuf> = PATH_OR_NONE, "", flag "--log-dir";
         /// The form of a line.
-        format: LogFormat = Word::<LogFormat>::OF, "text", flag "--log-format";
+        format: LogFormat = LogFormat::FORM, "text", flag "--log-format";
         /// What is logged besides requests.
-        level: LogLevel = Word::<LogLevel>::OF, "info", flag "--log-level";
+        level: LogLevel = LogLevel::FORM, "info", flag "--log-level";
         /// Which requests are logged.
-        access: Access = Word::<Access>::OF, "all", flag "--log-access";
+        access: Access = Access::FORM, "all", flag "--log-access";
         /// Of so many requests that were answered below 400 one is logged.
         sample: u32 = Count(1, 1_000_000), "1";
         /// Size at which a log file is followed by the next, in bytes.

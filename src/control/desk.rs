@@ -1,32 +1,44 @@
 //! What is asked on the control socket, done on a running writer.
 
 mod adopt;
-mod delete;
-mod upkeep;
 
+use std::fmt::Write as _;
 use std::io;
 use std::sync::Arc;
 
+use anyhow::{Context as _, anyhow, bail};
 use parking_lot::Mutex;
+use serde_json::value::{RawValue, to_raw_value};
 
 pub use adopt::{CopyOptions, POSTGRES, REDIS};
 
-use super::{Ask, CorruptCounter, DaysAsked, Part, RowAside, StandingCause, Tell, Told};
+use super::{Ask, DaysAsked, Exported, Part, RowAside, Tell, Told};
 use crate::calendar::Day;
-use crate::counter::{CounterName, Existence, Outcome, Refusal, RequestId};
+use crate::counter::{CounterName, Existence, Outcome, Refusal, RequestId, rfc3339};
+use crate::engine::{Answer, Engine, Removable};
 use crate::export::Selection;
-use crate::export::files::{self, Content, ExportFileError, FileForm, FileWritten};
-use crate::export::postgres::{ExportContext, PostgresError};
+use crate::export::files::{self, Content, FileForm, FileWritten};
+use crate::export::postgres::{DaysWritten, ExportContext};
+use crate::inspect::{Inspection, inspect};
 use crate::lifecycle::kept_days;
 use crate::metrics::Metrics;
 use crate::storage::Tables;
+use crate::storage::backup::{self, BackupOptions, Made};
+use crate::storage::compact::{Compacted, compact};
+use crate::storage::pace::Step;
 use crate::writer::{Cause, Command, Failure, ModeState, Reading, Request, Running};
 
 /// How many bytes of a corrupt record are shown.
 const SHOWN_BYTES: usize = 256;
 
+/// How far work that nobody waits for stands back: a thread's niceness.
+const STANDING_BACK: i32 = 10;
+
 /// Returns the first bytes of a corrupt record, in hexadecimal.
-fn shown(bytes: &[u8]) -> String {
+fn shown(bytes: Option<Vec<u8>>) -> String {
+    let Some(bytes) = bytes else {
+        return "missing".to_owned();
+    };
     let bytes = bytes.iter().take(SHOWN_BYTES);
     bytes.map(|byte| format!("{byte:02x}")).collect()
 }
@@ -39,24 +51,6 @@ pub struct Desk {
     backups: Arc<Mutex<()>>,
     postgres: Option<ExportContext>,
     copies: CopyOptions,
-}
-
-/// Why an ask was not answered as it was meant.
-enum Unanswered {
-    /// It is not done, for this reason.
-    Refused(String),
-    /// Whoever asked does not take the answer.
-    Broken(io::Error),
-}
-
-impl From<io::Error> for Unanswered {
-    fn from(error: io::Error) -> Self {
-        Self::Broken(error)
-    }
-}
-
-fn refused(why: impl std::fmt::Display) -> Unanswered {
-    Unanswered::Refused(why.to_string())
 }
 
 impl Desk {
@@ -77,65 +71,73 @@ impl Desk {
     /// # Errors
     /// When `tell` does not take a part.
     pub fn answer(&self, ask: Ask, tell: Tell<'_>) -> io::Result<Told> {
-        match self.done(ask, tell) {
-            Ok(told) => Ok(told),
-            Err(Unanswered::Refused(reason)) => Ok(Told::Refused { reason }),
-            Err(Unanswered::Broken(error)) => Err(error),
+        let mut not_taken = None;
+        let told = self.done(ask, &mut |part| {
+            tell(part).map_err(|error| {
+                // The work ends by this, and is not to blame.
+                let kind = error.kind();
+                not_taken = Some(error);
+                kind.into()
+            })
+        });
+        match not_taken {
+            Some(error) => Err(error),
+            None => Ok(told.map_err(|error| error.to_string())),
         }
     }
 
-    fn done(&self, ask: Ask, tell: Tell<'_>) -> Result<Told, Unanswered> {
+    fn done(&self, ask: Ask, tell: Tell<'_>) -> anyhow::Result<Box<RawValue>> {
         if self.running.mode.stands(Cause::NoStore) && !matches!(ask, Ask::Mode { .. }) {
-            return Err(refused(
-                "the server has no store open (cause `no_store`): its log says why; put the store right, and it is opened by itself",
-            ));
+            bail!(
+                "the server has no store open (cause `no_store`): its log says why; put the store right, and it is opened by itself"
+            );
         }
-        match ask {
+        let told = match ask {
             Ask::Mode {
                 read_only,
                 accept_clock,
-            } => Ok(self.mode(read_only, accept_clock)),
-            Ask::Corrupt => Ok(self.corrupt()),
+            } => to_raw_value(&self.mode(read_only, accept_clock)),
+            Ask::Corrupt => to_raw_value(&self.corrupt()),
             Ask::Repair {
                 name,
                 value,
                 reason,
-            } => self.repair(&name, value, reason),
-            Ask::Export {
-                days,
-                form,
-                content,
-            } => self.export(&days, form, content, tell),
-            Ask::ExportDays { days, replace } => self.export_days(&days, replace, tell),
-            Ask::SetAside => self.set_aside(),
-            Ask::Adopt { confirmed } => self.adopt(confirmed),
-            Ask::Delete { prefix, confirmed } => self.delete(&prefix, confirmed, tell),
-            Ask::Backup(options) => self.back_up(&options, tell),
-            Ask::Inspect { count } => self.inspect(count, tell),
-            Ask::Compact => self.compact(tell),
-        }
+            } => to_raw_value(&self.repair(&name, value, reason)?),
+            Ask::Export(days, form, content) => {
+                to_raw_value(&self.export(&days, form, content, tell)?)
+            }
+            Ask::ExportDays { days, replace } => {
+                to_raw_value(&self.export_days(&days, replace, tell)?)
+            }
+            Ask::SetAside => to_raw_value(&self.set_aside()?),
+            Ask::Adopt { confirmed } => to_raw_value(&self.adopt(confirmed)?),
+            Ask::Delete { prefix, confirmed } => {
+                to_raw_value(&self.delete(&prefix, confirmed, tell)?)
+            }
+            Ask::Backup(options) => to_raw_value(&self.back_up(&options, tell)?),
+            Ask::Inspect { count } => to_raw_value(&self.inspect(count, tell)?),
+            Ask::Compact => to_raw_value(&self.compact(tell)?),
+        };
+        Ok(told?)
     }
 
-    fn selection(&self, asked: &DaysAsked) -> Result<Selection, Unanswered> {
-        let DaysAsked {
-            from,
-            to,
-            counter,
-            include_open,
-        } = asked;
-        let counter = counter.as_deref().map(CounterName::parse).transpose();
-        let counter = counter.map_err(refused)?;
-        let today = self.running.day.look().day;
-        let selection = Selection::new(from, to, today, counter, *include_open).map_err(refused)?;
+    fn selection(&self, asked: &DaysAsked) -> anyhow::Result<Selection> {
+        let counter = asked.counter.as_deref().map(CounterName::parse);
+        let selection = Selection::new(
+            &asked.from,
+            &asked.to,
+            self.running.day.look().day,
+            counter.transpose()?,
+            asked.include_open,
+        )?;
         // A file without a day that was asked for would look like one of a day without records.
-        let closed = self.running.reader.with(Tables::closed_through);
-        let closed = closed.map_err(refused)?;
-        if !include_open && closed.is_none_or(|closed| closed < selection.to) {
-            return Err(refused(format!(
+        let closed = self.running.reader.with(Tables::closed_through)?;
+        if !asked.include_open && closed.is_none_or(|closed| closed < selection.to) {
+            bail!(
                 "{} is over, but not closed yet: try again in a moment (while writes are refused, \
                  no day is closed: `counterd mode`)",
                 selection.to
-            )));
+            );
         }
         Ok(selection)
     }
@@ -145,41 +147,35 @@ impl Desk {
         days: &DaysAsked,
         replace: bool,
         tell: Tell<'_>,
-    ) -> Result<Told, Unanswered> {
+    ) -> anyhow::Result<Exported<DaysWritten>> {
         let selection = self.selection(days)?;
         let no_database =
             "there is no database to export to: postgres.url is not set where the store is open";
-        let postgres = self.postgres.as_ref().ok_or_else(|| refused(no_database))?;
-        let exported = postgres.export(&selection, replace, &mut |done, total| {
-            tell(Part::Progress {
-                what: "rows and users".to_owned(),
+        let postgres = self.postgres.as_ref().context(no_database)?;
+        let written = postgres.export(&selection, replace, &mut |done, total| {
+            tell(Part::Progress(Step {
+                what: "rows and users".into(),
                 done,
                 total: Some(total),
-            })
-        });
-        match exported {
-            Ok(written) if written.rows() == 0 => {
-                Err(self.nothing_kept(selection.from, selection.to))
-            }
-            Ok(written) => Ok(Told::ExportedDays {
-                written,
-                through: selection.to,
-            }),
-            Err(PostgresError::BrokenOff(error)) => Err(error.into()),
-            Err(error) => Err(refused(error)),
+            }))
+        })?;
+        if written.rows() == 0 {
+            return Err(self.nothing_kept(selection.from, selection.to));
         }
+        Ok(Exported {
+            written,
+            through: selection.to,
+        })
     }
 
-    fn set_aside(&self) -> Result<Told, Unanswered> {
-        let rows = self.running.reader.with(|tables| tables.set_aside(None));
-        let rows = rows.map_err(refused)?.into_iter().map(|aside| RowAside {
+    fn set_aside(&self) -> anyhow::Result<Vec<RowAside>> {
+        let rows = self.running.reader.with(|tables| tables.set_aside(None))?;
+        let rows = rows.into_iter().map(|aside| RowAside {
             date: aside.day,
             counter: aside.counter.to_string(),
             reason: aside.reason,
         });
-        Ok(Told::SetAside {
-            rows: rows.collect(),
-        })
+        Ok(rows.collect())
     }
 
     fn export(
@@ -188,106 +184,99 @@ impl Desk {
         form: FileForm,
         content: Content,
         tell: Tell<'_>,
-    ) -> Result<Told, Unanswered> {
+    ) -> anyhow::Result<Exported<FileWritten>> {
         let selection = self.selection(days)?;
         let (from, through) = (selection.from, selection.to);
         let mut put = |text: String, written: FileWritten| {
             tell(Part::Text(text))?;
-            tell(Part::Progress {
-                what: "rows".to_owned(),
+            tell(Part::Progress(Step {
+                what: "rows".into(),
                 done: match content {
                     Content::Days => written.days,
                     Content::Users => written.users,
                 },
                 total: None,
-            })
+            }))
         };
-        match files::write(&self.running, selection, form, content, &mut put) {
-            Ok(FileWritten { days: 0, .. }) if content == Content::Users => Err(refused(
-                "there is no record of a counter that counts the users of a day (unique, daily)",
+        let written = files::write(&self.running, selection, form, content, &mut put)?;
+        match (written.days, content) {
+            (0, Content::Users) => Err(anyhow!(
+                "there is no record of a counter that counts the users of a day (unique, daily)"
             )),
-            Ok(FileWritten { days: 0, .. }) => Err(self.nothing_kept(from, through)),
-            Ok(written) => Ok(Told::Exported { written, through }),
-            Err(ExportFileError::Write(error)) => Err(error.into()),
-            Err(error @ (ExportFileError::Read(_) | ExportFileError::UsersGone { .. })) => {
-                Err(refused(error))
-            }
+            (0, Content::Days) => Err(self.nothing_kept(from, through)),
+            _ => Ok(Exported { written, through }),
         }
     }
 
     /// Says which days there are, in place of those that there are not.
-    fn nothing_kept(&self, from: Day, to: Day) -> Unanswered {
+    fn nothing_kept(&self, from: Day, to: Day) -> anyhow::Error {
         let asked = if from == to {
             format!("of {from}")
         } else {
             format!("from {from} to {to}")
         };
         match kept_days(&self.running.reader, &self.running.horizons) {
-            Ok(Some((first, last))) => refused(format!(
-                "there are no records {asked}; closed days are kept from {first} to {last}"
-            )),
-            Ok(None) => refused(format!(
+            Ok(Some((first, last))) => {
+                anyhow!("there are no records {asked}; closed days are kept from {first} to {last}")
+            }
+            Ok(None) => anyhow!(
                 "there are no records {asked}; no day is closed yet (the first closes at the next boundary of the local day)"
-            )),
-            Err(error) => refused(error),
+            ),
+            Err(error) => error.into(),
         }
     }
 
-    fn mode(&self, read_only: Option<bool>, accept_clock: bool) -> Told {
+    fn mode(&self, read_only: Option<bool>, accept_clock: bool) -> String {
+        let Running { day, mode, .. } = &self.running;
         if accept_clock {
-            let look = self.running.day.accept();
-            self.running.mode.clear(Cause::Clock);
+            let look = day.accept();
+            mode.clear(Cause::Clock);
             tracing::info!(target: "audit", action = "accept_clock", day = %look.day, "the operator accepted the clock");
         }
         if let Some(read_only) = read_only {
             let after = if read_only {
-                let look = self.running.day.look();
-                self.running.mode.raise(Cause::Operator, look.wall_ms);
+                mode.raise(Cause::Operator, day.look().wall_ms);
                 "read_only"
             } else {
-                self.running.mode.clear(Cause::Operator);
+                mode.clear(Cause::Operator);
                 "normal"
             };
             tracing::info!(target: "audit", action = "mode", after, "the operator changed the mode");
         }
         self.running.intake.nudge();
-        let standing = Cause::ALL
-            .into_iter()
-            .filter(|&cause| self.running.mode.stands(cause));
-        let causes = standing.map(|cause| StandingCause {
-            cause: cause.as_str().to_owned(),
-            remedy: cause.remedy().to_owned(),
-        });
-        Told::Mode {
-            causes: causes.collect(),
-            since: match self.running.mode.state() {
-                ModeState::Normal => None,
-                ModeState::ReadOnly { since, .. } => Some(since),
-            },
+        let mut text = match mode.state() {
+            ModeState::Normal => return "normal\n".to_owned(),
+            ModeState::ReadOnly { since, .. } => format!("read_only since {}\n", rfc3339(since)),
+        };
+        for cause in Cause::ALL.into_iter().filter(|&cause| mode.stands(cause)) {
+            let (name, remedy) = (cause.as_str(), cause.remedy());
+            let _ = writeln!(text, "  cause {name}; to end it: {remedy}");
         }
+        text
     }
 
-    fn corrupt(&self) -> Told {
+    fn corrupt(&self) -> String {
         let is_corrupt = |reading: &Reading| reading.existence == Existence::Corrupt;
         let mut names = self.running.table.names_where(is_corrupt);
-        names.sort();
-        let counters = names.into_iter().map(|name| {
-            let read = self.running.reader.with(|tables| tables.bytes_of(&name));
-            let [definition, value] = read.unwrap_or_default();
-            CorruptCounter {
-                name: name.to_string(),
-                value: value.as_deref().map(shown),
-                definition: definition.as_deref().map(shown),
-            }
-        });
-        Told::Corrupt {
-            counters: counters.collect(),
+        if names.is_empty() {
+            return "no counter is corrupt\n".to_owned();
         }
+        names.sort();
+        let mut text = String::new();
+        for name in names {
+            let read = self.running.reader.with(|tables| tables.bytes_of(&name));
+            let [definition, value] = read.unwrap_or_default().map(shown);
+            let _ = writeln!(
+                text,
+                "{name}\n  value       {value}\n  definition  {definition}"
+            );
+        }
+        text + "set one right with `counterd repair NAME --value NUMBER`\n"
     }
 
-    fn repair(&self, name: &str, value: i64, reason: Option<String>) -> Result<Told, Unanswered> {
-        let counter = CounterName::parse(name).map_err(refused)?;
-        let asked = self.running.intake.call(Request {
+    fn repair(&self, name: &str, value: i64, reason: Option<String>) -> anyhow::Result<String> {
+        let counter = CounterName::parse(name)?;
+        let answer = self.running.intake.call(Request {
             command: Command::Repair {
                 counter: counter.clone(),
                 value,
@@ -296,14 +285,14 @@ impl Desk {
             key: None,
             request_id: RequestId::Given("repair".into()),
         });
-        let answer = asked.map_err(|failure| refused(explain(&counter, &failure)))?;
+        let answer = answer.map_err(|failure| anyhow!(explain(&counter, &failure)))?;
         let Outcome::Set {
             current_value: value,
             revision,
             ..
         } = answer.outcome
         else {
-            return Err(refused(format!("unexpected outcome {:?}", answer.outcome)));
+            bail!("unexpected outcome {:?}", answer.outcome);
         };
         tracing::info!(
             target: "audit",
@@ -313,8 +302,133 @@ impl Desk {
             reason = reason.as_deref().unwrap_or(""),
             "the operator repaired a counter"
         );
-        Ok(Told::Repaired { value, revision })
+        Ok(format!(
+            "repaired: the value is {value}, revision {revision}\n"
+        ))
     }
+
+    /// Deletes the counters whose names begin with `prefix`, or, unless that is confirmed, lists them.
+    fn delete(&self, prefix: &str, confirmed: bool, tell: Tell<'_>) -> anyhow::Result<String> {
+        if prefix.is_empty() {
+            bail!("without a prefix these would be all counters");
+        }
+        let engine = Engine::new(&self.running);
+        if confirmed && let Err(no) = engine.writes() {
+            bail!("writes are refused (cause `{}`)", no.cause.as_str());
+        }
+        let (mut deleted, mut failed) = (0, 0);
+        let mut cursor = None;
+        loop {
+            let Removable {
+                names,
+                kept,
+                unreadable,
+                next,
+            } = engine.removable(prefix, cursor.as_deref());
+            let mut text = String::new();
+            for name in kept {
+                let _ = writeln!(text, "{name} stays: the configuration defines it");
+            }
+            failed += unreadable.len();
+            for name in unreadable {
+                let _ = writeln!(
+                    text,
+                    "{name} cannot be read, and is not deleted: see `counterd repair`"
+                );
+            }
+            if confirmed {
+                let answers = engine.delete_all(&names, &RequestId::Given("delete".into()));
+                for (name, answer) in names.iter().zip(&answers) {
+                    match audited(name, answer) {
+                        Ok(()) => deleted += 1,
+                        Err(failure) => {
+                            failed += 1;
+                            let _ = writeln!(text, "{name} is not deleted: {failure}");
+                        }
+                    }
+                }
+            } else {
+                deleted += names.len();
+                for name in names {
+                    let _ = writeln!(text, "{name}");
+                }
+            }
+            tell(Part::Text(text))?;
+            cursor = next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        Ok(match (confirmed, deleted, failed) {
+            (true, _, 0) => format!("{deleted} counters deleted\n"),
+            (true, ..) => bail!("{deleted} counters deleted, {failed} not"),
+            (false, 0, _) => "nothing to delete\n".to_owned(),
+            (false, ..) => format!("with --yes these {deleted} counters are deleted\n"),
+        })
+    }
+
+    fn back_up(&self, options: &BackupOptions, tell: Tell<'_>) -> anyhow::Result<Made> {
+        let only = self.backups.try_lock();
+        let _only = only
+            .context("a backup of this store is being made already; try again when it is done")?;
+        stand_back();
+        let made = backup::make(
+            &self.running.reader,
+            &self.running.storage,
+            options,
+            self.running.day.look().wall_ms,
+            &mut |step| tell(Part::Progress(step)),
+        )?;
+        tracing::info!(
+            target: "audit",
+            action = "backup",
+            dir = %options.dir.display(),
+            backup = made.manifest.backup,
+            revision = made.manifest.revision,
+            "a backup was made"
+        );
+        Ok(made)
+    }
+
+    fn inspect(&self, count: bool, tell: Tell<'_>) -> anyhow::Result<Inspection> {
+        let (reader, horizons) = (&self.running.reader, &self.running.horizons);
+        let watch = &mut |step| tell(Part::Progress(step));
+        Ok(inspect(reader, horizons, count, watch)?)
+    }
+
+    fn compact(&self, tell: Tell<'_>) -> anyhow::Result<Vec<Compacted>> {
+        stand_back();
+        let (reader, horizons) = (&self.running.reader, &self.running.horizons);
+        let watch = &mut |step| tell(Part::Progress(step));
+        Ok(compact(reader, horizons, watch)?)
+    }
+}
+
+/// Lets the threads that serve go first.
+fn stand_back() {
+    // On Linux this is the thread that calls, not the process. Where it is refused it is only slower
+    // for others.
+    let _ = rustix::process::setpriority_process(None, STANDING_BACK);
+}
+
+/// Writes the audit line of a deletion, and returns why there was none.
+fn audited(name: &CounterName, answer: &Result<Answer, Failure>) -> Result<(), String> {
+    let (before, result) = match answer {
+        Ok(answer) => match &answer.outcome {
+            Outcome::Deleted { final_value, .. } => (Some(*final_value), Ok(())),
+            other => (None, Err(format!("unexpected outcome {other:?}"))),
+        },
+        Err(failure) => (None, Err(explain(name, failure))),
+    };
+    tracing::info!(
+        target: "audit",
+        action = "delete",
+        counter = %name,
+        before,
+        result = result.as_ref().err().map_or("done", String::as_str),
+        "the operator deleted a counter"
+    );
+    result
 }
 
 fn explain(counter: &CounterName, failure: &Failure) -> String {

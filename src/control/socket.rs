@@ -5,9 +5,9 @@ use std::net::Shutdown;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Weak};
+use std::thread::{Builder, JoinHandle, Scope};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -38,28 +38,31 @@ const READING_PATIENCE: Duration = Duration::from_secs(300);
 /// The longest rest after a connection that could not be taken.
 const BREATHER: Duration = Duration::from_millis(100);
 
+/// How it shows that there is no server, or none any more.
+const NO_SERVER: [io::ErrorKind; 2] = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
+
 /// The listening socket and its threads.
 pub struct ControlSocket {
-    dir: PathBuf,
+    path: PathBuf,
     /// Device and inode of the socket's file.
     place: (u64, u64),
-    listener: Arc<UnixListener>,
     clients: Arc<Clients>,
+    /// It waits for the threads of the connections.
     thread: JoinHandle<()>,
 }
 
-/// The connections there are, and some that have ended.
-#[derive(Default)]
+/// The listener, and the connections that it has taken.
 struct Clients {
+    listener: UnixListener,
     ending: AtomicBool,
-    known: Mutex<Vec<Client>>,
+    /// Some of them have ended.
+    known: Mutex<Vec<Weak<Client>>>,
 }
 
 struct Client {
-    stream: Arc<UnixStream>,
+    stream: UnixStream,
     /// Whether parts of an answer were sent: the work behind it may be long.
-    is_long: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
+    is_long: AtomicBool,
 }
 
 /// A line of an answer.
@@ -90,17 +93,17 @@ impl ControlSocket {
         })
         .map_err(no_socket)?;
         listen(&socket, 16)?;
-        let listener = Arc::new(UnixListener::from(socket));
-        let clients = Arc::new(Clients::default());
-        let thread = {
-            let (listener, clients) = (Arc::clone(&listener), Arc::clone(&clients));
-            let thread = std::thread::Builder::new().name("control".to_owned());
-            thread.spawn(move || take_in(&listener, &clients, &desk))?
-        };
+        let clients = Arc::new(Clients {
+            listener: UnixListener::from(socket),
+            ending: AtomicBool::new(false),
+            known: Mutex::default(),
+        });
+        let taking_in = Arc::clone(&clients);
+        let thread = Builder::new().name("control".to_owned());
+        let thread = thread.spawn(move || taking_in.take_in(&desk))?;
         Ok(Self {
-            dir: data_dir.to_owned(),
             place: place(&path)?,
-            listener,
+            path,
             clients,
             thread,
         })
@@ -114,9 +117,9 @@ impl ControlSocket {
     /// Ends the threads and removes the socket, unless another is in its place by now. An ask that was read is
     /// answered, one that was not read whole is not waited for, and work that takes long is broken off.
     pub fn end(self) {
-        self.clients.ending.store(true, Ordering::SeqCst);
-        let mut threads = Vec::new();
-        for client in self.clients.known.lock().drain(..) {
+        let clients = &self.clients;
+        clients.ending.store(true, Ordering::SeqCst);
+        for client in clients.known.lock().iter().filter_map(Weak::upgrade) {
             let what = if client.is_long.load(Ordering::SeqCst) {
                 Shutdown::Both
             } else {
@@ -124,22 +127,17 @@ impl ControlSocket {
             };
             // One that has gone meanwhile is waited for no longer either.
             let _ = client.stream.shutdown(what);
-            threads.push(client.thread);
         }
         // Wakes the thread from its accept, whatever lies at the path; where that fails it ends with the
         // process.
         self.thread.thread().unpark();
-        if rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both).is_ok() {
-            threads.push(self.thread);
+        if rustix::net::shutdown(&clients.listener, rustix::net::Shutdown::Both).is_ok()
+            && self.thread.join().is_err()
+        {
+            tracing::error!("a thread of the control socket panicked");
         }
-        for thread in threads {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the control socket panicked");
-            }
-        }
-        let path = self.dir.join(FILE_NAME);
-        if place(&path).is_ok_and(|place| place == self.place)
-            && let Err(error) = std::fs::remove_file(path)
+        if place(&self.path).is_ok_and(|place| place == self.place)
+            && let Err(error) = std::fs::remove_file(self.path)
         {
             tracing::warn!(%error, "the control socket could not be removed");
         }
@@ -165,75 +163,76 @@ fn place(path: &Path) -> io::Result<(u64, u64)> {
     Ok((there.dev(), there.ino()))
 }
 
-fn take_in(listener: &UnixListener, clients: &Arc<Clients>, desk: &Desk) {
-    for stream in listener.incoming() {
-        if clients.ending.load(Ordering::SeqCst) {
-            return;
-        }
-        if let Err(error) = stream.and_then(|stream| begin(stream, clients, desk)) {
-            // Out of descriptors or threads, most likely: trying again at once would fail alike. The
-            // end of the socket cuts the rest short.
-            tracing::warn!(%error, "a command could not reach the control socket");
-            std::thread::park_timeout(BREATHER);
-        }
+impl Clients {
+    /// Takes connections until the end, and waits for those that there are then.
+    fn take_in(&self, desk: &Desk) {
+        std::thread::scope(|scope| {
+            for stream in self.listener.incoming() {
+                if self.ending.load(Ordering::SeqCst) {
+                    return;
+                }
+                if let Err(error) = stream.and_then(|stream| self.begin(scope, stream, desk)) {
+                    // Out of descriptors or threads, most likely: trying again at once would fail alike. The
+                    // end of the socket cuts the rest short.
+                    tracing::warn!(%error, "a command could not reach the control socket");
+                    std::thread::park_timeout(BREATHER);
+                }
+            }
+        });
     }
-}
 
-/// Gives a connection its thread.
-fn begin(stream: UnixStream, clients: &Arc<Clients>, desk: &Desk) -> io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let mut known = clients.known.lock();
-    known.retain(|client| !client.thread.is_finished());
-    if known.len() >= MAX_CLIENTS {
-        let reason = format!("{MAX_CLIENTS} commands are being answered already; try again later");
-        return write_line(&mut &stream, &Line::End(Told::Refused { reason }));
-    }
-    let (stream, is_long) = (Arc::new(stream), Arc::new(AtomicBool::new(false)));
-    let thread = {
-        let (stream, is_long) = (Arc::clone(&stream), Arc::clone(&is_long));
-        let (clients, desk) = (Arc::clone(clients), desk.clone());
-        let thread = std::thread::Builder::new().name("command".to_owned());
-        thread.spawn(move || {
-            if let Err(error) = serve(&stream, &desk, &clients.ending, &is_long)
-                && !clients.ending.load(Ordering::SeqCst)
+    /// Gives a connection its thread.
+    fn begin<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        stream: UnixStream,
+        desk: &'scope Desk,
+    ) -> io::Result<()> {
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let mut known = self.known.lock();
+        if self.ending.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        known.retain(|client| client.strong_count() > 0);
+        if known.len() >= MAX_CLIENTS {
+            let reason =
+                format!("{MAX_CLIENTS} commands are being answered already; try again later");
+            return write_line(&mut &stream, &Line::End(Err(reason)));
+        }
+        let is_long = AtomicBool::new(false);
+        let client = Arc::new(Client { stream, is_long });
+        known.push(Arc::downgrade(&client));
+        let thread = Builder::new().name("command".to_owned());
+        let serve = move || {
+            if let Err(error) = client.serve(desk, &self.ending)
+                && !self.ending.load(Ordering::SeqCst)
             {
                 tracing::warn!(%error, "a command on the control socket was not answered");
             }
-            // The other share of the stream is kept a while longer.
-            let _ = stream.shutdown(Shutdown::Both);
-        })?
-    };
-    known.push(Client {
-        stream,
-        is_long,
-        thread,
-    });
-    Ok(())
+        };
+        thread.spawn_scoped(scope, serve).map(drop)
+    }
 }
 
-fn serve(
-    stream: &UnixStream,
-    desk: &Desk,
-    ending: &AtomicBool,
-    is_long: &AtomicBool,
-) -> io::Result<()> {
-    let mut tell = |part: Part| {
-        if ending.load(Ordering::SeqCst) {
-            return Err(io::Error::other("the server is ending"));
-        }
-        if !is_long.swap(true, Ordering::SeqCst) {
-            stream.set_write_timeout(Some(READING_PATIENCE))?;
-        }
-        write_line(&mut &*stream, &Line::Part(part))
-    };
-    let told = match read_line::<Ask>(&mut BufReader::new(stream), MAX_ASK) {
-        Ok(ask) => desk.answer(ask, &mut tell)?,
-        Err(error) => Told::Refused {
-            reason: format!("not understood: {error}"),
-        },
-    };
-    write_line(&mut &*stream, &Line::End(told))
+impl Client {
+    fn serve(&self, desk: &Desk, ending: &AtomicBool) -> io::Result<()> {
+        let stream = &self.stream;
+        let mut tell = |part: Part| {
+            if ending.load(Ordering::SeqCst) {
+                return Err(io::Error::other("the server is ending"));
+            }
+            if !self.is_long.swap(true, Ordering::SeqCst) {
+                stream.set_write_timeout(Some(READING_PATIENCE))?;
+            }
+            write_line(&mut &*stream, &Line::Part(part))
+        };
+        let told = match read_line::<Ask>(&mut BufReader::new(stream), MAX_ASK) {
+            Ok(ask) => desk.answer(ask, &mut tell)?,
+            Err(error) => Err(format!("not understood: {error}")),
+        };
+        write_line(&mut &*stream, &Line::End(told))
+    }
 }
 
 /// Asks the server that has `data_dir` open; `tell` takes the parts of a long answer. Returns `None` when there
@@ -242,12 +241,15 @@ fn serve(
 /// # Errors
 /// When it does not answer, or not in this version's words, or `tell` fails.
 pub fn ask(data_dir: &Path, ask: &Ask, tell: Tell<'_>) -> io::Result<Option<Told>> {
-    let mut stream = match connect(data_dir).map_err(|error| (error.kind(), error)) {
-        Ok(stream) => stream,
-        Err((io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused, _)) => return Ok(None),
-        Err((_, error)) => return Err(error),
+    let mut stream = match connect(data_dir) {
+        Err(error) if NO_SERVER.contains(&error.kind()) => return Ok(None),
+        connected => connected?,
     };
-    stream.set_read_timeout((!ask.takes_long()).then_some(PATIENCE))?;
+    let is_quick = matches!(
+        ask,
+        Ask::Mode { .. } | Ask::Corrupt | Ask::Repair { .. } | Ask::SetAside
+    );
+    stream.set_read_timeout(is_quick.then_some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     write_line(&mut stream, ask)?;
     let mut answer = BufReader::new(&stream);

@@ -260,23 +260,23 @@ impl Copies {
     }
 }
 
-/// Whether a store has ever written to the copies.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Known {
-    /// Every copy that is configured says that none has.
-    Nothing,
-    /// A store has written to this one.
-    Something(CopySource),
-    /// This one cannot be asked, for this reason.
+/// What speaks against a new store where there is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Against {
+    /// A store has written to this copy.
+    #[error("{} has values of one", .0.as_str())]
+    Known(CopySource),
+    /// This copy cannot be asked, for this reason.
+    #[error("whether {} has values of one cannot be told ({})", .0.as_str(), .1)]
     Unclear(CopySource, String),
 }
 
 /// Asks every copy whether a store has ever written to it. Asked before a new store is made: the old one may only be
-/// out of sight.
+/// out of sight. Returns `None` when none has.
 ///
 /// # Errors
 /// When there are no resources for a runtime.
-pub fn anything_known(options: &FallbackOptions) -> std::io::Result<Known> {
+pub fn against_a_new_store(options: &FallbackOptions) -> std::io::Result<Option<Against>> {
     Ok(crate::background::runtime()?.block_on(async {
         for mut reader in CopyReader::all(options, PATIENCE) {
             let written = match &mut reader {
@@ -284,11 +284,11 @@ pub fn anything_known(options: &FallbackOptions) -> std::io::Result<Known> {
                 CopyReader::Postgres(reader) => reader.is_written().await.map_err(CopyFault::from),
             };
             match written {
-                Ok(true) => return Known::Something(reader.source()),
+                Ok(true) => return Some(Against::Known(reader.source())),
                 Ok(false) => {}
-                Err(fault) => return Known::Unclear(reader.source(), fault.to_string()),
+                Err(fault) => return Some(Against::Unclear(reader.source(), fault.to_string())),
             }
         }
-        Known::Nothing
+        None
     }))
 }

@@ -39,28 +39,25 @@ impl Companions {
         running: &Running,
         metrics: &Arc<Metrics>,
     ) -> anyhow::Result<(Self, Engine)> {
+        let exporter = postgres_options(config);
+        let exporter = exporter.map(|options| Exporter::new(running, metrics, options));
+        let exporter = exporter.transpose().context("the exporter's runtime")?;
+        let mirror = mirror_options(config);
+        let mirror = mirror.map(|options| Mirror::new(running, metrics, options));
+        let mirror = mirror.transpose().context("the mirror's runtime")?;
         let mut engine = Engine::new(running);
-        let mut companions = Self {
+        engine.export = exporter.as_ref().map(Exporter::status);
+        engine.mirror = mirror.as_ref().map(Mirror::status);
+        for status in engine.export.iter().chain(&engine.mirror) {
+            probe::attach_rounds(metrics, running, status);
+        }
+        let companions = Self {
             archivist: Archivist::new(running, retention(config), metrics),
-            exporter: None,
-            mirror: None,
+            exporter,
+            mirror,
             desk: Desk::new(running, metrics, copy_options(config)),
             data_dir: config.storage.data_dir.clone(),
         };
-        if let Some(options) = postgres_options(config) {
-            let exporter = Exporter::new(running, metrics, options);
-            let exporter = exporter.context("the exporter's runtime")?;
-            probe::attach_rounds(metrics, running, &exporter.status());
-            engine.export = Some(exporter.status());
-            companions.exporter = Some(exporter);
-        }
-        if let Some(options) = mirror_options(config) {
-            let mirror = Mirror::new(running, metrics, options);
-            let mirror = mirror.context("the mirror's runtime")?;
-            probe::attach_rounds(metrics, running, &mirror.status());
-            engine.mirror = Some(mirror.status());
-            companions.mirror = Some(mirror);
-        }
         Ok((companions, engine))
     }
 

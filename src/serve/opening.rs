@@ -9,77 +9,18 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::fallback::{CopySource, FallbackOptions, Known, anything_known};
-use crate::storage::OpenCause;
+use anyhow::{Context, bail};
+
+use super::companions::{Companions, RunningCompanions};
+use crate::background::Background;
+use crate::control::ControlSocket;
+use crate::fallback::{Against, Fallback, FallbackOptions, against_a_new_store};
+use crate::rounds::Backoff;
+use crate::storage::{DataDirLock, OpenCause};
 use crate::writer::{Absent, Running, StartError, WriterOptions};
 
-/// The first and the longest wait between two tries.
-const FIRST_WAIT: Duration = Duration::from_millis(250);
+/// The longest wait between two tries.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
-
-/// Why the store is not open.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum NotOpen {
-    /// It cannot be opened.
-    #[error(transparent)]
-    Start(#[from] StartError),
-    /// There is none, and it is not a new one that is wanted.
-    #[error(
-        "there is no store in {dir}, but {against}: the directory may be missing, or its disk not mounted. \
-         Put it back or restore a backup; to begin a new store all the same, start once with \
-         degraded.start = false"
-    )]
-    LostSight {
-        /// The data directory.
-        dir: String,
-        /// What speaks against a new store.
-        against: Against,
-    },
-}
-
-impl NotOpen {
-    /// Returns whether a copy has said that there was a store: from then on none is made, whatever becomes of
-    /// the copy.
-    fn shows_a_store(&self) -> bool {
-        match self {
-            Self::LostSight { against, .. } => matches!(against, Against::Known(_)),
-            Self::Start(_) => false,
-        }
-    }
-
-    /// Returns whether copies are served meanwhile. A store that another process has open is not out of order,
-    /// and a configuration that contradicts it does not mend itself.
-    fn may_be_stood_in_for(&self) -> bool {
-        match self {
-            Self::Start(StartError::Open(error)) => error.cause() != OpenCause::Locked,
-            Self::Start(error) => !error.is_configuration(),
-            Self::LostSight { .. } => true,
-        }
-    }
-}
-
-/// What speaks against a new store where there is none.
-#[derive(Debug, thiserror::Error)]
-pub enum Against {
-    /// This copy has something of a store.
-    #[error("{} has values of one", .0.as_str())]
-    Known(CopySource),
-    /// This copy could not be asked, for this reason.
-    #[error("whether {} has values of one cannot be told ({})", .0.as_str(), .1)]
-    Unclear(CopySource, String),
-}
-
-/// Asks the copies what speaks against a new store.
-///
-/// # Errors
-/// When they cannot be asked at all.
-pub(super) fn against_a_new_store(copies: &FallbackOptions) -> std::io::Result<Option<Against>> {
-    Ok(match anything_known(copies)? {
-        Known::Nothing => None,
-        Known::Something(source) => Some(Against::Known(source)),
-        Known::Unclear(source, error) => Some(Against::Unclear(source, error)),
-    })
-}
 
 /// What opens the store.
 pub(super) struct Opening {
@@ -87,124 +28,156 @@ pub(super) struct Opening {
     pub(super) options: WriterOptions,
     /// The copies, when they are served while there is no store.
     pub(super) copies: Option<FallbackOptions>,
-}
-
-/// Tries that go on.
-pub(super) struct Retrying {
-    opening: Opening,
     /// There was a store, or the remains of one: none is made any more.
-    seen: bool,
-    last_error: String,
+    pub(super) seen: bool,
+    /// What the log told last.
+    pub(super) last_error: String,
 }
 
-/// The thread that tries.
-pub(super) struct RetryThread {
+/// What serves copies while the store cannot be opened, and opens it as soon as it can be.
+pub(super) struct StandIn {
     end: Sender<()>,
-    thread: JoinHandle<()>,
+    /// Returns the companions, where it could open the store.
+    thread: JoinHandle<Option<RunningCompanions>>,
+    fallback: Background,
 }
 
 impl Opening {
-    /// Tries once. Gives the tries that go on, where copies stand in for a store that is not open.
-    pub(super) fn first(self) -> anyhow::Result<Option<Retrying>> {
-        let seen = self.is_there();
-        match self.attempt(seen) {
-            Ok(()) => Ok(None),
-            Err(error) if self.copies.is_some() && error.may_be_stood_in_for() => {
-                let seen = seen || error.shows_a_store();
+    /// Tries once. Returns the copies that are to stand in for the store; `None` when it is open.
+    pub(super) fn first(&mut self) -> anyhow::Result<Option<FallbackOptions>> {
+        let Err(error) = self.attempt() else {
+            return Ok(None);
+        };
+        // A store that another process has open is not out of order, and a configuration that contradicts it
+        // does not mend itself.
+        let mends_itself = match error.downcast_ref() {
+            Some(StartError::Open(error)) => error.cause() != OpenCause::Locked,
+            Some(error) => !error.is_configuration(),
+            None => true,
+        };
+        match &self.copies {
+            Some(copies) if mends_itself => {
                 tracing::error!(%error, "the store cannot be opened; it is tried again, and copies are served meanwhile");
-                Ok(Some(Retrying {
-                    opening: self,
-                    seen,
-                    last_error: error.to_string(),
-                }))
+                self.last_error = error.to_string();
+                Ok(Some(copies.clone()))
             }
-            Err(NotOpen::Start(error)) => Err(error.into()),
-            Err(error) => Err(error.into()),
+            Some(_) | None => Err(error),
         }
     }
 
-    /// Returns whether there is a store, whatever state it is in. What cannot be looked at may be one.
-    fn is_there(&self) -> bool {
-        let store = self.options.storage.data_dir.join("store");
-        store.try_exists().unwrap_or(true)
+    /// Tries again. Returns whether the store is open.
+    fn again(&mut self) -> bool {
+        let Err(error) = self.attempt() else {
+            tracing::warn!("the store is open; values are served from it again");
+            return true;
+        };
+        // A person has to mend the configuration, as at any start.
+        let start = error.downcast_ref::<StartError>();
+        if start.is_some_and(StartError::is_configuration) {
+            tracing::error!(%error, "ending: the configuration contradicts the store");
+            // The log is written by another thread, which this end does not wait for.
+            let _ = writeln!(
+                std::io::stderr(),
+                "counterd: the configuration contradicts the store: {error}"
+            );
+            std::process::exit(78);
+        }
+        let error = error.to_string();
+        if error != self.last_error {
+            tracing::error!(error, "the store cannot be opened yet; it is tried again");
+            self.last_error = error;
+        }
+        false
     }
 
-    fn attempt(&self, seen: bool) -> Result<(), NotOpen> {
-        let absent = match &self.copies {
-            None => Absent::Create,
-            Some(_) if seen || self.is_there() => Absent::Refuse,
-            Some(copies) => {
-                let against = against_a_new_store(copies).map_err(StartError::Thread)?;
-                if let Some(against) = against {
-                    let dir = self.options.storage.data_dir.display().to_string();
-                    return Err(NotOpen::LostSight { dir, against });
-                }
-                Absent::Create
+    fn attempt(&mut self) -> anyhow::Result<()> {
+        let data_dir = &self.options.storage.data_dir;
+        // Whatever state it is in. What cannot be looked at may be one.
+        self.seen |= data_dir.join("store").try_exists().unwrap_or(true);
+        let mut absent = Absent::Create;
+        if let Some(copies) = &self.copies {
+            if self.seen {
+                absent = Absent::Refuse;
+            } else if let Some(against) = against_a_new_store(copies).map_err(StartError::Thread)? {
+                // From then on none is made, whatever becomes of the copy.
+                self.seen = matches!(against, Against::Known(_));
+                bail!(
+                    "there is no store in {}, but {against}: the directory may be missing, or its disk not mounted. \
+                     Put it back or restore a backup; to begin a new store all the same, start once with \
+                     degraded.start = false",
+                    data_dir.display()
+                );
             }
-        };
+        }
         Ok(self.running.open(self.options.clone(), absent)?)
     }
-}
 
-impl Retrying {
-    /// Tries on a thread of its own until the store is open; calls `between` after each try that failed, and
-    /// `opened` in the end.
-    pub(super) fn start(
+    /// Serves copies, and tries on a thread of its own until the store is open; `companions` are started then.
+    pub(super) fn stand_in(
         mut self,
-        mut between: impl FnMut() + Send + 'static,
-        opened: impl FnOnce() + Send + 'static,
-    ) -> std::io::Result<RetryThread> {
+        copies: &FallbackOptions,
+        companions: Companions,
+    ) -> anyhow::Result<(StandIn, Fallback)> {
+        let data_dir = companions.data_dir.clone();
+        // One that holds no lock, for it has no store either.
+        if ControlSocket::is_answered(&data_dir) {
+            bail!(
+                "another server answers in {}: it serves copies until the store is open; stop it, or give this one a data directory of its own",
+                data_dir.display()
+            );
+        }
+        let (fallback, thread) = Fallback::new(copies);
+        let fallback_thread = thread.start().context("the fallback's thread")?;
+        let mut control = listen(&companions);
         let (end, ended) = mpsc::channel();
         let thread = std::thread::Builder::new().name("opening".to_owned());
         let thread = thread.spawn(move || {
-            let mut wait = FIRST_WAIT;
-            while ended.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
-                if self.attempt() {
-                    return opened();
+            let mut backoff = Backoff::default();
+            while ended.recv_timeout(backoff.next(LONGEST_WAIT)) == Err(RecvTimeoutError::Timeout) {
+                if self.again() {
+                    control.into_iter().for_each(ControlSocket::end);
+                    // As at a start: a server whose parts are missing is worse than one that restarts.
+                    return Some(companions.start().unwrap_or_else(|error| {
+                        tracing::error!(error = format!("{error:#}"), "ending");
+                        std::process::exit(1);
+                    }));
                 }
-                between();
-                wait = (wait * 2).min(LONGEST_WAIT);
+                control = control.or_else(|| listen(&companions));
             }
-        })?;
-        Ok(RetryThread { end, thread })
-    }
-
-    fn attempt(&mut self) -> bool {
-        self.seen |= self.opening.is_there();
-        match self.opening.attempt(self.seen) {
-            Ok(()) => {
-                tracing::warn!("the store is open; values are served from it again");
-                true
+            // Another server may have put its own in the place meanwhile; it has the lock then.
+            if DataDirLock::take_existing(&data_dir).is_ok() {
+                control.into_iter().for_each(ControlSocket::end);
             }
-            // A person has to mend the configuration, as at any start.
-            Err(NotOpen::Start(error)) if error.is_configuration() => {
-                tracing::error!(%error, "ending: the configuration contradicts the store");
-                // The log is written by another thread, which this end does not wait for.
-                let _ = writeln!(
-                    std::io::stderr(),
-                    "counterd: the configuration contradicts the store: {error}"
-                );
-                std::process::exit(78);
-            }
-            Err(error) => {
-                self.seen |= error.shows_a_store();
-                let error = error.to_string();
-                if error != self.last_error {
-                    tracing::error!(error, "the store cannot be opened yet; it is tried again");
-                    self.last_error = error;
-                }
-                false
-            }
-        }
+            None
+        });
+        let stand_in = StandIn {
+            end,
+            thread: thread.context("the thread that opens the store")?,
+            fallback: fallback_thread,
+        };
+        Ok((stand_in, fallback))
     }
 }
 
-impl RetryThread {
-    /// Ends the tries; waits for one that is under way.
-    pub(super) fn end(self) {
+/// Opens the control socket of a server without a store, for `counterd mode`. Returns `None` where there is no data
+/// directory, or another process has it.
+fn listen(companions: &Companions) -> Option<ControlSocket> {
+    let _lock = DataDirLock::take_existing(&companions.data_dir).ok()?;
+    let listening = ControlSocket::listen(&companions.data_dir, companions.desk.clone());
+    listening
+        .inspect_err(|error| tracing::debug!(%error, "no control socket for now"))
+        .ok()
+}
+
+impl StandIn {
+    /// Ends the tries; waits for one that is under way. Returns the companions, where the store is open.
+    pub(super) fn end(self) -> Option<RunningCompanions> {
         drop(self.end);
-        if self.thread.join().is_err() {
+        let companions = self.thread.join().unwrap_or_else(|_| {
             tracing::error!("the thread that opens the store panicked");
-        }
+            None
+        });
+        self.fallback.end();
+        companions
     }
 }

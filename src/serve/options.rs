@@ -7,14 +7,13 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 
 use super::files;
-use super::opening::{Against, against_a_new_store};
 use crate::calendar::Calendar;
 use crate::clock::Clock;
-use crate::config::{Config, SettingSource};
+use crate::config::Config;
 use crate::control::CopyOptions;
 use crate::counter::{CounterName, Definition};
 use crate::export::postgres::PostgresOptions;
-use crate::fallback::FallbackOptions;
+use crate::fallback::{Against, FallbackOptions, against_a_new_store};
 use crate::http::{HttpOptions, Limits, Tokens};
 use crate::lifecycle::Retention;
 use crate::metrics::Metrics;
@@ -30,13 +29,12 @@ use crate::writer::WriterOptions;
 pub fn writer_options(
     config: &Config,
     clock: Arc<dyn Clock>,
-    calendar: Calendar,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<WriterOptions> {
     Ok(WriterOptions {
         storage: storage_options(config),
         clock,
-        calendar,
+        calendar: calendar(config)?,
         zone_is_written: zone_is_written(config),
         max_clock_jump_ms: millis(config.calendar.max_clock_jump),
         max_away_ms: millis(config.calendar.max_away),
@@ -48,7 +46,7 @@ pub fn writer_options(
         min_free: config.storage.min_free,
         slow_disk_after: config.storage.slow_disk_after,
         followed_counters: config.samples.max_counters,
-        runtimes: u16::try_from(config.server.workers).context("server.workers")?,
+        runtimes: config.server.workers,
         queue: config.writer.queue,
         metrics: Arc::clone(metrics),
     })
@@ -56,8 +54,7 @@ pub fn writer_options(
 
 /// Returns whether the configuration names the zone; else it is the machine's.
 pub fn zone_is_written(config: &Config) -> bool {
-    let source = config.source("calendar.timezone");
-    source.is_some_and(SettingSource::is_written)
+    config.source("calendar.timezone").is_written()
 }
 
 /// Returns the counters that the configuration defines.
@@ -181,10 +178,10 @@ pub(super) fn limits(config: &Config) -> Limits {
     }
 }
 
-pub(super) fn http_options(config: &Config) -> anyhow::Result<HttpOptions> {
+pub(super) fn http_options(config: &Config) -> HttpOptions {
     let server = &config.server;
-    Ok(HttpOptions {
-        workers: u16::try_from(server.workers).context("server.workers")?,
+    HttpOptions {
+        workers: server.workers,
         limits: limits(config),
         max_header_bytes: server.max_header_bytes,
         max_headers: server.max_headers,
@@ -194,5 +191,5 @@ pub(super) fn http_options(config: &Config) -> anyhow::Result<HttpOptions> {
             .then(|| server.hosts.clone()),
         series_range: config.samples.retention,
         tokens: Arc::new(ArcSwap::from_pointee(tokens(config))),
-    })
+    }
 }

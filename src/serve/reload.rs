@@ -79,9 +79,9 @@ impl Reload<'_> {
 /// Returns the keys whose values differ, but for tokens: secrets are shown as set or not.
 fn changed(old: &Config, new: &Config) -> impl Iterator<Item = &'static str> {
     let entries = old.entries().into_iter().zip(new.entries());
-    let changed =
-        entries.filter(|(old, new)| old.value != new.value && !old.key.ends_with("_token"));
-    changed.map(|(old, _)| old.key)
+    let changed = entries.filter(|((_, old), (_, new))| old != new);
+    let keys = changed.map(|((key, _), _)| key.name);
+    keys.filter(|name| !name.ends_with("_token"))
 }
 
 fn taken(old: &Config, new: &Config) -> Vec<&'static str> {

@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::lineage::{Lineage, LineageId};
 use crate::calendar::Day;
 
@@ -22,7 +24,7 @@ pub struct CopyMark {
 }
 
 /// The store that a copy belongs to, where that is another one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OtherStore {
     /// The store of that id.
     Known(LineageId),
@@ -43,7 +45,7 @@ impl fmt::Display for OtherStore {
 }
 
 /// Which store a copy belongs to, compared with the one that asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CopyOwner {
     /// Nobody's: the copy holds nothing yet.
     Nobody,

@@ -1,20 +1,23 @@
 //! How long work tells how far it has got, and learns that nobody wants it any more.
 
+use std::borrow::Cow;
 use std::io;
 use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
 
 /// How often it tells.
 const TELL_EVERY: Duration = Duration::from_millis(100);
 
 /// How far the work has got.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// What is being done, for people.
-    pub what: &'static str,
+    pub what: Cow<'static, str>,
     /// Done so far.
     pub done: u64,
-    /// Of so many, as far as that is known.
-    pub total: u64,
+    /// Of so many; `None` when that is not known.
+    pub total: Option<u64>,
 }
 
 /// Hears how far the work has got, some times a second. An error ends the work.
@@ -47,7 +50,8 @@ impl<'a> Pace<'a> {
             return Ok(());
         }
         self.told = Some((what, Instant::now()));
-        let total = total.max(done);
+        let what = what.into();
+        let total = Some(total.max(done));
         (self.watch)(Step { what, done, total }).map_err(Ended)
     }
 }

@@ -8,12 +8,11 @@ mod words;
 
 use std::fmt;
 
-pub(super) use numbers::{Count, Integer, Size, SizeOrAuto, Span};
+pub(super) use numbers::{Count, Size, SizeOrAuto, Span};
 pub(super) use texts::{
-    Address, FilePath, Instant, KeyPrefix, List, Name, PathOrNone, Switch, Text, TimeOfDay, Tokens,
-    Url, Zone, is_host, is_origin,
+    ADDRESS, FILE_PATH, Instant, KEY_PREFIX, List, NAME, PATH_OR_NONE, Switch, TIME_OF_DAY, Tokens,
+    Url, ZONE, is_host, is_origin,
 };
-pub(super) use words::Word;
 
 use crate::counter::Millis;
 
@@ -79,8 +78,8 @@ pub(super) trait UsualForm: Sized {
 }
 
 impl UsualForm for i64 {
-    type Form = Integer;
-    const FORM: Integer = Integer;
+    type Form = Count;
+    const FORM: Count = Count(i64::MIN, i64::MAX);
 }
 
 impl UsualForm for Option<Millis> {
@@ -89,8 +88,8 @@ impl UsualForm for Option<Millis> {
 }
 
 impl UsualForm for Option<String> {
-    type Form = Text;
-    const FORM: Text = Text;
+    type Form = texts::Text<Self>;
+    const FORM: Self::Form = texts::ANY_TEXT;
 }
 
 /// Returns a string of the file, or what the environment or a flag says.
@@ -101,17 +100,6 @@ fn text<'r>(form: &impl Described, raw: &'r Raw) -> Result<&'r str, String> {
     }
 }
 
-/// Returns what `parse` makes of a text. The error is for other types, and for text of which it makes
-/// `None`.
-fn parsed<T>(
-    form: &impl Described,
-    raw: &Raw,
-    parse: impl FnOnce(&str) -> Option<T>,
-) -> Result<T, String> {
-    let text = text(form, raw)?;
-    parse(text).map_or_else(|| refused(form, format!("{text:?}")), Ok)
-}
-
 fn refused<T>(form: &impl Described, found: impl fmt::Display) -> Result<T, String> {
     Err(format!("want {}, found {found}", form.wanted()))
 }
@@ -120,16 +108,3 @@ fn refused<T>(form: &impl Described, found: impl fmt::Display) -> Result<T, Stri
 pub(super) fn quoted(text: &(impl fmt::Display + ?Sized)) -> String {
     toml::Value::String(text.to_string()).to_string()
 }
-
-/// Describes forms in one line each: what is wanted.
-macro_rules! described {
-    ($($form:ty: $wanted:literal;)+) => {$(
-        impl Described for $form {
-            fn wanted(&self) -> String {
-                $wanted.to_owned()
-            }
-        }
-    )+};
-}
-
-use described;

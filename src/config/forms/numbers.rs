@@ -5,14 +5,10 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-use super::{Described, Form, Raw, described, parsed, quoted, refused};
-
-described! {
-    Integer: "a whole number from -9223372036854775808 to 9223372036854775807";
-}
+use super::{Described, Form, Raw, quoted, refused, text};
 
 /// A whole number. Limits are inclusive.
-pub(in crate::config) struct Count(pub(in crate::config) u64, pub(in crate::config) u64);
+pub(in crate::config) struct Count(pub(in crate::config) i64, pub(in crate::config) i64);
 
 impl Described for Count {
     fn wanted(&self) -> String {
@@ -20,10 +16,10 @@ impl Described for Count {
     }
 }
 
-impl<T: TryFrom<u64> + fmt::Display> Form<T> for Count {
+impl<T: TryFrom<i64> + fmt::Display> Form<T> for Count {
     fn read(&self, raw: Raw) -> Result<T, String> {
         let number = match &raw {
-            Raw::Integer(Some(number)) => u64::try_from(*number).ok(),
+            Raw::Integer(number) => *number,
             Raw::Untyped(text) => text.parse().ok(),
             _ => None,
         };
@@ -35,7 +31,7 @@ impl<T: TryFrom<u64> + fmt::Display> Form<T> for Count {
     }
 }
 
-fn within<T: TryFrom<u64>>(number: Option<u64>, min: u64, max: u64) -> Option<T> {
+fn within<N: PartialOrd, T: TryFrom<N>>(number: Option<N>, min: N, max: N) -> Option<T> {
     let number = number.filter(|number| (min..=max).contains(number))?;
     T::try_from(number).ok()
 }
@@ -56,7 +52,7 @@ impl Size {
 
 impl Described for Size {
     fn wanted(&self) -> String {
-        let (least, most) = (Bytes(self.0), Bytes(self.1));
+        let (least, most) = (in_bytes(self.0), in_bytes(self.1));
         format!("a size such as \"64MiB\", from {least} to {most}")
     }
 }
@@ -68,7 +64,7 @@ impl<T: TryFrom<u64> + TryInto<u64> + Copy> Form<T> for Size {
     }
 
     fn show(&self, value: &T) -> String {
-        quoted(&Bytes((*value).try_into().unwrap_or(u64::MAX)))
+        quoted(&in_bytes((*value).try_into().unwrap_or(u64::MAX)))
     }
 }
 
@@ -93,7 +89,7 @@ impl Form<Option<u64>> for SizeOrAuto {
     }
 
     fn show(&self, value: &Option<u64>) -> String {
-        value.map_or_else(|| quoted("auto"), |bytes| quoted(&Bytes(bytes)))
+        quoted(&value.map_or_else(|| "auto".to_owned(), in_bytes))
     }
 }
 
@@ -105,89 +101,67 @@ pub(in crate::config) struct Span(
 
 impl Described for Span {
     fn wanted(&self) -> String {
-        let (least, most) = (Time(self.0), Time(self.1));
+        let (least, most) = (in_time(self.0), in_time(self.1));
         format!("a duration such as \"30s\" or \"48h\", from {least} to {most}")
     }
 }
 
 impl Form<Duration> for Span {
     fn read(&self, raw: Raw) -> Result<Duration, String> {
-        parsed(self, &raw, |text| {
-            let span = humantime::parse_duration(text).ok();
-            span.filter(|span| (self.0..=self.1).contains(span))
-        })
+        let text = text(self, &raw)?;
+        let span = humantime::parse_duration(text).ok();
+        let span = span.filter(|span| (self.0..=self.1).contains(span));
+        span.map_or_else(|| refused(self, format!("{text:?}")), Ok)
     }
 
     fn show(&self, value: &Duration) -> String {
-        quoted(&Time(*value))
+        quoted(&in_time(*value))
     }
 }
 
-/// Any whole number.
-pub(in crate::config) struct Integer;
+/// Units, the largest first, each with the least number of them that is written in it.
+type Units = [(u128, u128, &'static str)];
 
-impl Form<i64> for Integer {
-    fn read(&self, raw: Raw) -> Result<i64, String> {
-        match &raw {
-            Raw::Integer(Some(number)) => Ok(*number),
-            Raw::Untyped(text) => text.parse().or_else(|_| refused(self, raw.found())),
-            raw => refused(self, raw.found()),
-        }
-    }
+/// The units of bytes. Powers of ten keep their own.
+const BYTES: &Units = &[
+    (1 << 40, 1, "TiB"),
+    (1_000_000_000_000, 1, "TB"),
+    (1 << 30, 1, "GiB"),
+    (1_000_000_000, 1, "GB"),
+    (1 << 20, 1, "MiB"),
+    (1_000_000, 1, "MB"),
+    (1 << 10, 1, "KiB"),
+    (1_000, 1, "kB"),
+    (1, 0, "B"),
+];
 
-    fn show(&self, value: &i64) -> String {
-        value.to_string()
-    }
+/// The units of time, in nanoseconds.
+const TIMES: &Units = &[
+    (86_400_000_000_000, 3, "d"),
+    (3_600_000_000_000, 1, "h"),
+    (60_000_000_000, 1, "m"),
+    (1_000_000_000, 1, "s"),
+    (1_000_000, 1, "ms"),
+    (1_000, 1, "us"),
+    (1, 1, "ns"),
+    (1, 0, "s"),
+];
+
+/// Writes a number in the largest unit that divides it: it reads back as the same number.
+fn in_units(number: u128, units: &Units) -> String {
+    let fits = |(unit, least, _): &&(u128, u128, &str)| {
+        number >= unit * least && number.is_multiple_of(*unit)
+    };
+    let found = units.iter().find(fits);
+    found.map_or_else(String::new, |(unit, _, name)| {
+        format!("{}{name}", number / unit)
+    })
 }
 
-/// A number of bytes in the largest unit that divides it: reads back as the same number. Powers of
-/// ten keep their own units.
-struct Bytes(u64);
-
-impl fmt::Display for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units: [(u64, &str); 8] = [
-            (1 << 40, "TiB"),
-            (1_000_000_000_000, "TB"),
-            (1 << 30, "GiB"),
-            (1_000_000_000, "GB"),
-            (1 << 20, "MiB"),
-            (1_000_000, "MB"),
-            (1 << 10, "KiB"),
-            (1_000, "kB"),
-        ];
-        for (unit, name) in units {
-            if self.0 > 0 && self.0.is_multiple_of(unit) {
-                return write!(f, "{}{name}", self.0 / unit);
-            }
-        }
-        write!(f, "{}B", self.0)
-    }
+fn in_bytes(bytes: u64) -> String {
+    in_units(bytes.into(), BYTES)
 }
 
-/// A duration in the largest unit that divides it, days from three on: reads back as the same
-/// duration.
-struct Time(Duration);
-
-impl fmt::Display for Time {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let nanos = self.0.as_nanos();
-        if nanos == 0 {
-            return write!(f, "0s");
-        }
-        let units = [
-            (86_400_000_000_000, 3, "d"),
-            (3_600_000_000_000, 1, "h"),
-            (60_000_000_000, 1, "m"),
-            (1_000_000_000, 1, "s"),
-            (1_000_000, 1, "ms"),
-            (1_000, 1, "us"),
-        ];
-        for (unit, least, name) in units {
-            if nanos >= unit * least && nanos.is_multiple_of(unit) {
-                return write!(f, "{}{name}", nanos / unit);
-            }
-        }
-        write!(f, "{nanos}ns")
-    }
+fn in_time(time: Duration) -> String {
+    in_units(time.as_nanos(), TIMES)
 }

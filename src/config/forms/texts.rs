@@ -5,125 +5,121 @@ use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Described, Form, Raw, described, parsed, quoted, refused, text};
+use super::{Described, Form, Raw, quoted, refused, text};
 use crate::calendar::{Calendar, DayStart};
 use crate::counter::CounterName;
 
-described! {
-    Address: "an IP address and a port, such as \"127.0.0.1:8080\" or \"[::]:8080\"";
-    Switch: "true or false";
-    FilePath: "a path";
-    PathOrNone: "a path, or \"\" for none";
-    KeyPrefix: "up to 100 visible ASCII characters";
-    Zone: "an IANA time zone such as \"Europe/Berlin\"";
-    TimeOfDay: "a time of day as HH:MM, from \"00:00\" to \"23:59\"";
-    Name: "a string";
-    Text: "a string";
-    Instant: "an instant such as \"2026-12-24T18:00:00Z\"";
+/// What is written as text.
+pub(in crate::config) struct Text<T> {
+    wanted: &'static str,
+    /// `Err` may say more than that it is not what is wanted.
+    parse: fn(&str) -> Result<T, Option<String>>,
+    show: fn(&T) -> String,
+}
+
+impl<T> Described for Text<T> {
+    fn wanted(&self) -> String {
+        self.wanted.to_owned()
+    }
+}
+
+impl<T> Form<T> for Text<T> {
+    fn read(&self, raw: Raw) -> Result<T, String> {
+        let text = text(self, &raw)?;
+        (self.parse)(text).or_else(|error| match error {
+            Some(error) => Err(format!("{text:?}: {error}")),
+            None => refused(self, format!("{text:?}")),
+        })
+    }
+
+    fn show(&self, value: &T) -> String {
+        (self.show)(value)
+    }
 }
 
 /// An IP address and a port.
-pub(in crate::config) struct Address;
+pub(in crate::config) const ADDRESS: Text<SocketAddr> = Text {
+    wanted: "an IP address and a port, such as \"127.0.0.1:8080\" or \"[::]:8080\"",
+    parse: |text| text.parse().map_err(|_| None),
+    show: quoted,
+};
 
-impl Form<SocketAddr> for Address {
-    fn read(&self, raw: Raw) -> Result<SocketAddr, String> {
-        parsed(self, &raw, |text| text.parse().ok())
-    }
+/// A path; may not be empty.
+pub(in crate::config) const FILE_PATH: Text<PathBuf> = Text {
+    wanted: "a path",
+    parse: |text| (!text.is_empty()).then(|| PathBuf::from(text)).ok_or(None),
+    show: |path| quoted(&path.display()),
+};
 
-    fn show(&self, value: &SocketAddr) -> String {
-        quoted(value)
-    }
-}
+/// A path, or empty for none.
+pub(in crate::config) const PATH_OR_NONE: Text<Option<PathBuf>> = Text {
+    wanted: "a path, or \"\" for none",
+    parse: |text| Ok((!text.is_empty()).then(|| PathBuf::from(text))),
+    show: |path| quoted(&path.as_deref().unwrap_or(Path::new("")).display()),
+};
+
+/// What keys elsewhere begin with; may be empty.
+pub(in crate::config) const KEY_PREFIX: Text<String> = Text {
+    wanted: "up to 100 visible ASCII characters",
+    parse: |text| {
+        let fits = text.len() <= 100 && text.bytes().all(|byte| byte.is_ascii_graphic());
+        fits.then(|| text.to_owned()).ok_or(None)
+    },
+    show: quoted,
+};
+
+/// `HH:MM`.
+pub(in crate::config) const TIME_OF_DAY: Text<DayStart> = Text {
+    wanted: "a time of day as HH:MM, from \"00:00\" to \"23:59\"",
+    parse: |text| text.parse().map_err(|_| None),
+    show: quoted,
+};
+
+/// An IANA time zone name; by default the machine's.
+pub(in crate::config) const ZONE: Text<String> = Text {
+    wanted: "an IANA time zone such as \"Europe/Berlin\"",
+    parse: |text| match Calendar::new(text, DayStart::default()) {
+        Ok(calendar) => Ok(calendar.zone_name().to_owned()),
+        Err(error) => Err(Some(error.to_string())),
+    },
+    show: quoted,
+};
+
+/// The name of a counter.
+pub(in crate::config) const NAME: Text<CounterName> = Text {
+    wanted: "a string",
+    parse: |text| CounterName::parse(text).map_err(|error| Some(error.to_string())),
+    show: quoted,
+};
+
+/// Any text, or none.
+pub(in crate::config) const ANY_TEXT: Text<Option<String>> = Text {
+    wanted: "a string",
+    parse: |text| Ok(Some(text.to_owned())),
+    show: |text| text.as_ref().map_or_else(String::new, quoted),
+};
 
 /// `true` or `false`.
 pub(in crate::config) struct Switch;
 
+impl Described for Switch {
+    fn wanted(&self) -> String {
+        "true or false".to_owned()
+    }
+}
+
 impl Form<bool> for Switch {
     fn read(&self, raw: Raw) -> Result<bool, String> {
-        match raw {
-            Raw::Bool(on) => Ok(on),
-            Raw::Untyped(text) if text == "true" => Ok(true),
-            Raw::Untyped(text) if text == "false" => Ok(false),
-            other => refused(self, other.found()),
-        }
+        let on = match &raw {
+            Raw::Bool(on) => Some(*on),
+            Raw::Untyped(text) => text.parse().ok(),
+            _ => None,
+        };
+        on.map_or_else(|| refused(self, raw.found()), Ok)
     }
 
     fn show(&self, value: &bool) -> String {
         value.to_string()
-    }
-}
-
-/// A path; may not be empty.
-pub(in crate::config) struct FilePath;
-
-impl Form<PathBuf> for FilePath {
-    fn read(&self, raw: Raw) -> Result<PathBuf, String> {
-        parsed(self, &raw, |text| {
-            (!text.is_empty()).then(|| PathBuf::from(text))
-        })
-    }
-
-    fn show(&self, value: &PathBuf) -> String {
-        quoted(&value.display())
-    }
-}
-
-/// A path, or empty for none.
-pub(in crate::config) struct PathOrNone;
-
-impl Form<Option<PathBuf>> for PathOrNone {
-    fn read(&self, raw: Raw) -> Result<Option<PathBuf>, String> {
-        let text = text(self, &raw)?;
-        Ok((!text.is_empty()).then(|| PathBuf::from(text)))
-    }
-
-    fn show(&self, value: &Option<PathBuf>) -> String {
-        quoted(&value.as_deref().unwrap_or(Path::new("")).display())
-    }
-}
-
-/// What keys elsewhere begin with; may be empty.
-pub(in crate::config) struct KeyPrefix;
-
-impl Form<String> for KeyPrefix {
-    fn read(&self, raw: Raw) -> Result<String, String> {
-        parsed(self, &raw, |text| {
-            let fits = text.len() <= 100 && text.bytes().all(|byte| byte.is_ascii_graphic());
-            fits.then(|| text.to_owned())
-        })
-    }
-
-    fn show(&self, value: &String) -> String {
-        quoted(value)
-    }
-}
-
-/// An IANA time zone name; by default the machine's.
-pub(in crate::config) struct Zone;
-
-impl Form<String> for Zone {
-    fn read(&self, raw: Raw) -> Result<String, String> {
-        let text = text(self, &raw)?;
-        let calendar = Calendar::new(text, DayStart::default());
-        let calendar = calendar.map_err(|error| format!("{text:?}: {error}"))?;
-        Ok(calendar.zone_name().to_owned())
-    }
-
-    fn show(&self, value: &String) -> String {
-        quoted(value)
-    }
-}
-
-/// `HH:MM`.
-pub(in crate::config) struct TimeOfDay;
-
-impl Form<DayStart> for TimeOfDay {
-    fn read(&self, raw: Raw) -> Result<DayStart, String> {
-        parsed(self, &raw, |text| text.parse().ok())
-    }
-
-    fn show(&self, value: &DayStart) -> String {
-        quoted(value)
     }
 }
 
@@ -260,35 +256,14 @@ impl Form<Vec<SecretString>> for Tokens {
     }
 }
 
-/// The name of a counter.
-pub(in crate::config) struct Name;
-
-impl Form<CounterName> for Name {
-    fn read(&self, raw: Raw) -> Result<CounterName, String> {
-        let text = text(self, &raw)?;
-        CounterName::parse(text).map_err(|error| format!("{text:?}: {error}"))
-    }
-
-    fn show(&self, value: &CounterName) -> String {
-        quoted(value)
-    }
-}
-
-/// Any text, or none.
-pub(in crate::config) struct Text;
-
-impl Form<Option<String>> for Text {
-    fn read(&self, raw: Raw) -> Result<Option<String>, String> {
-        Ok(Some(text(self, &raw)?.to_owned()))
-    }
-
-    fn show(&self, value: &Option<String>) -> String {
-        value.as_deref().map_or_else(String::new, quoted)
-    }
-}
-
 /// An instant with its offset from UTC, or none; kept as milliseconds since 1970.
 pub(in crate::config) struct Instant;
+
+impl Described for Instant {
+    fn wanted(&self) -> String {
+        "an instant such as \"2026-12-24T18:00:00Z\"".to_owned()
+    }
+}
 
 impl Form<Option<i64>> for Instant {
     fn read(&self, raw: Raw) -> Result<Option<i64>, String> {

@@ -38,7 +38,7 @@ pub struct BackupOptions {
 }
 
 /// What was made.
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub struct Made {
     /// The backup.
     pub manifest: Manifest,
