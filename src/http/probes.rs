@@ -14,7 +14,6 @@ use super::standing::Standing;
 use super::wire::{self, no_store};
 use crate::counter::Millis;
 use crate::engine::{ModeState, NoCopy};
-use crate::metrics;
 
 /// What a probe is told when all is well.
 #[derive(Serialize)]
@@ -82,18 +81,14 @@ fn slow_disk(waited: Millis) -> Problem {
 /// `GET /metrics`: OpenMetrics text, or the older text format for those who ask for it.
 pub(super) async fn metrics(call: &Call, asked: &Asked<'_>) -> Answered {
     tell_values(call);
-    let mut text = String::with_capacity(32 * 1024);
-    if let Err(error) = call.worker.shared.metrics.encode(&mut text) {
-        tracing::error!(%error, "the metrics could not be written");
-    }
     let accept = asked.headers.get(ACCEPT);
     let accept = accept.and_then(|accept| accept.to_str().ok()).unwrap_or("");
-    let content_type = if metrics::wants_text(accept) {
-        text = metrics::to_text(&text);
-        metrics::TEXT_CONTENT_TYPE
-    } else {
-        metrics::CONTENT_TYPE
-    };
+    let mut text = String::with_capacity(32 * 1024);
+    let metrics = &call.worker.shared.metrics;
+    let content_type = metrics.encode(&mut text, accept).unwrap_or_else(|error| {
+        tracing::error!(%error, "the metrics could not be written");
+        "text/plain"
+    });
     let mut reply = wire::Reply::new(&call.request_id, text.len() + 16);
     reply.body().extend_from_slice(text.as_bytes());
     let mut response = no_store(reply.finish(http::HeaderMap::new()));

@@ -4,44 +4,9 @@
 //! page without bound, so a label value is always a variant of an enum in this file. The shards
 //! index their arrays by them.
 
-macro_rules! closed_set {
-    (
-        $(#[$doc:meta])*
-        $name:ident {
-            $( $(#[$variant_doc:meta])* $variant:ident = $label:literal, )+
-        }
-    ) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $name {
-            $( $(#[$variant_doc])* $variant, )+
-        }
+use crate::words::words;
 
-        impl $name {
-            /// Every value of the set, in the order of the arrays indexed by it.
-            pub const ALL: [Self; [$($label),+].len()] = [$(Self::$variant),+];
-
-            /// How many values the set has.
-            pub const COUNT: usize = Self::ALL.len();
-
-            /// Returns the text that stands in `/metrics` and in the logs.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    $( Self::$variant => $label, )+
-                }
-            }
-
-            /// Returns the position in [`Self::ALL`], always below [`Self::COUNT`].
-            #[must_use]
-            pub const fn index(self) -> usize {
-                self as usize
-            }
-        }
-    };
-}
-
-closed_set! {
+words! {
     /// What a request asked for: one value for each call of the API, whatever counter it names.
     Route {
         /// `POST /api/v1/counter/{name}/increment`
@@ -86,7 +51,7 @@ pub const STATUSES: [u16; 19] = [
     200, 201, 204, 400, 401, 403, 404, 405, 408, 409, 410, 413, 414, 415, 422, 429, 431, 500, 503,
 ];
 
-closed_set! {
+words! {
     /// What became of one operation on a counter. Those of a batch count one by one.
     OperationResult {
         /// Changed the counter's value, durably.
@@ -116,7 +81,7 @@ closed_set! {
     }
 }
 
-closed_set! {
+words! {
     /// Why writes are refused, gravest first.
     Cause {
         /// There is no store (it cannot be opened).
@@ -132,7 +97,7 @@ closed_set! {
     }
 }
 
-closed_set! {
+words! {
     /// What a compaction filter did with one record.
     FilterDecision {
         /// Its time had passed: dropped.
@@ -142,7 +107,7 @@ closed_set! {
     }
 }
 
-closed_set! {
+words! {
     /// Which of the two ways a log line takes.
     LogKind {
         /// One line for each API request.

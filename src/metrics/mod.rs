@@ -9,15 +9,12 @@
 //! asked; user ids, names that the configuration does not give, and whatever else strangers choose, which never
 //! become a label.
 
-mod copies;
 mod labels;
 mod process;
-mod sample;
 mod shard;
 mod state;
 mod store;
 mod table;
-mod text;
 
 #[cfg(test)]
 mod tests;
@@ -25,19 +22,20 @@ mod tests;
 use std::time::Instant;
 
 use parking_lot::RwLock;
-use prometheus_client::encoding::text as open_metrics;
+use prometheus_client::encoding::{prometheus_text, text as open_metrics};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-pub use copies::{ExportMetrics, MirrorMetrics, RoundMetrics};
 pub use labels::{Cause, FilterDecision, LogKind, OperationResult, Route, STATUSES};
-pub use shard::{LATENCY_BOUNDS_US, Shard};
-pub use state::{CommitMetrics, FloatGauge, LogMetrics, PastMetrics, StateMetrics};
-pub use store::{StoreFigure, StoreProbe, TellFigure};
-pub use text::{TEXT_CONTENT_TYPE, to_text, wants_text};
+pub use shard::Shard;
+pub use state::{
+    CommitMetrics, ExportMetrics, FloatGauge, LogMetrics, MirrorMetrics, PastMetrics, RoundMetrics,
+    StateMetrics,
+};
+pub use store::{StoreFigure, StoreFigures, TellFigure};
 
-/// The content type of [`Metrics::encode`]'s text.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// The content type of OpenMetrics.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 type Hook = Box<dyn Fn(&Metrics) + Send + Sync>;
 
@@ -45,8 +43,9 @@ type Hook = Box<dyn Fn(&Metrics) + Send + Sync>;
 pub struct Metrics {
     registry: Registry,
     shards: shard::Shards,
-    store: store::Store,
     hooks: RwLock<Vec<Hook>>,
+    /// RocksDB's.
+    pub store: StoreFigures,
     /// The writer's.
     pub commits: CommitMetrics,
     /// Mode, revision, day and the like.
@@ -67,35 +66,32 @@ impl Metrics {
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("counterd");
         let shards = shard::Shards::default();
-        let store = store::Store::default();
+        let store = StoreFigures::default();
         registry.register(
             "build",
             "The running program",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
-        let commits = CommitMetrics::register(&mut registry);
-        let state = StateMetrics::register(&mut registry);
-        let log = LogMetrics::register(&mut registry);
-        let past = PastMetrics::register(&mut registry);
-        let export = ExportMetrics::register(registry.sub_registry_with_prefix("export"));
-        let mirror = MirrorMetrics::register(registry.sub_registry_with_prefix("mirror"));
         registry.register_collector(Box::new(shards.clone()));
         registry.register_collector(Box::new(store.clone()));
         registry.register_collector(Box::new(process::Process {
             started: Instant::now(),
         }));
-        Self {
-            registry,
+        let metrics = Self {
             shards,
             store,
             hooks: RwLock::default(),
-            commits,
-            state,
-            log,
-            past,
-            export,
-            mirror,
-        }
+            commits: CommitMetrics::register(&mut registry),
+            state: StateMetrics::register(&mut registry),
+            log: LogMetrics::register(&mut registry),
+            past: PastMetrics::register(&mut registry),
+            export: ExportMetrics::register(registry.sub_registry_with_prefix("export")),
+            mirror: MirrorMetrics::register(registry.sub_registry_with_prefix("mirror")),
+            registry,
+        };
+        // Every cause is there from the start.
+        metrics.state.set_read_only(|_| false);
+        metrics
     }
 
     /// Makes a shard, for one runtime to keep. Its counts stay in the sums after it is dropped.
@@ -104,26 +100,27 @@ impl Metrics {
         self.shards.add_shard()
     }
 
-    /// Sets who is asked for RocksDB's figures. It must not wait for the writer.
-    pub fn set_store_probe(&self, probe: StoreProbe) {
-        *self.store.0.lock() = Some(probe);
-    }
-
     /// Adds something to do before each reading of the page, such as setting gauges whose owner
     /// does not tell every change. It must not read the page itself.
     pub fn before_scrape(&self, hook: impl Fn(&Self) + Send + Sync + 'static) {
         self.hooks.write().push(Box::new(hook));
     }
 
-    /// Appends the whole page to `out`.
+    /// Appends the whole page to `out`, as OpenMetrics, or in the older text format 0.0.4 for a reader whose
+    /// `Accept` header likes that more. Returns the content type.
     ///
     /// # Errors
     /// None in practice: appending to a `String` does not fail.
-    pub fn encode(&self, out: &mut String) -> std::fmt::Result {
+    pub fn encode(&self, out: &mut String, accept: &str) -> Result<&'static str, std::fmt::Error> {
         for hook in &*self.hooks.read() {
             hook(self);
         }
-        open_metrics::encode(out, &self.registry)
+        if wants_text(accept) {
+            prometheus_text::encode(out, &self.registry)?;
+            return Ok(prometheus_text::CONTENT_TYPE);
+        }
+        open_metrics::encode(out, &self.registry)?;
+        Ok(OPEN_METRICS)
     }
 }
 
@@ -131,4 +128,22 @@ impl Default for Metrics {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Returns whether a reader with this `Accept` header wants the older format: it names it, and does not like
+/// OpenMetrics as much.
+fn wants_text(accept: &str) -> bool {
+    let (mut text, mut open) = (0.0, 0.0);
+    for range in accept.split(',') {
+        let mut parts = range.split(';').map(str::trim);
+        let kind = parts.next().unwrap_or("").to_ascii_lowercase();
+        let quality = parts.find_map(|part| part.strip_prefix("q=")?.parse().ok());
+        let quality: f64 = quality.unwrap_or(1.0);
+        match kind.as_str() {
+            "text/plain" => text = f64::max(text, quality),
+            "application/openmetrics-text" => open = f64::max(open, quality),
+            _ => {}
+        }
+    }
+    text > open
 }

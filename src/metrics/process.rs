@@ -1,14 +1,17 @@
 //! Memory, file descriptors, processor time and uptime of this process, read from `/proc` when
 //! `/metrics` is read. What cannot be read is left out, never shown as 0.
 
+use std::fmt;
 use std::fs;
 use std::time::{Duration, Instant};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
-use super::sample::{counter, gauge};
+use super::table::{alone, put};
 
 // The kernel's unit in /proc/*/stat, fixed for user space on all platforms that counterd runs on.
 const MS_A_TICK: u64 = 10;
@@ -19,30 +22,31 @@ pub(super) struct Process {
 }
 
 impl Collector for Process {
-    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let encoder = &mut encoder;
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
 
-        if let Some(bytes) = resident_bytes(&status) {
-            let help = "Resident memory of the process.";
-            let described = ("process_resident_memory", Some(Unit::Bytes), help);
-            gauge(encoder, described, bytes)?;
-        }
-        if let Some(open) = open_fds() {
-            let help = "File descriptors open in the process.";
-            gauge(encoder, ("process_open_fds", None, help), open)?;
-        }
-        if let Some((cpu_seconds, threads)) = cpu_and_threads(&stat) {
-            let help = "Threads of the process.";
-            gauge(encoder, ("process_threads", None, help), threads)?;
-            let help = "Processor time used by the process.";
-            let described = ("process_cpu", Some(Unit::Seconds), help);
-            counter(encoder, described, cpu_seconds)?;
-        }
+        let (cpu_seconds, threads) = cpu_and_threads(&stat).unzip();
+        let mut gauge = |name, unit, help, value: Option<u64>| {
+            let value = value.map(ConstGauge::new);
+            put(encoder, (name, unit, help), alone(value))
+        };
+        let help = "Resident memory of the process.";
+        let resident = resident_bytes(&status);
+        gauge("process_resident_memory", Some(Unit::Bytes), help, resident)?;
+        let help = "File descriptors open in the process.";
+        gauge("process_open_fds", None, help, open_fds())?;
+        gauge("process_threads", None, "Threads of the process.", threads)?;
+
+        let seconds = || Some(Unit::Seconds);
+        let help = "Processor time used by the process.";
+        let cpu = alone(cpu_seconds.map(ConstCounter::new));
+        put(encoder, ("process_cpu", seconds(), help), cpu)?;
         let help = "Time since the process started.";
-        let described = ("process_uptime", Some(Unit::Seconds), help);
-        gauge(encoder, described, self.started.elapsed().as_secs_f64())
+        let uptime = ConstGauge::new(self.started.elapsed().as_secs_f64());
+        let uptime = alone(Some(uptime));
+        put(encoder, ("process_uptime", seconds(), help), uptime)
     }
 }
 

@@ -5,6 +5,7 @@
 //! miss what happens while it is made, never lose it.
 
 use std::cell::Cell;
+use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,15 +13,17 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
 use super::labels::{OperationResult, Route, STATUSES};
-use super::sample::{NoLabels, counter, gauge};
+use super::table::{alone, put};
 
 /// Upper bounds of the latency buckets in microseconds; one more bucket holds what is above.
-pub const LATENCY_BOUNDS_US: [u64; 16] = [
+const LATENCY_BOUNDS_US: [u64; 16] = [
     100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
     1_000_000, 2_500_000, 5_000_000, 10_000_000,
 ];
@@ -29,10 +32,11 @@ const LATENCY_BUCKETS: usize = LATENCY_BOUNDS_US.len() + 1;
 
 /// Adds to a cell that only the calling thread writes.
 fn add(cell: &AtomicU64, n: u64) {
-    cell.store(
-        cell.load(Ordering::Relaxed).wrapping_add(n),
-        Ordering::Relaxed,
-    );
+    cell.store(read(cell).wrapping_add(n), Ordering::Relaxed);
+}
+
+fn read(cell: &AtomicU64) -> u64 {
+    cell.load(Ordering::Relaxed)
 }
 
 #[derive(Debug, Default)]
@@ -95,7 +99,7 @@ impl Shard {
     /// Counts a request that was answered with `status` (the HTTP status code) after `took`.
     pub fn request_ended(&self, route: Route, status: u16, took: Duration) {
         add(&self.cells.requests_ended, 1);
-        let Some(of_route) = self.cells.route(route) else {
+        let Some(of_route) = self.cells.routes.get(route.index()) else {
             return;
         };
         let place = STATUSES.binary_search(&status).unwrap_or(STATUSES.len());
@@ -157,90 +161,88 @@ impl Shards {
     }
 }
 
-fn sum<'a>(
-    shards: &'a [Arc<ShardCells>],
-    cell: impl Fn(&'a ShardCells) -> Option<&'a AtomicU64>,
-) -> u64 {
-    shards
-        .iter()
-        .filter_map(|shard| cell(shard))
-        .map(|cell| cell.load(Ordering::Relaxed))
-        .fold(0, u64::wrapping_add)
-}
-
-/// Returns how many began and have not ended. The ends are summed first, so that one seen is never without its
-/// beginning; the beginnings then may be ahead, by what began in between.
-fn still_open<'a>(
-    shards: &'a [Arc<ShardCells>],
-    began: impl Fn(&'a ShardCells) -> &'a AtomicU64,
-    ended: impl Fn(&'a ShardCells) -> &'a AtomicU64,
-) -> u64 {
-    let ended = sum(shards, |shard| Some(ended(shard)));
-    let began = sum(shards, |shard| Some(began(shard)));
-    began.saturating_sub(ended)
+impl ShardCells {
+    /// All cells. Of two that count beginnings and ends, the ends come first: an end that is seen is then never without
+    /// its beginning, and the beginnings may be ahead by what began in between.
+    fn all(&self) -> impl Iterator<Item = &AtomicU64> {
+        let plain = [
+            &self.requests_ended,
+            &self.requests_started,
+            &self.requests_abandoned,
+            &self.connections_closed,
+            &self.connections_opened,
+            &self.connections_refused,
+        ];
+        let of_routes = self.routes.iter().flat_map(|route| {
+            let counts = route.by_status.iter().chain(&route.latency);
+            counts.chain([&route.latency_sum_us])
+        });
+        plain.into_iter().chain(&self.operations).chain(of_routes)
+    }
 }
 
 impl Collector for Shards {
-    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let shards = self.0.lock().clone();
+        let sums = ShardCells::default();
+        for shard in &shards {
+            for (sum, cell) in sums.all().zip(shard.all()) {
+                add(sum, read(cell));
+            }
+        }
         let encoder = &mut encoder;
-        encode_requests(&shards, encoder)?;
-        encode_latencies(&shards, encoder)?;
-        encode_operations(&shards, encoder)?;
+        encode_requests(&sums, encoder)?;
+        encode_latencies(&sums, encoder)?;
+        let help = "Operations on counters, by result; those of a batch count one by one.";
+        let results = OperationResult::ALL.iter().zip(&sums.operations);
+        let series = results.map(|(result, count)| {
+            let labels = [("result", result.as_str())];
+            (labels, ConstCounter::new(read(count)))
+        });
+        put(encoder, ("operations", None, help), series)?;
 
+        let mut gauge = |name, help, began, ended| {
+            let now = ConstGauge::new(read(began).saturating_sub(read(ended)));
+            put(encoder, (name, None, help), alone(Some(now)))
+        };
         let help = "Requests being answered now.";
-        let in_flight = still_open(
-            &shards,
-            |shard| &shard.requests_started,
-            |shard| &shard.requests_ended,
-        );
-        gauge(encoder, ("requests_in_flight", None, help), in_flight)?;
+        let (began, ended) = (&sums.requests_started, &sums.requests_ended);
+        gauge("requests_in_flight", help, began, ended)?;
+        let help = "Client connections open now.";
+        let (began, ended) = (&sums.connections_opened, &sums.connections_closed);
+        gauge("connections_open", help, began, ended)?;
+
+        let mut counter = |name, help, count| {
+            let total = ConstCounter::new(read(count));
+            put(encoder, (name, None, help), alone(Some(total)))
+        };
         let help =
             "Requests whose client left before the answer; a write among them may have counted.";
-        let abandoned = sum(&shards, |shard| Some(&shard.requests_abandoned));
-        counter(encoder, ("requests_abandoned", None, help), abandoned)?;
-        let help = "Client connections open now.";
-        let open = still_open(
-            &shards,
-            |shard| &shard.connections_opened,
-            |shard| &shard.connections_closed,
-        );
-        gauge(encoder, ("connections_open", None, help), open)?;
+        counter("requests_abandoned", help, &sums.requests_abandoned)?;
         let help = "Client connections accepted.";
-        let accepted = sum(&shards, |shard| Some(&shard.connections_opened));
-        counter(encoder, ("connections", None, help), accepted)?;
+        counter("connections", help, &sums.connections_opened)?;
         let help = "Client connections refused because there were too many.";
-        let refused = sum(&shards, |shard| Some(&shard.connections_refused));
-        counter(encoder, ("connections_refused", None, help), refused)
+        counter("connections_refused", help, &sums.connections_refused)
     }
 }
 
-fn encode_requests(
-    shards: &[Arc<ShardCells>],
-    encoder: &mut DescriptorEncoder,
-) -> Result<(), std::fmt::Error> {
-    let help = "Requests answered, by route and HTTP status.";
-    let mut family = encoder.encode_descriptor("requests", help, None, MetricType::Counter)?;
+fn encode_requests(sums: &ShardCells, encoder: &mut DescriptorEncoder) -> fmt::Result {
     let statuses = STATUSES.iter().map(u16::to_string);
     let statuses: Vec<String> = statuses.chain(["other".to_owned()]).collect();
-    for route in Route::ALL {
-        for (place, status) in statuses.iter().enumerate() {
-            let count = sum(shards, |shard| shard.route(route)?.by_status.get(place));
-            // Most pairs never occur; a series starts with its first request.
-            if count > 0 {
-                family
-                    .encode_family(&[("route", route.as_str()), ("status", status)])?
-                    .encode_counter::<NoLabels, u64, f64>(&count, None)?;
+    let mut series = Vec::new();
+    for (route, cells) in Route::ALL.iter().zip(&sums.routes) {
+        for (status, count) in statuses.iter().zip(&cells.by_status) {
+            if read(count) > 0 {
+                let labels = [("route", route.as_str()), ("status", status)];
+                series.push((labels, ConstCounter::new(read(count))));
             }
         }
     }
-    Ok(())
+    let help = "Requests answered, by route and HTTP status.";
+    put(encoder, ("requests", None, help), series)
 }
 
-fn encode_latencies(
-    shards: &[Arc<ShardCells>],
-    encoder: &mut DescriptorEncoder,
-) -> Result<(), std::fmt::Error> {
+fn encode_latencies(sums: &ShardCells, encoder: &mut DescriptorEncoder) -> fmt::Result {
     let mut family = encoder.encode_descriptor(
         "request_duration",
         "Time from a request's head to its answer, by route.",
@@ -248,43 +250,19 @@ fn encode_latencies(
         MetricType::Histogram,
     )?;
     let bounds = LATENCY_BOUNDS_US.iter().map(|bound| seconds(*bound));
-    let bounds: Vec<f64> = bounds.chain([f64::INFINITY]).collect();
-    for route in Route::ALL {
-        let in_bucket = |place| sum(shards, |shard| shard.route(route)?.latency.get(place));
-        let buckets = bounds.iter().enumerate();
-        let buckets: Vec<(f64, u64)> = buckets
-            .map(|(place, bound)| (*bound, in_bucket(place)))
-            .collect();
+    let bounds = bounds.chain([f64::INFINITY]);
+    for (route, cells) in Route::ALL.iter().zip(&sums.routes) {
+        let buckets = bounds.clone().zip(cells.latency.iter().map(read));
+        let buckets: Vec<(f64, u64)> = buckets.collect();
         let count = buckets.iter().map(|(_, count)| count).sum();
         if count > 0 {
-            let total = sum(shards, |shard| Some(&shard.route(route)?.latency_sum_us));
+            let total = seconds(read(&cells.latency_sum_us));
             family
                 .encode_family(&[("route", route.as_str())])?
-                .encode_histogram::<NoLabels>(seconds(total), count, &buckets, None)?;
+                .encode_histogram::<NoLabelSet>(total, count, &buckets, None)?;
         }
     }
     Ok(())
-}
-
-fn encode_operations(
-    shards: &[Arc<ShardCells>],
-    encoder: &mut DescriptorEncoder,
-) -> Result<(), std::fmt::Error> {
-    let help = "Operations on counters, by result; those of a batch count one by one.";
-    let mut family = encoder.encode_descriptor("operations", help, None, MetricType::Counter)?;
-    for result in OperationResult::ALL {
-        let count = sum(shards, |shard| shard.operations.get(result.index()));
-        family
-            .encode_family(&[("result", result.as_str())])?
-            .encode_counter::<NoLabels, u64, f64>(&count, None)?;
-    }
-    Ok(())
-}
-
-impl ShardCells {
-    fn route(&self, route: Route) -> Option<&RouteCells> {
-        self.routes.get(route.index())
-    }
 }
 
 fn seconds(us: u64) -> f64 {

@@ -68,22 +68,13 @@ metrics! {
         pub quarantined_counters: Gauge = "quarantined_counters",
             "Counters disabled because something stored of them is corrupt";
         read_only: Gauge = "read_only", "1 while writes are refused, else 0";
+        causes: Family<OneLabel, Gauge> = "read_only_cause",
+            "1 for each cause for which writes are refused now, else 0";
         filter: Family<OneLabel, Counter> = "filtered_records",
             "Records that compaction looked at for expiry, by decision";
         values: Family<[(&'static str, String); 1], Gauge> = "counter_value",
             "Values of the counters of the configuration";
     }
-    beside {
-        causes: [Gauge; Cause::COUNT] = causes;
-    }
-}
-
-/// Makes one gauge for each cause, all of them there from the start.
-fn causes(registry: &mut Registry) -> [Gauge; Cause::COUNT] {
-    let help = "1 for each cause for which writes are refused now, else 0";
-    let causes = Family::<OneLabel, Gauge>::default();
-    let causes = registered(registry, ("read_only_cause", None, help), causes);
-    Cause::ALL.map(|cause| causes.get_or_create_owned(&[("cause", cause.as_str())]))
 }
 
 impl StateMetrics {
@@ -91,7 +82,8 @@ impl StateMetrics {
     pub fn set_read_only(&self, stands: impl Fn(Cause) -> bool) {
         let any = Cause::ALL.into_iter().any(&stands);
         self.read_only.set(i64::from(any));
-        for (cause, gauge) in Cause::ALL.into_iter().zip(&self.causes) {
+        for cause in Cause::ALL {
+            let gauge = self.causes.get_or_create(&[("cause", cause.as_str())]);
             gauge.set(i64::from(stands(cause)));
         }
     }
@@ -154,5 +146,50 @@ impl LogMetrics {
         if let Some(counter) = self.dropped.get(kind.index()) {
             counter.inc_by(lines);
         }
+    }
+}
+
+metrics! {
+    /// How a copy is kept up to date in rounds. Told by the status of the rounds.
+    RoundMetrics {
+        pub errors: Counter = "errors", "Rounds that failed";
+        pub up: Gauge = "up",
+            "1 while the copy is kept up to date, else 0, also when none is configured";
+        pub lag_revisions: Gauge = "lag_revisions", "Changes that the copy does not have yet";
+        pub lag: FloatGauge = "lag" in Seconds,
+            "For how long the copy has not had every change; 0 when it has";
+    }
+}
+
+metrics! {
+    /// Told by the exporter and by commands that export.
+    ExportMetrics {
+        pub values: Counter = "values", "Rows of current values that were written to PostgreSQL";
+        pub values_refused: Counter = "values_refused",
+            "Rows of current values that PostgreSQL refused";
+        pub days: Counter = "day_rows", "Rows of closed days that were written to PostgreSQL";
+        pub users: Counter = "users", "User ids that were written to PostgreSQL";
+        pub days_waiting: Gauge = "days_waiting", "Closed days that PostgreSQL does not have yet";
+        pub set_aside: Gauge = "rows_set_aside",
+            "Rows of closed days that PostgreSQL refused, or that would have replaced others; `counterd export --rejected` lists them";
+    }
+    beside {
+        /// How its rounds go.
+        pub round: RoundMetrics = RoundMetrics::register;
+    }
+}
+
+metrics! {
+    /// Told by the mirror.
+    MirrorMetrics {
+        pub values: Counter = "values",
+            "Values of counters that were written to Redis, deletions among them";
+        pub users: Counter = "users", "User ids that were added to sets in Redis";
+        pub refills: Counter = "refills",
+            "Times that all values were written to Redis: after a start, and after it lost something";
+    }
+    beside {
+        /// How its rounds go.
+        pub round: RoundMetrics = RoundMetrics::register;
     }
 }

@@ -1,16 +1,17 @@
-//! RocksDB's own figures, asked for when `/metrics` is read.
+//! RocksDB's own figures, told before `/metrics` is read.
 //!
-//! The closure that asks comes from outside; which figures there are is decided here.
+//! Which figures there are is decided here, and what they are outside.
 
 use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
-use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
-use super::table::metrics;
+use super::table::{metrics, put};
 
 macro_rules! figures {
     ($( $figure:ident = $name:literal $(in $unit:ident)?, $help:literal; )+) => {
@@ -55,39 +56,31 @@ figures! {
 /// A family is a `&'static str`, so that it comes from the program, never from a request.
 pub type TellFigure<'a> = &'a mut dyn FnMut(StoreFigure, Option<&'static str>, u64);
 
-/// Tells the figures for the page; while the store is closed there is next to nothing to tell.
-pub type StoreProbe = Box<dyn Fn(TellFigure<'_>) + Send + Sync>;
+/// The figures that were told last.
+#[derive(Clone, Debug, Default)]
+pub struct StoreFigures(Arc<Mutex<BTreeMap<StoreFigure, Vec<FamilyValue>>>>);
 
-#[derive(Clone, Default)]
-pub(super) struct Store(pub(super) Arc<Mutex<Option<StoreProbe>>>);
+type FamilyValue = (Option<&'static str>, u64);
 
-impl std::fmt::Debug for Store {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").finish_non_exhaustive()
+impl StoreFigures {
+    /// Takes over the figures that `probe` tells; while the store is closed there is next to nothing to tell. It must
+    /// not wait for the writer.
+    pub fn take(&self, probe: impl FnOnce(TellFigure<'_>)) {
+        let mut told: BTreeMap<StoreFigure, Vec<FamilyValue>> = BTreeMap::new();
+        probe(&mut |figure, family, value| told.entry(figure).or_default().push((family, value)));
+        *self.0.lock() = told;
     }
 }
 
-impl Collector for Store {
-    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
-        let mut told: BTreeMap<StoreFigure, Vec<_>> = BTreeMap::new();
-        if let Some(probe) = &*self.0.lock() {
-            probe(&mut |figure, family, value| {
-                told.entry(figure).or_default().push((family, value))
+impl Collector for StoreFigures {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        self.0.lock().iter().try_for_each(|(figure, values)| {
+            let series = values.iter().map(|&(family, value)| {
+                let labels = family.map(|family| ("family", family));
+                let labels: Vec<_> = labels.into_iter().collect();
+                (labels, ConstGauge::new(value))
             });
-        }
-        for (figure, values) in told {
-            let (name, unit, help) = figure.describe();
-            let mut metric =
-                encoder.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?;
-            for (family, value) in values {
-                match family {
-                    Some(family) => metric
-                        .encode_family(&[("family", family)])?
-                        .encode_gauge(&value)?,
-                    None => metric.encode_gauge(&value)?,
-                }
-            }
-        }
-        Ok(())
+            put(&mut encoder, figure.describe(), series)
+        })
     }
 }

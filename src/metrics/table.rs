@@ -1,12 +1,19 @@
 //! Structs of metrics as tables: each metric is a row with its type, name, unit and help. A handle of it is
 //! kept in the field and another in the registry, so that nobody looks a metric up to tell something.
 
+use std::fmt;
+
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::TypedMetric;
 use prometheus_client::registry::{Metric, Registry, Unit};
+
+/// The name, unit and help of a metric.
+type Described<'a> = (&'a str, Option<Unit>, &'a str);
 
 /// Registers a metric and returns a handle of it.
 pub(super) fn registered<M: Metric + Clone>(
     registry: &mut Registry,
-    (name, unit, help): (&str, Option<Unit>, &str),
+    (name, unit, help): Described<'_>,
     metric: M,
 ) -> M {
     match unit {
@@ -14,6 +21,25 @@ pub(super) fn registered<M: Metric + Clone>(
         None => registry.register(name, help, metric.clone()),
     }
     metric
+}
+
+/// Writes values that are read when the page is made, each with its labels; without any, the metric is left out.
+pub(super) fn put<L: EncodeLabelSet, M: EncodeMetric + TypedMetric>(
+    encoder: &mut DescriptorEncoder,
+    (name, unit, help): Described<'_>,
+    series: impl IntoIterator<Item = (L, M)>,
+) -> fmt::Result {
+    let mut series = series.into_iter().peekable();
+    if series.peek().is_none() {
+        return Ok(());
+    }
+    let mut family = encoder.encode_descriptor(name, help, unit.as_ref(), M::TYPE)?;
+    series.try_for_each(|(labels, metric)| metric.encode(family.encode_family(&labels)?))
+}
+
+/// Returns the series of a metric without labels; none without a value.
+pub(super) fn alone<M>(metric: Option<M>) -> Option<([(&'static str, &'static str); 0], M)> {
+    metric.map(|metric| ([], metric))
 }
 
 /// Makes a struct of metrics. A row is `field: Type = "name" in Unit, "help";`. What is made otherwise

@@ -175,7 +175,7 @@ fn check_histogram(family: &Family) {
 
 fn read(metrics: &Metrics) -> Vec<Family> {
     let mut page = String::new();
-    metrics.encode(&mut page).unwrap();
+    metrics.encode(&mut page, "").unwrap();
     parse(&page)
 }
 
@@ -189,12 +189,12 @@ fn family<'a>(families: &'a [Family], name: &str) -> &'a Family {
 /// A server that has seen everything once, so that every series is on its page.
 fn all_told() -> Metrics {
     let metrics = Metrics::new();
-    metrics.set_store_probe(Box::new(|tell| {
+    metrics.store.take(|tell| {
         for figure in StoreFigure::ALL {
             let of_family = matches!(figure, StoreFigure::Tables | StoreFigure::EstimatedKeys);
             tell(figure, of_family.then_some("counters"), 1);
         }
-    }));
+    });
     let shard = metrics.shard();
     for route in Route::ALL {
         for code in 0..=600 {
@@ -414,16 +414,39 @@ fn each_commit_group_is_told_once() {
 }
 
 #[test]
+fn readers_of_the_older_format_get_it() {
+    let metrics = all_told();
+    let mut page = String::new();
+    let content_type = metrics.encode(&mut page, "text/plain").unwrap();
+    assert_eq!(content_type, "text/plain; version=0.0.4; charset=utf-8");
+    let version = env!("CARGO_PKG_VERSION");
+    for line in [
+        "# TYPE counterd_requests_total counter",
+        "counterd_requests_total{route=\"read\",status=\"200\"} 1",
+        "# HELP counterd_build_info The running program.",
+        "# TYPE counterd_build_info gauge",
+        &format!("counterd_build_info{{version=\"{version}\"}} 1"),
+        "# TYPE counterd_request_duration_seconds histogram",
+        "counterd_request_duration_seconds_bucket{route=\"read\",le=\"+Inf\"} 601",
+        "counterd_store_tables_bytes{family=\"counters\"} 1",
+        "counterd_store_wal_bytes 1",
+    ] {
+        assert!(page.lines().any(|found| found == line), "{line}: {page}");
+    }
+    assert!(!page.contains("# UNIT") && !page.contains("# EOF"));
+}
+
+#[test]
 fn hooks_run_before_the_page_is_made_and_a_closed_store_shows_nothing() {
-    let metrics = Metrics::new();
+    let metrics = all_told();
     metrics.before_scrape(|metrics| {
         metrics.state.revision.set(i64::MAX);
+        metrics.store.take(|_| {});
     });
-    metrics.set_store_probe(Box::new(|_| {}));
 
     let families = read(&metrics);
     let mut page = String::new();
-    metrics.encode(&mut page).unwrap();
+    metrics.encode(&mut page, "").unwrap();
     assert!(page.contains("\ncounterd_revision 9223372036854775807\n"));
     assert!(
         families
@@ -446,4 +469,28 @@ fn the_process_tells_its_memory_and_descriptors() {
     let gained =
         value(&after, "counterd_process_open_fds") - value(&before, "counterd_process_open_fds");
     assert!(gained > 20.0, "{gained}");
+}
+
+#[test]
+fn a_reader_gets_the_format_it_likes_best() {
+    let prometheus = "application/openmetrics-text;version=1.0.0;q=0.6,\
+                      application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=0.0.4;q=0.4,*/*;q=0.3";
+    for open in [
+        "",
+        "*/*",
+        "text/html",
+        prometheus,
+        "application/openmetrics-text, text/plain",
+    ] {
+        assert!(!wants_text(open), "{open}");
+    }
+    let telegraf = "text/plain;version=0.0.4;q=0.7,application/openmetrics-text;q=0.1";
+    for text in [
+        "text/plain",
+        "Text/Plain; version=0.0.4",
+        "text/plain;version=0.0.4,*/*;q=0.1",
+        telegraf,
+    ] {
+        assert!(wants_text(text), "{text}");
+    }
 }

@@ -15,12 +15,10 @@ use crate::writer::Running;
 
 /// Lets the metrics ask that writer.
 pub(super) fn attach(metrics: &Metrics, running: &Running) {
-    let probed = running.clone();
-    metrics.set_store_probe(Box::new(move |tell: TellFigure<'_>| {
-        store_figures(&probed.reader, &probed.horizons, tell);
-    }));
     let running = running.clone();
     metrics.before_scrape(move |metrics| {
+        let probe = |tell: TellFigure<'_>| store_figures(&running.reader, &running.horizons, tell);
+        metrics.store.take(probe);
         let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         let queued = &metrics.commits.queued_operations;
         queued.set(i64::try_from(running.intake.depth()).unwrap_or(i64::MAX));
