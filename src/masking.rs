@@ -1,6 +1,7 @@
 //! Hides secrets in the texts of drivers and servers.
 
 use std::cmp::Reverse;
+use std::fmt::{self, Display};
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -30,6 +31,26 @@ impl Secrets {
     pub(crate) fn hide(&self, text: &str) -> String {
         let hide = |text: String, secret: &SecretString| masked(&text, secret.expose_secret());
         self.0.iter().fold(text.to_owned(), hide)
+    }
+}
+
+/// What a driver connects to, and the secrets of its URL. `Debug` shows nothing of it.
+#[derive(Clone)]
+pub struct SecretUrl<T> {
+    pub(crate) target: T,
+    pub(crate) secrets: Secrets,
+}
+
+impl<T> SecretUrl<T> {
+    /// Returns the words of an error without any secret of the URL.
+    pub(crate) fn told(&self, error: impl Display) -> String {
+        self.secrets.hide(&error.to_string())
+    }
+}
+
+impl<T> fmt::Debug for SecretUrl<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretUrl(hidden)")
     }
 }
 

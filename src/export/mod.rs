@@ -9,4 +9,4 @@ pub mod files;
 pub mod postgres;
 mod rows;
 
-pub use rows::{Row, RowPages, Selection, SelectionFault, UserPages};
+pub use rows::{Row, RowPages, Selection, UserPages};

@@ -1,5 +1,7 @@
 //! What is exported: the days of counters, and the users of a day, in pages.
 
+use anyhow::{anyhow, ensure};
+
 use crate::calendar::Day;
 use crate::counter::{CounterName, Generation, Kind, Reset};
 use crate::lifecycle::{self, PastDay, kept_from};
@@ -26,52 +28,32 @@ pub struct Selection {
     pub include_open: bool,
 }
 
-/// Why nothing can be selected.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SelectionFault {
-    /// A text is not a day.
-    #[error("{0:?} is not a day: want YYYY-MM-DD, `yesterday` or `today`")]
-    NotADay(String),
-    /// The first day is after the last.
-    #[error("the first day, {from}, is after the last, {to}")]
-    Backwards {
-        /// The first.
-        from: Day,
-        /// The last.
-        to: Day,
-    },
-    /// The day has not ended.
-    #[error("{0} has not ended yet; `--include-open` exports what it has so far, to a file")]
-    Open(Day),
-}
-
 impl Selection {
     /// Reads days as people write them, when `today` is the current day. Of several days, those that have not
     /// ended are left out, unless `include_open` is set.
     ///
     /// # Errors
-    /// When a text is not a day, or none of the days is over.
+    /// When a text is not a day, the first day is after the last, or none of the days is over: a sentence that says so.
     pub fn new(
         from: &str,
         to: &str,
         today: Day,
         counter: Option<CounterName>,
         include_open: bool,
-    ) -> Result<Self, SelectionFault> {
+    ) -> anyhow::Result<Self> {
         let day = |text: &str| match text {
             "yesterday" => Ok(today.previous()),
             "today" => Ok(today),
-            _ => text
-                .parse()
-                .map_err(|_| SelectionFault::NotADay(text.to_owned())),
+            _ => text.parse().map_err(|_| {
+                anyhow!("{text:?} is not a day: want YYYY-MM-DD, `yesterday` or `today`")
+            }),
         };
         let (from, to) = (day(from)?, day(to)?);
-        if from > to {
-            return Err(SelectionFault::Backwards { from, to });
-        }
-        if from >= today && !include_open {
-            return Err(SelectionFault::Open(from));
-        }
+        ensure!(from <= to, "the first day, {from}, is after the last, {to}");
+        ensure!(
+            from < today || include_open,
+            "{from} has not ended yet; `--include-open` exports what it has so far, to a file"
+        );
         let over = today.previous();
         Ok(Self {
             from,
@@ -144,16 +126,23 @@ impl RowPages {
         tables: &Tables,
         running: &Running,
     ) -> Result<(Vec<Row>, Option<CounterName>), ReadError> {
-        if let Some(name) = &self.selection.counter {
-            return Ok((self.days(tables, running, name)?, None));
-        }
+        let from = self.selection.from.max(kept_from(&running.horizons));
+        let to = match tables.closed_through()? {
+            _ if self.selection.include_open => self.selection.to,
+            Some(closed) => self.selection.to.min(closed),
+            None => return Ok((Vec::new(), None)),
+        };
         let mut rows = Vec::new();
         let mut after = self.after.clone();
         for _ in 0..COUNTERS_AT_ONCE {
             let Some(name) = self.next_name(tables, after.as_ref())? else {
                 return Ok((rows, None));
             };
-            rows.extend(self.days(tables, running, &name)?);
+            let days = lifecycle::days_of(tables, running.day.calendar(), &name, from, to)?;
+            rows.extend(days.into_iter().rev().map(|past| Row {
+                name: name.clone(),
+                past,
+            }));
             after = Some(name);
             if rows.len() >= ROWS_AT_ONCE {
                 break;
@@ -162,12 +151,15 @@ impl RowPages {
         Ok((rows, after))
     }
 
-    /// Returns the next counter that has any day.
+    /// Returns the next counter that may have any day.
     fn next_name(
         &self,
         tables: &Tables,
         after: Option<&CounterName>,
     ) -> Result<Option<CounterName>, ReadError> {
+        if let Some(only) = &self.selection.counter {
+            return Ok(after.is_none().then(|| only.clone()));
+        }
         let closed = tables.next_in_history(after)?;
         if !self.selection.include_open {
             return Ok(closed);
@@ -177,26 +169,6 @@ impl RowPages {
         // In the order of the store: shorter names first.
         let order = |name: &CounterName| (name.as_str().len(), name.clone());
         Ok(closed.into_iter().chain(defined).min_by_key(order))
-    }
-
-    fn days(
-        &self,
-        tables: &Tables,
-        running: &Running,
-        name: &CounterName,
-    ) -> Result<Vec<Row>, ReadError> {
-        let from = self.selection.from.max(kept_from(&running.horizons));
-        let to = match tables.closed_through()? {
-            _ if self.selection.include_open => self.selection.to,
-            Some(closed) => self.selection.to.min(closed),
-            None => return Ok(Vec::new()),
-        };
-        let days = lifecycle::days_of(tables, running.day.calendar(), name, from, to)?;
-        let row = |past| Row {
-            name: name.clone(),
-            past,
-        };
-        Ok(days.into_iter().rev().map(row).collect())
     }
 }
 

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use prometheus_client::metrics::counter::Counter;
 use redis::{Cmd, Pipeline};
 
-use super::entry::MirrorEntry;
-use super::link::{CallFault, ScriptLink};
+use super::link::ScriptLink;
 use super::users::{USERS_IN_A_CALL, Users};
-use super::{MirrorError, MirrorOptions};
-use crate::counter::{CounterName, Millis, Revision, rfc3339};
+use super::{MirrorError, MirrorOptions, Result};
+use crate::calendar::Calendar;
+use crate::counter::{CounterName, Millis, Moment, Revision, rfc3339};
 use crate::metrics::{Metrics, MirrorMetrics};
 use crate::rounds::{LONGEST_WAIT, RoundStatus, RoundWork, Rounds};
 use crate::storage::{CopyConflict, Lineage};
@@ -42,6 +42,14 @@ const USERS_KEPT_MS: Millis = 24 * 60 * 60 * 1000;
 
 /// How often the time is written at which Redis last had everything, while nothing changes.
 const AS_OF_AT_LEAST: Duration = Duration::from_secs(1);
+
+/// The value of a counter whose record in the store cannot be read, so that nobody knows it.
+const UNKNOWN: &str = "?";
+
+/// What a call tells of one counter, in the order that the script wants: its name; its value in decimal, [`UNKNOWN`], or
+/// empty for a counter that is gone; its revision; its period, empty for a counter that never resets; when it was last
+/// updated; its kind; when it expires, empty for a counter that does not.
+type MirrorEntry = [String; 7];
 
 /// Brings Redis up to date every `redis.interval`.
 pub type Mirror = Rounds<MirrorWork>;
@@ -125,7 +133,7 @@ impl RoundWork for MirrorWork {
     const HELD_UP: &'static str = "the mirror in Redis is held up; it tries again";
     const GOES_ON: &'static str = "the mirror in Redis goes on";
 
-    async fn round(&mut self, status: &RoundStatus) -> Result<(), MirrorError> {
+    async fn round(&mut self, status: &RoundStatus) -> Result<()> {
         // Taken out of its place: after a round that is cut off, the state of the connection is unknown.
         let link = match self.link.take() {
             Some(link) => link,
@@ -143,8 +151,8 @@ impl RoundWork for MirrorWork {
             }
             match self.write_changes(&link, status).await {
                 Ok(()) => break,
-                Err(CallFault::Lost(id)) => self.note_loss(&id)?,
-                Err(CallFault::Failed(error)) => return Err(error),
+                Err(MirrorError::Marker(id)) => self.note_loss(&id)?,
+                Err(error) => return Err(error),
             }
         }
         // That the keys were taken back does not show that the other mirror has gone.
@@ -188,7 +196,7 @@ impl RoundWork for MirrorWork {
 
 impl MirrorWork {
     /// Goes on after a new connection where the calls that arrived ended, if Redis still has all of them.
-    async fn resume(&mut self, link: &ScriptLink) -> Result<(), MirrorError> {
+    async fn resume(&mut self, link: &ScriptLink) -> Result<()> {
         let sequence = &mut self.sequence;
         if sequence.id.is_empty() {
             return Ok(());
@@ -213,17 +221,15 @@ impl MirrorWork {
     }
 
     /// Claims the marker for a new sequence, in which everything is written again.
-    async fn claim(&mut self, link: &ScriptLink, epoch: u64) -> Result<(), MirrorError> {
+    async fn claim(&mut self, link: &ScriptLink, epoch: u64) -> Result<()> {
         self.sequence = Sequence::default();
         self.there = None;
         self.users.forget();
-        let lineage = match (self.running.reader.lineage(), self.lineage.take()) {
-            (Ok(lineage), _) => lineage,
+        let lineage = match self.running.reader.lineage() {
+            Ok(lineage) => &*self.lineage.insert(lineage),
             // A store that is being reopened is still the same.
-            (Err(_), Some(lineage)) => lineage,
-            (Err(error), None) => return Err(error.into()),
+            Err(error) => self.lineage.as_ref().ok_or(error)?,
         };
-        let lineage = self.lineage.insert(lineage);
         let id = format!("{:016x}", RandomState::new().hash_one(epoch));
         link.claim(&id, epoch, lineage).await?;
         self.metrics.refills.inc();
@@ -236,7 +242,7 @@ impl MirrorWork {
     }
 
     /// Notes that the marker holds `id` in place of ours.
-    fn note_loss(&mut self, id: &str) -> Result<(), MirrorError> {
+    fn note_loss(&mut self, id: &str) -> Result<()> {
         let lost = std::mem::take(&mut self.sequence);
         if id.is_empty() {
             // Redis was emptied.
@@ -255,25 +261,17 @@ impl MirrorWork {
     }
 
     /// Writes what changed since the last round; after a claim, everything.
-    async fn write_changes(
-        &mut self,
-        link: &ScriptLink,
-        status: &RoundStatus,
-    ) -> Result<(), CallFault> {
+    async fn write_changes(&mut self, link: &ScriptLink, status: &RoundStatus) -> Result<()> {
         let begun = Instant::now();
         // Before anything is read: the next round finds what changes meanwhile.
         let there = self.there.as_ref();
         let round = Round::begin(&self.running.table, &self.running.day, there);
         let fills = there.is_none();
-        let (names, through) = match there {
-            Some(there) if there.has(&round) => (Vec::new(), None),
-            there => {
-                let (names, through) = self.running.table.news(there, &round);
-                (names, Some(through))
-            }
-        };
+        let lacks = there.is_none_or(|there| !there.has(&round));
+        let news = lacks.then(|| self.running.table.news(there, &round));
+        let (names, through) = news.unzip();
         let mut calls = Pipeline::new();
-        for names in names.chunks(COUNTERS_IN_A_CALL) {
+        for names in names.unwrap_or_default().chunks(COUNTERS_IN_A_CALL) {
             let entries = self.entries(names, &round);
             calls.add_command(self.call(link, None, &entries));
             if calls.len() >= CALLS_AT_ONCE {
@@ -307,7 +305,7 @@ impl MirrorWork {
     }
 
     /// Adds users of the current day to their sets, as many as one round takes.
-    async fn add_users(&mut self, link: &ScriptLink) -> Result<(), CallFault> {
+    async fn add_users(&mut self, link: &ScriptLink) -> Result<()> {
         let day = &self.running.day;
         let today = day.look().day;
         let end = day.local_day(today).end.unwrap_or(Millis::MAX);
@@ -317,7 +315,7 @@ impl MirrorWork {
         for page in self.users.pages(table, reader, today) {
             let name = page.name.as_str();
             let [_, meta] = link.wire.keys.of(name);
-            let keys = [marker.clone(), meta, link.wire.keys.users(name, page.day)];
+            let keys = [marker.clone(), meta, link.wire.keys.users(name, today)];
             let life = format!("{}:{}", self.sequence.epoch, page.generation);
             let mut calls = Pipeline::new();
             for users in page.users.chunks(USERS_IN_A_CALL) {
@@ -336,30 +334,30 @@ impl MirrorWork {
         let day = &self.running.day;
         let readings = self.running.table.read_many(names);
         let moment = round.moment(day);
-        let entry = |(name, reading): (&CounterName, Option<Reading>)| match reading {
-            Some(reading) => MirrorEntry::of(&reading, &moment, day.calendar()),
-            None => MirrorEntry::gone(name.to_string(), round.revision),
+        let of = |(name, reading): (&CounterName, Option<Reading>)| match reading {
+            Some(reading) => entry(&reading, &moment, day.calendar()),
+            None => gone(name.to_string(), round.revision),
         };
-        names.iter().zip(readings).map(entry).collect()
+        names.iter().zip(readings).map(of).collect()
     }
 
     /// Deletes the counters that Redis has and the store does not.
-    async fn sweep(&mut self, link: &ScriptLink, revision: Revision) -> Result<(), CallFault> {
+    async fn sweep(&mut self, link: &ScriptLink, revision: Revision) -> Result<()> {
         let mut cursor = 0;
         loop {
             let (next, names) = link.names(cursor).await?;
-            let (mut gone, mut strange) = (Vec::new(), Vec::new());
+            let (mut unknown, mut strange) = (Vec::new(), Vec::new());
             for bytes in names {
                 match std::str::from_utf8(&bytes).map(CounterName::parse) {
                     Ok(Ok(name)) if self.running.table.read(name.as_str()).is_none() => {
-                        gone.push(MirrorEntry::gone(name.to_string(), revision));
+                        unknown.push(gone(name.to_string(), revision));
                     }
                     Ok(Ok(_)) => {}
                     Ok(Err(_)) | Err(_) => strange.push(bytes),
                 }
             }
             let mut calls = Pipeline::new();
-            for entries in gone.chunks(COUNTERS_IN_A_CALL) {
+            for entries in unknown.chunks(COUNTERS_IN_A_CALL) {
                 calls.add_command(self.call(link, None, entries));
             }
             for names in strange.chunks(COUNTERS_IN_A_CALL) {
@@ -385,7 +383,7 @@ impl MirrorWork {
         entries: &[MirrorEntry],
     ) -> Cmd {
         let keys = &link.wire.keys;
-        let of_entries = entries.iter().flat_map(|entry| keys.of(&entry.name));
+        let of_entries = entries.iter().flat_map(|[name, ..]| keys.of(name));
         let keys: Vec<String> = keys.ours().into_iter().chain(of_entries).collect();
         let changes = complete.is_some() || !entries.is_empty();
         let mut call = self.sequence.begin(&link.write, &keys, changes);
@@ -393,16 +391,12 @@ impl MirrorWork {
         call.arg(self.running.table.revision());
         call.arg(complete.unwrap_or(&Default::default()));
         for entry in entries {
-            entry.add_to(&mut call);
+            call.arg(entry);
         }
         call
     }
 
-    async fn send_values(
-        &mut self,
-        link: &ScriptLink,
-        calls: &mut Pipeline,
-    ) -> Result<(), CallFault> {
+    async fn send_values(&mut self, link: &ScriptLink, calls: &mut Pipeline) -> Result<()> {
         let written = self.metrics.values.clone();
         self.send(link, calls, &written).await
     }
@@ -413,19 +407,61 @@ impl MirrorWork {
         link: &ScriptLink,
         calls: &mut Pipeline,
         written: &Counter,
-    ) -> Result<(), CallFault> {
+    ) -> Result<()> {
         if calls.is_empty() {
             return Ok(());
         }
-        let done = link.send(calls).await?;
+        let answers = link.send(calls).await?;
         calls.clear();
-        written.inc_by(done.written);
+        let (mut later, mut ahead) = (0, 0);
+        for (verdict, detail, its_epoch, its_revision) in answers {
+            // Others may have written any bytes there.
+            let detail = String::from_utf8_lossy(&detail);
+            if verdict != "ok" {
+                return Err(MirrorError::Marker(detail.into_owned()));
+            }
+            written.inc_by(detail.parse().unwrap_or(0));
+            later = later.max(its_epoch);
+            ahead = ahead.max(its_revision);
+        }
         self.sequence.answered = self.sequence.sent;
-        CopyConflict::no_later(self.sequence.epoch, done.later_epoch)?;
-        if done.ahead > 0 {
-            let (ours, theirs) = (self.running.table.revision(), done.ahead);
+        CopyConflict::no_later(self.sequence.epoch, later)?;
+        if ahead > 0 {
+            let (ours, theirs) = (self.running.table.revision(), ahead);
             return Err(CopyConflict::Ahead { ours, theirs }.into());
         }
         Ok(())
     }
+}
+
+/// Makes the entry of a counter at that moment, which must be later than the reading.
+fn entry(reading: &Reading, moment: &Moment, calendar: &Calendar) -> MirrorEntry {
+    let name = reading.name.to_string();
+    let seen = match reading.seen(moment, calendar) {
+        None => return without_value(name, UNKNOWN, reading.revision),
+        Some(seen) if seen.over.is_some() => return gone(name, reading.revision),
+        Some(seen) => seen,
+    };
+    let period = seen.period.map(|day| day.to_string());
+    let expires_at = reading.definition.expires_at.map(rfc3339);
+    [
+        name,
+        seen.value.to_string(),
+        seen.revision.to_string(),
+        period.unwrap_or_default(),
+        rfc3339(seen.last_updated),
+        reading.definition.kind.as_str().to_owned(),
+        expires_at.unwrap_or_default(),
+    ]
+}
+
+/// Makes the entry of a counter that is gone as of that revision.
+fn gone(name: String, revision: Revision) -> MirrorEntry {
+    without_value(name, "", revision)
+}
+
+fn without_value(name: String, value: &str, revision: Revision) -> MirrorEntry {
+    let (value, revision) = (value.to_owned(), revision.to_string());
+    let [period, updated, kind, expires] = <[String; 4]>::default();
+    [name, value, revision, period, updated, kind, expires]
 }

@@ -1,4 +1,8 @@
-//! A connection to Redis, with a limit on every wait.
+//! A connection to Redis, with a limit on every wait, and calls of the scripts that run within it.
+//!
+//! Redis runs one call at a time, whole or not at all. Each call that writes names its mirror and its place in that
+//! mirror's sequence. If the marker differs, because Redis lost something, was restored, or another mirror took over,
+//! the call writes nothing.
 
 use std::future::Future;
 use std::time::Duration;
@@ -9,10 +13,14 @@ use redis::{
     Script, ScriptInvocation, ServerErrorKind,
 };
 
-use super::script::{self, Keys};
-use super::{MirrorError, MirrorOptions, RedisUrl};
+use super::{MirrorError, MirrorOptions, RedisUrl, Result};
 use crate::background::runtime;
+use crate::calendar::Day;
+use crate::seeded::bug;
 use crate::storage::{CopyConflict, CopyContents, CopyMark, CopyOwner, Lineage};
+
+/// The largest number that scripts can hold.
+const LARGEST: u64 = 9_007_199_254_740_991;
 
 /// A connection, the longest wait for an answer, and the names of our keys.
 pub(super) struct Wire {
@@ -30,88 +38,81 @@ pub(super) struct ScriptLink {
     pub(super) forget: String,
 }
 
-/// Whose the keys were at one moment.
-struct KeysSeen {
-    owner: CopyOwner,
-    /// The epoch in the marker; 0 where there is none.
-    epoch: u64,
-    /// Lineage and epoch of the marker as they stand there.
-    marker: [Vec<u8>; 2],
-}
+/// The prefix of all keys. No two counters share a key, since names of counters neither end in `:meta` nor contain
+/// `:users:`.
+pub(super) struct Keys(pub(super) String);
 
-/// What calls wrote, and what they found.
-#[derive(Default)]
-pub(super) struct CallsDone {
-    /// How many counters, or users, they wrote.
-    pub(super) written: u64,
-    /// The highest later epoch that they found; 0 where they found none.
-    pub(super) later_epoch: u64,
-    /// The highest revision of this epoch that the store has not come to; 0 where they found none.
-    pub(super) ahead: u64,
-}
+impl Keys {
+    /// Returns the key of the marker, which says which mirror writes here and how far it is, and that of the list of the
+    /// counters that are here.
+    pub(super) fn ours(&self) -> [String; 2] {
+        ["mirror", "names"].map(|key| format!("{}counterd:{key}", self.0))
+    }
 
-/// Why calls that write were not all carried out.
-pub(super) enum CallFault {
-    /// The marker is no longer ours: Redis lost what was written, or another mirror took over. The id that is in the
-    /// marker now.
-    Lost(String),
-    Failed(MirrorError),
-}
+    /// Returns the key that `counterd check` writes for a moment, to see whether Redis takes writes.
+    pub(super) fn check(&self) -> String {
+        format!("{}counterd:check", self.0)
+    }
 
-impl<E: Into<MirrorError>> From<E> for CallFault {
-    fn from(error: E) -> Self {
-        Self::Failed(error.into())
+    /// Returns what the key of every counter begins with.
+    pub(super) fn counters(&self) -> String {
+        format!("{}counter:", self.0)
+    }
+
+    /// Returns the two keys of a counter: its value and its meta.
+    pub(super) fn of(&self, name: &str) -> [String; 2] {
+        let value = format!("{}counter:{name}", self.0);
+        let meta = format!("{value}:meta");
+        [value, meta]
+    }
+
+    /// Returns the key of the set of a day's users.
+    pub(super) fn users(&self, name: &str, day: Day) -> String {
+        format!("{}counter:{name}:users:{day}", self.0)
     }
 }
 
 impl Wire {
     /// Connects.
-    pub(super) async fn open(options: &MirrorOptions) -> Result<Self, MirrorError> {
+    pub(super) async fn open(options: &MirrorOptions) -> Result<Self> {
         let (url, timeout) = (&options.url, options.timeout);
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(timeout))
             .set_response_timeout(Some(timeout));
-        let connecting = url
-            .client
-            .get_multiplexed_async_connection_with_config(&config);
+        let client = &url.target;
+        let connecting = client.get_multiplexed_async_connection_with_config(&config);
         match tokio::time::timeout(timeout, connecting).await {
             Ok(Ok(connection)) => Ok(Self {
                 connection,
                 timeout,
                 url: url.clone(),
-                keys: Keys::new(&options.prefix),
+                keys: Keys(options.prefix.clone()),
             }),
             Ok(Err(error)) if error.kind() == ErrorKind::AuthenticationFailed => {
-                Err(MirrorError::Refused(url.told(&error)))
+                Err(MirrorError::Refused(url.told(error)))
             }
-            Ok(Err(error)) if !error.is_timeout() => Err(MirrorError::Connect(url.told(&error))),
+            Ok(Err(error)) if !error.is_timeout() => Err(MirrorError::Connect(url.told(error))),
             Ok(Err(_)) | Err(_) => Err(MirrorError::Late(timeout)),
         }
     }
 
-    pub(super) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, MirrorError> {
+    pub(super) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T> {
         let connection = &mut self.connection.clone();
         self.in_time(command.query_async(connection)).await
     }
 
     /// Calls a script, which is loaded first if Redis does not have it.
-    pub(super) async fn call<T: FromRedisValue>(
-        &self,
-        call: &ScriptInvocation<'_>,
-    ) -> Result<T, MirrorError> {
+    pub(super) async fn call<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T> {
         let connection = &mut self.connection.clone();
         self.in_time(call.invoke_async(connection)).await
     }
 
     /// Loads a script and returns its digest.
-    async fn load(&self, script: &str) -> Result<String, MirrorError> {
+    async fn load(&self, script: &str) -> Result<String> {
         self.ask(redis::cmd("SCRIPT").arg("LOAD").arg(script)).await
     }
 
-    async fn in_time<T>(
-        &self,
-        answer: impl Future<Output = RedisResult<T>>,
-    ) -> Result<T, MirrorError> {
+    async fn in_time<T>(&self, answer: impl Future<Output = RedisResult<T>>) -> Result<T> {
         match tokio::time::timeout(self.timeout, answer).await {
             Ok(answer) => answer.map_err(|error| self.error(&error)),
             Err(_) => Err(MirrorError::Late(self.timeout)),
@@ -133,56 +134,53 @@ impl Wire {
         }
     }
 
-    /// Finds out whose the keys are.
-    async fn whose(&self, lineage: &Lineage) -> Result<KeysSeen, MirrorError> {
-        let script = Script::new(script::WHOSE);
+    /// Finds out whose the keys are; returns also lineage and epoch of the marker as they stand there.
+    async fn whose(&self, lineage: &Lineage) -> Result<(CopyOwner, [Vec<u8>; 2])> {
+        let script = Script::new(include_str!("whose.lua"));
         let mut call = script.key(&self.keys.ours());
         let answer: Vec<Vec<u8>> = self.call(call.arg(self.keys.counters())).await?;
         let mut answer = answer.into_iter();
         let mut next = || answer.next().unwrap_or_default();
-        let (lineage_seen, epoch_seen, names) = (next(), next(), next());
-        let epoch = number(&epoch_seen).unwrap_or(0);
+        let (marker, names) = ([next(), next()], next());
+        let [lineage_seen, epoch_seen] = &marker;
         let mark = CopyMark {
             // Others may have written anything there.
-            lineage: text(&lineage_seen).and_then(|id| id.parse().ok()),
-            epoch,
+            lineage: text(lineage_seen).and_then(|id| id.parse().ok()),
+            epoch: number(epoch_seen).unwrap_or(0),
             is_empty: number(&names) == Some(0),
         };
         let owner = lineage.owner_by_mark(&mark);
         let by_epochs = || lineage.owner_by_epochs(answer.filter_map(|epoch| number(&epoch)));
-        Ok(KeysSeen {
-            owner: owner.unwrap_or_else(by_epochs),
-            epoch,
-            marker: [lineage_seen, epoch_seen],
-        })
+        Ok((owner.unwrap_or_else(by_epochs), marker))
     }
 }
 
 impl ScriptLink {
     /// Connects and loads the scripts.
-    pub(super) async fn open(options: &MirrorOptions) -> Result<Self, MirrorError> {
+    pub(super) async fn open(options: &MirrorOptions) -> Result<Self> {
         let wire = Wire::open(options).await?;
+        let script = |text: &str| [include_str!("marker.lua"), text].concat();
+        let mut write = script(include_str!("write.lua"));
+        if bug("mirror_increments") {
+            write = write.replace("'SET'", "'INCRBY'");
+        }
         Ok(Self {
-            write: wire.load(&script::write()).await?,
-            users: wire.load(script::USERS).await?,
-            forget: wire.load(script::FORGET).await?,
+            write: wire.load(&write).await?,
+            users: wire.load(&script(include_str!("users.lua"))).await?,
+            forget: wire.load(&script(include_str!("forget.lua"))).await?,
             wire,
         })
     }
 
     /// Begins a sequence of that id, unless the keys are another store's or of a later epoch.
-    pub(super) async fn claim(
-        &self,
-        id: &str,
-        epoch: u64,
-        lineage: &Lineage,
-    ) -> Result<(), MirrorError> {
-        let seen = self.wire.whose(lineage).await?;
-        seen.owner.is_not_of_another(lineage.id)?;
-        CopyConflict::no_later(epoch, seen.epoch)?;
-        let script = Script::new(script::CLAIM);
+    pub(super) async fn claim(&self, id: &str, epoch: u64, lineage: &Lineage) -> Result<()> {
+        let (owner, marker) = self.wire.whose(lineage).await?;
+        owner.is_not_of_another(lineage.id)?;
+        let [_, theirs] = &marker;
+        CopyConflict::no_later(epoch, number(theirs).unwrap_or(0))?;
+        let script = Script::new(include_str!("claim.lua"));
         let mut call = script.key(&self.wire.keys.ours());
-        call.arg(&seen.marker).arg(id).arg(epoch);
+        call.arg(&marker).arg(id).arg(epoch);
         let claimed: u8 = self.wire.call(call.arg(lineage.id.to_string())).await?;
         if claimed == 0 {
             return Err(MirrorError::Rival);
@@ -192,7 +190,7 @@ impl ScriptLink {
 
     /// Reads which sequence of calls the marker tells of, and how far it is; `None` where there is no marker, and
     /// where it is not one of a mirror.
-    pub(super) async fn marker(&self) -> Result<Option<(String, u64)>, MirrorError> {
+    pub(super) async fn marker(&self) -> Result<Option<(String, u64)>> {
         let [marker, _] = self.wire.keys.ours();
         let mut command = redis::cmd("HMGET");
         command.arg(marker).arg("id").arg("sequence");
@@ -201,27 +199,15 @@ impl ScriptLink {
         Ok(id.zip(sequence.and_then(|sequence| number(&sequence))))
     }
 
-    /// Sends calls together.
-    pub(super) async fn send(&self, calls: &Pipeline) -> Result<CallsDone, CallFault> {
+    /// Sends calls together. Each answers its verdict, with a detail; the highest later epoch that it found; and the
+    /// highest revision of this epoch that the store has not come to.
+    pub(super) async fn send(&self, calls: &Pipeline) -> Result<Vec<(String, Vec<u8>, u64, u64)>> {
         let connection = &mut self.wire.connection.clone();
-        let answers: Vec<(String, Vec<u8>, u64, u64)> =
-            self.wire.in_time(calls.query_async(connection)).await?;
-        let mut done = CallsDone::default();
-        for (verdict, detail, later_epoch, ahead) in answers {
-            // Others may have written any bytes there.
-            let detail = String::from_utf8_lossy(&detail);
-            if verdict != "ok" {
-                return Err(CallFault::Lost(detail.into_owned()));
-            }
-            done.written += detail.parse::<u64>().unwrap_or(0);
-            done.later_epoch = done.later_epoch.max(later_epoch);
-            done.ahead = done.ahead.max(ahead);
-        }
-        Ok(done)
+        self.wire.in_time(calls.query_async(connection)).await
     }
 
     /// Reads a page of the names; returns the cursor of the next page, which is 0 after the last, and the names.
-    pub(super) async fn names(&self, cursor: u64) -> Result<(u64, Vec<Vec<u8>>), MirrorError> {
+    pub(super) async fn names(&self, cursor: u64) -> Result<(u64, Vec<Vec<u8>>)> {
         let [_, names] = self.wire.keys.ours();
         let mut command = redis::cmd("ZSCAN");
         command.arg(names).arg(cursor).arg("COUNT").arg(1000);
@@ -235,11 +221,11 @@ impl ScriptLink {
 ///
 /// # Errors
 /// When Redis cannot be asked.
-pub fn contents(options: &MirrorOptions, lineage: &Lineage) -> Result<CopyContents, MirrorError> {
+pub fn contents(options: &MirrorOptions, lineage: &Lineage) -> Result<CopyContents> {
     runtime()?.block_on(async {
         let wire = Wire::open(options).await?;
         let [marker, names] = wire.keys.ours();
-        let owner = wire.whose(lineage).await?.owner;
+        let (owner, _) = wire.whose(lineage).await?;
         let names = wire.ask(redis::cmd("ZCARD").arg(names)).await;
         let revision: Result<Option<u64>, _> = wire
             .ask(redis::cmd("HGET").arg(marker).arg("revision"))
@@ -258,10 +244,10 @@ pub fn contents(options: &MirrorOptions, lineage: &Lineage) -> Result<CopyConten
 ///
 /// # Errors
 /// When Redis does not do it.
-pub fn adopt(options: &MirrorOptions, lineage: &Lineage) -> Result<(), MirrorError> {
+pub fn adopt(options: &MirrorOptions, lineage: &Lineage) -> Result<()> {
     runtime()?.block_on(async {
         let wire = Wire::open(options).await?;
-        let script = Script::new(script::ADOPT);
+        let script = Script::new(include_str!("adopt.lua"));
         let mut call = script.key(&wire.keys.ours());
         call.arg(lineage.id.to_string()).arg(wire.keys.counters());
         wire.call::<String>(&call).await.map(drop)
@@ -273,10 +259,10 @@ pub fn adopt(options: &MirrorOptions, lineage: &Lineage) -> Result<(), MirrorErr
 ///
 /// # Errors
 /// When there is no connection, or the user may not do what the mirror does, or Redis takes no writes.
-pub fn check(options: &MirrorOptions, epoch: Option<u64>) -> Result<(), MirrorError> {
+pub fn check(options: &MirrorOptions, epoch: Option<u64>) -> Result<()> {
     runtime()?.block_on(async {
         let wire = ScriptLink::open(options).await?.wire;
-        let script = Script::new(script::CHECK);
+        let script = Script::new(include_str!("check.lua"));
         let mut call = script.key(wire.keys.check());
         let theirs: Option<Vec<u8>> = match wire.call(call.key(&wire.keys.ours())).await {
             // The mirror writes over a key of another type.
@@ -298,5 +284,5 @@ pub(super) fn text(bytes: &[u8]) -> Option<&str> {
 /// Reads a whole number; `None` for any other text, and for numbers that a script cannot hold.
 fn number(bytes: &[u8]) -> Option<u64> {
     let number = text(bytes)?.parse().ok()?;
-    (number <= script::LARGEST).then_some(number)
+    (number <= LARGEST).then_some(number)
 }

@@ -3,8 +3,7 @@
 use redis::Script;
 
 use super::link::{Wire, text};
-use super::script;
-use super::{MirrorError, MirrorOptions};
+use super::{MirrorError, MirrorOptions, Result};
 use crate::calendar::Day;
 use crate::counter::{
     CopiedPage, CopiedValue, CopiedValues, CounterName, Kind, Millis, parse_rfc3339,
@@ -40,7 +39,7 @@ impl MirrorReader {
     ///
     /// # Errors
     /// When Redis cannot be asked in time.
-    pub async fn values(&mut self, names: &[CounterName]) -> Result<CopiedValues, MirrorError> {
+    pub async fn values(&mut self, names: &[CounterName]) -> Result<CopiedValues> {
         self.ask(async |wire| values(wire, names).await).await
     }
 
@@ -53,7 +52,7 @@ impl MirrorReader {
         prefix: &str,
         cursor: Option<&str>,
         limit: usize,
-    ) -> Result<CopiedPage, MirrorError> {
+    ) -> Result<CopiedPage> {
         self.ask(async |wire| {
             // One name more shows whether there is another page.
             let mut names = names(wire, prefix, cursor, limit.saturating_add(1)).await?;
@@ -75,7 +74,7 @@ impl MirrorReader {
     ///
     /// # Errors
     /// When Redis cannot be asked in time.
-    pub async fn is_written(&mut self) -> Result<bool, MirrorError> {
+    pub async fn is_written(&mut self) -> Result<bool> {
         self.ask(async |wire| {
             let [marker, _] = wire.keys.ours();
             wire.ask(redis::cmd("EXISTS").arg(marker)).await
@@ -84,10 +83,7 @@ impl MirrorReader {
     }
 
     /// Asks on the open connection, or on a new one, within the time that both may take.
-    async fn ask<T>(
-        &mut self,
-        question: impl AsyncFnOnce(&Wire) -> Result<T, MirrorError>,
-    ) -> Result<T, MirrorError> {
+    async fn ask<T>(&mut self, question: impl AsyncFnOnce(&Wire) -> Result<T>) -> Result<T> {
         // Taken out of its place: after a question that is cut off, the state of the connection is unknown.
         let wire = self.wire.take();
         let limit = self.options.timeout;
@@ -105,14 +101,13 @@ impl MirrorReader {
     }
 }
 
-async fn values(wire: &Wire, names: &[CounterName]) -> Result<CopiedValues, MirrorError> {
-    let script = Script::new(script::READ);
+async fn values(wire: &Wire, names: &[CounterName]) -> Result<CopiedValues> {
+    let script = Script::new(include_str!("read.lua"));
     let [marker, _] = wire.keys.ours();
-    let mut found: Option<CopiedValues> = None;
+    let (mut values, mut times) = (Vec::new(), Vec::new());
     // Without any name, the marker is read all the same.
-    let none: [&[CounterName]; 1] = [&[]];
     let parts = names.chunks(COUNTERS_IN_A_CALL);
-    for part in parts.chain(none.into_iter().take(usize::from(names.is_empty()))) {
+    for part in parts.chain(names.is_empty().then_some(names)) {
         let mut call = script.key(&marker);
         for name in part {
             call.key(&wire.keys.of(name.as_str()));
@@ -120,16 +115,12 @@ async fn values(wire: &Wire, names: &[CounterName]) -> Result<CopiedValues, Mirr
         let answer: Vec<Fields> = wire.call(&call).await?;
         let mut answer = answer.into_iter();
         let as_of = answer.next().as_ref().and_then(complete_as_of);
-        let values = part.iter().zip(answer);
-        let values = values.map(|(name, fields)| copied(name, &fields, as_of));
-        let found = found.get_or_insert_with(|| CopiedValues {
-            as_of,
-            ..CopiedValues::default()
-        });
-        found.as_of = found.as_of.min(as_of);
-        found.values.extend(values);
+        let copied = |(name, fields): (_, Fields)| copied(name, &fields, as_of);
+        values.extend(part.iter().zip(answer).map(copied));
+        times.push(as_of);
     }
-    Ok(found.unwrap_or_default())
+    let as_of = times.into_iter().min().flatten();
+    Ok(CopiedValues { as_of, values })
 }
 
 async fn names(
@@ -137,14 +128,14 @@ async fn names(
     prefix: &str,
     cursor: Option<&str>,
     limit: usize,
-) -> Result<Vec<CounterName>, MirrorError> {
+) -> Result<Vec<CounterName>> {
     let from = match cursor {
         Some(cursor) if cursor >= prefix => format!("({cursor}"),
         Some(_) | None => format!("[{prefix}"),
     };
     // Names are ASCII: all that begin with the prefix come before this byte.
     let to = format!("({prefix}\u{7f}");
-    let script = Script::new(script::NAMES);
+    let script = Script::new(include_str!("names.lua"));
     let mut call = script.key(&wire.keys.ours());
     let names: Vec<Vec<u8>> = wire.call(call.arg(from).arg(to).arg(limit)).await?;
     // An answer begins with `ok`; without it the list is not the one that the mirror wrote.

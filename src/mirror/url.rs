@@ -1,18 +1,12 @@
 //! The URL of a Redis, parsed once.
 
-use std::fmt;
-
-use redis::{Client, RedisError};
+use redis::Client;
 use url::Url;
 
-use crate::masking::{Secrets, unknown_parameter};
+use crate::masking::{SecretUrl, Secrets, unknown_parameter};
 
-/// Where a Redis is, and the password to it. `Debug` shows nothing of it.
-#[derive(Clone)]
-pub struct RedisUrl {
-    pub(super) client: Client,
-    secrets: Secrets,
-}
+/// Where a Redis is, with the password to it.
+pub type RedisUrl = SecretUrl<Client>;
 
 impl RedisUrl {
     /// Parses a URL.
@@ -45,24 +39,13 @@ impl RedisUrl {
         let mut secrets = Secrets::default();
         secrets.add(text);
         secrets.add(url.as_str());
-        let client = Client::open(url).map_err(|error| secrets.hide(&error.to_string()))?;
-        let settings = client.get_connection_info().redis_settings();
+        let target = Client::open(url).map_err(|error| secrets.hide(&error.to_string()))?;
+        let settings = target.get_connection_info().redis_settings();
         if settings.db() < 0 {
             return Err("the number of its database is negative".to_owned());
         }
         secrets.add(settings.password().unwrap_or_default());
-        Ok(Self { client, secrets })
-    }
-
-    /// Returns the driver's words without any secret of the URL.
-    pub(super) fn told(&self, error: &RedisError) -> String {
-        self.secrets.hide(&error.to_string())
-    }
-}
-
-impl fmt::Debug for RedisUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("RedisUrl(hidden)")
+        Ok(Self { target, secrets })
     }
 }
 
@@ -85,7 +68,7 @@ mod tests {
 
     fn database(url: &str) -> Result<i64, String> {
         let parsed = RedisUrl::parse(url)?;
-        Ok(parsed.client.get_connection_info().redis_settings().db())
+        Ok(parsed.target.get_connection_info().redis_settings().db())
     }
 
     #[test]

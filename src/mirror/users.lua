@@ -3,10 +3,6 @@
 -- Keys: the marker, the counter's meta, the set. Arguments: id, the sequence number before and after this call, epoch
 -- and generation, when the set expires (milliseconds since 1970), then the ids. Answer: that of the script that writes.
 -- A set of another generation is begun anew.
-local marker = redis.pcall('HMGET', KEYS[1], 'id', 'sequence')
-if marker.err or marker[1] ~= ARGV[1] or marker[2] ~= ARGV[2] then
-  return {'lost', not marker.err and marker[1] or '', '0', '0'}
-end
 redis.call('HSET', KEYS[1], 'sequence', ARGV[3])
 local there = redis.call('HMGET', KEYS[2], 'revision', 'users_of')
 -- The counter is gone by now: no set is made for it.

@@ -19,11 +19,12 @@ const USERS_IN_A_ROUND: usize = 20_000;
 /// How far the users of each counter were read.
 #[derive(Default)]
 pub(super) struct Users {
+    /// The day of these users; `None` before the first reading.
+    day: Option<Day>,
     of: BTreeMap<CounterName, Sweep>,
 }
 
 struct Sweep {
-    day: Day,
     generation: Generation,
     /// Where the reading goes on; `None` at the first user.
     next: Option<Cursor>,
@@ -36,7 +37,6 @@ struct Sweep {
 /// Some users of a counter.
 pub(super) struct UsersPage {
     pub(super) name: CounterName,
-    pub(super) day: Day,
     pub(super) generation: Generation,
     pub(super) users: Vec<Vec<u8>>,
     next: Option<Cursor>,
@@ -51,7 +51,9 @@ impl Users {
     /// Reads what this round sends: one page for each counter whose set may lack users.
     pub(super) fn pages(&mut self, table: &Table, reader: &Reader, today: Day) -> Vec<UsersPage> {
         let names = table.names_where(|reading| has_users(reading, today));
-        self.of.retain(|_, sweep| sweep.day == today);
+        if self.day.replace(today) != Some(today) {
+            self.forget();
+        }
         let mut room = USERS_IN_A_ROUND;
         let mut pages = Vec::new();
         for name in names {
@@ -59,7 +61,6 @@ impl Users {
                 continue;
             };
             let begun = || Sweep {
-                day: today,
                 generation: reading.generation,
                 next: None,
                 began: reading.revision,
@@ -82,7 +83,6 @@ impl Users {
                 room -= users.len().min(room);
                 pages.push(UsersPage {
                     name,
-                    day: today,
                     generation,
                     users,
                     next,

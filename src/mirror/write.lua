@@ -14,10 +14,6 @@ local function number(text)
   local number = tonumber(text or '')
   return number and number >= 0 and number <= 9007199254740991 and number or nil
 end
-local marker = redis.pcall('HMGET', KEYS[1], 'id', 'sequence', 'complete', 'names')
-if marker.err or marker[1] ~= ARGV[1] or marker[2] ~= ARGV[2] then
-  return {'lost', not marker.err and marker[1] or '', '0', '0'}
-end
 local names = number(marker[4])
 if redis.pcall('ZCARD', KEYS[2]) ~= names then return {'lost', '', '0', '0'} end
 local epoch, latest = tonumber(ARGV[4]), tonumber(ARGV[5])

@@ -10,7 +10,8 @@ use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::query::{Query, QueryAs};
 use sqlx::{AssertSqlSafe, Connection, FromRow, Postgres};
 
-use super::{PostgresError, PostgresOptions};
+use super::url::plain;
+use super::{PostgresError, PostgresOptions, Result};
 use crate::storage::LineageId;
 
 /// The longest wait for a connection.
@@ -34,11 +35,11 @@ pub(super) struct Link {
 
 impl Link {
     /// Connects.
-    pub(super) async fn connect(options: &PostgresOptions) -> Result<Self, PostgresError> {
-        let url = &options.url;
-        let patience = url.connect_timeout.unwrap_or(CONNECT_PATIENCE);
+    pub(super) async fn connect(options: &PostgresOptions) -> Result<Self> {
+        let (target, patience) = &options.url.target;
+        let patience = patience.unwrap_or(CONNECT_PATIENCE);
         let patience = patience.min(options.timeout);
-        let connecting = PgConnection::connect_with(&url.options);
+        let connecting = PgConnection::connect_with(target);
         match tokio::time::timeout(patience, connecting).await {
             Ok(Ok(connection)) => Ok(Self {
                 connection,
@@ -46,13 +47,13 @@ impl Link {
                 is_patient: false,
                 lineage: None,
             }),
-            Ok(Err(error)) => Err(PostgresError::Connect(url.told(&error))),
+            Ok(Err(error)) => Err(PostgresError::Connect(options.url.told(plain(&error)))),
             Err(_) => Err(PostgresError::Late(patience)),
         }
     }
 
     /// Begins a transaction with further settings.
-    pub(super) async fn begin(&mut self, settings: &str) -> Result<(), PostgresError> {
+    pub(super) async fn begin(&mut self, settings: &str) -> Result<()> {
         self.is_patient = false;
         let timeout = self.timeout.as_millis();
         let idle = (self.timeout + 2 * GRACE).as_millis();
@@ -67,12 +68,12 @@ impl Link {
     }
 
     /// Commits the transaction.
-    pub(super) async fn commit(&mut self) -> Result<(), PostgresError> {
+    pub(super) async fn commit(&mut self) -> Result<()> {
         self.run("COMMIT").await
     }
 
     /// Runs statements that hold no data.
-    pub(super) async fn run(&mut self, sql: &str) -> Result<(), PostgresError> {
+    pub(super) async fn run(&mut self, sql: &str) -> Result<()> {
         let statements = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
         // Such a statement is never the long one.
         let limit = self.timeout + GRACE;
@@ -81,10 +82,7 @@ impl Link {
     }
 
     /// Runs a statement with data.
-    pub(super) async fn execute(
-        &mut self,
-        query: Query<'_, Postgres, PgArguments>,
-    ) -> Result<(), PostgresError> {
+    pub(super) async fn execute(&mut self, query: Query<'_, Postgres, PgArguments>) -> Result<()> {
         let (limit, query) = (self.limit(), query.persistent(false));
         within(limit, query.execute(&mut self.connection)).await?;
         Ok(())
@@ -94,30 +92,22 @@ impl Link {
     pub(super) async fn all<T: for<'r> FromRow<'r, PgRow> + Send + Unpin>(
         &mut self,
         query: QueryAs<'_, Postgres, T, PgArguments>,
-    ) -> Result<Vec<T>, PostgresError> {
+    ) -> Result<Vec<T>> {
         let (limit, query) = (self.limit(), query.persistent(false));
         within(limit, query.fetch_all(&mut self.connection)).await
-    }
-
-    /// Returns the first row; `None` when there is none.
-    pub(super) async fn first<T: for<'r> FromRow<'r, PgRow> + Send + Unpin>(
-        &mut self,
-        query: QueryAs<'_, Postgres, T, PgArguments>,
-    ) -> Result<Option<T>, PostgresError> {
-        Ok(self.all(query).await?.into_iter().next())
     }
 
     /// Returns the only row.
     pub(super) async fn one<T: for<'r> FromRow<'r, PgRow> + Send + Unpin>(
         &mut self,
         query: QueryAs<'_, Postgres, T, PgArguments>,
-    ) -> Result<T, PostgresError> {
+    ) -> Result<T> {
         let no_row = || PostgresError::Lost("an answer without a row".to_owned());
-        self.first(query).await?.ok_or_else(no_row)
+        self.all(query).await?.pop().ok_or_else(no_row)
     }
 
     /// Lifts the limit on statements, or puts it back, until the end of the transaction.
-    pub(super) async fn be_patient(&mut self, patient: bool) -> Result<(), PostgresError> {
+    pub(super) async fn be_patient(&mut self, patient: bool) -> Result<()> {
         self.is_patient = patient;
         let timeout = if patient { 0 } else { self.timeout.as_millis() };
         self.run(&format!("SET LOCAL statement_timeout = {timeout}"))
@@ -149,7 +139,7 @@ impl Link {
 pub(super) async fn within<T>(
     limit: Duration,
     answer: impl Future<Output = Result<T, sqlx::Error>>,
-) -> Result<T, PostgresError> {
+) -> Result<T> {
     match tokio::time::timeout(limit, answer).await {
         Ok(answer) => Ok(answer?),
         Err(_) => Err(PostgresError::Late(limit)),

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::PostgresError;
+use super::Result;
 use super::columns::{column, date, number, unsigned};
 use super::connect::Link;
 use crate::calendar::Day;
@@ -153,7 +153,7 @@ pub(super) async fn write(
     guard: &Guard,
     rows: &[DayRow],
     users: RowUsers<'_>,
-) -> Result<Vec<(CounterName, Fate)>, PostgresError> {
+) -> Result<Vec<(CounterName, Fate)>> {
     let (inline, digest, copied) = match users {
         RowUsers::Nowhere => (None, None, false),
         RowUsers::Inline(ids) => (Some(ids), None, false),
@@ -195,43 +195,31 @@ pub(super) async fn write(
 
 /// The database's state of a row whose users are in the table.
 pub(super) struct There {
-    /// Whether the row exists.
-    pub(super) row: bool,
     pub(super) epoch: Option<i64>,
     pub(super) digest: Option<Vec<u8>>,
     pub(super) users: u64,
 }
 
-/// Reads the database's state of a row whose users are in the table.
-pub(super) async fn there(
-    link: &mut Link,
-    day: Day,
-    name: &CounterName,
-) -> Result<There, PostgresError> {
+/// Reads the database's state of a row whose users are in the table; `None` where there is no row.
+pub(super) async fn there(link: &mut Link, day: Day, name: &CounterName) -> Result<Option<There>> {
     const ASK: &str = "
-        SELECT h.id IS NOT NULL, g.epoch, g.users_digest,
+        SELECT g.epoch, g.users_digest,
           (SELECT count(*) FROM counter_history_users u WHERE u.counter_name = $1 AND u.date = $2)
-        FROM (SELECT) AS one
-        LEFT JOIN counter_history h ON h.counter_name = $1 AND h.date = $2
-        LEFT JOIN counterd_days g ON g.counter_name = $1 AND g.date = $2";
-    let ask = sqlx::query_as::<_, (bool, Option<i64>, Option<Vec<u8>>, i64)>(ASK)
-        .bind(name.as_str())
-        .bind(date(day));
-    let (row, epoch, digest, users) = link.one(ask).await?;
-    Ok(There {
-        row,
+        FROM counter_history h
+        LEFT JOIN counterd_days g ON g.counter_name = $1 AND g.date = $2
+        WHERE h.counter_name = $1 AND h.date = $2";
+    let ask = sqlx::query_as::<_, (Option<i64>, Option<Vec<u8>>, i64)>(ASK);
+    let ask = ask.bind(name.as_str()).bind(date(day));
+    let there = |(epoch, digest, users)| There {
         epoch,
         digest,
         users: unsigned(users),
-    })
+    };
+    Ok(link.all(ask).await?.pop().map(there))
 }
 
 /// Deletes the users of these counters from the table.
-pub(super) async fn clear_users(
-    link: &mut Link,
-    day: Day,
-    names: &[&str],
-) -> Result<(), PostgresError> {
+pub(super) async fn clear_users(link: &mut Link, day: Day, names: &[&str]) -> Result<()> {
     // Many millions of rows may take longer than a statement should.
     link.be_patient(true).await?;
     let clear =

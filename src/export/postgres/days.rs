@@ -1,25 +1,25 @@
 //! Writes closed days in steps of one transaction each, and sets rows aside that the database refuses.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::PostgresError;
 use super::columns::{halves, number};
 use super::connect::Link;
-use super::context::ExportContext;
 use super::day::{self, DayRow, Fate, Guard, RowUsers, UsersPlace};
 use super::schema::open;
-use super::standing::{DAYS_LOCK, begin};
-use super::users::{self, Crowd, ExportProgress};
+use super::standing::{DAYS_LOCK, ExportContext, begin};
+use super::users::{self, Crowd};
+use super::{PostgresError, Result};
 use crate::background::runtime;
 use crate::calendar::Day;
 use crate::counter::{CounterName, Kind, Reset};
 use crate::export::{Row, RowPages, Selection};
 use crate::lifecycle::kept_days;
 use crate::storage::expiry::Daily;
-use crate::storage::{Aside, Batch, ExportCursor, Reader, Tables};
+use crate::storage::{Aside, Batch, ExportCursor, Tables};
 
 /// The most rows that are remembered as set aside. Further ones are only logged and counted.
 const MOST_ASIDE: u64 = 10_000;
@@ -45,13 +45,6 @@ impl DaysWritten {
     pub fn rows(&self) -> u64 {
         self.written + self.unchanged + self.set_aside
     }
-
-    fn add(&mut self, more: Self) {
-        self.written += more.written;
-        self.unchanged += more.unchanged;
-        self.set_aside += more.set_aside;
-        self.users += more.users;
-    }
 }
 
 impl ExportContext {
@@ -66,7 +59,7 @@ impl ExportContext {
         selection: &Selection,
         replace: bool,
         tell: &mut dyn FnMut(u64, u64) -> std::io::Result<()>,
-    ) -> Result<DaysWritten, PostgresError> {
+    ) -> Result<DaysWritten> {
         let Some((first, last)) = kept_days(&self.running.reader, &self.running.horizons)? else {
             return Ok(DaysWritten::default());
         };
@@ -76,15 +69,33 @@ impl ExportContext {
             ..selection.clone()
         };
         let total = self.size(&selection)?;
+        let progress = AtomicU64::new(0);
+        let work = async {
+            let mut link = open(&self.options).await?;
+            let stored = self.running.reader.with(Tables::export_cursor)?;
+            self.claim(&mut link, stored).await?;
+            let mut written = DaysWritten::default();
+            let mut day = selection.from;
+            while day <= selection.to {
+                let counter = selection.counter.clone();
+                let mut work = DayWork::new(self, day, counter, &progress)?;
+                work.guard.replace = replace;
+                work.written = written;
+                while work.step(&mut link).await? {}
+                written = work.finish(None)?;
+                day = day.next();
+            }
+            link.close().await;
+            Ok::<_, PostgresError>(written)
+        };
         let runtime = runtime()?;
-        let progress = ExportProgress::default();
         let done = runtime.block_on(async {
-            let mut work = std::pin::pin!(self.export_all(&selection, replace, &progress));
+            let mut work = std::pin::pin!(work);
             loop {
                 tokio::select! {
                     done = &mut work => return done,
                     () = tokio::time::sleep(TELL_EVERY) => {
-                        tell(progress.get().min(total), total)?;
+                        tell(progress.load(Ordering::Relaxed).min(total), total)?;
                     }
                 }
             }
@@ -94,44 +105,15 @@ impl ExportContext {
         done
     }
 
-    async fn export_all(
-        &self,
-        selection: &Selection,
-        replace: bool,
-        progress: &ExportProgress,
-    ) -> Result<DaysWritten, PostgresError> {
-        let mut link = open(&self.options).await?;
-        let epoch = self.running.epoch();
-        let stored = self.running.reader.with(Tables::export_cursor)?;
-        self.claim(&mut link, stored).await?;
-        let mut total = DaysWritten::default();
-        let mut day = selection.from;
-        while day <= selection.to {
-            let guard = Guard {
-                day,
-                epoch,
-                replace,
-            };
-            let counter = selection.counter.clone();
-            let mut work = DayWork::new(self, guard, counter, progress.clone())?;
-            while work.step(&mut link).await? {}
-            total.add(work.finish(None)?);
-            day = day.next();
-        }
-        link.close().await;
-        Ok(total)
-    }
-
     /// Returns how many rows and users there are to compare.
-    fn size(&self, selection: &Selection) -> Result<u64, PostgresError> {
+    fn size(&self, selection: &Selection) -> Result<u64> {
         let mut pages = RowPages::new(selection.clone());
         let mut size = 0;
         while let Some(rows) = pages.next(&self.running)? {
             for row in rows {
-                let users = match (self.place(&row), &row.past.content) {
-                    (UsersPlace::Inline | UsersPlace::Table, Some(content)) => content.record.last,
-                    _ => 0,
-                };
+                let has_users = self.place(&row) == UsersPlace::Table;
+                let content = row.past.content.filter(|_| has_users);
+                let users = content.map_or(0, |content| content.record.last);
                 size += 1 + u64::try_from(users).unwrap_or(0);
             }
         }
@@ -162,53 +144,60 @@ impl ExportContext {
 /// A day on its way into the database.
 pub(super) struct DayWork<'a> {
     context: &'a ExportContext,
-    guard: Guard,
+    pub(super) guard: Guard,
     pages: RowPages,
     /// Rows with users, which are written one by one.
     waiting: VecDeque<Row>,
     /// Rows of the day that were set aside before.
     aside_before: BTreeSet<CounterName>,
-    /// Rows that are set aside now.
-    aside: Vec<Aside>,
-    /// Rows that were set aside before and are not any more.
-    taken: Vec<CounterName>,
+    /// How many further rows may be remembered as set aside.
+    room: u64,
+    /// What the store remembers once the day is done: rows that are set aside now, and those that no longer are.
+    batch: Batch,
     written: DaysWritten,
-    progress: ExportProgress,
+    /// How many rows and users were compared so far.
+    progress: &'a AtomicU64,
 }
 
 /// What became of a row; `Err` where the database refused it.
-type RowFate = (CounterName, Result<Fate, PostgresError>);
+type RowFate = (CounterName, Result<Fate>);
 
 impl<'a> DayWork<'a> {
     /// Prepares a day, or one counter of it.
     pub(super) fn new(
         context: &'a ExportContext,
-        guard: Guard,
+        day: Day,
         counter: Option<CounterName>,
-        progress: ExportProgress,
-    ) -> Result<Self, PostgresError> {
-        let reader = &context.running.reader;
-        let before = reader.with(|tables| tables.set_aside(Some(guard.day)))?;
+        progress: &'a AtomicU64,
+    ) -> Result<Self> {
+        let running = &context.running;
+        let before = running.reader.with(|tables| tables.set_aside(None))?;
+        let room = MOST_ASIDE.saturating_sub(before.len() as u64);
+        let of_the_day = before.into_iter().filter(|aside| aside.day == day);
         Ok(Self {
             context,
             pages: RowPages::new(Selection {
-                from: guard.day,
-                to: guard.day,
+                from: day,
+                to: day,
                 counter,
                 include_open: false,
             }),
-            guard,
+            guard: Guard {
+                day,
+                epoch: running.epoch(),
+                replace: false,
+            },
             waiting: VecDeque::new(),
-            aside_before: before.into_iter().map(|aside| aside.counter).collect(),
-            aside: Vec::new(),
-            taken: Vec::new(),
+            aside_before: of_the_day.map(|aside| aside.counter).collect(),
+            room,
+            batch: Batch::new(),
             written: DaysWritten::default(),
             progress,
         })
     }
 
     /// Does the next transaction; returns whether there was one to do.
-    pub(super) async fn step(&mut self, link: &mut Link) -> Result<bool, PostgresError> {
+    pub(super) async fn step(&mut self, link: &mut Link) -> Result<bool> {
         if let Some(row) = self.waiting.front().cloned() {
             self.with_users(link, &row).await?;
             self.waiting.pop_front();
@@ -217,7 +206,7 @@ impl<'a> DayWork<'a> {
         let Some(page) = self.pages.next(&self.context.running)? else {
             return Ok(false);
         };
-        self.progress.add(page.len());
+        self.compared(page.len());
         let mut rows = Vec::new();
         for row in page {
             match self.context.place(&row) {
@@ -241,11 +230,7 @@ impl<'a> DayWork<'a> {
 
     /// Writes rows without users in one transaction. A statement that is refused is done again in halves, down to
     /// the row that causes it.
-    async fn rows(
-        &self,
-        link: &mut Link,
-        rows: Vec<DayRow>,
-    ) -> Result<Vec<RowFate>, PostgresError> {
+    async fn rows(&self, link: &mut Link, rows: Vec<DayRow>) -> Result<Vec<RowFate>> {
         let mut fates = Vec::new();
         if rows.is_empty() {
             return Ok(fates);
@@ -274,10 +259,9 @@ impl<'a> DayWork<'a> {
     }
 
     /// Writes one row with its users, in a transaction of its own.
-    async fn with_users(&mut self, link: &mut Link, row: &Row) -> Result<(), PostgresError> {
+    async fn with_users(&mut self, link: &mut Link, row: &Row) -> Result<()> {
         let context = self.context;
-        let most = context.options.unique_users_inline;
-        let inline = in_a_row(row, &context.running.reader, most).await?;
+        let inline = self.inline(row).await?;
         let (place, known) = match inline {
             Some(_) => (UsersPlace::Inline, None),
             None => (UsersPlace::Table, self.known(link, row).await?),
@@ -289,7 +273,7 @@ impl<'a> DayWork<'a> {
         let done = match inline {
             Some(users) => {
                 let fate = self.write(link, &prepared, RowUsers::Inline(&users)).await;
-                self.progress.add(users.len());
+                self.compared(users.len());
                 fate.map(|fate| (fate, users.len() as u64))
             }
             None => self.table(link, row, &prepared, known).await,
@@ -323,12 +307,7 @@ impl<'a> DayWork<'a> {
     }
 
     /// Writes one row within the transaction.
-    async fn write(
-        &self,
-        link: &mut Link,
-        row: &DayRow,
-        users: RowUsers<'_>,
-    ) -> Result<Fate, PostgresError> {
+    async fn write(&self, link: &mut Link, row: &DayRow, users: RowUsers<'_>) -> Result<Fate> {
         let rows = std::slice::from_ref(row);
         let fates = day::write(link, &self.guard, rows, users).await?;
         let no_answer = || PostgresError::Lost("a row without an answer".to_owned());
@@ -336,16 +315,32 @@ impl<'a> DayWork<'a> {
         Ok(fate)
     }
 
+    /// Reads the users of a row; `None` where there are more than fit into the row.
+    async fn inline(&self, row: &Row) -> Result<Option<Vec<String>>> {
+        let mut all = Vec::new();
+        let Some(mut users) = row.users() else {
+            return Ok(Some(all));
+        };
+        while let Some(page) = users.next(&self.context.running.reader)? {
+            all.extend(page);
+            if all.len() as u64 > self.context.options.unique_users_inline {
+                return Ok(None);
+            }
+            tokio::task::yield_now().await;
+        }
+        Ok(Some(all))
+    }
+
     /// Counts the users in the store; `None` where the database has no row to compare them with.
-    async fn known(&self, link: &mut Link, row: &Row) -> Result<Option<Crowd>, PostgresError> {
+    async fn known(&self, link: &mut Link, row: &Row) -> Result<Option<Crowd>> {
         link.begin("").await?;
         let there = day::there(link, self.guard.day, &row.name).await?;
         link.commit().await?;
         let reader = &self.context.running.reader;
-        match row.users().filter(|_| there.row) {
-            Some(users) => Ok(Some(users::counted(users, reader, &self.progress).await?)),
-            None => Ok(None),
+        if there.is_none() {
+            return Ok(None);
         }
+        users::counted(row, reader, self.progress).await.map(Some)
     }
 
     /// Writes the row with its users in the table, within the transaction.
@@ -355,29 +350,24 @@ impl<'a> DayWork<'a> {
         source: &Row,
         row: &DayRow,
         known: Option<Crowd>,
-    ) -> Result<(Fate, u64), PostgresError> {
-        let Guard {
-            day,
-            epoch,
-            replace,
-        } = self.guard;
-        let there = day::there(link, day, &source.name).await?;
-        let digest = known.filter(|known| there.row && there.users == known.count);
-        let digest = digest.map(|known| known.digest());
-        if let Some(digest) = digest.filter(|digest| there.digest.as_deref() == Some(&digest[..])) {
-            let copied = false;
-            let users = RowUsers::Table { digest, copied };
-            return Ok((self.write(link, row, users).await?, 0));
+    ) -> Result<(Fate, u64)> {
+        let guard = &self.guard;
+        if let Some(there) = day::there(link, guard.day, &source.name).await? {
+            let known = known.filter(|known| there.users == known.count);
+            let digest = known.map(|known| known.digest());
+            let same = digest.filter(|digest| there.digest.as_deref() == Some(&digest[..]));
+            if let Some(digest) = same {
+                let copied = false;
+                let users = RowUsers::Table { digest, copied };
+                return Ok((self.write(link, row, users).await?, 0));
+            }
+            if there.epoch != Some(number(guard.epoch)) && !guard.replace {
+                return Ok((Fate::OfAnother(there.epoch), 0));
+            }
         }
-        if there.row && there.epoch != Some(number(epoch)) && !replace {
-            return Ok((Fate::OfAnother(there.epoch), 0));
-        }
-        let Some(users) = source.users() else {
-            return Ok((Fate::Unchanged, 0));
-        };
-        day::clear_users(link, day, &[source.name.as_str()]).await?;
+        day::clear_users(link, guard.day, &[source.name.as_str()]).await?;
         let reader = &self.context.running.reader;
-        let crowd = users::copy(link, &source.name, day, users, reader, &self.progress).await?;
+        let crowd = users::copy(link, source, reader, self.progress).await?;
         let users = RowUsers::Table {
             digest: crowd.digest(),
             copied: true,
@@ -385,17 +375,24 @@ impl<'a> DayWork<'a> {
         Ok((self.write(link, row, users).await?, crowd.count))
     }
 
-    fn judge(&mut self, name: CounterName, fate: Result<Fate, PostgresError>, users: u64) {
+    fn compared(&self, more: usize) {
+        self.progress.fetch_add(more as u64, Ordering::Relaxed);
+    }
+
+    fn judge(&mut self, name: CounterName, fate: Result<Fate>, users: u64) {
         let reason = match fate {
             Ok(fate @ (Fate::Written | Fate::Unchanged)) => {
                 if fate == Fate::Written {
                     self.written.written += 1;
                     self.written.users += users;
+                    let metrics = &self.context.metrics.export;
+                    metrics.days.inc();
+                    metrics.users.inc_by(users);
                 } else {
                     self.written.unchanged += 1;
                 }
-                if self.aside_before.remove(&name) {
-                    self.taken.push(name);
+                if self.aside_before.contains(&name) {
+                    self.batch.delete_aside(self.guard.day, &name);
                 }
                 return;
             }
@@ -415,8 +412,10 @@ impl<'a> DayWork<'a> {
         let day = self.guard.day;
         self.written.set_aside += 1;
         tracing::error!(%day, %counter, reason, "a row of a closed day is set aside");
-        if (self.aside.len() as u64) < MOST_ASIDE {
-            self.aside.push(Aside {
+        let is_known = self.aside_before.contains(&counter);
+        if is_known || self.room > 0 {
+            self.room -= u64::from(!is_known);
+            self.batch.put_aside(&Aside {
                 day,
                 counter,
                 reason,
@@ -425,48 +424,11 @@ impl<'a> DayWork<'a> {
     }
 
     /// Stores what was set aside, and with it how far the export is.
-    pub(super) fn finish(self, cursor: Option<ExportCursor>) -> Result<DaysWritten, PostgresError> {
-        let mut batch = Batch::new();
-        for name in &self.taken {
-            batch.delete_aside(self.guard.day, name);
-        }
-        if !self.aside.is_empty() {
-            let reader = &self.context.running.reader;
-            let known = reader.with(|tables| tables.set_aside(None))?.len() as u64;
-            let room = MOST_ASIDE.saturating_sub(known);
-            for (number, aside) in (0..).zip(&self.aside) {
-                if number < room || self.aside_before.contains(&aside.counter) {
-                    batch.put_aside(aside);
-                }
-            }
-        }
+    pub(super) fn finish(mut self, cursor: Option<ExportCursor>) -> Result<DaysWritten> {
         if let Some(cursor) = cursor {
-            batch.put_export_cursor(&cursor);
+            self.batch.put_export_cursor(&cursor);
         }
-        let metrics = &self.context.metrics.export;
-        metrics.days.inc_by(self.written.written);
-        metrics.users.inc_by(self.written.users);
-        self.context.write(batch)?;
+        self.context.write(self.batch)?;
         Ok(self.written)
     }
-}
-
-/// Reads the users of a row; `None` where there are more than fit into the row.
-async fn in_a_row(
-    row: &Row,
-    reader: &Reader,
-    most: u64,
-) -> Result<Option<Vec<String>>, PostgresError> {
-    let mut all = Vec::new();
-    let Some(mut users) = row.users() else {
-        return Ok(Some(all));
-    };
-    while let Some(page) = users.next(reader)? {
-        if all.len() as u64 + page.len() as u64 > most {
-            return Ok(None);
-        }
-        all.extend(page);
-        tokio::task::yield_now().await;
-    }
-    Ok(Some(all))
 }

@@ -5,6 +5,9 @@ use std::time::Duration;
 use crate::storage::{CopyConflict, ReadError};
 use crate::writer::Failure;
 
+/// What most functions here return.
+pub(super) type Result<T, E = PostgresError> = std::result::Result<T, E>;
+
 /// Why the export fails.
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresError {
@@ -45,26 +48,14 @@ pub enum PostgresError {
 impl PostgresError {
     /// Returns whether the database is away and may be back the next moment.
     pub fn is_away(&self) -> bool {
-        match self {
-            Self::Connect(_) | Self::Lost(_) | Self::Late(_) => true,
-            Self::Refused { .. }
-            | Self::Schema(_)
-            | Self::Conflict(_)
-            | Self::Read(_)
-            | Self::Write(_)
-            | Self::BrokenOff(_) => false,
-        }
+        matches!(self, Self::Connect(_) | Self::Lost(_) | Self::Late(_))
     }
 
     /// Returns whether the row is the cause, so that the database may take others: bad data, constraints, limits,
     /// and what triggers raise.
     pub(super) fn is_of_the_row(&self) -> bool {
-        let Self::Refused { code, .. } = self else {
-            return false;
-        };
-        ["22", "23", "44", "54", "P0"]
-            .iter()
-            .any(|class| code.starts_with(class))
+        let classes = ["22", "23", "44", "54", "P0"];
+        matches!(self, Self::Refused { code, .. } if classes.iter().any(|class| code.starts_with(class)))
     }
 }
 

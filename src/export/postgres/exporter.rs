@@ -2,17 +2,16 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use super::columns::date;
 use super::connect::Link;
-use super::context::ExportContext;
-use super::day::Guard;
 use super::days::DayWork;
 use super::schema::open;
-use super::standing::{DAYS_LOCK, begin, put_through};
-use super::users::ExportProgress;
+use super::standing::{DAYS_LOCK, ExportContext, begin};
 use super::values::CurrentValues;
-use super::{PostgresError, PostgresOptions};
+use super::{PostgresError, PostgresOptions, Result};
 use crate::calendar::Day;
 use crate::lifecycle::kept_days;
 use crate::metrics::Metrics;
@@ -33,7 +32,7 @@ pub struct ExportWork {
     cursor: Option<ExportCursor>,
     /// Whether an emptied database was filled again and nothing came of it.
     refilled: bool,
-    /// The last closed day, and the oldest one that was kept then.
+    /// The last closed day, and the oldest one that was kept then: the last one itself where there was no record.
     oldest: Option<(Day, Day)>,
 }
 
@@ -47,9 +46,10 @@ impl Rounds<ExportWork> {
         metrics: &Arc<Metrics>,
         options: PostgresOptions,
     ) -> io::Result<Self> {
+        let context = ExportContext::new(running, Arc::clone(metrics), options);
         let work = ExportWork {
-            values: CurrentValues::new(options.interval),
-            context: ExportContext::new(running, Arc::clone(metrics), options),
+            values: CurrentValues::new(context.clone()),
+            context,
             link: None,
             cursor: None,
             refilled: false,
@@ -65,7 +65,7 @@ impl RoundWork for ExportWork {
     const HELD_UP: &'static str = "the export to PostgreSQL is held up; it tries again";
     const GOES_ON: &'static str = "the export to PostgreSQL goes on";
 
-    async fn round(&mut self, status: &RoundStatus) -> Result<(), PostgresError> {
+    async fn round(&mut self, status: &RoundStatus) -> Result<()> {
         self.tell_days()?;
         // Taken out of its place: after a round that is cut off, the state of the connection is unknown.
         let mut link = match self.link.take() {
@@ -78,7 +78,7 @@ impl RoundWork for ExportWork {
             }
         };
         self.claim(&mut link).await?;
-        self.values.export(&mut link, &self.context, status).await?;
+        self.values.export(&mut link, status).await?;
         self.closed_days(&mut link, status).await?;
         self.link = Some(link);
         Ok(())
@@ -97,7 +97,7 @@ impl RoundWork for ExportWork {
 
 impl ExportWork {
     /// Claims the database and finds out how far it has got.
-    async fn claim(&mut self, link: &mut Link) -> Result<(), PostgresError> {
+    async fn claim(&mut self, link: &mut Link) -> Result<()> {
         let stored = self.context.running.reader.with(Tables::export_cursor)?;
         let known = self.cursor.or(stored);
         let claimed = self.context.claim(link, known).await?;
@@ -114,7 +114,8 @@ impl ExportWork {
             && !self.refilled
         {
             // The table is rightly empty where there was no day to export.
-            if self.oldest_day()?.is_some_and(|first| first <= done) {
+            let kept = kept_days(&self.context.running.reader, &self.context.running.horizons)?;
+            if kept.is_some_and(|(first, _)| first <= done) {
                 through = None;
             }
             self.refilled = true;
@@ -143,23 +144,19 @@ impl ExportWork {
         Ok(())
     }
 
-    async fn closed_days(
-        &mut self,
-        link: &mut Link,
-        status: &RoundStatus,
-    ) -> Result<(), PostgresError> {
+    async fn closed_days(&mut self, link: &mut Link, status: &RoundStatus) -> Result<()> {
         // Without a cursor, the store did not take how far the export got.
         if self.cursor.is_none() || self.context.running.mode.refuses().is_some() {
             return Ok(());
         }
         self.forget_set_aside()?;
-        while let Some(day) = self.next_day()? {
+        while let Some((day, _)) = self.missing_days()? {
             // Since the last day the database may have been emptied, or have become another one.
             self.claim(link).await?;
             if self.cursor.is_none() {
                 return Ok(());
             }
-            if self.next_day()? == Some(day) {
+            if self.missing_days()?.is_some_and(|(first, _)| first == day) {
                 self.closed_day(link, day, status).await?;
                 self.tell_days()?;
             }
@@ -168,13 +165,10 @@ impl ExportWork {
     }
 
     /// Forgets the rows set aside whose days are no longer kept: they cannot be exported any more.
-    fn forget_set_aside(&self) -> Result<(), PostgresError> {
-        let kept_from = self.context.running.horizons.day(Daily::History);
-        let aside = self
-            .context
-            .running
-            .reader
-            .with(|tables| tables.set_aside(None))?;
+    fn forget_set_aside(&self) -> Result<()> {
+        let running = &self.context.running;
+        let kept_from = running.horizons.day(Daily::History);
+        let aside = running.reader.with(|tables| tables.set_aside(None))?;
         let mut batch = Batch::new();
         for row in aside.iter().filter(|row| row.day.days() < kept_from) {
             batch.delete_aside(row.day, &row.counter);
@@ -182,40 +176,19 @@ impl ExportWork {
         self.context.write(batch)
     }
 
-    /// Returns the day to be exported next; `None` when the database has every closed day.
-    fn next_day(&mut self) -> Result<Option<Day>, PostgresError> {
-        let Some(closed) = self.context.running.reader.with(Tables::closed_through)? else {
-            return Ok(None);
-        };
-        let next = match self.cursor.and_then(|cursor| cursor.through) {
-            Some(through) => through.next(),
-            // Where there is no record of any day, the database has all of them with the last one.
-            None => self.oldest_day()?.unwrap_or(closed).min(closed),
-        };
-        Ok((next <= closed).then_some(next))
-    }
-
-    async fn closed_day(
-        &mut self,
-        link: &mut Link,
-        day: Day,
-        status: &RoundStatus,
-    ) -> Result<(), PostgresError> {
-        let guard = Guard {
-            day,
-            epoch: self.context.running.epoch(),
-            replace: false,
-        };
+    async fn closed_day(&mut self, link: &mut Link, day: Day, status: &RoundStatus) -> Result<()> {
         let context = self.context.clone();
-        let mut work = DayWork::new(&context, guard, None, ExportProgress::default())?;
+        let progress = AtomicU64::new(0);
+        let mut work = DayWork::new(&context, day, None, &progress)?;
         while work.step(link).await? {
             // Current values do not wait for a long day.
-            if self.values.are_due(context.options.interval) {
-                self.values.export(link, &context, status).await?;
+            if self.values.are_due() {
+                self.values.export(link, status).await?;
             }
         }
-        begin(link, DAYS_LOCK, self.context.running.epoch()).await?;
-        put_through(link, day).await?;
+        let put = sqlx::query("UPDATE counterd_database SET exported_through = $1");
+        begin(link, DAYS_LOCK, work.guard.epoch).await?;
+        link.execute(put.bind(date(day))).await?;
         link.commit().await?;
         let through = Some(day);
         let cursor = self.cursor.map(|cursor| ExportCursor { through, ..cursor });
@@ -230,37 +203,41 @@ impl ExportWork {
     }
 
     /// Tells the metrics how many days wait, and how many rows are set aside.
-    fn tell_days(&mut self) -> Result<(), PostgresError> {
-        let (closed, stored, aside) = self.context.running.reader.with(|tables| {
-            let aside = tables.set_aside(None)?.len();
-            Ok((tables.closed_through()?, tables.export_cursor()?, aside))
-        })?;
-        let from = match self.cursor.or(stored).and_then(|cursor| cursor.through) {
-            Some(through) => Some(through.next()),
-            None => self.oldest_day()?,
-        };
-        let waiting = from.zip(closed).map_or(0, |(from, closed)| {
-            i64::from(closed.days()) - i64::from(from.days()) + 1
-        });
+    fn tell_days(&mut self) -> Result<()> {
+        let missing = self.missing_days()?;
+        let aside = self
+            .context
+            .running
+            .reader
+            .with(|tables| tables.set_aside(None))?;
         let metrics = &self.context.metrics.export;
-        metrics.days_waiting.set(waiting.max(0));
-        metrics
-            .set_aside
-            .set(i64::try_from(aside).unwrap_or(i64::MAX));
+        let days = missing.map_or(0, |(first, last)| last.days() - first.days() + 1);
+        metrics.days_waiting.set(i64::from(days));
+        let aside = i64::try_from(aside.len()).unwrap_or(i64::MAX);
+        metrics.set_aside.set(aside);
         Ok(())
     }
 
-    /// Returns the oldest day that is kept. The search takes a while, so there is one for each closed day.
-    fn oldest_day(&mut self) -> Result<Option<Day>, PostgresError> {
-        let closed = self.context.running.reader.with(Tables::closed_through)?;
-        if let Some((as_of, first)) = self.oldest
-            && Some(as_of) == closed
-        {
-            return Ok(Some(first));
-        }
-        let kept = kept_days(&self.context.running.reader, &self.context.running.horizons)?;
-        let first = kept.map(|(first, _)| first);
-        self.oldest = closed.zip(first);
-        Ok(first)
+    /// Returns the first and the last closed day that the database lacks; `None` when it has every closed day.
+    fn missing_days(&mut self) -> Result<Option<(Day, Day)>> {
+        let running = &self.context.running;
+        let Some(closed) = running.reader.with(Tables::closed_through)? else {
+            return Ok(None);
+        };
+        let stored = running.reader.with(Tables::export_cursor)?;
+        let through = self.cursor.or(stored).and_then(|cursor| cursor.through);
+        let first = match (through, self.oldest) {
+            (Some(through), _) => through.next(),
+            (None, Some((as_of, oldest))) if as_of == closed => oldest,
+            (None, _) => {
+                // The search takes a while, so there is one for each closed day. Where there is no record of any day,
+                // the database has all of them with the last one.
+                let kept = kept_days(&running.reader, &running.horizons)?;
+                let oldest = kept.map_or(closed, |(first, _)| first.min(closed));
+                self.oldest = Some((closed, oldest));
+                oldest
+            }
+        };
+        Ok((first <= closed).then_some((first, closed)))
     }
 }

@@ -9,7 +9,6 @@
 
 mod columns;
 mod connect;
-mod context;
 mod day;
 mod days;
 mod error;
@@ -24,13 +23,14 @@ mod values;
 
 use std::time::Duration;
 
-pub use context::ExportContext;
+use error::Result;
+
 pub use days::DaysWritten;
 pub use error::PostgresError;
 pub use exporter::{ExportWork, Exporter};
 pub use reader::PostgresReader;
 pub use schema::{SchemaState, check};
-pub use standing::{adopt, contents};
+pub use standing::{ExportContext, adopt, contents};
 pub use url::PostgresUrl;
 
 /// What the export is configured with.

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::columns::date;
 use super::connect::Link;
-use super::{PostgresError, PostgresOptions};
+use super::{PostgresError, PostgresOptions, Result};
 use crate::calendar::Day;
 use crate::counter::{CopiedPage, CopiedValue, CopiedValues, CounterName, Kind, Millis};
 
@@ -93,7 +93,7 @@ impl PostgresReader {
     ///
     /// # Errors
     /// When the database cannot be asked in time.
-    pub async fn values(&mut self, names: &[CounterName]) -> Result<CopiedValues, PostgresError> {
+    pub async fn values(&mut self, names: &[CounterName]) -> Result<CopiedValues> {
         let wanted: Vec<&str> = names.iter().map(CounterName::as_str).collect();
         let (as_of, rows) = self
             .ask(async |link| {
@@ -119,7 +119,7 @@ impl PostgresReader {
         prefix: &str,
         cursor: Option<&str>,
         limit: usize,
-    ) -> Result<CopiedPage, PostgresError> {
+    ) -> Result<CopiedPage> {
         // One row more shows whether there is another page.
         let rows_wanted = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
         let (as_of, mut rows) = self
@@ -153,7 +153,7 @@ impl PostgresReader {
         name: &CounterName,
         from: Day,
         to: Day,
-    ) -> Result<Vec<Box<RawValue>>, PostgresError> {
+    ) -> Result<Vec<Box<RawValue>>> {
         const DAYS: &str = "
             SELECT (CASE WHEN jsonb_typeof(metadata) = 'object' THEN metadata - 'users' ELSE
               jsonb_build_object('date', date, 'closed', TRUE, 'final_value', final_value) END)::text
@@ -174,7 +174,7 @@ impl PostgresReader {
     ///
     /// # Errors
     /// When the database cannot be asked in time.
-    pub async fn is_written(&mut self) -> Result<bool, PostgresError> {
+    pub async fn is_written(&mut self) -> Result<bool> {
         self.ask(async |link| {
             let there = "SELECT to_regclass('counterd_database') IS NOT NULL";
             let (there,): (bool,) = link.one(sqlx::query_as(there)).await?;
@@ -189,10 +189,7 @@ impl PostgresReader {
     }
 
     /// Asks on the open connection, or on a new one, within the time that both may take.
-    async fn ask<T>(
-        &mut self,
-        question: impl AsyncFnOnce(&mut Link) -> Result<T, PostgresError>,
-    ) -> Result<T, PostgresError> {
+    async fn ask<T>(&mut self, question: impl AsyncFnOnce(&mut Link) -> Result<T>) -> Result<T> {
         // Taken out of its place: after a question that is cut off, the state of the connection is unknown.
         let link = self.link.take();
         let limit = self.options.timeout;
@@ -213,11 +210,12 @@ impl PostgresReader {
 }
 
 /// Reads when the rows last had everything. This must be asked before any row is read.
-async fn as_of(link: &mut Link) -> Result<Option<Millis>, PostgresError> {
+async fn as_of(link: &mut Link) -> Result<Option<Millis>> {
     const AS_OF: &str = "
         SELECT CASE WHEN isfinite(at) THEN floor(extract(epoch FROM at) * 1000)::bigint END
         FROM (SELECT (to_jsonb(d) ->> 'values_as_of')::timestamp AS at FROM counterd_database d) d";
-    let as_of = link.first::<(Option<i64>,)>(sqlx::query_as(AS_OF)).await?;
+    let as_of = sqlx::query_as::<_, (Option<i64>,)>(AS_OF);
+    let as_of = link.all(as_of).await?.pop();
     Ok(as_of.and_then(|(at,)| at).filter(is_of_a_calendar))
 }
 

@@ -67,11 +67,8 @@ impl RefusedValues {
         self.left = REFUSALS_AT_MOST;
         let all = self.waiting.iter().map(|(name, wait)| (wait.due, name));
         let mut due: Vec<_> = all.filter(|(due, _)| *due <= self.round).collect();
-        if due.len() > DUE_AT_MOST {
-            due.select_nth_unstable(DUE_AT_MOST);
-            due.truncate(DUE_AT_MOST);
-        }
         due.sort_unstable();
+        due.truncate(DUE_AT_MOST);
         due.into_iter().map(|(_, name)| name.clone()).collect()
     }
 
@@ -96,14 +93,13 @@ impl RefusedValues {
             return;
         }
         self.named = self.named.saturating_add(1);
-        match self.named {
-            ..NAMED_AT_MOST => {
-                tracing::error!(counter = %name, %error, "the current value of a counter is refused");
-            }
-            NAMED_AT_MOST => {
-                tracing::error!(counter = %name, %error, "the current value of a counter is refused; others that are will not be named");
-            }
-            _ => {}
+        let last = if self.named == NAMED_AT_MOST {
+            "; others that are will not be named"
+        } else {
+            ""
+        };
+        if self.named <= NAMED_AT_MOST {
+            tracing::error!(counter = %name, %error, "the current value of a counter is refused{last}");
         }
     }
 

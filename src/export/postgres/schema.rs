@@ -7,7 +7,7 @@ use sqlx::migrate::{Migration, MigrationType};
 
 use super::columns::unsigned;
 use super::connect::Link;
-use super::{PostgresError, PostgresOptions};
+use super::{PostgresError, PostgresOptions, Result};
 use crate::background::runtime;
 use crate::storage::CopyConflict;
 
@@ -65,7 +65,7 @@ INSERT INTO counter_history_users (counter_name, date, user_id) SELECT '', now()
 DELETE FROM counter_history_users WHERE FALSE";
 
 /// Connects and brings the schema up to date.
-pub(super) async fn open(options: &PostgresOptions) -> Result<Link, PostgresError> {
+pub(super) async fn open(options: &PostgresOptions) -> Result<Link> {
     let mut link = Link::connect(options).await?;
     link.begin("").await?;
     let schema = schema(&mut link).await?;
@@ -95,7 +95,7 @@ pub(super) async fn open(options: &PostgresOptions) -> Result<Link, PostgresErro
 ///
 /// # Errors
 /// When there is no connection, the schema is another one, or something could not be written.
-pub fn check(options: &PostgresOptions, epoch: Option<u64>) -> Result<SchemaState, PostgresError> {
+pub fn check(options: &PostgresOptions, epoch: Option<u64>) -> Result<SchemaState> {
     runtime()?.block_on(async {
         let mut link = Link::connect(options).await?;
         link.begin("").await?;
@@ -112,7 +112,7 @@ pub fn check(options: &PostgresOptions, epoch: Option<u64>) -> Result<SchemaStat
     })
 }
 
-async fn try_writes(link: &mut Link, epoch: Option<u64>) -> Result<(), PostgresError> {
+async fn try_writes(link: &mut Link, epoch: Option<u64>) -> Result<()> {
     const SEQUENCES: &str = "
         SELECT has_sequence_privilege(pg_get_serial_sequence('counters', 'id'), 'USAGE')
           AND has_sequence_privilege(pg_get_serial_sequence('counter_history', 'id'), 'USAGE')";
@@ -136,7 +136,7 @@ async fn try_writes(link: &mut Link, epoch: Option<u64>) -> Result<(), PostgresE
 ///
 /// # Errors
 /// When a later version made it, or a migration differs from ours.
-pub(super) async fn schema(link: &mut Link) -> Result<SchemaState, PostgresError> {
+pub(super) async fn schema(link: &mut Link) -> Result<SchemaState> {
     let mut applied = applied(link).await?;
     if applied.is_empty() {
         return Ok(SchemaState::Absent);
@@ -165,7 +165,7 @@ pub(super) async fn schema(link: &mut Link) -> Result<SchemaState, PostgresError
 }
 
 /// Reads which migrations were applied, each with the checksum that it had then.
-async fn applied(link: &mut Link) -> Result<BTreeMap<i64, Vec<u8>>, PostgresError> {
+async fn applied(link: &mut Link) -> Result<BTreeMap<i64, Vec<u8>>> {
     const THERE: &str = "SELECT to_regclass('counterd_migrations') IS NOT NULL";
     const APPLIED: &str = "SELECT version, checksum FROM counterd_migrations WHERE success";
     let (there,): (bool,) = link.one(sqlx::query_as(THERE)).await?;
@@ -177,7 +177,7 @@ async fn applied(link: &mut Link) -> Result<BTreeMap<i64, Vec<u8>>, PostgresErro
 }
 
 /// Returns whether this role may change the existing tables and create others beside them.
-async fn may_change(link: &mut Link) -> Result<bool, PostgresError> {
+async fn may_change(link: &mut Link) -> Result<bool> {
     const MAY: &str = "
         SELECT COALESCE(bool_and(pg_has_role(relowner, 'USAGE')
           AND has_schema_privilege(relnamespace, 'CREATE')), FALSE)
@@ -190,7 +190,7 @@ async fn may_change(link: &mut Link) -> Result<bool, PostgresError> {
 }
 
 /// Applies the migrations that are missing, within the transaction: all of them or none.
-async fn migrate(link: &mut Link) -> Result<(), PostgresError> {
+async fn migrate(link: &mut Link) -> Result<()> {
     const APPLY: &str = "
         INSERT INTO counterd_migrations (version, description, success, checksum, execution_time)
         VALUES ($1, $2, TRUE, $3, 0)";

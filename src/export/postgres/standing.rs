@@ -1,16 +1,21 @@
-//! Finds out which database it is, how far it has got, and whose it is.
+//! Finds out which database it is, how far it has got, and whose it is, and claims it for this store.
+
+use std::sync::Arc;
 
 use chrono::NaiveDate;
 
-use super::columns::{date, day, number, unsigned};
+use super::columns::{day, number, unsigned};
 use super::connect::Link;
 use super::schema::{SchemaState, open, schema};
-use super::{PostgresError, PostgresOptions};
+use super::{PostgresError, PostgresOptions, Result};
 use crate::background::runtime;
 use crate::calendar::Day;
+use crate::metrics::Metrics;
 use crate::storage::{
-    CopyConflict, CopyContents, CopyMark, CopyOwner, Lineage, LineageId, OtherStore,
+    Batch, CopyConflict, CopyContents, CopyMark, CopyOwner, ExportCursor, Lineage, LineageId,
+    OtherStore,
 };
+use crate::writer::{PreparedBatch, Running};
 
 /// The lock of transactions that write current values. Two of them wait for each other, so that one that a cut
 /// connection left behind is over before its rows are written again. The first number is `coun` in ASCII.
@@ -29,18 +34,89 @@ pub(super) struct DatabaseRow {
     pub(super) has_values: bool,
     /// Whether there is any closed day.
     pub(super) has_days: bool,
-    epoch: u64,
-    lineage: Option<LineageId>,
+    /// What it says of the store that writes there.
+    pub(super) mark: CopyMark,
+}
+
+/// What the export needs of a running writer.
+#[derive(Clone)]
+pub struct ExportContext {
+    pub(super) running: Running,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) options: PostgresOptions,
+}
+
+impl ExportContext {
+    /// Takes its share of a running writer.
+    pub fn new(running: &Running, metrics: Arc<Metrics>, options: PostgresOptions) -> Self {
+        Self {
+            running: running.clone(),
+            metrics,
+            options,
+        }
+    }
+
+    /// Claims the database: checks that its rows are this store's or nobody's, and writes there that a store of this
+    /// lineage and epoch writes from now on. `known` is how far the export was when the store last wrote there.
+    pub(super) async fn claim(
+        &self,
+        link: &mut Link,
+        known: Option<ExportCursor>,
+    ) -> Result<DatabaseRow> {
+        // Rows of an earlier history are not this one's until they are written again.
+        const OURS: &str = "
+            UPDATE counterd_database SET lineage = $2::uuid, epoch = $1,
+              values_as_of = CASE WHEN epoch = $1 THEN values_as_of END
+            WHERE epoch <= $1 AND (lineage IS NULL OR lineage = $2::uuid)";
+        let (epoch, lineage) = (self.running.epoch(), self.running.reader.lineage()?);
+        link.lineage = None;
+        link.begin("").await?;
+        let row = match ask(link).await? {
+            Some(row) => row,
+            None => {
+                // Somebody emptied it: it is another database from now on.
+                let begin = "INSERT INTO counterd_database DEFAULT VALUES ON CONFLICT DO NOTHING";
+                link.run(begin).await?;
+                let empty = || PostgresError::Schema("counterd_database is empty".to_owned());
+                ask(link).await?.ok_or_else(empty)?
+            }
+        };
+        let database = known.map(|known| known.database);
+        let owner = owner(link, &row, &lineage, database).await?;
+        owner.is_not_of_another(lineage.id)?;
+        CopyConflict::no_later(epoch, row.mark.epoch)?;
+        if row.mark.epoch < epoch || row.mark.lineage.is_none() {
+            let ours = sqlx::query(OURS).bind(number(epoch));
+            link.execute(ours.bind(lineage.id.to_string())).await?;
+        }
+        link.commit().await?;
+        // If another store claimed it at the same moment, the first transaction finds that.
+        link.lineage = Some(lineage.id);
+        Ok(row)
+    }
+
+    /// Has the writer write the batch into the store; an empty one is not written.
+    pub(super) fn write(&self, batch: Batch) -> Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let horizons = Vec::new();
+        let written = self
+            .running
+            .intake
+            .carry_out(PreparedBatch { batch, horizons });
+        written.map_err(PostgresError::Write)
+    }
 }
 
 /// Reads the row; `None` where it is gone. An earlier schema has no column `lineage`.
-async fn ask(link: &mut Link) -> Result<Option<DatabaseRow>, PostgresError> {
+async fn ask(link: &mut Link) -> Result<Option<DatabaseRow>> {
     const ASK: &str = "
         SELECT identity::text, epoch, exported_through,
           EXISTS (SELECT FROM counters), EXISTS (SELECT FROM counter_history), to_jsonb(d) ->> 'lineage'
         FROM counterd_database d";
     type Row = (String, i64, Option<NaiveDate>, bool, bool, Option<String>);
-    let Some(row) = link.first(sqlx::query_as::<_, Row>(ASK)).await? else {
+    let Some(row) = link.all(sqlx::query_as::<_, Row>(ASK)).await?.pop() else {
         return Ok(None);
     };
     let (identity, epoch, through, has_values, has_days, lineage) = row;
@@ -51,8 +127,11 @@ async fn ask(link: &mut Link) -> Result<Option<DatabaseRow>, PostgresError> {
         through: through.map(day),
         has_values,
         has_days,
-        epoch: unsigned(epoch),
-        lineage: lineage.and_then(|lineage| lineage.parse().ok()),
+        mark: CopyMark {
+            lineage: lineage.and_then(|lineage| lineage.parse().ok()),
+            epoch: unsigned(epoch),
+            is_empty: !has_values && !has_days,
+        },
     }))
 }
 
@@ -62,18 +141,14 @@ async fn owner(
     row: &DatabaseRow,
     lineage: &Lineage,
     known: Option<u128>,
-) -> Result<CopyOwner, PostgresError> {
+) -> Result<CopyOwner> {
     const EPOCHS: &str =
         "SELECT epoch FROM counterd_counters UNION SELECT epoch FROM counterd_days ORDER BY 1";
-    let mark = CopyMark {
-        lineage: row.lineage,
-        epoch: row.epoch,
-        is_empty: !row.has_values && !row.has_days,
-    };
+    let mark = &row.mark;
     if mark.lineage.is_none() && !mark.is_empty && known == Some(row.identity) {
         return Ok(CopyOwner::Ours);
     }
-    if let Some(owner) = lineage.owner_by_mark(&mark) {
+    if let Some(owner) = lineage.owner_by_mark(mark) {
         return Ok(owner);
     }
     let epochs = link.all::<(i64,)>(sqlx::query_as(EPOCHS)).await?;
@@ -81,66 +156,25 @@ async fn owner(
     Ok(lineage.owner_by_epochs(epochs))
 }
 
-/// Claims the database: checks that its rows are this store's or nobody's, and writes there that a store of this
-/// lineage and epoch writes from now on.
-pub(super) async fn claim(
-    link: &mut Link,
-    epoch: u64,
-    lineage: &Lineage,
-    known: Option<u128>,
-) -> Result<DatabaseRow, PostgresError> {
-    // Rows of an earlier history are not this one's until they are written again.
-    const OURS: &str = "
-        UPDATE counterd_database SET lineage = $2::uuid, epoch = $1,
-          values_as_of = CASE WHEN epoch = $1 THEN values_as_of END
-        WHERE epoch <= $1 AND (lineage IS NULL OR lineage = $2::uuid)";
-    link.lineage = None;
-    link.begin("").await?;
-    let row = match ask(link).await? {
-        Some(row) => row,
-        None => {
-            // Somebody emptied it: it is another database from now on.
-            let begin =
-                sqlx::query("INSERT INTO counterd_database DEFAULT VALUES ON CONFLICT DO NOTHING");
-            link.execute(begin).await?;
-            let empty = || PostgresError::Schema("counterd_database is empty".to_owned());
-            ask(link).await?.ok_or_else(empty)?
-        }
-    };
-    let owner = owner(link, &row, lineage, known).await?;
-    owner.is_not_of_another(lineage.id)?;
-    CopyConflict::no_later(epoch, row.epoch)?;
-    if row.epoch < epoch || row.lineage.is_none() {
-        let ours = sqlx::query(OURS).bind(number(epoch));
-        link.execute(ours.bind(lineage.id.to_string())).await?;
-    }
-    link.commit().await?;
-    // If another store claimed it at the same moment, the first transaction finds that.
-    link.lineage = Some(lineage.id);
-    Ok(row)
-}
-
 /// Begins a transaction in which a store of this epoch writes rows.
-pub(super) async fn begin(link: &mut Link, lock: &str, epoch: u64) -> Result<(), PostgresError> {
+pub(super) async fn begin(link: &mut Link, lock: &str, epoch: u64) -> Result<()> {
     // A constraint that is checked at the end would refuse a row after all of them were taken.
     link.begin(&format!("SET CONSTRAINTS ALL IMMEDIATE; {lock}"))
         .await?;
-    let lineage = link.lineage;
     // Shared: who writes a later epoch or another lineage waits for us; then we see that.
     let theirs = sqlx::query_as::<_, (i64, Option<String>)>(
         "SELECT epoch, lineage::text FROM counterd_database FOR SHARE",
     );
-    let Some((theirs, owner)) = link.first(theirs).await? else {
+    let Some((theirs, owner)) = link.all(theirs).await?.pop() else {
         return Err(PostgresError::Lost("the database was emptied".to_owned()));
     };
-    let owner: Option<LineageId> = owner.and_then(|owner| owner.parse().ok());
-    let (Some(ours), Some(owner)) = (lineage, owner) else {
-        let text = "it has become another database";
-        return Err(PostgresError::Lost(text.to_owned()));
+    let owner = owner.and_then(|owner| owner.parse::<LineageId>().ok());
+    let Some((ours, owner)) = link.lineage.zip(owner) else {
+        let text = "it has become another database".to_owned();
+        return Err(PostgresError::Lost(text));
     };
     if ours != owner {
-        let theirs = OtherStore::Known(owner);
-        return Err(CopyConflict::OtherStore { ours, theirs }.into());
+        CopyOwner::Other(OtherStore::Known(owner)).is_not_of_another(ours)?;
     }
     Ok(CopyConflict::no_later(epoch, unsigned(theirs))?)
 }
@@ -153,31 +187,32 @@ pub fn contents(
     options: &PostgresOptions,
     lineage: &Lineage,
     known: Option<u128>,
-) -> Result<CopyContents, PostgresError> {
+) -> Result<CopyContents> {
     const COUNT: &str = "
         SELECT (SELECT count(*) FROM counters), COALESCE((SELECT max(revision) FROM counterd_counters), 0),
           (SELECT max(date) FROM counter_history)";
-    let mut contents = CopyContents {
-        owner: CopyOwner::Nobody,
-        names: 0,
-        revision: 0,
-        through: None,
-    };
     runtime()?.block_on(async {
         let mut link = Link::connect(options).await?;
         link.begin("").await?;
-        if schema(&mut link).await? != SchemaState::Absent
-            && let Some(row) = ask(&mut link).await?
-        {
-            contents.owner = owner(&mut link, &row, lineage, known).await?;
-            let counted = sqlx::query_as::<_, (i64, i64, Option<NaiveDate>)>(COUNT);
-            let (names, revision, through) = link.one(counted).await?;
-            contents.names = unsigned(names);
-            contents.revision = unsigned(revision);
-            contents.through = through.map(day);
-        }
+        let row = if schema(&mut link).await? == SchemaState::Absent {
+            None
+        } else {
+            ask(&mut link).await?
+        };
+        let (owner, (names, revision, through)) = match row {
+            Some(row) => {
+                let owner = owner(&mut link, &row, lineage, known).await?;
+                (owner, link.one(sqlx::query_as(COUNT)).await?)
+            }
+            None => (CopyOwner::Nobody, (0, 0, None::<NaiveDate>)),
+        };
         link.close().await;
-        Ok(contents)
+        Ok(CopyContents {
+            owner,
+            names: unsigned(names),
+            revision: unsigned(revision),
+            through: through.map(day),
+        })
     })
 }
 
@@ -186,7 +221,7 @@ pub fn contents(
 ///
 /// # Errors
 /// When the database does not do it; it is as it was then.
-pub fn adopt(options: &PostgresOptions, lineage: &Lineage) -> Result<(), PostgresError> {
+pub fn adopt(options: &PostgresOptions, lineage: &Lineage) -> Result<()> {
     // The first state of all: whatever this store writes is later.
     const STATES: &str = "UPDATE counterd_counters SET epoch = 0, revision = 0, period = NULL";
     const OURS: &str = "
@@ -204,10 +239,4 @@ pub fn adopt(options: &PostgresOptions, lineage: &Lineage) -> Result<(), Postgre
         link.close().await;
         Ok(())
     })
-}
-
-/// Notes that everything up to that day is there.
-pub(super) async fn put_through(link: &mut Link, through: Day) -> Result<(), PostgresError> {
-    let put = sqlx::query("UPDATE counterd_database SET exported_through = $1");
-    link.execute(put.bind(date(through))).await
 }

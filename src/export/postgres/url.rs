@@ -1,6 +1,5 @@
 //! The URL of a database, parsed once.
 
-use std::fmt;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
@@ -8,16 +7,10 @@ use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
 use url::Url;
 
-use crate::masking::{Secrets, unknown_parameter};
+use crate::masking::{SecretUrl, Secrets, unknown_parameter};
 
-/// Where a database is, and the password to it. `Debug` shows nothing of it.
-#[derive(Clone)]
-pub struct PostgresUrl {
-    pub(super) options: PgConnectOptions,
-    /// How long a connection may take, where the URL says so.
-    pub(super) connect_timeout: Option<Duration>,
-    secrets: Secrets,
-}
+/// Where a database is, with the password to it, and how long a connection may take, where the URL says so.
+pub type PostgresUrl = SecretUrl<(PgConnectOptions, Option<Duration>)>;
 
 impl PostgresUrl {
     /// Parses a URL.
@@ -61,22 +54,8 @@ impl PostgresUrl {
             // Poolers refuse this parameter, and no column of ours has fractions.
             .extra_float_digits(None)
             .disable_statement_logging();
-        Ok(Self {
-            options,
-            connect_timeout,
-            secrets,
-        })
-    }
-
-    /// Returns an error of the driver in plain words, without any secret of the URL.
-    pub(super) fn told(&self, error: &sqlx::Error) -> String {
-        self.secrets.hide(&plain(error))
-    }
-}
-
-impl fmt::Debug for PostgresUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PostgresUrl(hidden)")
+        let target = (options, connect_timeout);
+        Ok(Self { target, secrets })
     }
 }
 
@@ -95,10 +74,8 @@ fn is_of_the_driver(name: &str) -> bool {
         "application_name" | "dbname" | "host" | "hostaddr" | "options" | "password" | "port"
         | "ssl-ca" | "ssl-cert" | "ssl-key" | "ssl-mode" | "ssl-root-cert" | "sslcert"
         | "sslkey" | "sslmode" | "sslrootcert" | "user" => true,
-        _ => {
-            let is_an_option = name.starts_with("options[") && name.ends_with(']');
-            is_an_option || name == "statement-cache-capacity"
-        }
+        "statement-cache-capacity" => true,
+        _ => name.starts_with("options[") && name.ends_with(']'),
     }
 }
 
@@ -119,7 +96,7 @@ fn is_without_effect(name: &str, value: &str) -> Result<bool, String> {
 }
 
 /// Returns the driver's words without the values of a row.
-fn plain(error: &sqlx::Error) -> String {
+pub(super) fn plain(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(error) => error.message().to_owned(),
         sqlx::Error::Configuration(error) => error.to_string(),
@@ -157,7 +134,7 @@ mod tests {
             let parsed = PostgresUrl::parse(url).unwrap();
             let told = parsed.secrets.hide("no p%40ss-word, no p@ss-word");
             assert_eq!(told, "no (secret), no (secret)");
-            assert_eq!(format!("{parsed:?}"), "PostgresUrl(hidden)");
+            assert_eq!(format!("{parsed:?}"), "SecretUrl(hidden)");
         }
     }
 
@@ -183,8 +160,8 @@ mod tests {
         }
         let url = "postgres://u@h/d?connect_timeout=3&application_name=x";
         let parsed = PostgresUrl::parse(url).unwrap();
-        assert_eq!(parsed.connect_timeout, Some(Duration::from_secs(3)));
-        assert_eq!(parsed.options.get_application_name(), Some("x"));
+        assert_eq!(parsed.target.1, Some(Duration::from_secs(3)));
+        assert_eq!(parsed.target.0.get_application_name(), Some("x"));
     }
 
     #[test]

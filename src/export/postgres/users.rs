@@ -1,15 +1,14 @@
 //! Writes the users of a day into a table, by PostgreSQL's binary COPY, in pieces.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::PostgresError;
+use super::Result;
 use super::connect::{Link, within};
 use crate::calendar::Day;
 use crate::counter::CounterName;
-use crate::export::UserPages;
+use crate::export::Row;
 use crate::storage::Reader;
 
 /// 2000-01-01, from which PostgreSQL counts days, in days since 1970.
@@ -18,20 +17,6 @@ const POSTGRES_DAY_0: i32 = 10_957;
 /// Signature, flags, length of the header's extension.
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const TRAILER: [u8; 2] = (-1i16).to_be_bytes();
-
-/// How many rows and users were compared so far. Its clones share the number.
-#[derive(Clone, Default)]
-pub(super) struct ExportProgress(Arc<AtomicU64>);
-
-impl ExportProgress {
-    pub(super) fn add(&self, more: usize) {
-        self.0.fetch_add(more as u64, Ordering::Relaxed);
-    }
-
-    pub(super) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// All users of a row, known by their number and a digest of their ids in order.
 #[derive(Default)]
@@ -53,15 +38,14 @@ impl Crowd {
 }
 
 /// Counts the users in the store.
-pub(super) async fn counted(
-    mut users: UserPages,
-    reader: &Reader,
-    progress: &ExportProgress,
-) -> Result<Crowd, PostgresError> {
+pub(super) async fn counted(row: &Row, reader: &Reader, progress: &AtomicU64) -> Result<Crowd> {
     let mut crowd = Crowd::default();
+    let Some(mut users) = row.users() else {
+        return Ok(crowd);
+    };
     while let Some(page) = users.next(reader)? {
         page.iter().for_each(|user| crowd.add(user));
-        progress.add(page.len());
+        progress.fetch_add(page.len() as u64, Ordering::Relaxed);
         // So that the work can be cut off between two pages.
         tokio::task::yield_now().await;
     }
@@ -72,24 +56,25 @@ pub(super) async fn counted(
 /// statement; the COPY as a whole has none.
 pub(super) async fn copy(
     link: &mut Link,
-    name: &CounterName,
-    day: Day,
-    mut users: UserPages,
+    row: &Row,
     reader: &Reader,
-    progress: &ExportProgress,
-) -> Result<Crowd, PostgresError> {
+    progress: &AtomicU64,
+) -> Result<Crowd> {
+    let mut crowd = Crowd::default();
+    let Some(mut users) = row.users() else {
+        return Ok(crowd);
+    };
     link.be_patient(true).await?;
     let (connection, limit) = link.parts();
     let statement =
         "COPY counter_history_users (counter_name, date, user_id) FROM STDIN (FORMAT binary)";
     let mut copy = within(limit, connection.copy_in_raw(statement)).await?;
-    let mut crowd = Crowd::default();
     let mut piece = HEADER.to_vec();
     while let Some(page) = users.next(reader)? {
-        progress.add(page.len());
+        progress.fetch_add(page.len() as u64, Ordering::Relaxed);
         for user in page {
             crowd.add(&user);
-            push_row(&mut piece, name, day, &user);
+            push_row(&mut piece, &row.name, row.past.day, &user);
         }
         within(limit, copy.send(&piece[..])).await?;
         piece.clear();

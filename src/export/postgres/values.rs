@@ -5,26 +5,22 @@
 //!
 //! Kept out: when a value that was refused is tried again (`refused`).
 
-use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use chrono::{NaiveDate, NaiveDateTime};
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Postgres, SqlSafeStr};
 
-use super::PostgresError;
+use super::Result;
 use super::columns::{column, date, halves, number, timestamp, unsigned};
 use super::connect::Link;
-use super::context::ExportContext;
 use super::refused::RefusedValues;
-use super::standing::{VALUES_LOCK, begin};
-use crate::counter::{CounterName, Existence};
-use crate::current_day::CurrentDay;
+use super::standing::{ExportContext, VALUES_LOCK, begin};
+use crate::counter::{CounterName, Existence, Seen};
 use crate::rounds::RoundStatus;
 use crate::seeded::bug;
 use crate::storage::CopyConflict;
-use crate::writer::{Reading, Round, Table, Through};
+use crate::writer::{Reading, Round, Running, Through};
 
 /// Rows in one statement.
 const ROWS_AT_ONCE: usize = 2000;
@@ -70,21 +66,23 @@ SELECT (SELECT count(*) FROM updated) + (SELECT count(*) FROM inserted),
   COALESCE((SELECT max(o.epoch) FROM old o WHERE o.epoch > $6), 0),
   COALESCE((SELECT max(g.revision) FROM old o JOIN counterd_counters g ON g.counter_name = o.guard WHERE o.ahead), 0)";
 
-/// A current value as the database takes it.
-#[derive(Clone, Debug)]
-struct ValueRow {
-    name: CounterName,
-    value: i64,
-    at: NaiveDateTime,
-    revision: i64,
-    period: Option<NaiveDate>,
-    kind: &'static str,
-    gone: bool,
-    expires_at: Option<NaiveDateTime>,
-}
+/// Says when the database last had everything, for those who read it in place of the store.
+const AS_OF: &str = "UPDATE counterd_database SET values_as_of = $1 WHERE epoch = $2";
+
+/// Marks the rows of counters that cannot be read, and no others: what they say may be wrong.
+const UNREADABLE: &str = "
+UPDATE counterd_counters SET unreadable = NOT unreadable WHERE unreadable <> (counter_name = ANY($1))";
+
+/// Marks counters as gone that the store does not know any more.
+const GONE: &str =
+    "UPDATE counterd_counters SET gone = TRUE WHERE counter_name = ANY($1) AND NOT gone";
+
+/// A counter, and what it says at the moment of the round.
+type ValueRow = (Reading, Seen);
 
 /// What is known of the current values in the database.
 pub(super) struct CurrentValues {
+    context: ExportContext,
     /// The epoch and the values that the database has, except refused ones.
     there: Option<(u64, Through)>,
     refused: RefusedValues,
@@ -93,12 +91,13 @@ pub(super) struct CurrentValues {
 }
 
 impl CurrentValues {
-    /// Begins without knowing what the database has; a round begins every `interval`.
-    pub(super) fn new(interval: Duration) -> Self {
+    /// Begins without knowing what the database has.
+    pub(super) fn new(context: ExportContext) -> Self {
         Self {
             there: None,
-            refused: RefusedValues::new(interval),
+            refused: RefusedValues::new(context.options.interval),
             begun: None,
+            context,
         }
     }
 
@@ -107,42 +106,40 @@ impl CurrentValues {
         self.there = None;
     }
 
-    /// Returns whether the last round began that long ago.
-    pub(super) fn are_due(&self, interval: Duration) -> bool {
+    /// Returns whether the next round is due.
+    pub(super) fn are_due(&self) -> bool {
+        let interval = self.context.options.interval;
         self.begun.is_none_or(|begun| begun.elapsed() >= interval)
     }
 
     /// Writes what changed since the last round.
-    pub(super) async fn export(
-        &mut self,
-        link: &mut Link,
-        context: &ExportContext,
-        status: &RoundStatus,
-    ) -> Result<(), PostgresError> {
+    pub(super) async fn export(&mut self, link: &mut Link, status: &RoundStatus) -> Result<()> {
         let begun = *self.begun.insert(Instant::now());
-        let table = &context.running.table;
+        let Running { table, day, .. } = self.context.running.clone();
         let epoch = table.epoch();
         // Taken out of its place: after a round that is cut off, everything is compared again.
         let there = self.there.take().filter(|(known, _)| *known == epoch);
         let there = there.map(|(_, through)| through);
         // Before anything is read: the next round finds what changes meanwhile.
-        let round = Round::begin(table, &context.running.day, there.as_ref());
-        self.write_refused(link, context, &round).await?;
+        let round = Round::begin(&table, &day, there.as_ref());
+        self.write_refused(link, &round).await?;
         let through = match there {
             Some(there) if there.has(&round) => there,
             there => {
                 let (mut names, through) = table.news(there.as_ref(), &round);
                 names.retain(|name| !self.refused.waits(name));
                 for names in names.chunks(ROWS_AT_ONCE) {
-                    let rows = rows(&table.read_many(names), &context.running.day, &round);
-                    self.write(link, context, rows).await?;
+                    let rows = self.rows(&table.read_many(names), &round);
+                    self.write(link, rows).await?;
                 }
                 let told = there.as_ref().map(Through::unreadable);
                 if told != Some(through.unreadable()) {
-                    put_unreadable(link, epoch, through.unreadable()).await?;
+                    let names = through.unreadable().iter().map(CounterName::as_str);
+                    let put = sqlx::query(UNREADABLE).bind(names.collect::<Vec<_>>());
+                    self.put(link, put).await?;
                 }
                 if there.is_none() {
-                    put_gone(link, epoch, table).await?;
+                    self.put_gone(link).await?;
                 }
                 through
             }
@@ -154,34 +151,29 @@ impl CurrentValues {
             && let Some(as_of) = round.as_of
         {
             let put = sqlx::query(AS_OF).bind(timestamp(as_of));
-            put_values(link, epoch, put.bind(number(epoch))).await?;
+            self.put(link, put.bind(number(epoch))).await?;
         }
         status.is_there(round.revision, begun, refused);
         Ok(())
     }
 
     /// Writes again what was refused and is due: the database may take it by now.
-    async fn write_refused(
-        &mut self,
-        link: &mut Link,
-        context: &ExportContext,
-        round: &Round,
-    ) -> Result<(), PostgresError> {
+    async fn write_refused(&mut self, link: &mut Link, round: &Round) -> Result<()> {
         let due = self.refused.begin();
         for names in due.chunks(ROWS_AT_ONCE) {
             if self.refused.is_exhausted() {
                 break;
             }
-            let readings = context.running.table.read_many(names);
-            let rows = rows(&readings, &context.running.day, round);
-            self.write(link, context, rows).await?;
+            let readings = self.context.running.table.read_many(names);
+            let rows = self.rows(&readings, round);
+            self.write(link, rows).await?;
             let pairs = || names.iter().zip(&readings);
             let forgotten = pairs().filter(|(_, reading)| reading.is_none());
             let forgotten: Vec<&str> = forgotten.map(|(name, _)| name.as_str()).collect();
             if !forgotten.is_empty() {
                 // The last row of these was refused, and no other row of them follows.
                 let gone = sqlx::query(GONE).bind(forgotten);
-                put_values(link, context.running.epoch(), gone).await?;
+                self.put(link, gone).await?;
             }
             for (name, reading) in pairs() {
                 let corrupt = |reading: &Reading| reading.existence == Existence::Corrupt;
@@ -193,23 +185,28 @@ impl CurrentValues {
         Ok(())
     }
 
+    /// Makes the rows of what was read, without the counters that cannot be read: of them nothing is told. The moment
+    /// is looked up here, after the reading.
+    fn rows(&self, readings: &[Option<Reading>], round: &Round) -> Vec<ValueRow> {
+        let day = &self.context.running.day;
+        let moment = round.moment(day);
+        let row = |read: &Reading| Some((read.clone(), read.seen(&moment, day.calendar())?));
+        readings.iter().flatten().filter_map(row).collect()
+    }
+
     /// Writes the rows; those that the database refuses wait for another round.
-    async fn write(
-        &mut self,
-        link: &mut Link,
-        context: &ExportContext,
-        rows: Vec<ValueRow>,
-    ) -> Result<(), PostgresError> {
-        let metrics = &context.metrics.export;
+    async fn write(&mut self, link: &mut Link, rows: Vec<ValueRow>) -> Result<()> {
         let mut parts = vec![rows];
         while let Some(rows) = parts.pop() {
             if rows.is_empty() {
                 continue;
             }
-            match transaction(link, &context.running.table, &rows).await {
+            match self.transaction(link, &rows).await {
                 Ok(written) => {
-                    metrics.values.inc_by(written);
-                    rows.iter().for_each(|row| self.refused.remove(&row.name));
+                    self.context.metrics.export.values.inc_by(written);
+                    for (read, _) in &rows {
+                        self.refused.remove(&read.name);
+                    }
                 }
                 Err(error) if error.is_of_the_row() => {
                     link.run("ROLLBACK").await?;
@@ -217,15 +214,15 @@ impl CurrentValues {
                     self.refused.met(&error);
                     match halves(rows) {
                         Ok(halves) if exhausted => {
-                            for row in halves.iter().flatten() {
-                                self.refused.put_off(&row.name);
+                            for (read, _) in halves.iter().flatten() {
+                                self.refused.put_off(&read.name);
                             }
                         }
                         Ok([first, second]) => parts.extend([second, first]),
                         Err(single) => {
-                            metrics.values_refused.inc();
-                            if let Some(row) = single {
-                                self.refused.refuse(&row.name, &error);
+                            self.context.metrics.export.values_refused.inc();
+                            if let Some((read, _)) = single {
+                                self.refused.refuse(&read.name, &error);
                             }
                         }
                     }
@@ -235,105 +232,58 @@ impl CurrentValues {
         }
         Ok(())
     }
-}
 
-/// Makes the rows of what was read. The moment is looked up here, after the reading.
-fn rows(readings: &[Option<Reading>], day: &CurrentDay, round: &Round) -> Vec<ValueRow> {
-    let moment = round.moment(day);
-    let row = |reading: &Reading| {
-        // `None` for a counter that cannot be read: of it nothing is told.
-        let seen = reading.seen(&moment, day.calendar())?;
-        Some(ValueRow {
-            name: reading.name.clone(),
-            value: seen.value,
-            at: timestamp(seen.last_updated),
-            revision: number(seen.revision),
-            period: seen.period.map(date),
-            kind: reading.definition.kind.as_str(),
-            gone: seen.over.is_some(),
-            expires_at: reading.definition.expires_at.map(timestamp),
-        })
-    };
-    readings.iter().flatten().filter_map(row).collect()
-}
-
-async fn transaction(
-    link: &mut Link,
-    table: &Table,
-    rows: &[ValueRow],
-) -> Result<u64, PostgresError> {
-    let (epoch, latest) = (table.epoch(), table.revision());
-    begin(link, VALUES_LOCK, epoch).await?;
-    let statement = if bug("export_takes_back") {
-        AssertSqlSafe(WRITE.replace(" < (", " <> (")).into_sql_str()
-    } else {
-        WRITE.into_sql_str()
-    };
-    let write = sqlx::query_as::<_, (i64, i64, i64)>(statement)
-        .bind(column(rows, |row| row.name.as_str()))
-        .bind(column(rows, |row| row.value))
-        .bind(column(rows, |row| row.at))
-        .bind(column(rows, |row| row.revision))
-        .bind(column(rows, |row| row.period))
-        .bind(number(epoch))
-        .bind(column(rows, |row| row.kind))
-        .bind(column(rows, |row| row.gone))
-        .bind(column(rows, |row| row.expires_at))
-        .bind(number(latest));
-    let (written, later, ahead) = link.one(write).await?;
-    if later > 0 {
-        let (ours, theirs) = (epoch, unsigned(later));
-        return Err(CopyConflict::LaterEpoch { ours, theirs }.into());
+    async fn transaction(&self, link: &mut Link, rows: &[ValueRow]) -> Result<u64> {
+        let table = &self.context.running.table;
+        let (epoch, latest) = (table.epoch(), table.revision());
+        begin(link, VALUES_LOCK, epoch).await?;
+        let statement = if bug("export_takes_back") {
+            AssertSqlSafe(WRITE.replace(" < (", " <> (")).into_sql_str()
+        } else {
+            WRITE.into_sql_str()
+        };
+        let write = sqlx::query_as::<_, (i64, i64, i64)>(statement)
+            .bind(column(rows, |(read, _)| read.name.as_str()))
+            .bind(column(rows, |(_, seen)| seen.value))
+            .bind(column(rows, |(_, seen)| timestamp(seen.last_updated)))
+            .bind(column(rows, |(_, seen)| number(seen.revision)))
+            .bind(column(rows, |(_, seen)| seen.period.map(date)))
+            .bind(number(epoch))
+            .bind(column(rows, |(read, _)| read.definition.kind.as_str()))
+            .bind(column(rows, |(_, seen)| seen.over.is_some()))
+            .bind(column(rows, |(read, _)| {
+                read.definition.expires_at.map(timestamp)
+            }))
+            .bind(number(latest));
+        let (written, later, ahead) = link.one(write).await?;
+        CopyConflict::no_later(epoch, unsigned(later))?;
+        if ahead > 0 {
+            let (ours, theirs) = (latest, unsigned(ahead));
+            return Err(CopyConflict::Ahead { ours, theirs }.into());
+        }
+        link.commit().await?;
+        Ok(unsigned(written))
     }
-    if ahead > 0 {
-        let (ours, theirs) = (latest, unsigned(ahead));
-        return Err(CopyConflict::Ahead { ours, theirs }.into());
+
+    /// Runs one statement on the current values in a transaction of its own.
+    async fn put(&self, link: &mut Link, put: Query<'_, Postgres, PgArguments>) -> Result<()> {
+        begin(link, VALUES_LOCK, self.context.running.epoch()).await?;
+        link.execute(put).await?;
+        link.commit().await
     }
-    link.commit().await?;
-    Ok(unsigned(written))
-}
 
-/// Says when the database last had everything, for those who read it in place of the store.
-const AS_OF: &str = "UPDATE counterd_database SET values_as_of = $1 WHERE epoch = $2";
-
-/// Marks counters as gone that the store does not know any more.
-const GONE: &str =
-    "UPDATE counterd_counters SET gone = TRUE WHERE counter_name = ANY($1) AND NOT gone";
-
-/// Runs one statement on the current values in a transaction of its own.
-async fn put_values(
-    link: &mut Link,
-    epoch: u64,
-    statement: Query<'_, Postgres, PgArguments>,
-) -> Result<(), PostgresError> {
-    begin(link, VALUES_LOCK, epoch).await?;
-    link.execute(statement).await?;
-    link.commit().await
-}
-
-/// Marks the rows of counters that cannot be read, and no others: what they say may be wrong.
-async fn put_unreadable(
-    link: &mut Link,
-    epoch: u64,
-    unreadable: &BTreeSet<CounterName>,
-) -> Result<(), PostgresError> {
-    const PUT: &str = "
-        UPDATE counterd_counters SET unreadable = NOT unreadable
-        WHERE unreadable <> (counter_name = ANY($1))";
-    let names: Vec<&str> = unreadable.iter().map(CounterName::as_str).collect();
-    put_values(link, epoch, sqlx::query(PUT).bind(names)).await
-}
-
-/// Marks the counters as gone that the store does not know: those of a history that was given up, and those that
-/// were forgotten while nothing was exported.
-async fn put_gone(link: &mut Link, epoch: u64, table: &Table) -> Result<(), PostgresError> {
-    const THERE: &str = "SELECT counter_name FROM counterd_counters WHERE NOT gone";
-    begin(link, VALUES_LOCK, epoch).await?;
-    let there = link.all::<(String,)>(sqlx::query_as(THERE)).await?;
-    let mut gone: Vec<String> = there.into_iter().map(|(name,)| name).collect();
-    gone.retain(|name| table.read(name).is_none());
-    for names in gone.chunks(ROWS_AT_ONCE) {
-        link.execute(sqlx::query(GONE).bind(names)).await?;
+    /// Marks the counters as gone that the store does not know: those of a history that was given up, and those that
+    /// were forgotten while nothing was exported.
+    async fn put_gone(&self, link: &mut Link) -> Result<()> {
+        const THERE: &str = "SELECT counter_name FROM counterd_counters WHERE NOT gone";
+        let table = &self.context.running.table;
+        begin(link, VALUES_LOCK, table.epoch()).await?;
+        let there = link.all::<(String,)>(sqlx::query_as(THERE)).await?;
+        let mut gone: Vec<String> = there.into_iter().map(|(name,)| name).collect();
+        gone.retain(|name| table.read(name).is_none());
+        for names in gone.chunks(ROWS_AT_ONCE) {
+            link.execute(sqlx::query(GONE).bind(names)).await?;
+        }
+        link.commit().await
     }
-    link.commit().await
 }

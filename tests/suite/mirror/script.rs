@@ -4,7 +4,10 @@ use super::redis;
 use crate::harness::{Dice, Redis, seed};
 
 const CLAIM: &str = include_str!("../../../src/mirror/claim.lua");
-const WRITE: &str = include_str!("../../../src/mirror/write.lua");
+const WRITE: &str = concat!(
+    include_str!("../../../src/mirror/marker.lua"),
+    include_str!("../../../src/mirror/write.lua")
+);
 
 struct State {
     epoch: u64,
