@@ -27,19 +27,12 @@ impl Broken {
             place: Location::caller(),
         };
         tracing::error!(invariant = %broken.what, place = %broken.place, "an invariant is broken");
-        #[cfg(any(test, feature = "mutants"))]
-        stop(&broken);
+        #[allow(clippy::panic, reason = "a test must not go on after it")]
+        if cfg!(any(test, feature = "mutants")) {
+            panic!("{broken}");
+        }
         broken
     }
-}
-
-#[cfg(any(test, feature = "mutants"))]
-#[allow(
-    clippy::panic,
-    reason = "a test must not go on from a broken invariant"
-)]
-fn stop(broken: &Broken) {
-    panic!("{broken}");
 }
 
 /// Is `Ok(())` when the condition holds, and else `Err` with a [`Broken`] that tells what is wrong. `?` follows

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
+use rustix::process::geteuid;
 
 /// Makes an opening fail on a link. It is a flag for files whose names counterd itself chooses.
 pub const NO_LINK: i32 = OFlags::NOFOLLOW.bits().cast_signed();
@@ -24,11 +25,7 @@ pub fn followed(path: &Path) -> io::Result<PathBuf> {
         match path.symlink_metadata() {
             Ok(there) if there.is_symlink() => {
                 let dir = directory_of(&path);
-                let trusted = [
-                    0,
-                    rustix::process::geteuid().as_raw(),
-                    dir.metadata()?.uid(),
-                ];
+                let trusted = [0, geteuid().as_raw(), dir.metadata()?.uid()];
                 if !trusted.contains(&there.uid()) {
                     return Err(io::Error::other(format!(
                         "{} is a link that user {} made; it is not followed",
