@@ -15,7 +15,6 @@ use counterd::clock::SystemClock;
 use counterd::counter::{
     CounterName, DayRecord, Definition, Direction, Kind, Operation, RequestId, Reset, judge_move,
 };
-use counterd::storage::expiry::Horizons;
 use counterd::storage::{
     Batch, CounterValue, DataDirLock, Operand, Reader, StorageOptions, Store, fold,
 };
@@ -140,9 +139,8 @@ fn table(criterion: &mut Criterion) {
 fn writes(criterion: &mut Criterion) {
     let dir = tempfile::tempdir().unwrap();
     let lock = DataDirLock::take(dir.path()).unwrap();
-    let horizons = Arc::new(Horizons::default());
     let reader = Reader::default();
-    let mut store = Store::open(&lock, &options(dir.path()), &horizons, &reader, 1).unwrap();
+    let mut store = Store::open(&lock, &options(dir.path()), &reader, Some(1)).unwrap();
     let value = CounterValue {
         value: 1,
         period: None,

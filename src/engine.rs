@@ -141,7 +141,7 @@ impl Engine {
     pub fn report(&self) -> Report {
         let revision = self.running.table.revision();
         let (export, mirror) = (self.export.as_ref(), self.mirror.as_ref());
-        let rotten = self.running.reader.rot().tables();
+        let rotten = self.running.reader.rot.tables();
         let has_store = self.copies().is_none();
         let Look { day, wall_ms, .. } = self.running.day.look();
         let slow_disk = self.running.mode.disk().slow().map(|waited| {

@@ -12,7 +12,7 @@ use crate::counter::Millis;
 use crate::lifecycle::kept_range;
 use crate::storage::compact::expired_bytes;
 use crate::storage::expiry::{Daily, Horizons};
-use crate::storage::pace::{Ended, Pace, Watch};
+use crate::storage::pace::{Pace, Watch};
 use crate::storage::{Defined, Family, ReadError, Reader, Tables, Undecodable};
 
 /// What a data directory holds.
@@ -90,42 +90,25 @@ pub struct FamilyView {
     pub expired_bytes: Option<u64>,
 }
 
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum InspectError {
-    /// The store cannot be read now.
-    #[error("cannot read the store: {0}")]
-    Read(#[from] ReadError),
-    /// Whoever asked does not want it any more.
-    #[error(transparent)]
-    Ended(#[from] Ended),
-}
-
 /// Looks at a store; with `count` every record is counted, else most families are estimated.
 ///
 /// # Errors
 /// When it cannot be read, or `watch` ends it.
-pub fn inspect(
-    reader: &Reader,
-    horizons: &Horizons,
-    count: bool,
-    watch: Watch<'_>,
-) -> Result<Inspection, InspectError> {
+pub fn inspect(reader: &Reader, count: bool, watch: Watch<'_>) -> Result<Inspection, ReadError> {
     let mut pace = Pace::new(watch);
-    let mut inspection = reader.with(|tables| at_a_glance(tables, horizons, count))?;
-    definitions(reader, &mut inspection, &mut pace)?;
+    let mut between = |rows, estimate| {
+        let told = pace.at("records read", rows, estimate);
+        told.map_err(ReadError::from)
+    };
+    let mut inspection = reader.with(|tables| at_a_glance(tables, &reader.horizons, count))?;
+    definitions(reader, &mut inspection, &mut between)?;
     if count {
         for (family, view) in Family::ALL.into_iter().zip(&mut inspection.families) {
-            view.rows = reader.count(family, &mut between(&mut pace))?;
+            view.rows = reader.count(family, &mut between)?;
         }
     }
-    inspection.history = kept_range(reader, horizons, &mut between(&mut pace))?;
+    inspection.history = kept_range(reader, &mut between)?;
     Ok(inspection)
-}
-
-/// Tells how many records were read.
-fn between(pace: &mut Pace<'_>) -> impl FnMut(u64, u64) -> Result<(), InspectError> {
-    |rows, estimate| Ok(pace.at("records read", rows, estimate)?)
 }
 
 fn at_a_glance(
@@ -141,10 +124,10 @@ fn at_a_glance(
     });
     let kept_from = Daily::ALL.into_iter().filter_map(|daily| {
         let day = Day::from_days(horizons.day(daily)).ok()?;
-        Some((daily.family().name().to_owned(), day))
+        Some((daily.family().as_str().to_owned(), day))
     });
     let family = |family: Family| FamilyView {
-        family: family.name().to_owned(),
+        family: family.as_str().to_owned(),
         rows: tables.property(family, properties::ESTIMATE_NUM_KEYS),
         bytes: tables.property(family, properties::LIVE_SST_FILES_SIZE),
         expired_bytes: expired_bytes(tables, horizons, family),
@@ -174,8 +157,8 @@ fn at_a_glance(
 fn definitions(
     reader: &Reader,
     inspection: &mut Inspection,
-    pace: &mut Pace<'_>,
-) -> Result<(), InspectError> {
+    between: &mut dyn FnMut(u64, u64) -> Result<(), ReadError>,
+) -> Result<(), ReadError> {
     let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     let mut unreadable = 0;
     let visit = |defined: Result<Defined, Undecodable>| {
@@ -190,7 +173,7 @@ fn definitions(
         };
         *counts.entry((definition.kind.as_str(), life)).or_default() += 1;
     };
-    reader.each_definition(visit, &mut between(pace))?;
+    reader.each_definition(visit, between)?;
     inspection.unreadable_definitions = unreadable;
     inspection.counters = counts
         .into_iter()

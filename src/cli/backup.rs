@@ -278,9 +278,9 @@ fn of_a_store_not_in_use(
     let lock = DataDirLock::take(data_dir)?;
     let found = look(&lock, &storage_options(config), |store| {
         let watch = &mut |step| progress.step(step);
-        look_into(&store.reader, store.horizons, count, watch)
+        look_into(&store.reader, count, watch)
     });
-    Ok(found??)
+    found?.context("cannot read the store")
 }
 
 fn inspection_text(found: &Inspection) -> String {
@@ -356,7 +356,7 @@ pub(super) fn compact(config: &Config, args: CompactArgs) -> anyhow::Result<()> 
         let _ = writeln!(
             text,
             "{:<12} {:>10} freed, {:>10} left",
-            one.family.name(),
+            one.family.as_str(),
             size(freed(one)),
             size(one.after)
         );

@@ -215,7 +215,7 @@ impl Desk {
         } else {
             format!("from {from} to {to}")
         };
-        match kept_days(&self.running.reader, &self.running.horizons) {
+        match kept_days(&self.running.reader) {
             Ok(Some((first, last))) => {
                 anyhow!("there are no records {asked}; closed days are kept from {first} to {last}")
             }
@@ -391,16 +391,15 @@ impl Desk {
     }
 
     fn inspect(&self, count: bool, tell: Tell<'_>) -> anyhow::Result<Inspection> {
-        let (reader, horizons) = (&self.running.reader, &self.running.horizons);
         let watch = &mut |step| tell(Part::Progress(step));
-        Ok(inspect(reader, horizons, count, watch)?)
+        inspect(&self.running.reader, count, watch)
+            .map_err(|error| anyhow!("cannot read the store: {error}"))
     }
 
     fn compact(&self, tell: Tell<'_>) -> anyhow::Result<Vec<Compacted>> {
         stand_back();
-        let (reader, horizons) = (&self.running.reader, &self.running.horizons);
         let watch = &mut |step| tell(Part::Progress(step));
-        Ok(compact(reader, horizons, watch)?)
+        Ok(compact(&self.running.reader, watch)?)
     }
 }
 

@@ -11,7 +11,6 @@ use crate::calendar::Day;
 use crate::counter::CounterName;
 use crate::lifecycle::{self, SeriesRequest};
 use crate::storage::{ReadError, Tables};
-use crate::writer::Running;
 
 /// The days of a counter, newest first.
 #[derive(Serialize)]
@@ -39,7 +38,7 @@ pub enum NoPast {
 impl Engine {
     /// The first day that is kept.
     pub fn kept_from(&self) -> Day {
-        lifecycle::kept_from(&self.running.horizons)
+        lifecycle::kept_from(&self.running.reader.horizons)
     }
 
     /// Whether the store knows the name, gone or not.
@@ -77,11 +76,10 @@ impl Engine {
         if self.copies().is_some() {
             return Err(NoPast::NoCopy);
         }
-        let reading = self.running.table.read(name.as_str());
-        let moment = self.moment();
-        let Some(reading) = reading else {
+        let Some(reading) = self.running.table.read(name.as_str()) else {
             return Ok(None);
         };
+        let moment = self.moment();
         let seen = reading.seen(&moment, self.calendar());
         let Some(seen) = seen.filter(|seen| seen.over.is_none()) else {
             return Ok(None);
@@ -96,7 +94,8 @@ impl Engine {
             step_ms,
             name: reading.name,
         };
-        let Running { day, horizons, .. } = self.running.clone();
+        let day = Arc::clone(&self.running.day);
+        let horizons = Arc::clone(&self.running.reader.horizons);
         let series =
             self.past(move |tables| lifecycle::series(tables, day.calendar(), &horizons, &request));
         series.await.map(Some)

@@ -79,7 +79,7 @@ pub fn write(
     put: &mut dyn FnMut(String, FileWritten) -> io::Result<()>,
 ) -> Result<FileWritten, ExportFileError> {
     let users_are_kept = |day: Day| {
-        let is_kept = day.days() >= running.horizons.day(Daily::Dedup);
+        let is_kept = day.days() >= running.reader.horizons.day(Daily::Dedup);
         is_kept
             .then_some(())
             .ok_or(ExportFileError::UsersGone { day })

@@ -126,7 +126,7 @@ impl RowPages {
         tables: &Tables,
         running: &Running,
     ) -> Result<(Vec<Row>, Option<CounterName>), ReadError> {
-        let from = self.selection.from.max(kept_from(&running.horizons));
+        let from = self.selection.from.max(kept_from(&running.reader.horizons));
         let to = match tables.closed_through()? {
             _ if self.selection.include_open => self.selection.to,
             Some(closed) => self.selection.to.min(closed),

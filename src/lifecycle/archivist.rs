@@ -100,7 +100,7 @@ impl Archivist {
             return Ok(true);
         }
         self.metrics.closed_day.set(over.days().into());
-        let archived = self.running.horizons.day(Daily::Days);
+        let archived = self.running.reader.horizons.day(Daily::Days);
         if archived < today.days() {
             ends_here("ends_before_flush");
             self.running.reader.with(Tables::flush_all)?;
@@ -176,7 +176,7 @@ impl Archivist {
             }
         }
         let mut moved = self.retention.horizons(&progress).to_vec();
-        moved.retain(|&(daily, day)| day.days() > self.running.horizons.day(daily));
+        moved.retain(|&(daily, day)| day.days() > self.running.reader.horizons.day(daily));
         if moved.is_empty() {
             if !noted.is_empty() {
                 self.write(noted, Vec::new())?;
@@ -189,7 +189,7 @@ impl Archivist {
         ends_here("ends_after_horizon");
         // Whole files went with the horizon; records that share a file with later days go now.
         for (daily, _) in moved {
-            compact_ended(&self.running.reader, &self.running.horizons, daily)?;
+            compact_ended(&self.running.reader, daily)?;
         }
         Ok(true)
     }
@@ -201,7 +201,7 @@ impl Archivist {
             let asks = matches!(daily, Daily::Dedup | Daily::History);
             if self.retention.exports && asks && horizon > first {
                 tracing::error!(
-                    family = daily.family().name(),
+                    family = daily.family().as_str(),
                     exported = progress.exported.map(tracing::field::display),
                     before = %horizon,
                     "days that could not be exported for calendar.max_unexported_days are given up"

@@ -92,8 +92,8 @@ pub(super) fn closed_day(
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn kept_days(reader: &Reader, horizons: &Horizons) -> Result<Option<(Day, Day)>, ReadError> {
-    kept_range(reader, horizons, &mut |_, _| Ok(()))
+pub fn kept_days(reader: &Reader) -> Result<Option<(Day, Day)>, ReadError> {
+    kept_range(reader, &mut |_, _| Ok(()))
 }
 
 /// Returns what [`kept_days`] returns, and tells `between` as [`Reader::count`] does.
@@ -102,10 +102,9 @@ pub fn kept_days(reader: &Reader, horizons: &Horizons) -> Result<Option<(Day, Da
 /// When the store cannot be read, or `between` says so.
 pub fn kept_range<E: From<ReadError>>(
     reader: &Reader,
-    horizons: &Horizons,
     between: &mut dyn FnMut(u64, u64) -> Result<(), E>,
 ) -> Result<Option<(Day, Day)>, E> {
-    let first_kept = kept_from(horizons);
+    let first_kept = kept_from(&reader.horizons);
     let mut range: Option<(Day, Day)> = None;
     let widen = |day: Day| {
         if day >= first_kept {

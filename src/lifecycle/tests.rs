@@ -293,7 +293,7 @@ fn what_a_failed_write_left_undone_is_still_there_to_be_done() {
     let mut archivist = house.archivist();
     assert!(!archivist.step().unwrap(), "nothing is closed in read_only");
     assert_eq!(house.archived().len(), 0);
-    assert_eq!(house.running.horizons.day(Daily::Days), i32::MIN);
+    assert_eq!(house.running.reader.horizons.day(Daily::Days), i32::MIN);
     house.running.mode.clear(crate::writer::Cause::Operator);
     archivist.catch_up().unwrap();
     assert_eq!(house.values("games"), [day_of("2026-11-24", true, 1)]);
@@ -309,7 +309,7 @@ fn nothing_of_a_day_may_go_before_its_record_is_in_history() {
     loop {
         let more = archivist.step().unwrap();
         steps += 1;
-        let horizon = house.running.horizons.day(Daily::Days);
+        let horizon = house.running.reader.horizons.day(Daily::Days);
         let history = house.archived();
         for of @ (name, day) in &counted {
             assert!(
@@ -322,7 +322,10 @@ fn nothing_of_a_day_may_go_before_its_record_is_in_history() {
         }
     }
     assert!(steps > 5, "{steps} steps");
-    assert_eq!(house.running.horizons.day(Daily::Days), today().days() + 2);
+    assert_eq!(
+        house.running.reader.horizons.day(Daily::Days),
+        today().days() + 2
+    );
     house.running.stop();
 }
 
@@ -372,7 +375,7 @@ fn users_go_after_their_days_and_never_before() {
         house.pass(DAY);
         house.up("dau", Some("later"));
         archivist.catch_up().unwrap();
-        let horizon = house.running.horizons.day(Daily::Dedup);
+        let horizon = house.running.reader.horizons.day(Daily::Dedup);
         assert_eq!(horizon, today().days() + passed - 7, "after {passed} days");
     }
     house.running.stop();
@@ -394,7 +397,7 @@ fn points(house: &House, counter: &str, range: i64, step: i64) -> Vec<Option<(i6
         step_ms: step,
     };
     let calendar = house.running.day.calendar();
-    let horizons = &house.running.horizons;
+    let horizons = &house.running.reader.horizons;
     let read = house
         .running
         .reader
@@ -558,14 +561,14 @@ fn what_waits_for_export_is_given_up_after_running_so_long_and_not_after_an_abse
     let mut archivist = house.archivist_of(retention, &metrics);
     for passed in 0..30 {
         archivist.catch_up().unwrap();
-        let horizon = house.running.horizons.day(Daily::Dedup);
+        let horizon = house.running.reader.horizons.day(Daily::Dedup);
         assert!(horizon <= today().days(), "{horizon} after {passed} days");
         assert_eq!(given_up(), "0", "after {passed} days");
         house.pass(DAY);
     }
     house.pass(DAY);
     archivist.catch_up().unwrap();
-    let horizon = house.running.horizons.day(Daily::Dedup);
+    let horizon = house.running.reader.horizons.day(Daily::Dedup);
     assert_eq!(horizon, house.running.day.look().day.days() - 30);
     assert_ne!(given_up(), "0");
     house.running.stop();

@@ -51,7 +51,7 @@ impl Opening {
         // A store that another process has open is not out of order, and a configuration that contradicts it
         // does not mend itself.
         let mends_itself = match error.downcast_ref() {
-            Some(StartError::Open(error)) => error.cause() != OpenCause::Locked,
+            Some(StartError::Open(error)) => error.cause != OpenCause::Locked,
             Some(error) => !error.is_configuration(),
             None => true,
         };

@@ -17,7 +17,7 @@ use crate::writer::Running;
 pub(super) fn attach(metrics: &Metrics, running: &Running) {
     let running = running.clone();
     metrics.before_scrape(move |metrics| {
-        let probe = |tell: TellFigure<'_>| store_figures(&running.reader, &running.horizons, tell);
+        let probe = |tell: TellFigure<'_>| store_figures(&running.reader, tell);
         metrics.store.take(probe);
         let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         let queued = &metrics.commits.queued_operations;
@@ -31,9 +31,9 @@ pub(super) fn attach(metrics: &Metrics, running: &Running) {
         let disk_wait = running.mode.disk().lasts();
         state.disk_wait.set(disk_wait.as_secs_f64());
         state.set_read_only(|cause| running.mode.stands(cause));
-        let dropped = running.horizons.dropped.load(Relaxed);
+        let dropped = running.reader.horizons.dropped.load(Relaxed);
         state.set_filtered(FilterDecision::Dropped, dropped);
-        let undecodable = running.horizons.undecodable.load(Relaxed);
+        let undecodable = running.reader.horizons.undecodable.load(Relaxed);
         state.set_filtered(FilterDecision::Undecodable, undecodable);
     });
 }
@@ -45,26 +45,26 @@ pub(super) fn attach_rounds(metrics: &Metrics, running: &Running, status: &Arc<R
 }
 
 /// Tells RocksDB's figures; while the store is being reopened only what is known without it.
-fn store_figures(reader: &Reader, horizons: &Horizons, tell: TellFigure<'_>) {
+fn store_figures(reader: &Reader, tell: TellFigure<'_>) {
     let _ = reader.with(|tables| {
         whole_store(tables, tell);
         for family in Family::ALL {
-            one_family(tables, horizons, family, tell);
+            one_family(tables, &reader.horizons, family, tell);
         }
         Ok(())
     });
-    let rotten = reader.rot().tables();
+    let rotten = reader.rot.tables();
     for family in Family::ALL {
         let of_family = rotten.iter().filter(|table| table.family == family);
         let count = of_family.count() as u64;
-        tell(StoreFigure::RottenTables, Some(family.name()), count);
+        tell(StoreFigure::RottenTables, Some(family.as_str()), count);
     }
 }
 
 fn whole_store(tables: &Tables, tell: TellFigure<'_>) {
     let of_all = |name: &properties::PropName| -> u64 {
-        let figures = Family::ALL.map(|family| tables.property(family, name));
-        figures.into_iter().sum()
+        let figures = Family::ALL.iter();
+        figures.map(|&family| tables.property(family, name)).sum()
     };
     // RocksDB tells these of the whole store, whichever family is asked.
     let of_any = |name: &properties::PropName| tables.property(Family::Meta, name);
@@ -86,7 +86,7 @@ fn whole_store(tables: &Tables, tell: TellFigure<'_>) {
 }
 
 fn one_family(tables: &Tables, horizons: &Horizons, family: Family, tell: TellFigure<'_>) {
-    let mut tell = |figure, value| tell(figure, Some(family.name()), value);
+    let mut tell = |figure, value| tell(figure, Some(family.as_str()), value);
     let bytes = tables.property(family, properties::TOTAL_SST_FILES_SIZE);
     tell(StoreFigure::Tables, bytes);
     let keys = tables.property(family, properties::ESTIMATE_NUM_KEYS);

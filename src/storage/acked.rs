@@ -7,7 +7,7 @@
 //!
 //! Kept out: judging. What a mark means for an opening is `open`'s to decide.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::FileExt;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -96,40 +96,20 @@ impl Fixed for FileMark {
     }
 }
 
-/// What reading the file gave.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AckedReading {
-    /// The newer of the valid slots.
-    Valid(Mark),
-    /// The file is there, but no slot has a valid checksum.
-    Damaged,
-    /// There is no file.
-    Missing,
-}
-
-impl AckedReading {
-    /// Returns what the file says; `None` where it says nothing.
-    pub fn mark(self) -> Option<Mark> {
-        match self {
-            Self::Valid(mark) => Some(mark),
-            Self::Damaged | Self::Missing => None,
-        }
-    }
-}
-
 /// Reads the epoch in the file at `path`; `None` where it cannot be read.
 pub fn epoch_in(path: &Path) -> Option<u64> {
-    Some(read(path).ok()?.mark()?.epoch)
+    Some(read(path).ok()?.ok()?.epoch)
 }
 
-/// Reads the file at `path` without changing it.
+/// Reads the newer of the valid slots of the file at `path`, without changing it; `Err` within says what is wrong
+/// with the file where there is none.
 ///
 /// # Errors
 /// When the file is there but cannot be read.
-pub fn read(path: &Path) -> Result<AckedReading, FileError> {
+pub fn read(path: &Path) -> Result<Result<Mark, &'static str>, FileError> {
     let opened = File::options().read(true).custom_flags(NO_LINK).open(path);
-    let Some(file) = if_there(opened).map_err(FileError::new("open", path))? else {
-        return Ok(AckedReading::Missing);
+    let Some(file) = if_there(opened.map_err(FileError::new("open", path)))? else {
+        return Ok(Err("missing"));
     };
     let mut bytes = Vec::new();
     file.take(FILE_BYTES)
@@ -138,7 +118,7 @@ pub fn read(path: &Path) -> Result<AckedReading, FileError> {
     let slots = bytes.chunks(SLOT_STRIDE as usize);
     let marks = slots.filter_map(|slot| Mark::decode(slot.first_chunk()?));
     let newest = marks.max_by_key(|mark| mark.turn);
-    Ok(newest.map_or(AckedReading::Damaged, AckedReading::Valid))
+    Ok(newest.ok_or("damaged (no slot has a valid checksum)"))
 }
 
 /// The open file: the writer's record of what it acknowledged.
@@ -155,24 +135,16 @@ impl Acked {
     /// # Errors
     /// When the file exists or cannot be written or synced.
     pub fn create(path: &Path, mark: Mark) -> Result<Self, FileError> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(path)
-            .map_err(FileError::new("create", path))?;
-        file.set_len(FILE_BYTES)
-            .map_err(FileError::new("size", path))?;
-        let mut acked = Self {
-            file,
-            path: path.to_owned(),
-            mark,
-        };
+        let file = File::options().write(true).create_new(true).open(path);
+        let file = file.map_err(FileError::new("create", path))?;
+        let sized = file.set_len(FILE_BYTES);
+        sized.map_err(FileError::new("size", path))?;
+        let path = path.to_owned();
+        let mut acked = Self { file, path, mark };
         acked.write(mark)?;
         acked.write(mark)?;
-        acked
-            .file
-            .sync_all()
-            .map_err(FileError::new("sync", path))?;
+        let synced = acked.file.sync_all();
+        synced.map_err(FileError::new("sync", &acked.path))?;
         Ok(acked)
     }
 
@@ -181,16 +153,10 @@ impl Acked {
     /// # Errors
     /// When the file cannot be opened for writing.
     pub fn resume(path: &Path, mark: Mark) -> Result<Self, FileError> {
-        let file = OpenOptions::new()
-            .write(true)
-            .custom_flags(NO_LINK)
-            .open(path)
-            .map_err(FileError::new("open", path))?;
-        Ok(Self {
-            file,
-            path: path.to_owned(),
-            mark,
-        })
+        let file = File::options().write(true).custom_flags(NO_LINK).open(path);
+        let file = file.map_err(FileError::new("open", path))?;
+        let path = path.to_owned();
+        Ok(Self { file, path, mark })
     }
 
     /// Returns what the file says now.
@@ -292,23 +258,24 @@ mod tests {
         acked.advance(11).unwrap();
         acked.advance(12).unwrap();
         let newest = acked.mark.turn % 2;
-        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
         file.write_all_at(&[0xff; 40], newest * SLOT_STRIDE)
             .unwrap();
-        assert_eq!(read(&path).unwrap(), AckedReading::Valid(mark(3, 11)));
+        assert_eq!(read(&path).unwrap(), Ok(mark(3, 11)));
         file.write_all_at(&[0xff; 40], (1 - newest) * SLOT_STRIDE)
             .unwrap();
-        assert_eq!(read(&path).unwrap(), AckedReading::Damaged);
+        let damaged = Err("damaged (no slot has a valid checksum)");
+        assert_eq!(read(&path).unwrap(), damaged);
     }
 
     #[test]
     fn the_newest_slot_counts_across_reopening() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(FILE_NAME);
-        assert_eq!(read(&path).unwrap(), AckedReading::Missing);
+        assert_eq!(read(&path).unwrap(), Err("missing"));
         Acked::create(&path, mark(0, 1)).unwrap();
         for sequence in 2..9 {
-            let found = read(&path).unwrap().mark().unwrap();
+            let found = read(&path).unwrap().unwrap();
             assert_eq!(found.sequence, sequence - 1);
             Acked::resume(&path, found)
                 .unwrap()

@@ -9,9 +9,9 @@ use rocksdb::{BottommostLevelCompaction, CompactOptions, Range, properties};
 use serde::{Deserialize, Serialize};
 
 use super::error::ReadError;
-use super::expiry::{Daily, Expiring, Horizons};
+use super::expiry::{Daily, EXPIRING, Horizons};
 use super::family::Family;
-use super::pace::{Ended, Pace, Watch};
+use super::pace::{Pace, Watch};
 use super::tables::{Reader, Tables};
 
 /// A compaction that RocksDB had begun on its own before a horizon moved keeps what lay below it: then
@@ -29,30 +29,16 @@ pub struct Compacted {
     pub after: u64,
 }
 
-/// Why it was not done to its end. What was dropped until then is gone all the same.
-#[derive(Debug, thiserror::Error)]
-pub enum CompactError {
-    /// The store cannot be read now.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// Whoever asked does not want it any more.
-    #[error(transparent)]
-    Ended(#[from] Ended),
-}
-
 /// Returns the first key that has not expired; `None` where keys do not begin with a day or bucket.
-fn end(expiring: Expiring, horizons: &Horizons) -> Option<[u8; 4]> {
-    let is_sorted = expiring.is_sorted_by_age();
-    is_sorted.then(|| horizons.first_kept(expiring))
+fn end(family: Family, horizons: &Horizons) -> Option<[u8; 4]> {
+    let is_sorted = family.is_partitioned();
+    is_sorted.then(|| horizons.first_kept(family))
 }
 
 /// Estimates how many bytes of a family have expired and wait for compaction; `None` for a family whose
 /// keys do not begin with a day or bucket, where only reading all of it would tell.
 pub fn expired_bytes(tables: &Tables, horizons: &Horizons, family: Family) -> Option<u64> {
-    let expiring = Expiring::ALL
-        .into_iter()
-        .find(|one| one.family() == family)?;
-    let end = end(expiring, horizons)?;
+    let end = end(family, horizons)?;
     let handle = tables.handle(family).ok()?;
     let sizes = tables
         .db
@@ -63,37 +49,33 @@ pub fn expired_bytes(tables: &Tables, horizons: &Horizons, family: Family) -> Op
 /// Drops what has expired.
 ///
 /// # Errors
-/// When it was not done to its end.
-pub fn compact(
-    reader: &Reader,
-    horizons: &Horizons,
-    watch: Watch<'_>,
-) -> Result<Vec<Compacted>, CompactError> {
+/// When it was not done to its end. What was dropped until then is gone all the same.
+pub fn compact(reader: &Reader, watch: Watch<'_>) -> Result<Vec<Compacted>, ReadError> {
     let mut pace = Pace::new(watch);
     // Compaction drops nothing that is in memory only.
     reader.with(Tables::flush_all)?;
-    let bytes = |expiring: Expiring| {
-        reader.with(|tables| {
-            let bytes = properties::LIVE_SST_FILES_SIZE;
-            Ok(tables.property(expiring.family(), bytes))
-        })
+    let bytes = |family| {
+        let bytes = properties::LIVE_SST_FILES_SIZE;
+        reader.with(|tables| Ok(tables.property(family, bytes)))
     };
-    let all_bytes =
-        || -> Result<Vec<u64>, ReadError> { Expiring::ALL.map(bytes).into_iter().collect() };
-    let before = all_bytes()?;
+    let mut compacted = Vec::new();
+    for family in EXPIRING {
+        let before = bytes(family)?;
+        compacted.push(Compacted {
+            family,
+            before,
+            after: before,
+        });
+    }
     for _ in 0..MOST_PASSES {
-        if !one_pass(reader, horizons, &mut pace)? {
+        if !one_pass(reader, &mut pace)? {
             break;
         }
     }
-    let sizes = before.into_iter().zip(all_bytes()?);
-    let compacted = Expiring::ALL.into_iter().zip(sizes);
-    let compacted = compacted.map(|(expiring, (before, after))| Compacted {
-        family: expiring.family(),
-        before,
-        after,
-    });
-    Ok(compacted.collect())
+    for one in &mut compacted {
+        one.after = bytes(one.family)?;
+    }
+    Ok(compacted)
 }
 
 /// Drops what has expired of one family and lies in tables. Where the day does not come first in the
@@ -101,32 +83,27 @@ pub fn compact(
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn compact_ended(reader: &Reader, horizons: &Horizons, daily: Daily) -> Result<(), ReadError> {
-    let expiring = Expiring::Daily(daily);
-    if !expiring.is_sorted_by_age() {
-        return Ok(());
-    }
-    for range in ranges(reader, horizons, expiring)? {
-        compact_expired(reader, horizons, expiring, &range)?;
+pub fn compact_ended(reader: &Reader, daily: Daily) -> Result<(), ReadError> {
+    let family = daily.family();
+    if family.is_partitioned() {
+        for range in ranges(reader, family)? {
+            compact_expired(reader, family, &range)?;
+        }
     }
     Ok(())
 }
 
 /// Compacts every range with something to drop in it; returns whether there was one.
-fn one_pass(
-    reader: &Reader,
-    horizons: &Horizons,
-    pace: &mut Pace<'_>,
-) -> Result<bool, CompactError> {
+fn one_pass(reader: &Reader, pace: &mut Pace<'_>) -> Result<bool, ReadError> {
     let mut steps = Vec::new();
-    for expiring in Expiring::ALL {
-        let ranges = ranges(reader, horizons, expiring)?;
-        steps.extend(ranges.into_iter().map(|range| (expiring, range)));
+    for family in EXPIRING {
+        let ranges = ranges(reader, family)?;
+        steps.extend(ranges.into_iter().map(|range| (family, range)));
     }
     let mut part = pace.begin("tables compacted", steps.len() as u64)?;
     let mut any = false;
-    for (expiring, range) in steps {
-        any |= compact_expired(reader, horizons, expiring, &range)?;
+    for (family, range) in steps {
+        any |= compact_expired(reader, family, &range)?;
         part.add(1)?;
     }
     Ok(any)
@@ -136,19 +113,15 @@ type KeyRange = (Vec<u8>, Vec<u8>);
 
 /// Lists the ranges, table by table, in which something may have expired. A family with a rotten table has
 /// none: a compaction that meets the rotten block would end all writes.
-fn ranges(
-    reader: &Reader,
-    horizons: &Horizons,
-    expiring: Expiring,
-) -> Result<Vec<KeyRange>, ReadError> {
-    if reader.rot().holds(expiring.family()) {
+fn ranges(reader: &Reader, family: Family) -> Result<Vec<KeyRange>, ReadError> {
+    if reader.rot.holds(family) {
         return Ok(Vec::new());
     }
-    let end = end(expiring, horizons);
+    let end = end(family, &reader.horizons);
     let live = reader.with(|tables| Ok(tables.db.live_files()?))?;
     let mut ranges: Vec<KeyRange> = live
         .into_iter()
-        .filter(|file| file.column_family_name == expiring.family().name())
+        .filter(|file| file.column_family_name == family.as_str())
         .filter_map(|file| Some((file.start_key?, file.end_key?)))
         .filter(|(start, _)| end.is_none_or(|end| start[..] < end[..]))
         .collect();
@@ -157,42 +130,30 @@ fn ranges(
     Ok(ranges)
 }
 
-/// Compacts a range if something in it has expired; returns whether something has.
+/// Compacts a range if something in it has expired; returns whether something has. Rewriting it for nothing
+/// would cost as much as writing it did.
 fn compact_expired(
     reader: &Reader,
-    horizons: &Horizons,
-    expiring: Expiring,
+    family: Family,
     (start, end): &KeyRange,
 ) -> Result<bool, ReadError> {
+    let behind = [&end[..], &[0]].concat();
     reader.with(|tables| {
-        let found = has_expired(tables, horizons, expiring, start, end)?;
+        let mut found = false;
+        tables.scan(family, start, Some(&behind), |key, _| {
+            found = reader.horizons.has_expired(family, key) == Some(true);
+            // Where keys begin with the day, the keys after this one have not expired either.
+            if found || family.is_partitioned() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })?;
         if found {
-            compact_range(tables, expiring.family(), start, end)?;
+            compact_range(tables, family, start, end)?;
         }
         Ok(found)
     })
-}
-
-/// Whether a range holds anything to drop. Rewriting it for nothing would cost as much as writing it did.
-fn has_expired(
-    tables: &Tables,
-    horizons: &Horizons,
-    expiring: Expiring,
-    start: &[u8],
-    end: &[u8],
-) -> Result<bool, ReadError> {
-    let behind = [end, &[0]].concat();
-    let mut found = false;
-    tables.scan(expiring.family(), start, Some(&behind), |key, _| {
-        found = horizons.has_expired(expiring, key) == Some(true);
-        // Where keys begin with the day, the keys after this one have not expired either.
-        if found || expiring.is_sorted_by_age() {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
-    })?;
-    Ok(found)
 }
 
 pub(super) fn compact_range(

@@ -58,16 +58,12 @@ pub enum CopyOwner {
 impl Lineage {
     /// Decides by its mark whose a copy is; `None` where only the epochs of its values tell.
     pub fn owner_by_mark(&self, mark: &CopyMark) -> Option<CopyOwner> {
-        match *mark {
-            CopyMark {
-                lineage: Some(id), ..
-            } if id == self.id => Some(CopyOwner::Ours),
-            CopyMark {
-                lineage: Some(id), ..
-            } => Some(CopyOwner::Other(OtherStore::Known(id))),
-            CopyMark { is_empty: true, .. } => Some(CopyOwner::Nobody),
-            CopyMark { epoch: 0, .. } => None,
-            CopyMark { epoch, .. } => Some(self.owner_by_epochs([epoch])),
+        match (mark.lineage, mark.is_empty, mark.epoch) {
+            (Some(id), _, _) if id == self.id => Some(CopyOwner::Ours),
+            (Some(id), _, _) => Some(CopyOwner::Other(OtherStore::Known(id))),
+            (None, true, _) => Some(CopyOwner::Nobody),
+            (None, false, 0) => None,
+            (None, false, epoch) => Some(self.owner_by_epochs([epoch])),
         }
     }
 

@@ -28,8 +28,7 @@ use super::value::StoreState;
 pub(super) fn create(paths: &Paths, schema: &Schema, epoch: u64) -> Result<(), OpenError> {
     let new = paths.beside(NEW);
     directories(&new)?;
-    let tables = Tables::open(&new.db, schema, DbAccess::Make)
-        .map_err(|error| OpenError::from_rocksdb(&new.db, error))?;
+    let tables = Tables::open(&new.db, schema, DbAccess::Make)?;
     begin_epoch(&new, tables, epoch, &Lineage::born(epoch), None)?;
     put_in_place(paths, &new, epoch)?;
     Ok(())
@@ -141,6 +140,6 @@ fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
 
 /// Removes a directory with all that is in it. Without a directory it does nothing.
 pub(super) fn remove(dir: &Path) -> Result<(), FileError> {
-    let removed = if_there(fs::remove_dir_all(dir));
-    removed.map(drop).map_err(FileError::new("remove", dir))
+    let removed = fs::remove_dir_all(dir).map_err(FileError::new("remove", dir));
+    if_there(removed).map(drop)
 }

@@ -5,11 +5,11 @@
 
 use std::path::{Path, PathBuf};
 
-use bytesize::ByteSize;
 use rocksdb::ErrorKind;
 
 use super::file_error::{FileError, limit_in};
 use super::files;
+use super::pace::Ended;
 use crate::invariant::Broken;
 
 /// Whether a refused opening can end by itself.
@@ -25,190 +25,73 @@ pub enum OpenCause {
     Unsupported,
 }
 
-/// Why a store did not open. The data directory is unchanged, unless the variant says otherwise.
+/// Why a store did not open. The data directory is unchanged, unless the text says otherwise: the reserve may
+/// have been freed.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The lock file is held: a server, or a command that works on the store, is running.
-    #[error(
-        "the data directory is in use by another process, which holds {}; stop that process (or ask \
-         the running server) and try again",
-        path.display()
-    )]
-    Locked {
-        /// The lock file.
-        path: PathBuf,
-    },
-    /// A file operation failed.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// Something other than a directory stands where the store belongs.
-    #[error("{} is not a directory; move it away, or point storage.data_dir elsewhere", path.display())]
-    NotADirectory {
-        /// What was found.
-        path: PathBuf,
-    },
-    /// There is no store, but the remains of one: creating an empty one would hide them.
-    #[error(
-        "there is no store/, but {} is there, so this is not a first start; nothing was changed: \
-         rename it to store/ if it is the store, or move it away to start empty",
-        remains.display()
-    )]
-    Remains {
-        /// What was found beside the missing `store/`.
-        remains: PathBuf,
-    },
-    /// `ACKED` is gone or damaged, so nothing says how much the store must hold.
-    #[error(
-        "{} is {what}, so nothing says which writes were acknowledged; nothing was changed: restore \
-         a backup, or run `counterd recover`, which says what it finds and starts a new epoch",
-        path.display()
-    )]
-    Acked {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        what: &'static str,
-    },
-    /// The store was written in another format.
-    #[error(
-        "{} says {what} version {found}, this counterd knows {known}; nothing was changed: use the \
-         version of counterd that wrote the store",
-        path.display()
-    )]
-    Unsupported {
-        /// Where the version is recorded.
-        path: PathBuf,
-        /// Which version: "format" or "merge operator".
-        what: &'static str,
-        /// The version on disk.
-        found: u32,
-        /// The version this program reads and writes.
-        known: u32,
-    },
-    /// There is no store where there has to be one.
-    #[error(
-        "{} is missing (the store, which was there before); nothing was changed: put it back or \
-         restore a backup",
-        path.display()
-    )]
-    Missing {
-        /// Where the store was.
-        path: PathBuf,
-    },
-    /// The log replays to less than was acknowledged.
-    #[error(
-        "{}: acknowledged up to {acknowledged}, the log replays to {replayed}: {} operations \
-         missing; the damage is in {logs}, or a later log is gone; nothing was changed: put the \
-         log back or restore a backup{}",
-        dir.display(),
-        acknowledged.saturating_sub(*replayed),
-        RECOVER
-    )]
-    Lost {
-        /// RocksDB's directory.
-        dir: PathBuf,
-        /// The sequence number that `ACKED` holds.
-        acknowledged: u64,
-        /// The sequence number that opening would give.
-        replayed: u64,
-        /// The names of the logs that are there.
-        logs: String,
-    },
-    /// A file of the store is gone, shorter than it was when it was last synced, or damaged.
-    #[error(
-        "{} {detail}; nothing was changed: put it back as it was or restore a backup{}",
-        path.display(),
-        if *recoverable { RECOVER } else { "" }
-    )]
-    Damaged {
-        /// The file, or RocksDB's directory where it did not say which.
-        path: PathBuf,
-        /// What is wrong with it, as a clause: "is missing".
-        detail: String,
-        /// Whether `counterd recover` may get past it: a log, rather than a table or manifest.
-        recoverable: bool,
-    },
-    /// `ACKED` and the store beside it have different histories.
-    #[error(
-        "{} belongs to epoch {acked}, the store beside it to epoch {store}; nothing was changed: put \
-         the file and the store that belong together back, or restore a backup{}",
-        path.display(),
-        RECOVER
-    )]
-    OtherEpoch {
-        /// The `ACKED` file.
-        path: PathBuf,
-        /// The epoch that `ACKED` holds.
-        acked: u64,
-        /// The epoch in the store.
-        store: u64,
-    },
-    /// A reopened store holds neither what was published nor that and the unknown group.
-    #[error(
-        "{}: reopened at {found}, but {published} were published{}; nothing was changed: restart \
-         counterd to judge the store by its own record of what was acknowledged",
-        dir.display(),
-        match unknown { Some(count) => format!(" and a group of {count} was in flight"), None => String::new() }
-    )]
-    Unexpected {
-        /// RocksDB's directory.
-        dir: PathBuf,
-        /// The sequence number it holds now.
-        found: u64,
-        /// The sequence number that readers had seen.
-        published: u64,
-        /// Operations in the group whose outcome was unknown.
-        unknown: Option<u64>,
-    },
-    /// The disk lacks room to make tables of the log. Nothing was changed, but that the reserve
-    /// was freed.
-    #[error(
-        "{}: opening needs {needed} bytes, the disk has {available}, without the reserve; free some \
-         space and it goes on",
-        dir.display()
-    )]
-    NoSpace {
-        /// The data directory.
-        dir: PathBuf,
-        /// What opening may take.
-        needed: u64,
-        /// What the disk has.
-        available: u64,
-    },
-    /// RocksDB could not do what it was asked, for a reason that may pass (no space, an I/O error).
-    #[error("{}: {detail}{}; try again when the disk works and has space", dir.display(), limit_in(detail))]
-    Failed {
-        /// RocksDB's directory.
-        dir: PathBuf,
-        /// What RocksDB said.
-        detail: String,
-    },
+#[error("{text}")]
+pub struct OpenError {
+    /// Whether trying again can help, or a person is needed.
+    pub cause: OpenCause,
+    /// What was found, and what to do.
+    text: String,
 }
 
-const RECOVER: &str = ", or run `counterd recover`, which says what it gives up";
+/// What gets past damage of a log.
+pub(super) const RECOVER: &str = ", or run `counterd recover`, which says what it gives up";
 
 impl OpenError {
+    pub(super) fn new(cause: OpenCause, text: String) -> Self {
+        Self { cause, text }
+    }
+
+    /// Makes the error for a store that was there before and is missing.
+    pub(super) fn missing(store: &Path) -> Self {
+        let text = format!(
+            "{} is missing (the store, which was there before); nothing was changed: put it back or \
+             restore a backup",
+            store.display()
+        );
+        Self::new(OpenCause::Damage, text)
+    }
+
+    /// Makes the error for a file of the store that is gone, shorter than it was when it was last synced, or
+    /// damaged, as the clause `detail` says. `recoverable` tells whether `counterd recover` may get past it: a
+    /// log, rather than a table or manifest.
+    pub(super) fn damaged(path: &Path, detail: &str, recoverable: bool) -> Self {
+        let recover = if recoverable { RECOVER } else { "" };
+        let path = path.display();
+        let text = format!(
+            "{path} {detail}; nothing was changed: put it back as it was or restore a backup{recover}"
+        );
+        Self::new(OpenCause::Damage, text)
+    }
+
+    /// Makes the error for what RocksDB could not do for a reason that may pass (no space, an I/O error).
+    pub(super) fn failed(dir: &Path, detail: &str) -> Self {
+        let (dir, limit) = (dir.display(), limit_in(detail));
+        let text = format!("{dir}: {detail}{limit}; try again when the disk works and has space");
+        Self::new(OpenCause::Transient, text)
+    }
+
     /// Says what was found, without the advice that follows it.
-    pub fn finding(&self) -> String {
-        let text = self.to_string();
-        text.split_once("; nothing was changed")
-            .map_or(text.clone(), |(found, _)| found.to_owned())
+    pub fn finding(&self) -> &str {
+        let parts = self.text.split_once("; nothing was changed");
+        parts.map_or(&self.text, |(found, _)| found)
     }
 
     /// Turns a failed read of the database in `dir` into the reason why it does not open.
     pub(super) fn from_read(dir: &Path, error: ReadError) -> Self {
         match error {
-            ReadError::RocksDb(error) => Self::from_rocksdb(dir, error),
-            ReadError::Closed | ReadError::Broken(_) => Self::Damaged {
-                path: dir.to_owned(),
-                detail: format!("cannot be read: {error}"),
-                recoverable: false,
-            },
+            ReadError::RocksDb(error) => Self::from_rocksdb(dir, None, error),
+            ReadError::Closed | ReadError::Broken(_) | ReadError::Ended(_) => {
+                Self::damaged(dir, &format!("cannot be read: {error}"), false)
+            }
         }
     }
 
-    /// Sorts what RocksDB said when it opened `dir`.
-    pub(super) fn from_rocksdb(dir: &Path, error: rocksdb::Error) -> Self {
+    /// Sorts what RocksDB said when it opened `dir`. `gone_log` is the log that is missing, if it names no other
+    /// file.
+    pub(super) fn from_rocksdb(dir: &Path, gone_log: Option<&Path>, error: rocksdb::Error) -> Self {
         let kind = error.kind();
         let detail = error.into_string();
         let gone = detail.contains("No such file or directory");
@@ -222,31 +105,19 @@ impl OpenError {
                 | ErrorKind::Unknown
         );
         if may_pass || (kind == ErrorKind::IOError && !gone) {
-            let dir = dir.to_owned();
-            return Self::Failed { dir, detail };
+            return Self::failed(dir, &detail);
         }
-        Self::Damaged {
-            path: file_in(dir, &detail).unwrap_or_else(|| dir.to_owned()),
-            recoverable: detail.contains("WAL") || !detail.contains("MANIFEST"),
-            detail: format!("is missing or damaged: {detail}"),
-        }
+        let recoverable = detail.contains("WAL") || !detail.contains("MANIFEST");
+        let named = file_in(dir, &detail);
+        let path = named.as_deref().or(gone_log.filter(|_| recoverable));
+        let what = format!("is missing or damaged: {detail}");
+        Self::damaged(path.unwrap_or(dir), &what, recoverable)
     }
+}
 
-    /// Whether trying again can help, or a person is needed.
-    pub fn cause(&self) -> OpenCause {
-        match self {
-            Self::Locked { .. } => OpenCause::Locked,
-            Self::File(_) | Self::NoSpace { .. } | Self::Failed { .. } => OpenCause::Transient,
-            Self::Unsupported { .. } => OpenCause::Unsupported,
-            Self::NotADirectory { .. }
-            | Self::Remains { .. }
-            | Self::Acked { .. }
-            | Self::Missing { .. }
-            | Self::Lost { .. }
-            | Self::Damaged { .. }
-            | Self::OtherEpoch { .. }
-            | Self::Unexpected { .. } => OpenCause::Damage,
-        }
+impl From<FileError> for OpenError {
+    fn from(error: FileError) -> Self {
+        Self::new(OpenCause::Transient, error.to_string())
     }
 }
 
@@ -272,47 +143,18 @@ pub(super) fn table_in(detail: &str) -> Option<&Path> {
 /// been freed.
 #[derive(Debug, thiserror::Error)]
 pub enum RecoverError {
-    /// The store opens; recovering would only start a new epoch.
-    #[error("the store in {} is sound; nothing was changed", data_dir.display())]
-    Sound {
-        /// The data directory.
-        data_dir: PathBuf,
-    },
-    /// There is no store to recover.
-    #[error("there is no store in {}; restore a backup", data_dir.display())]
-    NoStore {
-        /// The data directory.
-        data_dir: PathBuf,
-    },
+    /// There is nothing to recover, or it cannot be done. The text says why, and what to do.
+    #[error("{0}")]
+    Refused(String),
     /// The store cannot be judged now, or was written by another version of the program.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// A store that is written anew needs about as much room as the old one.
-    #[error(
-        "the disk of {} lacks {}: setting rotten tables aside writes the store anew, which needs about {}, \
-         and {} are free; nothing was changed: make room there, and run it again",
-        data_dir.display(),
-        ByteSize(needed.saturating_sub(*available)).display().iec(),
-        ByteSize(*needed).display().iec(),
-        ByteSize(*available).display().iec()
-    )]
-    NoRoom {
-        /// The data directory.
-        data_dir: PathBuf,
-        /// What the new store may take, in bytes.
-        needed: u64,
-        /// What the disk has without the reserve, in bytes.
-        available: u64,
-    },
+    /// A file operation failed.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// Not only the log is damaged. RocksDB's words name the file.
     #[error("the store is damaged beyond its log: {0}; restore a backup")]
     BeyondTheLog(String),
-}
-
-impl From<FileError> for RecoverError {
-    fn from(error: FileError) -> Self {
-        Self::Open(error.into())
-    }
 }
 
 impl From<ReadError> for RecoverError {
@@ -383,6 +225,9 @@ pub enum ReadError {
     /// This program is at fault: what must hold does not.
     #[error(transparent)]
     Broken(#[from] Broken),
+    /// Whoever asked for a long reading does not want it any more.
+    #[error(transparent)]
+    Ended(#[from] Ended),
 }
 
 impl ReadError {
@@ -390,7 +235,7 @@ impl ReadError {
     pub fn is_rot(&self) -> bool {
         match self {
             Self::RocksDb(error) => is_rot(error),
-            Self::Closed | Self::Broken(_) => false,
+            Self::Closed | Self::Broken(_) | Self::Ended(_) => false,
         }
     }
 }

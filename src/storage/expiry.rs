@@ -42,51 +42,31 @@ impl Daily {
     }
 }
 
-/// Records that expire by the day or bucket in their key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Expiring {
-    Daily(Daily),
-    Idempotency,
-}
+/// Families whose records expire by the day or bucket in their key.
+pub(super) const EXPIRING: [Family; 5] = [
+    Family::Days,
+    Family::Dedup,
+    Family::Samples,
+    Family::History,
+    Family::Idempotency,
+];
 
-impl Expiring {
-    pub(super) const ALL: [Self; 5] = [
-        Self::Daily(Daily::Days),
-        Self::Daily(Daily::Dedup),
-        Self::Daily(Daily::Samples),
-        Self::Daily(Daily::History),
-        Self::Idempotency,
-    ];
-
-    pub(super) const fn family(self) -> Family {
-        match self {
-            Self::Daily(daily) => daily.family(),
-            Self::Idempotency => Family::Idempotency,
-        }
-    }
-
-    /// Whether keys begin with the day or bucket.
-    pub(super) const fn is_sorted_by_age(self) -> bool {
-        self.family().is_partitioned()
-    }
-
-    /// Reads the day or bucket from a record's key, as it sorts; `None` when it cannot be read.
-    fn age_in(self, key: &[u8]) -> Option<u32> {
-        let age = if self.is_sorted_by_age() {
-            key.first_chunk()
-        } else {
-            key.last_chunk()
-        };
-        age.copied().map(u32::from_be_bytes)
-    }
+/// Reads the day or bucket from a record's key, as it sorts; `None` when it cannot be read.
+fn age_in(family: Family, key: &[u8]) -> Option<u32> {
+    let age = if family.is_partitioned() {
+        key.first_chunk()
+    } else {
+        key.last_chunk()
+    };
+    age.copied().map(u32::from_be_bytes)
 }
 
 /// The bounds below which a record may be dropped, each stored in `meta` before it is published
 /// here, and what the filters did. All start at the minimum: nothing is dropped.
 #[derive(Debug)]
 pub struct Horizons {
-    /// As days and buckets sort, in the order of [`Expiring::ALL`].
-    ages: [AtomicU32; Expiring::ALL.len()],
+    /// As days and buckets sort, in the order of [`Family::ALL`].
+    ages: [AtomicU32; Family::ALL.len()],
     windows: AtomicI64,
     /// Records dropped by a filter.
     pub dropped: AtomicU64,
@@ -116,25 +96,23 @@ impl Horizons {
 
     /// Returns the bucket below which idempotency records may go.
     pub fn idempotency(&self) -> Bucket {
-        self.age(Expiring::Idempotency).load(Ordering::Acquire)
+        self.age(Family::Idempotency)
     }
 
     /// Publishes the horizon of idempotency records. It must be on disk before.
     pub fn publish_idempotency(&self, bucket: Bucket) {
-        let age = self.age(Expiring::Idempotency);
-        age.fetch_max(bucket, Ordering::AcqRel);
+        self.raise(Family::Idempotency, bucket);
     }
 
     /// Returns the day below which records of a family may go.
     pub fn day(&self, daily: Daily) -> i32 {
-        keys::unsortable(self.first_kept(Expiring::Daily(daily)))
+        keys::unsortable(self.first_kept(daily.family()))
     }
 
     /// Publishes the horizon of a family. It must be on disk before.
     pub fn publish(&self, daily: Daily, day: i32) {
         let day = u32::from_be_bytes(keys::day_prefix(day));
-        let age = self.age(Expiring::Daily(daily));
-        age.fetch_max(day, Ordering::AcqRel);
+        self.raise(daily.family(), day);
     }
 
     /// Publishes the instant before which what is in windows has left them. It must be on disk before.
@@ -142,27 +120,26 @@ impl Horizons {
         self.windows.fetch_max(at, Ordering::AcqRel);
     }
 
-    /// Returns the first day or bucket that has not expired, as it stands in a key.
-    pub(super) fn first_kept(&self, expiring: Expiring) -> [u8; 4] {
-        self.age(expiring).load(Ordering::Acquire).to_be_bytes()
+    /// Returns the first day or bucket of a family that has not expired, as it stands in a key.
+    pub(super) fn first_kept(&self, family: Family) -> [u8; 4] {
+        self.age(family).to_be_bytes()
     }
 
     /// Whether the record under `key` has expired; `None` when its day or bucket cannot be read.
-    pub(super) fn has_expired(&self, expiring: Expiring, key: &[u8]) -> Option<bool> {
+    pub(super) fn has_expired(&self, family: Family, key: &[u8]) -> Option<bool> {
         let late = u32::from(bug("horizon_off_by_one"));
-        let bound = self.age(expiring).load(Ordering::Acquire);
-        let age = expiring.age_in(key)?;
-        Some(age < bound.saturating_add(late))
+        let age = age_in(family, key)?;
+        Some(age < self.age(family).saturating_add(late))
     }
 
-    fn age(&self, expiring: Expiring) -> &AtomicU32 {
-        let [days, dedup, samples, history, idempotency] = &self.ages;
-        match expiring {
-            Expiring::Daily(Daily::Days) => days,
-            Expiring::Daily(Daily::Dedup) => dedup,
-            Expiring::Daily(Daily::Samples) => samples,
-            Expiring::Daily(Daily::History) => history,
-            Expiring::Idempotency => idempotency,
+    fn age(&self, family: Family) -> u32 {
+        let age = self.ages.get(family.index());
+        age.map_or(0, |age| age.load(Ordering::Acquire))
+    }
+
+    fn raise(&self, family: Family, to: u32) {
+        if let Some(age) = self.ages.get(family.index()) {
+            age.fetch_max(to, Ordering::AcqRel);
         }
     }
 
@@ -184,10 +161,10 @@ impl Horizons {
 /// Makes the filter of a family whose keys have a day or bucket.
 pub(super) fn filter(
     horizons: &Arc<Horizons>,
-    expiring: Expiring,
+    family: Family,
 ) -> impl FnMut(u32, &[u8], &[u8]) -> CompactionDecision + Send + use<> {
     let horizons = Arc::clone(horizons);
-    move |_level, key, _value| horizons.judge(horizons.has_expired(expiring, key))
+    move |_level, key, _value| horizons.judge(horizons.has_expired(family, key))
 }
 
 /// Makes the filter of the family `windows`, whose values say until when they count.
@@ -212,16 +189,14 @@ mod tests {
     #[test]
     fn nothing_goes_before_a_horizon_is_published() {
         let horizons = Arc::new(Horizons::default());
-        assert!(!removed(&filter(&horizons, Expiring::Idempotency)(
+        assert!(!removed(&filter(&horizons, Family::Idempotency)(
             0,
             b"\0\0\0\0k",
             b""
         )));
         for daily in Daily::ALL {
             let day = keys::day_prefix(i32::MIN);
-            assert!(!removed(&filter(&horizons, Expiring::Daily(daily))(
-                0, &day, b""
-            )));
+            assert!(!removed(&filter(&horizons, daily.family())(0, &day, b"")));
         }
     }
 
@@ -230,7 +205,7 @@ mod tests {
         for daily in Daily::ALL {
             let horizons = Arc::new(Horizons::default());
             horizons.publish(daily, 100);
-            let mut judge = filter(&horizons, Expiring::Daily(daily));
+            let mut judge = filter(&horizons, daily.family());
             let mut gone = |day: i32| removed(&judge(0, &keys::day_prefix(day), b""));
             assert_eq!(
                 (gone(99), gone(100), gone(101)),
@@ -244,7 +219,7 @@ mod tests {
     fn what_is_below_the_horizon_goes_and_the_rest_stays() {
         let horizons = Arc::new(Horizons::default());
         horizons.publish_idempotency(7);
-        let mut judge = filter(&horizons, Expiring::Idempotency);
+        let mut judge = filter(&horizons, Family::Idempotency);
         assert!(removed(&judge(0, b"\0\0\0\x06k", b"")));
         assert!(!removed(&judge(0, b"\0\0\0\x07k", b"")));
         horizons.publish_idempotency(3);
@@ -272,7 +247,7 @@ mod tests {
     fn what_cannot_be_read_is_kept_and_counted() {
         let horizons = Arc::new(Horizons::default());
         horizons.publish_idempotency(7);
-        assert!(!removed(&filter(&horizons, Expiring::Idempotency)(
+        assert!(!removed(&filter(&horizons, Family::Idempotency)(
             0, b"\0\0", b""
         )));
         assert_eq!(horizons.undecodable.load(Ordering::Relaxed), 1);

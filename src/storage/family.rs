@@ -2,64 +2,37 @@
 //!
 //! Kept out: their options (`schema`), and the layout of keys and values (`keys`, `value`).
 
-use serde::{Deserialize, Serialize};
+use crate::words::words;
 
-/// A column family: one kind of record.
-///
-/// `windows` holds nothing yet. It is made with the store all the same, so that a later version fills
-/// it without another family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Family {
-    /// Versions, epoch, zone, last revision, highest day, store time, horizons.
-    Meta,
-    /// Definitions of live and gone counters.
-    Definitions,
-    /// The counters' values: the one family with a merge operator.
-    Counters,
-    /// Day records, a partition for each local day.
-    Days,
-    /// The user ids that `unique` counters have counted, day first.
-    Dedup,
-    /// Outcomes of requests with an idempotency key, by bucket of store time.
-    Idempotency,
-    /// Closed days, by counter.
-    History,
-    /// The minutes of a day.
-    Samples,
-    /// Counters over a moving window.
-    Windows,
+words! {
+    /// A column family: one kind of record. Its word is RocksDB's name of it.
+    ///
+    /// `windows` holds nothing yet. It is made with the store all the same, so that a later version fills
+    /// it without another family.
+    #[derive(PartialOrd, Ord)]
+    Family {
+        /// Versions, epoch, zone, last revision, highest day, store time, horizons.
+        Meta = "meta",
+        /// Definitions of live and gone counters.
+        Definitions = "definitions",
+        /// The counters' values: the one family with a merge operator.
+        Counters = "counters",
+        /// Day records, a partition for each local day.
+        Days = "days",
+        /// The user ids that `unique` counters have counted, day first.
+        Dedup = "dedup",
+        /// Outcomes of requests with an idempotency key, by bucket of store time.
+        Idempotency = "idempotency",
+        /// Closed days, by counter.
+        History = "history",
+        /// The minutes of a day.
+        Samples = "samples",
+        /// Counters over a moving window.
+        Windows = "windows",
+    }
 }
 
 impl Family {
-    /// All of them, in the order in which they were created.
-    pub const ALL: [Self; 9] = [
-        Self::Meta,
-        Self::Definitions,
-        Self::Counters,
-        Self::Days,
-        Self::Dedup,
-        Self::Idempotency,
-        Self::History,
-        Self::Samples,
-        Self::Windows,
-    ];
-
-    /// Returns RocksDB's name of the family.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Meta => "meta",
-            Self::Definitions => "definitions",
-            Self::Counters => "counters",
-            Self::Days => "days",
-            Self::Dedup => "dedup",
-            Self::Idempotency => "idempotency",
-            Self::History => "history",
-            Self::Samples => "samples",
-            Self::Windows => "windows",
-        }
-    }
-
     /// Whether the keys begin with the day or bucket in which a record ends, so that whole files
     /// of them can be dropped.
     pub const fn is_partitioned(self) -> bool {
@@ -70,11 +43,6 @@ impl Family {
             }
         }
     }
-
-    /// Returns the position in [`Family::ALL`].
-    pub(super) const fn index(self) -> usize {
-        self as usize
-    }
 }
 
 #[cfg(test)]
@@ -83,7 +51,6 @@ mod tests {
 
     #[test]
     fn families_keep_their_names_and_order() {
-        let names = Family::ALL.map(Family::name);
         let expected = [
             "meta",
             "definitions",
@@ -95,8 +62,8 @@ mod tests {
             "samples",
             "windows",
         ];
-        assert_eq!(names, expected);
-        for (at, family) in Family::ALL.into_iter().enumerate() {
+        assert_eq!(Family::WORDS, expected);
+        for (at, family) in Family::ALL.iter().enumerate() {
             assert_eq!(family.index(), at);
         }
     }

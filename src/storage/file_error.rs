@@ -31,22 +31,11 @@ impl FileError {
 }
 
 /// Turns "not found" into `None`.
-pub fn if_there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+pub fn if_there<T>(found: Result<T, FileError>) -> Result<Option<T>, FileError> {
     match found {
         Ok(found) => Ok(Some(found)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.source.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
-    }
-}
-
-impl FileError {
-    /// Turns "not found" into `None`.
-    pub fn if_there<T>(found: Result<T, Self>) -> Result<Option<T>, Self> {
-        match found {
-            Ok(found) => Ok(Some(found)),
-            Err(error) if error.source.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
     }
 }
 

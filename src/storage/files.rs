@@ -59,7 +59,7 @@ pub fn of_database(db_dir: &Path) -> Result<Vec<PathBuf>, FileError> {
 /// When `CURRENT` is there but cannot be read.
 pub fn current_manifest(db_dir: &Path) -> Result<Option<u64>, FileError> {
     let path = db_dir.join(CURRENT);
-    let bytes = if_there(fs::read(&path)).map_err(FileError::new("read", path))?;
+    let bytes = if_there(fs::read(&path).map_err(FileError::new("read", path)))?;
     Ok(bytes.and_then(|bytes| {
         let name = std::str::from_utf8(&bytes).ok()?.strip_suffix('\n')?;
         name.strip_prefix("MANIFEST-")?.parse().ok()
@@ -100,8 +100,8 @@ pub fn wal_bytes(db_dir: &Path) -> Result<u64, FileError> {
 /// # Errors
 /// When the file system cannot say.
 pub fn size_of(path: &Path) -> Result<Option<u64>, FileError> {
-    let found = if_there(fs::symlink_metadata(path)).map_err(FileError::new("look at", path))?;
-    Ok(found.map(|found| found.len()))
+    let found = fs::symlink_metadata(path).map_err(FileError::new("look at", path));
+    Ok(if_there(found)?.map(|found| found.len()))
 }
 
 /// Syncs a directory, so that the names in it are durable.
@@ -119,7 +119,7 @@ pub fn sync_dir(path: &Path) -> Result<(), FileError> {
 /// # Errors
 /// When it cannot be opened or synced.
 pub fn sync_file(path: &Path) -> Result<(), FileError> {
-    let file = if_there(File::open(path)).map_err(FileError::new("open", path))?;
+    let file = if_there(File::open(path).map_err(FileError::new("open", path)))?;
     let synced = file.map_or(Ok(()), |file| file.sync_data());
     synced.map_err(FileError::new("sync", path))
 }

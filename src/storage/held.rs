@@ -15,11 +15,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, Stat, fstat, fsync, linkat, mkdirat,
-    openat, renameat, renameat_with, statat, unlinkat,
+    openat, renameat, renameat_with, stat, statat, unlinkat,
 };
 use rustix::io::Errno;
 
-use super::file_error::FileError;
+use super::file_error::{FileError, if_there};
 
 const PRIVATE_DIR: Mode = Mode::RWXU;
 const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
@@ -89,6 +89,14 @@ impl HeldDir {
 
     pub(super) fn stat(&self) -> Result<Stat, FileError> {
         fstat(&self.held).map_err(failed("look at", &self.path))
+    }
+
+    /// Whether its path still leads to it. While it is held open, no other directory gets its inode.
+    pub(super) fn is_in_place(&self) -> Result<bool, FileError> {
+        let there = stat(&self.path).map_err(failed("look at", &self.path));
+        let there = if_there(there)?;
+        let identity = |found: Stat| (found.st_dev, found.st_ino);
+        Ok(there.map(identity) == Some(identity(self.stat()?)))
     }
 
     /// Opens what has that name without reading it, a link as the link that it is.
@@ -201,5 +209,28 @@ fn failed(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(Errno) -
             Errno::LOOP => io::Error::other("it is a link, and none is followed there"),
             errno => errno.into(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_directory_made_anew_is_not_taken_for_the_one_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store");
+        fs::create_dir(&path).unwrap();
+        let held = HeldDir::open(&path).unwrap();
+        assert!(held.is_in_place().unwrap());
+        // Where its inode is free again, a file system gives it to the next directory, at the latest soon.
+        for _ in 0..100 {
+            fs::remove_dir(&path).unwrap();
+            assert!(!held.is_in_place().unwrap());
+            fs::create_dir(&path).unwrap();
+            assert!(!held.is_in_place().unwrap());
+        }
     }
 }

@@ -91,8 +91,8 @@ impl FromStr for LineageId {
 pub struct Lineage {
     /// Its id.
     pub id: LineageId,
-    /// Its epochs, oldest first; the last is the present one.
-    epochs: Vec<u64>,
+    /// Its epochs that are known, oldest first; the last is the present one.
+    pub(super) epochs: Vec<u64>,
 }
 
 impl Lineage {
@@ -138,11 +138,6 @@ impl Lineage {
     /// Whether the store has ever been on that epoch, as far as is known.
     pub fn has(&self, epoch: u64) -> bool {
         self.epochs.contains(&epoch)
-    }
-
-    /// Returns the epochs that are known, oldest first.
-    pub fn epochs(&self) -> &[u64] {
-        &self.epochs
     }
 
     pub(super) fn put(&self, batch: &mut Batch) {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use super::error::OpenError;
+use super::error::{OpenCause, OpenError};
 use super::file_error::{FileError, if_there};
 use super::files::sync_dir;
 use super::paths::Paths;
@@ -36,8 +36,7 @@ impl DataDirLock {
     /// Takes the lock, making the directory (for its owner alone) when it is not there.
     ///
     /// # Errors
-    /// [`OpenError::Locked`] when another process holds it, [`OpenError::File`] when the directory
-    /// or the file cannot be made.
+    /// When another process holds it, or when the directory or the file cannot be made.
     pub fn take(data_dir: &Path) -> Result<Self, OpenError> {
         make_durable(data_dir)?;
         Self::hold(data_dir, true)
@@ -62,7 +61,7 @@ impl DataDirLock {
         let given_up = Instant::now() + PATIENCE;
         loop {
             match Self::take(data_dir) {
-                Err(OpenError::Locked { .. }) if Instant::now() < given_up => {
+                Err(error) if error.cause == OpenCause::Locked && Instant::now() < given_up => {
                     std::thread::sleep(BETWEEN_TRIES);
                 }
                 taken => return taken,
@@ -79,16 +78,21 @@ impl DataDirLock {
             .mode(0o600)
             .custom_flags(NO_LINK)
             .open(&path);
-        let file = if_there(file).map_err(FileError::new("open", &path))?;
-        let file = file.ok_or_else(|| OpenError::Missing {
-            path: Paths::new(data_dir).store,
-        })?;
+        let file = if_there(file.map_err(FileError::new("open", &path)))?;
+        let file = file.ok_or_else(|| OpenError::missing(&Paths::new(data_dir).store))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self {
                 data_dir: data_dir.to_owned(),
                 _held: Arc::new(file),
             }),
-            Err(Errno::WOULDBLOCK) => Err(OpenError::Locked { path }),
+            Err(Errno::WOULDBLOCK) => {
+                let text = format!(
+                    "the data directory is in use by another process, which holds {}; stop that process (or \
+                     ask the running server) and try again",
+                    path.display()
+                );
+                Err(OpenError::new(OpenCause::Locked, text))
+            }
             Err(errno) => Err(FileError::new("lock", path)(errno).into()),
         }
     }
@@ -129,7 +133,7 @@ mod tests {
         let clone = first.clone();
         drop(first);
         let error = DataDirLock::take(&data_dir).unwrap_err();
-        assert!(matches!(error, OpenError::Locked { .. }), "{error:?}");
+        assert_eq!(error.cause, OpenCause::Locked, "{error:?}");
         let text = error.to_string();
         assert!(
             text.contains(data_dir.join("lock").to_str().unwrap()),
@@ -144,7 +148,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let data_dir = dir.path().join("data");
         let error = DataDirLock::take_existing(&data_dir).unwrap_err();
-        assert!(matches!(error, OpenError::Missing { .. }), "{error:?}");
+        assert!(error.to_string().contains("is missing"), "{error:?}");
         assert!(!data_dir.exists());
         // A mount point whose volume is not there.
         std::fs::create_dir(&data_dir).unwrap();
@@ -154,7 +158,7 @@ mod tests {
         std::fs::create_dir(data_dir.join("store")).unwrap();
         let held = DataDirLock::take_existing(&data_dir).unwrap();
         let error = DataDirLock::take_existing(&data_dir).unwrap_err();
-        assert!(matches!(error, OpenError::Locked { .. }), "{error:?}");
+        assert_eq!(error.cause, OpenCause::Locked, "{error:?}");
         drop(held);
         DataDirLock::take(&data_dir).unwrap();
     }

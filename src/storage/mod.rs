@@ -12,13 +12,12 @@
 //! - `lineage`, `copies`: which store this is, whatever becomes of its files; whose a copy elsewhere is.
 //! - `held`, `owner`: directories that are held open; whose the files in a data directory are.
 //! - `lock`: one process at a time in a data directory.
-//! - `create`, `open`, `verify`, `recover`: a new store, the checked opening, the same check alone, the
-//!   way past damage.
+//! - `create`, `open`, `recover`: a new store, the checked opening, and the way past damage.
 //! - `backup`: whole copies elsewhere, and the way back from them.
 //! - `records`: what others write and read, each kind of record by its name.
 //! - `batch`, `tables`, `store`: one group's writes, reading, the live handle.
 //! - `compact`: making compaction drop now what has expired.
-//! - `rot`, `salvage`: tables that cannot be read any more, and reading past them; a new store of the rest.
+//! - `rot`: tables that cannot be read any more, and reading past them.
 //! - `pace`: how long work tells how far it has got.
 //! - `reserve`: space put aside so that a full disk can be opened and mended.
 //! - `error`: why a store did not open, why a commit failed.
@@ -51,13 +50,10 @@ mod records;
 pub mod recover;
 pub mod reserve;
 mod rot;
-mod salvage;
 mod schema;
 mod store;
-mod store_place;
 mod tables;
 mod value;
-mod verify;
 
 pub use batch::Batch;
 pub use copies::{CopyConflict, CopyContents, CopyMark, CopyOwner, OtherStore};
@@ -70,7 +66,7 @@ pub use lock::DataDirLock;
 #[doc(hidden)]
 pub use merge::fold;
 pub use merge::{CounterValue, Operand, Record};
-pub use open::{Expectation, Landed, StorageOptions};
+pub use open::{Expectation, Landed, Sound, StorageOptions, look, read_through};
 pub use owner::give_back;
 #[doc(hidden)]
 pub use records::Damaged;
@@ -78,10 +74,9 @@ pub use records::{
     Aside, Cursor, DayPart, Defined, ExportCursor, LookedUp, Recorded, RequestKey, UserKey,
 };
 pub use rot::{Gap, Rot, RottenTable};
-pub use store::{Store, Tick};
+pub use store::Store;
 pub use tables::{Reader, Tables};
 pub use value::{Kept, StoreState, Undecodable};
-pub use verify::{Sound, look, read_through};
 
 #[cfg(test)]
 mod tests;

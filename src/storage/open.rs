@@ -6,6 +6,8 @@
 //! have shrunk, and a reading without a change on disk must reach the sequence number it holds.
 //! Only then is the store opened for writing.
 //!
+//! [`look`] makes the same check alone, and [`read_through`] reads every record, of a store that nobody has open.
+//!
 //! Kept out: what the records mean, and getting past damage (`recover`).
 
 use std::cmp::Ordering;
@@ -13,23 +15,22 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::acked::{self, Acked, AckedReading, Mark};
-use super::backup;
+use super::acked::{self, Acked, Mark};
 use super::batch::Batch;
-use super::create;
-use super::error::{OpenError, ReadError};
-use super::expiry::Horizons;
+use super::error::{OpenCause, OpenError, RECOVER, ReadError};
 use super::family::Family;
 use super::file_error::FileError;
 use super::files::{self, Live};
+use super::held::HeldDir;
 use super::lineage::Lineage;
 use super::lock::DataDirLock;
 use super::paths::{NEW, Paths};
 use super::reserve::{Reserve, wal_limit};
+use super::rot::RottenTable;
 use super::schema::{DbAccess, FORMAT_VERSION, MERGE_VERSION, OLDEST_FORMAT, Schema};
 use super::store::Store;
-use super::store_place::StorePlace;
 use super::tables::{Reader, Tables};
+use super::{backup, create};
 
 /// What an opening writes besides the tables it makes of the logs, in bytes; rather more than was
 /// seen.
@@ -69,17 +70,9 @@ pub enum Landed {
     NewEpoch,
 }
 
-/// A store that was checked and may be opened for writing. It is open for reading.
-pub(super) struct Checked {
-    pub(super) mark: Mark,
-    pub(super) sequence: u64,
-    pub(super) tables: Tables,
-}
-
 impl Store {
-    /// Opens the store in the directory that `lock` holds, or makes an empty one where there is
-    /// none. `reader` reads from it from then on. `now_ms`, milliseconds since 1970, is the epoch
-    /// of a new store.
+    /// Opens the store in the directory that `lock` holds. `reader` reads from it from then on. Where there is
+    /// none it makes an empty one at `new_at`, milliseconds since 1970, which is its epoch; `None`: it makes none.
     ///
     /// # Errors
     /// When the store would not hold all that was acknowledged, or cannot be opened; nothing on
@@ -87,33 +80,20 @@ impl Store {
     pub fn open(
         lock: &DataDirLock,
         options: &StorageOptions,
-        horizons: &Arc<Horizons>,
         reader: &Reader,
-        now_ms: i64,
+        new_at: Option<i64>,
     ) -> Result<Self, OpenError> {
-        let opening = Opening::new(lock, options, horizons, reader)?;
-        if !is_there(&opening.paths)? {
-            let epoch = create::next_epoch(now_ms, 0);
-            create::create(&opening.paths, &opening.schema, epoch)?;
+        let opening = Opening::new(lock, options, reader)?;
+        match new_at {
+            Some(now_ms) if !is_there(&opening.paths)? => {
+                let epoch = create::next_epoch(now_ms, 0);
+                create::create(&opening.paths, &opening.schema, epoch)?;
+            }
+            Some(_) => {}
+            None => expect_there(&opening.paths)?,
         }
-        let checked = opening.check()?;
-        opening.finish(checked)
-    }
-
-    /// Opens the store in the locked directory, as [`Store::open`], and makes none.
-    ///
-    /// # Errors
-    /// As [`Store::open`], and [`OpenError::Missing`] where there is no store.
-    pub fn open_existing(
-        lock: &DataDirLock,
-        options: &StorageOptions,
-        horizons: &Arc<Horizons>,
-        reader: &Reader,
-    ) -> Result<Self, OpenError> {
-        let opening = Opening::new(lock, options, horizons, reader)?;
-        expect_there(&opening.paths)?;
-        let checked = opening.check()?;
-        opening.finish(checked)
+        let (mark, tables) = check(&opening.paths, &opening.schema)?;
+        opening.finish(mark, tables)
     }
 
     /// Opens a store again after a failed commit, once the failed handle was dropped. It must hold
@@ -121,20 +101,19 @@ impl Store {
     /// values agree too is the caller's to check.
     ///
     /// # Errors
-    /// As [`Store::open`], and [`OpenError::Unexpected`] when it holds anything else.
+    /// As [`Store::open`], and when it holds anything else.
     pub fn reopen(
         lock: &DataDirLock,
         options: &StorageOptions,
-        horizons: &Arc<Horizons>,
         reader: &Reader,
         expectation: &Expectation,
     ) -> Result<(Self, Landed), OpenError> {
-        let opening = Opening::new(lock, options, horizons, reader)?;
+        let opening = Opening::new(lock, options, reader)?;
         expect_there(&opening.paths)?;
         // Values that cannot be read any more are still in memory; the writer judges them.
-        let checked = check_log(&opening.paths, &opening.schema)?;
-        let landed = judge(&opening.paths, &checked, expectation)?;
-        Ok((opening.finish(checked)?, landed))
+        let (mark, tables) = check_log(&opening.paths, &opening.schema)?;
+        let landed = judge(&opening.paths, &mark, tables.sequence(), expectation)?;
+        Ok((opening.finish(mark, tables)?, landed))
     }
 }
 
@@ -151,17 +130,15 @@ impl Opening {
     fn new(
         lock: &DataDirLock,
         options: &StorageOptions,
-        horizons: &Arc<Horizons>,
         reader: &Reader,
     ) -> Result<Self, OpenError> {
         // Compactions may begin while the store opens: they drop nothing by another handle's bounds.
-        horizons.forget();
+        reader.horizons.forget();
         let reserve = Reserve::new(lock.data_dir(), options.reserve)?;
         let wal_limit = wal_limit(reserve.bytes());
-        let (horizons, rot) = (Arc::clone(horizons), Arc::clone(reader.rot()));
         Ok(Self {
             paths: Paths::new(lock.data_dir()),
-            schema: Schema::new(options.memory, wal_limit, horizons, rot),
+            schema: Schema::new(options.memory, wal_limit, reader),
             reserve,
             lock: lock.clone(),
             reader: reader.clone(),
@@ -170,49 +147,35 @@ impl Opening {
 
     /// Prepares a look at a store, or work on it, while nobody serves it.
     pub(super) fn offline(lock: &DataDirLock, options: &StorageOptions) -> Result<Self, OpenError> {
-        Self::new(lock, options, &Arc::default(), &Reader::default())
+        Self::new(lock, options, &Reader::default())
     }
 
-    /// Checks that the store holds everything that was acknowledged, and what a start reads of it.
-    pub(super) fn check(&self) -> Result<Checked, OpenError> {
-        check(&self.paths, &self.schema)
-    }
-
-    /// Opens what was checked for writing, and records where it stands.
-    fn finish(self, checked: Checked) -> Result<Store, OpenError> {
+    /// Opens what was checked, and is open for reading, for writing, and records where it stands.
+    fn finish(self, mark: Mark, checked: Tables) -> Result<Store, OpenError> {
         let Self { paths, schema, .. } = &self;
-        let Checked {
-            mark,
-            sequence,
-            tables,
-        } = checked;
-        drop(tables);
-        let place = StorePlace::of(paths)?;
+        let sequence = checked.sequence();
+        drop(checked);
+        let place = [
+            HeldDir::open(&paths.data_dir)?,
+            HeldDir::open(&paths.store)?,
+        ];
         let reserve_freed = make_room(paths, &self.reserve)?;
         create::remove(&paths.beside(NEW).store)?;
         backup::remove_leftover(&paths.data_dir)?;
-        let for_writing = || {
-            Tables::open(&paths.db, schema, DbAccess::Write)
-                .map_err(|error| OpenError::from_rocksdb(&paths.db, error))
-        };
+        let for_writing = || Tables::open(&paths.db, schema, DbAccess::Write);
         let tables = match for_writing() {
             // Space that was freed a moment ago is not always there at once.
-            Err(OpenError::Failed { .. }) if reserve_freed => for_writing(),
+            Err(error) if reserve_freed && error.cause == OpenCause::Transient => for_writing(),
             outcome => outcome,
         }?;
-        let failed = |detail| OpenError::Failed {
-            dir: paths.db.clone(),
-            detail,
-        };
         let opened = tables.sequence();
         if opened != sequence {
-            return Err(failed(format!(
-                "read up to {sequence}, but opened for writing up to {opened}"
-            )));
+            let detail = format!("read up to {sequence}, but opened for writing up to {opened}");
+            return Err(OpenError::failed(&paths.db, &detail));
         }
         raise(paths, &tables, mark.epoch)
             .and_then(|()| schema.horizons.load(&tables))
-            .map_err(|error| failed(error.to_string()))?;
+            .map_err(|error| OpenError::failed(&paths.db, &error.to_string()))?;
         let live = files::live(&paths.db)?;
         files::sync_file(&files::manifest_path(&paths.db, live.manifest.number))?;
         let mut acked = Acked::resume(&paths.acked, mark)?;
@@ -227,32 +190,38 @@ impl Opening {
     }
 }
 
+fn damage(text: String) -> OpenError {
+    OpenError::new(OpenCause::Damage, text)
+}
+
 fn expect_there(paths: &Paths) -> Result<(), OpenError> {
     if is_there(paths)? {
         return Ok(());
     }
-    Err(OpenError::Missing {
-        path: paths.store.clone(),
-    })
+    Err(OpenError::missing(&paths.store))
 }
 
-fn judge(paths: &Paths, checked: &Checked, expectation: &Expectation) -> Result<Landed, OpenError> {
-    let &Expectation {
-        published_sequence,
-        unknown_count,
-        epoch,
-    } = expectation;
-    let more = checked.sequence.checked_sub(published_sequence);
-    match (checked.mark.epoch.cmp(&epoch), more) {
+fn judge(
+    paths: &Paths,
+    mark: &Mark,
+    sequence: u64,
+    expectation: &Expectation,
+) -> Result<Landed, OpenError> {
+    let (published, unknown) = (expectation.published_sequence, expectation.unknown_count);
+    let more = sequence.checked_sub(published);
+    match (mark.epoch.cmp(&expectation.epoch), more) {
         (Ordering::Greater, _) => Ok(Landed::NewEpoch),
         (Ordering::Equal, Some(0)) => Ok(Landed::Absent),
-        (Ordering::Equal, Some(_)) if more == unknown_count => Ok(Landed::Present),
-        (Ordering::Equal | Ordering::Less, _) => Err(OpenError::Unexpected {
-            dir: paths.db.clone(),
-            found: checked.sequence,
-            published: published_sequence,
-            unknown: unknown_count,
-        }),
+        (Ordering::Equal, Some(_)) if more == unknown => Ok(Landed::Present),
+        (Ordering::Equal | Ordering::Less, _) => {
+            let in_flight = unknown.map(|count| format!(" and a group of {count} was in flight"));
+            Err(damage(format!(
+                "{}: reopened at {sequence}, but {published} were published{}; nothing was changed: restart \
+                 counterd to judge the store by its own record of what was acknowledged",
+                paths.db.display(),
+                in_flight.unwrap_or_default()
+            )))
+        }
     }
 }
 
@@ -263,64 +232,66 @@ fn is_there(paths: &Paths) -> Result<bool, OpenError> {
         return Ok(true);
     }
     if files::size_of(&paths.store)?.is_some() {
-        return Err(OpenError::NotADirectory {
-            path: paths.store.clone(),
-        });
+        return Err(damage(format!(
+            "{} is not a directory; move it away, or point storage.data_dir elsewhere",
+            paths.store.display()
+        )));
     }
     for entry in files::entries(&paths.data_dir)? {
         let name = entry.file_name();
         if name.as_encoded_bytes().starts_with(b"store.") && name != NEW {
-            let remains = entry.path();
-            return Err(OpenError::Remains { remains });
+            return Err(damage(format!(
+                "there is no store/, but {} is there, so this is not a first start; nothing was changed: \
+                 rename it to store/ if it is the store, or move it away to start empty",
+                entry.path().display()
+            )));
         }
     }
     Ok(false)
 }
 
 /// Checks as [`check_log`] does, and reads the records of the counters, too, which a start cannot do without.
-pub(super) fn check(paths: &Paths, schema: &Schema) -> Result<Checked, OpenError> {
-    let checked = check_log(paths, schema)?;
-    check_counters(&checked.tables).map_err(|error| OpenError::from_read(&paths.db, error))?;
-    Ok(checked)
+pub(super) fn check(paths: &Paths, schema: &Schema) -> Result<(Mark, Tables), OpenError> {
+    let (mark, tables) = check_log(paths, schema)?;
+    check_counters(&tables).map_err(|error| OpenError::from_read(&paths.db, error))?;
+    Ok((mark, tables))
 }
 
-/// Checks that the store holds everything that was acknowledged, changing nothing on disk.
-fn check_log(paths: &Paths, schema: &Schema) -> Result<Checked, OpenError> {
-    let what = match acked::read(&paths.acked)? {
-        AckedReading::Valid(mark) => return check_against(paths, schema, mark),
-        AckedReading::Damaged => "damaged (no slot has a valid checksum)",
-        AckedReading::Missing => "missing",
-    };
-    Err(OpenError::Acked {
-        path: paths.acked.clone(),
-        what,
-    })
-}
-
-fn check_against(paths: &Paths, schema: &Schema, mark: Mark) -> Result<Checked, OpenError> {
+/// Checks that the store holds everything that was acknowledged, changing nothing on disk. Returns what `ACKED`
+/// says, and the database, open for reading.
+fn check_log(paths: &Paths, schema: &Schema) -> Result<(Mark, Tables), OpenError> {
+    let mark = acked::read(&paths.acked)?.map_err(|what| {
+        damage(format!(
+            "{} is {what}, so nothing says which writes were acknowledged; nothing was changed: restore \
+             a backup, or run `counterd recover`, which says what it finds and starts a new epoch",
+            paths.acked.display()
+        ))
+    })?;
     check_versions(&paths.acked, mark.format, mark.merge)?;
     check_files(&paths.db, &mark)?;
-    let tables = read_only(&paths.db, schema).map_err(|error| name_the_log(error, paths, &mark))?;
+    let tables = Tables::try_open(&paths.db, schema, DbAccess::Read).map_err(|error| {
+        // Where RocksDB misses all logs, it does not say which.
+        let log = files::wal_path(&paths.db, mark.live.wal.number);
+        let gone = (!log.exists()).then_some(&*log);
+        OpenError::from_rocksdb(&paths.db, gone, error)
+    })?;
     let refused = |error| OpenError::from_read(&paths.db, error);
     let (format, merge) = tables.versions().map_err(refused)?;
     check_versions(&paths.db, format, merge)?;
     let store = tables.epoch().map_err(refused)?;
     if store != mark.epoch {
-        return Err(OpenError::OtherEpoch {
-            path: paths.acked.clone(),
-            acked: mark.epoch,
-            store,
-        });
+        return Err(damage(format!(
+            "{} belongs to epoch {}, the store beside it to epoch {store}; nothing was changed: put \
+             the file and the store that belong together back, or restore a backup{RECOVER}",
+            paths.acked.display(),
+            mark.epoch
+        )));
     }
     let sequence = tables.sequence();
     if sequence < mark.sequence {
         return Err(lost(paths, &mark, sequence)?);
     }
-    Ok(Checked {
-        mark,
-        sequence,
-        tables,
-    })
+    Ok((mark, tables))
 }
 
 /// Reads the records that a start needs. A counter whose value lies in a rotten block is no reason to
@@ -343,22 +314,6 @@ fn check_counters(tables: &Tables) -> Result<(), ReadError> {
     Ok(())
 }
 
-/// Adds the log's name where RocksDB misses all logs, and so does not say which.
-fn name_the_log(mut error: OpenError, paths: &Paths, mark: &Mark) -> OpenError {
-    let log = files::wal_path(&paths.db, mark.live.wal.number);
-    if let OpenError::Damaged {
-        path,
-        recoverable: true,
-        ..
-    } = &mut error
-        && *path == paths.db
-        && !log.exists()
-    {
-        *path = log;
-    }
-    error
-}
-
 /// Makes the error for a log that replays to less than was acknowledged.
 fn lost(paths: &Paths, mark: &Mark, replayed: u64) -> Result<OpenError, FileError> {
     let wals = files::wals(&paths.db)?;
@@ -366,22 +321,23 @@ fn lost(paths: &Paths, mark: &Mark, replayed: u64) -> Result<OpenError, FileErro
         .last()
         .is_none_or(|newest| newest.number < mark.live.wal.number)
     {
-        return Ok(OpenError::Damaged {
-            path: files::wal_path(&paths.db, mark.live.wal.number),
-            detail: "is missing (the log of acknowledged writes)".to_owned(),
-            recoverable: true,
-        });
+        let log = files::wal_path(&paths.db, mark.live.wal.number);
+        let detail = "is missing (the log of acknowledged writes)";
+        return Ok(OpenError::damaged(&log, detail, true));
     }
     let logs: Vec<_> = wals
         .iter()
         .map(|wal| format!("{:06}.log", wal.number))
         .collect();
-    Ok(OpenError::Lost {
-        dir: paths.db.clone(),
-        acknowledged: mark.sequence,
-        replayed,
-        logs: logs.join(" or "),
-    })
+    Ok(damage(format!(
+        "{}: acknowledged up to {}, the log replays to {replayed}: {} operations \
+         missing; the damage is in {}, or a later log is gone; nothing was changed: put the \
+         log back or restore a backup{RECOVER}",
+        paths.db.display(),
+        mark.sequence,
+        mark.sequence.saturating_sub(replayed),
+        logs.join(" or ")
+    )))
 }
 
 /// Refuses a store whose format or merge operator this program does not read.
@@ -393,12 +349,12 @@ pub(super) fn check_versions(path: &Path, format: u32, merge: u32) -> Result<(),
     } else {
         return Ok(());
     };
-    Err(OpenError::Unsupported {
-        path: path.to_owned(),
-        what,
-        found,
-        known,
-    })
+    let text = format!(
+        "{} says {what} version {found}, this counterd knows {known}; nothing was changed: use the \
+         version of counterd that wrote the store",
+        path.display()
+    );
+    Err(OpenError::new(OpenCause::Unsupported, text))
 }
 
 /// Raises a store of an earlier version to this program's: its format, and the id that it is given. Its
@@ -414,10 +370,9 @@ fn raise(paths: &Paths, tables: &Tables, epoch: u64) -> Result<(), ReadError> {
     if tables.lineage()?.is_none() {
         Lineage::of_older(paths, epoch).put(&mut batch);
     }
-    if batch.is_empty() {
-        return Ok(());
+    if !batch.is_empty() {
+        create::write_synced(tables, &batch)?;
     }
-    create::write_synced(tables, &batch)?;
     if format != FORMAT_VERSION {
         let to = FORMAT_VERSION;
         tracing::info!(from = format, to, "the store's format is raised");
@@ -428,46 +383,34 @@ fn raise(paths: &Paths, tables: &Tables, epoch: u64) -> Result<(), ReadError> {
 /// Checks that the files that `ACKED` names are there, unless they became obsolete, and have not shrunk.
 fn check_files(db_dir: &Path, mark: &Mark) -> Result<(), OpenError> {
     let Live { wal, manifest } = mark.live;
-    let refused = |path, detail: String, recoverable| OpenError::Damaged {
-        path,
-        detail,
-        recoverable,
-    };
     let Some(number) = files::current_manifest(db_dir)? else {
         let detail = "is missing, or does not name the manifest, the list of tables and logs";
         let path = db_dir.join(files::CURRENT);
-        return Err(refused(path, detail.to_owned(), false));
+        return Err(OpenError::damaged(&path, detail, false));
     };
     let path = files::manifest_path(db_dir, number);
     let Some(size) = files::size_of(&path)? else {
         let detail = "is missing (the list of tables and logs)";
-        return Err(refused(path, detail.to_owned(), false));
+        return Err(OpenError::damaged(&path, detail, false));
     };
     if (number, size) < (manifest.number, manifest.size) {
         let detail = format!(
             "is {size} bytes long, but MANIFEST-{:06} was {} bytes when it was last synced",
             manifest.number, manifest.size
         );
-        return Err(refused(path, detail, false));
+        return Err(OpenError::damaged(&path, &detail, false));
     }
     let path = files::wal_path(db_dir, wal.number);
     match files::size_of(&path)? {
         Some(size) if size < wal.size => {
-            let detail = format!(
-                "is {size} bytes long, but was {} bytes when it was last synced",
-                wal.size
-            );
-            Err(refused(path, detail, true))
+            let was = wal.size;
+            let detail =
+                format!("is {size} bytes long, but was {was} bytes when it was last synced");
+            Err(OpenError::damaged(&path, &detail, true))
         }
         // A log that is gone may be obsolete; the sequence number tells.
         Some(_) | None => Ok(()),
     }
-}
-
-/// Opens a database for reading, with every check; changes nothing on disk.
-pub(super) fn read_only(db_dir: &Path, schema: &Schema) -> Result<Tables, OpenError> {
-    Tables::open(db_dir, schema, DbAccess::Read)
-        .map_err(|error| OpenError::from_rocksdb(db_dir, error))
 }
 
 /// Makes room for tables of the logs, by freeing the reserve if necessary; returns whether it did.
@@ -477,12 +420,71 @@ fn make_room(paths: &Paths, reserve: &Reserve) -> Result<bool, OpenError> {
     let needed = files::wal_bytes(&paths.db)?.saturating_add(OPENING_BYTES);
     let (freed, available) = reserve.free_for(needed)?;
     if available < needed {
-        let dir = paths.data_dir.clone();
-        return Err(OpenError::NoSpace {
-            dir,
-            needed,
-            available,
-        });
+        let text = format!(
+            "{}: opening needs {needed} bytes, the disk has {available}, without the reserve; free some \
+             space and it goes on",
+            paths.data_dir.display()
+        );
+        return Err(OpenError::new(OpenCause::Transient, text));
     }
     Ok(freed)
+}
+
+/// A store that is sound, open for reading.
+pub struct Sound {
+    /// RocksDB's sequence number that an opening would give.
+    pub sequence: u64,
+    /// Which history it is on: milliseconds since 1970 at its start.
+    pub epoch: u64,
+    /// Which store it is. Of a store that an earlier version made, the id is the one that the next opening
+    /// gives it.
+    pub lineage: Lineage,
+    /// Reads it.
+    pub reader: Reader,
+}
+
+/// Judges the store in the directory that `lock` holds as an opening would, and calls `read` with it if it is
+/// sound. Changes nothing on disk. Tables are not read through.
+///
+/// # Errors
+/// What an opening would be refused with.
+pub fn look<T>(
+    lock: &DataDirLock,
+    options: &StorageOptions,
+    read: impl FnOnce(&Sound) -> T,
+) -> Result<T, OpenError> {
+    let opening = Opening::offline(lock, options)?;
+    let (mark, tables) = check(&opening.paths, &opening.schema)?;
+    let tables = Arc::new(tables);
+    let reader = opening.reader;
+    let lineage = reader
+        .horizons
+        .load(&tables)
+        .and_then(|()| tables.lineage())
+        .map_err(|error| OpenError::from_read(&opening.paths.db, error))?;
+    let epoch = mark.epoch;
+    reader.attach(&tables);
+    Ok(read(&Sound {
+        sequence: tables.sequence(),
+        epoch,
+        lineage: lineage.unwrap_or_else(|| Lineage::of_older(&opening.paths, epoch)),
+        reader,
+    }))
+}
+
+/// Reads every record of the store in the directory that `lock` holds, and changes nothing on disk.
+/// Returns the tables that cannot be read whole.
+///
+/// # Errors
+/// When not even its log and its list of tables can be read.
+pub fn read_through(
+    lock: &DataDirLock,
+    options: &StorageOptions,
+) -> Result<Vec<RottenTable>, OpenError> {
+    let opening = Opening::offline(lock, options)?;
+    let tables = Tables::open(&opening.paths.db, &opening.schema, DbAccess::Read)?;
+    tables
+        .scan_all(|_, _, _| {})
+        .map_err(|error| OpenError::from_read(&opening.paths.db, error))?;
+    Ok(opening.schema.rot.tables())
 }

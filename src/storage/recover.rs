@@ -9,44 +9,46 @@
 //!
 //! Kept out: backups. A missing table, or one that cannot even be opened, cannot be made up for here.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use super::acked;
+use bytesize::ByteSize;
+use rocksdb::WriteBatch;
+
 use super::create::{begin_epoch, directories, next_epoch, put_in_place, remove};
 pub use super::error::RecoverError;
-use super::error::{OpenCause, ReadError};
+use super::error::{OpenCause, OpenError, ReadError};
 use super::family::Family;
 use super::file_error::FileError;
-use super::files;
-use super::keys;
 use super::lineage::Lineage;
 use super::lock::DataDirLock;
-use super::merge;
-use super::open::{self, Opening, StorageOptions};
-use super::owner;
+use super::open::{Opening, StorageOptions};
 use super::paths::{Paths, RECOVERING, SALVAGING};
 use super::reserve::Reserve;
 use super::rot::RottenTable;
-use super::salvage::salvage;
 use super::schema::{DbAccess, Schema};
 use super::tables::Tables;
-use super::value::{self, StoreState};
+use super::value::StoreState;
+use super::{acked, files, keys, merge, open, owner, value};
 use crate::calendar::Day;
-use crate::counter::{Applied, CounterName, Outcome};
+use crate::counter::{CounterName, Outcome};
 
 /// Room for what an opening writes besides copies of the logs, in bytes.
 const WORKING_BYTES: u64 = 32 * 1024 * 1024;
 
+/// How much of a store that is written anew goes into one write, in bytes.
+const AT_ONCE: usize = 1024 * 1024;
+
 /// What a reading of a store found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// The sequence number it reached.
     pub sequence: u64,
-    /// Keys in each family, in the order of [`Family::ALL`].
-    pub keys: [u64; Family::ALL.len()],
+    /// Keys in each family that has some.
+    pub keys: BTreeMap<Family, u64>,
     /// The highest revision or generation in any record.
     pub revision: u64,
     highest_day: Option<Day>,
@@ -92,13 +94,7 @@ impl RecoverReport {
 impl fmt::Display for RecoverReport {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let known = |number: Option<u64>| number.map_or("unknown".to_owned(), |n| n.to_string());
-        let mut line = |what: &str, text: &str| writeln!(out, "{what:<14} {text}");
-        line("found:", self.refusal.as_deref().unwrap_or("a sound store"))?;
-        line(
-            "acknowledged:",
-            &format!("up to {}", known(self.acknowledged)),
-        )?;
-        line("recovered:", &format!("up to {}", self.after.sequence))?;
+        let refusal = self.refusal.as_deref().unwrap_or("a sound store");
         let given_up = match self.given_up() {
             Some(count) => format!("{count} operations"),
             None if self.left_out => {
@@ -106,28 +102,41 @@ impl fmt::Display for RecoverReport {
             }
             None => "unknown".to_owned(),
         };
-        line("given up:", &given_up)?;
+        writeln!(
+            out,
+            "found:         {refusal}\n\
+             acknowledged:  up to {}\n\
+             recovered:     up to {}\n\
+             given up:      {given_up}",
+            known(self.acknowledged),
+            self.after.sequence
+        )?;
         for table in &self.aside {
-            line("set aside:", &table.to_string())?;
+            writeln!(out, "set aside:     {table}")?;
         }
         for name in &self.lost {
-            let text = format!("the value of {name}: `counterd repair` sets one");
-            line("lost:", &text)?;
+            writeln!(
+                out,
+                "lost:          the value of {name}: `counterd repair` sets one"
+            )?;
         }
-        let mut keys = |what: &str, family: &str, before: &str, after: &str| {
-            line(what, &format!("{family:<12} {before:>12} {after:>12}"))
-        };
-        keys("keys:", "family", "readable", "recovered")?;
-        for (at, family) in Family::ALL.iter().enumerate() {
-            let of = |tally: &Tally| tally.keys.get(at).copied();
-            let (before, after) = (self.before.as_ref().and_then(of), of(&self.after));
-            keys("", family.name(), &known(before), &known(after))?;
+        writeln!(out, "keys:          family           readable    recovered")?;
+        for family in Family::ALL {
+            let of = |tally: &Tally| tally.keys.get(&family).copied().unwrap_or(0);
+            let (before, after) = (known(self.before.as_ref().map(of)), of(&self.after));
+            let family = family.as_str();
+            writeln!(out, "               {family:<12} {before:>12} {after:>12}")?;
         }
-        let epochs = format!("{} (was {})", self.epoch, known(self.old_epoch));
-        line("epoch:", &epochs)?;
-        let next = self.after.revision.saturating_add(1);
-        line("next revision:", &next.to_string())?;
-        write!(out, "damaged store: kept in {}", self.kept.display())
+        write!(
+            out,
+            "epoch:         {} (was {})\n\
+             next revision: {}\n\
+             damaged store: kept in {}",
+            self.epoch,
+            known(self.old_epoch),
+            self.after.revision.saturating_add(1),
+            self.kept.display()
+        )
     }
 }
 
@@ -150,9 +159,10 @@ pub fn recover(
     } = Opening::offline(lock, options)?;
     schema.at_rest = true;
     if !paths.store.is_dir() {
-        return Err(RecoverError::NoStore {
-            data_dir: paths.data_dir,
-        });
+        return Err(RecoverError::Refused(format!(
+            "there is no store in {}; restore a backup",
+            paths.data_dir.display()
+        )));
     }
     let refusal = judge(&paths, &schema, even_if_sound)?;
     let logs = files::wal_bytes(&paths.db)?;
@@ -160,8 +170,8 @@ pub fn recover(
     let mut working = paths.beside(RECOVERING);
     let before = readable(&paths, &working, &schema)?;
     let (mut tables, left_out) = consistent(&paths, &working, &schema)?;
-    let mut after = tally(&tables)?;
-    let acked = acked::read(&paths.acked)?.mark();
+    let after = tally(&tables)?;
+    let acked = acked::read(&paths.acked)?.ok();
     let stored = tables.epoch()?;
     let old_epoch = acked
         .map(|mark| mark.epoch)
@@ -183,7 +193,6 @@ pub fn recover(
     let mut lineage = known.unwrap_or_else(|| Lineage::of_older(&paths, old_epoch.unwrap_or(0)));
     lineage.add(epoch);
     let resumed = after.resumed(now_ms);
-    after.revision = resumed.map_or(after.revision, |state| state.revision);
     begin_epoch(&working, tables, epoch, &lineage, resumed.as_ref())?;
     // The copy must open by the rules that refused the store, before it takes its place.
     open::check(&working, &schema)?;
@@ -210,22 +219,21 @@ fn judge(
     even_if_sound: bool,
 ) -> Result<Option<String>, RecoverError> {
     match open::check(paths, schema) {
-        Ok(checked) => {
+        Ok((_, tables)) => {
             // Whatever reads a rotten table notes it.
-            tally(&checked.tables)?;
+            tally(&tables)?;
             let rotten = schema.rot.tables();
-            if rotten.is_empty() && !even_if_sound {
-                return Err(RecoverError::Sound {
-                    data_dir: paths.data_dir.clone(),
-                });
-            }
             let rotten: Vec<String> = rotten.iter().map(ToString::to_string).collect();
+            if rotten.is_empty() && !even_if_sound {
+                return Err(RecoverError::Refused(format!(
+                    "the store in {} is sound; nothing was changed",
+                    paths.data_dir.display()
+                )));
+            }
             Ok((!rotten.is_empty()).then(|| rotten.join("; ")))
         }
-        Err(error) => match error.cause() {
-            OpenCause::Damage => Ok(Some(error.finding())),
-            OpenCause::Transient | OpenCause::Locked | OpenCause::Unsupported => Err(error.into()),
-        },
+        Err(error) if error.cause == OpenCause::Damage => Ok(Some(error.finding().to_owned())),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -236,7 +244,7 @@ fn readable(
     schema: &Schema,
 ) -> Result<Option<Tally>, RecoverError> {
     copy(paths, working)?;
-    let tables = Tables::open(&working.db, schema, DbAccess::WriteWithoutDamaged);
+    let tables = Tables::try_open(&working.db, schema, DbAccess::WriteWithoutDamaged);
     Ok(tables.ok().and_then(|tables| tally(&tables).ok()))
 }
 
@@ -247,13 +255,13 @@ fn consistent(
     schema: &Schema,
 ) -> Result<(Tables, bool), RecoverError> {
     copy(paths, working)?;
-    if let Ok(tables) = Tables::open(&working.db, schema, DbAccess::WriteToPointInTime) {
+    if let Ok(tables) = Tables::try_open(&working.db, schema, DbAccess::WriteToPointInTime) {
         return Ok((tables, false));
     }
     copy(paths, working)?;
     // With no log at all there is nothing to leave out: the tables are the consistent point.
     let left_out = !files::wals(&working.db)?.is_empty();
-    match Tables::open(&working.db, schema, DbAccess::WriteWithoutDamaged) {
+    match Tables::try_open(&working.db, schema, DbAccess::WriteWithoutDamaged) {
         Ok(tables) => Ok((tables, left_out)),
         Err(error) => {
             remove(&working.store)?;
@@ -280,28 +288,15 @@ fn copy(from: &Paths, to: &Paths) -> Result<(), FileError> {
 fn tally(tables: &Tables) -> Result<Tally, ReadError> {
     let mut tally = Tally {
         sequence: tables.sequence(),
-        keys: [0; Family::ALL.len()],
-        revision: 0,
-        highest_day: None,
-        highest_bucket: None,
-        state: None,
+        ..Tally::default()
     };
-    for (at, family) in Family::ALL.into_iter().enumerate() {
-        let mut count = 0;
-        tables.scan_past_rot(family, &[], None, |key, value| {
-            count += 1;
-            tally.add(family, key, value);
-            ControlFlow::Continue(())
-        })?;
-        if let Some(slot) = tally.keys.get_mut(at) {
-            *slot = count;
-        }
-    }
+    tables.scan_all(|family, key, value| tally.add(family, key, value))?;
     Ok(tally)
 }
 
 impl Tally {
     fn add(&mut self, family: Family, key: &[u8], value: &[u8]) {
+        *self.keys.entry(family).or_default() += 1;
         let revision = match family {
             Family::Meta if key == StoreState::KEY => {
                 self.state = StoreState::decode(value).ok();
@@ -339,34 +334,24 @@ impl Tally {
     /// Makes the record from which counting goes on: above every revision, day and bucket found.
     fn resumed(&self, now_ms: i64) -> Option<StoreState> {
         let bucket_ms = i64::from(self.highest_bucket.unwrap_or(0)) * 24 * 60 * 60 * 1000;
-        let state = self.state.or_else(|| {
-            let highest_day = self.highest_day?;
-            Some(StoreState {
-                revision: 0,
-                highest_day,
-                store_time: 0,
-                wall_ms: now_ms,
-            })
-        })?;
+        let state = self.state;
         Some(StoreState {
-            revision: state.revision.max(self.revision),
-            highest_day: state
-                .highest_day
-                .max(self.highest_day.unwrap_or(state.highest_day)),
-            store_time: state.store_time.max(bucket_ms),
-            wall_ms: state.wall_ms,
+            revision: self.revision,
+            highest_day: state.map(|state| state.highest_day).max(self.highest_day)?,
+            store_time: state.map_or(0, |state| state.store_time).max(bucket_ms),
+            wall_ms: state.map_or(now_ms, |state| state.wall_ms),
         })
     }
 }
 
 fn revision_of(outcome: &Outcome) -> u64 {
-    let highest = |all: &mut dyn Iterator<Item = &Applied>| {
-        all.map(|applied| applied.revision).max().unwrap_or(0)
-    };
     match outcome {
         Outcome::Applied(applied) => applied.revision,
-        Outcome::Batch(all) => highest(&mut all.iter()),
-        Outcome::Each(all) => highest(&mut all.iter().flatten()),
+        Outcome::Batch(all) => all.iter().map(|one| one.revision).max().unwrap_or(0),
+        Outcome::Each(all) => {
+            let counted = all.iter().flatten().map(|one| one.revision);
+            counted.max().unwrap_or(0)
+        }
         Outcome::Set { revision, .. }
         | Outcome::Defined { revision, .. }
         | Outcome::Deleted { revision, .. } => *revision,
@@ -384,9 +369,55 @@ fn room_for_another(paths: &Paths, working: &Paths, reserve: &Reserve) -> Result
     if available >= needed {
         return Ok(());
     }
-    Err(RecoverError::NoRoom {
-        data_dir: paths.data_dir.clone(),
-        needed,
-        available,
-    })
+    let size = |bytes| ByteSize(bytes).display().iec();
+    Err(RecoverError::Refused(format!(
+        "the disk of {} lacks {}: setting rotten tables aside writes the store anew, which needs about {}, \
+         and {} are free; nothing was changed: make room there, and run it again",
+        paths.data_dir.display(),
+        size(needed - available),
+        size(needed),
+        size(available)
+    )))
+}
+
+/// Makes a database at `target` of what can be read of `tables`. Returns it, and the counters whose value was
+/// lost: each is quarantined, so that it answers `corrupt_record` until it is repaired, and never a value that
+/// it did not have. RocksDB has no way to take one table out of a family, so everything else is written anew.
+fn salvage(
+    tables: &Tables,
+    target: &Paths,
+    schema: &Schema,
+) -> Result<(Tables, Vec<CounterName>), RecoverError> {
+    let failed = |error| OpenError::from_rocksdb(&target.db, None, error);
+    directories(target)?;
+    let made = Tables::open(&target.db, schema, DbAccess::Make)?;
+    let mut lost = Vec::new();
+    for family in Family::ALL {
+        let handle = made.handle(family)?;
+        let mut batch = WriteBatch::default();
+        let mut written = Ok(());
+        let gaps = tables.scan_past_rot(family, &[], None, |key, value| {
+            batch.put_cf(handle, key, value);
+            if batch.size_in_bytes() >= AT_ONCE {
+                written = made.db.write(std::mem::take(&mut batch));
+            }
+            match written {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
+            }
+        })?;
+        written.map_err(failed)?;
+        if family == Family::Counters {
+            tables.unread(family, &gaps, keys::counter, |name, value| {
+                batch.put_cf(
+                    handle,
+                    keys::counter(&name),
+                    value.as_deref().unwrap_or_default(),
+                );
+                lost.extend(value.is_err().then_some(name));
+            })?;
+        }
+        made.db.write(batch).map_err(failed)?;
+    }
+    Ok((made, lost))
 }

@@ -122,6 +122,8 @@ impl Reserve {
         if self.is_whole() {
             return Ok(());
         }
+        // What stands in the place, a link of another's perhaps, is not written to.
+        self.free()?;
         let dir = directory_of(&self.path);
         // Asked first, because an allocation that does not fit may take all there is before it
         // fails, and the store beside it writes meanwhile.
@@ -129,25 +131,21 @@ impl Reserve {
             let full = io::ErrorKind::StorageFull;
             return Err(FileError::new("make the reserve", &self.path)(full));
         }
-        let made = self
-            .fill()
-            .map_err(FileError::new("make the reserve", &self.path));
-        if made.is_ok() && !self.is_whole() && !self.hollow.swap(true, Ordering::Relaxed) {
+        if let Err(error) = self.fill() {
+            // Half a reserve is of no use, and its space is needed.
+            self.free()?;
+            return Err(FileError::new("make the reserve", &self.path)(error));
+        }
+        if !self.is_whole() && !self.hollow.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 path = %self.path.display(),
                 "the file system does not set space aside, or tells of it later: the reserve may hold less than it should"
             );
         }
-        if made.is_err() {
-            // Half a reserve is of no use, and its space is needed.
-            self.free()?;
-        }
-        made
+        Ok(())
     }
 
     fn fill(&self) -> io::Result<()> {
-        // What stands in the place, a link of another's perhaps, is not written to.
-        if_there(fs::remove_file(&self.path))?;
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -156,12 +154,8 @@ impl Reserve {
         match fallocate(&file, FallocateFlags::empty(), 0, self.bytes) {
             Ok(()) => {}
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
-                let mut at = 0;
-                while at < self.bytes {
-                    let part = noise(at);
-                    let length = self.bytes.saturating_sub(at).min(part.len() as u64);
-                    file.write_all_at(part.get(..length as usize).unwrap_or(&part), at)?;
-                    at += length;
+                for at in (0..self.bytes).step_by(MIB as usize) {
+                    file.write_all_at(&noise(at), at)?;
                 }
             }
             Err(errno) => return Err(errno.into()),
@@ -175,11 +169,8 @@ impl Reserve {
     /// # Errors
     /// When the file cannot be removed.
     pub fn free(&self) -> Result<bool, FileError> {
-        let removed = if_there(fs::remove_file(&self.path));
-        if removed
-            .map_err(FileError::new("remove", &self.path))?
-            .is_none()
-        {
+        let removed = fs::remove_file(&self.path).map_err(FileError::new("remove", &self.path));
+        if if_there(removed)?.is_none() {
             return Ok(false);
         }
         // The blocks of a removed file can be had only once the file system's journal is written.

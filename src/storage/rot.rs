@@ -53,7 +53,7 @@ impl fmt::Display for RottenTable {
             "" => "a table",
             file => file,
         };
-        let (family, span, detail) = (self.family.name(), self.span(), &self.detail);
+        let (family, span, detail) = (self.family.as_str(), self.span(), &self.detail);
         write!(out, "{file} (family {family}, keys {span}): {detail}")
     }
 }
@@ -155,7 +155,7 @@ impl Rot {
             return false;
         }
         tracing::error!(
-            family = table.family.name(),
+            family = table.family.as_str(),
             file = table.file,
             keys = table.span(),
             error = table.detail,
@@ -199,10 +199,8 @@ impl Tables {
         let file = file.map_or(String::new(), |file| file.to_string_lossy().into_owned());
         let live = self.db.live_files().unwrap_or_default();
         let found = live.into_iter().find(|live| is_named(live, &file));
-        let named = found.as_ref().and_then(|live| {
-            let of = |family: &Family| family.name() == live.column_family_name;
-            Family::ALL.into_iter().find(of)
-        });
+        let named = found.as_ref();
+        let named = named.and_then(|live| Family::of_word(&live.column_family_name));
         let Some(family) = named.or(family) else {
             return;
         };
@@ -244,7 +242,7 @@ impl Tables {
         let is_there = |file: &str| live.iter().any(|one| is_named(one, file));
         for family in self.rot.keep(is_there) {
             tracing::warn!(
-                family = family.name(),
+                family = family.as_str(),
                 "the rotten tables of the family are gone; it is compacted again"
             );
             self.compact_by_itself(family, true);
@@ -258,8 +256,22 @@ impl Tables {
                 .set_options_cf(handle, &[("disable_auto_compactions", disabled)])
         });
         if let Ok(Err(error)) = set {
-            tracing::warn!(family = family.name(), %error, "RocksDB did not take whether to compact the family");
+            tracing::warn!(family = family.as_str(), %error, "RocksDB did not take whether to compact the family");
         }
+    }
+
+    /// Reads every record of every family that can be read.
+    pub(super) fn scan_all(
+        &self,
+        mut visit: impl FnMut(Family, &[u8], &[u8]),
+    ) -> Result<(), ReadError> {
+        for family in Family::ALL {
+            self.scan_past_rot(family, &[], None, |key, value| {
+                visit(family, key, value);
+                ControlFlow::Continue(())
+            })?;
+        }
+        Ok(())
     }
 
     /// Reads as `Tables::scan` does, and goes on behind what is rotten. Returns what was left out.

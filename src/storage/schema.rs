@@ -13,10 +13,11 @@ use rocksdb::{
     DEFAULT_COLUMN_FAMILY_NAME, Options, WriteBufferManager,
 };
 
-use super::expiry::{self, Daily, Expiring, Horizons};
+use super::expiry::{self, Horizons};
 use super::family::Family;
 use super::merge;
 use super::rot::Rot;
+use super::tables::Reader;
 
 /// Version of families, keys and values, as this program writes them. A store of a later version is
 /// refused; one of an earlier version is raised to this one when it is opened for writing.
@@ -79,8 +80,8 @@ pub struct Schema {
 impl Schema {
     /// Makes the options of a store. `memory` is what RocksDB's cache and memtables may take together, in
     /// bytes; `wal_limit` is the length of all logs together from which RocksDB flushes. RocksDB does not
-    /// compact the families of the rotten tables that are known.
-    pub fn new(memory: u64, wal_limit: u64, horizons: Arc<Horizons>, rot: Arc<Rot>) -> Self {
+    /// compact the families of the rotten tables that `reader` knows.
+    pub fn new(memory: u64, wal_limit: u64, reader: &Reader) -> Self {
         let memory = usize::try_from(memory).unwrap_or(usize::MAX);
         let cache = Cache::new_hyper_clock_cache(memory, 0);
         let write_buffers = WriteBufferManager::new_write_buffer_manager_with_cache(
@@ -91,9 +92,9 @@ impl Schema {
         Self {
             cache,
             write_buffers,
-            horizons,
+            horizons: Arc::clone(&reader.horizons),
             wal_limit,
-            rot,
+            rot: Arc::clone(&reader.rot),
             at_rest: false,
         }
     }
@@ -147,7 +148,7 @@ impl Schema {
         )];
         for family in Family::ALL {
             let options = self.family(family)?;
-            families.push(ColumnFamilyDescriptor::new(family.name(), options));
+            families.push(ColumnFamilyDescriptor::new(family.as_str(), options));
         }
         Ok(families)
     }
@@ -172,20 +173,13 @@ impl Schema {
                 options.set_merge_operator(merge::NAME, merge::full_merge, merge::partial_merge);
                 options
             }
-            Family::Days => self.daily(self.plain(4 * MIB)?, Daily::Days),
-            Family::Samples => self.daily(self.plain(4 * MIB)?, Daily::Samples),
-            Family::Dedup => self.daily(self.looked_up(16 * MIB)?, Daily::Dedup),
-            Family::Idempotency => {
-                let mut options = self.looked_up(16 * MIB)?;
-                let filter = expiry::filter(&self.horizons, Expiring::Idempotency);
-                options.set_compaction_filter("idempotency", filter);
-                options
-            }
+            Family::Days | Family::Samples => self.expiring(self.plain(4 * MIB)?, family),
+            Family::Dedup | Family::Idempotency => self.expiring(self.looked_up(16 * MIB)?, family),
             Family::History => {
                 let mut options = self.plain(4 * MIB)?;
                 options.set_compression_type(DBCompressionType::Zstd);
                 options.set_block_based_table_factory(&self.table(16 * KIB));
-                self.daily(options, Daily::History)
+                self.expiring(options, family)
             }
             Family::Windows => {
                 let mut options = self.looked_up(4 * MIB)?;
@@ -195,17 +189,21 @@ impl Schema {
         })
     }
 
-    /// Adds what a family needs whose records end with a day.
-    fn daily(&self, mut options: Options, daily: Daily) -> Options {
-        let filter = expiry::filter(&self.horizons, Expiring::Daily(daily));
-        options.set_compaction_filter(daily.family().name(), filter);
+    /// Adds what a family needs whose records end with a day or bucket.
+    fn expiring(&self, mut options: Options, family: Family) -> Options {
+        let filter = expiry::filter(&self.horizons, family);
+        options.set_compaction_filter(family.as_str(), filter);
         options.set_periodic_compaction_seconds(7 * DAY_SECONDS);
         options
     }
 
-    /// Returns the options of a family of moderate size that is mostly scanned.
+    /// Returns the options of a family of moderate size that is mostly scanned, which the others begin with.
     fn plain(&self, write_buffer: usize) -> Result<Options, rocksdb::Error> {
-        let mut options = of_any_family()?;
+        // Blocks of deleted tables leave the cache. Otherwise they fill it up to its bound, since counters
+        // that change all the time are compacted all the time. RocksDB's authors mean to make 300 the default
+        // (include/rocksdb/options.h). It comes first: whatever was set before is lost.
+        let mut options =
+            Options::default().get_options_from_string("uncache_aggressiveness=300")?;
         options.set_write_buffer_size(write_buffer);
         options.set_compression_type(DBCompressionType::Lz4);
         options.set_block_based_table_factory(&self.table(4 * KIB));
@@ -215,18 +213,15 @@ impl Schema {
     /// Returns the options of a family of many small records that are looked up by their whole key, most
     /// of them in vain.
     fn looked_up(&self, write_buffer: usize) -> Result<Options, rocksdb::Error> {
-        let mut options = of_any_family()?;
-        options.set_write_buffer_size(write_buffer);
+        let mut options = self.plain(write_buffer)?;
         options.set_max_write_buffer_number(3);
         options.set_target_file_size_base(32 * MIB as u64);
         options.set_level_compaction_dynamic_level_bytes(true);
-        options.set_compression_type(DBCompressionType::Lz4);
         options.set_bottommost_compression_type(DBCompressionType::Zstd);
         options.set_periodic_compaction_seconds(7 * DAY_SECONDS);
         // One does not work without the other.
         options.set_memtable_prefix_bloom_ratio(0.05);
         options.set_memtable_whole_key_filtering(true);
-        options.set_block_based_table_factory(&self.table(4 * KIB));
         Ok(options)
     }
 
@@ -242,12 +237,4 @@ impl Schema {
         table.set_pin_l0_filter_and_index_blocks_in_cache(true);
         table
     }
-}
-
-/// Returns the options that all families share. Whatever was set before is lost, so they come first.
-fn of_any_family() -> Result<Options, rocksdb::Error> {
-    // Blocks of deleted tables leave the cache. Otherwise they fill it up to its bound, since counters
-    // that change all the time are compacted all the time. RocksDB's authors mean to make 300 the default
-    // (include/rocksdb/options.h).
-    Options::default().get_options_from_string("uncache_aggressiveness=300")
 }

@@ -16,28 +16,21 @@ use super::batch::{Batch, Change};
 use super::error::{CommitError, ReadError};
 use super::family::Family;
 use super::files::{self, Live};
+use super::held::HeldDir;
 use super::lock::DataDirLock;
-use super::store_place::StorePlace;
 use super::tables::{Reader, Tables};
 use crate::invariant::{Broken, invariant};
 
 /// How often a commit that waits for a flush looks again.
 const STALL_POLL: Duration = Duration::from_millis(1);
 
-/// What [`Store::tick`] found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tick {
-    /// RocksDB began a new log: commit a group now, with the meta record alone if nothing waits.
-    /// Until a group is in the new log, the loss of the old one's tail could go unseen.
-    pub group_due: bool,
-}
-
 /// An open store. It belongs to one thread, the writer's; others read through a [`Reader`].
 pub struct Store {
     tables: Arc<Tables>,
     pub(super) acked: Acked,
     reader: Reader,
-    place: StorePlace,
+    /// The data directory and the store's, as they were when it was opened.
+    place: [HeldDir; 2],
     write_options: WriteOptions,
     pub(super) poisoned: bool,
     synced_sequence: u64,
@@ -49,7 +42,7 @@ pub struct Store {
 impl Store {
     pub(super) fn new(
         lock: DataDirLock,
-        place: StorePlace,
+        place: [HeldDir; 2],
         tables: Tables,
         acked: Acked,
         reader: Reader,
@@ -149,33 +142,41 @@ impl Store {
     }
 
     fn look_for_background_errors(&self) -> Result<(), CommitError> {
-        match self.tables.background_errors() {
-            0 => Ok(()),
-            errors => {
-                let detail = self.tables.background_failure();
-                Err(CommitError::Background { errors, detail })
-            }
+        let errors = self.tables.background_errors();
+        if errors == 0 {
+            return Ok(());
         }
+        let detail = self.tables.background_failure();
+        Err(CommitError::Background { errors, detail })
     }
 
     /// Records how long the live log and manifest are, so that their loss is seen even where the sequence
     /// number would not tell; checks for failures in the background, and that the directory is still
-    /// where it was opened. To be called about once a second.
+    /// where it was opened. To be called about once a second. Returns whether RocksDB began a new log: then a
+    /// group is to be committed now, with the meta record alone if nothing waits. Until a group is in the new
+    /// log, the loss of the old one's tail could go unseen.
     ///
     /// # Errors
     /// As [`Store::commit`].
-    pub fn tick(&mut self) -> Result<Tick, CommitError> {
+    pub fn tick(&mut self) -> Result<bool, CommitError> {
         self.guarded(Self::record_files)
     }
 
-    fn record_files(&mut self) -> Result<Tick, CommitError> {
-        self.place.check()?;
+    fn record_files(&mut self) -> Result<bool, CommitError> {
+        // RocksDB goes on writing to the files that it has open wherever their directory is moved, and makes
+        // new ones by the old name: nothing more may be acknowledged there.
+        for dir in &self.place {
+            if !dir.is_in_place()? {
+                let path = dir.path().to_owned();
+                return Err(CommitError::Moved { path });
+            }
+        }
         self.look_for_background_errors()?;
         self.tables.forget_rotten();
         let live = files::live(self.tables.db.path())?;
-        let group_due = live.wal.number != self.acked.mark().live.wal.number;
+        let log_is_new = live.wal.number != self.acked.mark().live.wal.number;
         self.record(live)?;
-        Ok(Tick { group_due })
+        Ok(log_is_new)
     }
 
     fn record(&mut self, live: Live) -> Result<(), CommitError> {
@@ -263,8 +264,8 @@ impl Tables {
     }
 
     pub(super) fn flush(&self) -> Result<(), rocksdb::Error> {
-        let handles: Vec<_> = Family::ALL
-            .into_iter()
+        let families = Family::ALL.into_iter();
+        let handles: Vec<_> = families
             .filter_map(|family| self.handle(family).ok())
             .collect();
         self.db.flush_cfs_opt(&handles, &FlushOptions::default())
@@ -290,7 +291,7 @@ pub(super) fn to_rocksdb(tables: &Tables, batch: &Batch) -> Result<WriteBatch, R
                 invariant!(
                     false,
                     "a merge in the family {}, which has none",
-                    family.name()
+                    family.as_str()
                 )?;
             }
             Change::Merge(operand) => converted.merge_cf(handle, key, operand),

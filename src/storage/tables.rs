@@ -13,7 +13,8 @@ use rocksdb::{
     WriteBufferManager, properties,
 };
 
-use super::error::ReadError;
+use super::error::{OpenError, ReadError};
+use super::expiry::Horizons;
 use super::family::Family;
 use super::files;
 use super::rot::Rot;
@@ -41,6 +42,16 @@ impl Tables {
         db_dir: &Path,
         schema: &Schema,
         access: DbAccess,
+    ) -> Result<Self, OpenError> {
+        Self::try_open(db_dir, schema, access)
+            .map_err(|error| OpenError::from_rocksdb(db_dir, None, error))
+    }
+
+    /// Opens the database in `db_dir`; says what RocksDB says when it does not open.
+    pub(super) fn try_open(
+        db_dir: &Path,
+        schema: &Schema,
+        access: DbAccess,
     ) -> Result<Self, rocksdb::Error> {
         let (options, families) = (schema.database(access)?, schema.families()?);
         let is_writable = access != DbAccess::Read;
@@ -59,10 +70,10 @@ impl Tables {
     }
 
     pub(super) fn handle(&self, family: Family) -> Result<&ColumnFamily, ReadError> {
-        let handle = self.db.cf_handle(family.name());
+        let handle = self.db.cf_handle(family.as_str());
         // Every way of opening names all families.
         handle.ok_or_else(|| {
-            Broken::found(format_args!("the family {} is not open", family.name())).into()
+            Broken::found(format_args!("the family {} is not open", family.as_str())).into()
         })
     }
 
@@ -161,15 +172,13 @@ impl Tables {
 #[derive(Clone, Default)]
 pub struct Reader {
     slot: Arc<RwLock<Option<Arc<Tables>>>>,
-    rot: Arc<Rot>,
+    /// The tables of the store that were found rotten so far.
+    pub rot: Arc<Rot>,
+    /// What compaction may drop, and what it did.
+    pub horizons: Arc<Horizons>,
 }
 
 impl Reader {
-    /// Returns the tables of the store that were found rotten so far.
-    pub fn rot(&self) -> &Arc<Rot> {
-        &self.rot
-    }
-
     /// Calls `read` with the open tables. Closing the store waits for it, so it is to be short.
     ///
     /// # Errors

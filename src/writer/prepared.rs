@@ -55,7 +55,7 @@ impl Writer {
             return Err(Failure::OutcomeUnknown);
         }
         for (daily, day) in horizons {
-            self.handle.horizons.publish(daily, day.days());
+            self.handle.reader.horizons.publish(daily, day.days());
             self.drop_days(daily, day);
         }
         Ok(())

@@ -85,7 +85,7 @@ impl Writer {
             batch.put_zone(&self.progress.zone);
         }
         let horizon = bucket.saturating_sub(1);
-        if horizon > self.handle.horizons.idempotency() {
+        if horizon > self.handle.reader.horizons.idempotency() {
             batch.put_idempotency_horizon(horizon);
         }
         let state = StoreState {

@@ -123,7 +123,6 @@ impl Writer {
         let (store, landed) = Store::reopen(
             &lock,
             &self.handle.storage,
-            &self.handle.horizons,
             &self.handle.reader,
             expectation,
         )?;

@@ -12,7 +12,6 @@ use crate::counter::{CounterName, Definition, Existence, Millis, RequestId};
 use crate::current_day::{CurrentDay, Look};
 use crate::invariant::Broken;
 use crate::metrics::Metrics;
-use crate::storage::expiry::Horizons;
 use crate::storage::{Batch, Bucket, ReadError, Reader, StorageOptions, Store, StoreState};
 
 use super::away::Away;
@@ -65,7 +64,6 @@ pub(super) struct Links {
 pub(super) struct Handle {
     pub(super) storage: StorageOptions,
     pub(super) reader: Reader,
-    pub(super) horizons: Arc<Horizons>,
     /// `None` while the store is being reopened.
     pub(super) store: Option<Store>,
     pub(super) failed: Option<Failed>,
@@ -245,13 +243,13 @@ impl Writer {
             return;
         };
         match store.tick() {
-            Ok(tick) => {
+            Ok(group_due) => {
                 self.watch_space(look.wall_ms);
                 if self.links.mode.refuses().is_none() {
-                    self.maintain(look, tick.group_due);
+                    self.maintain(look, group_due);
                     // Here too, or it would wait for as long as requests never cease.
                     self.prune_users(look);
-                } else if tick.group_due {
+                } else if group_due {
                     self.progress.upkeep.group_due = true;
                 }
             }
@@ -283,7 +281,7 @@ impl Writer {
             None => return,
         }
         let bucket = group.bucket;
-        let new_horizon = bucket.saturating_sub(1) > self.handle.horizons.idempotency();
+        let new_horizon = bucket.saturating_sub(1) > self.handle.reader.horizons.idempotency();
         let forced = forced
             || self.progress.upkeep.group_due
             || self.progress.stored_day != Some(group.today.day)
@@ -300,7 +298,7 @@ impl Writer {
     }
 
     fn drop_buckets(&mut self, below: Bucket) {
-        self.handle.horizons.publish_idempotency(below);
+        self.handle.reader.horizons.publish_idempotency(below);
         if let Some(store) = &mut self.handle.store
             && let Err(error) = store.drop_buckets(below)
         {

@@ -8,7 +8,6 @@ use parking_lot::Mutex;
 
 use crate::counter::{CounterName, Existence};
 use crate::current_day::{self, CurrentDay};
-use crate::storage::expiry::Horizons;
 use crate::storage::{Batch, DataDirLock, Reader, StorageOptions, Store};
 
 use super::agreement::{Wanted, judge_definition};
@@ -48,8 +47,6 @@ pub struct Running {
     pub day: Arc<CurrentDay>,
     /// Reads of the store for other threads.
     pub reader: Reader,
-    /// What compaction may drop, and what it did.
-    pub horizons: Arc<Horizons>,
     /// Where the store is, and how it is opened.
     pub storage: StorageOptions,
     /// The counters of the configuration.
@@ -82,7 +79,6 @@ impl Running {
                 max_away_ms: options.max_away_ms,
             })),
             reader: Reader::default(),
-            horizons: Arc::default(),
             storage: options.storage.clone(),
             configured: options
                 .configured
@@ -135,17 +131,12 @@ impl Running {
 impl Writer {
     fn open(options: WriterOptions, running: &Running, absent: Absent) -> Result<Self, StartError> {
         let (storage, clock) = (options.storage, options.clock);
-        let (horizons, reader) = (Arc::clone(&running.horizons), running.reader.clone());
-        let store = match absent {
-            Absent::Create => {
-                let lock = DataDirLock::take(&storage.data_dir)?;
-                Store::open(&lock, &storage, &horizons, &reader, clock.wall_ms())?
-            }
-            Absent::Refuse => {
-                let lock = DataDirLock::take_existing(&storage.data_dir)?;
-                Store::open_existing(&lock, &storage, &horizons, &reader)?
-            }
+        let reader = running.reader.clone();
+        let (lock, new_at) = match absent {
+            Absent::Create => (DataDirLock::take(&storage.data_dir)?, Some(clock.wall_ms())),
+            Absent::Refuse => (DataDirLock::take_existing(&storage.data_dir)?, None),
         };
+        let store = Store::open(&lock, &storage, &reader, new_at)?;
         let tables = store.tables();
         let stored = stored_state(&store)?;
         let zone = options.calendar.zone_name().to_owned();
@@ -190,7 +181,6 @@ impl Writer {
                 space: SpaceWatch::new(&storage, options.min_free)?,
                 storage,
                 reader,
-                horizons,
                 store: Some(store),
                 failed: None,
                 relapse: None,

@@ -488,7 +488,6 @@ fn the_period_of_an_answer_is_the_one_it_was_counted_in() {
 
 /// Puts bytes under a counter's key, as damage would.
 fn damage(dir: &Path, counter: &str, bytes: &[u8], merge: bool) {
-    use crate::storage::expiry::Horizons;
     use crate::storage::{Batch, Damaged, DataDirLock, Reader, Store};
     let lock = DataDirLock::take(dir).unwrap();
     let options = StorageOptions {
@@ -496,8 +495,8 @@ fn damage(dir: &Path, counter: &str, bytes: &[u8], merge: bool) {
         memory: 16 << 20,
         reserve: Some(24 << 20),
     };
-    let (horizons, reader) = (Arc::new(Horizons::default()), Reader::default());
-    let mut store = Store::open(&lock, &options, &horizons, &reader, 1).unwrap();
+    let reader = Reader::default();
+    let mut store = Store::open(&lock, &options, &reader, Some(1)).unwrap();
     let mut batch = Batch::new();
     let what = if merge {
         Damaged::Operand

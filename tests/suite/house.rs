@@ -249,8 +249,7 @@ impl House {
 /// Puts bytes that are no record where the value of a counter is, in a store that nobody has open.
 pub fn damage(dir: &Path, counter: &str) {
     let lock = DataDirLock::take(dir).unwrap();
-    let mut store =
-        Store::open(&lock, &storage(dir), &Arc::default(), &Reader::default(), 1).unwrap();
+    let mut store = Store::open(&lock, &storage(dir), &Reader::default(), Some(1)).unwrap();
     let mut batch = Batch::new();
     batch.damage(Damaged::Value, &name(counter), b"no value");
     store.commit(&batch).unwrap();

@@ -2,7 +2,6 @@
 //! the repair of a counter whose record is damaged.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::sync::Arc;
 
 use counterd::counter::CounterName;
 use counterd::storage::{Batch, Damaged, DataDirLock, Reader, StorageOptions, Store};
@@ -97,7 +96,7 @@ pub fn damage(setup: &Setup) {
         memory: 16 << 20,
         reserve: None,
     };
-    let mut store = Store::open(&lock, &options, &Arc::default(), &Reader::default(), 1).unwrap();
+    let mut store = Store::open(&lock, &options, &Reader::default(), Some(1)).unwrap();
     let name = |name: &str| CounterName::parse(name).unwrap();
     let mut batch = Batch::new();
     batch.damage(Damaged::Value, &name("a"), b"no value");

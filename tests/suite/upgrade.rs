@@ -148,8 +148,8 @@ fn formats(dir: &Path) -> [u32; 2] {
     };
     let acked = u32::from_be_bytes(acked[newest + 16..newest + 20].try_into().unwrap());
     let lock = DataDirLock::take(dir).unwrap();
-    let (horizons, reader) = (Arc::default(), Reader::default());
-    let store = Store::open(&lock, &storage(dir), &horizons, &reader, 1).unwrap();
+    let reader = Reader::default();
+    let store = Store::open(&lock, &storage(dir), &reader, Some(1)).unwrap();
     let (format, merge) = store.tables().versions().unwrap();
     assert_eq!(merge, 1);
     [acked, format]

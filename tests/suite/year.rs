@@ -90,7 +90,7 @@ fn a_year_of_days_is_quick_to_read_and_gives_its_space_back() {
         day_passes(year.days + number, 1);
     }
     let after = bytes_in(dir.path());
-    compact(&running.reader, &running.horizons, &mut |_| Ok(())).unwrap();
+    compact(&running.reader, &mut |_| Ok(())).unwrap();
     let live = bytes_in(dir.path());
     println!("tables: {peak} bytes at most, {after} after the users' days passed, {live} live");
     assert!(

@@ -60,7 +60,7 @@ impl ExportContext {
         replace: bool,
         tell: &mut dyn FnMut(u64, u64) -> std::io::Result<()>,
     ) -> Result<DaysWritten> {
-        let Some((first, last)) = kept_days(&self.running.reader, &self.running.horizons)? else {
+        let Some((first, last)) = kept_days(&self.running.reader)? else {
             return Ok(DaysWritten::default());
         };
         let selection = Selection {
@@ -137,7 +137,7 @@ impl ExportContext {
     }
 
     fn users_are_gone(&self, day: Day) -> bool {
-        day.days() < self.running.horizons.day(Daily::Dedup)
+        day.days() < self.running.reader.horizons.day(Daily::Dedup)
     }
 }
 

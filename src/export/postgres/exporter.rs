@@ -114,7 +114,7 @@ impl ExportWork {
             && !self.refilled
         {
             // The table is rightly empty where there was no day to export.
-            let kept = kept_days(&self.context.running.reader, &self.context.running.horizons)?;
+            let kept = kept_days(&self.context.running.reader)?;
             if kept.is_some_and(|(first, _)| first <= done) {
                 through = None;
             }
@@ -167,7 +167,7 @@ impl ExportWork {
     /// Forgets the rows set aside whose days are no longer kept: they cannot be exported any more.
     fn forget_set_aside(&self) -> Result<()> {
         let running = &self.context.running;
-        let kept_from = running.horizons.day(Daily::History);
+        let kept_from = running.reader.horizons.day(Daily::History);
         let aside = running.reader.with(|tables| tables.set_aside(None))?;
         let mut batch = Batch::new();
         for row in aside.iter().filter(|row| row.day.days() < kept_from) {
@@ -232,7 +232,7 @@ impl ExportWork {
             (None, _) => {
                 // The search takes a while, so there is one for each closed day. Where there is no record of any day,
                 // the database has all of them with the last one.
-                let kept = kept_days(&running.reader, &running.horizons)?;
+                let kept = kept_days(&running.reader)?;
                 let oldest = kept.map_or(closed, |(first, _)| first.min(closed));
                 self.oldest = Some((closed, oldest));
                 oldest

@@ -2,6 +2,7 @@
 //! hash of everything before it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
@@ -142,13 +143,6 @@ impl StoredFile {
     }
 }
 
-/// Why a manifest cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Unreadable {
-    Damaged(String),
-    Layout(u32),
-}
-
 pub(super) fn hex(hash: u128) -> String {
     format!("{hash:032x}")
 }
@@ -189,13 +183,13 @@ impl Manifest {
         Ok(format!("{body}{HASH_FIELD}{hash}{HASH_END}"))
     }
 
-    /// Reads the text of a file; any byte that is not as it was written is seen.
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
+    /// Reads the text of the file at `path`; any byte that is not as it was written is seen.
+    pub(super) fn decode(bytes: &[u8], path: &Path) -> Result<Self, BackupError> {
         #[derive(Deserialize)]
         struct Layout {
             layout: u32,
         }
-        let damaged = |what: &str| Unreadable::Damaged(what.to_owned());
+        let damaged = |what: &str| BackupError::damaged(path, what);
         let text = std::str::from_utf8(bytes).map_err(|_| damaged("is no text"))?;
         let (body, hash) = text
             .strip_suffix(HASH_END)
@@ -207,11 +201,11 @@ impl Manifest {
             ));
         }
         let whole = format!("{body}{BODY_END}");
-        let no_manifest =
-            |error: serde_json::Error| Unreadable::Damaged(format!("is no manifest: {error}"));
-        let Layout { layout } = serde_json::from_str(&whole).map_err(no_manifest)?;
-        if !(OLDEST_LAYOUT..=LAYOUT).contains(&layout) {
-            return Err(Unreadable::Layout(layout));
+        let no_manifest = |error: serde_json::Error| damaged(&format!("is no manifest: {error}"));
+        let Layout { layout: found } = serde_json::from_str(&whole).map_err(no_manifest)?;
+        if !(OLDEST_LAYOUT..=LAYOUT).contains(&found) {
+            let path = path.to_owned();
+            return Err(BackupError::Unsupported { path, found });
         }
         let manifest: Self = serde_json::from_str(&whole).map_err(no_manifest)?;
         if manifest.files.iter().all(StoredFile::is_plain) {

@@ -13,8 +13,6 @@
 //! stopped, it writes to a directory that is only to be looked at or restored from, it leaves its
 //! own list of files without a checksum, and it needs the checkpoint open for writing.
 //!
-//! - `checkpoint`: the frozen files.
-//! - `contents`: reading a store through, for its numbers and one hash.
 //! - `manifest`: the record of one backup.
 //! - `origin`: of which store a backup is.
 //! - `pool`: the directory of backups: files by content, manifests, what no one needs any more.
@@ -22,46 +20,31 @@
 //!
 //! Kept out: who asks, and any clock.
 
-mod checkpoint;
-mod contents;
 mod make;
 mod manifest;
 mod origin;
 mod pool;
 mod restore;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use self::manifest::LAYOUT;
 use super::error::{OpenError, ReadError};
 use super::file_error::FileError;
 use super::pace::Ended;
 
-pub(super) use checkpoint::remove_leftover;
+pub(super) use make::remove_leftover;
 pub use make::{BackupOptions, Made, make};
 pub use manifest::{FamilyRows, Listed, Manifest, Summary};
-pub use origin::StoreOrigin;
 pub use pool::list;
 pub use restore::{Restore, Restored, restore};
 
 /// Why there is no backup, or nothing was restored.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// The directory is not one that this store is backed up to. The text says why, and what to do.
+    /// It cannot be done, or is not meant. The text says why, and what to do.
     #[error("{0}")]
-    Unfit(String),
-    /// The backup is another store's than the one that is meant. The text says which, and what to do.
-    #[error("{0}")]
-    NotMeant(String),
-    /// Another one is at work there.
-    #[error("another backup or restore is at work in {}; try again when it is done", dir.display())]
-    Busy {
-        /// The directory.
-        dir: PathBuf,
-    },
-    /// There is no such backup. The text says where, and which there are.
-    #[error("{0}")]
-    None(String),
+    Refused(String),
     /// Something of a backup is not as it was written.
     #[error(
         "the backup is damaged: {} {what}; nothing was changed: restore another backup, or delete that file and \
@@ -86,15 +69,6 @@ pub enum BackupError {
         /// The version found.
         found: u32,
     },
-    /// A restore does not overwrite a store unasked.
-    #[error(
-        "there is a store in {} already; nothing was changed: with --replace it is set aside and kept",
-        data_dir.display()
-    )]
-    StoreThere {
-        /// The data directory.
-        data_dir: PathBuf,
-    },
     /// The store cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -107,6 +81,13 @@ pub enum BackupError {
     /// Whoever asked does not want it any more.
     #[error(transparent)]
     Ended(#[from] Ended),
+}
+
+impl BackupError {
+    fn damaged(path: &Path, what: impl Into<String>) -> Self {
+        let (path, what) = (path.to_owned(), what.into());
+        Self::Damaged { path, what }
+    }
 }
 
 #[cfg(test)]

@@ -8,16 +8,15 @@ use std::path::Path;
 use super::BackupError;
 use super::manifest::{Listed, Manifest};
 use crate::counter::rfc3339;
-use crate::storage::acked;
-use crate::storage::files;
 use crate::storage::lineage::{Lineage, LineageId};
-use crate::storage::open;
 use crate::storage::paths::Paths;
-use crate::storage::schema::Schema;
+use crate::storage::schema::{DbAccess, Schema};
+use crate::storage::tables::Tables;
+use crate::storage::{acked, files};
 
 /// What is known of which store something is of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoreOrigin {
+pub(super) struct StoreOrigin {
     /// Its id; `None` where an earlier version wrote it, or it cannot be read.
     id: Option<LineageId>,
     /// Its epochs that are known, oldest first.
@@ -28,7 +27,7 @@ impl From<Lineage> for StoreOrigin {
     fn from(lineage: Lineage) -> Self {
         Self {
             id: Some(lineage.id),
-            epochs: lineage.epochs().to_vec(),
+            epochs: lineage.epochs,
         }
     }
 }
@@ -60,14 +59,14 @@ impl StoreOrigin {
     pub(super) fn at(paths: &Paths, schema: &Schema) -> Option<Self> {
         // Without a list of its files RocksDB would begin a new database there.
         if let Ok(Some(_)) = files::current_manifest(&paths.db)
-            && let Ok(tables) = open::read_only(&paths.db, schema)
+            && let Ok(tables) = Tables::open(&paths.db, schema, DbAccess::Read)
             && let Ok(Some(lineage)) = tables.lineage()
         {
             return Some(lineage.into());
         }
         acked::epoch_in(&paths.acked).map(|epoch| Self {
             id: None,
-            epochs: Lineage::of_older(paths, epoch).epochs().to_vec(),
+            epochs: Lineage::of_older(paths, epoch).epochs,
         })
     }
 
@@ -90,10 +89,12 @@ impl StoreOrigin {
 
     /// Refuses a directory that holds a backup of another store than this.
     pub(super) fn alone_among(&self, dir: &Path, listed: &[Listed]) -> Result<(), BackupError> {
-        let Some(theirs) = stranger(self, listed) else {
+        let newest_first = listed.iter().rev();
+        let readable = newest_first.filter_map(|listed| listed.manifest.as_ref().ok());
+        let Some(theirs) = stranger(self, readable) else {
             return Ok(());
         };
-        Err(BackupError::Unfit(format!(
+        Err(BackupError::Refused(format!(
             "{} is in use for another store: {}; this store is {self}; no backup was made: choose a directory \
              for this store alone, or say --another-store to keep the backups of both there",
             dir.display(),
@@ -102,14 +103,12 @@ impl StoreOrigin {
     }
 }
 
-/// Finds the newest backup of another store.
-pub(super) fn stranger<'a>(store: &StoreOrigin, listed: &'a [Listed]) -> Option<&'a Manifest> {
-    let mut readable = listed.iter().rev().filter_map(readable);
-    readable.find(|manifest| !store.is(&StoreOrigin::of(manifest)))
-}
-
-pub(super) fn readable(listed: &Listed) -> Option<&Manifest> {
-    listed.manifest.as_ref().ok()
+/// Finds a backup of another store.
+pub(super) fn stranger<'a>(
+    store: &StoreOrigin,
+    mut manifests: impl Iterator<Item = &'a Manifest>,
+) -> Option<&'a Manifest> {
+    manifests.find(|manifest| !store.is(&StoreOrigin::of(manifest)))
 }
 
 /// Describes a backup for a refusal.

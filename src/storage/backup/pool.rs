@@ -18,16 +18,17 @@ use rustix::process::geteuid;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::BackupError;
-use super::manifest::{Listed, Manifest, StoredFile, Unreadable, hex};
+use super::manifest::{Listed, Manifest, StoredFile, hex};
 use super::origin::StoreOrigin;
 use crate::storage::create::remove;
-use crate::storage::file_error::FileError;
+use crate::storage::file_error::{FileError, if_there};
 use crate::storage::held::HeldDir;
-use crate::storage::pace::Part;
+use crate::storage::pace::{Pace, Part};
 
 const LOCK: &str = "lock";
 const FILES: &str = "files";
-const VERIFY: &str = "verify.tmp";
+/// Where a backup is restored to for its verification.
+pub(super) const VERIFY: &str = "verify.tmp";
 const TEMPORARY: &str = ".tmp";
 /// What a disk of its own has in its first directory.
 const OF_THE_FILE_SYSTEM: &str = "lost+found";
@@ -41,19 +42,18 @@ pub fn list(dir: &Path) -> Result<Vec<Listed>, FileError> {
     list_in(&HeldDir::open(dir)?)
 }
 
-fn list_in(dir: &HeldDir) -> Result<Vec<Listed>, FileError> {
+pub(super) fn list_in(dir: &HeldDir) -> Result<Vec<Listed>, FileError> {
     let names = dir.names()?;
-    let ids = names
-        .iter()
-        .filter_map(|name| name.to_str().and_then(number_of));
-    let mut found: Vec<Listed> = ids
-        .map(|id| Listed {
-            id,
-            manifest: read_manifest(dir, id),
-        })
-        .collect();
-    found.sort_unstable_by_key(|listed| listed.id);
-    Ok(found)
+    let ids = names.iter().filter_map(|name| number_of(name.to_str()?));
+    let listed = |id| Listed {
+        id,
+        manifest: read_manifest(dir, id),
+    };
+    Ok(ids
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .map(listed)
+        .collect())
 }
 
 /// Reads the number of a backup from its manifest's name; `None` when it is no such name.
@@ -74,10 +74,10 @@ pub(super) fn free_number(dir: &Path, listed: &[Listed]) -> Result<u32, BackupEr
         .iter()
         .rfind(|listed| !matches!(listed.manifest, Err(BackupError::Damaged { .. })));
     let first = newest.map_or(1, |newest| newest.id.saturating_add(1));
-    let taken: BTreeSet<u32> = listed.iter().map(|listed| listed.id).collect();
-    let free = (first..=u32::MAX).find(|id| !taken.contains(id));
+    let is_taken = |id| listed.iter().any(|listed| listed.id == id);
+    let free = (first..=u32::MAX).find(|&id| !is_taken(id));
     free.ok_or_else(|| {
-        BackupError::Unfit(format!(
+        BackupError::Refused(format!(
             "no number is left after that of {}; move that file away, or choose another directory",
             dir.join(manifest_name(u32::MAX)).display()
         ))
@@ -111,7 +111,7 @@ fn refuse_strangers(dir: &HeldDir) -> Result<(), BackupError> {
         more => format!(" and {more} more"),
     };
     let told: Vec<String> = strangers.into_iter().take(NAMES_TOLD).collect();
-    Err(BackupError::Unfit(format!(
+    Err(BackupError::Refused(format!(
         "{} is no directory of backups: it holds {}{more}; no backup was made: choose a new or an empty directory",
         dir.path().display(),
         told.join(", ")
@@ -124,15 +124,12 @@ fn read_manifest(dir: &HeldDir, id: u32) -> Result<Manifest, BackupError> {
     dir.read(&manifest_name(id))?
         .read_to_end(&mut bytes)
         .map_err(FileError::new("read", &path))?;
-    match Manifest::decode(&bytes) {
-        Ok(manifest) if manifest.backup == id => Ok(manifest),
-        Ok(manifest) => Err(BackupError::Damaged {
-            path,
-            what: format!("is that of backup {}", manifest.backup),
-        }),
-        Err(Unreadable::Damaged(what)) => Err(BackupError::Damaged { path, what }),
-        Err(Unreadable::Layout(found)) => Err(BackupError::Unsupported { path, found }),
+    let manifest = Manifest::decode(&bytes, &path)?;
+    if manifest.backup == id {
+        return Ok(manifest);
     }
+    let what = format!("is that of backup {}", manifest.backup);
+    Err(BackupError::damaged(&path, what))
 }
 
 /// Says what others may do in a directory; refuses one where anybody could replace a backup.
@@ -142,7 +139,7 @@ fn judge(dir: &HeldDir) -> Result<Option<String>, BackupError> {
     let path = dir.path();
     let shown = format!("{} (mode {:04o})", path.display(), mode.bits());
     if mode.contains(Mode::WOTH) && !mode.contains(Mode::SVTX) {
-        return Err(BackupError::Unfit(format!(
+        return Err(BackupError::Refused(format!(
             "anyone may write to {shown}, and so could replace a backup; no backup was made: `chmod go-w` it, \
              or choose another directory"
         )));
@@ -153,21 +150,9 @@ fn judge(dir: &HeldDir) -> Result<Option<String>, BackupError> {
     }))
 }
 
-/// Makes the error for a directory that has no `files/`.
-fn nothing_in(dir: &HeldDir) -> Result<BackupError, FileError> {
-    Ok(if list_in(dir)?.is_empty() {
-        BackupError::None(format!("{} holds no backup", dir.path().display()))
-    } else {
-        BackupError::Damaged {
-            path: dir.path_of(FILES),
-            what: "is missing".to_owned(),
-        }
-    })
-}
-
 /// The directory, held for one piece of work.
 pub(super) struct Pool {
-    dir: HeldDir,
+    pub(super) dir: HeldDir,
     files: HeldDir,
     /// `None` where nothing can be held: a medium that cannot be written to.
     _held: Option<File>,
@@ -184,17 +169,14 @@ impl Pool {
         judge(&files)?;
         let owner = files.stat()?.st_uid;
         if ![0, geteuid().as_raw(), dir.stat()?.st_uid].contains(&owner) {
-            return Err(BackupError::Unfit(format!(
+            return Err(BackupError::Refused(format!(
                 "{} belongs to another user (uid {owner}), who could replace a backup; no backup was made: \
                  move it away, or choose another directory",
                 files.path().display()
             )));
         }
-        let held = held(
-            dir.lock_file(LOCK)?,
-            &dir,
-            FlockOperation::NonBlockingLockExclusive,
-        )?;
+        let lock = dir.lock_file(LOCK)?;
+        let held = held(lock, &dir, FlockOperation::NonBlockingLockExclusive)?;
         let pool = Self {
             dir,
             files,
@@ -207,27 +189,21 @@ impl Pool {
     /// Opens the directory for restoring, which others may do at the same time.
     pub(super) fn for_reading(path: &Path) -> Result<Self, BackupError> {
         let dir = HeldDir::open(path)?;
-        let lock = FileError::if_there(dir.read(LOCK))?;
+        let lock = if_there(dir.read(LOCK))?;
         let lock = lock.map(|file| held(file, &dir, FlockOperation::NonBlockingLockShared));
         let held = lock.transpose()?;
-        let Some(files) = FileError::if_there(dir.dir(FILES))? else {
-            return Err(nothing_in(&dir)?);
+        let Some(files) = if_there(dir.dir(FILES))? else {
+            return Err(if list_in(&dir)?.is_empty() {
+                BackupError::Refused(format!("{} holds no backup", path.display()))
+            } else {
+                BackupError::damaged(&dir.path_of(FILES), "is missing")
+            });
         };
         Ok(Self {
             dir,
             files,
             _held: held,
         })
-    }
-
-    /// Lists the backups in it, oldest first.
-    pub(super) fn list(&self) -> Result<Vec<Listed>, FileError> {
-        list_in(&self.dir)
-    }
-
-    /// Makes the directory that a backup is restored to for its verification.
-    pub(super) fn make_verify_dir(&self) -> Result<HeldDir, FileError> {
-        self.dir.make_dir(VERIFY, true)
     }
 
     /// Adds a file, unless its content is there; returns whether it was written.
@@ -256,30 +232,36 @@ impl Pool {
         Ok((file, true))
     }
 
-    /// Puts a file of a backup into a directory, by a link if `link` and the file system allow it,
-    /// and checks every byte of it.
+    /// Puts all files of a backup into a directory, by links if `link` and the file system allow it, and checks
+    /// every byte of them.
     pub(super) fn take_out(
         &self,
-        file: &StoredFile,
+        manifest: &Manifest,
         to: &HeldDir,
         link: bool,
-        part: &mut Part<'_, '_>,
+        pace: &mut Pace<'_>,
     ) -> Result<(), BackupError> {
-        let name = file.pool_name();
-        let path = self.files.path_of(&name);
-        let Some(file_there) = FileError::if_there(self.files.read(&name))? else {
-            let what = "is missing".to_owned();
-            return Err(BackupError::Damaged { path, what });
+        let what = if link {
+            "bytes verified"
+        } else {
+            "bytes restored"
         };
-        let mut from = SourceFile {
-            file: file_there,
-            path,
-        };
-        if link && self.files.link(&name, to, &file.name) {
-            let (size, hash) = from.read(&mut |_| Ok(()), Some(part))?;
-            return same(&from.path, file, size, hash);
+        let mut part = pace.begin(what, manifest.bytes())?;
+        for file in &manifest.files {
+            let name = file.pool_name();
+            let path = self.files.path_of(&name);
+            let Some(found) = if_there(self.files.read(&name))? else {
+                return Err(BackupError::damaged(&path, "is missing"));
+            };
+            let mut from = SourceFile { file: found, path };
+            if link && self.files.link(&name, to, &file.name) {
+                let (size, hash) = from.read(&mut |_| Ok(()), Some(&mut part))?;
+                same(&from.path, file, size, hash)?;
+            } else {
+                from.copy(to, &file.name, file, Some(&mut part))?;
+            }
         }
-        from.copy(to, &file.name, file, Some(part))
+        Ok(())
     }
 
     /// Writes the manifest: from then on there is a backup.
@@ -308,7 +290,7 @@ impl Pool {
         keep: Option<u32>,
         store: &StoreOrigin,
     ) -> Result<Vec<u32>, FileError> {
-        let listed = self.list()?;
+        let listed = list_in(&self.dir)?;
         let all_known = listed.iter().all(|listed| listed.manifest.is_ok());
         let (own, others): (Vec<_>, Vec<_>) = listed
             .into_iter()
@@ -322,28 +304,20 @@ impl Pool {
         }
         self.dir.sync()?;
         if all_known {
-            self.remove_all_but(kept.iter().chain(&others))?;
+            let wanted = kept.iter().chain(&others).flat_map(|kept| &kept.files);
+            let wanted: BTreeSet<String> = wanted.map(StoredFile::pool_name).collect();
+            for name in self.files.names()? {
+                // Somebody else's file stays: the directory may be used for other things too.
+                if let Some(name) = name.to_str()
+                    && is_ours(name)
+                    && !wanted.contains(name)
+                {
+                    self.files.remove(name)?;
+                }
+            }
+            self.files.sync()?;
         }
         Ok(removed)
-    }
-
-    fn remove_all_but<'a>(
-        &self,
-        kept: impl Iterator<Item = &'a Manifest>,
-    ) -> Result<(), FileError> {
-        let wanted: BTreeSet<String> = kept
-            .flat_map(|manifest| manifest.files.iter().map(StoredFile::pool_name))
-            .collect();
-        for name in self.files.names()? {
-            // Somebody else's file stays: the directory may be used for other things too.
-            if let Some(name) = name.to_str()
-                && is_ours(name)
-                && !wanted.contains(name)
-            {
-                self.files.remove(name)?;
-            }
-        }
-        self.files.sync()
     }
 }
 
@@ -351,12 +325,8 @@ impl Pool {
 /// of RocksDB's that was being copied.
 fn is_ours(name: &str) -> bool {
     if let Some(name) = name.strip_suffix(TEMPORARY) {
-        let numbered = |name: &str| name.bytes().all(|byte| byte.is_ascii_digit());
-        return name == "CURRENT"
-            || name.strip_prefix("MANIFEST-").is_some_and(numbered)
-            || name.strip_prefix("OPTIONS-").is_some_and(numbered)
-            || name.strip_suffix(".sst").is_some_and(numbered)
-            || name.strip_suffix(".log").is_some_and(numbered);
+        let without_number = name.trim_matches(|letter: char| letter.is_ascii_digit());
+        return ["CURRENT", "MANIFEST-", "OPTIONS-", ".sst", ".log"].contains(&without_number);
     }
     name.rsplit_once('.').is_some_and(|(_, hash)| {
         hash.len() == 32 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
@@ -366,9 +336,10 @@ fn is_ours(name: &str) -> bool {
 fn held(file: File, dir: &HeldDir, operation: FlockOperation) -> Result<File, BackupError> {
     match flock(&file, operation) {
         Ok(()) => Ok(file),
-        Err(Errno::WOULDBLOCK) => Err(BackupError::Busy {
-            dir: dir.path().to_owned(),
-        }),
+        Err(Errno::WOULDBLOCK) => Err(BackupError::Refused(format!(
+            "another backup or restore is at work in {}; try again when it is done",
+            dir.path().display()
+        ))),
         Err(errno) => Err(FileError::new("lock", dir.path_of(LOCK))(errno).into()),
     }
 }
@@ -437,8 +408,5 @@ fn same(path: &Path, expected: &StoredFile, size: u64, hash: u128) -> Result<(),
             expected.size
         )
     };
-    Err(BackupError::Damaged {
-        path: path.to_owned(),
-        what,
-    })
+    Err(BackupError::damaged(path, what))
 }

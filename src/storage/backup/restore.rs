@@ -3,24 +3,21 @@
 use std::path::{Path, PathBuf};
 
 use super::BackupError;
-use super::make::{compare, reading_schema, take_out};
-use super::manifest::{Listed, Manifest};
+use super::make::{compare, reading_schema};
+use super::manifest::Manifest;
 use super::origin::{self, StoreOrigin};
-use super::pool::{Pool, manifest_name};
+use super::pool::{self, Pool, manifest_name};
 use crate::counter::Millis;
-use crate::storage::acked;
 use crate::storage::create::{begin_epoch, next_epoch, put_in_place, remove};
 use crate::storage::error::OpenError;
-use crate::storage::files;
 use crate::storage::held::HeldDir;
 use crate::storage::lineage::Lineage;
 use crate::storage::lock::DataDirLock;
-use crate::storage::open;
-use crate::storage::owner;
 use crate::storage::pace::{Pace, Watch};
 use crate::storage::paths::{Paths, RESTORING};
 use crate::storage::schema::DbAccess;
 use crate::storage::tables::Tables;
+use crate::storage::{acked, files, open, owner};
 
 /// What is restored.
 #[derive(Debug, Clone)]
@@ -46,12 +43,12 @@ pub struct Restored {
     pub kept: Option<PathBuf>,
 }
 
-/// Finds the backup that is meant; returns the others, too.
+/// Finds the backup that is meant; returns the others that can be read, too, newest first.
 ///
 /// # Errors
 /// When there is none, or its manifest is damaged or another version's.
-fn choose(pool: &Pool, wanted: &Restore) -> Result<(Manifest, Vec<Listed>), BackupError> {
-    let mut listed = pool.list()?;
+fn choose(pool: &Pool, wanted: &Restore) -> Result<(Manifest, Vec<Manifest>), BackupError> {
+    let mut listed = pool::list_in(&pool.dir)?;
     let at = match wanted.backup {
         Some(id) => listed.iter().position(|listed| listed.id == id),
         None => listed.len().checked_sub(1),
@@ -59,7 +56,7 @@ fn choose(pool: &Pool, wanted: &Restore) -> Result<(Manifest, Vec<Listed>), Back
     let Some(at) = at else {
         let known: Vec<_> = listed.iter().map(|listed| listed.id.to_string()).collect();
         let dir = wanted.dir.display();
-        return Err(BackupError::None(match wanted.backup {
+        return Err(BackupError::Refused(match wanted.backup {
             Some(id) if known.is_empty() => format!("{dir} holds no backup {id}"),
             Some(id) => format!("{dir} holds no backup {id}; there are {}", known.join(", ")),
             None => format!("{dir} holds no backup"),
@@ -69,7 +66,9 @@ fn choose(pool: &Pool, wanted: &Restore) -> Result<(Manifest, Vec<Listed>), Back
     let manifest = chosen.manifest?;
     let path = wanted.dir.join(manifest_name(chosen.id));
     open::check_versions(&path, manifest.format, manifest.merge)?;
-    Ok((manifest, listed))
+    let others = listed.into_iter().rev();
+    let others = others.filter_map(|listed| listed.manifest.ok());
+    Ok((manifest, others.collect()))
 }
 
 /// Refuses a backup of another store than the one that is there. Where none is there, all backups must
@@ -77,7 +76,7 @@ fn choose(pool: &Pool, wanted: &Restore) -> Result<(Manifest, Vec<Listed>), Back
 fn refuse_anothers(
     wanted: &Restore,
     manifest: &Manifest,
-    others: &[Listed],
+    others: &[Manifest],
     present: Option<&StoreOrigin>,
 ) -> Result<(), BackupError> {
     let theirs = StoreOrigin::of(manifest);
@@ -85,24 +84,23 @@ fn refuse_anothers(
         _ if wanted.another_store => Ok(()),
         Some(ours) if ours.is(&theirs) => Ok(()),
         Some(ours) => {
-            let mut others = others.iter().rev().filter_map(origin::readable);
-            let own = others.find(|other| ours.is(&StoreOrigin::of(other)));
+            let own = others.iter().find(|other| ours.is(&StoreOrigin::of(other)));
             let remedy = match own {
                 Some(own) => format!("restore this store's own backup with --backup {}", own.backup),
                 None => "there is no backup of this store here, as far as can be told (one that cannot be read \
                          is known by its epoch alone)"
                     .to_owned(),
             };
-            Err(BackupError::NotMeant(format!(
+            Err(BackupError::Refused(format!(
                 "{}; the store that is there is {ours}; nothing was changed: {remedy}, or say --another-store \
                  to restore it all the same",
                 origin::told(manifest)
             )))
         }
-        None => match origin::stranger(&theirs, others) {
+        None => match origin::stranger(&theirs, others.iter()) {
             Some(other) if wanted.backup.is_none() => {
                 let dir = wanted.dir.display();
-                Err(BackupError::NotMeant(format!(
+                Err(BackupError::Refused(format!(
                     "{dir} holds backups of several stores: {}; {}; nothing was changed: say which with \
                      --backup NUMBER (`counterd backup {dir} --list` shows them)",
                     origin::told(manifest),
@@ -120,13 +118,13 @@ fn lineage_of(
     own: Option<Lineage>,
     paths: &Paths,
     manifest: &Manifest,
-    others: &[Listed],
+    others: &[Manifest],
     present: Option<StoreOrigin>,
 ) -> Lineage {
     let backup = StoreOrigin::of(manifest);
     let present = present.filter(|present| present.is(&backup));
-    let others = others.iter().rev().filter_map(origin::readable);
-    let mut kin = present.iter().cloned().chain(others.map(StoreOrigin::of));
+    let others = others.iter().map(StoreOrigin::of);
+    let mut kin = present.iter().cloned().chain(others);
     let id = || kin.find_map(|kin| kin.lineage().filter(|_| kin.is(&backup)));
     let mut lineage = own
         .or_else(id)
@@ -157,9 +155,10 @@ pub fn restore(
     }
     let paths = Paths::new(lock.data_dir());
     if paths.store.symlink_metadata().is_ok() && !wanted.replace {
-        return Err(BackupError::StoreThere {
-            data_dir: paths.data_dir,
-        });
+        return Err(BackupError::Refused(format!(
+            "there is a store in {} already; nothing was changed: with --replace it is set aside and kept",
+            paths.data_dir.display()
+        )));
     }
     let present = StoreOrigin::at(&paths, &reading_schema());
     refuse_anothers(wanted, &manifest, &others, present.as_ref())?;
@@ -207,11 +206,10 @@ fn build(
 ) -> Result<(), BackupError> {
     let mut pace = Pace::new(watch);
     let db = HeldDir::open_or_make(&working.db)?;
-    take_out(pool, manifest, &db, false, &mut pace)?;
+    pool.take_out(manifest, &db, false, &mut pace)?;
+    compare(manifest, &working.db, &mut pace)?;
     let schema = reading_schema();
-    compare(manifest, &working.db, &schema, &mut pace)?;
-    let tables = Tables::open(&working.db, &schema, DbAccess::Write)
-        .map_err(|error| OpenError::from_rocksdb(&working.db, error))?;
+    let tables = Tables::open(&working.db, &schema, DbAccess::Write)?;
     let own = tables.lineage();
     let own = own.map_err(|error| OpenError::from_read(&working.db, error))?;
     begin_epoch(working, tables, epoch, &lineage(own), None)?;

@@ -4,7 +4,6 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use xxhash_rust::xxh3::xxh3_128;
@@ -47,7 +46,7 @@ impl Home {
     fn open(&self) -> Store {
         let lock = DataDirLock::take(&self.data).unwrap();
         let options = options(&self.data);
-        Store::open(&lock, &options, &Arc::default(), &self.reader, self.born).unwrap()
+        Store::open(&lock, &options, &self.reader, Some(self.born)).unwrap()
     }
 
     fn back_up_with(&self, keep: Option<u32>, watch: Watch<'_>) -> Result<Made, BackupError> {
@@ -187,7 +186,8 @@ fn a_flipped_byte_anywhere_is_found_and_nothing_is_changed() {
         fs::rename(&path, path.with_extension("away")).unwrap();
         let error = home.restore_to(&home.data, true).unwrap_err();
         assert!(
-            matches!(error, BackupError::Damaged { .. } | BackupError::None(_)),
+            matches!(error, BackupError::Damaged { .. })
+                || error.to_string().contains("holds no backup"),
             "{path:?}: {error}"
         );
         fs::rename(path.with_extension("away"), &path).unwrap();
@@ -291,7 +291,7 @@ fn a_restored_store_is_of_a_greater_epoch_than_any_before() {
     drop(store);
     let refused = home.restore_to(&home.data, false).unwrap_err();
     assert!(
-        matches!(refused, BackupError::StoreThere { .. }),
+        refused.to_string().contains("there is a store in"),
         "{refused}"
     );
     assert!(numbers(&open(&home.data).unwrap()).contains(&2));
@@ -340,15 +340,10 @@ fn a_backup_is_not_made_where_it_would_be_lost_nor_two_at_once() {
     assert!(!home.data.join("backups").exists());
     let (held, _) = pool::Pool::for_writing(&home.backups).unwrap();
     let second = home.back_up_with(None, &mut |_| Ok(()));
-    assert!(
-        matches!(second, Err(BackupError::Busy { .. })),
-        "{second:?}"
-    );
+    let is_busy = |refused: String| refused.contains("another backup or restore is at work");
+    assert!(is_busy(second.unwrap_err().to_string()));
     let restored = home.restore_to(&home.elsewhere(), false);
-    assert!(
-        matches!(restored, Err(BackupError::Busy { .. })),
-        "{restored:?}"
-    );
+    assert!(is_busy(restored.unwrap_err().to_string()));
     drop(held);
     home.back_up();
 }

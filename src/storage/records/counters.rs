@@ -41,7 +41,7 @@ fn ended(generation: Generation) -> Vec<u8> {
 fn named(family: Family, key: &[u8]) -> Option<CounterName> {
     let name = keys::counter_name(key);
     if name.is_none() {
-        tracing::error!(family = family.name(), "a key cannot be read; it is kept");
+        tracing::error!(family = family.as_str(), "a key cannot be read; it is kept");
     }
     name
 }

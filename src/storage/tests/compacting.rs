@@ -21,9 +21,10 @@ struct House {
 /// A store with ten days in every family whose records expire.
 fn ten_days() -> House {
     let dir = tempfile::tempdir().unwrap();
-    let (horizons, reader) = (Arc::new(Horizons::default()), Reader::default());
+    let reader = Reader::default();
+    let horizons = Arc::clone(&reader.horizons);
     let lock = DataDirLock::take(dir.path()).unwrap();
-    let store = Store::open(&lock, &options(dir.path()), &horizons, &reader, NOW_MS).unwrap();
+    let store = Store::open(&lock, &options(dir.path()), &reader, Some(NOW_MS)).unwrap();
     let mut house = House {
         _dir: dir,
         store,
@@ -96,7 +97,7 @@ const FAMILIES: [Family; 5] = [
 fn what_expired_goes_at_once_up_to_the_horizon_and_not_a_day_further() {
     let house = ten_days();
     let all: Vec<i32> = (FIRST..=LAST).collect();
-    let nothing = compact(&house.reader, &house.horizons, &mut |_| Ok(())).unwrap();
+    let nothing = compact(&house.reader, &mut |_| Ok(())).unwrap();
     for (one, family) in nothing.iter().zip(FAMILIES) {
         assert_eq!(one.family, family);
         assert_eq!(
@@ -119,7 +120,7 @@ fn what_expired_goes_at_once_up_to_the_horizon_and_not_a_day_further() {
         }
     }
     let mut told = Vec::new();
-    let freed = compact(&house.reader, &house.horizons, &mut |step| {
+    let freed = compact(&house.reader, &mut |step| {
         told.push(step);
         Ok(())
     });
@@ -139,9 +140,7 @@ fn a_compaction_that_nobody_wants_any_more_ends_and_loses_nothing() {
     for daily in Daily::ALL {
         house.horizons.publish(daily, HORIZON);
     }
-    let ended = compact(&house.reader, &house.horizons, &mut |_| {
-        Err(std::io::Error::other("enough"))
-    });
+    let ended = compact(&house.reader, &mut |_| Err(std::io::Error::other("enough")));
     assert!(ended.is_err());
     for family in FAMILIES {
         let found = days_in(&house.store, family);

@@ -366,7 +366,7 @@ fn an_unknown_version_or_another_epoch_is_refused() {
     let rewrite = |change: fn(Mark) -> Mark| {
         let image = killed.image();
         let path = image.path().join("store/ACKED");
-        let mark = acked::read(&path).unwrap().mark().unwrap();
+        let mark = acked::read(&path).unwrap().unwrap();
         let mut acked = Acked::resume(&path, mark).unwrap();
         acked.write(change(mark)).unwrap();
         image
@@ -384,7 +384,7 @@ fn an_unknown_version_or_another_epoch_is_refused() {
         let before = tree(image.path());
         let error = open(image.path()).err().expect("it opened");
         assert_eq!(tree(image.path()), before);
-        assert_eq!(error.cause(), OpenCause::Unsupported);
+        assert_eq!(error.cause, OpenCause::Unsupported);
         let text = error.to_string();
         println!("{text}");
         assert!(text.contains(what) && text.contains("ACKED"), "{text}");

@@ -5,7 +5,7 @@ use std::thread;
 
 use super::*;
 use crate::calendar::Day;
-use crate::storage::expiry::{Daily, Horizons};
+use crate::storage::expiry::Daily;
 use crate::storage::reserve::Reserve;
 use crate::storage::{files, keys, merge};
 
@@ -71,7 +71,7 @@ fn a_kill_while_opening_after_a_kill_costs_nothing() {
 fn a_second_process_is_told_who_holds_the_directory() {
     let (dir, _store) = new_store();
     let error = open(dir.path()).err().expect("it opened twice");
-    assert_eq!(error.cause(), OpenCause::Locked);
+    assert_eq!(error.cause, OpenCause::Locked);
     assert!(error.to_string().contains("in use by another process"));
 }
 
@@ -154,13 +154,13 @@ fn lookups_find_what_is_there_in_memtable_and_tables() {
 #[test]
 fn a_tick_asks_for_one_group_after_a_new_log_and_is_then_quiet() {
     let (dir, mut store) = new_store();
-    assert!(!store.tick().unwrap().group_due);
+    assert!(!store.tick().unwrap());
     put(&mut store, 1, 10);
-    assert!(!store.tick().unwrap().group_due);
+    assert!(!store.tick().unwrap());
     store.flush().unwrap();
-    assert!(store.tick().unwrap().group_due);
+    assert!(store.tick().unwrap());
     put(&mut store, 2, 10);
-    assert!(!store.tick().unwrap().group_due);
+    assert!(!store.tick().unwrap());
     let quiet = fs::read(dir.path().join("store/ACKED")).unwrap();
     store.tick().unwrap();
     assert_eq!(
@@ -212,9 +212,8 @@ fn whole_files_below_a_horizon_go_and_the_rest_stays() {
 fn compaction_drops_below_the_horizon_and_waits_for_it() {
     let dir = tempfile::tempdir().unwrap();
     let lock = DataDirLock::take(dir.path()).unwrap();
-    let horizons = Arc::new(Horizons::default());
     let reader = Reader::default();
-    let mut store = Store::open(&lock, &options(dir.path()), &horizons, &reader, NOW_MS).unwrap();
+    let mut store = Store::open(&lock, &options(dir.path()), &reader, Some(NOW_MS)).unwrap();
     let mut key = Vec::new();
     let mut batch = Batch::new();
     for bucket in 0..6 {
@@ -239,7 +238,7 @@ fn compaction_drops_below_the_horizon_and_waits_for_it() {
         count
     };
     assert_eq!(count(&store), 6);
-    horizons.publish_idempotency(4);
+    reader.horizons.publish_idempotency(4);
     // A table that was compacted once is not compacted again for nothing.
     batch.clear();
     batch.put(Family::Idempotency, &key, b"v");
@@ -253,14 +252,7 @@ fn readers_do_not_hold_a_store_open_and_survive_its_reopening() {
     let reader = Reader::default();
     let open = || {
         let lock = DataDirLock::take(dir.path()).unwrap();
-        Store::open(
-            &lock,
-            &options(dir.path()),
-            &Arc::default(),
-            &reader,
-            NOW_MS,
-        )
-        .unwrap()
+        Store::open(&lock, &options(dir.path()), &reader, Some(NOW_MS)).unwrap()
     };
     let sequence = |reader: &Reader| reader.with(|tables| Ok(tables.sequence()));
     assert!(matches!(sequence(&reader), Err(ReadError::Closed)));

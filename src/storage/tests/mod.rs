@@ -37,13 +37,7 @@ pub fn options(data_dir: &Path) -> StorageOptions {
 
 pub fn open(data_dir: &Path) -> Result<Store, OpenError> {
     let lock = DataDirLock::take(data_dir)?;
-    Store::open(
-        &lock,
-        &options(data_dir),
-        &Arc::default(),
-        &Reader::default(),
-        NOW_MS,
-    )
+    Store::open(&lock, &options(data_dir), &Reader::default(), Some(NOW_MS))
 }
 
 pub fn new_store() -> (TempDir, Store) {
@@ -91,7 +85,7 @@ pub fn refused(data_dir: &Path) -> String {
         panic!("it opened")
     };
     assert_eq!(tree(data_dir), before, "something on disk changed: {error}");
-    assert_eq!(error.cause(), OpenCause::Damage, "{error}");
+    assert_eq!(error.cause, OpenCause::Damage, "{error}");
     let text = error.to_string();
     assert!(text.contains("nothing was changed"), "{text}");
     assert!(text.contains(data_dir.to_str().unwrap()), "{text}");

@@ -28,7 +28,8 @@ fn recovered(data_dir: &Path) -> (RecoverReport, Vec<u32>) {
     assert_eq!(store.epoch(), report.epoch);
     assert!(Some(report.epoch) > report.old_epoch);
     let found = numbers(&store);
-    assert_eq!(report.after.keys[1], found.len() as u64);
+    let kept = report.after.keys.get(&Family::Definitions).copied();
+    assert_eq!(kept.unwrap_or(0), found.len() as u64);
     put(&mut store, 1000, 10);
     let image = crashed(data_dir);
     drop(store);
@@ -178,7 +179,7 @@ fn a_sound_store_is_left_alone_unless_told() {
     let image = killed.image();
     let before = tree(image.path());
     let error = run(image.path()).unwrap_err();
-    assert!(matches!(error, RecoverError::Sound { .. }), "{error}");
+    assert!(error.to_string().contains("is sound"), "{error}");
     assert_eq!(tree(image.path()), before);
     let lock = DataDirLock::take(image.path()).unwrap();
     let report = recover(&lock, &options(image.path()), NOW_MS + 5, true).unwrap();
@@ -206,7 +207,7 @@ fn a_missing_table_or_manifest_is_not_recovered_and_nothing_changes() {
         let error = run(image.path()).unwrap_err();
         println!("{name}: {error}");
         assert!(
-            matches!(error, RecoverError::BeyondTheLog(_)),
+            error.to_string().contains("damaged beyond its log"),
             "{name}: {error}"
         );
         assert!(error.to_string().contains("restore a backup"));
@@ -227,5 +228,8 @@ fn a_directory_without_a_store_but_with_remains_does_not_start_empty() {
     println!("{text}");
     assert!(text.contains("store.before-5"), "{text}");
     let error = run(image.path()).unwrap_err();
-    assert!(matches!(error, RecoverError::NoStore { .. }), "{error}");
+    assert!(
+        error.to_string().contains("there is no store in"),
+        "{error}"
+    );
 }

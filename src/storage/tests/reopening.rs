@@ -25,13 +25,7 @@ fn write_unrecorded(store: &Store, batch: &Batch) {
 fn reopen(data_dir: &Path, expectation: Expectation) -> Result<(Store, Landed), OpenError> {
     let lock = DataDirLock::take_existing(data_dir)?;
     let reader = Reader::default();
-    Store::reopen(
-        &lock,
-        &options(data_dir),
-        &Arc::default(),
-        &reader,
-        &expectation,
-    )
+    Store::reopen(&lock, &options(data_dir), &reader, &expectation)
 }
 
 /// A store that published two groups, and what a third one's commit failure leaves to expect.
@@ -102,7 +96,7 @@ fn anything_else_is_refused_with_nothing_changed() {
         let error = reopen(dir.path(), expectation)
             .err()
             .expect("it was accepted");
-        assert!(matches!(error, OpenError::Unexpected { .. }), "{error}");
+        assert!(error.to_string().contains(": reopened at "), "{error}");
         assert_eq!(tree(dir.path()), before, "{error}");
     }
 }
@@ -127,7 +121,10 @@ fn a_store_that_is_gone_is_not_made_anew() {
     drop(store);
     fs::remove_dir_all(dir.path().join("store")).unwrap();
     let error = reopen(dir.path(), expectation).err().expect("it opened");
-    assert!(matches!(error, OpenError::Missing { .. }), "{error}");
+    assert!(
+        error.to_string().contains("is missing (the store"),
+        "{error}"
+    );
     assert!(!dir.path().join("store").exists());
 }
 

@@ -47,7 +47,7 @@ fn sound(family: Family) -> (TempDir, PathBuf) {
     let live = store.tables().db.live_files().unwrap();
     let table = live
         .iter()
-        .filter(|live| live.column_family_name == family.name())
+        .filter(|live| live.column_family_name == family.as_str())
         .max_by_key(|live| live.num_entries)
         .unwrap();
     let file = db_dir(dir.path()).join(table.name.trim_start_matches('/'));
@@ -68,13 +68,7 @@ impl Bench {
     fn open(dir: TempDir) -> Result<Self, OpenError> {
         let reader = Reader::default();
         let lock = DataDirLock::take(dir.path())?;
-        let store = Store::open(
-            &lock,
-            &options(dir.path()),
-            &Arc::default(),
-            &reader,
-            NOW_MS,
-        )?;
+        let store = Store::open(&lock, &options(dir.path()), &reader, Some(NOW_MS))?;
         Ok(Self {
             dir,
             store: Some(store),
@@ -97,8 +91,7 @@ impl Bench {
         drop(store);
         let lock = DataDirLock::take(self.dir.path()).unwrap();
         let options = options(self.dir.path());
-        let (store, landed) =
-            Store::reopen(&lock, &options, &Arc::default(), &self.reader, &expectation).unwrap();
+        let (store, landed) = Store::reopen(&lock, &options, &self.reader, &expectation).unwrap();
         assert_eq!(landed, Landed::Absent);
         self.store = Some(store);
     }
@@ -123,7 +116,7 @@ impl Bench {
 
 /// Claims that the table is known, and gives what is told of it.
 fn told(reader: &Reader, family: Family, file: &Path) -> String {
-    let tables = reader.rot().tables();
+    let tables = reader.rot.tables();
     let [table] = &tables[..] else {
         panic!("{tables:?}")
     };
@@ -138,8 +131,8 @@ fn all_but_the_block_is_read_in_every_family_and_the_table_is_named() {
         let (dir, file) = rotten(family);
         // A start that cannot do without the block is refused; there the block is read as by `recover`.
         let reader = Reader::default();
-        let schema = schema::Schema::new(MIB, MIB, Arc::default(), Arc::clone(reader.rot()));
-        let tables = open::read_only(&db_dir(dir.path()), &schema).unwrap();
+        let schema = schema::Schema::new(MIB, MIB, &reader);
+        let tables = Tables::open(&db_dir(dir.path()), &schema, schema::DbAccess::Read).unwrap();
         let before = tree(dir.path());
         let mut found = Vec::new();
         let gaps = tables
@@ -158,7 +151,7 @@ fn all_but_the_block_is_read_in_every_family_and_the_table_is_named() {
         assert!(!found.iter().any(|key| gap.holds(key)));
         let said = told(&reader, family, &file);
         assert!(
-            said.contains(family.name()) && said.contains("checksum"),
+            said.contains(family.as_str()) && said.contains("checksum"),
             "{said}"
         );
         drop(tables);
@@ -182,7 +175,7 @@ fn a_compaction_that_meets_it_stops_writes_once_and_never_again() {
         told(&bench.reader, family, &file);
         bench.reopen();
         bench.bring_on_a_compaction(family).unwrap();
-        assert!(bench.reader.rot().holds(family));
+        assert!(bench.reader.rot.holds(family));
     }
 }
 
@@ -226,7 +219,7 @@ fn a_start_that_needs_the_block_is_refused_with_nothing_changed_and_the_check_fi
         let before = tree(dir.path());
         let refused = open(dir.path()).err();
         let refused = refused.unwrap_or_else(|| panic!("{family:?} opened"));
-        assert_eq!(refused.cause(), OpenCause::Damage);
+        assert_eq!(refused.cause, OpenCause::Damage);
         let said = refused.to_string();
         assert!(
             said.contains(file.file_name().unwrap().to_str().unwrap()),
@@ -252,7 +245,7 @@ fn recover_sets_a_rotten_table_aside_and_says_what_it_cost() {
             panic!("{:?}", report.aside)
         };
         assert_eq!(aside.file, file.file_name().unwrap().to_str().unwrap());
-        let kept = report.after.keys[family.index()];
+        let kept = report.after.keys[&family];
         assert!((1900..2000).contains(&kept), "{family:?}: {kept}");
         drop(lock);
         let mut store = open(dir.path()).unwrap();
@@ -283,7 +276,7 @@ fn overlapping(family: Family) -> (TempDir, [PathBuf; 2]) {
     let live = store.tables().db.live_files().unwrap();
     let second = live
         .iter()
-        .filter(|live| live.column_family_name == family.name())
+        .filter(|live| live.column_family_name == family.as_str())
         .map(|live| db_dir(dir.path()).join(live.name.trim_start_matches('/')))
         .find(|file| *file != first)
         .unwrap();
@@ -297,8 +290,8 @@ fn overlapping(family: Family) -> (TempDir, [PathBuf; 2]) {
 fn of_two_rotten_tables_that_overlap_only_the_two_blocks_are_left_out() {
     let (dir, files) = overlapping(Family::History);
     let reader = Reader::default();
-    let schema = schema::Schema::new(MIB, MIB, Arc::default(), Arc::clone(reader.rot()));
-    let tables = open::read_only(&db_dir(dir.path()), &schema).unwrap();
+    let schema = schema::Schema::new(MIB, MIB, &reader);
+    let tables = Tables::open(&db_dir(dir.path()), &schema, schema::DbAccess::Read).unwrap();
     let mut found = Vec::new();
     let gaps = tables
         .scan_past_rot(Family::History, &[], None, |key, _| {
@@ -316,7 +309,7 @@ fn of_two_rotten_tables_that_overlap_only_the_two_blocks_are_left_out() {
     let in_a_gap = |key: &[u8]| gaps.iter().any(|gap| gap.holds(key));
     assert!(lost.iter().all(|&number| in_a_gap(&key(number))));
     let mut named: Vec<_> = reader
-        .rot()
+        .rot
         .tables()
         .into_iter()
         .map(|table| table.file)
@@ -338,7 +331,7 @@ fn once_the_rotten_table_is_gone_its_family_is_compacted_again() {
         .db
         .compact_range_cf(handle, None::<&[u8]>, None::<&[u8]>);
     let live = tables.db.live_files().unwrap();
-    let of_days = |live: &&rocksdb::LiveFile| live.column_family_name == Family::Days.name();
+    let of_days = |live: &&rocksdb::LiveFile| live.column_family_name == Family::Days.as_str();
     let [table] = &live.iter().filter(of_days).collect::<Vec<_>>()[..] else {
         panic!("{} tables", live.len())
     };
@@ -357,7 +350,7 @@ fn once_the_rotten_table_is_gone_its_family_is_compacted_again() {
         .unwrap();
     bench.store().tick().unwrap();
     assert!(
-        !bench.reader.rot().holds(Family::Days),
+        !bench.reader.rot.holds(Family::Days),
         "it is gone with its days"
     );
     bench.bring_on_a_compaction(Family::Days).unwrap();

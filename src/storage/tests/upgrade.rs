@@ -6,7 +6,7 @@ use crate::storage::schema::{FORMAT_VERSION, META_VERSIONS, OLDEST_FORMAT};
 
 fn acked_format(data_dir: &Path) -> u32 {
     let acked = acked::read(&data_dir.join("store/ACKED")).unwrap();
-    acked.mark().unwrap().format
+    acked.unwrap().format
 }
 
 /// A store that was killed, of one format by its own record and of another by `ACKED`.
@@ -21,7 +21,7 @@ fn of_formats(store_format: u32, acked_format: u32) -> TempDir {
     let path = image.path().join("store/ACKED");
     let mark = Mark {
         format: acked_format,
-        ..acked::read(&path).unwrap().mark().unwrap()
+        ..acked::read(&path).unwrap().unwrap()
     };
     Acked::resume(&path, mark).unwrap().write(mark).unwrap();
     image
@@ -63,7 +63,7 @@ fn a_format_before_the_earliest_or_after_ours_is_refused_by_name() {
             let before = tree(image.path());
             let error = open(image.path()).err().expect("it opened");
             assert_eq!(tree(image.path()), before);
-            assert_eq!(error.cause(), OpenCause::Unsupported);
+            assert_eq!(error.cause, OpenCause::Unsupported);
             let named = format!("format version {format}, this counterd knows {FORMAT_VERSION}");
             assert!(error.to_string().contains(&named), "{error}");
         }

@@ -4,7 +4,6 @@
 use super::*;
 use crate::calendar::Day;
 use crate::counter::{DayRecord, Millis};
-use crate::storage::expiry::Horizons;
 use crate::storage::{
     Batch, Damaged, DataDirLock, Family, ReadError, Reader, Store, StoreState, recover,
 };
@@ -68,8 +67,8 @@ fn edit(dir: &Path, lock: &DataDirLock, change: impl FnOnce(&Store, &mut Batch))
         memory: 16 << 20,
         reserve: Some(24 << 20),
     };
-    let (horizons, reader) = (Arc::new(Horizons::default()), Reader::default());
-    let mut store = Store::open(lock, &options, &horizons, &reader, 1).unwrap();
+    let reader = Reader::default();
+    let mut store = Store::open(lock, &options, &reader, Some(1)).unwrap();
     let mut batch = Batch::new();
     change(&store, &mut batch);
     store.commit(&batch).unwrap();

@@ -63,7 +63,7 @@ fn start(dir: &Path, clock: &Arc<ManualClock>, calendar: &Calendar) -> Running {
 /// The closing values of all days, from history and the day records, which must agree.
 pub fn closing_values(data_dir: &Path, memory: StorageOptions) -> BTreeMap<Account, i64> {
     let lock = DataDirLock::take(data_dir).unwrap();
-    let store = Store::open(&lock, &memory, &Arc::default(), &Reader::default(), 1).unwrap();
+    let store = Store::open(&lock, &memory, &Reader::default(), Some(1)).unwrap();
     let mut found = BTreeMap::new();
     let tables = store.tables();
     let visit = |day: Day, name: CounterName, part| {

@@ -1,7 +1,6 @@
 //! The comparison of what a stopped writer left on disk with what the model has.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use counterd::calendar::Day;
 use counterd::counter::Event;
@@ -20,7 +19,7 @@ impl Pair {
         }
         let lock = DataDirLock::take(self.dir.path()).map_err(|error| error.to_string())?;
         let reader = Reader::default();
-        let store = Store::open(&lock, &self.storage(), &Arc::default(), &reader, 1);
+        let store = Store::open(&lock, &self.storage(), &reader, Some(1));
         let store = store.map_err(|error| error.to_string())?;
         let model = &self.model;
 
