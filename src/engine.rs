@@ -12,12 +12,14 @@ mod values;
 
 use std::sync::Arc;
 
+use serde::Serialize;
 use tokio::runtime::Handle;
 
 use crate::calendar::{Calendar, Day};
 use crate::counter::{CounterName, Millis, Moment};
 use crate::current_day::{CurrentDay, Look};
 use crate::fallback::Fallback;
+use crate::metrics::ExportMetrics;
 use crate::rounds::RoundStatus;
 use crate::writer::Running;
 
@@ -44,34 +46,51 @@ pub struct Engine {
 }
 
 /// How the engine stands.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
     /// Whether writes are served.
+    #[serde(skip)]
     pub state: ModeState,
     /// Since when and for how many milliseconds writes have waited for a slow disk; `None` while they do not.
+    #[serde(skip)]
     pub slow_disk: Option<(Millis, Millis)>,
     /// The day that is counted now.
     pub day: Day,
-    /// How far the clock is before that day, in milliseconds; 0 unless it was set back.
-    pub clock_behind_ms: i64,
-    /// Operations under way.
-    pub queued: usize,
-    /// The epoch and the revision of the last change; `None` without a store.
-    pub history: Option<(u64, u64)>,
+    /// The store's epoch; `None` without a store.
+    pub epoch: Option<u64>,
+    /// The revision of the last change; `None` without a store.
+    pub revision: Option<u64>,
     /// The tables of the store that have a block which cannot be read.
     pub rotten_tables: Vec<String>,
-    /// What PostgreSQL lacks; `None` where nothing is exported.
-    pub export: Option<RoundReport>,
-    /// What the mirror lacks; `None` where there is none.
-    pub mirror: Option<RoundReport>,
+    /// What is behind.
+    pub lags: Lags,
 }
 
-/// Writes are refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refused {
-    /// Why.
-    pub cause: Cause,
-    /// For how long they have been, by the wall clock, in milliseconds.
-    pub for_ms: Millis,
+/// What is behind.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Lags {
+    /// Operations under way.
+    pub queued_operations: usize,
+    /// How far the clock is before the day, in milliseconds; 0 unless it was set back.
+    pub clock_behind_ms: i64,
+    /// What PostgreSQL lacks; `None` where nothing is exported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub postgres: Option<ExportLag>,
+    /// What the mirror lacks; `None` where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redis: Option<RoundReport>,
+}
+
+/// What PostgreSQL does not have yet.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ExportLag {
+    /// How the export stands.
+    #[serde(flatten)]
+    pub lag: RoundReport,
+    /// Closed days that are not there.
+    pub days: i64,
+    /// Rows that the database refuses.
+    pub rows_set_aside: i64,
 }
 
 impl Engine {
@@ -90,23 +109,21 @@ impl Engine {
         self.running.intake.attach(runtime)
     }
 
-    /// Says whether writes are served.
+    /// Says whether writes are served: `Err` with the cause that refuses them, and for how many milliseconds they
+    /// have been refused, by the wall clock.
     ///
     /// # Errors
     /// When they are refused, and why.
-    pub fn writes(&self) -> Result<(), Refused> {
+    pub fn writes(&self) -> Result<(), (Cause, Millis)> {
         match self.running.mode.state() {
             ModeState::Normal => Ok(()),
-            ModeState::ReadOnly { cause, since } => Err(Refused {
-                cause,
-                for_ms: self.running.day.look().wall_ms.saturating_sub(since),
-            }),
+            ModeState::ReadOnly { cause, since } => Err((cause, self.now().saturating_sub(since))),
         }
     }
 
     /// For how long writes have been refused, in milliseconds; 0 while they are served.
     pub fn outage_ms(&self) -> Millis {
-        self.writes().err().map_or(0, |refused| refused.for_ms)
+        self.writes().err().map_or(0, |(_, for_ms)| for_ms)
     }
 
     /// Which copy stands in for the store; `None` while there is a store.
@@ -137,12 +154,12 @@ impl Engine {
         &self.running.configured
     }
 
-    /// Says how all of it stands.
-    pub fn report(&self) -> Report {
+    /// Says how all of it stands; the metrics of the export say some of it.
+    pub fn report(&self, metrics: &ExportMetrics) -> Report {
         let revision = self.running.table.revision();
         let (export, mirror) = (self.export.as_ref(), self.mirror.as_ref());
         let rotten = self.running.reader.rot.tables();
-        let has_store = self.copies().is_none();
+        let store = self.copies().is_none().then_some(&self.running.table);
         let Look { day, wall_ms, .. } = self.running.day.look();
         let slow_disk = self.running.mode.disk().slow().map(|waited| {
             let waited = Millis::try_from(waited.as_millis()).unwrap_or(Millis::MAX);
@@ -152,12 +169,19 @@ impl Engine {
             state: self.running.mode.state(),
             slow_disk,
             day,
-            clock_behind_ms: self.running.day.behind_ms(),
-            queued: self.running.intake.depth(),
-            history: has_store.then(|| (self.running.table.epoch(), revision)),
+            epoch: store.map(|table| table.epoch()),
+            revision: store.map(|_| revision),
             rotten_tables: rotten.iter().map(ToString::to_string).collect(),
-            export: export.map(|status| status.report(revision)),
-            mirror: mirror.map(|status| status.report(revision)),
+            lags: Lags {
+                queued_operations: self.running.intake.depth(),
+                clock_behind_ms: self.running.day.behind_ms(),
+                postgres: export.map(|status| ExportLag {
+                    lag: status.report(revision),
+                    days: metrics.days_waiting.get(),
+                    rows_set_aside: metrics.set_aside.get(),
+                }),
+                redis: mirror.map(|status| status.report(revision)),
+            },
         }
     }
 

@@ -313,8 +313,8 @@ impl Desk {
             bail!("without a prefix these would be all counters");
         }
         let engine = Engine::new(&self.running);
-        if confirmed && let Err(no) = engine.writes() {
-            bail!("writes are refused (cause `{}`)", no.cause.as_str());
+        if confirmed && let Err((cause, _)) = engine.writes() {
+            bail!("writes are refused (cause `{}`)", cause.as_str());
         }
         let (mut deleted, mut failed) = (0, 0);
         let mut cursor = None;

@@ -106,7 +106,7 @@ impl Shared {
     pub(self) fn check_mode(&self) -> Result<(), Problem> {
         self.engine
             .writes()
-            .map_err(|refused| Problem::read_only(refused.cause).after_an_outage_of(refused.for_ms))
+            .map_err(|(cause, for_ms)| Problem::read_only(cause).after_an_outage_of(for_ms))
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) async fn readyz(call: &Call, asked: &Asked<'_>) -> Answered {
     let [is_verbose, of_writes] =
         parameters.map(|value| value.is_some_and(|value| !matches!(value.as_str(), "0" | "false")));
     let shared = &call.worker.shared;
-    let report = shared.engine.report();
+    let report = shared.engine.report(&shared.metrics.export);
     let state = report.state;
     let stand_in = shared.engine.stand_in().await;
     let problem = match state {
@@ -53,8 +53,7 @@ pub(super) async fn readyz(call: &Call, asked: &Asked<'_>) -> Answered {
     let may_see = || tokens.check(Access::Read, asked.headers, None).is_ok();
     let standing = (is_verbose && may_see()).then(|| {
         let (copy, draining) = (stand_in.and_then(Result::ok), call.worker.is_ending());
-        let export = &shared.metrics.export;
-        Box::new(Standing::new(report, copy, draining, export))
+        Box::new(Standing::new(report, copy, draining))
     });
     match (problem, standing) {
         (None, standing) => Ok(well(call, standing)),

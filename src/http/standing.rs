@@ -3,10 +3,8 @@
 use serde::Serialize;
 
 use super::code::Code;
-use crate::calendar::Day;
 use crate::counter::{Millis, instant};
-use crate::engine::{CopyStanding, ModeState, Report, RoundReport};
-use crate::metrics::ExportMetrics;
+use crate::engine::{CopyStanding, ModeState, Report};
 
 /// The mode, its cause, since when, what brings it back, and what lags.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -19,40 +17,13 @@ pub(super) struct Standing {
     #[serde(flatten)]
     copy: Option<CopyStanding>,
     draining: bool,
-    day: Day,
-    epoch: Option<u64>,
-    revision: Option<u64>,
-    rotten_tables: Vec<String>,
-    lags: Lags,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-struct Lags {
-    queued_operations: usize,
-    clock_behind_ms: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    postgres: Option<ExportLag>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    redis: Option<RoundReport>,
-}
-
-/// What PostgreSQL does not have yet.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-struct ExportLag {
     #[serde(flatten)]
-    lag: RoundReport,
-    days: i64,
-    rows_set_aside: i64,
+    report: Report,
 }
 
 impl Standing {
     /// Tells what the engine reports; `copy` stands in for the store.
-    pub(super) fn new(
-        report: Report,
-        copy: Option<CopyStanding>,
-        draining: bool,
-        export: &ExportMetrics,
-    ) -> Self {
+    pub(super) fn new(report: Report, copy: Option<CopyStanding>, draining: bool) -> Self {
         let (mode, cause, since, remedy) = match (report.state, report.slow_disk) {
             (ModeState::Normal, None) => ("normal", None, None, None),
             (ModeState::Normal, Some((since, _))) => (
@@ -75,20 +46,7 @@ impl Standing {
             remedy,
             copy,
             draining,
-            day: report.day,
-            epoch: report.history.map(|(epoch, _)| epoch),
-            revision: report.history.map(|(_, revision)| revision),
-            rotten_tables: report.rotten_tables,
-            lags: Lags {
-                queued_operations: report.queued,
-                clock_behind_ms: report.clock_behind_ms,
-                postgres: report.export.map(|lag| ExportLag {
-                    lag,
-                    days: export.days_waiting.get(),
-                    rows_set_aside: export.set_aside.get(),
-                }),
-                redis: report.mirror,
-            },
+            report,
         }
     }
 }
