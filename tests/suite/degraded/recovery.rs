@@ -152,12 +152,11 @@ fn a_first_start_makes_a_store_once_every_copy_says_that_there_was_none() {
     // Redis comes later, as containers may.
     copies.redis.kill();
     let mut server = setup.spawn();
-    eventually("it says what it waits for", PATIENCE, || {
+    eventually("it says what it waits for, and listens", PATIENCE, || {
         assert!(server.try_exit().is_none());
-        server
-            .output()
-            .contains("whether redis has values")
-            .then_some(())
+        let output = server.output();
+        let says = |text| output.contains(text);
+        (says("whether redis has values") && says("counterd::serve: ready")).then_some(())
     });
     let mut client = server.client();
     client.get("/readyz").refused(503, "unknown_here");
