@@ -13,6 +13,13 @@ use super::{Entry, LogFormat};
 /// Longer values are cut to this many bytes.
 const MAX_VALUE: usize = 128;
 
+/// What stands before the value of a field, in text and in JSON: one copy for each field of each line.
+macro_rules! named {
+    ($name:literal) => {
+        (concat!(" ", $name, "="), concat!(",\"", $name, "\":"))
+    };
+}
+
 /// Appends the line of one request.
 pub(super) fn append_request(
     out: &mut Vec<u8>,
@@ -33,22 +40,24 @@ pub(super) fn append_request(
         }
     }
     let mut fields = Fields { out, format };
-    fields.text("request_id", entry.request_id);
-    fields.text("method", entry.method.as_bytes());
-    fields.text("route", entry.route.as_str().as_bytes());
+    fields.text(named!("request_id"), entry.request_id);
+    fields.text(named!("method"), entry.method.as_bytes());
+    fields.text(named!("route"), entry.route.as_str().as_bytes());
     if let Some(counter) = entry.counter {
-        fields.text("counter", counter.as_bytes());
+        fields.text(named!("counter"), counter.as_bytes());
     }
-    fields.number("status", entry.status.into());
+    fields.number(named!("status"), entry.status.into());
     let took = u64::try_from(entry.took.as_micros()).unwrap_or(u64::MAX);
-    fields.number("duration_us", took);
-    fields.number("bytes", entry.bytes);
+    fields.number(named!("duration_us"), took);
+    fields.number(named!("bytes"), entry.bytes);
     fields.peer(entry.peer);
     out.extend_from_slice(match format {
         LogFormat::Text => b"\n",
         LogFormat::Json => b"}\n",
     });
 }
+
+type FieldName = (&'static str, &'static str);
 
 /// The fields of a line.
 struct Fields<'o> {
@@ -57,28 +66,26 @@ struct Fields<'o> {
 }
 
 impl Fields<'_> {
-    fn name(&mut self, name: &str) {
-        let (before, after): (&[u8], &[u8]) = match self.format {
-            LogFormat::Text => (b" ", b"="),
-            LogFormat::Json => (b",\"", b"\":"),
+    fn name(&mut self, (text, json): FieldName) {
+        let name = match self.format {
+            LogFormat::Text => text,
+            LogFormat::Json => json,
         };
-        self.out.extend_from_slice(before);
         self.out.extend_from_slice(name.as_bytes());
-        self.out.extend_from_slice(after);
     }
 
-    fn text(&mut self, name: &str, value: &[u8]) {
+    fn text(&mut self, name: FieldName, value: &[u8]) {
         self.name(name);
         append_value(self.out, self.format, value);
     }
 
-    fn number(&mut self, name: &str, value: u64) {
+    fn number(&mut self, name: FieldName, value: u64) {
         self.name(name);
         append_number(self.out, value);
     }
 
     fn peer(&mut self, peer: SocketAddr) {
-        self.name("peer");
+        self.name(named!("peer"));
         match self.format {
             LogFormat::Text => append_peer(self.out, peer),
             LogFormat::Json => {
