@@ -178,12 +178,11 @@ async fn admit(
     uri: &Uri,
     body: &mut impl RequestBody,
 ) -> Result<Bytes, Problem> {
-    call.judge(endpoint, headers, uri)?;
+    let body_limit = call.body_limit(endpoint);
+    call.judge(endpoint, body_limit, headers, uri)?;
     match endpoint.limit {
         Limit::NoBody => Ok(Bytes::new()),
-        Limit::Body | Limit::Batch => {
-            body::collect(body, call.body_limit(endpoint), &call.connection).await
-        }
+        Limit::Body | Limit::Batch => body::collect(body, body_limit, &call.connection).await,
     }
 }
 
