@@ -5,10 +5,10 @@
 //! both may go to one file.
 
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
 
 use super::stamp::Stamp;
 use super::{Entry, LogFormat};
+use crate::counter::RequestId;
 
 /// Longer values are cut to this many bytes.
 const MAX_VALUE: usize = 128;
@@ -40,17 +40,17 @@ pub(super) fn append_request(
         }
     }
     let mut fields = Fields { out, format };
-    fields.text(named!("request_id"), entry.request_id);
-    fields.text(named!("method"), entry.method.as_bytes());
-    fields.text(named!("route"), entry.route.as_str().as_bytes());
+    fields.request_id(entry.request_id);
+    fields.text(named!("method"), entry.method);
+    fields.plain(named!("route"), entry.route.as_str());
     if let Some(counter) = entry.counter {
-        fields.text(named!("counter"), counter.as_bytes());
+        fields.plain(named!("counter"), counter.as_str());
     }
     fields.number(named!("status"), entry.status.into());
     let took = u64::try_from(entry.took.as_micros()).unwrap_or(u64::MAX);
     fields.number(named!("duration_us"), took);
     fields.number(named!("bytes"), entry.bytes);
-    fields.peer(entry.peer);
+    fields.plain(named!("peer"), &entry.peer.0);
     out.extend_from_slice(match format {
         LogFormat::Text => b"\n",
         LogFormat::Json => b"}\n",
@@ -74,26 +74,42 @@ impl Fields<'_> {
         self.out.extend_from_slice(name.as_bytes());
     }
 
-    fn text(&mut self, name: FieldName, value: &[u8]) {
+    /// Appends a stranger's text.
+    fn text(&mut self, name: FieldName, value: &str) {
         self.name(name);
-        append_value(self.out, self.format, value);
+        append_value(self.out, self.format, value.as_bytes());
+    }
+
+    /// Appends a text of ours, in which nothing is to be escaped.
+    fn plain(&mut self, name: FieldName, value: &str) {
+        self.name(name);
+        self.quote();
+        self.out.extend_from_slice(value.as_bytes());
+        self.quote();
+    }
+
+    fn request_id(&mut self, id: &RequestId) {
+        match id {
+            RequestId::Given(text) => self.text(named!("request_id"), text),
+            RequestId::Made(_) => {
+                self.name(named!("request_id"));
+                self.quote();
+                id.push(self.out);
+                self.quote();
+            }
+        }
+    }
+
+    fn quote(&mut self) {
+        if self.format == LogFormat::Json {
+            self.out.push(b'"');
+        }
     }
 
     fn number(&mut self, name: FieldName, value: u64) {
         self.name(name);
-        append_number(self.out, value);
-    }
-
-    fn peer(&mut self, peer: SocketAddr) {
-        self.name(named!("peer"));
-        match self.format {
-            LogFormat::Text => append_peer(self.out, peer),
-            LogFormat::Json => {
-                self.out.push(b'"');
-                append_peer(self.out, peer);
-                self.out.push(b'"');
-            }
-        }
+        self.out
+            .extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
     }
 }
 
@@ -170,27 +186,6 @@ fn append_escaped(
     }
 }
 
-fn append_number(out: &mut Vec<u8>, number: u64) {
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-}
-
-/// Appends an address. An IPv4 address that came in over an IPv6 socket is written as the IPv4 address
-/// that it is.
-fn append_peer(out: &mut Vec<u8>, peer: SocketAddr) {
-    match peer.ip().to_canonical() {
-        IpAddr::V4(ip) => {
-            for (octet, after) in ip.octets().into_iter().zip(*b"...:") {
-                append_number(out, octet.into());
-                out.push(after);
-            }
-            append_number(out, peer.port().into());
-        }
-        IpAddr::V6(ip) => {
-            let _ = write!(out, "[{ip}]:{}", peer.port());
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(
@@ -199,21 +194,33 @@ mod tests {
         reason = "a test may panic"
     )]
 
-    use super::*;
-    use crate::metrics::Route;
+    use std::sync::LazyLock;
     use std::time::Duration;
 
+    use super::super::PeerText;
+    use super::*;
+    use crate::counter::CounterName;
+    use crate::metrics::Route;
+
+    fn peer(address: &str) -> PeerText {
+        PeerText::new(address.parse().unwrap())
+    }
+
     fn entry() -> Entry<'static> {
+        static COUNTER: LazyLock<CounterName> =
+            LazyLock::new(|| CounterName::parse("online_players").unwrap());
+        static ID: LazyLock<RequestId> = LazyLock::new(|| RequestId::Given("01J-9f".into()));
+        static PEER: LazyLock<PeerText> = LazyLock::new(|| peer("203.0.113.7:51234"));
         Entry {
             at_ms: 1_795_515_000_007,
-            request_id: b"01J-9f",
+            request_id: &ID,
             method: "POST",
             route: Route::Increment,
-            counter: Some("online_players"),
+            counter: Some(&COUNTER),
             status: 200,
             took: Duration::from_nanos(187_900),
             bytes: 104,
-            peer: "203.0.113.7:51234".parse().unwrap(),
+            peer: &PEER,
         }
     }
 
@@ -274,11 +281,10 @@ mod tests {
     #[test]
     fn whatever_a_stranger_sends_a_line_is_one_line_of_ascii() {
         for value in HOSTILE {
-            let text = std::str::from_utf8(value).unwrap_or("GET");
+            let text = String::from_utf8_lossy(value);
             let entry = Entry {
-                request_id: value,
-                method: text,
-                counter: Some(text),
+                request_id: &RequestId::Given(text.as_ref().into()),
+                method: &text,
                 ..entry()
             };
             for format in [LogFormat::Text, LogFormat::Json] {
@@ -293,14 +299,17 @@ mod tests {
     #[test]
     fn json_gives_back_what_was_sent() {
         for value in HOSTILE {
+            let text = String::from_utf8_lossy(value);
             let entry = Entry {
-                request_id: value,
+                request_id: &RequestId::Given(text.as_ref().into()),
+                method: &text,
                 ..entry()
             };
             let parsed: serde_json::Value =
                 serde_json::from_str(&line(LogFormat::Json, &entry)).unwrap();
-            let sent = String::from_utf8_lossy(&value[..value.len().min(MAX_VALUE)]);
+            let sent = String::from_utf8_lossy(&text.as_bytes()[..text.len().min(MAX_VALUE)]);
             assert_eq!(parsed["request_id"], *sent);
+            assert_eq!(parsed["method"], *sent);
             assert_eq!(parsed["status"], 200);
         }
     }
@@ -322,11 +331,7 @@ mod tests {
 
     #[test]
     fn addresses_are_written_as_people_know_them() {
-        let told = |peer: &str| {
-            let mut out = Vec::new();
-            append_peer(&mut out, peer.parse().unwrap());
-            String::from_utf8(out).unwrap()
-        };
+        let told = |address| String::from(peer(address).0);
         assert_eq!(told("255.0.10.1:65535"), "255.0.10.1:65535");
         assert_eq!(told("[2001:db8::1]:80"), "[2001:db8::1]:80");
         assert_eq!(told("[::ffff:10.0.0.1]:80"), "10.0.0.1:80");

@@ -12,9 +12,10 @@
 //! use std::sync::Arc;
 //! use std::time::Duration;
 //! use counterd::access_log::{
-//!     AccessLog, Entry, LogFormat, LogOptions, LogOutput,
+//!     AccessLog, Entry, LogFormat, LogOptions, LogOutput, PeerText,
 //! };
 //! use counterd::clock::SystemClock;
+//! use counterd::counter::{CounterName, RequestId};
 //! use counterd::metrics::{Metrics, Route};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -29,14 +30,14 @@
 //! let buffer = log.buffer();
 //! buffer.record(&Entry {
 //!     at_ms: 1_795_515_000_007,
-//!     request_id: b"01J9",
+//!     request_id: &RequestId::Made(7),
 //!     method: "POST",
 //!     route: Route::Increment,
-//!     counter: Some("online_players"),
+//!     counter: Some(&CounterName::parse("online_players")?),
 //!     status: 200,
 //!     took: Duration::from_micros(180),
 //!     bytes: 104,
-//!     peer: "127.0.0.1:51234".parse()?,
+//!     peer: &PeerText::new("127.0.0.1:51234".parse()?),
 //! });
 //! drop(buffer);
 //! assert!(thread.finish(Duration::from_secs(1)));
@@ -64,6 +65,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
+use crate::counter::{CounterName, RequestId};
 use crate::metrics::{LogKind, Route};
 use crate::words::words;
 
@@ -113,14 +115,14 @@ pub struct LogOptions {
 pub struct Entry<'a> {
     /// Wall time of the answer, in milliseconds since 1970.
     pub at_ms: i64,
-    /// The id that the answer carries. May be a stranger's, and any bytes: escaped, and cut at 128.
-    pub request_id: &'a [u8],
-    /// The HTTP method, also a stranger's.
+    /// The id that the answer carries; it may be a stranger's.
+    pub request_id: &'a RequestId,
+    /// The HTTP method, also a stranger's: escaped, and cut at 128 bytes.
     pub method: &'a str,
     /// What was asked for.
     pub route: Route,
     /// The counter that the path names, only if the name is a valid one.
-    pub counter: Option<&'a str>,
+    pub counter: Option<&'a CounterName>,
     /// The HTTP status of the answer.
     pub status: u16,
     /// From the request's head to the answer; written in whole microseconds.
@@ -128,7 +130,20 @@ pub struct Entry<'a> {
     /// Bytes of the answer's body.
     pub bytes: u64,
     /// Who asked.
-    pub peer: SocketAddr,
+    pub peer: &'a PeerText,
+}
+
+/// The address of a client as a line shows it, made once for each connection. An IPv4 address that came in over an
+/// IPv6 socket is written as the IPv4 address that it is.
+#[derive(Clone, Debug)]
+pub struct PeerText(Box<str>);
+
+impl PeerText {
+    /// Makes the text of an address.
+    pub fn new(peer: SocketAddr) -> Self {
+        let canonical = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        Self(canonical.to_string().into())
+    }
 }
 
 /// Why a log could not be set up. Once it is, its failures are counted, never returned.

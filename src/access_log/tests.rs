@@ -93,18 +93,18 @@ impl Log {
     }
 }
 
-fn entry(request_id: &str, status: u16) -> Entry<'_> {
-    Entry {
+fn record(buffer: &AccessBuffer, request_id: &str, status: u16) {
+    buffer.record(&Entry {
         at_ms: EVENING_MS,
-        request_id: request_id.as_bytes(),
+        request_id: &RequestId::Given(request_id.into()),
         method: "GET",
         route: Route::Read,
-        counter: Some("c"),
+        counter: Some(&CounterName::parse("c").unwrap()),
         status,
         took: Duration::from_micros(90),
         bytes: 120,
-        peer: "127.0.0.1:4000".parse().unwrap(),
-    }
+        peer: &PeerText::new("127.0.0.1:4000".parse().unwrap()),
+    });
 }
 
 fn finish(thread: LogThread) {
@@ -120,7 +120,7 @@ fn every_request_of_every_runtime_has_its_line() {
             let buffer = access.buffer();
             std::thread::spawn(move || {
                 for n in 0..5_000 {
-                    buffer.record(&entry(&format!("{runtime}-{n}"), 200));
+                    record(&buffer, &format!("{runtime}-{n}"), 200);
                     if n % 700 == 0 {
                         buffer.flush();
                     }
@@ -152,7 +152,7 @@ fn a_log_that_stands_still_costs_lines_that_are_counted_and_told() {
     let buffer = access.buffer();
     let held = log.output.hold();
     for n in 0..1_000 {
-        buffer.record(&entry(&n.to_string(), 200));
+        record(&buffer, &n.to_string(), 200);
     }
     drop(held);
     drop(buffer);
@@ -174,14 +174,14 @@ fn a_file_that_cannot_be_opened_costs_lines_that_are_told_when_it_can() {
     symlink("/dev/full", &tomorrow).unwrap();
     log.set_now(EVENING_MS + HOUR_MS);
     for n in 0..500 {
-        buffer.record(&entry(&n.to_string(), 200));
+        record(&buffer, &n.to_string(), 200);
     }
     buffer.flush();
     wait_for(|| log.metrics.dropped[LogKind::Request.index()].get() == 500);
     assert!(log.metrics.write_errors.get() > 0);
 
     fs::remove_file(&tomorrow).unwrap();
-    buffer.record(&entry("after", 200));
+    record(&buffer, "after", 200);
     drop(buffer);
     finish(thread);
     assert_eq!(log.told(), (1, 500));
@@ -194,7 +194,7 @@ fn lines_lost_last_are_told_at_the_end_if_they_can_be() {
     let tomorrow = log.dir.path().join("counterd-2026-11-25.log");
     symlink("/dev/full", &tomorrow).unwrap();
     log.set_now(EVENING_MS + HOUR_MS);
-    access.buffer().record(&entry("r", 200));
+    record(&access.buffer(), "r", 200);
     wait_for(|| log.metrics.dropped[LogKind::Request.index()].get() == 1);
     fs::remove_file(&tomorrow).unwrap();
     finish(thread);
@@ -222,7 +222,7 @@ fn files_change_at_local_midnight_not_at_that_of_utc() {
     ] {
         log.set_now(now_ms);
         let (access, thread) = log.start(Access::All);
-        access.buffer().record(&entry("r", 200));
+        record(&access.buffer(), "r", 200);
         finish(thread);
         assert_eq!(count(file).unwrap(), lines, "{file}");
     }
@@ -241,7 +241,7 @@ fn the_setting_decides_which_requests_are_logged() {
         let buffer = access_log.buffer();
         for status in [200, 201, 399, 400, 404, 503] {
             assert_eq!(buffer.wants(status), expected.contains(&u64::from(status)));
-            buffer.record(&entry("r", status));
+            record(&buffer, "r", status);
         }
         drop(buffer);
         finish(thread);
@@ -259,7 +259,7 @@ fn an_end_that_hangs_does_not_hold_the_exit() {
     let log = Log::new();
     let (access, thread) = log.start(Access::All);
     let held = log.output.hold();
-    access.buffer().record(&entry("r", 200));
+    record(&access.buffer(), "r", 200);
     assert!(!thread.finish(Duration::from_millis(1)));
     drop(held);
 }
@@ -270,7 +270,7 @@ fn lines_after_the_end_are_counted_as_dropped() {
     let (access, thread) = log.start(Access::All);
     let buffer = access.buffer();
     finish(thread);
-    buffer.record(&entry("late", 200));
+    record(&buffer, "late", 200);
     drop(buffer);
     assert_eq!(log.metrics.dropped[LogKind::Request.index()].get(), 1);
     assert_eq!(log.told(), (0, 0));
@@ -297,12 +297,12 @@ fn a_sample_has_one_of_so_many_successes_and_every_error() {
     access.choose(Access::All, 10);
     let buffer = access.buffer();
     for number in 0..100 {
-        buffer.record(&entry("x", if number % 20 == 7 { 409 } else { 200 }));
+        record(&buffer, "x", if number % 20 == 7 { 409 } else { 200 });
     }
     // What is chosen while it runs holds from then on.
     access.choose(Access::Errors, 1);
-    buffer.record(&entry("x", 200));
-    buffer.record(&entry("x", 500));
+    record(&buffer, "x", 200);
+    record(&buffer, "x", 500);
     drop(buffer);
     finish(thread);
     let count = |status: u64| {

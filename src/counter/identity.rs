@@ -115,6 +115,23 @@ impl RequestId {
             .ok()
             .map(|text| Self::Given(text.into()))
     }
+
+    /// Appends the id as it is shown: [`fmt::Display`] for each request's answer and log line, where it has to be fast.
+    pub fn push(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Made(number) => {
+                let mut digits = [0; 16];
+                for (pair, byte) in digits.chunks_exact_mut(2).zip(number.to_be_bytes()) {
+                    pair.copy_from_slice(&[byte >> 4, byte & 15]);
+                }
+                for digit in &mut digits {
+                    *digit += if *digit < 10 { b'0' } else { b'a' - 10 };
+                }
+                out.extend_from_slice(&digits);
+            }
+            Self::Given(text) => out.extend_from_slice(text.as_bytes()),
+        }
+    }
 }
 
 impl fmt::Display for RequestId {

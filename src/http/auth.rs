@@ -137,14 +137,13 @@ pub(super) fn origin(
     allowed: &[String],
     hosts: Option<&[String]>,
 ) -> Origin {
-    let mut all = headers.get_all(ORIGIN).iter();
-    let Some(origin) = all.next() else {
+    let Some(origin) = headers.get(ORIGIN) else {
         return Origin::Home;
     };
     let Ok(origin) = origin.to_str() else {
         return Origin::Stranger;
     };
-    if all.next().is_some() {
+    if headers.get_all(ORIGIN).iter().count() > 1 {
         return Origin::Stranger;
     }
     if allowed

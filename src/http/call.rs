@@ -84,8 +84,8 @@ impl Call {
     pub(super) fn body_limit(&self, endpoint: &Endpoint) -> usize {
         match endpoint.limit {
             Limit::NoBody => 0,
-            Limit::Body => self.worker.limits.others().max_body,
-            Limit::Batch => self.worker.limits.others().max_batch_body,
+            Limit::Body => self.worker.limits.max_body(),
+            Limit::Batch => self.worker.limits.max_batch_body(),
         }
     }
 }

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use super::body_memory::BodyMemory;
 use super::limits::Limits;
 use super::places::Place;
+use crate::access_log::PeerText;
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +106,8 @@ impl Ticks {
 pub(super) struct Connection {
     /// Who is at the other end.
     pub(super) peer: SocketAddr,
+    /// The same for the log.
+    pub(super) peer_text: PeerText,
     /// Its place among all connections.
     pub(super) place: Place,
     /// What bodies that have not arrived whole may hold.
@@ -131,6 +134,7 @@ impl Connection {
     ) -> Self {
         Self {
             peer,
+            peer_text: PeerText::new(peer),
             place,
             body_memory,
             begun_in_turn: AtomicBool::new(false),

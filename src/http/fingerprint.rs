@@ -23,13 +23,13 @@ const MAX_KEY: usize = 255;
 
 /// The request's key, if it has one.
 pub(super) fn key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
-    let mut all = headers.get_all(IDEMPOTENCY_KEY).iter();
-    let Some(key) = all.next() else {
+    let Some(key) = headers.get(&IDEMPOTENCY_KEY) else {
         return Ok(None);
     };
+    let is_once = headers.get_all(&IDEMPOTENCY_KEY).iter().count() == 1;
     // A text is printable ASCII, with tabs.
     let key = key.to_str().ok().filter(|key| !key.contains('\t'));
-    let key = key.filter(|key| all.next().is_none() && (1..=MAX_KEY).contains(&key.len()));
+    let key = key.filter(|key| is_once && (1..=MAX_KEY).contains(&key.len()));
     let detail = "send one `Idempotency-Key` of 1 to 255 printable ASCII characters";
     let refused = || Problem::new(Code::InvalidIdempotencyKey, detail);
     key.map(Some).ok_or_else(refused)

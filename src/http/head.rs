@@ -18,19 +18,20 @@ pub(super) fn check(parts: &Parts, max_headers: usize) -> Result<(), Problem> {
             format!("a request may have at most {max_headers} headers"),
         ));
     }
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
-    let others = codings.next().is_some_and(|first| !is_chunked(first)) || codings.next().is_some();
-    if others {
+    let others = |coding: &HeaderValue| {
+        !coding.as_bytes().eq_ignore_ascii_case(b"chunked")
+            || headers.get_all(TRANSFER_ENCODING).iter().count() > 1
+    };
+    if headers.get(TRANSFER_ENCODING).is_some_and(others) {
         let detail = "the only transfer coding that is taken is `Transfer-Encoding: chunked`";
         return Err(Problem::new(Code::BadRequest, detail).closing());
     }
-    let mut hosts = headers.get_all(HOST).iter();
-    let several = match hosts.next() {
-        Some(_) => hosts.next().is_some(),
-        None => *version == Version::HTTP_11,
+    let not_once = match headers.contains_key(HOST) {
+        // A header that comes twice has one key.
+        true => headers.len() > headers.keys_len() && headers.get_all(HOST).iter().count() > 1,
+        false => *version == Version::HTTP_11,
     };
-    if several {
+    if not_once {
         return Err(
             Problem::new(Code::BadRequest, "send the header `Host` exactly once").closing(),
         );

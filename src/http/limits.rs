@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -33,6 +34,8 @@ pub struct Limits {
 pub(super) struct LimitsInForce {
     pub(super) places: Arc<Places>,
     pub(super) body_memory: Arc<BodyMemory>,
+    max_body: AtomicUsize,
+    max_batch_body: AtomicUsize,
     others: ArcSwap<Limits>,
 }
 
@@ -41,6 +44,8 @@ impl LimitsInForce {
         let in_force = Self {
             places: Arc::default(),
             body_memory: Arc::default(),
+            max_body: AtomicUsize::default(),
+            max_batch_body: AtomicUsize::default(),
             others: ArcSwap::from_pointee(*limits),
         };
         in_force.set(limits);
@@ -50,7 +55,19 @@ impl LimitsInForce {
     pub(super) fn set(&self, limits: &Limits) {
         self.places.resize(limits.max_connections);
         self.body_memory.resize(limits.max_body_memory);
+        self.max_body.store(limits.max_body, Relaxed);
+        self.max_batch_body.store(limits.max_batch_body, Relaxed);
         self.others.store(Arc::new(*limits));
+    }
+
+    /// Longest body of a request, in bytes.
+    pub(super) fn max_body(&self) -> usize {
+        self.max_body.load(Relaxed)
+    }
+
+    /// Longest body of a batch, in bytes.
+    pub(super) fn max_batch_body(&self) -> usize {
+        self.max_batch_body.load(Relaxed)
     }
 
     /// Returns the limits that have no place of their own here.

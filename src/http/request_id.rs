@@ -33,27 +33,10 @@ impl RequestIds {
     }
 }
 
-/// Appends the id as it is shown.
-pub(super) fn push_request_id(out: &mut Vec<u8>, id: &RequestId) {
-    match id {
-        RequestId::Made(number) => {
-            for shift in (0..64u32).step_by(4).rev() {
-                let digit = (number >> shift & 15) as u8;
-                out.push(if digit < 10 {
-                    b'0' + digit
-                } else {
-                    b'a' - 10 + digit
-                });
-            }
-        }
-        RequestId::Given(text) => out.extend_from_slice(text.as_bytes()),
-    }
-}
-
 /// The id as a header's value.
 pub(super) fn header_value(id: &RequestId) -> HeaderValue {
     let mut text = Vec::with_capacity(16);
-    push_request_id(&mut text, id);
+    id.push(&mut text);
     // Ids are printable ASCII, whoever made them.
     HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static("-"))
 }

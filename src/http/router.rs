@@ -62,7 +62,7 @@ pub(super) fn answer(
     };
     let mut flight = InFlight::begin(
         worker,
-        connection.peer,
+        connection,
         Some(parts.method.clone()),
         call.request_id.clone(),
     );
@@ -130,7 +130,7 @@ pub(super) fn answer(
                 flight.end(status.as_u16(), bytes.unwrap_or(0));
             }
             _ => {
-                let end = flight.answered_with(status.as_u16(), &call.connection);
+                let end = flight.answered_with(status.as_u16());
                 response = response.map(|body| body.followed_by(end));
             }
         }

@@ -105,6 +105,7 @@ impl Socket {
     }
 
     /// Sends what is left of our own answer.
+    #[inline]
     fn poll_instead(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.instead.is_empty() {
             let sent = ready!(Pin::new(&mut self.stream).poll_write(context, &self.instead))?;

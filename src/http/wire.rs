@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::json::{push_json, push_number};
 use super::reply::ReplyBody;
-use super::request_id::{REQUEST_ID, push_request_id};
+use super::request_id::REQUEST_ID;
 use super::stamp::DayFacts;
 use crate::counter::{Applied, Kind, RequestId, Seen, rfc3339};
 use crate::engine::{ReadFrom, Value};
@@ -23,7 +23,7 @@ pub(super) struct Reply {
 impl Reply {
     pub(super) fn new(request_id: &RequestId, capacity: usize) -> Self {
         let mut text = Vec::with_capacity(capacity);
-        push_request_id(&mut text, request_id);
+        request_id.push(&mut text);
         Self {
             id_len: text.len(),
             text,

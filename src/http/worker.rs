@@ -1,7 +1,7 @@
 //! What one runtime knows: the shared parts, its own counts and log lines, its connections.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -18,12 +18,12 @@ use super::contract;
 use super::error::{Code, Problem};
 use super::limits::LimitsInForce;
 use super::notes::Notes;
-use super::request_id::{RequestIds, push_request_id};
+use super::request_id::RequestIds;
 use super::stamp::{DayFacts, DayMemo};
 use super::{HttpOptions, Shared};
 use crate::access_log::{AccessBuffer, Entry};
 use crate::calendar::Day;
-use crate::counter::{CounterName, RequestId};
+use crate::counter::RequestId;
 use crate::engine::Port;
 use crate::metrics::{Route, Shard};
 
@@ -244,8 +244,8 @@ pub(super) struct Admitted {
 impl Admitted {
     /// Counts and logs what is answered without having become a request, and returns the whole answer.
     pub(super) fn answer_unread(&self, problem: &Problem) -> Vec<u8> {
-        let (worker, peer) = (&self.worker, self.connection.peer);
-        let flight = InFlight::begin(worker, peer, None, worker.ids.make());
+        let (worker, connection) = (&self.worker, &self.connection);
+        let flight = InFlight::begin(worker, connection, None, worker.ids.make());
         let answer = problem.to_wire(&flight.request_id);
         let bytes = problem.to_json(&flight.request_id).len() as u64;
         flight.end(problem.code.status().as_u16(), bytes);
@@ -265,7 +265,7 @@ impl Drop for Admitted {
 /// A request from its head to its answer: counted and logged once, also if the client leaves.
 pub(super) struct InFlight {
     worker: Arc<Worker>,
-    peer: SocketAddr,
+    connection: Arc<Connection>,
     started: Instant,
     /// `None` for what never became a request.
     pub(super) method: Option<Method>,
@@ -278,14 +278,14 @@ pub(super) struct InFlight {
 impl InFlight {
     pub(super) fn begin(
         worker: &Arc<Worker>,
-        peer: SocketAddr,
+        connection: &Arc<Connection>,
         method: Option<Method>,
         request_id: RequestId,
     ) -> Self {
         worker.observer.lock().shard.request_started();
         Self {
             worker: Arc::clone(worker),
-            peer,
+            connection: Arc::clone(connection),
             started: Instant::now(),
             method,
             request_id,
@@ -297,17 +297,12 @@ impl InFlight {
 
     /// The answer has begun; whoever follows its body calls what is returned at its end, or drops it when the client
     /// leaves before. What became of the operations is known already, and counted now.
-    pub(super) fn answered_with(
-        mut self,
-        status: u16,
-        connection: &Arc<Connection>,
-    ) -> impl FnOnce(u64) + Send + 'static {
+    pub(super) fn answered_with(mut self, status: u16) -> impl FnOnce(u64) + Send + 'static {
         self.count_operations(&self.worker.observer.lock());
         self.notes.forget_results();
-        connection.set_streaming(true);
-        let connection = Arc::clone(connection);
+        self.connection.set_streaming(true);
         move |bytes| {
-            connection.set_streaming(false);
+            self.connection.set_streaming(false);
             self.end(status, bytes);
         }
     }
@@ -333,25 +328,16 @@ impl InFlight {
         if !observer.log.wants(status) || !contract::is_logged(self.route) {
             return;
         }
-        let mut made = Vec::new();
-        let request_id = match &self.request_id {
-            RequestId::Given(text) => text.as_bytes(),
-            RequestId::Made(_) => {
-                made.reserve(16);
-                push_request_id(&mut made, &self.request_id);
-                &made
-            }
-        };
         observer.log.record(&Entry {
             at_ms: self.worker.shared.engine.now(),
-            request_id,
+            request_id: &self.request_id,
             method: self.method.as_ref().map_or("-", Method::as_str),
             route: self.route,
-            counter: self.notes.counter.as_ref().map(CounterName::as_str),
+            counter: self.notes.counter.as_ref(),
             status,
             took,
             bytes,
-            peer: self.peer,
+            peer: &self.connection.peer_text,
         });
     }
 }
