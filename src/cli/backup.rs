@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::control::Ask;
 use crate::inspect::{CounterGroup, ExportView, Inspection, inspect as look_into};
 use crate::serve::storage_options;
-use crate::storage::backup::{self, BackupOptions, Listed, Made, Restore, Restored, Summary};
+use crate::storage::backup::{self, BackupOptions, Listed, Made, Restore, Summary};
 use crate::storage::compact::Compacted;
 use crate::storage::{DataDirLock, LineageId, look};
 
@@ -112,15 +112,11 @@ pub(super) fn backup(config: &Config, args: BackupArgs) -> anyhow::Result<()> {
         another_store: args.another_store,
         verify: !args.no_verify,
     });
-    let Made {
-        manifest,
-        removed,
-        warning,
-    } = with_progress(config, ask)?;
-    warn(warning.as_slice());
-    let summary = Summary::from(&manifest);
+    let made: Made = with_progress(config, ask)?;
+    warn(made.warning.as_slice());
+    let summary = Summary::from(&made.manifest);
     if args.json {
-        return print_json(&json!({"backup": summary, "removed": removed}));
+        return print_json(&json!({"backup": summary, "removed": made.removed}));
     }
     let verified = if summary.verified {
         "verified: it was opened and every record read"
@@ -137,7 +133,7 @@ pub(super) fn backup(config: &Config, args: BackupArgs) -> anyhow::Result<()> {
         summary.files,
         size(summary.new_bytes),
     );
-    for id in removed {
+    for id in made.removed {
         let _ = writeln!(text, "backup {id} was removed");
     }
     print(&text)
@@ -213,12 +209,9 @@ pub(super) fn restore(config: &Config, args: RestoreArgs) -> anyhow::Result<()> 
     let restored = backup::restore(data_dir, &wanted, now_ms, &mut |step| progress.step(step));
     drop(progress);
     hand_over(data_dir);
-    let Restored {
-        manifest,
-        epoch,
-        kept,
-    } = restored?;
-    let summary = Summary::from(&manifest);
+    let restored = restored?;
+    let summary = Summary::from(&restored.manifest);
+    let (epoch, kept) = (restored.epoch, restored.kept);
     if args.json {
         return print_json(&json!({"restored": summary, "epoch": epoch, "kept": kept}));
     }

@@ -28,8 +28,7 @@ impl Progress {
     }
 
     /// Shows how far the work has got.
-    pub(super) fn step(&mut self, step: Step) -> io::Result<()> {
-        let Step { what, done, total } = step;
+    pub(super) fn step(&mut self, Step { what, done, total }: Step) -> io::Result<()> {
         let bar = &self.bar;
         if self.what != what {
             // Another piece of work, of a rate of its own.

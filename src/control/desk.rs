@@ -1,7 +1,5 @@
 //! What is asked on the control socket, done on a running writer.
 
-mod adopt;
-
 use std::fmt::Write as _;
 use std::io;
 use std::sync::Arc;
@@ -10,22 +8,21 @@ use anyhow::{Context as _, anyhow, bail};
 use parking_lot::Mutex;
 use serde_json::value::{RawValue, to_raw_value};
 
-pub use adopt::{CopyOptions, POSTGRES, REDIS};
-
-use super::{Ask, DaysAsked, Exported, Part, RowAside, Tell, Told};
+use super::{Ask, CopiesFound, CopyFound, DaysAsked, Exported, Part, RowAside, Tell, Told};
 use crate::calendar::Day;
 use crate::counter::{CounterName, Existence, Outcome, Refusal, RequestId, rfc3339};
-use crate::engine::{Answer, Engine, Removable};
+use crate::engine::{Answer, Engine};
 use crate::export::Selection;
 use crate::export::files::{self, Content, FileForm, FileWritten};
-use crate::export::postgres::{DaysWritten, ExportContext};
+use crate::export::postgres::{self, DaysWritten, ExportContext, PostgresOptions};
 use crate::inspect::{Inspection, inspect};
 use crate::lifecycle::kept_days;
 use crate::metrics::Metrics;
-use crate::storage::Tables;
+use crate::mirror::{self, MirrorOptions};
 use crate::storage::backup::{self, BackupOptions, Made};
 use crate::storage::compact::{Compacted, compact};
 use crate::storage::pace::Step;
+use crate::storage::{CopyContents, CopyOwner, Lineage, Tables};
 use crate::writer::{Cause, Command, Failure, ModeState, Reading, Request, Running};
 
 /// How many bytes of a corrupt record are shown.
@@ -41,6 +38,69 @@ fn shown(bytes: Option<Vec<u8>>) -> String {
     };
     let bytes = bytes.iter().take(SHOWN_BYTES);
     bytes.map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The copies that are configured.
+#[derive(Clone, Default)]
+pub struct CopyOptions {
+    /// The mirror, where there is one.
+    pub redis: Option<MirrorOptions>,
+    /// The database, where there is one.
+    pub postgres: Option<PostgresOptions>,
+}
+
+impl CopyOptions {
+    /// Looks at each copy with the eyes of that store, and changes none. `database` is the one that the
+    /// store remembers having written to.
+    pub fn look(&self, lineage: &Lineage, database: Option<u128>) -> Vec<CopyFound> {
+        let redis = self.redis.as_ref().map(|options| {
+            let found = mirror::contents(options, lineage);
+            in_words(REDIS, found.map_err(Into::into))
+        });
+        let postgres = self.postgres.as_ref().map(|options| {
+            let found = postgres::contents(options, lineage, database);
+            in_words(POSTGRES, found.map_err(Into::into))
+        });
+        redis.into_iter().chain(postgres).collect()
+    }
+
+    /// Takes over the copy of that name.
+    fn adopt(&self, copy: &str, lineage: &Lineage) -> anyhow::Result<()> {
+        match (copy, &self.redis, &self.postgres) {
+            (REDIS, Some(options), _) => mirror::adopt(options, lineage)?,
+            (POSTGRES, _, Some(options)) => postgres::adopt(options, lineage)?,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// What the mirror is called in answers.
+pub const REDIS: &str = "Redis";
+/// What the database is called in answers.
+pub const POSTGRES: &str = "PostgreSQL";
+
+fn in_words(copy: &str, found: anyhow::Result<CopyContents>) -> CopyFound {
+    let owner = found.as_ref().ok().map(|found| found.owner);
+    let holds = |found: CopyContents| {
+        let (names, revision) = (found.names, found.revision);
+        let days = found.through;
+        let days = days.map_or_else(String::new, |day| format!(", closed days up to {day}"));
+        format!("{names} counters, up to revision {revision}{days}")
+    };
+    let text = match found {
+        Err(error) => format!("cannot be asked: {error}"),
+        Ok(found) => match found.owner {
+            CopyOwner::Nobody => "holds nothing yet: this store fills it".to_owned(),
+            CopyOwner::Ours => format!("is this store's: {}", holds(found)),
+            CopyOwner::Other(theirs) => format!("is another store's, {theirs}: {}", holds(found)),
+        },
+    };
+    CopyFound {
+        copy: copy.to_owned(),
+        text,
+        owner,
+    }
 }
 
 /// Where asks are answered.
@@ -319,26 +379,22 @@ impl Desk {
         let (mut deleted, mut failed) = (0, 0);
         let mut cursor = None;
         loop {
-            let Removable {
-                names,
-                kept,
-                unreadable,
-                next,
-            } = engine.removable(prefix, cursor.as_deref());
+            let found = engine.removable(prefix, cursor.as_deref());
             let mut text = String::new();
-            for name in kept {
+            for name in found.kept {
                 let _ = writeln!(text, "{name} stays: the configuration defines it");
             }
-            failed += unreadable.len();
-            for name in unreadable {
+            failed += found.unreadable.len();
+            for name in found.unreadable {
                 let _ = writeln!(
                     text,
                     "{name} cannot be read, and is not deleted: see `counterd repair`"
                 );
             }
             if confirmed {
-                let answers = engine.delete_all(&names, &RequestId::Given("delete".into()));
-                for (name, answer) in names.iter().zip(&answers) {
+                let request_id = RequestId::Given("delete".into());
+                let answers = engine.delete_all(&found.names, &request_id);
+                for (name, answer) in found.names.iter().zip(&answers) {
                     match audited(name, answer) {
                         Ok(()) => deleted += 1,
                         Err(failure) => {
@@ -348,13 +404,13 @@ impl Desk {
                     }
                 }
             } else {
-                deleted += names.len();
-                for name in names {
+                deleted += found.names.len();
+                for name in found.names {
                     let _ = writeln!(text, "{name}");
                 }
             }
             tell(Part::Text(text))?;
-            cursor = next;
+            cursor = found.next;
             if cursor.is_none() {
                 break;
             }
@@ -364,6 +420,36 @@ impl Desk {
             (true, ..) => bail!("{deleted} counters deleted, {failed} not"),
             (false, 0, _) => "nothing to delete\n".to_owned(),
             (false, ..) => format!("with --yes these {deleted} counters are deleted\n"),
+        })
+    }
+
+    fn adopt(&self, confirmed: bool) -> anyhow::Result<CopiesFound> {
+        let reader = &self.running.reader;
+        let lineage = reader.lineage()?;
+        let cursor = reader.with(Tables::export_cursor)?;
+        let database = cursor.map(|cursor| cursor.database);
+        let copies = self.copies.look(&lineage, database);
+        for found in copies.iter().filter(|_| confirmed) {
+            match found.owner {
+                Some(CopyOwner::Ours | CopyOwner::Nobody) => continue,
+                Some(CopyOwner::Other(_)) => {}
+                None => bail!("{} {}", found.copy, found.text),
+            }
+            if let Err(error) = self.copies.adopt(&found.copy, &lineage) {
+                bail!("{}: {error}", found.copy);
+            }
+            tracing::info!(
+                target: "audit",
+                action = "adopt",
+                copy = found.copy,
+                before = found.text,
+                after = %lineage.id,
+                "the operator gave a copy of another store to this one"
+            );
+        }
+        Ok(CopiesFound {
+            store: lineage.id.to_string(),
+            copies,
         })
     }
 

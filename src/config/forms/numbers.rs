@@ -79,12 +79,10 @@ impl Described for SizeOrAuto {
 
 impl Form<Option<u64>> for SizeOrAuto {
     fn read(&self, raw: Raw) -> Result<Option<u64>, String> {
-        if let Raw::Text(text) | Raw::Untyped(text) = &raw
-            && text == "auto"
-        {
-            return Ok(None);
-        }
-        let bytes = self.0.bytes(&raw).map(Some);
+        let bytes = match &raw {
+            Raw::Text(text) | Raw::Untyped(text) if text == "auto" => Some(None),
+            raw => self.0.bytes(raw).map(Some),
+        };
         bytes.map_or_else(|| refused(self, raw.found()), Ok)
     }
 
