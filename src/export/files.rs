@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io;
 
+use anyhow::{anyhow, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -47,26 +48,6 @@ pub struct FileWritten {
     pub users: u64,
 }
 
-/// Why a file was not written whole.
-#[derive(Debug, thiserror::Error)]
-pub enum ExportFileError {
-    /// The store cannot be read.
-    #[error("cannot read the store: {0}")]
-    Read(#[from] ReadError),
-    /// The user ids of a day are no longer kept.
-    #[error(
-        "the user ids of {day} are no longer kept (calendar.user_retention_days); its record is: \
-         leave out --users"
-    )]
-    UsersGone {
-        /// The day.
-        day: Day,
-    },
-    /// The output refused the text.
-    #[error("cannot write: {0}")]
-    Write(#[from] io::Error),
-}
-
 /// Writes a selection. `put` takes the text piece by piece, each with what was written so far.
 ///
 /// # Errors
@@ -77,12 +58,14 @@ pub fn write(
     form: FileForm,
     content: Content,
     put: &mut dyn FnMut(String, FileWritten) -> io::Result<()>,
-) -> Result<FileWritten, ExportFileError> {
+) -> anyhow::Result<FileWritten> {
+    let unreadable = |error: ReadError| anyhow!("cannot read the store: {error}");
     let users_are_kept = |day: Day| {
-        let is_kept = day.days() >= running.reader.horizons.day(Daily::Dedup);
-        is_kept
-            .then_some(())
-            .ok_or(ExportFileError::UsersGone { day })
+        ensure!(
+            day.days() >= running.reader.horizons.day(Daily::Dedup),
+            "the user ids of {day} are no longer kept (calendar.user_retention_days); its record is: leave out --users"
+        );
+        Ok(())
     };
     let mut written = FileWritten::default();
     let mut text = match (form, content) {
@@ -91,7 +74,7 @@ pub fn write(
         (FileForm::Jsonl, Content::Days | Content::Users) => String::new(),
     };
     let mut pages = RowPages::new(selection);
-    while let Some(rows) = pages.next(running)? {
+    while let Some(rows) = pages.next(running).map_err(unreadable)? {
         for row in rows {
             let counter = row.name.as_str();
             let day = row.past.day;
@@ -104,7 +87,7 @@ pub fn write(
                 (Content::Users, Some(mut users)) => {
                     users_are_kept(day)?;
                     let (date, closed) = (&day.to_string(), row.past.closed);
-                    while let Some(page) = users.next(&running.reader)? {
+                    while let Some(page) = users.next(&running.reader).map_err(unreadable)? {
                         written.users += page.len() as u64;
                         for user_id in &page {
                             let line = UserLine {
