@@ -33,7 +33,9 @@ fn used_up_inodes_are_told_as_such_and_writes_come_back() {
         let refused = client.get("/readyz?writes&verbose");
         (refused.status == 503 && refused.json()["cause"] == "space").then_some(())
     });
-    assert!(server.output().contains("no inodes left"));
+    eventually("it is logged", PATIENCE, || {
+        server.output().contains("no inodes left").then_some(())
+    });
     client.get("/api/v1/counter/total_games_played").ok();
     let check = setup.command("check").output().unwrap();
     let said = String::from_utf8_lossy(&check.stdout).into_owned();
