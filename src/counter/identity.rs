@@ -120,18 +120,24 @@ impl RequestId {
     pub fn push(&self, out: &mut Vec<u8>) {
         match self {
             Self::Made(number) => {
-                let mut digits = [0; 16];
-                for (pair, byte) in digits.chunks_exact_mut(2).zip(number.to_be_bytes()) {
-                    pair.copy_from_slice(&[byte >> 4, byte & 15]);
-                }
-                for digit in &mut digits {
-                    *digit += if *digit < 10 { b'0' } else { b'a' - 10 };
-                }
-                out.extend_from_slice(&digits);
+                out.extend_from_slice(&hex_digits((number >> 32) as u32));
+                out.extend_from_slice(&hex_digits(*number as u32));
             }
             Self::Given(text) => out.extend_from_slice(text.as_bytes()),
         }
     }
+}
+
+/// Returns the 8 hex digits of a number. All are made at once: each half byte is spread into a byte of its own, and
+/// those above 9, which 6 more lifts above 15, become letters.
+fn hex_digits(number: u32) -> [u8; 8] {
+    let mut halves = u64::from(number);
+    halves = (halves | halves << 16) & 0x0000_ffff_0000_ffff;
+    halves = (halves | halves << 8) & 0x00ff_00ff_00ff_00ff;
+    halves = (halves | halves << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    let letters = (halves + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
+    let digits = halves + 0x3030_3030_3030_3030 + letters * u64::from(b'a' - 10 - b'0');
+    digits.to_be_bytes()
 }
 
 impl fmt::Display for RequestId {
