@@ -28,7 +28,6 @@ use crate::calendar::Day;
 use crate::counter::{CopiedValue, CounterName, Millis, instant};
 use crate::export::postgres::PostgresOptions;
 use crate::mirror::MirrorOptions;
-use crate::words::words;
 
 /// The most names that are cached, those that no copy has among them; some 20 MB.
 const MOST_REMEMBERED: usize = 100_000;

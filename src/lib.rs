@@ -5,6 +5,9 @@
 //! right local day, and still there after a crash. It is not a metrics store, a queue, or a rate
 //! limiter for others. `ARCHITECTURE.md` shows the way of one increment through these modules.
 
+#[macro_use]
+mod words;
+
 pub mod access_log;
 pub mod background;
 pub mod calendar;
@@ -29,5 +32,4 @@ pub mod rounds;
 mod seeded;
 pub mod serve;
 pub mod storage;
-mod words;
 pub mod writer;

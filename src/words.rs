@@ -1,6 +1,8 @@
 //! Words that clients, operators, metrics and copies write, as types with a value for each word.
 
-use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{self, Visitor};
 
 /// Makes a type of its values and their words; in JSON a value is its word.
 macro_rules! words {
@@ -45,17 +47,29 @@ macro_rules! words {
 
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-                let $crate::words::Word(word) = serde::Deserialize::deserialize(json)?;
-                let unknown = || serde::de::Error::unknown_variant(&word, Self::WORDS);
-                Self::of_word(&word).ok_or_else(unknown)
+                json.deserialize_str($crate::words::WordVisitor {
+                    words: Self::WORDS,
+                    of_word: Self::of_word,
+                })
             }
         }
     };
 }
 
-pub(crate) use words;
+/// Reads a word as its value.
+pub(crate) struct WordVisitor<T> {
+    pub(crate) words: &'static [&'static str],
+    pub(crate) of_word: fn(&str) -> Option<T>,
+}
 
-/// A word as it is read, without a copy where the input has it as it stands.
-#[derive(serde::Deserialize)]
-#[serde(transparent)]
-pub(crate) struct Word<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
+impl<T> Visitor<'_> for WordVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: de::Error>(self, word: &str) -> Result<T, E> {
+        (self.of_word)(word).ok_or_else(|| E::unknown_variant(word, self.words))
+    }
+}

@@ -67,7 +67,6 @@ use std::time::Duration;
 
 use crate::counter::{CounterName, RequestId};
 use crate::metrics::{LogKind, Route};
-use crate::words::words;
 
 pub use buffer::AccessBuffer;
 pub use events::{EventLog, init_events};

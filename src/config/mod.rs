@@ -17,7 +17,6 @@ use std::path::Path;
 
 use secrecy::ExposeSecret;
 
-use crate::words::words;
 use layers::Layers;
 use mistakes::Report;
 use reader::Reader;

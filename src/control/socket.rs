@@ -254,10 +254,22 @@ pub fn ask(data_dir: &Path, ask: &Ask, tell: Tell<'_>) -> io::Result<Option<Told
     write_line(&mut stream, ask)?;
     let mut answer = BufReader::new(&stream);
     loop {
-        match read_line(&mut answer, MAX_ANSWER)? {
+        match read_line(&mut answer, MAX_ANSWER).map_err(of_another_version)? {
             Line::Part(part) => tell(part)?,
             Line::End(told) => return Ok(Some(told)),
         }
+    }
+}
+
+/// Adds to the error of an answer that cannot be read what may be the reason.
+fn of_another_version(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::Other => {
+            io::Error::other(format!(
+                "the server's answer is not understood ({error}): it may run another version than this command; restart it, or use the binary that it was started from"
+            ))
+        }
+        _ => error,
     }
 }
 

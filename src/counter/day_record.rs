@@ -1,7 +1,6 @@
 //! What is kept of a counter's local day, kept up to date with every change.
 
 use super::{Generation, Kind, Millis, Reset};
-use crate::words::words;
 
 /// How many events of a day are kept whole; further ones are counted.
 pub const MAX_EVENTS: u32 = 100;

@@ -4,7 +4,6 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Millis;
 use crate::calendar::Day;
-use crate::words::words;
 
 /// The default `max`: 2^53 − 1, the largest integer that JavaScript reads exactly.
 pub const DEFAULT_MAX: i64 = (1 << 53) - 1;

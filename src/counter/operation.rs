@@ -1,7 +1,6 @@
 //! One step of a counter, and the arithmetic that decides it.
 
 use super::{CounterName, Definition, Kind, OnBound, Refusal, UserId};
-use crate::words::words;
 
 words! {
     /// Up or down.

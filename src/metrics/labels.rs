@@ -4,8 +4,6 @@
 //! page without bound, so a label value is always a variant of an enum in this file. The shards
 //! index their arrays by them.
 
-use crate::words::words;
-
 words! {
     /// What a request asked for: one value for each call of the API, whatever counter it names.
     Route {

@@ -2,8 +2,6 @@
 //!
 //! Kept out: their options (`schema`), and the layout of keys and values (`keys`, `value`).
 
-use crate::words::words;
-
 words! {
     /// A column family: one kind of record. Its word is RocksDB's name of it.
     ///

@@ -122,8 +122,6 @@ impl Reserve {
         if self.is_whole() {
             return Ok(());
         }
-        // What stands in the place, a link of another's perhaps, is not written to.
-        self.free()?;
         let dir = directory_of(&self.path);
         // Asked first, because an allocation that does not fit may take all there is before it
         // fails, and the store beside it writes meanwhile.
@@ -131,6 +129,8 @@ impl Reserve {
             let full = io::ErrorKind::StorageFull;
             return Err(FileError::new("make the reserve", &self.path)(full));
         }
+        // What stands in the place, a link of another's perhaps, is not written to.
+        self.remove()?;
         if let Err(error) = self.fill() {
             // Half a reserve is of no use, and its space is needed.
             self.free()?;
@@ -155,12 +155,20 @@ impl Reserve {
             Ok(()) => {}
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
                 for at in (0..self.bytes).step_by(MIB as usize) {
-                    file.write_all_at(&noise(at), at)?;
+                    let part = noise(at);
+                    let length = (self.bytes - at).min(MIB) as usize;
+                    file.write_all_at(part.get(..length).unwrap_or(&part), at)?;
                 }
             }
             Err(errno) => return Err(errno.into()),
         }
         file.sync_all()
+    }
+
+    /// Removes the file, and returns whether there was one.
+    fn remove(&self) -> Result<bool, FileError> {
+        let removed = fs::remove_file(&self.path).map_err(FileError::new("remove", &self.path));
+        Ok(if_there(removed)?.is_some())
     }
 
     /// Gives the space back, and returns whether there was a file. One that does not hold all of its space
@@ -169,8 +177,7 @@ impl Reserve {
     /// # Errors
     /// When the file cannot be removed.
     pub fn free(&self) -> Result<bool, FileError> {
-        let removed = fs::remove_file(&self.path).map_err(FileError::new("remove", &self.path));
-        if if_there(removed)?.is_none() {
+        if !self.remove()? {
             return Ok(false);
         }
         // The blocks of a removed file can be had only once the file system's journal is written.

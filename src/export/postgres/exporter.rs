@@ -33,7 +33,7 @@ pub struct ExportWork {
     /// Whether an emptied database was filled again and nothing came of it.
     refilled: bool,
     /// The last closed day, and the oldest one that was kept then: the last one itself where there was no record.
-    oldest: Option<(Day, Day)>,
+    oldest: Option<(Day, Option<Day>)>,
 }
 
 impl Rounds<ExportWork> {
@@ -150,13 +150,15 @@ impl ExportWork {
             return Ok(());
         }
         self.forget_set_aside()?;
-        while let Some((day, _)) = self.missing_days()? {
+        while let Some((first, closed)) = self.missing_days()? {
+            let day = first.unwrap_or(closed);
             // Since the last day the database may have been emptied, or have become another one.
             self.claim(link).await?;
             if self.cursor.is_none() {
                 return Ok(());
             }
-            if self.missing_days()?.is_some_and(|(first, _)| first == day) {
+            let missing = self.missing_days()?;
+            if missing.is_some_and(|(first, closed)| first.unwrap_or(closed) == day) {
                 self.closed_day(link, day, status).await?;
                 self.tell_days()?;
             }
@@ -211,15 +213,16 @@ impl ExportWork {
             .reader
             .with(|tables| tables.set_aside(None))?;
         let metrics = &self.context.metrics.export;
-        let days = missing.map_or(0, |(first, last)| last.days() - first.days() + 1);
-        metrics.days_waiting.set(i64::from(days));
+        let days = missing.and_then(|(first, closed)| Some(closed.days() - first?.days() + 1));
+        metrics.days_waiting.set(days.map_or(0, i64::from));
         let aside = i64::try_from(aside.len()).unwrap_or(i64::MAX);
         metrics.set_aside.set(aside);
         Ok(())
     }
 
-    /// Returns the first and the last closed day that the database lacks; `None` when it has every closed day.
-    fn missing_days(&mut self) -> Result<Option<(Day, Day)>> {
+    /// Returns the first and the last closed day that the database lacks; `None` when it has every closed day. The
+    /// first is `None` where no closed day has a record: then the database has all of them with the last one.
+    fn missing_days(&mut self) -> Result<Option<(Option<Day>, Day)>> {
         let running = &self.context.running;
         let Some(closed) = running.reader.with(Tables::closed_through)? else {
             return Ok(None);
@@ -227,17 +230,19 @@ impl ExportWork {
         let stored = running.reader.with(Tables::export_cursor)?;
         let through = self.cursor.or(stored).and_then(|cursor| cursor.through);
         let first = match (through, self.oldest) {
-            (Some(through), _) => through.next(),
+            (Some(through), _) => Some(through.next()),
             (None, Some((as_of, oldest))) if as_of == closed => oldest,
             (None, _) => {
-                // The search takes a while, so there is one for each closed day. Where there is no record of any day,
-                // the database has all of them with the last one.
+                // The search takes a while, so there is one for each closed day.
                 let kept = kept_days(&running.reader)?;
-                let oldest = kept.map_or(closed, |(first, _)| first.min(closed));
+                let oldest = kept
+                    .map(|(first, _)| first)
+                    .filter(|first| *first <= closed);
                 self.oldest = Some((closed, oldest));
                 oldest
             }
         };
-        Ok((first <= closed).then_some((first, closed)))
+        let lacks = first.is_none_or(|first| first <= closed);
+        Ok(lacks.then_some((first, closed)))
     }
 }

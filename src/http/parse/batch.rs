@@ -1,5 +1,6 @@
 //! The body of a batch, read in one go: at most one allocation for each name and user id met.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
@@ -9,10 +10,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::change::{amount, user_id};
 use super::metadata;
-use super::object::{Object, Text, in_operation, read};
+use super::object::{Object, in_operation, read, text};
 use crate::counter::{CounterName, Direction, NameFault, Operation, UserId};
 use crate::http::error::{Code, Problem};
-use crate::words::words;
 
 /// Most operations of a batch.
 const MAX_BATCH: usize = 1000;
@@ -62,8 +62,8 @@ words! {
 #[serde(default, deny_unknown_fields)]
 struct OperationBody<'a> {
     op: Option<Direction>,
-    #[serde(borrow)]
-    name: Option<Text<'a>>,
+    #[serde(borrow, deserialize_with = "text")]
+    name: Option<Cow<'a, str>>,
     #[serde(deserialize_with = "amount")]
     value: Option<i64>,
     #[serde(deserialize_with = "user_id")]
@@ -127,7 +127,7 @@ impl OperationBody<'_> {
     fn operation(self, names: &mut NameMemo) -> Result<Operation, Problem> {
         let missing = |field| Problem::new(Code::InvalidBatch, format!("`{field}` is missing"));
         let direction = self.op.ok_or_else(|| missing("op"))?;
-        let Text(name) = self.name.ok_or_else(|| missing("name"))?;
+        let name = self.name.ok_or_else(|| missing("name"))?;
         self.metadata.map_or(Ok(()), metadata::check)?;
         Ok(Operation {
             counter: names.parse(&name)?,

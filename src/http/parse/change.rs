@@ -1,10 +1,12 @@
 //! The body of an increment or decrement: how much, who, and metadata.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::metadata;
-use super::object::{Text, object, wanted};
+use super::object::{object, text, wanted};
 use crate::counter::UserId;
 use crate::http::error::Problem;
 
@@ -42,6 +44,6 @@ pub(super) fn amount<'de, D: Deserializer<'de>>(json: D) -> Result<Option<i64>, 
 /// Reads a user id.
 pub(super) fn user_id<'de, D: Deserializer<'de>>(json: D) -> Result<Option<UserId>, D::Error> {
     let rule = "1 to 128 bytes of UTF-8 without control characters";
-    let read = |Text(text): Text<'_>| UserId::parse(&text).map_err(|_| wanted(rule));
-    Option::<Text<'_>>::deserialize(json)?.map(read).transpose()
+    let read = |text: Cow<'_, str>| UserId::parse(&text).map_err(|_| wanted(rule));
+    text(json)?.map(read).transpose()
 }

@@ -325,8 +325,12 @@ impl Pool {
 /// of RocksDB's that was being copied.
 fn is_ours(name: &str) -> bool {
     if let Some(name) = name.strip_suffix(TEMPORARY) {
-        let without_number = name.trim_matches(|letter: char| letter.is_ascii_digit());
-        return ["CURRENT", "MANIFEST-", "OPTIONS-", ".sst", ".log"].contains(&without_number);
+        let numbered = |name: &str| name.bytes().all(|byte| byte.is_ascii_digit());
+        return name == "CURRENT"
+            || name.strip_prefix("MANIFEST-").is_some_and(numbered)
+            || name.strip_prefix("OPTIONS-").is_some_and(numbered)
+            || name.strip_suffix(".sst").is_some_and(numbered)
+            || name.strip_suffix(".log").is_some_and(numbered);
     }
     name.rsplit_once('.').is_some_and(|(_, hash)| {
         hash.len() == 32 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())

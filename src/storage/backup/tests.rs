@@ -354,7 +354,13 @@ fn files_of_others_stay_where_backups_are_made() {
     put(&mut store, 1, 1000);
     let others = home.backups.join("files");
     fs::create_dir_all(&others).unwrap();
-    for name in ["thesis.odt", "thesis.odt.tmp", "notes", "a.0123"] {
+    for name in [
+        "thesis.odt",
+        "thesis.odt.tmp",
+        "2026CURRENT.tmp",
+        "notes",
+        "a.0123",
+    ] {
         fs::write(others.join(name), b"x").unwrap();
     }
     let spare = format!("000009.sst.{}", "0".repeat(32));
