@@ -8,7 +8,6 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::Duration;
 
 use counterd::calendar::{Calendar, Day};
 use counterd::clock::SystemClock;
@@ -20,8 +19,6 @@ use counterd::storage::{
 };
 use counterd::writer::{Command, Request, Running, WriterOptions};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-
-const HOUR_MS: i64 = 3_600_000;
 
 fn name(text: &str) -> CounterName {
     CounterName::parse(text).unwrap()
@@ -82,23 +79,16 @@ fn options(dir: &std::path::Path) -> StorageOptions {
 fn table(criterion: &mut Criterion) {
     let dir = tempfile::tempdir().unwrap();
     let running = Running::start(WriterOptions {
-        storage: options(dir.path()),
-        clock: Arc::new(SystemClock),
-        calendar: Calendar::new("UTC", "00:00".parse().unwrap()).unwrap(),
-        zone_is_written: true,
-        max_clock_jump_ms: 48 * HOUR_MS,
-        max_away_ms: 90 * 24 * HOUR_MS,
-        auto_create: true,
         max_counters: 200_000,
         gone_for_ms: 1000,
-        configured: Vec::new(),
         recent_users: 1000,
         min_free: Some(0),
-        slow_disk_after: Duration::from_secs(5),
-        followed_counters: 1000,
-        runtimes: 1,
         queue: 100_000,
-        metrics: Arc::default(),
+        ..WriterOptions::new(
+            options(dir.path()),
+            Arc::new(SystemClock),
+            Calendar::new("UTC", "00:00".parse().unwrap()).unwrap(),
+        )
     })
     .unwrap();
     let names: Vec<CounterName> = (0..100_000).map(|n| name(&format!("c{n}"))).collect();

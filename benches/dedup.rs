@@ -8,7 +8,6 @@
 )]
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use counterd::calendar::Calendar;
 use counterd::clock::SystemClock;
@@ -20,8 +19,6 @@ use counterd::writer::{Command, Request, Running, WriterOptions};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 const STEP: u64 = 100;
-const HOUR_MS: i64 = 3_600_000;
-
 fn start(dir: &std::path::Path) -> Running {
     let unique = Definition {
         kind: Kind::Unique,
@@ -29,27 +26,20 @@ fn start(dir: &std::path::Path) -> Running {
         ..Definition::default()
     };
     Running::start(WriterOptions {
-        storage: StorageOptions {
-            data_dir: dir.to_owned(),
-            memory: 192 << 20,
-            reserve: None,
-        },
-        clock: Arc::new(SystemClock),
-        calendar: Calendar::new("UTC", "00:00".parse().unwrap()).unwrap(),
-        zone_is_written: true,
-        max_clock_jump_ms: 48 * HOUR_MS,
-        max_away_ms: 90 * 24 * HOUR_MS,
-        auto_create: true,
         max_counters: 1000,
         gone_for_ms: 1000,
         configured: vec![(CounterName::parse("dau").unwrap(), unique)],
-        recent_users: 1_000_000,
         min_free: Some(0),
-        slow_disk_after: Duration::from_secs(5),
-        followed_counters: 1000,
-        runtimes: 1,
         queue: 100_000,
-        metrics: Arc::default(),
+        ..WriterOptions::new(
+            StorageOptions {
+                data_dir: dir.to_owned(),
+                memory: 192 << 20,
+                reserve: None,
+            },
+            Arc::new(SystemClock),
+            Calendar::new("UTC", "00:00".parse().unwrap()).unwrap(),
+        )
     })
     .unwrap()
 }

@@ -20,7 +20,7 @@ macro_rules! words {
             /// How many values there are.
             pub const COUNT: usize = Self::WORDS.len();
 
-            /// All values, in the order of arrays that have a place for each.
+            /// All values in order: `value as usize` is a value's place, also in arrays that have one for each.
             pub const ALL: [Self; Self::COUNT] = [$(Self::$value),+];
 
             /// Their words.
@@ -30,13 +30,6 @@ macro_rules! words {
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$value => $word,)+ }
-            }
-
-            /// Returns the place in [`Self::ALL`], which is always below [`Self::COUNT`].
-            #[must_use]
-            #[allow(dead_code, reason = "not every type has such an array")]
-            pub const fn index(self) -> usize {
-                self as usize
             }
 
             /// Returns the value of that word; `None` for another word.

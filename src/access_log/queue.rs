@@ -175,7 +175,7 @@ mod tests {
         hand_over(&queue, "3\n4\n");
         hand_over(&queue, "5\n");
         hand_over(&queue, "6\n");
-        assert_eq!(metrics.dropped[LogKind::Request.index()].get(), 3);
+        assert_eq!(metrics.dropped[LogKind::Request as usize].get(), 3);
 
         let (text, dropped, first) = next(&queue, None);
         assert_eq!((text.as_str(), dropped), ("1\n2\n", 0));
@@ -195,7 +195,7 @@ mod tests {
         hand_over(&queue, "12345\n");
         let (_, _, being_written) = next(&queue, None);
         hand_over(&queue, "abcd\n");
-        assert_eq!(metrics.dropped[LogKind::Request.index()].get(), 1);
+        assert_eq!(metrics.dropped[LogKind::Request as usize].get(), 1);
         let (text, dropped, loss) = next(&queue, Some(being_written));
         assert_eq!((text.as_str(), dropped), ("", 1));
         hand_over(&queue, "123456789\n");
@@ -210,7 +210,7 @@ mod tests {
         hand_over(&queue, "1\n");
         queue.close();
         hand_over(&queue, "2\n");
-        assert_eq!(metrics.dropped[LogKind::Request.index()].get(), 1);
+        assert_eq!(metrics.dropped[LogKind::Request as usize].get(), 1);
         let (text, _, chunk) = next(&queue, None);
         assert_eq!(text, "1\n");
         let (_, dropped, loss) = next(&queue, Some(chunk));

@@ -142,7 +142,7 @@ fn every_request_of_every_runtime_has_its_line() {
         *of_runtime += 1;
     }
     assert_eq!(next, [5_000; 4]);
-    assert_eq!(log.metrics.dropped[LogKind::Request.index()].get(), 0);
+    assert_eq!(log.metrics.dropped[LogKind::Request as usize].get(), 0);
 }
 
 #[test]
@@ -161,7 +161,10 @@ fn a_log_that_stands_still_costs_lines_that_are_counted_and_told() {
     let (written, dropped) = log.told();
     assert_eq!(written + dropped, 1_000);
     assert!((900..1_000).contains(&dropped), "{dropped}");
-    assert_eq!(log.metrics.dropped[LogKind::Request.index()].get(), dropped);
+    assert_eq!(
+        log.metrics.dropped[LogKind::Request as usize].get(),
+        dropped
+    );
     assert_eq!(log.metrics.write_errors.get(), 0);
 }
 
@@ -177,7 +180,7 @@ fn a_file_that_cannot_be_opened_costs_lines_that_are_told_when_it_can() {
         record(&buffer, &n.to_string(), 200);
     }
     buffer.flush();
-    wait_for(|| log.metrics.dropped[LogKind::Request.index()].get() == 500);
+    wait_for(|| log.metrics.dropped[LogKind::Request as usize].get() == 500);
     assert!(log.metrics.write_errors.get() > 0);
 
     fs::remove_file(&tomorrow).unwrap();
@@ -195,7 +198,7 @@ fn lines_lost_last_are_told_at_the_end_if_they_can_be() {
     symlink("/dev/full", &tomorrow).unwrap();
     log.set_now(EVENING_MS + HOUR_MS);
     record(&access.buffer(), "r", 200);
-    wait_for(|| log.metrics.dropped[LogKind::Request.index()].get() == 1);
+    wait_for(|| log.metrics.dropped[LogKind::Request as usize].get() == 1);
     fs::remove_file(&tomorrow).unwrap();
     finish(thread);
     assert_eq!(log.told(), (0, 1));
@@ -272,7 +275,7 @@ fn lines_after_the_end_are_counted_as_dropped() {
     finish(thread);
     record(&buffer, "late", 200);
     drop(buffer);
-    assert_eq!(log.metrics.dropped[LogKind::Request.index()].get(), 1);
+    assert_eq!(log.metrics.dropped[LogKind::Request as usize].get(), 1);
     assert_eq!(log.told(), (0, 0));
 }
 

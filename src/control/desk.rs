@@ -229,7 +229,7 @@ impl Desk {
     }
 
     fn set_aside(&self) -> anyhow::Result<Vec<RowAside>> {
-        let rows = self.running.reader.with(|tables| tables.set_aside(None))?;
+        let rows = self.running.reader.with(|tables| tables.set_aside())?;
         let rows = rows.into_iter().map(|aside| RowAside {
             date: aside.day,
             counter: aside.counter.to_string(),

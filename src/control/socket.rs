@@ -263,14 +263,13 @@ pub fn ask(data_dir: &Path, ask: &Ask, tell: Tell<'_>) -> io::Result<Option<Told
 
 /// Adds to the error of an answer that cannot be read what may be the reason.
 fn of_another_version(error: io::Error) -> io::Error {
-    match error.kind() {
-        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::Other => {
-            io::Error::other(format!(
-                "the server's answer is not understood ({error}): it may run another version than this command; restart it, or use the binary that it was started from"
-            ))
-        }
-        _ => error,
+    // What serde_json does not understand.
+    if error.kind() != io::ErrorKind::InvalidData {
+        return error;
     }
+    io::Error::other(format!(
+        "the server's answer is not understood ({error}): it may run another version than this command; restart it, or use the binary that it was started from"
+    ))
 }
 
 fn write_line(out: &mut impl Write, line: &impl Serialize) -> io::Result<()> {

@@ -116,7 +116,7 @@ impl RequestId {
             .map(|text| Self::Given(text.into()))
     }
 
-    /// Appends the id as it is shown: [`fmt::Display`] for each request's answer and log line, where it has to be fast.
+    /// Appends the id as [`fmt::Display`] shows it, faster: for the answer and the log line of each request.
     pub fn push(&self, out: &mut Vec<u8>) {
         match self {
             Self::Made(number) => {

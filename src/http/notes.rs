@@ -26,7 +26,7 @@ impl Notes {
     }
 
     fn add(&mut self, result: OperationResult, operations: u64) {
-        if let Some(count) = self.results.get_mut(result.index()) {
+        if let Some(count) = self.results.get_mut(result as usize) {
             *count += operations;
         }
     }

@@ -18,6 +18,19 @@ pub struct Retention {
     pub exports: bool,
 }
 
+impl Default for Retention {
+    /// Returns what the configuration has by default.
+    fn default() -> Self {
+        Self {
+            history_days: 90,
+            user_days: 7,
+            max_unexported_days: 30,
+            sample_days: 14,
+            exports: false,
+        }
+    }
+}
+
 /// Where the store stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct DayProgress {
@@ -75,19 +88,6 @@ impl Retention {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    impl Default for Retention {
-        /// Returns what the configuration has by default.
-        fn default() -> Self {
-            Self {
-                history_days: 90,
-                user_days: 7,
-                max_unexported_days: 30,
-                sample_days: 14,
-                exports: false,
-            }
-        }
-    }
 
     fn day(days: i32) -> Day {
         Day::from_days(days).unwrap()

@@ -125,7 +125,7 @@ mod tests {
         let labels: BTreeSet<_> = Route::ALL.iter().map(|route| route.as_str()).collect();
         assert_eq!(labels.len(), Route::COUNT);
         for (position, route) in Route::ALL.into_iter().enumerate() {
-            assert_eq!(route.index(), position);
+            assert_eq!(route as usize, position);
         }
     }
 

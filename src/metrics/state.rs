@@ -143,7 +143,7 @@ fn dropped(registry: &mut Registry) -> [Counter; LogKind::COUNT] {
 impl LogMetrics {
     /// Counts lines that were lost.
     pub fn lines_dropped(&self, kind: LogKind, lines: u64) {
-        if let Some(counter) = self.dropped.get(kind.index()) {
+        if let Some(counter) = self.dropped.get(kind as usize) {
             counter.inc_by(lines);
         }
     }

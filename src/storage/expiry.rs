@@ -133,12 +133,12 @@ impl Horizons {
     }
 
     fn age(&self, family: Family) -> u32 {
-        let age = self.ages.get(family.index());
+        let age = self.ages.get(family as usize);
         age.map_or(0, |age| age.load(Ordering::Acquire))
     }
 
     fn raise(&self, family: Family, to: u32) {
-        if let Some(age) = self.ages.get(family.index()) {
+        if let Some(age) = self.ages.get(family as usize) {
             age.fetch_max(to, Ordering::AcqRel);
         }
     }

@@ -279,7 +279,7 @@ pub(super) fn to_rocksdb(tables: &Tables, batch: &Batch) -> Result<WriteBatch, R
         WriteBatch::with_capacity_bytes(batch.bytes() + 16 * batch.count() as usize);
     for (family, key, change) in batch.changes() {
         let slot = handles
-            .get_mut(family.index())
+            .get_mut(family as usize)
             .ok_or_else(|| Broken::found(format_args!("the family {family:?} has no slot")))?;
         let handle = match *slot {
             Some(handle) => handle,

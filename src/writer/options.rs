@@ -48,6 +48,34 @@ pub struct WriterOptions {
     pub metrics: Arc<Metrics>,
 }
 
+const HOUR_MS: i64 = 3_600_000;
+
+impl WriterOptions {
+    /// Everything as the configuration has it by default, with no counters defined, one runtime, and
+    /// a zone that somebody wrote: for tests and benches, which say what they need otherwise.
+    pub fn new(storage: StorageOptions, clock: Arc<dyn Clock>, calendar: Calendar) -> Self {
+        Self {
+            storage,
+            clock,
+            calendar,
+            zone_is_written: true,
+            max_clock_jump_ms: 48 * HOUR_MS,
+            max_away_ms: 90 * 24 * HOUR_MS,
+            auto_create: true,
+            max_counters: 100_000,
+            gone_for_ms: 7 * 24 * HOUR_MS,
+            configured: Vec::new(),
+            recent_users: 1_000_000,
+            min_free: None,
+            slow_disk_after: Duration::from_secs(5),
+            followed_counters: 1000,
+            runtimes: 1,
+            queue: 65_536,
+            metrics: Arc::default(),
+        }
+    }
+}
+
 /// Why the writer did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -109,9 +137,14 @@ pub enum StartError {
 impl StartError {
     /// Whether the configuration is to be mended, rather than the store.
     pub fn is_configuration(&self) -> bool {
-        matches!(
-            self,
-            Self::ZoneChanged { .. } | Self::DefinitionConflict { .. }
-        )
+        match self {
+            Self::ZoneChanged { .. } | Self::DefinitionConflict { .. } => true,
+            Self::Open(_)
+            | Self::Read(_)
+            | Self::Commit(_)
+            | Self::Thread(_)
+            | Self::State
+            | Self::Differs { .. } => false,
+        }
     }
 }

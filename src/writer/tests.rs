@@ -556,7 +556,6 @@ fn a_corrupt_operand_or_value_disables_that_counter_alone_until_it_is_repaired()
 }
 
 mod edges;
-mod options;
 
 #[test]
 fn why_a_prepared_batch_was_not_done_reads_as_a_sentence() {

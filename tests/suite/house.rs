@@ -2,10 +2,9 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use counterd::calendar::{Calendar, Day};
-use counterd::clock::{Clock, ManualClock};
+use counterd::clock::ManualClock;
 use counterd::counter::{
     CounterName, Definition, Direction, Kind, Operation, Outcome, RequestId, Reset, UserId,
 };
@@ -16,46 +15,10 @@ use counterd::export::postgres::{
 use counterd::lifecycle::{Archivist, Retention};
 use counterd::metrics::Metrics;
 use counterd::storage::recover::recover;
-use counterd::storage::{Batch, Damaged, DataDirLock, Reader, StorageOptions, Store};
+use counterd::storage::{Batch, Damaged, DataDirLock, Reader, Store};
 use counterd::writer::{Command, PreparedBatch, Request, Running, WriterOptions};
 
 use crate::midnight::storage;
-
-/// How long the archivist keeps what, by default.
-pub const RETENTION: Retention = Retention {
-    history_days: 90,
-    user_days: 7,
-    max_unexported_days: 30,
-    sample_days: 14,
-    exports: false,
-};
-
-/// What a writer is started with by default, and with a zone that somebody wrote.
-pub fn writer_options(
-    storage: StorageOptions,
-    clock: Arc<dyn Clock>,
-    calendar: Calendar,
-) -> WriterOptions {
-    WriterOptions {
-        storage,
-        clock,
-        calendar,
-        zone_is_written: true,
-        max_clock_jump_ms: 48 * HOUR,
-        max_away_ms: 90 * DAY,
-        auto_create: true,
-        max_counters: 100_000,
-        gone_for_ms: 7 * DAY,
-        configured: Vec::new(),
-        recent_users: 1_000_000,
-        min_free: None,
-        slow_disk_after: Duration::from_secs(5),
-        followed_counters: 1000,
-        runtimes: 1,
-        queue: 65_536,
-        metrics: Arc::default(),
-    }
-}
 
 /// 2026-11-24T12:00:00Z.
 pub const NOON: i64 = 1_795_521_600_000;
@@ -95,7 +58,7 @@ impl House {
             followed_counters: 10,
             queue: 100_000,
             metrics: Arc::clone(&metrics),
-            ..writer_options(
+            ..WriterOptions::new(
                 storage(dir),
                 clock.clone(),
                 Calendar::new("UTC", "00:00".parse().unwrap()).unwrap(),
@@ -108,7 +71,7 @@ impl House {
             metrics,
             retention: Retention {
                 exports: true,
-                ..RETENTION
+                ..Retention::default()
             },
         }
     }

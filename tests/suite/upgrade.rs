@@ -16,7 +16,7 @@ use counterd::storage::backup::{Restore, restore};
 use counterd::storage::{DataDirLock, Reader, RequestKey, Store};
 use counterd::writer::{Answer, Command, IdempotencyKey, Request, Running, WriterOptions};
 
-use crate::house::{name, writer_options};
+use crate::house::name;
 use crate::midnight::storage;
 
 /// A second after it was killed, in the day that began at 07:58.
@@ -39,7 +39,7 @@ fn start(dir: &Path) -> Running {
     let calendar = Calendar::new("UTC", "07:58".parse().unwrap()).unwrap();
     let options = WriterOptions {
         min_free: Some(1 << 20),
-        ..writer_options(storage(dir), clock, calendar)
+        ..WriterOptions::new(storage(dir), clock, calendar)
     };
     Running::start(options).unwrap()
 }

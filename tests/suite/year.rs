@@ -7,11 +7,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use counterd::calendar::Day;
-use counterd::lifecycle::days_of;
+use counterd::lifecycle::{Retention, days_of};
 use counterd::storage::compact::compact;
 
 use crate::harness::rounds;
-use crate::house::{House, NOON, RETENTION, name};
+use crate::house::{House, NOON, name};
 
 /// How much of a year.
 struct Year {
@@ -48,7 +48,7 @@ fn a_year_of_days_is_quick_to_read_and_gives_its_space_back() {
     };
     let dir = tempfile::tempdir().unwrap();
     let mut house = House::open(dir.path(), NOON);
-    house.retention = RETENTION;
+    house.retention = Retention::default();
     let mut peak = 0;
     let mut day_passes = |number: i64, users: usize| {
         house.create((0..year.counters).map(|counter| format!("counter-{counter}")));

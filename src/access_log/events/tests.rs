@@ -129,7 +129,7 @@ fn every_event_is_written_or_in_a_drop_count() {
     }
     assert_eq!(written + dropped, 100, "{text}");
     assert!(dropped >= 95, "{dropped}");
-    assert_eq!(metrics.dropped[LogKind::Event.index()].get(), dropped);
+    assert_eq!(metrics.dropped[LogKind::Event as usize].get(), dropped);
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn events_lost_to_a_full_disk_are_told_when_it_has_room_again() {
         std::os::unix::fs::symlink("/dev/full", &path).unwrap();
         tracing::info!("two");
         tracing::info!("three");
-        wait_for(|| metrics.dropped[LogKind::Event.index()].get() == 2);
+        wait_for(|| metrics.dropped[LogKind::Event as usize].get() == 2);
         fs::remove_file(&path).unwrap();
         tracing::info!("four");
     });

@@ -55,3 +55,20 @@ fn one_ends_also_where_its_directory_is_another_by_now() {
     assert!(is_answered(&data));
     second.end();
 }
+
+#[test]
+fn an_answer_in_other_words_is_told_to_be_of_another_version() {
+    let dir = tempfile::tempdir().unwrap();
+    let listener = UnixListener::bind(dir.path().join(FILE_NAME)).unwrap();
+    let server = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let mut line = String::new();
+        BufReader::new(&stream).read_line(&mut line).unwrap();
+        (&stream)
+            .write_all(b"{\"end\":{\"answer\":\"refused\"}}\n")
+            .unwrap();
+    });
+    let error = ask(dir.path(), &Ask::Corrupt, &mut |_| Ok(())).unwrap_err();
+    assert!(error.to_string().contains("another version"), "{error}");
+    server.join().unwrap();
+}

@@ -171,7 +171,7 @@ impl<'a> DayWork<'a> {
         progress: &'a AtomicU64,
     ) -> Result<Self> {
         let running = &context.running;
-        let before = running.reader.with(|tables| tables.set_aside(None))?;
+        let before = running.reader.with(|tables| tables.set_aside())?;
         let room = MOST_ASIDE.saturating_sub(before.len() as u64);
         let of_the_day = before.into_iter().filter(|aside| aside.day == day);
         Ok(Self {

@@ -170,7 +170,7 @@ impl ExportWork {
     fn forget_set_aside(&self) -> Result<()> {
         let running = &self.context.running;
         let kept_from = running.reader.horizons.day(Daily::History);
-        let aside = running.reader.with(|tables| tables.set_aside(None))?;
+        let aside = running.reader.with(|tables| tables.set_aside())?;
         let mut batch = Batch::new();
         for row in aside.iter().filter(|row| row.day.days() < kept_from) {
             batch.delete_aside(row.day, &row.counter);
@@ -211,7 +211,7 @@ impl ExportWork {
             .context
             .running
             .reader
-            .with(|tables| tables.set_aside(None))?;
+            .with(|tables| tables.set_aside())?;
         let metrics = &self.context.metrics.export;
         let days = missing.and_then(|(first, closed)| Some(closed.days() - first?.days() + 1));
         metrics.days_waiting.set(days.map_or(0, i64::from));

@@ -130,22 +130,17 @@ impl Tables {
         }))
     }
 
-    /// Returns the rows that are set aside, of one day or of all (`None`), oldest first.
+    /// Returns all rows that are set aside, oldest first.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn set_aside(&self, day: Option<Day>) -> Result<Vec<Aside>, ReadError> {
-        let start = match day {
-            Some(day) => [ASIDE_PREFIX, &keys::day_prefix(day.days())].concat(),
-            None => ASIDE_PREFIX.to_vec(),
-        };
+    pub fn set_aside(&self) -> Result<Vec<Aside>, ReadError> {
         let mut found = Vec::new();
-        self.scan(Family::Meta, &start, None, |key, value| {
-            if !key.starts_with(&start) {
+        self.scan(Family::Meta, ASIDE_PREFIX, None, |key, value| {
+            let Some(rest) = key.strip_prefix(ASIDE_PREFIX) else {
                 return ControlFlow::Break(());
-            }
+            };
             let row = || {
-                let rest = key.strip_prefix(ASIDE_PREFIX)?;
                 Some(Aside {
                     day: Day::from_days(keys::leading_day(rest)?).ok()?,
                     counter: keys::counter_name(rest.get(4..)?)?,

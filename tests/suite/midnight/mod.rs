@@ -17,13 +17,12 @@ use counterd::counter::{
     ClosedDay, CounterName, Definition, Direction, Kind, Operation, Outcome, RequestId, Reset,
     UserId,
 };
-use counterd::lifecycle::Archivist;
+use counterd::lifecycle::{Archivist, Retention};
 use counterd::storage::{DataDirLock, DayPart, Reader, StorageOptions, Store};
 use counterd::writer::{Command, Request, Running, WriterOptions};
 
 use crate::checker::{Account, Answer, Done, History, Intent, Reading, Step, Try};
 use crate::harness::{Dice, PATIENCE, at_once, eventually};
-use crate::house::{RETENTION, writer_options};
 
 /// 2026-11-24T23:00:00Z, which is midnight in Berlin.
 const MIDNIGHT: i64 = 1_795_561_200_000;
@@ -55,7 +54,7 @@ fn start(dir: &Path, clock: &Arc<ManualClock>, calendar: &Calendar) -> Running {
         recent_users: 1000,
         min_free: Some(1 << 20),
         queue: 1000,
-        ..writer_options(storage(dir), clock.clone(), calendar.clone())
+        ..WriterOptions::new(storage(dir), clock.clone(), calendar.clone())
     };
     Running::start(options).unwrap()
 }
@@ -128,7 +127,7 @@ fn nights_under_load(calendar: &Calendar, first: Day, nights: i64) -> usize {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::new(calendar.end_of(first) - 500));
     let running = start(dir.path(), &clock, calendar);
-    let retention = RETENTION;
+    let retention = Retention::default();
     let metrics = Arc::default();
     let archivist = Archivist::new(&running, retention, &metrics);
     let archivist = archivist.start().unwrap();

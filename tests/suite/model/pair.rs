@@ -17,8 +17,6 @@ use counterd::writer::{
 };
 use tempfile::TempDir;
 
-use crate::house::writer_options;
-
 use super::naive::{self, GONE_FOR, HOUR, Model};
 use super::{Ask, Move, Op, What};
 
@@ -198,7 +196,7 @@ impl Pair {
             recent_users: 4,
             min_free: Some(1 << 20),
             queue: 1000,
-            ..writer_options(
+            ..WriterOptions::new(
                 self.storage(),
                 self.clock.clone(),
                 Calendar::new("UTC", "04:00".parse().unwrap()).unwrap(),

@@ -239,7 +239,7 @@ fn a_refused_row_is_set_aside_and_the_rest_of_the_day_goes_on() {
 }
 
 fn aside(house: &House) -> Vec<(String, String)> {
-    let rows = house.running.reader.with(|tables| tables.set_aside(None));
+    let rows = house.running.reader.with(|tables| tables.set_aside());
     let rows = rows.unwrap().into_iter();
     rows.map(|aside| (aside.counter.to_string(), aside.reason))
         .collect()

@@ -41,7 +41,7 @@ fn a_day_with_an_id_that_cannot_be_held_keeps_its_number() {
         house
             .running
             .reader
-            .with(|tables| tables.set_aside(None))
+            .with(|tables| tables.set_aside())
             .unwrap()
     };
     assert_eq!(aside().len(), 2);
