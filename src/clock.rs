@@ -15,6 +15,11 @@ pub trait Clock: Send + Sync {
     /// machine runs and starts anew when it restarts.
     fn boot_ms(&self) -> i64;
 
+    /// Returns the same in nanoseconds, as finely as the clock tells it.
+    fn boot_ns(&self) -> u64 {
+        u64::try_from(self.boot_ms()).map_or(0, |ms| ms.saturating_mul(1_000_000))
+    }
+
     /// Returns milliseconds since some fixed instant, for "was that a moment ago?" only: cheaper than the
     /// others, but it moves in steps of some milliseconds and may stand still while the machine
     /// sleeps.
@@ -34,6 +39,14 @@ impl Clock for SystemClock {
 
     fn boot_ms(&self) -> i64 {
         read_ms(ClockId::Boottime)
+    }
+
+    fn boot_ns(&self) -> u64 {
+        let t = clock_gettime(ClockId::Boottime);
+        // Neither is negative: the clock begins at 0.
+        (t.tv_sec as u64)
+            .saturating_mul(1_000_000_000)
+            .saturating_add(t.tv_nsec as u64)
     }
 
     fn tick_ms(&self) -> i64 {

@@ -129,6 +129,11 @@ impl CurrentDay {
         }
     }
 
+    /// Returns the boot clock, in nanoseconds since the machine started.
+    pub fn boot_ns(&self) -> u64 {
+        self.options.clock.boot_ns()
+    }
+
     /// Returns the current day and the time, and advances the day if its end has passed.
     ///
     /// Costs little more than one clock reading; cheap enough for every read and every commit group.

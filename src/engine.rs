@@ -144,6 +144,11 @@ impl Engine {
         self.running.day.look().wall_ms
     }
 
+    /// The boot clock, in nanoseconds since the machine started.
+    pub fn boot_ns(&self) -> u64 {
+        self.running.day.boot_ns()
+    }
+
     /// The one current day.
     pub fn current_day(&self) -> &CurrentDay {
         &self.running.day

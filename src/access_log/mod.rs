@@ -58,8 +58,9 @@ mod thread;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering::Relaxed};
@@ -132,7 +133,8 @@ pub struct Entry<'a> {
     pub peer: &'a PeerText,
 }
 
-/// The address of a client as a line shows it, made once for each connection. An IPv4 address that came in over an
+/// The address of a client as a line shows it, made once for each connection, and for each request that came through
+/// proxies that are trusted. An IPv4 address that came in over an
 /// IPv6 socket is written as the IPv4 address that it is.
 #[derive(Clone, Debug)]
 pub struct PeerText(Box<str>);
@@ -142,6 +144,17 @@ impl PeerText {
     pub fn new(peer: SocketAddr) -> Self {
         let canonical = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         Self(canonical.to_string().into())
+    }
+
+    /// Makes the text of a client that proxies name, which has no port.
+    pub fn of_client(client: IpAddr) -> Self {
+        Self(client.to_canonical().to_string().into())
+    }
+}
+
+impl fmt::Display for PeerText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

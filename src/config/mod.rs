@@ -26,8 +26,9 @@ pub use layers::Override;
 pub use mistakes::{ConfigErrors, Mistake, SettingSource, Warning};
 pub use rows::Key;
 pub use table::{
-    AuthConfig, CalendarConfig, Config, CountersConfig, DegradedConfig, LogConfig, PostgresConfig,
-    RedisConfig, SamplesConfig, ServerConfig, StorageConfig, WriterConfig, all_keys,
+    AuthConfig, CalendarConfig, Config, CountersConfig, DegradedConfig, LimitsConfig, LogConfig,
+    PostgresConfig, RedisConfig, SamplesConfig, ServerConfig, StorageConfig, WriterConfig,
+    all_keys,
 };
 
 /// Tokens shorter than this are guessed too easily.
@@ -128,6 +129,7 @@ fn judge_together(config: &Config, report: &mut Report) {
         let text = "degraded.start is true, and neither redis.url nor postgres.url is set: there is no copy to serve";
         report.mistake(place("degraded.start"), text);
     }
+    judge_limits(config, report);
     let roles = config.auth.exposed();
     let [(_, admins), ..] = &roles;
     for (key, tokens) in &roles {
@@ -139,6 +141,27 @@ fn judge_together(config: &Config, report: &mut Report) {
             let text = format!("{key} is the admin token: whoever has it may do everything");
             report.warn(place(key), text);
         }
+    }
+}
+
+/// Warns of limits that would fall on others than those who are meant.
+fn judge_limits(config: &Config, report: &mut Report) {
+    let limits = &config.limits;
+    let place = |name: &str| config.source(name);
+    if limits
+        .trusted_proxies
+        .iter()
+        .any(|net| net.prefix_len() == 0)
+    {
+        let text = "limits.trusted_proxies holds every address: any client may choose the address that it is \
+                    known by";
+        report.warn(place("limits.trusted_proxies"), text);
+    }
+    let is_alone = config.server.listen.ip().is_loopback() && limits.trusted_proxies.is_empty();
+    if limits.per_ip.is_some() && is_alone {
+        let text = "limits.per_ip is set, and the server listens on a loopback address: all clients of a proxy \
+                    on this machine have one address, unless limits.trusted_proxies has it";
+        report.warn(place("limits.per_ip"), text);
     }
 }
 

@@ -9,12 +9,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use secrecy::SecretString;
 
 use super::counters::{CounterEntry, CounterTable};
 use super::forms::{
-    ADDRESS, Count, FILE_PATH, Form, KEY_PREFIX, List, PATH_OR_NONE, Size, SizeOrAuto, Span,
-    Switch, TIME_OF_DAY, Tokens, Url, UsualForm, ZONE, is_host, is_origin,
+    ADDRESS, BurstOrAuto, CLIENT_HEADER, Count, FILE_PATH, Form, KEY_PREFIX, List, Networks,
+    PATH_OR_NONE, RATE_OR_OFF, Size, SizeOrAuto, Span, Switch, TIME_OF_DAY, Tokens, Url, UsualForm,
+    ZONE, is_host, is_origin,
 };
 use super::mistakes::SettingSource;
 use super::reader::{Reader, cores, unset, zone_of_the_machine};
@@ -23,6 +25,7 @@ use super::{LogLevel, StorageEngine};
 use crate::access_log::{Access, LogFormat};
 use crate::calendar::DayStart;
 use crate::export::postgres::PostgresUrl;
+use crate::http::Rate;
 use crate::mirror::RedisUrl;
 
 const KIB: u64 = 1 << 10;
@@ -189,6 +192,26 @@ configuration! {
         read_token or read_token_file: Vec<SecretString> = Tokens, else unset;
     }
 
+    /// How often an address and a user may ask, and who a client is.
+    limits: LimitsConfig {
+        /// How often an address may ask: reads and writes each; `None` does not limit it.
+        per_ip: Option<Rate> = RATE_OR_OFF, "off";
+        /// How often a user may be counted; `None` does not limit it.
+        per_user: Option<Rate> = RATE_OR_OFF, "off";
+        /// How many operations may come at once; `None` for the number in the rate.
+        burst: Option<u32> = BurstOrAuto, "auto";
+        /// How often an address may send a token that is not known; `None` does not limit it.
+        wrong_admin_tokens: Option<Rate> = RATE_OR_OFF, "10/m";
+        /// Most addresses and users that are remembered.
+        max_keys: usize = Count(1024, 16_777_216), "262144";
+        /// Networks whose addresses `per_ip` does not limit.
+        exempt: Vec<IpNet> = Networks, "";
+        /// The networks of the proxies whose header is believed.
+        trusted_proxies: Vec<IpNet> = Networks, "";
+        /// The header in which they name their clients.
+        client_ip_header: String = CLIENT_HEADER, "X-Forwarded-For";
+    }
+
     /// What is logged, and where to.
     log: LogConfig {
         /// The directory of log files; `None` logs to standard output.
@@ -227,7 +250,7 @@ pub(super) const ARRAYS: &[Array] = &[Array {
 
 /// What later versions will know, so that a configuration written for them is not half obeyed:
 /// whole sections, or single keys.
-pub(super) const NOT_YET: &[&str] = &["alerts", "limits"];
+pub(super) const NOT_YET: &[&str] = &["alerts"];
 
 /// Returns all keys, in the order of the table; a secret is followed by the key of its file.
 pub fn all_keys() -> impl Iterator<Item = &'static Key> {

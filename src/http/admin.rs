@@ -46,8 +46,7 @@ pub(super) async fn reset(call: &Call, asked: &Asked<'_>) -> Answered {
     let token = serde_json::from_slice(&asked.body)
         .ok()
         .and_then(|TokenInBody { admin_token }| admin_token);
-    let tokens = call.worker.options.tokens.load();
-    tokens.check(Access::Admin, asked.headers, token.as_deref())?;
+    call.check_token(Access::Admin, asked.headers, token.as_deref())?;
     query::check(asked.uri, asked.endpoint)?;
     parse::object::<ResetBody>(&asked.body)?;
     let key = asked.key(|request| request)?;
@@ -179,7 +178,7 @@ pub(super) fn audit(
     };
     tracing::info!(
         target: "audit",
-        peer = %call.connection.peer,
+        peer = %call.client_text(),
         request_id = %call.request_id,
         action,
         counter = counter.as_str(),

@@ -43,12 +43,13 @@ impl Tokens {
     }
 
     /// Checks that the tokens of a request allow a call. They come in the header, and for a reset also in
-    /// the body.
+    /// the body. Only if `may_be_admin` are they compared with the administrators'.
     pub(super) fn check(
         &self,
         access: Access,
         headers: &HeaderMap,
         in_body: Option<&str>,
+        may_be_admin: bool,
     ) -> Result<(), Problem> {
         let (guard, setting) = self.of(access);
         if guard.is_empty() {
@@ -73,7 +74,7 @@ impl Tokens {
             }
             matched
         };
-        let is_admin = matches(&self.admin);
+        let is_admin = may_be_admin && matches(&self.admin);
         let (reads, writes) = (matches(&self.read), matches(&self.write));
         let enough = match access {
             Access::Read => is_admin | reads,
@@ -98,6 +99,11 @@ impl Tokens {
             format!("{came}; {wanted}"),
         ))
     }
+}
+
+/// Whether a request brings anything that may be a token.
+pub(super) fn brings_token(headers: &HeaderMap, in_body: Option<&str>) -> bool {
+    in_body.is_some() || matches!(bearer(headers), Ok(Some(_)))
 }
 
 /// Returns the token of the header `Authorization`; `None` without the header. `Err` says that it has another scheme
@@ -223,7 +229,9 @@ pub(super) fn let_read(
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
         headers.insert(
             ACCESS_CONTROL_EXPOSE_HEADERS,
-            HeaderValue::from_static("X-Request-Id, Idempotency-Replayed, Retry-After"),
+            HeaderValue::from_static(
+                "X-Request-Id, Idempotency-Replayed, Retry-After, RateLimit, RateLimit-Policy",
+            ),
         );
     }
 }
@@ -270,7 +278,7 @@ mod tests {
             headers.insert(AUTHORIZATION, HeaderValue::from_str(authorization).unwrap());
         }
         tokens
-            .check(access, &headers, None)
+            .check(access, &headers, None, true)
             .err()
             .map(|problem| problem.code)
     }
@@ -355,7 +363,9 @@ mod tests {
             for value in authorization {
                 headers.append(AUTHORIZATION, HeaderValue::from_static(value));
             }
-            let problem = all.check(Access::Admin, &headers, in_body).unwrap_err();
+            let problem = all
+                .check(Access::Admin, &headers, in_body, true)
+                .unwrap_err();
             assert_eq!(problem.code, Code::Unauthorized);
             assert!(problem.detail.starts_with(want), "{}", problem.detail);
         }
@@ -365,19 +375,26 @@ mod tests {
     fn a_reset_may_bring_its_token_in_the_body() {
         let all = tokens(Some("adm"), Some("wri"), None);
         assert_eq!(
-            all.check(Access::Admin, &HeaderMap::new(), Some("adm")),
+            all.check(Access::Admin, &HeaderMap::new(), Some("adm"), true),
             Ok(())
         );
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, HeaderValue::from_static("Bearer wri"));
-        assert_eq!(all.check(Access::Admin, &headers, Some("adm")), Ok(()));
         assert_eq!(
-            all.check(Access::Admin, &headers, None).unwrap_err().code,
+            all.check(Access::Admin, &headers, Some("adm"), true),
+            Ok(())
+        );
+        assert_eq!(
+            all.check(Access::Admin, &headers, None, true)
+                .unwrap_err()
+                .code,
             Code::Forbidden
         );
         headers.append(AUTHORIZATION, HeaderValue::from_static("Bearer adm"));
         assert_eq!(
-            all.check(Access::Admin, &headers, None).unwrap_err().code,
+            all.check(Access::Admin, &headers, None, true)
+                .unwrap_err()
+                .code,
             Code::Unauthorized
         );
     }

@@ -1,21 +1,26 @@
 //! What a handler knows beside the request itself, and what is judged before it runs.
 
+use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response, Uri};
 
-use super::auth::{self, Origin};
+use super::auth::{self, Access, Origin};
 use super::body;
 use super::connection::Connection;
 use super::contract::{Endpoint, Limit, Role};
-use super::error::Problem;
+use super::error::{Code, Problem};
 use super::fingerprint::{self, Fingerprint};
 use super::query;
+use super::rate_limit::Refused;
 use super::reply::ReplyBody;
 use super::worker::Worker;
-use crate::counter::RequestId;
+use crate::access_log::PeerText;
+use crate::counter::{RequestId, UserId};
 use crate::engine::IdempotencyKey;
+use crate::metrics::RateLimit;
 
 /// What comes of a request.
 pub(super) type Answered = Result<Response<ReplyBody>, Problem>;
@@ -50,10 +55,26 @@ pub(super) struct Call {
     pub(super) connection: Arc<Connection>,
     pub(super) request_id: RequestId,
     pub(super) origin: Origin,
+    /// Who sent it, where that is not the peer of the connection.
+    pub(super) client: Option<IpAddr>,
 }
 
 impl Call {
-    /// Judges a request by its head, in the order that the docs promise: origin, size, content type,
+    /// Returns the address of who sent it.
+    pub(super) fn address(&self) -> IpAddr {
+        let peer = || self.connection.peer.ip().to_canonical();
+        self.client.unwrap_or_else(peer)
+    }
+
+    /// Returns who sent it, as logs show it.
+    pub(super) fn client_text(&self) -> Cow<'_, PeerText> {
+        match self.client {
+            Some(client) => Cow::Owned(PeerText::of_client(client)),
+            None => Cow::Borrowed(&self.connection.peer_text),
+        }
+    }
+
+    /// Judges a request by its head, in the order that the docs promise: rate, origin, size, content type,
     /// token, query. `body_limit` is the call's own.
     pub(super) fn judge(
         &self,
@@ -62,22 +83,84 @@ impl Call {
         headers: &HeaderMap,
         uri: &Uri,
     ) -> Result<(), Problem> {
+        if endpoint.role != Role::Anyone {
+            self.check_rate(&endpoint.method, 1, 0)?;
+        }
         auth::check_origin(self.origin, endpoint.method != Method::GET)?;
         if endpoint.limit != Limit::NoBody {
             body::check_headers(headers, body_limit)?;
         }
         match endpoint.role {
             Role::Anyone => {}
-            Role::Holder(access) => self
-                .worker
-                .options
-                .tokens
-                .load()
-                .check(access, headers, None)?,
+            Role::Holder(access) => self.check_token(access, headers, None)?,
             // The handler reads the body first, then asks for the token, then judges the query.
             Role::AdminInBody => return Ok(()),
         }
         query::check(uri, endpoint)
+    }
+
+    /// Refuses a request of an address that asks too often. It has so many operations, of which `paid` were taken
+    /// from the address before.
+    pub(super) fn check_rate(
+        &self,
+        method: &Method,
+        operations: usize,
+        paid: u64,
+    ) -> Result<(), Problem> {
+        let limit = match *method {
+            Method::GET | Method::HEAD | Method::OPTIONS => RateLimit::IpReads,
+            _ => RateLimit::IpWrites,
+        };
+        let rates = &self.worker.limits.rates;
+        let now = || self.worker.shared.engine.boot_ns();
+        rates
+            .take_of_address(limit, self.address(), operations as u64, paid, now)
+            .map_err(|refused| self.limited(refused, operations))
+    }
+
+    /// Refuses operations of users who are counted too often; `None` is an operation without a user.
+    pub(super) fn check_users<'u>(
+        &self,
+        users: impl ExactSizeIterator<Item = Option<&'u UserId>>,
+    ) -> Result<(), Problem> {
+        let operations = users.len();
+        let rates = &self.worker.limits.rates;
+        let now = || self.worker.shared.engine.boot_ns();
+        let refused = rates.take_of_users(users, now);
+        refused.map_err(|(refused, places)| {
+            let problem = self.limited(refused, places.len());
+            match operations {
+                0 | 1 => problem,
+                _ => problem.at_operations(&places),
+            }
+        })
+    }
+
+    /// Checks that a request's tokens allow a call. An address that guesses too often is not heard.
+    pub(super) fn check_token(
+        &self,
+        access: Access,
+        headers: &HeaderMap,
+        in_body: Option<&str>,
+    ) -> Result<(), Problem> {
+        let rates = &self.worker.limits.rates;
+        let now = || self.worker.shared.engine.boot_ns();
+        let may_guess = rates.may_guess(self.address(), now);
+        let tokens = self.worker.options.tokens.load();
+        let Err(problem) = tokens.check(access, headers, in_body, may_guess.is_ok()) else {
+            return Ok(());
+        };
+        let guesses = problem.code == Code::Unauthorized && !tokens.admin.is_empty();
+        if !guesses || !auth::brings_token(headers, in_body) {
+            return Err(problem);
+        }
+        let noted = may_guess.and_then(|()| rates.note_guess(self.address(), now()));
+        Err(noted.map_or_else(|refused| self.limited(refused, 1), |()| problem))
+    }
+
+    fn limited(&self, refused: Refused, operations: usize) -> Problem {
+        self.worker.limits.rates.count(&refused);
+        refused.into_problem(operations)
     }
 
     /// Most bytes of the call's body.

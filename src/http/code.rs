@@ -120,6 +120,8 @@ codes! {
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, RefusedSyntax, "The body is not JSON";
     /// Use a new key for a new request; repeat a request unchanged with its key.
     IdempotencyKeyReused = "idempotency_key_reused", UNPROCESSABLE_ENTITY, RefusedKey, "The key was used for another request";
+    /// Nothing was counted: retry after `Retry-After` seconds; `limit` says which limit it is.
+    RateLimited = "rate_limited", TOO_MANY_REQUESTS, RefusedRate, "Too many requests";
     /// Send fewer or shorter headers.
     HeadersTooLarge = "headers_too_large", REQUEST_HEADER_FIELDS_TOO_LARGE, RefusedSyntax, "The headers are too large or too many";
     /// Do not retry; tell the operator: `counterd check --deep` names the damaged table. Other users are counted.

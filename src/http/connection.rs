@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::task::Waker;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -16,6 +17,11 @@ use super::body_memory::BodyMemory;
 use super::limits::Limits;
 use super::places::Place;
 use crate::access_log::PeerText;
+
+/// How long the second answer in a row waits that says that a request was too many,
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// and how long any does at most.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +128,8 @@ pub(super) struct Connection {
     streaming: AtomicBool,
     /// A request of this connection was begun in this turn of its task.
     begun_in_turn: AtomicBool,
+    /// Requests in a row that were too many for a limit of a rate.
+    limited: AtomicU8,
     task: Mutex<Option<Waker>>,
 }
 
@@ -138,6 +146,7 @@ impl Connection {
             place,
             body_memory,
             begun_in_turn: AtomicBool::new(false),
+            limited: AtomicU8::new(0),
             phase: AtomicU8::new(Phase::Idle as u8),
             since: AtomicU32::new(ticks.now()),
             order: AtomicU8::new(Order::GoOn as u8),
@@ -192,6 +201,23 @@ impl Connection {
     /// Whether it has had its share of this turn: a request was begun in it before.
     pub(super) fn had_its_turn(&self) -> bool {
         self.begun_in_turn.swap(true, Ordering::Relaxed)
+    }
+
+    /// Notes whether a request was too many for a limit of a rate, and returns how long its answer is to wait: the
+    /// first of a row not at all, the others longer each time, so that a client that goes on without a pause
+    /// costs little.
+    pub(super) fn pause_of(&self, is_limited: bool) -> Option<Duration> {
+        let before = self.limited.load(Ordering::Relaxed);
+        if !is_limited {
+            if before > 0 {
+                self.limited.store(0, Ordering::Relaxed);
+            }
+            return None;
+        }
+        self.limited
+            .store(before.saturating_add(1), Ordering::Relaxed);
+        let pause = FIRST_PAUSE.saturating_mul(1 << (before.clamp(1, 8) - 1));
+        (before > 0).then(|| pause.min(LONGEST_PAUSE))
     }
 
     /// Returns for how long it has rested, in ticks; `None` while anything is under way.

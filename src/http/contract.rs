@@ -176,6 +176,7 @@ mod tests {
         Code::MethodNotAllowed,
         Code::RequestTimeout,
         Code::UriTooLong,
+        Code::RateLimited,
         Code::HeadersTooLarge,
         Code::TooManyConnections,
         Code::ShuttingDown,

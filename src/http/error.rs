@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
 pub(super) use super::code::Code;
@@ -20,7 +20,10 @@ use super::standing::Standing;
 use crate::counter::{Kind, Millis, Refusal, RequestId, Reset, rfc3339};
 use crate::engine::{Cause, Failure};
 
-/// The longest `Retry-After`, in seconds: a service that is back is to be used again.
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// The longest `Retry-After` of an outage, in seconds: a service that is back is to be used again.
 const LONGEST_RETRY_AFTER: u64 = 30;
 
 /// Further members of an error's answer, by what the error is about.
@@ -37,7 +40,24 @@ pub(super) enum Extras {
     Above { current: i64, maximum: i64 },
     Gone { final_value: i64, at: String },
     Batch { errors: Vec<Part> },
+    Limited(Box<Limited>),
     Standing(Box<Standing>),
+}
+
+/// What is said of a limit of a rate.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Limited {
+    /// Which limit it is.
+    pub(super) limit: &'static str,
+    /// The value of `RateLimit-Policy`.
+    #[serde(skip)]
+    pub(super) policy: String,
+    /// The value of `RateLimit`.
+    #[serde(skip)]
+    pub(super) state: String,
+    /// The operations of a batch for whose users it was too much.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) errors: Vec<Part>,
 }
 
 /// What is said of one operation of a batch that was refused.
@@ -104,6 +124,19 @@ impl Problem {
         self
     }
 
+    /// Lists the operations of a batch, by their places, for which a limit of a rate was too small.
+    pub(super) fn at_operations(mut self, places: &[usize]) -> Self {
+        let part = |place: &usize| {
+            let place = u32::try_from(*place).ok();
+            Self::new(self.code, "its user is counted too often").into_part(place)
+        };
+        let errors: Vec<Part> = places.iter().map(part).collect();
+        if let Extras::Limited(limited) = &mut self.extras {
+            limited.errors = errors;
+        }
+        self
+    }
+
     pub(super) fn read_only(cause: Cause) -> Self {
         let cause = cause.as_str();
         let detail = format!("writes are refused (cause `{cause}`); reads are served; retry later");
@@ -162,6 +195,14 @@ impl Problem {
         headers.insert(REQUEST_ID, header_value(request_id));
         if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Extras::Limited(limited) = &self.extras {
+            for (name, text) in [
+                (RATE_LIMIT, &limited.state),
+                (RATE_LIMIT_POLICY, &limited.policy),
+            ] {
+                headers.extend(HeaderValue::from_str(text).ok().map(|value| (name, value)));
+            }
         }
         if self.code == Code::Unauthorized {
             headers.insert(WWW_AUTHENTICATE, text("Bearer realm=\"counterd\""));

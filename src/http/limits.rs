@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use super::HttpOptions;
 use super::body_memory::BodyMemory;
 use super::places::Places;
+use super::rate_limit::RateLimiter;
+use crate::metrics::RateMetrics;
 
 /// Limits of requests and connections.
 #[derive(Clone, Copy, Debug)]
@@ -34,16 +37,20 @@ pub struct Limits {
 pub(super) struct LimitsInForce {
     pub(super) places: Arc<Places>,
     pub(super) body_memory: Arc<BodyMemory>,
+    /// Those of rates, and who clients are.
+    pub(super) rates: RateLimiter,
     max_body: AtomicUsize,
     max_batch_body: AtomicUsize,
     others: ArcSwap<Limits>,
 }
 
 impl LimitsInForce {
-    pub(super) fn new(limits: &Limits) -> Self {
+    pub(super) fn new(options: &HttpOptions, metrics: &RateMetrics) -> Self {
+        let limits = &options.limits;
         let in_force = Self {
             places: Arc::default(),
             body_memory: Arc::default(),
+            rates: RateLimiter::new(&options.rate_limits, metrics.clone()),
             max_body: AtomicUsize::default(),
             max_batch_body: AtomicUsize::default(),
             others: ArcSwap::from_pointee(*limits),

@@ -26,11 +26,12 @@ use super::connection::Connection;
 use super::error::{Code, Problem};
 use super::limits::{Limits, LimitsInForce};
 use super::places::Place;
+use super::rate_limit::RateLimits;
 use super::request_id::RequestIds;
 use super::socket::Socket;
 use super::worker::Worker;
 use super::{HttpOptions, Shared, router};
-use crate::metrics::Shard;
+use crate::metrics::{Metrics, Shard};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 4096;
@@ -151,8 +152,11 @@ impl HttpServer {
         let control = Arc::new(Control {
             ending: Arc::default(),
             drain: Notify::new(),
-            limits: Arc::new(LimitsInForce::new(&options.limits)),
+            limits: Arc::new(LimitsInForce::new(&options, &shared.metrics.rate)),
         });
+        let (limits, engine) = (Arc::clone(&control.limits), shared.engine.clone());
+        let hook = move |_: &Metrics| limits.rates.measure(engine.boot_ns());
+        shared.metrics.before_scrape(hook);
         let options = Arc::new(options);
         let mut server = Self {
             addr,
@@ -212,6 +216,12 @@ impl HttpServer {
     /// closed because there are fewer places.
     pub fn set_limits(&self, limits: &Limits) {
         self.control.limits.set(limits);
+    }
+
+    /// Changes the limits of rates, and who clients are, from the next request of each connection on. What
+    /// addresses and users have taken stays taken; `max_keys` stays as it was at the start.
+    pub fn set_rate_limits(&self, limits: &RateLimits) {
+        self.control.limits.rates.set(limits);
     }
 
     /// From now on `/readyz` says 503 and each answer `Connection: close`. Connections are still taken.

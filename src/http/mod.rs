@@ -2,8 +2,8 @@
 //!
 //! One thread accepts and deals the sockets to a few runtimes, each on a thread of its own. An
 //! increment is taken apart ahead of the router; everything else goes through it. Requests are
-//! judged in one order: path, method, origin, size, content type, token, syntax, mode, queue, key,
-//! existence, rules.
+//! judged in one order: rate of the address, path, method, origin, size, content type, token, syntax,
+//! mode, rate of the users, queue, key, existence, rules.
 //!
 //! Kept out: what a change does (`writer`), what a counter is (`counter`), where values are kept
 //! (`storage`), and the configuration file: this module has options of its own.
@@ -29,6 +29,7 @@ mod places;
 mod prefix;
 mod probes;
 mod query;
+mod rate_limit;
 mod read;
 mod reply;
 mod request_id;
@@ -55,6 +56,7 @@ use error::Problem;
 pub use code::Code;
 pub use limits::Limits;
 pub use listen::{Bound, HttpError, HttpServer};
+pub use rate_limit::{ClientSource, Rate, RateLimits, network};
 
 /// How requests are taken in.
 #[derive(Clone, Debug)]
@@ -63,6 +65,8 @@ pub struct HttpOptions {
     pub workers: u16,
     /// Limits of requests and connections at the start.
     pub limits: Limits,
+    /// Limits of rates at the start, and who a client is.
+    pub rate_limits: RateLimits,
     /// Longest head of a request, in bytes.
     pub max_header_bytes: usize,
     /// Most headers of a request; over 100 each request costs an allocation more.

@@ -49,8 +49,7 @@ pub(super) async fn readyz(call: &Call, asked: &Asked<'_>) -> Answered {
         ModeState::Normal => None,
     };
     // What is behind it is for those who may read.
-    let tokens = call.worker.options.tokens.load();
-    let may_see = || tokens.check(Access::Read, asked.headers, None).is_ok();
+    let may_see = || call.check_token(Access::Read, asked.headers, None).is_ok();
     let standing = (is_verbose && may_see()).then(|| {
         let (copy, draining) = (stand_in.and_then(Result::ok), call.worker.is_ending());
         Box::new(Standing::new(report, copy, draining))

@@ -19,7 +19,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use tower_service::Service;
 
-use super::auth::{self, Origin};
+use super::auth::{self, Access, Origin};
 use super::body::{self, RequestBody};
 use super::call::{Answered, Asked, Call};
 use super::connection::{Connection, Phase};
@@ -49,7 +49,9 @@ pub(super) fn answer(
 ) -> impl Future<Output = Result<Response<ReplyBody>, Infallible>> + Send + use<> {
     connection.enter(Phase::Working);
     let (mut parts, mut body) = request.into_parts();
+    let peer = connection.peer.ip();
     let call = Call {
+        client: worker.limits.rates.client(peer, &parts.headers),
         worker: Arc::clone(worker),
         connection: Arc::clone(connection),
         request_id: worker.ids.of(&parts.headers),
@@ -63,6 +65,7 @@ pub(super) fn answer(
     let mut flight = InFlight::begin(
         worker,
         connection,
+        call.client,
         Some(parts.method.clone()),
         call.request_id.clone(),
     );
@@ -73,9 +76,11 @@ pub(super) fn answer(
             Origin::Home | Origin::Stranger | Origin::Rebound => None,
         };
         let mut response = if let Err(problem) =
-            head::check(&parts, call.worker.options.max_headers)
-                .and_then(|()| call.worker.check_place(&call.connection, &parts))
-        {
+            head::check(&parts, call.worker.options.max_headers).and_then(|()| {
+                let check = || call.check_token(Access::Admin, &parts.headers, None);
+                let is_admin = || check().is_ok();
+                call.worker.check_place(&call.connection, &parts, is_admin)
+            }) {
             refuse(&call, problem, &parts.headers, &mut body).await
         } else if let Some((direction, name)) =
             head::increment_or_decrement(&parts.method, parts.uri.path())
@@ -122,6 +127,13 @@ pub(super) fn answer(
         if !upgrades && (call.worker.is_ending() || call.connection.place.is_kept()) {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
+        }
+        let is_limited = status == StatusCode::TOO_MANY_REQUESTS;
+        if let Some(pause) = call.connection.pause_of(is_limited)
+            && !call.worker.is_ending()
+        {
+            // In memory of its own, so that the future of the common calls stays small.
+            Box::pin(tokio::time::sleep(pause)).await;
         }
         call.connection.enter(Phase::Sending);
         match response.body().size_hint().exact() {
@@ -282,7 +294,9 @@ async fn no_such_call(
         .map(|path| contract::route_at(path.as_str()));
     let asks = parts.method == Method::OPTIONS
         && parts.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    let limited = call.check_rate(&parts.method, 1, 0);
     let done = match call.origin {
+        _ if limited.is_err() => limited.map(|()| auth::preflight()),
         _ if route.is_none() => Err(no_such_path(parts.uri.path())),
         Origin::Friend if asks => Ok(auth::preflight()),
         Origin::Stranger | Origin::Rebound if asks => {

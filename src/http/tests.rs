@@ -18,6 +18,7 @@ use crate::writer::{Cause, Running, WriterOptions};
 mod connections;
 mod contract;
 mod race;
+mod rates;
 mod recipes;
 mod streams;
 
@@ -132,6 +133,18 @@ impl Bench {
                 header_timeout: PATIENCE,
                 body_timeout: PATIENCE,
                 idle_timeout: PATIENCE,
+            },
+            rate_limits: RateLimits {
+                per_ip: None,
+                per_user: None,
+                burst: None,
+                wrong_admin_tokens: None,
+                max_keys: 1024,
+                exempt: Vec::new(),
+                clients: ClientSource {
+                    trusted: Vec::new(),
+                    header: http::HeaderName::from_static("x-forwarded-for"),
+                },
             },
             max_header_bytes: 16 << 10,
             max_headers: 64,

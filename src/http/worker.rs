@@ -12,7 +12,6 @@ use http::request::Parts;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
-use super::auth::Access;
 use super::connection::{Connection, Order, Ticks};
 use super::contract;
 use super::error::{Code, Problem};
@@ -21,7 +20,7 @@ use super::notes::Notes;
 use super::request_id::RequestIds;
 use super::stamp::{DayFacts, DayMemo};
 use super::{HttpOptions, Shared};
-use crate::access_log::{AccessBuffer, Entry};
+use crate::access_log::{AccessBuffer, Entry, PeerText};
 use crate::calendar::Day;
 use crate::counter::RequestId;
 use crate::engine::Port;
@@ -137,10 +136,9 @@ impl Worker {
         &self,
         connection: &Connection,
         parts: &Parts,
+        is_admin: impl FnOnce() -> bool,
     ) -> Result<(), Problem> {
         let is_probe = || matches!(parts.uri.path(), "/livez" | "/readyz" | "/metrics");
-        let tokens = || self.options.tokens.load();
-        let is_admin = || tokens().check(Access::Admin, &parts.headers, None).is_ok();
         if !connection.place.is_kept() || is_probe() || is_admin() {
             return Ok(());
         }
@@ -245,7 +243,7 @@ impl Admitted {
     /// Counts and logs what is answered without having become a request, and returns the whole answer.
     pub(super) fn answer_unread(&self, problem: &Problem) -> Vec<u8> {
         let (worker, connection) = (&self.worker, &self.connection);
-        let flight = InFlight::begin(worker, connection, None, worker.ids.make());
+        let flight = InFlight::begin(worker, connection, None, None, worker.ids.make());
         let answer = problem.to_wire(&flight.request_id);
         let bytes = problem.to_json(&flight.request_id).len() as u64;
         flight.end(problem.code.status().as_u16(), bytes);
@@ -266,6 +264,7 @@ impl Drop for Admitted {
 pub(super) struct InFlight {
     worker: Arc<Worker>,
     connection: Arc<Connection>,
+    client: Option<IpAddr>,
     started: Instant,
     /// `None` for what never became a request.
     pub(super) method: Option<Method>,
@@ -279,6 +278,7 @@ impl InFlight {
     pub(super) fn begin(
         worker: &Arc<Worker>,
         connection: &Arc<Connection>,
+        client: Option<IpAddr>,
         method: Option<Method>,
         request_id: RequestId,
     ) -> Self {
@@ -286,6 +286,7 @@ impl InFlight {
         Self {
             worker: Arc::clone(worker),
             connection: Arc::clone(connection),
+            client,
             started: Instant::now(),
             method,
             request_id,
@@ -328,6 +329,7 @@ impl InFlight {
         if !observer.log.wants(status) || !contract::is_logged(self.route) {
             return;
         }
+        let client = self.client.map(PeerText::of_client);
         observer.log.record(&Entry {
             at_ms: self.worker.shared.engine.now(),
             request_id: &self.request_id,
@@ -337,7 +339,7 @@ impl InFlight {
             status,
             took,
             bytes,
-            peer: &self.connection.peer_text,
+            peer: client.as_ref().unwrap_or(&self.connection.peer_text),
         });
     }
 }

@@ -49,6 +49,7 @@ pub(super) async fn change(
         user_id: change.user_id,
     };
     call.worker.shared.check_mode()?;
+    call.check_users([operation.user_id.as_ref()].into_iter())?;
     let request = Request {
         command: Command::Apply(operation),
         key,
@@ -82,6 +83,12 @@ pub(super) async fn batch(call: &Call, asked: &Asked<'_>, notes: &mut Notes) -> 
     });
     call.worker.shared.check_mode()?;
     let count = batch.operations.len();
+    let users = batch.operations.iter();
+    let users = users.map(|operation| operation.user_id.as_ref());
+    // The first of them was paid for by the head.
+    call.check_rate(&asked.endpoint.method, count, 1)
+        .and_then(|()| call.check_users(users))
+        .inspect_err(|problem| notes.refused(problem.code, count))?;
     let command = if batch.each {
         Command::Each(batch.operations.into())
     } else {

@@ -70,12 +70,28 @@ words! {
         RefusedRules = "refused_rules",
         /// Refused: the idempotency key was used for another request.
         RefusedKey = "refused_key",
+        /// Refused: an address or a user asked too often.
+        RefusedRate = "refused_rate",
         /// Refused: the queue was full.
         RefusedOverload = "refused_overload",
         /// Refused: the server was in read-only mode.
         RefusedMode = "refused_mode",
         /// The write failed: whether it counted is not known until the store is open again.
         OutcomeUnknown = "outcome_unknown",
+    }
+}
+
+words! {
+    /// Which limit of a rate refused a request.
+    RateLimit {
+        /// `limits.per_ip`, of reads.
+        IpReads = "ip_reads",
+        /// `limits.per_ip`, of writes.
+        IpWrites = "ip_writes",
+        /// `limits.per_user`.
+        User = "user",
+        /// `limits.wrong_admin_tokens`.
+        WrongTokens = "wrong_admin_tokens",
     }
 }
 

@@ -26,11 +26,11 @@ use prometheus_client::encoding::{prometheus_text, text as open_metrics};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-pub use labels::{Cause, FilterDecision, LogKind, OperationResult, Route, STATUSES};
+pub use labels::{Cause, FilterDecision, LogKind, OperationResult, RateLimit, Route, STATUSES};
 pub use shard::Shard;
 pub use state::{
-    CommitMetrics, ExportMetrics, FloatGauge, LogMetrics, MirrorMetrics, PastMetrics, RoundMetrics,
-    StateMetrics,
+    CommitMetrics, ExportMetrics, FloatGauge, LogMetrics, MirrorMetrics, PastMetrics, RateMetrics,
+    RoundMetrics, StateMetrics,
 };
 pub use store::{StoreFigure, StoreFigures, TellFigure};
 
@@ -50,6 +50,8 @@ pub struct Metrics {
     pub commits: CommitMetrics,
     /// Mode, revision, day and the like.
     pub state: StateMetrics,
+    /// The limits of rates'.
+    pub rate: RateMetrics,
     /// What the logs lost.
     pub log: LogMetrics,
     /// The archivist's.
@@ -83,6 +85,7 @@ impl Metrics {
             hooks: RwLock::default(),
             commits: CommitMetrics::register(&mut registry),
             state: StateMetrics::register(&mut registry),
+            rate: RateMetrics::register(&mut registry),
             log: LogMetrics::register(&mut registry),
             past: PastMetrics::register(&mut registry),
             export: ExportMetrics::register(registry.sub_registry_with_prefix("export")),

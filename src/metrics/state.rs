@@ -10,7 +10,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::labels::{Cause, FilterDecision, LogKind};
+use super::labels::{Cause, FilterDecision, LogKind, RateLimit};
 use super::table::{metrics, registered};
 
 /// A gauge with a fraction, such as seconds.
@@ -118,6 +118,30 @@ metrics! {
         pub given_up: Counter = "unexported_days_given_up",
             "Times that days were let go which could not be exported for calendar.max_unexported_days";
     }
+}
+
+metrics! {
+    /// Told by the limits of rates.
+    RateMetrics {
+        pub overflows: Counter = "rate_limit_overflows",
+            "Judgements by the bucket that those share who found no room among limits.max_keys";
+        pub keys: Gauge = "rate_limit_keys",
+            "Addresses and users who asked so lately that they are remembered, about";
+        pub slots: Gauge = "rate_limit_slots",
+            "Addresses and users that can be remembered; 0 while nothing is limited";
+    }
+    beside {
+        /// Requests refused, by limit.
+        pub refused: [Counter; RateLimit::COUNT] = limited;
+    }
+}
+
+/// Makes one counter for each limit, all of them there from the start.
+fn limited(registry: &mut Registry) -> [Counter; RateLimit::COUNT] {
+    let help = "Requests refused because an address or a user asked too often, by limit";
+    let limited = Family::<OneLabel, Counter>::default();
+    let limited = registered(registry, ("rate_limited", None, help), limited);
+    RateLimit::ALL.map(|limit| limited.get_or_create_owned(&[("limit", limit.as_str())]))
 }
 
 metrics! {

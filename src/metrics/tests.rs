@@ -337,6 +337,7 @@ fn label_values_come_from_closed_sets_whatever_is_asked() {
     closed.extend(OperationResult::ALL.iter().map(|v| v.as_str()));
     closed.extend(Cause::ALL.iter().map(|v| v.as_str()));
     closed.extend(FilterDecision::ALL.iter().map(|v| v.as_str()));
+    closed.extend(RateLimit::ALL.iter().map(|v| v.as_str()));
     closed.extend(LogKind::ALL.iter().map(|v| v.as_str()));
     for (_, labels, _) in families.iter().flat_map(|family| &family.samples) {
         for (key, value) in labels {

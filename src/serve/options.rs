@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
+use http::HeaderName;
 
 use super::files;
 use crate::calendar::Calendar;
@@ -14,7 +15,7 @@ use crate::control::CopyOptions;
 use crate::counter::{CounterName, Definition};
 use crate::export::postgres::PostgresOptions;
 use crate::fallback::{Against, FallbackOptions, against_a_new_store};
-use crate::http::{HttpOptions, Limits, Tokens};
+use crate::http::{ClientSource, HttpOptions, Limits, RateLimits, Tokens};
 use crate::lifecycle::Retention;
 use crate::metrics::Metrics;
 use crate::mirror::MirrorOptions;
@@ -178,11 +179,31 @@ pub(super) fn limits(config: &Config) -> Limits {
     }
 }
 
+/// Returns the limits of rates, and who a client is.
+pub(super) fn rate_limits(config: &Config) -> RateLimits {
+    let limits = &config.limits;
+    let header = limits.client_ip_header.parse();
+    RateLimits {
+        per_ip: limits.per_ip,
+        per_user: limits.per_user,
+        burst: limits.burst,
+        wrong_admin_tokens: limits.wrong_admin_tokens,
+        max_keys: limits.max_keys,
+        exempt: limits.exempt.clone(),
+        clients: ClientSource {
+            trusted: limits.trusted_proxies.clone(),
+            // The configuration has read it as a name.
+            header: header.unwrap_or(HeaderName::from_static("x-forwarded-for")),
+        },
+    }
+}
+
 pub(super) fn http_options(config: &Config) -> HttpOptions {
     let server = &config.server;
     HttpOptions {
         workers: server.workers,
         limits: limits(config),
+        rate_limits: rate_limits(config),
         max_header_bytes: server.max_header_bytes,
         max_headers: server.max_headers,
         cors_origins: server.cors_origins.clone(),

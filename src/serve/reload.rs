@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use super::logs::{Logs, event_level};
-use super::options::{defined, limits, tokens};
+use super::options::{defined, limits, rate_limits, tokens};
 use crate::config::{Config, ConfigErrors, Warning};
 use crate::http::{HttpServer, Tokens};
 
@@ -14,7 +14,7 @@ use crate::http::{HttpServer, Tokens};
 pub type LoadAgain<'a> = &'a dyn Fn() -> Result<(Config, Vec<Warning>), ConfigErrors>;
 
 /// The keys whose changes a running server takes over, besides tokens.
-const TAKEN: [&str; 10] = [
+const TAKEN: [&str; 17] = [
     "log.level",
     "log.access",
     "log.sample",
@@ -25,6 +25,13 @@ const TAKEN: [&str; 10] = [
     "server.header_timeout",
     "server.body_timeout",
     "server.idle_timeout",
+    "limits.per_ip",
+    "limits.per_user",
+    "limits.burst",
+    "limits.wrong_admin_tokens",
+    "limits.exempt",
+    "limits.trusted_proxies",
+    "limits.client_ip_header",
 ];
 
 /// The parts of a server that can change, the configuration of its start, and the one that was read last.
@@ -63,6 +70,7 @@ impl Reload<'_> {
         requests.choose(new.log.access, new.log.sample);
         self.tokens.store(Arc::new(tokens(&new)));
         self.http.set_limits(&limits(&new));
+        self.http.set_rate_limits(&rate_limits(&new));
         self.latest = new;
         let list = |keys: &[&str]| match keys {
             [] => "nothing".to_owned(),

@@ -3,12 +3,14 @@
 //! An error says what is wanted and what was found; of a secret it never says what was found.
 
 mod numbers;
+mod rates;
 mod texts;
 mod words;
 
 use std::fmt;
 
 pub(super) use numbers::{Count, Size, SizeOrAuto, Span};
+pub(super) use rates::{BurstOrAuto, CLIENT_HEADER, Networks, RATE_OR_OFF};
 pub(super) use texts::{
     ADDRESS, FILE_PATH, Instant, KEY_PREFIX, List, NAME, PATH_OR_NONE, Switch, TIME_OF_DAY, Tokens,
     Url, ZONE, is_host, is_origin,
@@ -96,6 +98,19 @@ impl UsualForm for Option<String> {
 fn text<'r>(form: &impl Described, raw: &'r Raw) -> Result<&'r str, String> {
     match raw {
         Raw::Text(text) | Raw::Untyped(text) => Ok(text),
+        other => refused(form, other.found()),
+    }
+}
+
+/// Returns the items of a list; in a flag or a variable they have commas between them.
+fn items(form: &impl Described, raw: Raw) -> Result<Vec<String>, String> {
+    match raw {
+        Raw::List(items) => Ok(items),
+        Raw::Untyped(text) => Ok(text
+            .split(',')
+            .map(|item| item.trim().to_owned())
+            .filter(|item| !item.is_empty())
+            .collect()),
         other => refused(form, other.found()),
     }
 }

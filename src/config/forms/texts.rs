@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Described, Form, Raw, quoted, refused, text};
+use super::{Described, Form, Raw, items, quoted, refused, text};
 use crate::calendar::{Calendar, DayStart};
 use crate::counter::CounterName;
 
 /// What is written as text.
 pub(in crate::config) struct Text<T> {
-    wanted: &'static str,
+    pub(super) wanted: &'static str,
     /// `Err` may say more than that it is not what is wanted.
-    parse: fn(&str) -> Result<T, Option<String>>,
-    show: fn(&T) -> String,
+    pub(super) parse: fn(&str) -> Result<T, Option<String>>,
+    pub(super) show: fn(&T) -> String,
 }
 
 impl<T> Described for Text<T> {
@@ -139,15 +139,7 @@ impl Described for List {
 
 impl Form<Vec<String>> for List {
     fn read(&self, raw: Raw) -> Result<Vec<String>, String> {
-        let items = match raw {
-            Raw::List(items) => items,
-            Raw::Untyped(text) => text
-                .split(',')
-                .map(|item| item.trim().to_owned())
-                .filter(|item| !item.is_empty())
-                .collect(),
-            other => return refused(self, other.found()),
-        };
+        let items = items(self, raw)?;
         match items.iter().find(|item| !(self.fits)(item)) {
             Some(bad) => refused(self, format!("{bad:?}")),
             None => Ok(items),

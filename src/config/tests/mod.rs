@@ -175,6 +175,9 @@ fn example(key: &Key) -> String {
         }
         ("log.sample", _) => "2".to_owned(),
         (_, Some(least)) => least.trim_matches('"').to_owned(),
+        ("limits.per_ip" | "limits.per_user" | "limits.wrong_admin_tokens", _) => "7/m".to_owned(),
+        ("limits.exempt" | "limits.trusted_proxies", _) => "192.0.2.0/24".to_owned(),
+        ("limits.client_ip_header", _) => "X-Real-IP".to_owned(),
         ("server.listen", _) => "[::1]:9".to_owned(),
         ("server.cors_origins", _) => "https://example.com".to_owned(),
         ("server.hosts", _) => "counters.example.com".to_owned(),
@@ -292,7 +295,7 @@ fn printing_is_aligned_and_names_every_source() {
     let line = |key: &str| printed.lines().find(|line| line.starts_with(key)).unwrap();
     assert_eq!(
         line("server.listen"),
-        "server.listen                = \"127.0.0.1:9\"  # --listen"
+        "server.listen                = \"127.0.0.1:9\"      # --listen"
     );
     assert!(line("log.format ").ends_with("# COUNTERD_LOG__FORMAT"));
     assert!(line("calendar.timezone").ends_with("counterd.toml:2"));

@@ -1,0 +1,426 @@
+//! Limits of rates: how often an address and a user may ask, and how often an address may guess a token.
+//!
+//! Everything is kept in a table of fixed size. When that is full of busy keys, those who come new share one wider
+//! bucket for each limit: they are neither all let in nor all shut out, and those who are known keep their own.
+//!
+//! Kept out: what a client is told (`refusal`), and when a request is judged (`call`).
+
+mod client;
+mod gcra;
+mod rate;
+mod refusal;
+mod table;
+
+use std::net::IpAddr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use arc_swap::{ArcSwap, Guard};
+use http::HeaderMap;
+use ipnet::IpNet;
+use parking_lot::Mutex;
+
+use crate::counter::UserId;
+use crate::metrics::{RateLimit, RateMetrics};
+use crate::seeded::bug;
+use client::contains;
+use gcra::{Ask, Gcra};
+use table::{Key, Table};
+
+pub use client::{ClientSource, network};
+pub use rate::Rate;
+pub(super) use refusal::Refused;
+
+/// How much wider than one bucket is that of all in a /48 of IPv6, and that of those who find no slot.
+const WIDER: u64 = 16;
+
+/// Addresses whose wrong tokens are remembered.
+const GUESSERS: usize = 4096;
+
+/// How long no key may have lacked a slot before the log tells of it anew, in nanoseconds.
+const QUIET: u64 = 60_000_000_000;
+
+/// The limits of rates, and who a client is; may be changed while the server runs, but for `max_keys`.
+#[derive(Clone, Debug)]
+pub struct RateLimits {
+    /// How often an address may ask: reads and writes each. `None` does not limit it.
+    pub per_ip: Option<Rate>,
+    /// How often a user may be counted. `None` does not limit it.
+    pub per_user: Option<Rate>,
+    /// Operations that a whole bucket of those two holds; `None` for the number in the rate.
+    pub burst: Option<u32>,
+    /// How often an address may send a token that nobody knows. `None` does not limit it.
+    pub wrong_admin_tokens: Option<Rate>,
+    /// Addresses and users that are remembered; that much memory is taken when a limit is first on.
+    pub max_keys: usize,
+    /// Networks whose addresses `per_ip` does not limit.
+    pub exempt: Vec<IpNet>,
+    /// Who a client is.
+    pub clients: ClientSource,
+}
+
+/// What is in force of [`RateLimits`].
+struct Rules {
+    limits: [Option<Rule>; RateLimit::COUNT],
+    exempt: Vec<IpNet>,
+    clients: ClientSource,
+}
+
+/// One limit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Rule {
+    limit: RateLimit,
+    rate: Rate,
+    burst: u32,
+    gcra: Gcra,
+}
+
+/// The limits of all runtimes together. Times are nanoseconds of boot time.
+pub(super) struct RateLimiter {
+    /// Whether any request is limited, or its client not always the peer.
+    is_on: AtomicBool,
+    rules: ArcSwap<Rules>,
+    max_keys: usize,
+    table: OnceLock<Table>,
+    guesses: Table,
+    /// The instant until which some address may have a bucket of guesses that is not whole; 0 while nobody guesses.
+    guessed_until: AtomicU64,
+    /// For each limit the bucket of those who find no slot.
+    overflow: [Mutex<u64>; RateLimit::COUNT],
+    overflowed_at: AtomicU64,
+    metrics: RateMetrics,
+}
+
+impl Rule {
+    fn new(limit: RateLimit, rate: Option<Rate>, burst: Option<u32>) -> Option<Self> {
+        let rate = rate?;
+        let burst = burst.unwrap_or(rate.count());
+        let gcra = Gcra::new(rate, burst);
+        Some(Self {
+            limit,
+            rate,
+            burst,
+            gcra,
+        })
+    }
+}
+
+impl Rules {
+    fn new(limits: &RateLimits) -> Self {
+        let rule = |limit| match limit {
+            RateLimit::IpReads | RateLimit::IpWrites => {
+                Rule::new(limit, limits.per_ip, limits.burst)
+            }
+            RateLimit::User => Rule::new(limit, limits.per_user, limits.burst),
+            RateLimit::WrongTokens => Rule::new(limit, limits.wrong_admin_tokens, None),
+        };
+        Self {
+            limits: RateLimit::ALL.map(rule),
+            exempt: limits.exempt.clone(),
+            clients: limits.clients.clone(),
+        }
+    }
+
+    fn rule(&self, limit: RateLimit) -> Option<Rule> {
+        self.limits.get(limit as usize).copied().flatten()
+    }
+
+    /// Whether anything is limited that needs the large table.
+    fn needs_table(&self) -> bool {
+        let limits = [RateLimit::IpReads, RateLimit::IpWrites, RateLimit::User];
+        limits.iter().any(|limit| self.rule(*limit).is_some())
+    }
+}
+
+impl RateLimiter {
+    pub(super) fn new(limits: &RateLimits, metrics: RateMetrics) -> Self {
+        let limiter = Self {
+            is_on: AtomicBool::new(false),
+            rules: ArcSwap::from_pointee(Rules::new(limits)),
+            max_keys: limits.max_keys,
+            table: OnceLock::new(),
+            guesses: Table::new(GUESSERS),
+            guessed_until: AtomicU64::new(0),
+            overflow: Default::default(),
+            overflowed_at: AtomicU64::new(0),
+            metrics,
+        };
+        limiter.set(limits);
+        limiter
+    }
+
+    /// Changes the limits. Buckets stay as full as they are.
+    pub(super) fn set(&self, limits: &RateLimits) {
+        let rules = Rules::new(limits);
+        if rules.needs_table() {
+            self.table.get_or_init(|| Table::new(self.max_keys));
+        }
+        let is_on = rules.needs_table() || !rules.clients.trusted.is_empty();
+        self.rules.store(rules.into());
+        self.is_on.store(is_on, Relaxed);
+    }
+
+    /// Returns the rules; `None` while no request is limited and each client is the peer.
+    fn rules(&self) -> Option<Guard<std::sync::Arc<Rules>>> {
+        self.is_on.load(Relaxed).then(|| self.rules.load())
+    }
+
+    /// Returns who sent a request through proxies that are trusted; `None` when that is the peer.
+    pub(super) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
+        let rules = self.rules()?;
+        let client = rules.clients.client(peer, headers);
+        (client != peer.to_canonical()).then_some(client)
+    }
+
+    /// Takes so many operations out of the address's bucket, of which `paid` were taken before.
+    ///
+    /// # Errors
+    /// When there are not enough in it.
+    pub(super) fn take_of_address(
+        &self,
+        limit: RateLimit,
+        address: IpAddr,
+        operations: u64,
+        paid: u64,
+        now: impl FnOnce() -> u64,
+    ) -> Result<(), Refused> {
+        let (Some(rules), Some(table)) = (self.rules(), self.table.get()) else {
+            return Ok(());
+        };
+        let Some(rule) = rules.rule(limit) else {
+            return Ok(());
+        };
+        if contains(&rules.exempt, address) {
+            return Ok(());
+        }
+        let ask = Ask { operations, paid };
+        self.take_of_networks(table, rule, address, ask, now())
+    }
+
+    /// Takes it out of the bucket of the address, or of its /64 and its /48.
+    fn take_of_networks(
+        &self,
+        table: &Table,
+        rule: Rule,
+        address: IpAddr,
+        ask: Ask,
+        now: u64,
+    ) -> Result<(), Refused> {
+        let (narrow, wide) = keys(table, rule.limit, address);
+        self.take(table, rule, narrow, rule.gcra, ask, now)?;
+        let Some(wide) = wide else {
+            return Ok(());
+        };
+        let taken = self.take(table, rule, wide, rule.gcra.wider(WIDER), ask, now);
+        if taken.is_err() {
+            self.give_back(table, rule, narrow, ask, now);
+        }
+        taken
+    }
+
+    /// Takes out of each user's bucket as many operations as are the user's. `None` is an operation without a user.
+    ///
+    /// # Errors
+    /// When one of them has not enough, with the places of the operations of all those. Nothing is taken then.
+    pub(super) fn take_of_users<'u>(
+        &self,
+        users: impl Iterator<Item = Option<&'u UserId>>,
+        now: impl FnOnce() -> u64,
+    ) -> Result<(), (Refused, Vec<usize>)> {
+        let (Some(rules), Some(table)) = (self.rules(), self.table.get()) else {
+            return Ok(());
+        };
+        let Some(rule) = rules.rule(RateLimit::User) else {
+            return Ok(());
+        };
+        let key = |user: &UserId| table.key(kind(rule.limit, false), user.as_str().as_bytes());
+        let users = users.enumerate();
+        let mut operations: Vec<(Key, usize)> = users
+            .filter_map(|(place, user)| Some((key(user?), place)))
+            .collect();
+        operations.sort_unstable();
+        let of_users = || operations.chunk_by(|one, other| one.0 == other.0);
+        let now = now();
+        let (mut first, mut places) = (None::<Refused>, Vec::new());
+        let mut taken = Vec::new();
+        for of_user in of_users() {
+            let (Some((key, _)), ask) = (of_user.first(), Ask::of(of_user.len() as u64)) else {
+                continue;
+            };
+            match self.take(table, rule, *key, rule.gcra, ask, now) {
+                Ok(()) => taken.push((*key, ask)),
+                Err(refused) => {
+                    places.extend(of_user.iter().map(|(_, place)| *place));
+                    let longest = first.filter(|first| first.wait >= refused.wait);
+                    first = Some(longest.unwrap_or(refused));
+                }
+            }
+        }
+        let Some(refused) = first else {
+            return Ok(());
+        };
+        for (key, ask) in taken {
+            self.give_back(table, rule, key, ask, now);
+        }
+        places.sort_unstable();
+        Err((refused, places))
+    }
+
+    /// Whether a token of this address may be compared with an administrator's.
+    ///
+    /// # Errors
+    /// When the address has guessed too often.
+    pub(super) fn may_guess(
+        &self,
+        address: IpAddr,
+        now: impl FnOnce() -> u64,
+    ) -> Result<(), Refused> {
+        let until = self.guessed_until.load(Relaxed);
+        if until == 0 {
+            return Ok(());
+        }
+        let now = now();
+        if now >= until {
+            // Whoever guessed meanwhile set a later one, which stays.
+            let _ = self
+                .guessed_until
+                .compare_exchange(until, 0, Relaxed, Relaxed);
+            return Ok(());
+        }
+        let Some(rule) = self.rules.load().rule(RateLimit::WrongTokens) else {
+            return Ok(());
+        };
+        let (narrow, wide) = keys(&self.guesses, rule.limit, address);
+        let look = |key, gcra: Gcra| {
+            self.judge(&self.guesses, rule, key, gcra, now, |gcra, whole_at| {
+                gcra.take(*whole_at, now, Ask::of(1)).map(|_| ())
+            })
+        };
+        look(narrow, rule.gcra)?;
+        wide.map_or(Ok(()), |wide| look(wide, rule.gcra.wider(WIDER)))
+    }
+
+    /// Notes a token that nobody knows.
+    ///
+    /// # Errors
+    /// When the address has guessed too often.
+    pub(super) fn note_guess(&self, address: IpAddr, now: u64) -> Result<(), Refused> {
+        let Some(rule) = self.rules.load().rule(RateLimit::WrongTokens) else {
+            return Ok(());
+        };
+        let whole = rule
+            .gcra
+            .wider(WIDER)
+            .whole_after(now)
+            .max(rule.gcra.whole_after(now));
+        self.guessed_until.fetch_max(whole, Relaxed);
+        self.take_of_networks(&self.guesses, rule, address, Ask::of(1), now)
+    }
+
+    /// Counts a refusal that a client is told.
+    pub(super) fn count(&self, refused: &Refused) {
+        if let Some(counter) = self.metrics.refused.get(refused.rule.limit as usize) {
+            counter.inc();
+        }
+    }
+
+    /// Tells the metrics how full the table is.
+    pub(super) fn measure(&self, now: u64) {
+        let busy = self.table.get().map_or(0, |table| table.busy(now));
+        let slots = self.table.get().map_or(0, Table::slots);
+        self.metrics
+            .keys
+            .set(i64::try_from(busy).unwrap_or(i64::MAX));
+        self.metrics
+            .slots
+            .set(i64::try_from(slots).unwrap_or(i64::MAX));
+    }
+
+    fn take(
+        &self,
+        table: &Table,
+        rule: Rule,
+        key: Key,
+        gcra: Gcra,
+        ask: Ask,
+        now: u64,
+    ) -> Result<(), Refused> {
+        self.judge(table, rule, key, gcra, now, |gcra, whole_at| {
+            *whole_at = gcra.take(*whole_at, now, ask)?;
+            Ok(())
+        })
+    }
+
+    /// Puts back what was taken. What was taken of the bucket of those without a slot stays taken: whose it
+    /// was is not known.
+    fn give_back(&self, table: &Table, rule: Rule, key: Key, ask: Ask, now: u64) {
+        let taken = ask.operations.saturating_sub(ask.paid);
+        table.update(key, now, |whole_at| {
+            *whole_at = rule.gcra.give_back(*whole_at, taken);
+        });
+    }
+
+    /// Judges by the key's bucket, or by that of those who find no slot. `judge` says for how many nanoseconds
+    /// there is not enough in it.
+    fn judge(
+        &self,
+        table: &Table,
+        rule: Rule,
+        key: Key,
+        gcra: Gcra,
+        now: u64,
+        judge: impl Fn(Gcra, &mut u64) -> Result<(), u64>,
+    ) -> Result<(), Refused> {
+        let told = |gcra: Gcra, whole_at: &mut u64| {
+            judge(gcra, whole_at).map_err(|wait| Refused {
+                rule,
+                wait,
+                left: gcra.left(*whole_at, now),
+            })
+        };
+        if let Some(judged) = table.update(key, now, |whole_at| told(gcra, whole_at)) {
+            return judged;
+        }
+        self.note_overflow(now);
+        if bug("limiter_admits_when_full") {
+            return Ok(());
+        }
+        match self.overflow.get(rule.limit as usize) {
+            Some(shared) => told(rule.gcra.wider(WIDER), &mut shared.lock()),
+            None => Ok(()),
+        }
+    }
+
+    fn note_overflow(&self, now: u64) {
+        self.metrics.overflows.inc();
+        let before = self.overflowed_at.swap(now, Relaxed);
+        if before == 0 || now.saturating_sub(before) >= QUIET {
+            tracing::warn!(
+                max_keys = self.max_keys,
+                "more addresses and users come at once than limits.max_keys: those who come new share one limit"
+            );
+        }
+    }
+}
+
+/// What a key is of: which limit, and whether of the wider network.
+fn kind(limit: RateLimit, wide: bool) -> u8 {
+    limit as u8 * 2 + u8::from(wide)
+}
+
+/// Returns the keys of an address: of IPv6 that of its /64, for a /64 is what one customer has at least, and that
+/// of its /48.
+fn keys(table: &Table, limit: RateLimit, address: IpAddr) -> (Key, Option<Key>) {
+    let key = |wide, network: &[u8]| table.key(kind(limit, wide), network);
+    match address {
+        IpAddr::V4(address) => (key(false, &address.octets()), None),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, e, f, g, h, ..] = address.octets();
+            let wide = key(true, &[a, b, c, d, e, f]);
+            (key(false, &[a, b, c, d, e, f, g, h]), Some(wide))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

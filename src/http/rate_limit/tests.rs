@@ -1,0 +1,229 @@
+//! The limiter against a model that is another formulation of the same rule, and under addresses that change
+//! with each request.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use super::*;
+use crate::metrics::Metrics;
+
+const SECOND: u64 = 1_000_000_000;
+
+fn limits(per_ip: &str, burst: Option<u32>, max_keys: usize) -> RateLimits {
+    RateLimits {
+        per_ip: Some(per_ip.parse().unwrap()),
+        per_user: None,
+        burst,
+        wrong_admin_tokens: None,
+        max_keys,
+        exempt: Vec::new(),
+        clients: ClientSource {
+            trusted: Vec::new(),
+            header: http::HeaderName::from_static("x-forwarded-for"),
+        },
+    }
+}
+
+fn limiter(limits: &RateLimits) -> (RateLimiter, Metrics) {
+    let metrics = Metrics::new();
+    (RateLimiter::new(limits, metrics.rate.clone()), metrics)
+}
+
+/// Whether a write of that address with so many operations is let in.
+fn lets_in(limiter: &RateLimiter, address: u32, operations: u64, now: u64) -> bool {
+    let address = IpAddr::V4(Ipv4Addr::from_bits(address));
+    limiter
+        .take_of_address(RateLimit::IpWrites, address, operations, 0, || now)
+        .is_ok()
+}
+
+/// A bucket that leaks: what is in it drips out by one each `interval`. A request is let in if its operations, or a
+/// whole burst if they are more, fit on top of what is there; all of them are poured in then.
+#[derive(Clone, Copy, Default)]
+struct Leaking {
+    /// How much is in it, in nanoseconds of dripping, at `seen`.
+    level: u64,
+    seen: u64,
+}
+
+impl Leaking {
+    fn pour(&mut self, interval: u64, burst: u64, operations: u64, now: u64) -> bool {
+        self.level = self.level.saturating_sub(now - self.seen);
+        self.seen = now;
+        let fits = self.level + operations.min(burst) * interval <= burst * interval;
+        if fits {
+            self.level += operations * interval;
+        }
+        fits
+    }
+}
+
+/// A stream of numbers that look random: the same each time (splitmix64).
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+}
+
+/// Lets random arrivals of many addresses come, and compares each judgement with the model's.
+fn compare(seed: u64, arrivals: u64) {
+    println!("seed {seed}, arrivals {arrivals}");
+    let mut numbers = Numbers(seed);
+    for (rate, burst) in [
+        ("100/s", None),
+        ("7/s", Some(3)),
+        ("600/m", Some(1)),
+        ("10/m", Some(1000)),
+        ("1/h", None),
+        ("1000000/s", Some(50)),
+    ] {
+        let parsed: Rate = rate.parse().unwrap();
+        let span = u64::from(parsed.seconds()) * SECOND;
+        let interval = span.div_ceil(parsed.count().into());
+        let depth = u64::from(burst.unwrap_or(parsed.count()));
+        let (limiter, _metrics) = limiter(&limits(rate, burst, 4096));
+        let mut model: HashMap<u32, Leaking> = HashMap::new();
+        let (mut now, mut let_in) = (numbers.below(SECOND), 0);
+        for arrival in 0..arrivals / 6 {
+            // About as many come as are let in, with spells without any, and whole rushes at one instant.
+            now += match numbers.below(100) {
+                0 => numbers.below(interval * depth * 2),
+                1..50 => 0,
+                _ => numbers.below(interval / 4 + 2),
+            };
+            let address = u32::try_from(numbers.below(50)).unwrap();
+            let operations = match numbers.below(20) {
+                0 => 1 + numbers.below(1000),
+                1..5 => 1 + numbers.below(10),
+                _ => 1,
+            };
+            let wanted = model
+                .entry(address)
+                .or_default()
+                .pour(interval, depth, operations, now);
+            let got = lets_in(&limiter, address, operations, now);
+            assert_eq!(got, wanted, "{rate}, arrival {arrival}, seed {seed}");
+            let_in += u64::from(got);
+        }
+        assert!(let_in > 0 && let_in < arrivals / 6, "{rate}: {let_in}");
+    }
+}
+
+#[test]
+fn judgements_equal_those_of_a_leaking_bucket() {
+    compare(2026, 120_000);
+}
+
+#[test]
+#[ignore = "a million arrivals: script/soak limits"]
+fn judgements_equal_those_of_a_leaking_bucket_a_million_times() {
+    compare(14, 1_000_000);
+}
+
+/// Lets rotating addresses come, each once, and between them an address that asks exactly as often as it may.
+/// Returns how many of the honest one's requests were refused.
+fn rotate(addresses: u32, each_second: u64) -> (u64, Metrics) {
+    let (limiter, metrics) = limiter(&limits("100/s", None, 262_144));
+    let honest = 7;
+    let (mut refused, mut due) = (0, 0);
+    for number in 0..addresses {
+        let now = SECOND + u64::from(number) * SECOND / each_second;
+        lets_in(&limiter, 0x0b00_0000 + number, 1, now);
+        if now >= due {
+            due = now + SECOND / 100;
+            refused += u64::from(!lets_in(&limiter, honest, 1, now));
+        }
+    }
+    limiter.measure(SECOND + u64::from(addresses) * SECOND / each_second);
+    (refused, metrics)
+}
+
+#[test]
+fn an_honest_address_keeps_its_full_rate_while_addresses_rotate() {
+    let (refused, metrics) = rotate(300_000, 100_000);
+    assert_eq!((refused, metrics.rate.overflows.get()), (0, 0));
+    // 10 ms at 100,000 a second, give or take those of the sample.
+    let keys = metrics.rate.keys.get();
+    assert!((500..2000).contains(&keys), "{keys}");
+}
+
+#[test]
+#[ignore = "ten million addresses: script/soak limits"]
+fn an_honest_address_keeps_its_full_rate_while_ten_million_addresses_rotate() {
+    let resident = || {
+        let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+        let pages: u64 = pages.split(' ').nth(1).unwrap().parse().unwrap();
+        pages * 4096
+    };
+    let (limiter, _metrics) = limiter(&limits("100/s", None, 262_144));
+    let before = resident();
+    for number in 0..10_000_000 {
+        lets_in(&limiter, number, 1, SECOND + u64::from(number) * 1000);
+    }
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 1 << 20, "{grown} bytes more");
+    let (refused, metrics) = rotate(10_000_000, 1_000_000);
+    println!("grown by {grown} bytes; keys {}", metrics.rate.keys.get());
+    assert_eq!((refused, metrics.rate.overflows.get()), (0, 0));
+}
+
+#[test]
+fn when_the_table_is_full_newcomers_share_one_limit_and_the_known_keep_theirs() {
+    let (limiter, metrics) = limiter(&limits("10/h", None, 1024));
+    let known = 1;
+    assert!(lets_in(&limiter, known, 1, SECOND));
+    // Each stays busy for six minutes: the table fills, and then the bucket that the newcomers share.
+    let newcomers = (1000..9000).filter(|address| lets_in(&limiter, *address, 1, SECOND));
+    let let_in = u64::try_from(newcomers.count()).unwrap();
+    let found_no_slot = metrics.rate.overflows.get();
+    let found_a_slot = 8000 - found_no_slot;
+    assert!((900..1024).contains(&found_a_slot), "{found_a_slot}");
+    // Neither open nor shut: sixteen times what one address has.
+    assert_eq!(let_in, found_a_slot + 160);
+    assert!(!lets_in(&limiter, 9999, 1, SECOND));
+    let later = SECOND + 3600 * SECOND / 160;
+    assert!(lets_in(&limiter, 9999, 1, later));
+    assert!(!lets_in(&limiter, 9998, 1, later));
+    // Who had a slot has the rest of its own limit.
+    let own = (0..20).filter(|_| lets_in(&limiter, known, 1, SECOND));
+    assert_eq!(own.count(), 9);
+    // With time the slots come free, and newcomers have limits of their own again.
+    let much_later = SECOND + 7200 * SECOND;
+    let before = metrics.rate.overflows.get();
+    assert!((20_000..20_500).all(|address| lets_in(&limiter, address, 10, much_later)));
+    assert_eq!(metrics.rate.overflows.get(), before);
+}
+
+#[test]
+fn threads_that_take_from_one_address_take_no_more_than_there_is() {
+    let (limiter, _metrics) = limiter(&limits("1000/h", None, 1024));
+    let let_in: usize = std::thread::scope(|scope| {
+        let take = || {
+            (0..1000)
+                .filter(|_| lets_in(&limiter, 7, 1, SECOND))
+                .count()
+        };
+        let threads = [(); 4].map(|()| scope.spawn(take));
+        threads.map(|thread| thread.join().unwrap()).iter().sum()
+    });
+    assert_eq!(let_in, 1000);
+}
+
+#[test]
+fn without_limits_nothing_is_allocated_and_nobody_is_refused() {
+    let off = RateLimits {
+        per_ip: None,
+        ..limits("1/s", None, 1 << 20)
+    };
+    let (limiter, _metrics) = limiter(&off);
+    assert!((0..1000).all(|_| lets_in(&limiter, 7, 1, SECOND)));
+    assert!(limiter.table.get().is_none());
+    limiter.set(&limits("1/s", None, 1 << 20));
+    assert!(lets_in(&limiter, 7, 1, SECOND) && !lets_in(&limiter, 7, 1, SECOND));
+}
