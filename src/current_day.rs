@@ -197,6 +197,11 @@ impl CurrentDay {
         }
     }
 
+    /// Returns milliseconds since the machine started, by the same clock.
+    pub fn boot_ms(&self) -> i64 {
+        self.options.clock.boot_ms()
+    }
+
     /// Returns `day` with its bounds. Those of the current day need not be worked out.
     pub fn local_day(&self, day: Day) -> LocalDay {
         let current = self.state.load().day;

@@ -9,6 +9,7 @@
 mod past;
 mod removal;
 mod values;
+mod watch;
 
 use std::sync::Arc;
 
@@ -32,6 +33,7 @@ pub use crate::writer::{
 pub use past::{NoPast, PastDays};
 pub use removal::Removable;
 pub use values::{Page, ReadFrom, Value};
+pub use watch::{WatchMark, WatchedValue, WatchedValues};
 
 /// The handle. Its clones share everything.
 #[derive(Clone)]

@@ -82,6 +82,16 @@ configuration! {
         }, "";
     }
 
+    /// How clients are told of changes.
+    push: PushConfig {
+        /// The least time between two updates of a counter to one client.
+        interval: Duration = Span(Duration::from_millis(10), HOUR), "100ms";
+        /// Most connections whose clients are told of changes, apart from server.max_connections.
+        max_connections: usize = Count(1, 1_000_000), "10000";
+        /// How long such a client may take nothing.
+        stall_timeout: Duration = Span(SECOND, HOUR), "30s";
+    }
+
     /// How operations wait for the writer.
     writer: WriterConfig {
         /// Most operations waiting at once in the whole server.

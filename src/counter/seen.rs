@@ -106,6 +106,16 @@ impl Stored {
             .min()
     }
 
+    /// Whether time alone has changed what the counter says since its last change; no revision tells of that.
+    pub fn is_changed_by_time(&self, moment: &Moment) -> bool {
+        let has_ended = self
+            .expires_at
+            .zip(moment.now)
+            .is_some_and(|(end, now)| end <= now);
+        self.existence == Existence::Live
+            && (has_ended || self.turns_at_midnight() && self.period != Some(moment.today.day))
+    }
+
     /// Gives the value in `day`: 0 for a daily counter that has not changed in it.
     pub fn value_on(&self, day: Day) -> i64 {
         match self.reset {

@@ -144,7 +144,7 @@ impl Engine {
         }
     }
 
-    fn value(&self, reading: Reading, moment: &Moment) -> Value {
+    pub(super) fn value(&self, reading: Reading, moment: &Moment) -> Value {
         Value {
             kind: Some(reading.definition.kind),
             reset: reading.definition.reset,

@@ -206,7 +206,7 @@ fn is_own(origin: &str, host: &str) -> bool {
 pub(super) fn check_origin(origin: Origin, writes: bool) -> Result<(), Problem> {
     let detail = match origin {
         Origin::Stranger if writes => {
-            "pages of this origin may not write; add it to `server.cors_origins` or call from a backend"
+            "pages of this origin may not do this; add it to `server.cors_origins` or call from a backend"
         }
         Origin::Rebound => {
             "this server does not know itself by the host that this page was opened under; add the \

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use super::body_memory::BodyMemory;
 use super::limits::Limits;
 use super::places::Place;
+use super::push::Handover;
 use crate::access_log::PeerText;
 
 /// How long the second answer in a row waits that says that a request was too many,
@@ -37,8 +38,8 @@ pub(super) enum Phase {
     Working,
     /// The answer has begun and is not all sent.
     Sending,
-    /// It speaks another protocol now; whoever does keeps its times.
-    Upgraded,
+    /// It was handed over: HTTP sends no more here.
+    HandedOver,
 }
 
 impl Phase {
@@ -48,7 +49,7 @@ impl Phase {
             2 => Self::Body,
             3 => Self::Working,
             4 => Self::Sending,
-            5 => Self::Upgraded,
+            5 => Self::HandedOver,
             _ => Self::Idle,
         }
     }
@@ -131,6 +132,7 @@ pub(super) struct Connection {
     /// Requests in a row that were too many for a limit of a rate.
     limited: AtomicU8,
     task: Mutex<Option<Waker>>,
+    handover: Mutex<Option<Handover>>,
 }
 
 impl Connection {
@@ -153,6 +155,7 @@ impl Connection {
             unsent: AtomicBool::new(false),
             streaming: AtomicBool::new(false),
             task: Mutex::new(None),
+            handover: Mutex::new(None),
             ticks,
         }
     }
@@ -236,7 +239,7 @@ impl Connection {
         match self.phase() {
             Phase::Idle => self.tell(Order::Close),
             Phase::Head | Phase::Body => self.tell(Order::TooLate),
-            Phase::Working | Phase::Sending | Phase::Upgraded => {}
+            Phase::Working | Phase::Sending | Phase::HandedOver => {}
         }
     }
 
@@ -250,7 +253,7 @@ impl Connection {
                 (limits.idle_timeout, Order::Cut)
             }
             // A stream that has nothing to say at the moment rests for as long as it likes.
-            Phase::Working | Phase::Sending | Phase::Upgraded => return,
+            Phase::Working | Phase::Sending | Phase::HandedOver => return,
         };
         if u128::from(self.lasted()) > limit.as_millis() {
             self.tell(order);
@@ -269,6 +272,20 @@ impl Connection {
         }
     }
 
+    /// Takes it away from HTTP, which has not begun to answer the request that asked for this.
+    pub(super) fn hand_over(&self, handover: Handover) {
+        self.enter(Phase::HandedOver);
+        *self.handover.lock() = Some(handover);
+    }
+
+    /// Returns what it is handed over to; `None` when it is not, or while an earlier answer is not all sent.
+    pub(super) fn take_handover(&self) -> Option<Handover> {
+        if self.phase() != Phase::HandedOver || self.unsent.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.handover.lock().take()
+    }
+
     /// Makes its task look at its orders.
     pub(super) fn wake(&self) {
         if let Some(task) = &*self.task.lock() {
@@ -283,7 +300,7 @@ impl Connection {
             Order::Cut => true,
             Order::End => match self.phase() {
                 Phase::Idle | Phase::Head | Phase::Body => true,
-                Phase::Working | Phase::Sending | Phase::Upgraded => false,
+                Phase::Working | Phase::Sending | Phase::HandedOver => false,
             },
         }
     }

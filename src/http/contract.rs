@@ -19,6 +19,8 @@ pub(super) enum Role {
     Holder(Access),
     /// Administrators; the token may be in the body, so the handler asks for it.
     AdminInBody,
+    /// Those who may read; they may show it as browsers can, so the handler asks for it.
+    Watcher,
 }
 
 /// How long a call's body may be.
@@ -60,6 +62,7 @@ const READ: Role = Role::Holder(Access::Read);
 const WRITE: Role = Role::Holder(Access::Write);
 const ADMIN: Role = Role::Holder(Access::Admin);
 const ADMIN_IN_BODY: Role = Role::AdminInBody;
+const WATCHER: Role = Role::Watcher;
 const ANYONE: Role = Role::Anyone;
 
 /// Makes the table of rows: a call's label, method, path, role and limit; the parameters and the fields that it
@@ -135,6 +138,9 @@ calls! {
     List = GET "/api/v1/counters/all", READ, NoBody;
         takes ["prefix" "cursor" "limit"] &[];
         answers [200] [UnknownHere];
+    Stream = GET "/api/v1/stream", WATCHER, NoBody;
+        takes ["names" "since" "interval"] &[];
+        answers [200] [InvalidName OriginNotAllowed];
     Livez = GET "/livez", ANYONE, NoBody;
         takes [] &[];
         answers [200] [];
@@ -218,7 +224,7 @@ mod tests {
         let path = path.strip_prefix("/api/v1").unwrap_or(path);
         let who = match role {
             Role::Anyone => "anyone",
-            Role::Holder(Access::Read) => "read",
+            Role::Holder(Access::Read) | Role::Watcher => "read",
             Role::Holder(Access::Write) => "write",
             Role::Holder(Access::Admin) | Role::AdminInBody => "admin",
         };

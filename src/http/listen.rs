@@ -26,6 +26,7 @@ use super::connection::Connection;
 use super::error::{Code, Problem};
 use super::limits::{Limits, LimitsInForce};
 use super::places::Place;
+use super::push;
 use super::rate_limit::RateLimits;
 use super::request_id::RequestIds;
 use super::socket::Socket;
@@ -158,6 +159,7 @@ impl HttpServer {
         let hook = move |_: &Metrics| limits.rates.measure(engine.boot_ns());
         shared.metrics.before_scrape(hook);
         let options = Arc::new(options);
+        let push = Arc::new(push::Shared::new(options.push, shared.metrics.push.clone()));
         let mut server = Self {
             addr,
             control,
@@ -175,6 +177,7 @@ impl HttpServer {
                 Arc::clone(&server.control.limits),
                 router.clone(),
                 Arc::clone(&server.control.ending),
+                &push,
             ));
             server.spawn(format!("http-{number}"), move || {
                 runtime.block_on(serve(&worker, receiver));
@@ -343,6 +346,7 @@ async fn serve(worker: &Arc<Worker>, mut messages: mpsc::UnboundedReceiver<Messa
     let mut sweep = tokio::time::interval(worker.sweep_period());
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let http = protocol(&worker.options);
+    tokio::spawn(Arc::clone(&worker.hub).run());
     let mut draining = false;
     let mut over = None;
     loop {
@@ -415,24 +419,31 @@ fn take_in(
     let _ = stream.set_nodelay(true);
     let _ = set_socket_send_buffer_size(&stream, UNREAD_BYTES);
     let socket = Socket::new(stream, admitted);
+    let hub = Arc::clone(&worker.hub);
     let (worker, own) = (Arc::clone(worker), Arc::clone(&connection));
     let service = service_fn(move |request| router::answer(&worker, &own, request));
-    let http = http.serve_connection(TokioIo::new(socket), service);
-    let mut http = http.with_upgrades();
+    let mut http = http.serve_connection(TokioIo::new(socket), service);
     tokio::spawn(async move {
         poll_fn(|context| {
             connection.set_task(context.waker());
             Poll::Ready(())
         })
         .await;
-        poll_fn(|context| {
+        let handover = poll_fn(|context| {
             connection.turn_begins();
             // What hyper says of a connection that failed was answered, or has nobody to hear it.
-            if Pin::new(&mut http).poll(context).is_ready() || connection.is_cut() {
-                return Poll::Ready(());
+            let is_over = Pin::new(&mut http).poll(context).is_ready() || connection.is_cut();
+            match connection.take_handover() {
+                _ if is_over => Poll::Ready(None),
+                Some(handover) => Poll::Ready(Some(handover)),
+                None => Poll::Pending,
             }
-            Poll::Pending
         })
         .await;
+        if let Some(handover) = handover {
+            let parts = http.into_parts();
+            let stream = parts.io.into_inner().into_stream();
+            push::serve(hub, stream, parts.read_buf, handover);
+        }
     });
 }

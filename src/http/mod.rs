@@ -28,6 +28,7 @@ mod past;
 mod places;
 mod prefix;
 mod probes;
+mod push;
 mod query;
 mod rate_limit;
 mod read;
@@ -37,6 +38,7 @@ mod router;
 mod socket;
 mod stamp;
 mod standing;
+mod subscribe;
 mod wire;
 mod worker;
 mod write;
@@ -56,6 +58,7 @@ use error::Problem;
 pub use code::Code;
 pub use limits::Limits;
 pub use listen::{Bound, HttpError, HttpServer};
+pub use push::PushOptions;
 pub use rate_limit::{ClientSource, Rate, RateLimits, network};
 
 /// How requests are taken in.
@@ -78,6 +81,8 @@ pub struct HttpOptions {
     pub hosts: Option<Vec<String>>,
     /// `samples.retention`: how far back a series goes.
     pub series_range: Duration,
+    /// How clients are told of changes.
+    pub push: PushOptions,
     /// Who may do what; may be replaced while the server runs.
     pub tokens: Arc<ArcSwap<Tokens>>,
 }

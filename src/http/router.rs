@@ -28,7 +28,7 @@ use super::error::{Code, Problem};
 use super::notes::Notes;
 use super::reply::ReplyBody;
 use super::worker::{InFlight, Worker};
-use super::{admin, head, parse, past, prefix, probes, read, write};
+use super::{admin, head, parse, past, prefix, probes, push, read, subscribe, write};
 use crate::counter::Direction;
 use crate::metrics::Route;
 
@@ -123,8 +123,19 @@ pub(super) fn answer(
             auth::let_read(&mut response, call.origin, friend.as_ref());
         }
         let status = response.status();
-        let upgrades = status == StatusCode::SWITCHING_PROTOCOLS;
-        if !upgrades && (call.worker.is_ending() || call.connection.place.is_kept()) {
+        if let Some(start) = response.extensions_mut().remove::<push::Start>()
+            && flight.method != Some(Method::HEAD)
+        {
+            let handover = push::Handover {
+                head: push::head(status, response.headers(), call.worker.shared.engine.now()),
+                start,
+                on_end: flight.handed_over(status.as_u16()),
+            };
+            call.connection.hand_over(handover);
+            // The connection is taken away from HTTP, and this future is dropped with it.
+            return std::future::pending().await;
+        }
+        if call.worker.is_ending() || call.connection.place.is_kept() {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
         }
@@ -145,9 +156,6 @@ pub(super) fn answer(
                 let end = flight.answered_with(status.as_u16());
                 response = response.map(|body| body.followed_by(end));
             }
-        }
-        if upgrades {
-            call.connection.enter(Phase::Upgraded);
         }
         Ok(response)
     }
@@ -263,6 +271,7 @@ async fn handle(call: &Call, asked: &Asked<'_>, notes: &mut Notes) -> Answered {
         Route::DeletePrefix => return prefix::delete(call, asked).await,
         Route::Reset => return admin::reset(call, asked).await,
         Route::Adjust => return admin::adjust(call, asked).await,
+        Route::Stream => return subscribe::stream(call, asked).await,
         Route::Livez => return probes::livez(call, asked).await,
         Route::Readyz => return probes::readyz(call, asked).await,
         Route::Metrics => return probes::metrics(call, asked).await,

@@ -18,7 +18,7 @@ use rustix::net::RecvFlags;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::connection::{Connection, Order, Phase};
+use super::connection::{Connection, Phase};
 use super::error::{Code, Problem};
 use super::worker::Admitted;
 
@@ -48,6 +48,11 @@ impl Socket {
         }
     }
 
+    /// Returns the bare socket, of a connection that is handed over. It is then none of HTTP's any more.
+    pub(super) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     /// Says that the head is late, if the client takes it at once.
     fn refuse_late_head(&self) {
         let detail = "the request's head did not arrive in time; send it again, whole";
@@ -73,15 +78,7 @@ impl Socket {
 
     /// Ends a connection that is to end, once everything that arrived was read and used. hyper takes `Ok` without a
     /// byte for the end.
-    fn poll_end(&self, context: &Context<'_>) -> Poll<io::Result<()>> {
-        if self.connection.phase() == Phase::Upgraded {
-            // Another task has it now, which is to hear of the end too.
-            self.connection.set_task(context.waker());
-            return match self.connection.order() {
-                Order::End => Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
-                Order::GoOn | Order::Close | Order::TooLate | Order::Cut => Poll::Pending,
-            };
-        }
+    fn poll_end(&self) -> Poll<io::Result<()>> {
         if self.connection.closes() && self.nothing_waits() {
             return Poll::Ready(Ok(()));
         }
@@ -165,7 +162,7 @@ impl AsyncRead for Socket {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
         if polled.is_pending() {
-            return self.poll_end(context);
+            return self.poll_end();
         }
         if let Some(arrived @ [_, ..]) = buffer.filled().get(before..) {
             self.connection.take_note_of_arrived(arrived);
@@ -185,8 +182,7 @@ impl AsyncWrite for Socket {
     ) -> Poll<io::Result<usize>> {
         // What replaced an earlier write goes out before this one.
         ready!(self.poll_instead(context))?;
-        let is_upgraded = self.connection.phase() == Phase::Upgraded;
-        if let Some(mut problem) = made_by_hyper(answer).filter(|_| !is_upgraded) {
+        if let Some(mut problem) = made_by_hyper(answer) {
             if self.endless_body && problem.code == Code::HeadersTooLarge {
                 problem = Problem::new(Code::BodyTooLarge, "`Content-Length` is beyond all limits");
             }

@@ -17,6 +17,7 @@ use crate::writer::{Cause, Running, WriterOptions};
 
 mod connections;
 mod contract;
+mod push;
 mod race;
 mod rates;
 mod recipes;
@@ -151,6 +152,11 @@ impl Bench {
             cors_origins: vec!["https://game.example".to_owned()],
             hosts: Some(Vec::new()),
             series_range: Duration::from_secs(14 * 24 * 3600),
+            push: PushOptions {
+                interval: Duration::from_millis(10),
+                max_connections: 100,
+                stall_timeout: PATIENCE,
+            },
             tokens: Arc::new(ArcSwap::from_pointee(Tokens {
                 admin: vec!["the-admin".to_owned().into()],
                 ..Tokens::default()

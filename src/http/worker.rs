@@ -17,6 +17,7 @@ use super::contract;
 use super::error::{Code, Problem};
 use super::limits::LimitsInForce;
 use super::notes::Notes;
+use super::push::{self, Hub};
 use super::request_id::RequestIds;
 use super::stamp::{DayFacts, DayMemo};
 use super::{HttpOptions, Shared};
@@ -48,6 +49,8 @@ pub(super) struct Worker {
     pub(super) router: Router,
     pub(super) ids: RequestIds,
     pub(super) ticks: Arc<Ticks>,
+    /// Those who are told of changes.
+    pub(super) hub: Arc<Hub>,
     days: DayMemo,
     /// Something ended that a drain waits for.
     pub(super) ended: Notify,
@@ -75,7 +78,9 @@ impl Worker {
         limits: Arc<LimitsInForce>,
         router: Router,
         ending: Arc<AtomicBool>,
+        push: &Arc<push::Shared>,
     ) -> Self {
+        let hub = Arc::new(Hub::new(shared.engine.clone(), Arc::clone(push)));
         Self {
             observer: Mutex::new(Observer {
                 shard: shared.metrics.shard(),
@@ -94,6 +99,7 @@ impl Worker {
             options,
             limits,
             router,
+            hub,
         }
     }
 
@@ -129,6 +135,7 @@ impl Worker {
         for connection in self.connections.lock().values() {
             connection.wake();
         }
+        self.hub.drain();
     }
 
     /// Refuses a request on a kept place that is neither a probe nor an administrator's.
@@ -204,11 +211,14 @@ impl Worker {
         for connection in self.connections.lock().values() {
             connection.tell(Order::End);
         }
+        self.hub.end();
     }
 
     /// Whether nothing is under way.
     pub(super) fn is_idle(&self) -> bool {
-        self.connections.lock().is_empty() && self.detached.load(Ordering::Relaxed) == 0
+        self.connections.lock().is_empty()
+            && self.detached.load(Ordering::Relaxed) == 0
+            && self.hub.is_empty()
     }
 
     /// Runs `work` to its end even if whoever waits for it leaves.
@@ -306,6 +316,41 @@ impl InFlight {
             self.connection.set_streaming(false);
             self.end(status, bytes);
         }
+    }
+
+    /// The connection goes on without HTTP: the request is answered, and has its line in the log when the returned
+    /// function is called with the bytes that were sent in all.
+    pub(super) fn handed_over(mut self, status: u16) -> Box<dyn FnOnce(u64) + Send> {
+        self.answered = true;
+        let worker = Arc::clone(&self.worker);
+        let took = self.started.elapsed();
+        worker
+            .observer
+            .lock()
+            .shard
+            .request_ended(self.route, status, took);
+        let (started, route) = (self.started, self.route);
+        let request_id = self.request_id.clone();
+        let client = self.client.map(PeerText::of_client);
+        let peer = client.unwrap_or_else(|| self.connection.peer_text.clone());
+        Box::new(move |bytes| {
+            let observer = worker.observer.lock();
+            if observer.log.wants(status) && contract::is_logged(route) {
+                observer.log.record(&Entry {
+                    at_ms: worker.shared.engine.now(),
+                    request_id: &request_id,
+                    method: Method::GET.as_str(),
+                    route,
+                    counter: None,
+                    status,
+                    took: started.elapsed(),
+                    bytes,
+                    peer: &peer,
+                });
+            }
+            drop(observer);
+            worker.ended.notify_one();
+        })
     }
 
     fn count_operations(&self, observer: &Observer) {

@@ -33,6 +33,8 @@ words! {
         Delete = "delete",
         /// `DELETE /api/v1/counters?prefix=`
         DeletePrefix = "delete_prefix",
+        /// `GET /api/v1/stream?names=`
+        Stream = "stream",
         /// `GET /livez`
         Livez = "livez",
         /// `GET /readyz`
@@ -45,8 +47,9 @@ words! {
 }
 
 /// The HTTP statuses that the server gives, in order; any other is counted as `other`.
-pub const STATUSES: [u16; 19] = [
-    200, 201, 204, 400, 401, 403, 404, 405, 408, 409, 410, 413, 414, 415, 422, 429, 431, 500, 503,
+pub const STATUSES: [u16; 20] = [
+    101, 200, 201, 204, 400, 401, 403, 404, 405, 408, 409, 410, 413, 414, 415, 422, 429, 431, 500,
+    503,
 ];
 
 words! {
@@ -92,6 +95,28 @@ words! {
         User = "user",
         /// `limits.wrong_admin_tokens`.
         WrongTokens = "wrong_admin_tokens",
+    }
+}
+
+words! {
+    /// How a client is told of changes.
+    PushTransport {
+        /// Server-sent events.
+        Sse = "sse",
+    }
+}
+
+words! {
+    /// Why a connection ended whose client was told of changes.
+    PushEnd {
+        /// The client left.
+        Left = "left",
+        /// The client took nothing for `push.stall_timeout`.
+        Stalled = "stalled",
+        /// The server ended, and said so.
+        Drained = "drained",
+        /// The server ended at once.
+        Ended = "ended",
     }
 }
 

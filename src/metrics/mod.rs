@@ -26,11 +26,14 @@ use prometheus_client::encoding::{prometheus_text, text as open_metrics};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-pub use labels::{Cause, FilterDecision, LogKind, OperationResult, RateLimit, Route, STATUSES};
+pub use labels::{
+    Cause, FilterDecision, LogKind, OperationResult, PushEnd, PushTransport, RateLimit, Route,
+    STATUSES,
+};
 pub use shard::Shard;
 pub use state::{
-    CommitMetrics, ExportMetrics, FloatGauge, LogMetrics, MirrorMetrics, PastMetrics, RateMetrics,
-    RoundMetrics, StateMetrics,
+    CommitMetrics, ExportMetrics, FloatGauge, LogMetrics, MirrorMetrics, PastMetrics, PushMetrics,
+    RateMetrics, RoundMetrics, StateMetrics,
 };
 pub use store::{StoreFigure, StoreFigures, TellFigure};
 
@@ -60,6 +63,8 @@ pub struct Metrics {
     pub export: ExportMetrics,
     /// The mirror's.
     pub mirror: MirrorMetrics,
+    /// Those of push.
+    pub push: PushMetrics,
 }
 
 impl Metrics {
@@ -90,6 +95,7 @@ impl Metrics {
             past: PastMetrics::register(&mut registry),
             export: ExportMetrics::register(registry.sub_registry_with_prefix("export")),
             mirror: MirrorMetrics::register(registry.sub_registry_with_prefix("mirror")),
+            push: PushMetrics::register(registry.sub_registry_with_prefix("push")),
             registry,
         };
         // Every cause is there from the start.

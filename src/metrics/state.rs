@@ -10,7 +10,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::labels::{Cause, FilterDecision, LogKind, RateLimit};
+use super::labels::{Cause, FilterDecision, LogKind, PushEnd, PushTransport, RateLimit};
 use super::table::{metrics, registered};
 
 /// A gauge with a fraction, such as seconds.
@@ -215,5 +215,59 @@ metrics! {
     beside {
         /// How its rounds go.
         pub round: RoundMetrics = RoundMetrics::register;
+    }
+}
+
+metrics! {
+    /// Told by the hubs that push.
+    PushMetrics {
+        pub frames: Counter = "frames", "Events that were handed to connections for sending";
+        pub conflated: Counter = "conflated",
+            "Changes that a client was not sent because a later one of the same counter came before it could take them";
+        pub stalled: Gauge = "stalled", "Connections whose clients take nothing now";
+        pub refused: Counter = "refused",
+            "Connections that were refused because there were push.max_connections";
+    }
+    beside {
+        /// Connections open now, by transport.
+        connections: [Gauge; PushTransport::COUNT] = push_connections;
+        /// Connections that ended, by the reason.
+        closed: [Counter; PushEnd::COUNT] = push_closed;
+    }
+}
+
+/// Makes one gauge for each transport, all of them there from the start.
+fn push_connections(registry: &mut Registry) -> [Gauge; PushTransport::COUNT] {
+    let help = "Connections whose clients are told of changes now, by transport";
+    let connections = Family::<OneLabel, Gauge>::default();
+    let connections = registered(registry, ("connections", None, help), connections);
+    PushTransport::ALL
+        .map(|transport| connections.get_or_create_owned(&[("transport", transport.as_str())]))
+}
+
+/// Makes one counter for each reason, all of them there from the start.
+fn push_closed(registry: &mut Registry) -> [Counter; PushEnd::COUNT] {
+    let help = "Connections that ended whose clients were told of changes, by the reason";
+    let closed = Family::<OneLabel, Counter>::default();
+    let closed = registered(registry, ("closed", None, help), closed);
+    PushEnd::ALL.map(|end| closed.get_or_create_owned(&[("reason", end.as_str())]))
+}
+
+impl PushMetrics {
+    /// Counts a connection that began.
+    pub fn opened(&self, transport: PushTransport) {
+        if let Some(gauge) = self.connections.get(transport as usize) {
+            gauge.inc();
+        }
+    }
+
+    /// Counts a connection that ended.
+    pub fn closed(&self, transport: PushTransport, end: PushEnd) {
+        if let Some(gauge) = self.connections.get(transport as usize) {
+            gauge.dec();
+        }
+        if let Some(counter) = self.closed.get(end as usize) {
+            counter.inc();
+        }
     }
 }

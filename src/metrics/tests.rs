@@ -247,7 +247,9 @@ fn the_docs_name_every_label_value() {
         .chain(OperationResult::ALL.iter().map(|v| v.as_str()))
         .chain(Cause::ALL.iter().map(|v| v.as_str()))
         .chain(FilterDecision::ALL.iter().map(|v| v.as_str()))
-        .chain(LogKind::ALL.iter().map(|v| v.as_str()));
+        .chain(LogKind::ALL.iter().map(|v| v.as_str()))
+        .chain(PushTransport::ALL.iter().map(|v| v.as_str()))
+        .chain(PushEnd::ALL.iter().map(|v| v.as_str()));
     for value in values {
         assert!(
             docs.contains(&format!("`{value}`")),
@@ -339,6 +341,8 @@ fn label_values_come_from_closed_sets_whatever_is_asked() {
     closed.extend(FilterDecision::ALL.iter().map(|v| v.as_str()));
     closed.extend(RateLimit::ALL.iter().map(|v| v.as_str()));
     closed.extend(LogKind::ALL.iter().map(|v| v.as_str()));
+    closed.extend(PushTransport::ALL.iter().map(|v| v.as_str()));
+    closed.extend(PushEnd::ALL.iter().map(|v| v.as_str()));
     for (_, labels, _) in families.iter().flat_map(|family| &family.samples) {
         for (key, value) in labels {
             assert!(

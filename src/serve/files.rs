@@ -13,8 +13,8 @@ const KEPT_LEAST: u64 = 64;
 const KEPT_MOST: u64 = 4096;
 
 /// Allows as many open files as the system lets it, and says how many of the connections that are
-/// wanted then fit.
-pub(super) fn room_for_connections(wanted: usize) -> usize {
+/// wanted then fit: of the usual ones, and of those whose clients are told of changes.
+pub(super) fn room_for_connections(wanted: usize, pushed: usize) -> (usize, usize) {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: maximum,
@@ -24,17 +24,28 @@ pub(super) fn room_for_connections(wanted: usize) -> usize {
         Ok(()) => maximum,
         Err(_) => current,
     };
-    let room = within(limit, wanted);
-    if room < wanted {
+    let room = shared(limit, wanted, pushed);
+    if room != (wanted, pushed) {
         tracing::warn!(
             limit,
-            wanted,
-            room,
-            "the limit on open files leaves room for fewer connections than server.max_connections; \
-             raise it (LimitNOFILE=, ulimit -n)"
+            max_connections = room.0,
+            push_max_connections = room.1,
+            "the limit on open files leaves room for fewer connections than server.max_connections and \
+             push.max_connections; raise it (LimitNOFILE=, ulimit -n)"
         );
     }
     room
+}
+
+/// Shares what the limit leaves in the proportion of what is wanted.
+fn shared(limit: Option<u64>, wanted: usize, pushed: usize) -> (usize, usize) {
+    let both = wanted.saturating_add(pushed);
+    let room = within(limit, both);
+    if room == both {
+        return (wanted, pushed);
+    }
+    let pushed = (room as u128 * pushed as u128 / both as u128) as usize;
+    ((room - pushed).max(1), pushed.max(1))
 }
 
 /// Tells of a limit on the size of files: the store fails where it is met.
@@ -68,5 +79,9 @@ mod tests {
         assert_eq!(within(Some(1024), 100), 100);
         assert_eq!(within(Some(100), 10_000), 36);
         assert_eq!(within(Some(10), 10_000), 1);
+        assert_eq!(shared(None, 10_000, 10_000), (10_000, 10_000));
+        assert_eq!(shared(Some(1024), 10_000, 10_000), (384, 384));
+        assert_eq!(shared(Some(1024), 300, 100), (300, 100));
+        assert_eq!(shared(Some(10), 10_000, 10_000), (1, 1));
     }
 }

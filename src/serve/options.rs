@@ -15,7 +15,7 @@ use crate::control::CopyOptions;
 use crate::counter::{CounterName, Definition};
 use crate::export::postgres::PostgresOptions;
 use crate::fallback::{Against, FallbackOptions, against_a_new_store};
-use crate::http::{ClientSource, HttpOptions, Limits, RateLimits, Tokens};
+use crate::http::{ClientSource, HttpOptions, Limits, PushOptions, RateLimits, Tokens};
 use crate::lifecycle::Retention;
 use crate::metrics::Metrics;
 use crate::mirror::MirrorOptions;
@@ -169,7 +169,7 @@ pub(super) fn tokens(config: &Config) -> Tokens {
 pub(super) fn limits(config: &Config) -> Limits {
     let server = &config.server;
     Limits {
-        max_connections: files::room_for_connections(server.max_connections),
+        max_connections: room(config).0,
         max_body: server.max_body,
         max_batch_body: server.max_batch_body,
         max_body_memory: server.max_body_memory,
@@ -198,6 +198,20 @@ pub(super) fn rate_limits(config: &Config) -> RateLimits {
     }
 }
 
+fn push_options(config: &Config) -> PushOptions {
+    let push = &config.push;
+    PushOptions {
+        interval: push.interval,
+        max_connections: room(config).1,
+        stall_timeout: push.stall_timeout,
+    }
+}
+
+/// Returns how many connections there may be, and how many besides whose clients are told of changes.
+fn room(config: &Config) -> (usize, usize) {
+    files::room_for_connections(config.server.max_connections, config.push.max_connections)
+}
+
 pub(super) fn http_options(config: &Config) -> HttpOptions {
     let server = &config.server;
     HttpOptions {
@@ -211,6 +225,7 @@ pub(super) fn http_options(config: &Config) -> HttpOptions {
         hosts: (server.listen.ip().is_loopback() || !server.hosts.is_empty())
             .then(|| server.hosts.clone()),
         series_range: config.samples.retention,
+        push: push_options(config),
         tokens: Arc::new(ArcSwap::from_pointee(tokens(config))),
     }
 }

@@ -50,6 +50,16 @@ impl Reading {
         self.stored().seen(moment, calendar)
     }
 
+    /// Returns until when that holds if nothing but time changes it; `None` where time changes nothing.
+    pub fn until(&self, moment: &Moment) -> Option<Millis> {
+        self.stored().until(moment)
+    }
+
+    /// Whether time alone has changed what the counter says since its revision.
+    pub fn is_changed_by_time(&self, moment: &Moment) -> bool {
+        self.stored().is_changed_by_time(moment)
+    }
+
     fn stored(&self) -> Stored {
         Stored {
             existence: self.existence,

@@ -1,17 +1,12 @@
-//! Answers that come in pieces, and connections that change to another protocol: neither is cut off for
-//! resting, and a request is under way until its answer is whole.
+//! Answers that come in pieces: none is cut off for resting, and a request is under way until its answer is whole.
 
-use std::io::ErrorKind;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use ::http::header::{CONNECTION, UPGRADE};
-use ::http::{Request, Response, StatusCode};
 use axum::body::Body as AxumBody;
 use axum::routing::get;
 use bytes::Bytes;
 use http_body::{Body, Frame};
-use hyper_util::rt::TokioIo;
 use tokio::sync::mpsc;
 
 use super::*;
@@ -32,22 +27,6 @@ impl Body for Pieces {
     }
 }
 
-/// Changes to a protocol in which each byte comes back.
-async fn echo(mut request: Request<AxumBody>) -> Response<AxumBody> {
-    let upgraded = hyper::upgrade::on(&mut request);
-    tokio::spawn(async move {
-        let mut io = tokio::io::split(TokioIo::new(upgraded.await.unwrap()));
-        // It ends with the connection.
-        let _ = tokio::io::copy(&mut io.0, &mut io.1).await;
-    });
-    Response::builder()
-        .status(StatusCode::SWITCHING_PROTOCOLS)
-        .header(CONNECTION, "upgrade")
-        .header(UPGRADE, "echo")
-        .body(AxumBody::empty())
-        .unwrap()
-}
-
 /// A server of one runtime whose connections may rest for a moment only; what is sent into the channel
 /// comes out of `/pieces`.
 fn bench() -> (Bench, mpsc::UnboundedSender<Bytes>) {
@@ -57,9 +36,7 @@ fn bench() -> (Bench, mpsc::UnboundedSender<Bytes>) {
         let receiver = receiver.lock().take().unwrap();
         std::future::ready(AxumBody::new(Pieces(receiver)))
     };
-    let router = router::router()
-        .route("/pieces", get(pieces))
-        .route("/echo", get(echo));
+    let router = router::router().route("/pieces", get(pieces));
     let short = |options: &mut HttpOptions| {
         options.workers = 1;
         options.limits.idle_timeout = Duration::from_millis(20);
@@ -140,37 +117,6 @@ fn a_client_that_leaves_an_answer_in_pieces_ends_it() {
     let page = bench.get("/metrics").body;
     let line = "counterd_requests_abandoned_total 1\n";
     assert!(page.contains(line), "{page}");
-    bench.end();
-}
-
-#[test]
-fn another_protocol_passes_unchanged_and_ends_with_the_server() {
-    let (mut bench, _sender) = bench();
-    let mut connection = bench.connect();
-    let get = request("GET /echo", "connection: upgrade\r\nupgrade: echo\r\n", "");
-    connection.get_mut().write_all(get.as_bytes()).unwrap();
-    let head = head(&mut connection);
-    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-    // These bytes in an answer would be taken for one that HTTP itself refuses with.
-    let bytes = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n\x00\xff";
-    for _ in 0..2 {
-        let_others_rest(&bench);
-        connection.get_mut().write_all(bytes).unwrap();
-        let mut back = vec![0; bytes.len()];
-        connection.read_exact(&mut back).unwrap();
-        assert_eq!(back, bytes);
-    }
-    until("others keep their place", || {
-        bench.http().connections() == 1
-    });
-    assert_eq!(in_flight(&bench), 0);
-    drop(bench.http.take());
-    let ended = connection.read(&mut [0]);
-    // Nothing read in time is an error too, and no end.
-    let is_open = |error: &std::io::Error| {
-        matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
-    };
-    assert!(!matches!(&ended, Ok(1..)) && !ended.is_err_and(|error| is_open(&error)));
     bench.end();
 }
 

@@ -1,0 +1,287 @@
+//! The books of a hub: which counters are watched, which sessions watch them, and what each still lacks.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use bytes::Bytes;
+use slab::Slab;
+
+use super::position::Position;
+use super::said::Watched;
+use super::state;
+use crate::counter::{CounterName, Millis};
+use crate::engine::{Cause, WatchMark};
+use crate::metrics::{PushEnd, PushMetrics, PushTransport};
+
+/// How often a copy is asked that stands in for the store, in milliseconds.
+const ASK_COPIES_EVERY: Millis = 1000;
+
+/// How often the hub looks for sessions that are due for something, in milliseconds.
+const SWEEP_EVERY: Millis = 1000;
+
+/// How often each session gets a sign of life, in milliseconds.
+pub(super) const TICK_EVERY: Millis = 15_000;
+
+#[derive(Default)]
+pub(super) struct Books {
+    pub(super) sessions: Slab<Entry>,
+    pub(super) watched: Slab<Watched>,
+    pub(super) by_name: HashMap<CounterName, usize>,
+    /// The keys and names of all that is watched; made anew after something came or went.
+    pub(super) all: Option<Arc<All>>,
+    /// As of what everything was read that is watched.
+    pub(super) mark: Option<WatchMark>,
+    /// When time alone changes any of it.
+    pub(super) until: Option<Millis>,
+    /// What changed since sessions were woken for it.
+    pub(super) touched: Vec<usize>,
+    /// Sessions that have asked for fewer updates, and have some to come.
+    pub(super) waiting: Vec<usize>,
+    /// Why writes are refused, as it was read last; `None` while they are served.
+    pub(super) cause: Option<Cause>,
+    /// That changed since all were woken for it.
+    pub(super) has_new_cause: bool,
+    pub(super) copies_asked: Option<Millis>,
+    pub(super) swept: Millis,
+    /// The time of the last step, by the boot clock.
+    pub(super) now: Millis,
+    pub(super) draining: bool,
+}
+
+pub(super) struct All {
+    pub(super) keys: Vec<usize>,
+    pub(super) names: Vec<CounterName>,
+}
+
+/// A counter that a session watches.
+#[derive(Clone, Copy)]
+pub(super) struct Sub {
+    pub(super) watched: usize,
+    /// The version that the client has.
+    pub(super) sent: u32,
+}
+
+/// One session, as its hub sees it.
+pub(super) struct Entry {
+    pub(super) transport: PushTransport,
+    pub(super) subs: Vec<Sub>,
+    pub(super) waker: Option<Waker>,
+    /// It may send what is new.
+    pub(super) is_due: bool,
+    /// It is among those that wait until they may.
+    pub(super) waits: bool,
+    /// The least time between two passes; 0 where the hub's own is enough.
+    pub(super) pace_ms: Millis,
+    /// When the last pass began.
+    pub(super) passed: Millis,
+    /// What its client was told of the mode.
+    pub(super) cause_sent: Option<Cause>,
+    /// When it gets its next sign of life.
+    pub(super) tick_at: Millis,
+    /// Since when its client takes nothing.
+    pub(super) blocked: Option<Millis>,
+    pub(super) ending: Option<PushEnd>,
+}
+
+/// What a session sends next.
+pub(super) enum Next {
+    Event(Bytes),
+    Nothing,
+    End(PushEnd),
+}
+
+/// Returns the earlier of two instants; `None` is never.
+pub(super) fn earliest(one: Option<Millis>, other: Option<Millis>) -> Option<Millis> {
+    one.into_iter().chain(other).min()
+}
+
+impl Books {
+    /// Whether what is watched has to be read again.
+    pub(super) fn is_due(&self, mark: &WatchMark, wall_ms: Millis) -> bool {
+        if self.mark.as_ref() != Some(mark) || self.until.is_some_and(|until| until <= wall_ms) {
+            return true;
+        }
+        let asked = self.copies_asked;
+        mark.epoch.is_none()
+            && asked.is_none_or(|asked| self.now.saturating_sub(asked) >= ASK_COPIES_EVERY)
+    }
+
+    pub(super) fn all(&mut self) -> Arc<All> {
+        let watched = &self.watched;
+        let all = self.all.get_or_insert_with(|| {
+            let (keys, names) = watched
+                .iter()
+                .map(|(key, one)| (key, one.name.clone()))
+                .unzip();
+            Arc::new(All { keys, names })
+        });
+        Arc::clone(all)
+    }
+
+    /// Has a session watch a counter, once; returns its key.
+    pub(super) fn watch(&mut self, name: &CounterName, session: usize) -> usize {
+        let key = match self.by_name.get(name) {
+            Some(key) => *key,
+            None => {
+                let key = self.watched.insert(Watched::new(name.clone()));
+                self.by_name.insert(name.clone(), key);
+                self.all = None;
+                key
+            }
+        };
+        if let (Some(watched), Some(entry)) =
+            (self.watched.get_mut(key), self.sessions.get_mut(session))
+            && !entry.subs.iter().any(|sub| sub.watched == key)
+        {
+            watched.watchers.push(session);
+            entry.subs.push(Sub {
+                watched: key,
+                sent: watched.version,
+            });
+        }
+        key
+    }
+
+    pub(super) fn unwatch(&mut self, key: usize, session: usize) {
+        let Some(watched) = self.watched.get_mut(key) else {
+            return;
+        };
+        if let Some(place) = watched.watchers.iter().position(|one| *one == session) {
+            watched.watchers.swap_remove(place);
+        }
+        if watched.watchers.is_empty() {
+            let gone = self.watched.remove(key);
+            self.by_name.remove(&gone.name);
+            self.all = None;
+        }
+    }
+
+    /// Notes that a session was told the latest of a counter.
+    pub(super) fn has_sent(&mut self, session: usize, key: usize) {
+        let version = self.watched.get(key).map_or(0, |watched| watched.version);
+        if let Some(entry) = self.sessions.get_mut(session) {
+            for sub in entry.subs.iter_mut().filter(|sub| sub.watched == key) {
+                sub.sent = version;
+            }
+        }
+    }
+
+    /// Lets the sessions send that have something to send and may, and returns whom to wake.
+    pub(super) fn awake(&mut self) -> Vec<Waker> {
+        let mut awake = Vec::new();
+        let mut concerned = std::mem::take(&mut self.waiting);
+        for key in std::mem::take(&mut self.touched) {
+            if let Some(watched) = self.watched.get(key) {
+                concerned.extend_from_slice(&watched.watchers);
+            }
+        }
+        for key in concerned {
+            let Some(entry) = self.sessions.get_mut(key) else {
+                continue;
+            };
+            if self.now < entry.passed.saturating_add(entry.pace_ms) {
+                if !std::mem::replace(&mut entry.waits, true) {
+                    self.waiting.push(key);
+                }
+                continue;
+            }
+            entry.waits = false;
+            if !std::mem::replace(&mut entry.is_due, true) {
+                awake.extend(entry.waker.clone());
+            }
+        }
+        awake
+    }
+
+    pub(super) fn set_cause(&mut self, cause: Option<Cause>) {
+        self.has_new_cause |= cause != self.cause;
+        self.cause = cause;
+    }
+
+    pub(super) fn wake_all(&self) {
+        for (_, entry) in &self.sessions {
+            if let Some(waker) = &entry.waker {
+                waker.wake_by_ref();
+            }
+        }
+    }
+
+    pub(super) fn end_all(&mut self, end: PushEnd) {
+        for (_, entry) in &mut self.sessions {
+            entry.ending = Some(end);
+        }
+        self.wake_all();
+    }
+
+    /// Looks for sessions that are due for a sign of life, or take nothing for too long.
+    pub(super) fn sweep(&mut self, stall_timeout: Duration) {
+        if self.now.saturating_sub(self.swept) < SWEEP_EVERY {
+            return;
+        }
+        self.swept = self.now;
+        for (_, entry) in &mut self.sessions {
+            let blocked_ms = entry
+                .blocked
+                .map_or(0, |since| self.now.saturating_sub(since));
+            if u128::from(blocked_ms.unsigned_abs()) > stall_timeout.as_millis() {
+                entry.ending = entry.ending.or(Some(PushEnd::Stalled));
+            }
+            let is_due = entry.tick_at <= self.now || entry.ending.is_some();
+            if let Some(waker) = entry.waker.as_ref().filter(|_| is_due) {
+                waker.wake_by_ref();
+            }
+        }
+    }
+
+    pub(super) fn next(&mut self, key: usize, wall_ms: Millis, metrics: &PushMetrics) -> Next {
+        let known = self.known();
+        let cause = self.cause;
+        let Some(entry) = self.sessions.get_mut(key) else {
+            return Next::End(PushEnd::Ended);
+        };
+        if let Some(end) = entry.ending {
+            return Next::End(end);
+        }
+        let transport = entry.transport;
+        if entry.cause_sent != cause {
+            entry.cause_sent = cause;
+            return Next::Event(state::mode(transport, cause));
+        }
+        // The one with the lowest revision first.
+        let unsent = entry.subs.iter_mut().filter_map(|sub| {
+            let watched = self.watched.get(sub.watched)?;
+            (watched.version != sub.sent).then_some((watched.revision, sub))
+        });
+        let first = unsent.min_by_key(|(revision, _)| *revision);
+        let has_all = first.is_none();
+        if let Some((_, sub)) = first
+            && entry.is_due
+            && let Some(watched) = self.watched.get_mut(sub.watched)
+        {
+            let skipped = watched.version.wrapping_sub(sub.sent).saturating_sub(1);
+            metrics.conflated.inc_by(u64::from(skipped));
+            sub.sent = watched.version;
+            return Next::Event(watched.event(transport, known));
+        }
+        if std::mem::take(&mut entry.is_due) {
+            entry.passed = self.now;
+        }
+        if entry.tick_at <= self.now {
+            entry.tick_at = self.now.saturating_add(TICK_EVERY);
+            let position = known.filter(|_| has_all);
+            return Next::Event(state::tick(transport, wall_ms, position));
+        }
+        Next::Nothing
+    }
+
+    /// Up to where everything is known that is watched; `None` without a store.
+    pub(super) fn known(&self) -> Option<Position> {
+        let mark = self.mark?;
+        Some(Position {
+            epoch: mark.epoch?,
+            revision: mark.revision,
+        })
+    }
+}

@@ -1,0 +1,136 @@
+//! Push: a connection that was handed over by HTTP is told what its counters say, whenever that changes.
+//!
+//! State is pushed, not messages: each session knows which version of each of its counters it was sent, and asks
+//! for the rest when its client can take it. So nothing is queued for a slow client, and one that comes back needs
+//! no history: it names the revision up to which it has everything.
+//!
+//! One [`Hub`] for each runtime looks at the counters that are watched there, a few times a second and only when
+//! something was published or time may have changed something; a change is encoded once for all who watch.
+//!
+//! Kept out: who may subscribe and how that is asked for (`subscribe`), what a counter says (`engine`), and the
+//! requests of HTTP.
+
+mod books;
+mod hub;
+mod position;
+mod read;
+mod said;
+mod session;
+mod state;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use tokio::net::TcpStream;
+
+use crate::counter::{CounterName, Millis};
+use crate::metrics::PushMetrics;
+
+pub(super) use hub::Hub;
+pub(super) use position::Position;
+
+/// Most counters of one connection.
+pub(super) const MAX_NAMES: usize = 100;
+
+/// How connections are told of changes.
+#[derive(Clone, Copy, Debug)]
+pub struct PushOptions {
+    /// The least time between two updates of a counter to one client.
+    pub interval: Duration,
+    /// Most connections at once, apart from those of `server.max_connections`.
+    pub max_connections: usize,
+    /// How long a client may take nothing of what it is sent.
+    pub stall_timeout: Duration,
+}
+
+/// What the hubs of all runtimes share.
+pub(super) struct Shared {
+    pub(super) options: PushOptions,
+    pub(super) metrics: PushMetrics,
+    open: AtomicUsize,
+}
+
+/// A connection's place among those that are told of changes; it is given back when this is dropped.
+pub(super) struct PushPlace(Arc<Shared>);
+
+impl Shared {
+    pub(super) fn new(options: PushOptions, metrics: PushMetrics) -> Self {
+        Self {
+            options,
+            metrics,
+            open: AtomicUsize::new(0),
+        }
+    }
+
+    /// Takes a place; `None` when all are taken.
+    pub(super) fn take_place(self: &Arc<Self>) -> Option<PushPlace> {
+        let place = PushPlace(Arc::clone(self));
+        // Counted first: of two that come at once for the last place one leaves again.
+        let before = self.open.fetch_add(1, Ordering::Relaxed);
+        (before < self.options.max_connections).then_some(place)
+    }
+}
+
+impl Drop for PushPlace {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What a client asks to be told of.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Subscription {
+    /// The counters, each once.
+    pub(super) names: Vec<CounterName>,
+    /// How far the client has everything of them; `None` when it has nothing.
+    pub(super) since: Option<Position>,
+    /// The least time between two updates, where that is more than `push.interval`.
+    pub(super) interval: Option<Duration>,
+}
+
+/// How a session begins.
+#[derive(Clone)]
+pub(super) struct Start {
+    pub(super) subscription: Subscription,
+    pub(super) place: Arc<PushPlace>,
+}
+
+/// Is called at the end of a session, with the bytes that were sent in all.
+type SessionEnd = Box<dyn FnOnce(u64) + Send>;
+
+/// A connection on its way from HTTP to its session.
+pub(super) struct Handover {
+    /// The head of the answer, which is sent first.
+    pub(super) head: Bytes,
+    pub(super) start: Start,
+    pub(super) on_end: SessionEnd,
+}
+
+/// Returns the head of an answer as bytes. The connection ends with the answer.
+pub(super) fn head(status: StatusCode, headers: &HeaderMap, now: Millis) -> Bytes {
+    let mut out = format!("HTTP/1.1 {status}\r\n").into_bytes();
+    for (name, value) in headers {
+        let line: [&[u8]; 4] = [name.as_ref(), b": ", value.as_bytes(), b"\r\n"];
+        out.extend(line.concat());
+    }
+    if let Some(date) = date(now) {
+        out.extend(format!("date: {date}\r\n").into_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+    out.into()
+}
+
+/// The header `Date`; `None` outside the years that it can say.
+fn date(now: Millis) -> Option<String> {
+    let timestamp = jiff::Timestamp::from_millisecond(now).ok()?;
+    let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
+    printer.timestamp_to_rfc9110_string(&timestamp).ok()
+}
+
+/// Serves a connection that HTTP handed over, in a task of its own.
+pub(super) fn serve(hub: Arc<Hub>, stream: TcpStream, unread: Bytes, handover: Handover) {
+    tokio::spawn(session::serve(hub, stream, unread, handover));
+}
