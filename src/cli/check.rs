@@ -53,6 +53,7 @@ pub(super) fn run(config: &Config, warnings: &[Warning], deep: bool) -> anyhow::
         ("day", day(&calendar)),
         ("address", listening(config)),
     ];
+    findings.extend(limits(config).map(|found| ("limits", found)));
     findings.extend(secret_files(config));
     let epoch = data_directory(config, &calendar, deep, &mut findings);
     if let Some(dir) = &config.log.dir {
@@ -134,6 +135,29 @@ fn listening(config: &Config) -> Judgement {
             "anyone who reaches {address} may write: set auth.write_token"
         )),
         Ok(_) => ok(format!("{address} can be listened on")),
+    }
+}
+
+/// Says which limits of rates are set, and by what clients are known; `None` where neither is.
+fn limits(config: &Config) -> Option<Judgement> {
+    let limits = &config.limits;
+    let rates = [("an address", limits.per_ip), ("a user", limits.per_user)];
+    let rates = rates.into_iter();
+    let rates = rates.filter_map(|(whose, rate)| Some(format!("{} for {whose}", rate?)));
+    let rates: Vec<String> = rates.collect();
+    let rates = match rates.is_empty() {
+        true => "none of a rate".to_owned(),
+        false => rates.join(", "),
+    };
+    match limits.trusted_proxies.len() {
+        0 if limits.per_ip.is_none() && limits.per_user.is_none() => None,
+        0 => Some(ok(format!(
+            "{rates}; clients are known by their connection"
+        ))),
+        proxies => Some(ok(format!(
+            "{rates}; clients are known by {} from {proxies} networks of proxies",
+            limits.client_ip_header
+        ))),
     }
 }
 

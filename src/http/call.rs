@@ -118,25 +118,26 @@ impl Call {
         let now = || self.worker.shared.engine.boot_ns();
         rates
             .take_of_address(limit, self.address(), operations as u64, paid, now)
-            .map_err(|refused| self.limited(refused, operations))
+            .map_err(|refused| self.limited(refused))
     }
 
-    /// Refuses operations of users who are counted too often; `None` is an operation without a user.
+    /// Refuses an operation of a user who is counted too often.
+    pub(super) fn check_user(&self, user: Option<&UserId>) -> Result<(), Problem> {
+        let now = || self.worker.shared.engine.boot_ns();
+        let rates = &self.worker.limits.rates;
+        let taken = user.map_or(Ok(()), |user| rates.take_of_user(user, now));
+        taken.map_err(|refused| self.limited(refused))
+    }
+
+    /// Refuses operations of a batch whose users are counted too often; `None` is an operation without a user.
     pub(super) fn check_users<'u>(
         &self,
-        users: impl ExactSizeIterator<Item = Option<&'u UserId>>,
+        users: impl Iterator<Item = Option<&'u UserId>>,
     ) -> Result<(), Problem> {
-        let operations = users.len();
         let rates = &self.worker.limits.rates;
         let now = || self.worker.shared.engine.boot_ns();
         let refused = rates.take_of_users(users, now);
-        refused.map_err(|(refused, places)| {
-            let problem = self.limited(refused, places.len());
-            match operations {
-                0 | 1 => problem,
-                _ => problem.at_operations(&places),
-            }
-        })
+        refused.map_err(|(refused, places)| self.limited(refused).at_operations(&places))
     }
 
     /// Checks that a request's tokens allow a call. An address that guesses too often is not heard.
@@ -158,12 +159,12 @@ impl Call {
             return Err(problem);
         }
         let noted = may_guess.and_then(|()| rates.note_guess(self.address(), now()));
-        Err(noted.map_or_else(|refused| self.limited(refused, 1), |()| problem))
+        Err(noted.map_or_else(|refused| self.limited(refused), |()| problem))
     }
 
-    fn limited(&self, refused: Refused, operations: usize) -> Problem {
+    fn limited(&self, refused: Refused) -> Problem {
         self.worker.limits.rates.count(&refused);
-        refused.into_problem(operations)
+        refused.into()
     }
 
     /// Most bytes of the call's body.

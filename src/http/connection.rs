@@ -206,21 +206,23 @@ impl Connection {
         self.begun_in_turn.swap(true, Ordering::Relaxed)
     }
 
-    /// Notes whether a request was too many for a limit of a rate, and returns how long its answer is to wait: the
-    /// first of a row not at all, the others longer each time, so that a client that goes on without a pause
-    /// costs little.
-    pub(super) fn pause_of(&self, is_limited: bool) -> Option<Duration> {
+    /// Notes a request of an address that asks too often, and returns how long its answer is to wait: the first of a
+    /// row not at all, the others longer each time, so that a client that goes on without a pause costs little.
+    pub(super) fn pause_of_limited(&self) -> Duration {
         let before = self.limited.load(Ordering::Relaxed);
-        if !is_limited {
-            if before > 0 {
-                self.limited.store(0, Ordering::Relaxed);
-            }
-            return None;
-        }
         self.limited
             .store(before.saturating_add(1), Ordering::Relaxed);
-        let pause = FIRST_PAUSE.saturating_mul(1 << (before.clamp(1, 8) - 1));
-        (before > 0).then(|| pause.min(LONGEST_PAUSE))
+        match before {
+            0 => Duration::ZERO,
+            _ => LONGEST_PAUSE.min(FIRST_PAUSE * (1 << (before.min(8) - 1))),
+        }
+    }
+
+    /// Notes a request that was not too many: a row of them ends.
+    pub(super) fn forget_limited(&self) {
+        if self.limited.load(Ordering::Relaxed) > 0 {
+            self.limited.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Returns for how long it has rested, in ticks; `None` while anything is under way.

@@ -49,6 +49,9 @@ pub(super) enum Extras {
 pub(super) struct Limited {
     /// Which limit it is.
     pub(super) limit: &'static str,
+    /// Whether it is the address that asks too often, rather than a user.
+    #[serde(skip)]
+    pub(super) of_address: bool,
     /// The value of `RateLimit-Policy`.
     #[serde(skip)]
     pub(super) policy: String,
@@ -135,6 +138,11 @@ impl Problem {
             limited.errors = errors;
         }
         self
+    }
+
+    /// Whether the client's address asks too often.
+    pub(super) fn is_of_address(&self) -> bool {
+        matches!(&self.extras, Extras::Limited(limited) if limited.of_address)
     }
 
     pub(super) fn read_only(cause: Cause) -> Self {

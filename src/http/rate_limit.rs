@@ -34,8 +34,8 @@ pub(super) use refusal::Refused;
 /// How much wider than one bucket is that of all in a /48 of IPv6, and that of those who find no slot.
 const WIDER: u64 = 16;
 
-/// Addresses whose wrong tokens are remembered.
-const GUESSERS: usize = 4096;
+/// Networks whose wrong tokens are remembered.
+const GUESSERS: usize = 8192;
 
 /// How long no key may have lacked a slot before the log tells of it anew, in nanoseconds.
 const QUIET: u64 = 60_000_000_000;
@@ -73,6 +73,8 @@ struct Rule {
     rate: Rate,
     burst: u32,
     gcra: Gcra,
+    /// That of the bucket which those share who find no slot.
+    shared: Gcra,
 }
 
 /// The limits of all runtimes together. Times are nanoseconds of boot time.
@@ -101,7 +103,14 @@ impl Rule {
             rate,
             burst,
             gcra,
+            shared: gcra.wider(WIDER),
         })
+    }
+
+    /// Returns the limit of a /48 of IPv6.
+    fn wider(self) -> Self {
+        let gcra = self.gcra.wider(WIDER);
+        Self { gcra, ..self }
     }
 }
 
@@ -207,15 +216,33 @@ impl RateLimiter {
         now: u64,
     ) -> Result<(), Refused> {
         let (narrow, wide) = keys(table, rule.limit, address);
-        self.take(table, rule, narrow, rule.gcra, ask, now)?;
+        self.take(table, rule, narrow, ask, now)?;
         let Some(wide) = wide else {
             return Ok(());
         };
-        let taken = self.take(table, rule, wide, rule.gcra.wider(WIDER), ask, now);
+        let taken = self.take(table, rule.wider(), wide, ask, now);
         if taken.is_err() {
             self.give_back(table, rule, narrow, ask, now);
         }
         taken
+    }
+
+    /// Takes one operation out of the user's bucket.
+    ///
+    /// # Errors
+    /// When there is none in it.
+    pub(super) fn take_of_user(
+        &self,
+        user: &UserId,
+        now: impl FnOnce() -> u64,
+    ) -> Result<(), Refused> {
+        match self.user_rule() {
+            Some((rule, table)) => {
+                let key = user_key(table, user);
+                self.take(table, rule, key, Ask::of(1), now())
+            }
+            None => Ok(()),
+        }
     }
 
     /// Takes out of each user's bucket as many operations as are the user's. `None` is an operation without a user.
@@ -227,36 +254,30 @@ impl RateLimiter {
         users: impl Iterator<Item = Option<&'u UserId>>,
         now: impl FnOnce() -> u64,
     ) -> Result<(), (Refused, Vec<usize>)> {
-        let (Some(rules), Some(table)) = (self.rules(), self.table.get()) else {
+        let Some((rule, table)) = self.user_rule() else {
             return Ok(());
         };
-        let Some(rule) = rules.rule(RateLimit::User) else {
-            return Ok(());
-        };
-        let key = |user: &UserId| table.key(kind(rule.limit, false), user.as_str().as_bytes());
-        let users = users.enumerate();
-        let mut operations: Vec<(Key, usize)> = users
-            .filter_map(|(place, user)| Some((key(user?), place)))
-            .collect();
+        let key = |(place, user): (usize, Option<&UserId>)| Some((user_key(table, user?), place));
+        let mut operations: Vec<(Key, usize)> = users.enumerate().filter_map(key).collect();
         operations.sort_unstable();
-        let of_users = || operations.chunk_by(|one, other| one.0 == other.0);
         let now = now();
-        let (mut first, mut places) = (None::<Refused>, Vec::new());
+        let (mut worst, mut places) = (None::<Refused>, Vec::new());
         let mut taken = Vec::new();
-        for of_user in of_users() {
-            let (Some((key, _)), ask) = (of_user.first(), Ask::of(of_user.len() as u64)) else {
+        for of_user in operations.chunk_by(|one, other| one.0 == other.0) {
+            let Some((key, _)) = of_user.first() else {
                 continue;
             };
-            match self.take(table, rule, *key, rule.gcra, ask, now) {
+            let ask = Ask::of(of_user.len() as u64);
+            match self.take(table, rule, *key, ask, now) {
                 Ok(()) => taken.push((*key, ask)),
                 Err(refused) => {
                     places.extend(of_user.iter().map(|(_, place)| *place));
-                    let longest = first.filter(|first| first.wait >= refused.wait);
-                    first = Some(longest.unwrap_or(refused));
+                    let longer = worst.filter(|worst| worst.wait >= refused.wait);
+                    worst = longer.or(Some(refused));
                 }
             }
         }
-        let Some(refused) = first else {
+        let Some(refused) = worst else {
             return Ok(());
         };
         for (key, ask) in taken {
@@ -264,6 +285,12 @@ impl RateLimiter {
         }
         places.sort_unstable();
         Err((refused, places))
+    }
+
+    /// Returns the limit of users, and where their buckets are; `None` when they are not limited.
+    fn user_rule(&self) -> Option<(Rule, &Table)> {
+        let rule = self.rules()?.rule(RateLimit::User)?;
+        Some((rule, self.table.get()?))
     }
 
     /// Whether a token of this address may be compared with an administrator's.
@@ -291,13 +318,12 @@ impl RateLimiter {
             return Ok(());
         };
         let (narrow, wide) = keys(&self.guesses, rule.limit, address);
-        let look = |key, gcra: Gcra| {
-            self.judge(&self.guesses, rule, key, gcra, now, |gcra, whole_at| {
-                gcra.take(*whole_at, now, Ask::of(1)).map(|_| ())
-            })
+        let look = |key, rule| {
+            let leave = |_: &mut u64, _| ();
+            self.judge(&self.guesses, rule, key, Ask::of(1), now, leave)
         };
-        look(narrow, rule.gcra)?;
-        wide.map_or(Ok(()), |wide| look(wide, rule.gcra.wider(WIDER)))
+        look(narrow, rule)?;
+        wide.map_or(Ok(()), |wide| look(wide, rule.wider()))
     }
 
     /// Notes a token that nobody knows.
@@ -308,11 +334,8 @@ impl RateLimiter {
         let Some(rule) = self.rules.load().rule(RateLimit::WrongTokens) else {
             return Ok(());
         };
-        let whole = rule
-            .gcra
-            .wider(WIDER)
-            .whole_after(now)
-            .max(rule.gcra.whole_after(now));
+        let wide = rule.wider().gcra.whole_after(now);
+        let whole = rule.gcra.whole_after(now).max(wide);
         self.guessed_until.fetch_max(whole, Relaxed);
         self.take_of_networks(&self.guesses, rule, address, Ask::of(1), now)
     }
@@ -336,19 +359,9 @@ impl RateLimiter {
             .set(i64::try_from(slots).unwrap_or(i64::MAX));
     }
 
-    fn take(
-        &self,
-        table: &Table,
-        rule: Rule,
-        key: Key,
-        gcra: Gcra,
-        ask: Ask,
-        now: u64,
-    ) -> Result<(), Refused> {
-        self.judge(table, rule, key, gcra, now, |gcra, whole_at| {
-            *whole_at = gcra.take(*whole_at, now, ask)?;
-            Ok(())
-        })
+    fn take(&self, table: &Table, rule: Rule, key: Key, ask: Ask, now: u64) -> Result<(), Refused> {
+        let keep = |whole_at: &mut u64, then| *whole_at = then;
+        self.judge(table, rule, key, ask, now, keep)
     }
 
     /// Puts back what was taken. What was taken of the bucket of those without a slot stays taken: whose it
@@ -360,44 +373,50 @@ impl RateLimiter {
         });
     }
 
-    /// Judges by the key's bucket, or by that of those who find no slot. `judge` says for how many nanoseconds
-    /// there is not enough in it.
+    /// Judges by the key's bucket, or by that of those who find no slot. `keep` is told the instant at which that
+    /// bucket will be whole when what is asked is taken.
     fn judge(
         &self,
         table: &Table,
         rule: Rule,
         key: Key,
-        gcra: Gcra,
+        ask: Ask,
         now: u64,
-        judge: impl Fn(Gcra, &mut u64) -> Result<(), u64>,
+        keep: impl Fn(&mut u64, u64),
     ) -> Result<(), Refused> {
-        let told = |gcra: Gcra, whole_at: &mut u64| {
-            judge(gcra, whole_at).map_err(|wait| Refused {
+        let judge = |gcra: Gcra, whole_at: &mut u64| match gcra.take(*whole_at, now, ask) {
+            Ok(then) => {
+                keep(whole_at, then);
+                Ok(())
+            }
+            Err(wait) => Err(Refused {
                 rule,
+                operations: ask.operations,
                 wait,
                 left: gcra.left(*whole_at, now),
-            })
+            }),
         };
-        if let Some(judged) = table.update(key, now, |whole_at| told(gcra, whole_at)) {
+        if let Some(judged) = table.update(key, now, |whole_at| judge(rule.gcra, whole_at)) {
             return judged;
         }
-        self.note_overflow(now);
+        self.note_overflow(rule.limit, now);
         if bug("limiter_admits_when_full") {
             return Ok(());
         }
         match self.overflow.get(rule.limit as usize) {
-            Some(shared) => told(rule.gcra.wider(WIDER), &mut shared.lock()),
+            Some(shared) => judge(rule.shared, &mut shared.lock()),
             None => Ok(()),
         }
     }
 
-    fn note_overflow(&self, now: u64) {
+    fn note_overflow(&self, limit: RateLimit, now: u64) {
         self.metrics.overflows.inc();
         let before = self.overflowed_at.swap(now, Relaxed);
         if before == 0 || now.saturating_sub(before) >= QUIET {
             tracing::warn!(
+                limit = limit.as_str(),
                 max_keys = self.max_keys,
-                "more addresses and users come at once than limits.max_keys: those who come new share one limit"
+                "the table of limits is full: those who come new share one limit"
             );
         }
     }
@@ -406,6 +425,10 @@ impl RateLimiter {
 /// What a key is of: which limit, and whether of the wider network.
 fn kind(limit: RateLimit, wide: bool) -> u8 {
     limit as u8 * 2 + u8::from(wide)
+}
+
+fn user_key(table: &Table, user: &UserId) -> Key {
+    table.key(kind(RateLimit::User, false), user.as_str().as_bytes())
 }
 
 /// Returns the keys of an address: of IPv6 that of its /64, for a /64 is what one customer has at least, and that

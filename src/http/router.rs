@@ -139,12 +139,8 @@ pub(super) fn answer(
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
         }
-        let is_limited = status == StatusCode::TOO_MANY_REQUESTS;
-        if let Some(pause) = call.connection.pause_of(is_limited)
-            && !call.worker.is_ending()
-        {
-            // In memory of its own, so that the future of the common calls stays small.
-            Box::pin(tokio::time::sleep(pause)).await;
+        if status != StatusCode::TOO_MANY_REQUESTS {
+            call.connection.forget_limited();
         }
         call.connection.enter(Phase::Sending);
         match response.body().size_hint().exact() {
@@ -187,6 +183,13 @@ async fn refuse(
 ) -> Response<ReplyBody> {
     let goes_on = problem.close || body::discard(body, headers, &call.connection).await;
     let problem = if goes_on { problem } else { problem.closing() };
+    if problem.is_of_address() && !call.worker.is_ending() {
+        let pause = call.connection.pause_of_limited();
+        if !pause.is_zero() {
+            // In memory of its own, so that the future of the common calls stays small.
+            Box::pin(tokio::time::sleep(pause)).await;
+        }
+    }
     problem.into_response(&call.request_id)
 }
 

@@ -49,7 +49,7 @@ pub(super) async fn change(
         user_id: change.user_id,
     };
     call.worker.shared.check_mode()?;
-    call.check_users([operation.user_id.as_ref()].into_iter())?;
+    call.check_user(operation.user_id.as_ref())?;
     let request = Request {
         command: Command::Apply(operation),
         key,

@@ -185,6 +185,39 @@ fn check_finds_nothing_wrong_in_an_empty_directory_and_changes_nothing() {
 }
 
 #[test]
+fn check_tells_limits_and_warns_where_all_clients_would_be_one() {
+    let home = Home::new();
+    let check = |settings: &[&str]| {
+        let settings = settings.iter().flat_map(|setting| ["--set", setting]);
+        let arguments: Vec<&str> = ["check"].into_iter().chain(settings).collect();
+        home.run(&arguments, &[]).out
+    };
+    let none = check(&[]);
+    assert!(!none.contains("limit"), "{none}");
+    let alone = check(&["limits.per_ip=100/s"]);
+    let told = "ok     limits          100/s for an address; clients are known by their connection";
+    assert!(alone.contains(told), "{alone}");
+    let warned = "limits.per_ip is set, and the server listens on a loopback address";
+    assert!(alone.contains(warned), "{alone}");
+    let proxied = [
+        "limits.per_ip=100/s",
+        "limits.per_user=5/h",
+        "limits.trusted_proxies=127.0.0.1",
+    ];
+    let proxied = check(&proxied);
+    let told = "100/s for an address, 5/h for a user; clients are known by X-Forwarded-For from 1 networks";
+    assert!(
+        proxied.contains(told) && !proxied.contains("loopback"),
+        "{proxied}"
+    );
+    let open = check(&["limits.trusted_proxies=::/0"]);
+    assert!(
+        open.contains("limits.trusted_proxies holds every address"),
+        "{open}"
+    );
+}
+
+#[test]
 fn check_ends_with_3_when_it_finds_a_fault() {
     let home = Home::new();
     home.write("data", "a file where a directory should be");

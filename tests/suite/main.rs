@@ -40,6 +40,7 @@ mod model;
 mod operate;
 mod postgres;
 mod power;
+mod proxied;
 mod push;
 mod reload;
 mod room;

@@ -64,6 +64,49 @@ fn sighup_takes_over_limits() {
 }
 
 #[test]
+fn sighup_takes_over_limits_of_rates() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("counterd.toml");
+    let server = Setup::new(home.path()).start();
+    let up = |source: &str| {
+        let from = [("x-forwarded-for", source)];
+        let path = "/api/v1/counter/games/increment";
+        let answer = server.client().request("POST", path, &from, b"").unwrap();
+        answer.status
+    };
+    assert_eq!((up("198.51.100.1"), up("198.51.100.1")), (200, 200));
+    let keys = [
+        "per_ip = \"1/h\"",
+        "per_user = \"7/h\"",
+        "burst = 1",
+        "wrong_admin_tokens = \"off\"",
+        "exempt = [\"203.0.113.0/24\"]",
+        "trusted_proxies = [\"127.0.0.1\"]",
+        "client_ip_header = \"x-FORWARDED-for\"",
+    ];
+    let text = format!("[limits]\n{}\nmax_keys = 2048\n", keys.join("\n"));
+    std::fs::write(&file, text).unwrap();
+    reload(&server, "configuration reloaded");
+    let told = server.output();
+    let line = told
+        .lines()
+        .rfind(|line| line.contains("configuration reloaded"));
+    let (taken, restart) = line.unwrap().split_once("needs_a_restart=").unwrap();
+    for key in keys.map(|key| key.split(' ').next().unwrap()) {
+        assert!(taken.contains(&format!("limits.{key}")), "{key}: {line:?}");
+    }
+    assert!(restart.starts_with("\"limits.max_keys\""), "{line:?}");
+    for _ in 0..2 {
+        assert_eq!(up("203.0.113.7"), 200);
+    }
+    assert_eq!((up("198.51.100.1"), up("198.51.100.1")), (200, 429));
+    std::fs::write(&file, "").unwrap();
+    reload(&server, "configuration reloaded");
+    assert_eq!(up("198.51.100.1"), 200);
+    server.stop();
+}
+
+#[test]
 fn sighup_takes_over_tokens_and_what_is_logged_and_never_ends_the_server() {
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("counterd.toml");

@@ -14,24 +14,26 @@ const NANOS_PER_SECOND: u64 = 1_000_000_000;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::http) struct Refused {
     pub(super) rule: Rule,
+    /// How many operations it asked for.
+    pub(super) operations: u64,
     /// Nanoseconds until there is enough.
     pub(super) wait: u64,
     /// Operations that are left.
     pub(super) left: u64,
 }
 
-impl Refused {
-    /// Returns the seconds to wait, at least 1.
-    fn seconds(&self) -> u64 {
-        self.wait.div_ceil(NANOS_PER_SECOND).max(1)
-    }
-
-    /// Returns what is told, for a request with so many operations.
-    pub(in crate::http) fn into_problem(self, operations: usize) -> Problem {
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        let Refused {
+            rule,
+            operations,
+            wait,
+            left,
+        } = refused;
         let Rule {
             limit, rate, burst, ..
-        } = self.rule;
-        let seconds = self.seconds();
+        } = rule;
+        let seconds = wait.div_ceil(NANOS_PER_SECOND).max(1);
         let who = match limit {
             RateLimit::IpReads => "this address reads too often",
             RateLimit::IpWrites => "this address writes too often",
@@ -40,7 +42,7 @@ impl Refused {
                 "too many tokens came from this address that the server does not know; none is looked at"
             }
         };
-        let whole = match operations > burst as usize && limit != RateLimit::WrongTokens {
+        let whole = match operations > u64::from(burst) {
             true => format!(
                 "; with more operations than {burst} at once it is let in when nothing was taken for a while, \
                  and then all of them are paid for"
@@ -59,11 +61,12 @@ impl Refused {
         };
         let limited = Box::new(Limited {
             limit: name,
+            of_address: limit != RateLimit::User,
             policy: format!("\"{name}\";q={q};w={w}{burst}"),
-            state: format!("\"{name}\";r={};t={seconds}", self.left),
+            state: format!("\"{name}\";r={left};t={seconds}"),
             errors: Vec::new(),
         });
-        let mut problem = Problem::new(Code::RateLimited, detail).with(Extras::Limited(limited));
+        let mut problem = Self::new(Code::RateLimited, detail).with(Extras::Limited(limited));
         problem.retry_after = Some(seconds);
         problem
     }

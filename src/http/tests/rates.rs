@@ -370,16 +370,10 @@ fn answers_to_a_connection_that_goes_on_without_a_pause_come_later_and_later() {
         Arc::default(),
         Arc::default(),
     );
-    let waits: Vec<u128> = (0..9)
-        .map(|_| {
-            connection
-                .pause_of(true)
-                .map_or(0, |pause| pause.as_millis())
-        })
-        .collect();
+    let waits = [(); 9].map(|()| connection.pause_of_limited().as_millis());
     assert_eq!(waits, [0, 50, 100, 200, 400, 800, 1000, 1000, 1000]);
-    assert_eq!(connection.pause_of(false), None);
-    assert_eq!(connection.pause_of(true), None);
+    connection.forget_limited();
+    assert!(connection.pause_of_limited().is_zero());
     // All of them are answered, in their order.
     let mut one = bench.connect();
     let line = request(UP, "", "");

@@ -1,9 +1,10 @@
 //! A small HTTP/1.1 client: one kept connection, blocking, no retry.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use rustix::net::{self, AddressFamily, SocketType};
 use serde_json::Value;
 
 use super::PATIENCE;
@@ -14,6 +15,7 @@ pub struct Client {
     address: SocketAddr,
     timeout: Duration,
     token: Option<String>,
+    source: Option<IpAddr>,
     stream: Option<BufReader<TcpStream>>,
 }
 
@@ -83,6 +85,7 @@ impl Client {
             address,
             timeout: PATIENCE,
             token: None,
+            source: None,
             stream: None,
         }
     }
@@ -90,6 +93,12 @@ impl Client {
     /// Sends this token with every request.
     pub fn with_token(mut self, token: &str) -> Self {
         self.token = Some(token.to_owned());
+        self
+    }
+
+    /// Connects from this address of the machine.
+    pub fn from(mut self, source: IpAddr) -> Self {
+        self.source = Some(source);
         self
     }
 
@@ -201,7 +210,10 @@ impl Client {
 
     fn stream(&mut self) -> io::Result<&mut BufReader<TcpStream>> {
         if self.stream.is_none() {
-            let stream = TcpStream::connect_timeout(&self.address, self.timeout)?;
+            let stream = match self.source {
+                Some(source) => connect_from(source, self.address)?,
+                None => TcpStream::connect_timeout(&self.address, self.timeout)?,
+            };
             stream.set_nodelay(true)?;
             stream.set_read_timeout(Some(self.timeout))?;
             stream.set_write_timeout(Some(self.timeout))?;
@@ -256,6 +268,13 @@ impl Client {
             .as_i64()
             .unwrap()
     }
+}
+
+fn connect_from(source: IpAddr, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    net::bind(&socket, &SocketAddr::new(source, 0))?;
+    net::connect(&socket, &address)?;
+    Ok(socket.into())
 }
 
 fn read_line(stream: &mut BufReader<TcpStream>, line: &mut String) -> io::Result<()> {
