@@ -12,7 +12,7 @@ use std::sync::Arc;
 use counterd::calendar::{Calendar, Day};
 use counterd::clock::SystemClock;
 use counterd::counter::{
-    CounterName, DayRecord, Definition, Direction, Kind, Operation, RequestId, Reset, judge_move,
+    Action, CounterName, DayRecord, Definition, Kind, Operation, RequestId, Reset, judge_move,
 };
 use counterd::storage::{
     Batch, CounterValue, DataDirLock, Operand, Reader, StorageOptions, Store, fold,
@@ -56,14 +56,7 @@ fn pure(criterion: &mut Criterion) {
     });
     let definition = Definition::default();
     group.bench_function("bounds of one operation", |b| {
-        b.iter(|| {
-            judge_move(
-                &definition,
-                black_box(41),
-                Direction::Increment,
-                black_box(1),
-            )
-        });
+        b.iter(|| judge_move(&definition, black_box(41), Action::Increment, black_box(1)));
     });
     group.finish();
 }
@@ -95,9 +88,10 @@ fn table(criterion: &mut Criterion) {
     for chunk in names.chunks(1000) {
         let operations = chunk.iter().map(|counter| Operation {
             counter: counter.clone(),
-            direction: Direction::Increment,
+            action: Action::Increment,
             amount: 1,
             user_id: None,
+            session: None,
         });
         let command = Command::Batch(operations.collect());
         let request = Request {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use counterd::calendar::Calendar;
 use counterd::clock::SystemClock;
 use counterd::counter::{
-    CounterName, Definition, Direction, Kind, Operation, Outcome, RequestId, Reset, UserId,
+    Action, CounterName, Definition, Kind, Operation, Outcome, RequestId, Reset, UserId,
 };
 use counterd::storage::StorageOptions;
 use counterd::writer::{Command, Request, Running, WriterOptions};
@@ -49,7 +49,7 @@ fn count(running: &Running, from: u64, count: u64) -> usize {
     let counter = CounterName::parse("dau").unwrap();
     let operations = (from..from + count).map(|user| Operation {
         counter: counter.clone(),
-        direction: Direction::Increment,
+        action: Action::Increment,
         amount: 1,
         // Spread like random ids, so that neighbours in time are none in the key space.
         user_id: Some(
@@ -59,6 +59,7 @@ fn count(running: &Running, from: u64, count: u64) -> usize {
             ))
             .unwrap(),
         ),
+        session: None,
     });
     let command = Command::Batch(operations.collect());
     let request = Request {

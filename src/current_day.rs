@@ -7,13 +7,14 @@
 //! What follows from a jump (the mode) and where the highest day is stored is not decided here.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::calendar::{Calendar, Day, LocalDay};
 use crate::clock::Clock;
-use crate::counter::Moment;
+use crate::counter::{Millis, Moment};
 
 /// How long an accepted look vouches for the wall clocks near it, so that not every look has to read
 /// the boot clock: far below any limit on jumps.
@@ -32,6 +33,19 @@ pub struct CurrentDayOptions {
     pub max_away_ms: i64,
 }
 
+/// What a store knows of the time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredTime {
+    /// The highest local day that was counted in.
+    pub highest_day: Day,
+    /// The wall clock at the last commit, in milliseconds since 1970 UTC.
+    pub last_commit_ms: Millis,
+    /// The latest wall time that windows have slid to, in milliseconds since 1970 UTC; `None` for none yet.
+    pub slid_to: Option<Millis>,
+    /// Time during which it was open, summed over its life, in milliseconds.
+    pub store_ms: Millis,
+}
+
 /// One look at the time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Look {
@@ -42,6 +56,8 @@ pub struct Look {
     pub wall_ms: i64,
     /// The wall clock has jumped: nothing may be written, closed, expired or pruned by it.
     pub clock_fault: bool,
+    /// The time that windows have slid to: the latest wall clock of any accepted look.
+    pub latest_ms: Millis,
 }
 
 /// The shared current day. Looking takes no lock, except by who finds that something changed.
@@ -49,6 +65,8 @@ pub struct CurrentDay {
     options: CurrentDayOptions,
     /// Replaced as a whole: no reader sees the day of one moment with the boundary of another.
     state: ArcSwap<DayState>,
+    /// The latest wall clock of any accepted look, in whole seconds: no grain of a window is shorter.
+    latest: AtomicI64,
     /// Held by whoever replaces it.
     change: Mutex<()>,
 }
@@ -67,6 +85,25 @@ struct DayState {
     /// Below and above these offsets (wall minus boot clock) the wall clock has jumped.
     lowest: i64,
     highest: i64,
+    store_time: StoreTime,
+}
+
+/// Time during which the store was open, summed over its life.
+#[derive(Debug, Clone, Copy)]
+enum StoreTime {
+    /// The store is not open: so much it was.
+    Stands(Millis),
+    /// The store is open; to be added to the boot clock.
+    Runs(Millis),
+}
+
+impl StoreTime {
+    fn at(self, boot_ms: i64) -> Millis {
+        match self {
+            Self::Stands(store_ms) => store_ms,
+            Self::Runs(offset) => boot_ms.saturating_add(offset),
+        }
+    }
 }
 
 impl CurrentDay {
@@ -80,22 +117,66 @@ impl CurrentDay {
             vouched_tick: 0,
             lowest: i64::MIN,
             highest: i64::MAX,
+            store_time: StoreTime::Stands(0),
         };
         let current = CurrentDay {
             options,
             state: ArcSwap::from_pointee(before_any_look),
+            latest: AtomicI64::new(Millis::MIN / 1000),
             change: Mutex::new(()),
         };
-        current.begin(None, None);
+        current.take_first_look(None);
         current
     }
 
-    /// Begins anew, as of a store that was opened. The current day is never below `highest_stored`. The
-    /// first look is accepted unless the last commit, in milliseconds since 1970 UTC, says that the wall
-    /// clock is wrong: more than `max_away` later, or more than `max_clock_jump` earlier than the commit.
-    /// Both are `None` for a new store. No day that was looked up without a store binds anyone.
-    pub fn begin(&self, highest_stored: Option<Day>, last_commit_ms: Option<i64>) {
+    /// Begins anew, as of a store that was opened; `None` for a new one. The current day is never below that of
+    /// the store. The first look is accepted unless the last commit says that the wall clock is wrong: more
+    /// than `max_away` later, or more than `max_clock_jump` earlier than the commit. No time that was looked
+    /// up without a store binds anyone.
+    pub fn begin(&self, stored: Option<StoredTime>) {
+        self.take_first_look(stored.as_ref());
+        self.store_opened(stored.map_or(0, |stored| stored.store_ms));
+    }
+
+    /// Has store time run on from now: the store is open. It never goes back, nor below `at_least`.
+    pub fn store_opened(&self, at_least: Millis) {
+        let boot_ms = self.options.clock.boot_ms();
+        self.set_store_time(|before| {
+            StoreTime::Runs(before.at(boot_ms).max(at_least).saturating_sub(boot_ms))
+        });
+    }
+
+    /// Has store time stand from now on: the store is not open.
+    pub fn store_closed(&self) {
+        let boot_ms = self.options.clock.boot_ms();
+        self.set_store_time(|before| StoreTime::Stands(before.at(boot_ms)));
+    }
+
+    fn set_store_time(&self, to: impl FnOnce(StoreTime) -> StoreTime) {
         let _change = self.change.lock();
+        let before = self.state();
+        let store_time = to(before.store_time);
+        self.state.store(Arc::new(DayState {
+            store_time,
+            ..before
+        }));
+    }
+
+    /// Returns the time during which the store was open, summed over its life, in milliseconds.
+    pub fn store_ms(&self) -> Millis {
+        self.state
+            .load()
+            .store_time
+            .at(self.options.clock.boot_ms())
+    }
+
+    fn take_first_look(&self, stored: Option<&StoredTime>) {
+        let _change = self.change.lock();
+        let slid_to = stored.and_then(|stored| stored.slid_to);
+        let latest = slid_to.unwrap_or(Millis::MIN).div_euclid(1000);
+        self.latest.store(latest, Ordering::Release);
+        let highest_stored = stored.map(|stored| stored.highest_day);
+        let last_commit_ms = stored.map(|stored| stored.last_commit_ms);
         let (wall_ms, boot_ms) = (self.options.clock.wall_ms(), self.options.clock.boot_ms());
         let offset = wall_ms.saturating_sub(boot_ms);
         let (lowest, highest) = match last_commit_ms {
@@ -154,7 +235,7 @@ impl CurrentDay {
                 && wall_ms < state.look_closer_ms()
         };
         if nothing_changed {
-            state.look(wall_ms)
+            self.seen(&state, wall_ms)
         } else {
             self.look_closer(false)
         }
@@ -166,9 +247,12 @@ impl CurrentDay {
         self.look_closer(true)
     }
 
-    /// Advances the current day to `day` if it is before that: a store that was opened has counts of it.
-    pub fn at_least(&self, day: Day) {
+    /// Advances the current day to `day` if it is before that: a store that was opened has counts of it. Its
+    /// windows had slid to `slid_to`.
+    pub fn at_least(&self, day: Day, slid_to: Millis) {
         let _change = self.change.lock();
+        let latest = slid_to.div_euclid(1000);
+        self.latest.fetch_max(latest, Ordering::AcqRel);
         let before = self.state();
         if day > before.day.day {
             self.settle(day, self.options.clock.wall_ms(), before);
@@ -194,6 +278,8 @@ impl CurrentDay {
         Moment {
             today: self.local_day(look.day),
             now: (!look.clock_fault).then_some(look.wall_ms),
+            latest: look.latest_ms,
+            store_ms: self.store_ms(),
         }
     }
 
@@ -250,7 +336,33 @@ impl CurrentDay {
         }
         let after = self.state();
         report_behind(before.behind, after);
-        after.look(wall_ms)
+        self.seen(&after, wall_ms)
+    }
+
+    /// Gives what a look at the wall clock has seen.
+    #[inline]
+    fn seen(&self, state: &DayState, wall_ms: i64) -> Look {
+        Look {
+            day: state.day.day,
+            wall_ms,
+            clock_fault: state.fault,
+            latest_ms: self.latest(wall_ms, state.fault),
+        }
+    }
+
+    /// Notes the wall clock of a look unless there is a fault; returns the latest that was noted.
+    #[inline]
+    fn latest(&self, wall_ms: i64, fault: bool) -> Millis {
+        let latest = self.latest.load(Ordering::Acquire);
+        let second = wall_ms.div_euclid(1000);
+        if fault || second < latest {
+            return latest.saturating_mul(1000);
+        }
+        // Once a second: a look costs no write.
+        if second > latest {
+            self.latest.fetch_max(second, Ordering::AcqRel);
+        }
+        wall_ms
     }
 
     /// Accepts a look: later ones are judged by its offset.
@@ -287,14 +399,6 @@ impl CurrentDay {
 }
 
 impl DayState {
-    fn look(&self, wall_ms: i64) -> Look {
-        Look {
-            day: self.day.day,
-            wall_ms,
-            clock_fault: self.fault,
-        }
-    }
-
     /// Returns the instant at which to look closer.
     fn look_closer_ms(&self) -> i64 {
         if self.behind {

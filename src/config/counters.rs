@@ -6,7 +6,9 @@ use super::forms::{Form, NAME, UsualForm};
 use super::mistakes::{Report, SettingSource};
 use super::reader::{Reader, Written, unset};
 use super::rows::{Key, optional, section};
-use crate::counter::{CounterName, Definition, Kind, Millis, OnBound, Reset, definition_fields};
+use crate::counter::{
+    CounterName, Definition, Kind, Millis, OnBound, Reset, Seconds, definition_fields,
+};
 
 /// Makes the table `[[counter]]` of the fields of a definition.
 macro_rules! counter_table {
@@ -64,18 +66,27 @@ impl CounterEntry {
 }
 
 /// The counters that exist without any configuration.
-const BUILT_IN: [(&str, Kind, Reset, &str); 3] = {
+const BUILT_IN: [(&str, Kind, Reset, Option<Seconds>, &str); 4] = {
     use Kind::{Gauge, Sum, Unique};
     use Reset::{Daily, Never};
+    const HOUR: Option<Seconds> = Some(Seconds(3600));
     [
-        ("online_players", Gauge, Never, "players online now"),
+        ("online_players", Gauge, Never, None, "players online now"),
         (
             "daily_active_users",
             Unique,
             Daily,
+            None,
             "different users seen today",
         ),
-        ("total_games_played", Sum, Daily, "games played today"),
+        ("total_games_played", Sum, Daily, None, "games played today"),
+        (
+            "active_users_1h",
+            Unique,
+            Never,
+            HOUR,
+            "different users seen in the past hour",
+        ),
     ]
 };
 
@@ -90,9 +101,10 @@ pub(super) fn read(written: &mut Written, report: &mut Report) -> Vec<CounterEnt
         let Some(table) = CounterTable::read(&mut reader) else {
             continue;
         };
-        let (name, definition) = table.parts();
-        if let Err(fault) = definition.check() {
-            report.mistake(&source, fault.to_string());
+        let (name, mut definition) = table.parts();
+        match definition.clone().complete() {
+            Ok(complete) => definition = complete,
+            Err(fault) => report.mistake(&source, fault.to_string()),
         }
         if let Some(first) = seen.get(&name) {
             report.mistake(
@@ -110,13 +122,15 @@ pub(super) fn read(written: &mut Written, report: &mut Report) -> Vec<CounterEnt
     }
     let built_in = BUILT_IN.into_iter();
     let built_in = built_in.filter(|(name, ..)| !seen.contains_key(*name));
-    let built_in = built_in.filter_map(|(name, kind, reset, description)| {
+    let built_in = built_in.filter_map(|(name, kind, reset, window, description)| {
         let definition = Definition {
             kind,
             reset,
+            window,
             description: Some(description.to_owned()),
             ..Definition::default()
         };
+        let definition = definition.complete().ok()?;
         Some(CounterEntry {
             name: CounterName::parse(name).ok()?,
             definition,

@@ -53,11 +53,12 @@ impl CopiedValue {
     }
 
     /// Returns what a store would hold of the counter, if it held what the copy tells.
-    pub fn stored(&self) -> Stored {
+    pub fn stored(&self) -> Stored<'_> {
         Stored {
             existence: Existence::Live,
             reset: self.reset(),
             value: self.value,
+            leaving: None,
             period: self.period,
             revision: self.revision,
             epoch: self.epoch,

@@ -37,6 +37,8 @@ pub struct DayRecord {
     pub generations: u32,
     /// How many events the day saw; the first [`MAX_EVENTS`] are kept.
     pub events: u32,
+    /// How many leases ended by time alone.
+    pub expired: u64,
 }
 
 impl DayRecord {
@@ -54,6 +56,7 @@ impl DayRecord {
             generation,
             generations: 1,
             events: 0,
+            expired: 0,
         }
     }
 

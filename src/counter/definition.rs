@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::Millis;
+use super::{Lapse, LapseFault, Millis, Seconds};
 use crate::calendar::Day;
 
 /// The default `max`: 2^53 − 1, the largest integer that JavaScript reads exactly.
@@ -22,6 +22,8 @@ words! {
         Sum = "sum",
         /// Distinct user ids.
         Unique = "unique",
+        /// Who is here now: leases that end unless they are renewed.
+        Presence = "presence",
     }
 }
 
@@ -85,6 +87,15 @@ macro_rules! definition_fields {
             expires_at: Option<Millis> = None, else unset;
             /// For people; at most 1000 bytes.
             description: Option<String> = None, else unset;
+            /// How far back it looks: what lies further back does not count. Fixed for the life of a counter.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            window: Option<Seconds> = None, else unset;
+            /// In what steps the window slides; by default about a sixtieth of it. Fixed for the life of a counter.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            grain: Option<Seconds> = None, else unset;
+            /// How long a lease of a `presence` lasts.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            ttl: Option<Seconds> = None, else unset;
         }
     };
 }
@@ -127,11 +138,17 @@ pub enum DefinitionFault {
     /// The description is too long or has control characters.
     #[error("a description is at most 1000 bytes without control characters")]
     Description,
+    /// What it says of time does not fit.
+    #[error(transparent)]
+    Lapse(#[from] LapseFault),
 }
 
 impl Definition {
-    /// Checks what no time or other counter decides.
-    pub fn check(&self) -> Result<(), DefinitionFault> {
+    /// Fills in what follows from the rest, and checks what no time or other counter decides.
+    ///
+    /// # Errors
+    /// When such a counter cannot be.
+    pub fn complete(mut self) -> Result<Self, DefinitionFault> {
         if self.min > 0 || self.max < 0 {
             return Err(DefinitionFault::Bounds);
         }
@@ -139,7 +156,31 @@ impl Definition {
         if text.len() > MAX_DESCRIPTION || text.chars().any(char::is_control) {
             return Err(DefinitionFault::Description);
         }
-        Ok(())
+        if self.window.is_none() && self.grain.is_some() {
+            return Err(LapseFault::NoGrain.into());
+        }
+        if let Some(window) = self.window {
+            let may = matches!(self.kind, Kind::Unique | Kind::Sum) && self.reset == Reset::Never;
+            let lapse = Lapse::of_window(window, self.grain);
+            self.grain = Some(may.then_some(lapse).ok_or(LapseFault::NoWindow)??.grain);
+        }
+        match (self.kind == Kind::Presence, self.ttl) {
+            (false, None) => Ok(self),
+            (false, Some(_)) => Err(LapseFault::NoLeases.into()),
+            (true, _) if self.reset != Reset::Never => Err(LapseFault::DailyLeases.into()),
+            (true, None) => Err(LapseFault::Ttl.into()),
+            (true, Some(ttl)) => Ok(Lapse::of_leases(ttl).map(|_| self)?),
+        }
+    }
+
+    /// Returns how what it counts leaves again; `None` where time takes nothing out of it.
+    #[inline]
+    pub fn lapse(&self) -> Option<Lapse> {
+        match (self.window, self.ttl) {
+            (None, None) => None,
+            (Some(window), _) => Lapse::of_window(window, self.grain).ok(),
+            (None, Some(ttl)) => Lapse::of_leases(ttl).ok(),
+        }
     }
 
     /// Whether the counter is gone at `now` by time alone.
@@ -158,6 +199,9 @@ impl Definition {
             on_bound,
             expires_at,
             description,
+            window,
+            grain,
+            ttl,
         } = self;
         [
             FieldForm::Word(*kind as u8),
@@ -167,12 +211,24 @@ impl Definition {
             FieldForm::Number(*max),
             FieldForm::Instant(*expires_at),
             FieldForm::Text(description.as_deref()),
+            FieldForm::Length(*window),
+            FieldForm::Length(*grain),
+            FieldForm::Length(*ttl),
         ]
     }
 
-    /// Whether a live counter of this definition may become `other`: kind and reset stay.
+    /// Whether a live counter of this definition may become `other`: kind, reset, window and grain stay. A `ttl`
+    /// may change where that leaves the grain of leases as it is.
     pub fn may_become(&self, other: &Self) -> bool {
-        self.kind == other.kind && self.reset == other.reset
+        let fixed = |of: &Self| {
+            (
+                of.kind,
+                of.reset,
+                of.window,
+                of.lapse().map(|lapse| lapse.grain),
+            )
+        };
+        fixed(self) == fixed(other)
     }
 }
 
@@ -183,6 +239,8 @@ pub(crate) enum FieldForm<'a> {
     Number(i64),
     Instant(Option<Millis>),
     Text(Option<&'a str>),
+    /// `None` adds nothing: earlier versions had no such field.
+    Length(Option<Seconds>),
 }
 
 fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
@@ -207,12 +265,47 @@ mod tests {
                 max,
                 ..Definition::default()
             }
-            .check()
+            .complete()
+            .map(|_| ())
         };
         assert_eq!(with(0, 0), Ok(()));
         assert_eq!(with(i64::MIN, i64::MAX), Ok(()));
         assert_eq!(with(1, 5), Err(DefinitionFault::Bounds));
         assert_eq!(with(-5, -1), Err(DefinitionFault::Bounds));
+    }
+
+    #[test]
+    fn what_lapses_is_only_what_can() {
+        use Kind::{Gauge, Presence, Sum, Unique};
+        use Reset::{Daily, Never};
+        let of = |kind, reset, lengths: [u32; 3]| {
+            let [window, grain, ttl] =
+                lengths.map(|length| (length > 0).then_some(Seconds(length)));
+            let definition = Definition {
+                kind,
+                reset,
+                window,
+                grain,
+                ttl,
+                ..Definition::default()
+            };
+            definition.complete().map(|complete| complete.grain)
+        };
+        let fault = |fault| Err(DefinitionFault::Lapse(fault));
+        assert_eq!(of(Sum, Never, [3600, 0, 0]), Ok(Some(Seconds(60))));
+        assert_eq!(of(Presence, Never, [0, 0, 5]), Ok(None));
+        assert_eq!(of(Gauge, Never, [60, 0, 0]), fault(LapseFault::NoWindow));
+        assert_eq!(of(Unique, Daily, [60, 0, 0]), fault(LapseFault::NoWindow));
+        assert_eq!(of(Presence, Never, [60, 0, 5]), fault(LapseFault::NoWindow));
+        assert_eq!(of(Unique, Never, [0, 1, 0]), fault(LapseFault::NoGrain));
+        assert_eq!(of(Gauge, Never, [0, 0, 5]), fault(LapseFault::NoLeases));
+        assert_eq!(
+            of(Presence, Daily, [0, 0, 5]),
+            fault(LapseFault::DailyLeases)
+        );
+        for ttl in [0, 4, 3601] {
+            assert_eq!(of(Presence, Never, [0, 0, ttl]), fault(LapseFault::Ttl));
+        }
     }
 
     #[test]

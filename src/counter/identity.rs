@@ -58,39 +58,59 @@ impl fmt::Debug for CounterName {
     }
 }
 
-/// Who is counted by a `unique` counter: 1 to 128 bytes of UTF-8 without control characters,
-/// compared byte for byte. Personal data: never logged, never a label; `Debug` hides it.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct UserId(Box<str>);
+/// Makes a type of a text of 1 to 128 bytes of UTF-8 without control characters, compared byte for byte. `Debug`
+/// hides it.
+macro_rules! hidden_id {
+    ($(#[$meta:meta])+ $name:ident) => {
+        $(#[$meta])+
+        #[derive(Clone, PartialEq, Eq, Hash)]
+        pub struct $name(Box<str>);
 
-/// A text is not a user id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a user_id is 1 to 128 bytes of UTF-8 without control characters")]
-pub struct UserIdFault;
+        impl $name {
+            /// Longest id, in bytes.
+            pub const MAX_LEN: usize = 128;
 
-impl UserId {
-    /// Longest id, in bytes.
-    pub const MAX_LEN: usize = 128;
+            /// Checks `text` against the rule above.
+            ///
+            /// # Errors
+            /// When it is longer, empty, or has control characters.
+            pub fn parse(text: &str) -> Result<Self, IdFault> {
+                let fits = !text.is_empty() && text.len() <= Self::MAX_LEN;
+                if !fits || text.chars().any(char::is_control) {
+                    return Err(IdFault);
+                }
+                Ok(Self(text.into()))
+            }
 
-    /// Checks `text` against the rule above.
-    pub fn parse(text: &str) -> Result<Self, UserIdFault> {
-        if text.is_empty() || text.len() > Self::MAX_LEN || text.chars().any(char::is_control) {
-            return Err(UserIdFault);
+            /// The id as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
         }
-        Ok(Self(text.into()))
-    }
 
-    /// The id as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(concat!(stringify!($name), "(hidden)"))
+            }
+        }
+    };
 }
 
-impl fmt::Debug for UserId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("UserId(hidden)")
-    }
+hidden_id! {
+    /// Who is counted by a `unique` or `presence` counter: 1 to 128 bytes of UTF-8 without control characters,
+    /// compared byte for byte. Personal data: never logged, never a label; `Debug` hides it.
+    UserId
 }
+
+hidden_id! {
+    /// Which log-in of a user a heartbeat speaks for; the same rule as that of [`UserId`].
+    SessionId
+}
+
+/// A text is no id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an id is 1 to 128 bytes of UTF-8 without control characters")]
+pub struct IdFault;
 
 /// What names one request in logs, errors and events.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,7 +212,7 @@ mod tests {
         assert!(UserId::parse("ü 1").is_ok());
         assert!(UserId::parse(&"x".repeat(128)).is_ok());
         for bad in ["", "a\0", "a\u{7f}", "a\u{85}", "a\n", &"x".repeat(129)] {
-            assert_eq!(UserId::parse(bad), Err(UserIdFault), "{bad:?}");
+            assert_eq!(UserId::parse(bad), Err(IdFault), "{bad:?}");
         }
         assert!(!format!("{:?}", UserId::parse("alice").unwrap()).contains("alice"));
     }

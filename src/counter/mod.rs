@@ -6,8 +6,11 @@
 mod copied;
 mod day_record;
 mod definition;
+mod grains;
 mod identity;
 pub(crate) mod instant;
+mod lapse;
+mod moment;
 mod operation;
 mod outcome;
 mod seen;
@@ -16,13 +19,17 @@ pub use copied::{CopiedPage, CopiedValue, CopiedValues};
 pub use day_record::{ClosedDay, DayRecord, Event, EventKind, Extreme, MAX_EVENTS};
 pub use definition::{DEFAULT_MAX, Definition, DefinitionFault, Kind, OnBound, Reset};
 pub(crate) use definition::{FieldForm, definition_fields};
-pub use identity::{CounterName, NameFault, RequestId, UserId, UserIdFault};
+pub use grains::{Grain, Lapsing, Leaving, Seat};
+pub use identity::{CounterName, IdFault, NameFault, RequestId, SessionId, UserId};
 pub use instant::{parse_rfc3339, rfc3339};
+pub use lapse::{Lapse, LapseFault, Seconds, TimeLine};
+pub use moment::Moment;
 pub use operation::{
-    Adjustment, Direction, Operation, judge_adjustment, judge_move, within_bounds,
+    Action, Adjustment, Direction, MAX_WEIGHT, Operation, judge_adjustment, judge_move,
+    within_bounds,
 };
-pub use outcome::{Applied, Effect, Gone, Outcome, Refusal};
-pub use seen::{Existence, Moment, Seen, Stored};
+pub use outcome::{Applied, Effect, Gone, LeaseChange, Outcome, Refusal};
+pub use seen::{Existence, Seen, Stored};
 
 /// The number of a committed change: one sequence for the whole store, starting at 1.
 pub type Revision = u64;

@@ -1,6 +1,6 @@
 //! One step of a counter, and the arithmetic that decides it.
 
-use super::{CounterName, Definition, Kind, OnBound, Refusal, UserId};
+use super::{CounterName, Definition, Kind, OnBound, Refusal, SessionId, UserId};
 
 words! {
     /// Up or down.
@@ -12,17 +12,51 @@ words! {
     }
 }
 
-/// An increment or a decrement, as a client asked for it.
+words! {
+    /// What a client asks of a counter.
+    Action {
+        /// Count up; on a `presence`, as a heartbeat does.
+        Increment = "increment",
+        /// Count down; on a `presence`, as a leave does.
+        Decrement = "decrement",
+        /// Begin or renew a lease.
+        Heartbeat = "heartbeat",
+        /// End a lease.
+        Leave = "leave",
+    }
+}
+
+impl Action {
+    /// Returns which way it moves a counter that is no `presence`.
+    pub fn direction(self) -> Direction {
+        match self {
+            Self::Increment | Self::Heartbeat => Direction::Increment,
+            Self::Decrement | Self::Leave => Direction::Decrement,
+        }
+    }
+
+    /// Whether only a `presence` does it.
+    pub fn is_of_leases(self) -> bool {
+        matches!(self, Self::Heartbeat | Self::Leave)
+    }
+}
+
+/// The largest weight of a lease.
+pub const MAX_WEIGHT: i64 = i32::MAX as i64;
+
+/// What a client asks of one counter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation {
     /// Which counter.
     pub counter: CounterName,
-    /// Up or down.
-    pub direction: Direction,
-    /// By how much: 1 to `i64::MAX`.
+    /// What.
+    pub action: Action,
+    /// By how much: 1 to `i64::MAX`; of a heartbeat the weight, from 0.
     pub amount: i64,
-    /// Who; needed by `unique`, ignored by the other kinds.
+    /// Who; needed by `unique` and `presence`, ignored by the other kinds.
     pub user_id: Option<UserId>,
+    /// Which log-in of the user, for leases; `None` where it is not said.
+    pub session: Option<SessionId>,
 }
 
 /// An administrator's correction of a `gauge` or `sum`.
@@ -53,7 +87,8 @@ pub fn judge_move(
             i128::from(maximum) - from,
             Refusal::AboveMaximum { current, maximum },
         ),
-        Direction::Decrement if definition.kind != Kind::Gauge => {
+        // Of a `presence` it makes a lease weigh less.
+        Direction::Decrement if !matches!(definition.kind, Kind::Gauge | Kind::Presence) => {
             return Err(Refusal::WrongKind {
                 kind: definition.kind,
                 wanted: "decrement",
@@ -84,7 +119,8 @@ pub fn judge_adjustment(
     value: i64,
     adjustment: Adjustment,
 ) -> Result<i64, Refusal> {
-    if definition.kind == Kind::Unique {
+    let by_users = matches!(definition.kind, Kind::Unique | Kind::Presence);
+    if by_users || definition.window.is_some() {
         return Err(Refusal::WrongKind {
             kind: definition.kind,
             wanted: "adjust",

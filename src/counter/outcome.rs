@@ -3,7 +3,7 @@
 use super::{Definition, Kind, Millis, Reset, Revision};
 use crate::calendar::Day;
 
-/// An increment or decrement that was accepted.
+/// An operation that was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Applied {
     /// The counter's value after it.
@@ -18,9 +18,20 @@ pub struct Applied {
     pub period: Option<Day>,
     /// Whether it created the counter.
     pub created: bool,
+    /// What it did to a lease; `None` on a counter without leases.
+    pub lease: Option<LeaseChange>,
 }
 
-/// What an accepted increment or decrement did.
+/// What a heartbeat or a leave did to its lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseChange {
+    /// The change of the value, with its sign.
+    pub change: i64,
+    /// When the lease ends unless it is renewed, if the server stays up; `None` where there is none.
+    pub expires_at: Option<Millis>,
+}
+
+/// What an accepted operation did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// It changed the value.
@@ -29,6 +40,10 @@ pub enum Effect {
     Duplicate,
     /// The value stands at the bound: it changed nothing.
     Clamped,
+    /// Its user has no place in the window, or no lease of that session, to be ended: it changed nothing.
+    NotInside,
+    /// It renewed a lease that was there, and may have changed its weight.
+    Renewed,
 }
 
 impl Effect {
@@ -36,7 +51,7 @@ impl Effect {
     pub fn counted(self) -> bool {
         match self {
             Self::Counted => true,
-            Self::Duplicate | Self::Clamped => false,
+            Self::Duplicate | Self::Clamped | Self::NotInside | Self::Renewed => false,
         }
     }
 }
@@ -122,6 +137,8 @@ pub enum Refusal {
     MissingUserId,
     /// A `unique` counter takes the value 1 only.
     UniqueCountsOne,
+    /// A lease weighs no more than [`super::MAX_WEIGHT`].
+    TooHeavy,
     /// The value would fall below the minimum.
     BelowMinimum {
         /// The value now.

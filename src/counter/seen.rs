@@ -3,8 +3,8 @@
 //!
 //! Kept out: clocks. Whoever asks passes the instant in.
 
-use super::{Gone, Millis, Reset, Revision};
-use crate::calendar::{Calendar, Day, LocalDay};
+use super::{Gone, Lapsing, Leaving, Millis, Moment, Reset, Revision};
+use crate::calendar::{Calendar, Day};
 
 /// Whether a counter is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,13 +21,15 @@ pub enum Existence {
 
 /// What is stored of a counter, as far as it decides what the counter says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stored {
+pub struct Stored<'a> {
     /// Whether it is there.
     pub existence: Existence,
     /// When it starts over.
     pub reset: Reset,
-    /// The value; that of a daily counter holds in [`Stored::period`] only.
+    /// The value as of its last change; that of a daily counter holds in [`Stored::period`] only.
     pub value: i64,
+    /// What leaves it by time alone; `None` for a counter from which nothing does.
+    pub leaving: Option<&'a Leaving>,
     /// The local day that the value belongs to; `None` for a counter that never resets.
     pub period: Option<Day>,
     /// The revision of its last change.
@@ -38,15 +40,6 @@ pub struct Stored {
     pub changed_at: Millis,
     /// From this instant on it is gone.
     pub expires_at: Option<Millis>,
-}
-
-/// The instant at which a counter is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment {
-    /// The current day. Look it up after the values, so that no value is of a later day.
-    pub today: LocalDay,
-    /// The time by which counters end; `None` while the clock cannot be trusted: then time ends nothing.
-    pub now: Option<Millis>,
 }
 
 /// What a counter says at a moment.
@@ -64,9 +57,11 @@ pub struct Seen {
     pub last_updated: Millis,
     /// How it went, if it is over: recorded, or by time alone.
     pub over: Option<Gone>,
+    /// Of what a window or leases are made; `None` for other counters, and for one that is over.
+    pub lapsing: Option<Lapsing>,
 }
 
-impl Stored {
+impl Stored<'_> {
     /// Says what the counter says at `moment`; `None` where its record cannot be read
     /// or there is none.
     #[inline]
@@ -76,17 +71,18 @@ impl Stored {
             Existence::Absent | Existence::Corrupt => None,
             Existence::Gone(gone) => Some(self.after(gone, self.period)),
             Existence::Live => Some(match self.expires_at.zip(moment.now) {
-                Some((end, now)) if end <= now => self.ended(end, calendar),
+                Some((end, now)) if end <= now => self.ended(end, moment, now, calendar),
                 Some(_) | None => {
                     let day = self.reset.period_on(today.day);
                     let start = day.map_or(Millis::MIN, |_| today.start);
                     Seen {
-                        value: self.value_on(today.day),
+                        value: self.value_at(moment),
                         period: day,
                         revision: self.revision,
                         epoch: self.epoch,
                         last_updated: self.changed_at.max(start),
                         over: None,
+                        lapsing: self.leaving.map(|leaving| leaving.lapsing(moment)),
                     }
                 }
             }),
@@ -100,10 +96,17 @@ impl Stored {
             return None;
         }
         let midnight = self.turns_at_midnight().then_some(moment.today.end);
-        [midnight.flatten(), self.expires_at]
-            .into_iter()
-            .flatten()
-            .min()
+        let lapses = self.leaving.and_then(|leaving| leaving.until(moment, now));
+        let ends = [midnight.flatten(), lapses, self.expires_at];
+        ends.into_iter().flatten().min()
+    }
+
+    #[inline]
+    fn value_at(&self, moment: &Moment) -> i64 {
+        match self.leaving {
+            Some(leaving) => leaving.total_at(moment),
+            None => self.value_on(moment.today.day),
+        }
     }
 
     /// Whether time alone has changed what the counter says since its last change; no revision tells of that.
@@ -131,12 +134,19 @@ impl Stored {
 
     /// Its time was over at `at`, and nobody has recorded that yet. A value of a later day than that was
     /// counted before `at` all the same: the clock had been set back.
-    fn ended(&self, at: Millis, calendar: &Calendar) -> Seen {
+    fn ended(&self, at: Millis, moment: &Moment, now: Millis, calendar: &Calendar) -> Seen {
         let last_day = self.reset.period_on(calendar.day_of(at));
         let last_day = last_day.max(self.period);
         let gone = Gone {
             expired: true,
-            final_value: last_day.map_or(self.value, |day| self.value_on(day)),
+            final_value: match (self.leaving, last_day) {
+                (Some(leaving), _) => {
+                    let since = now.saturating_sub(at);
+                    leaving.total_by(leaving.lapse.time(moment).saturating_sub(since))
+                }
+                (None, Some(day)) => self.value_on(day),
+                (None, None) => self.value,
+            },
             at,
         };
         self.after(gone, last_day)
@@ -150,6 +160,7 @@ impl Stored {
             epoch: self.epoch,
             last_updated: gone.at,
             over: Some(gone),
+            lapsing: None,
         }
     }
 }

@@ -29,7 +29,16 @@ fn start(zone: &str, wall_ms: i64, stored: Option<&str>, last_commit_ms: Option<
         max_clock_jump_ms: JUMP,
         max_away_ms: AWAY,
     });
-    current.begin(stored.map(day), last_commit_ms);
+    current.begin(
+        stored
+            .zip(last_commit_ms)
+            .map(|(highest, last_commit_ms)| StoredTime {
+                highest_day: day(highest),
+                last_commit_ms,
+                slid_to: None,
+                store_ms: 0,
+            }),
+    );
     Fixture { clock, current }
 }
 

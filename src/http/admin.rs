@@ -98,8 +98,8 @@ pub(super) async fn delete(call: &Call, asked: &Asked<'_>) -> Answered {
 
 fn definition(body: &[u8]) -> Result<Definition, Problem> {
     let definition: Definition = parse::object(body)?;
-    match definition.check() {
-        Ok(()) => Ok(definition),
+    match definition.complete() {
+        Ok(complete) => Ok(complete),
         Err(fault) => Err(Problem::new(Code::InvalidDefinition, fault.to_string())),
     }
 }
@@ -243,6 +243,7 @@ mod tests {
             on_bound: OnBound::Clamp,
             expires_at: Some(1_798_131_600_500),
             description: Some("Xmas".to_owned()),
+            ..Definition::default()
         };
         assert_eq!(read(full), Ok(want));
     }

@@ -61,9 +61,11 @@ codes! {
     /// Send a whole number in the range that `detail` names, without fraction, exponent or quotes.
     InvalidValue = "invalid_value", BAD_REQUEST, RefusedSyntax, "The value is not a whole number within its range";
     /// Send the `user_id` of the user to count.
-    MissingUserId = "missing_user_id", BAD_REQUEST, RefusedSyntax, "A unique counter needs a user_id";
+    MissingUserId = "missing_user_id", BAD_REQUEST, RefusedSyntax, "A unique or presence counter needs a user_id";
     /// Send 1 to 128 bytes of UTF-8 without control characters.
     InvalidUserId = "invalid_user_id", BAD_REQUEST, RefusedSyntax, "The user_id is not valid";
+    /// Send the `session` of the log-in, 1 to 128 bytes of UTF-8 without control characters, or none.
+    InvalidSession = "invalid_session", BAD_REQUEST, RefusedSyntax, "The session is not valid";
     /// Send an object of at most 4 KiB and 8 levels, or none.
     InvalidMetadata = "invalid_metadata", BAD_REQUEST, RefusedSyntax, "The metadata are not an object within the limits";
     /// Use 1 to 100 characters of a-z, 0-9, '_', '.', ':', '-'; see the rule in `detail`.
@@ -102,8 +104,8 @@ codes! {
     AboveMaximum = "above_maximum", CONFLICT, RefusedRules, "The value would rise above its maximum";
     /// Delete counters that nobody needs, or raise `counters.max`.
     TooManyCounters = "too_many_counters", CONFLICT, RefusedExistence, "There are too many counters";
-    /// Delete the counter and define it anew, or leave kind and reset as they are.
-    DefinitionConflict = "definition_conflict", CONFLICT, RefusedRules, "Kind and reset of a live counter do not change";
+    /// Delete the counter and define it anew, or leave as they are what `detail` names.
+    DefinitionConflict = "definition_conflict", CONFLICT, RefusedRules, "Kind, reset, window and grain of a live counter do not change";
     /// Change the configuration and restart.
     DefinedInConfig = "defined_in_config", CONFLICT, RefusedRules, "The counter is built in or defined in the configuration";
     /// Nothing of it was counted: correct or drop the operations in `errors` and send the rest again.

@@ -98,10 +98,19 @@ calls! {
         takes [] &["value", "user_id", "metadata"];
         answers [200] [InvalidName InvalidValue InvalidUserId InvalidMetadata UnknownCounter
             WrongKind BelowMinimum CounterDeleted CounterExpired CorruptRecord];
+    Heartbeat = POST "/api/v1/counter/{name}/heartbeat", WRITE, Body;
+        takes [] &["value", "user_id", "session"];
+        answers [200] [InvalidName InvalidValue MissingUserId InvalidUserId InvalidSession
+            UnknownCounter WrongKind AboveMaximum CounterDeleted CounterExpired CorruptRecord
+            UnreadableUser];
+    Leave = POST "/api/v1/counter/{name}/leave", WRITE, Body;
+        takes [] &["user_id", "session"];
+        answers [200] [InvalidName MissingUserId InvalidUserId InvalidSession UnknownCounter
+            WrongKind CounterDeleted CounterExpired CorruptRecord UnreadableUser];
     Batch = POST "/api/v1/batch", WRITE, Batch;
         takes [] &["operations", "mode"];
-        answers [200] [InvalidName InvalidValue InvalidUserId InvalidMetadata InvalidBatch
-            BatchRefused];
+        answers [200] [InvalidName InvalidValue InvalidUserId InvalidSession InvalidMetadata
+            InvalidBatch BatchRefused];
     Read = GET "/api/v1/counter/{name}", READ, NoBody;
         takes [] &[];
         answers [200] [InvalidName UnknownCounter CounterDeleted CounterExpired CorruptRecord

@@ -17,7 +17,7 @@ use super::json::push_json;
 use super::reply::ReplyBody;
 use super::request_id::{REQUEST_ID, header_value};
 use super::standing::Standing;
-use crate::counter::{Kind, Millis, Refusal, RequestId, Reset, rfc3339};
+use crate::counter::{Kind, MAX_WEIGHT, Millis, Refusal, RequestId, Reset, rfc3339};
 use crate::engine::{Cause, Failure};
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -304,6 +304,10 @@ impl From<Refusal> for Problem {
                 Code::InvalidValue,
                 "this counter counts users, each as 1: leave `value` out or send 1",
             ),
+            Refusal::TooHeavy => Self::new(
+                Code::InvalidValue,
+                format!("a lease weighs at most {MAX_WEIGHT}: send a smaller `value`"),
+            ),
             Refusal::BelowMinimum { current, minimum } => Self::new(
                 Code::BelowMinimum,
                 format!("the value is {current} and may not fall below {minimum}; nothing was changed"),
@@ -317,7 +321,8 @@ impl From<Refusal> for Problem {
             Refusal::DefinitionConflict { kind, reset } => Self::new(
                 Code::DefinitionConflict,
                 format!(
-                    "this counter is a `{}` with reset `{}`, which stay for its life; delete it first",
+                    "this counter is a `{}` with reset `{}`, which stay for its life, as window and grain do (a `ttl` \
+                     may change up to 10m, or within what has the same grain); delete it first",
                     kind.as_str(),
                     reset.as_str()
                 ),
@@ -421,6 +426,7 @@ mod tests {
             ),
             (Refusal::MissingUserId, Code::MissingUserId),
             (Refusal::UniqueCountsOne, Code::InvalidValue),
+            (Refusal::TooHeavy, Code::InvalidValue),
             (
                 Refusal::AboveMaximum {
                     current: 1,

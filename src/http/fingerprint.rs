@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::error::{Code, Problem};
 use super::parse;
-use crate::counter::{Adjustment, Definition, FieldForm, Operation, UserId};
+use crate::counter::{Adjustment, Definition, FieldForm, Operation, SessionId, UserId};
 use crate::engine::IdempotencyKey;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -91,6 +91,18 @@ impl Fingerprint {
         self
     }
 
+    /// The body of a heartbeat or a leave.
+    pub(super) fn lease(
+        self,
+        amount: i64,
+        user_id: Option<&UserId>,
+        session: Option<&SessionId>,
+    ) -> Self {
+        let mut encoding = self.change(amount, user_id, None);
+        encoding.maybe(session, |encoding, session| encoding.text(session.as_str()));
+        encoding
+    }
+
     /// The body of a batch; `metadata` by index, in order.
     pub(super) fn batch(
         mut self,
@@ -101,12 +113,23 @@ impl Fingerprint {
             .extend_from_slice(&(operations.len() as u64).to_le_bytes());
         let mut metadata = metadata.iter().peekable();
         for (index, operation) in operations.iter().enumerate() {
-            self.0.push(1 + operation.direction as u8);
+            let Operation {
+                action,
+                amount,
+                user_id,
+                session,
+                ..
+            } = operation;
+            self.0.push(1 + *action as u8);
             self.text(operation.counter.as_str());
+            if action.is_of_leases() {
+                self = self.lease(*amount, user_id.as_ref(), session.as_ref());
+                continue;
+            }
             let own = metadata
                 .next_if(|(of, _)| *of == index)
                 .map(|(_, metadata)| *metadata);
-            self = self.change(operation.amount, operation.user_id.as_ref(), own);
+            self = self.change(*amount, user_id.as_ref(), own);
         }
         self
     }
@@ -131,6 +154,8 @@ impl Fingerprint {
                 FieldForm::Number(number) => self.integer(number),
                 FieldForm::Instant(at) => self.maybe(at, Self::integer),
                 FieldForm::Text(text) => self.maybe(text, Self::text),
+                FieldForm::Length(None) => {}
+                FieldForm::Length(Some(length)) => self.integer(length.0.into()),
             }
         }
         self
@@ -227,6 +252,7 @@ mod tests {
             on_bound: OnBound::Refuse,
             expires_at: Some(9),
             description: Some("x".to_owned()),
+            ..Definition::default()
         };
         let request = || Fingerprint::new("PUT", "define", "a");
         let mut want = request().0;

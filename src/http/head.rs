@@ -5,7 +5,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Version};
 
 use super::error::{Code, Problem};
-use crate::counter::Direction;
+use crate::counter::Action;
 
 /// Refuses what hyper lets through and no client should send.
 pub(super) fn check(parts: &Parts, max_headers: usize) -> Result<(), Problem> {
@@ -39,21 +39,23 @@ pub(super) fn check(parts: &Parts, max_headers: usize) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Knows the two calls that nearly all requests are, in their plain spelling.
-pub(super) fn increment_or_decrement<'p>(
-    method: &Method,
-    path: &'p str,
-) -> Option<(Direction, &'p str)> {
+/// Knows the calls that nearly all requests are, in their plain spelling.
+pub(super) fn action<'p>(method: &Method, path: &'p str) -> Option<(Action, &'p str)> {
     if method != Method::POST {
         return None;
     }
     let rest = path.strip_prefix("/api/v1/counter/")?;
-    let (direction, name) = match rest.strip_suffix("/increment") {
-        Some(name) => (Direction::Increment, name),
-        None => (Direction::Decrement, rest.strip_suffix("/decrement")?),
-    };
+    let ending = |(end, action): (&str, Action)| Some((action, rest.strip_suffix(end)?));
+    let (action, name) = [
+        ("/increment", Action::Increment),
+        ("/decrement", Action::Decrement),
+        ("/heartbeat", Action::Heartbeat),
+        ("/leave", Action::Leave),
+    ]
+    .into_iter()
+    .find_map(ending)?;
     let plain = !name.is_empty() && !name.bytes().any(|byte| matches!(byte, b'/' | b'%'));
-    plain.then_some((direction, name))
+    plain.then_some((action, name))
 }
 
 #[cfg(test)]
@@ -62,8 +64,8 @@ mod tests {
 
     #[test]
     fn only_the_plain_spelling_is_known_ahead_of_the_router() {
-        let known = |method: Method, path| increment_or_decrement(&method, path);
-        let (up, down) = (Direction::Increment, Direction::Decrement);
+        let known = |method: Method, path| action(&method, path);
+        let (up, down) = (Action::Increment, Action::Decrement);
         assert_eq!(
             known(Method::POST, "/api/v1/counter/a/increment"),
             Some((up, "a"))

@@ -36,7 +36,8 @@ impl Notes {
         let result = match applied.effect {
             _ if replayed => OperationResult::Replayed,
             Effect::Counted => OperationResult::Counted,
-            Effect::Duplicate => OperationResult::Duplicate,
+            Effect::Duplicate | Effect::NotInside => OperationResult::Duplicate,
+            Effect::Renewed => OperationResult::Renewed,
             Effect::Clamped => OperationResult::Clamped,
         };
         self.add(result, 1);

@@ -13,7 +13,7 @@ use super::error::{Code, Problem};
 use crate::counter::{CounterName, NameFault};
 
 pub(super) use batch::batch;
-pub(super) use change::change;
+pub(super) use change::{change, heartbeat, leave};
 pub(super) use metadata::canonical;
 pub(super) use object::object;
 

@@ -29,7 +29,7 @@ use super::notes::Notes;
 use super::reply::ReplyBody;
 use super::worker::{InFlight, Worker};
 use super::{admin, head, parse, past, prefix, probes, push, read, subscribe, write};
-use crate::counter::Direction;
+use crate::counter::Action;
 use crate::metrics::Route;
 
 /// What the router hands back with an answer.
@@ -82,12 +82,12 @@ pub(super) fn answer(
                 call.worker.check_place(&call.connection, &parts, is_admin)
             }) {
             refuse(&call, problem, &parts.headers, &mut body).await
-        } else if let Some((direction, name)) =
-            head::increment_or_decrement(&parts.method, parts.uri.path())
-        {
-            flight.route = match direction {
-                Direction::Increment => Route::Increment,
-                Direction::Decrement => Route::Decrement,
+        } else if let Some((action, name)) = head::action(&parts.method, parts.uri.path()) {
+            flight.route = match action {
+                Action::Increment => Route::Increment,
+                Action::Decrement => Route::Decrement,
+                Action::Heartbeat => Route::Heartbeat,
+                Action::Leave => Route::Leave,
             };
             flight.notes.counter = parse::name(name).ok();
             let judged = match contract::endpoint(flight.route) {
@@ -99,7 +99,7 @@ pub(super) fn answer(
             let done = match judged {
                 Ok(body) => {
                     let (headers, notes) = (&mut parts.headers, &mut flight.notes);
-                    write::change(&call, direction, name, headers, body, notes).await
+                    write::change(&call, action, name, headers, body, notes).await
                 }
                 Err(problem) => Err(problem),
             };
@@ -257,12 +257,14 @@ async fn serve(
     settle(call, endpoint.route, done, &parts, &mut body, notes).await
 }
 
-/// The handler of each call. An increment comes here when its name is spelt with `%`.
+/// The handler of each call. An increment, or another of [`Action`], comes here when its name is spelt with `%`.
 async fn handle(call: &Call, asked: &Asked<'_>, notes: &mut Notes) -> Answered {
-    let change = |direction| (direction, asked.headers.clone(), asked.body.clone());
-    let (direction, mut headers, body) = match asked.endpoint.route {
-        Route::Increment => change(Direction::Increment),
-        Route::Decrement => change(Direction::Decrement),
+    let change = |action| (action, asked.headers.clone(), asked.body.clone());
+    let (action, mut headers, body) = match asked.endpoint.route {
+        Route::Increment => change(Action::Increment),
+        Route::Decrement => change(Action::Decrement),
+        Route::Heartbeat => change(Action::Heartbeat),
+        Route::Leave => change(Action::Leave),
         Route::Batch => return write::batch(call, asked, notes).await,
         Route::Read => return read::one(call, asked).await,
         Route::ReadMany => return read::many(call, asked).await,
@@ -280,7 +282,7 @@ async fn handle(call: &Call, asked: &Asked<'_>, notes: &mut Notes) -> Answered {
         Route::Metrics => return probes::metrics(call, asked).await,
         Route::Unmatched => return Err(no_such_path(asked.uri.path())),
     };
-    write::change(call, direction, asked.name, &mut headers, body, notes).await
+    write::change(call, action, asked.name, &mut headers, body, notes).await
 }
 
 fn no_such_path(path: &str) -> Problem {

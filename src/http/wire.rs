@@ -9,7 +9,7 @@ use super::json::{push_json, push_number};
 use super::reply::ReplyBody;
 use super::request_id::REQUEST_ID;
 use super::stamp::DayFacts;
-use crate::counter::{Applied, Kind, RequestId, Seen, rfc3339};
+use crate::counter::{Applied, Kind, Lapsing, RequestId, Seen, rfc3339};
 use crate::engine::{ReadFrom, Value};
 
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -92,6 +92,12 @@ pub(super) fn push_applied(out: &mut Vec<u8>, applied: &Applied, period: Option<
     if applied.created {
         out.extend_from_slice(b",\"created\":true");
     }
+    if let Some(lease) = &applied.lease {
+        out.extend_from_slice(b",\"change\":");
+        push_number(out, lease.change);
+        let expires_at = lease.expires_at.map(rfc3339);
+        push_word(out, b",\"expires_at\":", expires_at.as_deref());
+    }
 }
 
 /// Appends one counter as a whole object but for its closing brace. `facts` are those of its period.
@@ -121,6 +127,28 @@ pub(super) fn push_value(out: &mut Vec<u8>, value: &Value, seen: &Seen, facts: O
     push_word(out, b",\"period\":", facts.map(|day| &*day.text));
     let end = facts.and_then(|day| day.end_text.as_deref());
     push_word(out, b",\"resets_at\":", end);
+    match &seen.lapsing {
+        None => {}
+        Some(Lapsing::Window { lapse, from, to }) => {
+            push_word(
+                out,
+                b",\"window\":{\"span\":",
+                Some(&lapse.span.to_string()),
+            );
+            push_word(out, b",\"grain\":", Some(&lapse.grain.to_string()));
+            push_word(out, b",\"from\":", Some(&rfc3339(*from)));
+            push_word(out, b",\"to\":", Some(&rfc3339(*to)));
+            out.push(b'}');
+        }
+        Some(Lapsing::Leases { count, settling }) => {
+            out.extend_from_slice(b",\"leases\":");
+            push_number(out, *count);
+            out.extend_from_slice(match settling {
+                true => b",\"settling\":true",
+                false => b",\"settling\":false",
+            });
+        }
+    }
     match origin {
         ReadFrom::Store => out.extend_from_slice(b",\"stale\":false"),
         ReadFrom::Copy { source, as_of } => {
@@ -208,6 +236,7 @@ mod tests {
                 revision: current_value.unsigned_abs(),
                 period: None,
                 created,
+                lease: None,
             };
             let mut by_hand = b"{".to_vec();
             push_applied(&mut by_hand, &applied, period);
@@ -249,6 +278,7 @@ mod tests {
                 epoch: 3,
                 last_updated: 1_795_516_200_000,
                 over: None,
+                lapsing: None,
             };
             let known = origin == ReadFrom::Store;
             let shown = Value {

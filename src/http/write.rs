@@ -10,7 +10,7 @@ use super::json::push_json;
 use super::notes::Notes;
 use super::parse;
 use super::wire::{Reply, mark_replayed, push_applied};
-use crate::counter::{Applied, CounterName, Direction, Operation, Outcome, Refusal};
+use crate::counter::{Action, Applied, CounterName, Operation, Outcome, Refusal};
 use crate::engine::{Command, Failure, Request};
 
 /// Most live counters with which the name of a new one is compared.
@@ -26,27 +26,37 @@ const ANSWER_BYTES: usize = 192;
 /// which saves an allocation.
 pub(super) async fn change(
     call: &Call,
-    direction: Direction,
+    action: Action,
     name: &str,
     headers: &mut HeaderMap,
     body: Bytes,
     notes: &mut Notes,
 ) -> Answered {
-    let change = parse::change(&body)?;
+    let change = match action {
+        Action::Increment | Action::Decrement => parse::change(&body)?,
+        Action::Heartbeat => parse::heartbeat(&body)?,
+        Action::Leave => parse::leave(&body)?,
+    };
     let amount = change.value.unwrap_or(1);
     let key = fingerprint::key(headers)?.map(|key| {
-        Fingerprint::new("POST", direction.as_str(), name)
-            .change(amount, change.user_id.as_ref(), change.metadata)
-            .bind(key)
+        let call = Fingerprint::new("POST", action.as_str(), name);
+        let (user_id, session) = (change.user_id.as_ref(), change.session.as_ref());
+        let body = if action.is_of_leases() {
+            call.lease(amount, user_id, session)
+        } else {
+            call.change(amount, user_id, change.metadata)
+        };
+        body.bind(key)
     });
     let operation = Operation {
         counter: notes
             .counter
             .clone()
             .ok_or_else(|| parse::refuse_name(name))?,
-        direction,
+        action,
         amount,
         user_id: change.user_id,
+        session: change.session,
     };
     call.worker.shared.check_mode()?;
     call.check_user(operation.user_id.as_ref())?;

@@ -8,7 +8,7 @@ use super::*;
 use crate::calendar::{Calendar, Day};
 use crate::clock::{Clock, ManualClock};
 use crate::counter::{
-    CounterName, Definition, Direction, Kind, Operation, Outcome, RequestId, Reset, UserId,
+    Action, CounterName, Definition, Kind, Operation, Outcome, RequestId, Reset, UserId,
 };
 use crate::metrics::Metrics;
 use crate::storage::expiry::Daily;
@@ -103,9 +103,10 @@ impl House {
     fn up(&self, counter: &str, user: Option<&str>) -> i64 {
         let operation = Operation {
             counter: name(counter),
-            direction: Direction::Increment,
+            action: Action::Increment,
             amount: 1,
             user_id: user.map(|user| UserId::parse(user).unwrap()),
+            session: None,
         };
         self.ask(Command::Apply(operation))
     }

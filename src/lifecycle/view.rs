@@ -3,7 +3,7 @@
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::history::PastDay;
-use crate::counter::rfc3339;
+use crate::counter::{Kind, rfc3339};
 
 /// Writes a day of a counter. Times are UTC, in milliseconds.
 impl Serialize for PastDay {
@@ -31,6 +31,9 @@ impl Serialize for PastDay {
         view.serialize_entry("decrements", &record.decrements)?;
         view.serialize_entry("operations", &record.operations)?;
         view.serialize_entry("generations", &record.generations)?;
+        if content.kind == Kind::Presence {
+            view.serialize_entry("expired", &record.expired)?;
+        }
         view.serialize_entry("events_total", &record.events)?;
         view.serialize_entry("events", &content.events)?;
         view.end()

@@ -11,6 +11,10 @@ words! {
         Increment = "increment",
         /// `POST /api/v1/counter/{name}/decrement`
         Decrement = "decrement",
+        /// `POST /api/v1/counter/{name}/heartbeat`
+        Heartbeat = "heartbeat",
+        /// `POST /api/v1/counter/{name}/leave`
+        Leave = "leave",
         /// `GET /api/v1/counter/{name}`
         Read = "read",
         /// `GET /api/v1/counters?names=`
@@ -57,8 +61,10 @@ words! {
     OperationResult {
         /// Changed the counter's value, durably.
         Counted = "counted",
-        /// A user who was already counted in this period: nothing changed.
+        /// A user who was already counted in this period, or has no place to leave: nothing changed.
         Duplicate = "duplicate",
+        /// A lease that was there and goes on.
+        Renewed = "renewed",
         /// Stopped at a bound before anything was applied: nothing changed.
         Clamped = "clamped",
         /// The first answer to the same idempotency key, given again.

@@ -11,7 +11,7 @@ use rocksdb::CompactionDecision;
 use super::family::Family;
 use super::keys::{self, Bucket};
 use super::value;
-use crate::counter::Millis;
+use crate::counter::{Millis, TimeLine};
 use crate::seeded::bug;
 
 /// Families whose records end with a local day.
@@ -67,7 +67,9 @@ fn age_in(family: Family, key: &[u8]) -> Option<u32> {
 pub struct Horizons {
     /// As days and buckets sort, in the order of [`Family::ALL`].
     ages: [AtomicU32; Family::ALL.len()],
+    /// Until when what counts for a while has left: in wall time, and in store time.
     windows: AtomicI64,
+    leases: AtomicI64,
     /// Records dropped by a filter.
     pub dropped: AtomicU64,
     /// Records kept because their key could not be read.
@@ -79,6 +81,7 @@ impl Default for Horizons {
         Self {
             ages: Default::default(),
             windows: AtomicI64::new(Millis::MIN),
+            leases: AtomicI64::new(Millis::MIN),
             dropped: AtomicU64::new(0),
             undecodable: AtomicU64::new(0),
         }
@@ -92,6 +95,7 @@ impl Horizons {
             age.store(0, Ordering::Release);
         }
         self.windows.store(Millis::MIN, Ordering::Release);
+        self.leases.store(Millis::MIN, Ordering::Release);
     }
 
     /// Returns the bucket below which idempotency records may go.
@@ -115,9 +119,19 @@ impl Horizons {
         self.raise(daily.family(), day);
     }
 
+    /// Returns the instant before which what is in windows has left them.
+    pub fn windows(&self) -> Millis {
+        self.windows.load(Ordering::Acquire)
+    }
+
     /// Publishes the instant before which what is in windows has left them. It must be on disk before.
-    pub(super) fn publish_windows(&self, at: Millis) {
+    pub(crate) fn publish_windows(&self, at: Millis) {
         self.windows.fetch_max(at, Ordering::AcqRel);
+    }
+
+    /// Publishes the store time before which leases have ended. It must be on disk before.
+    pub(crate) fn publish_leases(&self, store_ms: Millis) {
+        self.leases.fetch_max(store_ms, Ordering::AcqRel);
     }
 
     /// Returns the first day or bucket of a family that has not expired, as it stands in a key.
@@ -173,8 +187,14 @@ pub(super) fn windows_filter(
 ) -> impl FnMut(u32, &[u8], &[u8]) -> CompactionDecision + Send + use<> {
     let horizons = Arc::clone(horizons);
     move |_level, _key, value| {
-        let bound = horizons.windows.load(Ordering::Acquire);
-        horizons.judge(value::counts_until(value).map(|until| until <= bound))
+        let expired = value::counts_until(value).map(|(time_line, until)| {
+            let horizon = match time_line {
+                TimeLine::Wall => &horizons.windows,
+                TimeLine::Store => &horizons.leases,
+            };
+            until <= horizon.load(Ordering::Acquire)
+        });
+        horizons.judge(expired)
     }
 }
 
@@ -236,7 +256,13 @@ mod tests {
         horizons.publish_windows(7);
         assert!(removed(&filter(0, b"", &until(7))));
         assert!(!removed(&filter(0, b"", &until(8))));
-        assert!(!removed(&filter(0, b"", b"\x02\0\0\0\0\0\0\0\0")));
+        let lease = b"\x02\0\0\0\0\0\0\0\x05\0\0\0\x01";
+        assert!(!removed(&filter(0, b"", lease)));
+        horizons.publish_leases(4);
+        assert!(!removed(&filter(0, b"", lease)));
+        horizons.publish_leases(5);
+        assert!(removed(&filter(0, b"", lease)));
+        assert!(!removed(&filter(0, b"", b"\x03\0\0\0\0\0\0\0\0")));
         assert!(!removed(&filter(0, b"", b"\x01\0")));
         assert_eq!(horizons.undecodable.load(Ordering::Relaxed), 2);
         horizons.forget();

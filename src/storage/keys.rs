@@ -10,18 +10,25 @@
 //! history                 len(name) u8 | name | day            a closed day
 //! samples                 day | len(name) u8 | name | minute u32
 //!                         day | 0 u8 | minute u32              the server was up
+//! windows                 generation u64 | 0 u8 | until i64    how much leaves at that instant
+//!                         generation u64 | 1 u8 | user id      a seat: until when a user counts
 //! meta                    "away|" | day                        how long it was not
 //! ```
 //! A day is `i32 ^ 0x8000_0000` in four bytes, so that days before 1970 sort before those after.
 
+use super::fixed::joined;
 use crate::calendar::Day;
-use crate::counter::{CounterName, Generation};
+use crate::counter::{CounterName, Generation, Millis};
 
 /// Numbers the 24-hour spans of store time; an idempotency record lies in one of them.
 pub type Bucket = u32;
 
 /// Stands for the day of users of a counter that never resets: above every horizon.
 pub(super) const NEVER: i32 = i32::MAX;
+
+/// The kinds of records in `windows`.
+const LEAVING: u8 = 0;
+const SEAT: u8 = 1;
 
 /// Returns the prefix of all records of a day in `days`, `dedup` and `samples`.
 pub fn day_prefix(day: i32) -> [u8; 4] {
@@ -134,6 +141,29 @@ pub fn trailing_minute(key: &[u8]) -> Option<u32> {
     key.last_chunk().copied().map(u32::from_be_bytes)
 }
 
+/// Returns the prefix of what leaves a generation by time alone.
+pub fn leaving_prefix(generation: Generation) -> [u8; 9] {
+    joined(&[&generation.to_be_bytes(), &[LEAVING]])
+}
+
+/// Returns the key of how much of a generation leaves at an instant of its time (milliseconds, not before 0).
+pub fn leaving(generation: Generation, until: Millis) -> [u8; 17] {
+    joined(&[&leaving_prefix(generation), &until.to_be_bytes()])
+}
+
+/// Writes the key of a user's seat into `key`, which is emptied first.
+pub fn seat_into(key: &mut Vec<u8>, generation: Generation, user_id: &[u8]) {
+    key.clear();
+    key.extend_from_slice(&generation.to_be_bytes());
+    key.push(SEAT);
+    key.extend_from_slice(user_id);
+}
+
+/// Returns the first key after the seats of a generation.
+pub fn after_seats(generation: Generation) -> [u8; 9] {
+    joined(&[&generation.to_be_bytes(), &[SEAT + 1]])
+}
+
 /// The prefix in `meta` of how long the server was away in a day.
 pub const AWAY_PREFIX: &[u8] = b"away|";
 
@@ -198,6 +228,12 @@ mod tests {
         assert_eq!(away(day), b"away|\x80\x00\x51\x2d");
         idempotency_into(&mut key, 3, "k-1");
         assert_eq!(key, b"\x00\x00\x00\x03k-1");
+        seat_into(&mut key, 258, b"u1");
+        assert_eq!(key, b"\0\0\0\0\0\0\x01\x02\x01u1");
+        assert_eq!(
+            leaving(258, 3),
+            *b"\0\0\0\0\0\0\x01\x02\0\0\0\0\0\0\0\0\x03"
+        );
     }
 
     #[test]

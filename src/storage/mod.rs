@@ -71,7 +71,8 @@ pub use owner::give_back;
 #[doc(hidden)]
 pub use records::Damaged;
 pub use records::{
-    Aside, Cursor, DayPart, Defined, ExportCursor, LookedUp, Recorded, RequestKey, UserKey,
+    Aside, Cursor, DayPart, Defined, ExportCursor, LeavingAt, LookedUp, Recorded, RequestKey,
+    SeatKey, UserKey,
 };
 pub use rot::{Gap, Rot, RottenTable};
 pub use store::Store;

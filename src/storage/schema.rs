@@ -21,7 +21,7 @@ use super::tables::Reader;
 
 /// Version of families, keys and values, as this program writes them. A store of a later version is
 /// refused; one of an earlier version is raised to this one when it is opened for writing.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// The earliest version of families, keys and values that this program reads.
 pub const OLDEST_FORMAT: u32 = 1;

@@ -20,7 +20,7 @@ use bincode::{Decode, Encode};
 
 use super::fixed::{Fixed, whole};
 use crate::calendar::Day;
-use crate::counter::{Definition, Gone, Kind, Millis, OnBound, Outcome, Reset};
+use crate::counter::{Definition, Gone, Kind, Millis, OnBound, Outcome, Reset, Seconds, TimeLine};
 use crate::invariant::{Broken, invariant};
 
 /// No record may ask for more memory than this when it is read, in bytes.
@@ -134,19 +134,90 @@ macro_rules! stored_struct {
     };
 }
 
-stored_enum!(Kind { 0 Gauge, 1 Sum, 2 Unique });
+stored_enum!(Kind { 0 Gauge, 1 Sum, 2 Unique, 3 Presence });
 stored_enum!(Reset { 0 Never, 1 Daily });
 stored_enum!(OnBound { 0 Refuse, 1 Clamp });
 
-stored_struct!(Definition {
-    kind: Kind,
-    reset: Reset,
-    min: i64,
-    max: i64,
-    on_bound: OnBound,
-    expires_at: Option<i64>,
-    description: Option<String>,
-});
+impl Encode for Seconds {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        self.0.encode(encoder)
+    }
+}
+
+impl<C> Decode<C> for Seconds {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        u32::decode(decoder).map(Self)
+    }
+}
+
+/// The numbers of kinds that have a window: those of the kinds without, and so much more.
+const WINDOWED: u32 = 4;
+
+impl Encode for Definition {
+    /// What lapses says how at its end; it begins with a number that earlier versions do not know.
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        let Self {
+            kind,
+            reset,
+            min,
+            max,
+            on_bound,
+            expires_at,
+            description,
+            window,
+            grain,
+            ttl,
+        } = self;
+        let number = *kind as u32;
+        let window = window.zip(*grain);
+        let windowed = if window.is_some() { WINDOWED } else { 0 };
+        (
+            number + windowed,
+            reset,
+            min,
+            max,
+            on_bound,
+            expires_at,
+            description,
+        )
+            .encode(encoder)?;
+        if let Some(window) = window {
+            window.encode(encoder)?;
+        }
+        if let Some(ttl) = ttl {
+            ttl.encode(encoder)?;
+        }
+        Ok(())
+    }
+}
+
+impl<C> Decode<C> for Definition {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        let number = u32::decode(decoder)?;
+        let windowed = number >= WINDOWED;
+        let number = number - if windowed { WINDOWED } else { 0 };
+        let kind = Kind::ALL.get(number as usize).copied();
+        let kind = kind.ok_or(DecodeError::Other("a kind of a later version"))?;
+        let mut definition = Self {
+            kind,
+            reset: Decode::decode(decoder)?,
+            min: Decode::decode(decoder)?,
+            max: Decode::decode(decoder)?,
+            on_bound: Decode::decode(decoder)?,
+            expires_at: Decode::decode(decoder)?,
+            description: Decode::decode(decoder)?,
+            ..Self::default()
+        };
+        if windowed {
+            definition.window = Some(Decode::decode(decoder)?);
+            definition.grain = Some(Decode::decode(decoder)?);
+        }
+        if kind == Kind::Presence {
+            definition.ttl = Some(Decode::decode(decoder)?);
+        }
+        Ok(definition)
+    }
+}
 
 stored_struct!(Gone {
     expired: bool,
@@ -177,8 +248,7 @@ pub fn encode_counter(definition: &Definition, gone: Option<&Gone>) -> Result<Ve
 /// When it is not one.
 pub fn decode_counter(bytes: &[u8]) -> Result<(Definition, Option<Gone>), Undecodable> {
     let (definition, gone): (Definition, _) = decode_defined(bytes)?;
-    definition.check().map_err(|_| Undecodable)?;
-    Ok((definition, gone))
+    Ok((definition.complete().map_err(|_| Undecodable)?, gone))
 }
 
 /// Encodes what is kept under an idempotency key.
@@ -198,10 +268,25 @@ pub fn decode_kept(bytes: &[u8]) -> Result<Kept, Undecodable> {
     })
 }
 
-/// Reads until when, in milliseconds since 1970, a record of the family `windows` counts; `None` when it
-/// is no such record. The time is the first eight bytes after the version.
-pub fn counts_until(bytes: &[u8]) -> Option<Millis> {
-    Millis::take(&mut bytes.strip_prefix(&[VERSION])?)
+/// Returns the version of records of the family `windows` that count until an instant of that time.
+pub(super) fn version_of(time_line: TimeLine) -> u8 {
+    match time_line {
+        TimeLine::Wall => 1,
+        TimeLine::Store => 2,
+    }
+}
+
+/// Returns the time of a record of the family `windows` with that version; `None` when there is none such.
+pub(super) fn time_line_of(version: u8) -> Option<TimeLine> {
+    let lines = [TimeLine::Wall, TimeLine::Store];
+    lines.into_iter().find(|&line| version_of(line) == version)
+}
+
+/// Reads until when a record of the family `windows` counts, and in which time; `None` when it is no such
+/// record. The instant is the first eight bytes after the version.
+pub fn counts_until(bytes: &[u8]) -> Option<(TimeLine, Millis)> {
+    let (version, mut fields) = bytes.split_first()?;
+    Some((time_line_of(*version)?, Millis::take(&mut fields)?))
 }
 
 fn encode(record: impl Encode) -> Result<Vec<u8>, Broken> {

@@ -20,9 +20,11 @@ impl<L: Lookups> Fold<'_, L> {
     ) -> Result<Outcome, Stop> {
         let index = self.locate(counter)?.ok_or(Refusal::UnknownCounter)?;
         let previous_value = self.seen(index)?.value;
+        let moment = self.group.moment();
         self.end_generation(index)?;
         let (revision, state) = self.change(index)?;
         state.generation = revision;
+        state.begin_leaving(&moment);
         day_record(&mut state.day)?.1.start_generation(revision);
         self.set_value(index, 0)?;
         self.event(index, EventKind::Reset, previous_value, 0, None, request_id)?;
@@ -66,12 +68,22 @@ impl<L: Lookups> Fold<'_, L> {
         }
         let definition = Arc::clone(&self.state(index)?.definition);
         let value = within_bounds(&definition, 0, value.into())?;
+        if definition.lapse().is_some() {
+            // Nobody can say when it would leave.
+            if value != 0 {
+                let (kind, wanted) = (definition.kind, "repair to a value but 0");
+                return Err(Refusal::WrongKind { kind, wanted }.into());
+            }
+            self.ledger.lapsing.insert(index);
+        }
+        let moment = self.group.moment();
         let (day, now) = (self.group.today.day, self.group.now);
         let goes_on = self.state(index)?.day.is_some_and(|(of, _)| of == day);
         let (revision, state) = self.change(index)?;
         state.existence = Existence::Live;
         state.redefined = true;
         state.generation = revision;
+        state.begin_leaving(&moment);
         match &mut state.day {
             Some((_, record)) if goes_on => record.start_generation(revision),
             begun => *begun = Some((day, DayRecord::begin(value, now, revision))),
@@ -134,6 +146,9 @@ impl<L: Lookups> Fold<'_, L> {
                 self.forget_expiry(index, before.expires_at)?;
                 self.note_expiry(index, &definition);
                 let (revision, state) = self.change(index)?;
+                if let Some((leaving, lapse)) = state.leaving.as_mut().zip(definition.lapse()) {
+                    leaving.lapse = lapse;
+                }
                 state.definition = Arc::new(definition);
                 state.redefined = true;
                 (revision, Some(Box::new(Definition::clone(&before))))
@@ -195,6 +210,7 @@ impl<L: Lookups> Fold<'_, L> {
         self.end_generation(index)?;
         let (revision, state) = self.change(index)?;
         state.existence = Existence::Gone(gone);
+        state.leaving = None;
         state.redefined = true;
         invariant!(
             self.ledger.live > 0,
@@ -259,8 +275,13 @@ impl<L: Lookups> Fold<'_, L> {
             ..EntryState::absent()
         };
         self.ledger.live += 1;
+        let moment = self.group.moment();
+        if self.state(index)?.definition.lapse().is_some() {
+            self.ledger.lapsing.insert(index);
+        }
         let (revision, state) = self.change(index)?;
         state.generation = revision;
+        state.begin_leaving(&moment);
         let (_, record) = day_record(&mut state.day)?;
         if record.generation == 0 {
             record.generation = revision;

@@ -26,6 +26,9 @@ const BITS_SET: u32 = 6;
 const FIRST_PART: usize = 1 << 16;
 const GROWTH: u32 = 3;
 
+/// There may be many windows, most of them small.
+const FIRST_PART_OF_WINDOW: usize = 1 << 10;
+
 /// No part holds more (24 MiB), so that growing never takes long.
 const LARGEST_PART: usize = 1 << 24;
 
@@ -42,6 +45,8 @@ struct Part {
 pub(super) struct Filter {
     what: LookedUp,
     seed: u64,
+    /// The first part holds so many keys.
+    first_part: usize,
     parts: Vec<Part>,
     /// All keys on disk below this are in the filter; `None`: all keys.
     filled_to: Option<Cursor>,
@@ -96,13 +101,18 @@ fn bits(hash: u128) -> impl Iterator<Item = (usize, u64)> {
 }
 
 impl Filter {
-    /// Makes a filter that is to be filled with the keys on disk from `start` on.
-    pub(super) fn new(what: LookedUp, start: Cursor) -> Self {
+    /// Makes a filter that is to be filled with the keys on disk from `start` on; `None`: there is none yet.
+    pub(super) fn new(what: LookedUp, start: Option<Cursor>) -> Self {
+        let first_part = match what {
+            LookedUp::Users | LookedUp::Requests => FIRST_PART,
+            LookedUp::Seats(_) => FIRST_PART_OF_WINDOW,
+        };
         Self {
             what,
             seed: RandomState::new().hash_one(0),
-            parts: vec![Part::new(FIRST_PART)],
-            filled_to: Some(start),
+            first_part,
+            parts: vec![Part::new(first_part)],
+            filled_to: start,
             empty_prefix: None,
             gaps: Vec::new(),
         }
@@ -112,7 +122,7 @@ impl Filter {
     pub(super) fn restart(&mut self, start: Cursor, empty_prefix: Option<Cursor>) {
         *self = Self {
             empty_prefix,
-            ..Self::new(self.what, start)
+            ..Self::new(self.what, Some(start))
         };
     }
 
@@ -128,9 +138,19 @@ impl Filter {
                         .is_some_and(|prefix| prefix.begins(key))
             }
         };
-        complete && !self.gaps.iter().any(|gap| gap.holds(key)) && {
-            let hash = xxh3_128_with_seed(key, self.seed);
-            !self.parts.iter().rev().any(|part| part.may_hold(hash))
+        complete && !self.gaps.iter().any(|gap| gap.holds(key)) && !self.may_hold(key)
+    }
+
+    /// Whether `key` may have been put in.
+    fn may_hold(&self, key: &[u8]) -> bool {
+        let hash = xxh3_128_with_seed(key, self.seed);
+        self.parts.iter().rev().any(|part| part.may_hold(hash))
+    }
+
+    /// Adds a key that is, or is about to be, on disk, unless it is there already.
+    pub(super) fn insert_once(&mut self, key: &[u8]) {
+        if !self.may_hold(key) {
+            self.insert(key);
         }
     }
 
@@ -148,7 +168,7 @@ impl Filter {
 
     fn next_part(&self) -> usize {
         let grown = u32::try_from(self.parts.len()).unwrap_or(u32::MAX).min(4);
-        (FIRST_PART << (GROWTH * grown)).min(LARGEST_PART)
+        (self.first_part << (GROWTH * grown)).min(LARGEST_PART)
     }
 
     /// Whether there are more keys on disk to be read.
@@ -180,10 +200,7 @@ mod tests {
     use super::*;
 
     fn filled() -> Filter {
-        Filter {
-            filled_to: None,
-            ..Filter::new(LookedUp::Users, Cursor::of_bytes(b""))
-        }
+        Filter::new(LookedUp::Users, None)
     }
 
     #[test]

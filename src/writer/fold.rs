@@ -8,9 +8,9 @@
 
 use crate::calendar::Day;
 use crate::counter::{
-    Applied, CounterName, DayRecord, Definition, Direction, Effect, Event, EventKind, Existence,
-    Generation, Kind, MAX_EVENTS, Moment, Operation, Outcome, Refusal, RequestId, Seen, UserId,
-    judge_move,
+    Action, Applied, CounterName, DayRecord, Definition, Direction, Effect, Event, EventKind,
+    Existence, Generation, Kind, MAX_EVENTS, Moment, Operation, Outcome, Refusal, RequestId, Seen,
+    UserId, judge_move,
 };
 use crate::current_day::CurrentDay;
 use crate::invariant::{Broken, invariant};
@@ -34,6 +34,7 @@ pub(super) struct Undo {
     live: u64,
     revision: u64,
     users: usize,
+    sights: usize,
     events: usize,
     counted: u64,
 }
@@ -149,22 +150,31 @@ impl<L: Lookups> Fold<'_, L> {
             revision,
             period,
             created,
+            lease: None,
         };
         let state = self.state(index)?;
+        if let Some(lapse) = state.definition.lapse() {
+            return self.apply_slide(index, lapse, operation, unchanged(Effect::Counted));
+        }
+        let (kind, generation) = (state.definition.kind, state.generation);
+        let (action, amount) = (operation.action, operation.amount);
+        if action.is_of_leases() {
+            let wanted = action.as_str();
+            return Err(Refusal::WrongKind { kind, wanted }.into());
+        }
+        let direction = action.direction();
         let mut new_user = None;
-        if state.definition.kind == Kind::Unique && operation.direction == Direction::Increment {
+        if kind == Kind::Unique && direction == Direction::Increment {
             let user = operation.user_id.as_ref().ok_or(Refusal::MissingUserId)?;
-            if operation.amount != 1 {
+            if amount != 1 {
                 return Err(Refusal::UniqueCountsOne.into());
             }
-            let generation = state.generation;
             if self.is_counted(period, generation, user)? {
                 return Ok(unchanged(Effect::Duplicate));
             }
             new_user = Some((period, generation, user));
         }
-        let definition = &self.state(index)?.definition;
-        let delta = judge_move(definition, value, operation.direction, operation.amount)?;
+        let delta = judge_move(&self.state(index)?.definition, value, direction, amount)?;
         if delta == 0 {
             return Ok(unchanged(Effect::Clamped));
         }
@@ -172,9 +182,8 @@ impl<L: Lookups> Fold<'_, L> {
             .checked_add(delta)
             .ok_or_else(|| Broken::found(format_args!("{value} moved by {delta} is no value")))?;
         invariant!(
-            delta.unsigned_abs() <= operation.amount.unsigned_abs(),
-            "the value moves by {delta}, though {} was asked",
-            operation.amount
+            delta.unsigned_abs() <= amount.unsigned_abs(),
+            "the value moves by {delta}, though {amount} was asked"
         )?;
         if let Some((period, generation, user)) = new_user {
             self.group
@@ -233,6 +242,7 @@ impl<L: Lookups> Fold<'_, L> {
             live: self.ledger.live,
             revision: self.ledger.revision,
             users: self.group.users.len(),
+            sights: self.group.sights.len(),
             events: self.group.events.len(),
             counted: self.group.counted,
         });
@@ -283,6 +293,7 @@ impl<L: Lookups> Fold<'_, L> {
                 users.remove(&user);
             }
         }
+        self.group.unsee(undo.sights);
         self.group.events.truncate(undo.events);
         self.group.counted = undo.counted;
         self.ledger.live = undo.live;
@@ -331,13 +342,13 @@ impl<L: Lookups> Fold<'_, L> {
 
     /// Creates what a first increment of an unknown name creates, if that increment will be taken.
     fn create_by(&mut self, operation: &Operation, request_id: &RequestId) -> Result<Index, Stop> {
-        if operation.direction == Direction::Decrement || !self.rules.auto_create {
+        if operation.action != Action::Increment || !self.rules.auto_create {
             return Err(Refusal::UnknownCounter.into());
         }
         // The last places are kept for the configuration and administrators.
         self.room_for_one(self.rules.max_counters - self.rules.max_counters / KEPT_SHARE)?;
         let definition = Definition::default();
-        judge_move(&definition, 0, operation.direction, operation.amount)?;
+        judge_move(&definition, 0, Direction::Increment, operation.amount)?;
         self.start(operation.counter.clone(), definition, request_id)
     }
 
@@ -359,6 +370,7 @@ impl<L: Lookups> Fold<'_, L> {
         self.note_for_undo(index)?;
         let revision = self.ledger.revision + 1;
         self.ledger.revision = revision;
+        let moment = self.group.moment();
         let Group {
             number,
             today,
@@ -376,6 +388,7 @@ impl<L: Lookups> Fold<'_, L> {
         state.dirty = true;
         state.revision = revision;
         state.changed_at = state.changed_at.max(now);
+        let (slid, ended) = state.slide(&moment);
         let period = state.definition.reset.period_on(day);
         if state.period != period {
             state.period = period;
@@ -388,6 +401,12 @@ impl<L: Lookups> Fold<'_, L> {
                 day,
                 DayRecord::begin(state.value, today.start, state.generation),
             ));
+        }
+        if (slid || ended > 0)
+            && let Some((_, record)) = &mut state.day
+        {
+            record.reach(state.value, now);
+            record.expired = record.expired.saturating_add(ended);
         }
         Ok((revision, state))
     }

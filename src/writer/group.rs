@@ -6,13 +6,16 @@ use std::collections::{HashMap, HashSet};
 
 use crate::calendar::{Day, LocalDay};
 use crate::counter::{
-    CounterName, DayRecord, Event, Generation, Millis, Moment, Outcome, Refusal, UserId,
+    CounterName, DayRecord, Event, Generation, Lapse, Millis, Moment, Outcome, Refusal, Seat,
+    TimeLine, UserId,
 };
+use crate::current_day::Look;
 use crate::invariant::Broken;
 use crate::storage::{Bucket, ReadError};
 
 use super::ledger::{Index, Ledger};
 use super::minutes::MinuteRecords;
+use super::record::bucket_at;
 
 /// Looks up what is on disk and not in the ledger.
 pub(super) trait Lookups {
@@ -23,6 +26,16 @@ pub(super) trait Lookups {
         generation: Generation,
         user: &str,
     ) -> Result<bool, ReadError>;
+
+    /// A user's seat as of before this group, which may be over; `None` for one who has none.
+    fn seat(&mut self, generation: Generation, user: &str) -> Result<Option<Seat>, ReadError>;
+
+    /// Follows the seats of these generations, and of no others, as of a moment.
+    fn follow_seats(
+        &mut self,
+        counters: &mut dyn Iterator<Item = (Generation, Lapse)>,
+        moment: &Moment,
+    );
 
     /// What is kept under an idempotency key from before this group: its fingerprint and outcome.
     fn kept(&mut self, key: &str) -> Result<KeptAnswer, ReadError>;
@@ -55,6 +68,18 @@ pub(super) struct Rules {
     pub(super) gone_for_ms: i64,
 }
 
+/// A user who got a seat, or another one, or was taken out.
+pub(super) struct Sight {
+    pub(super) generation: Generation,
+    /// In which time the seat counts.
+    pub(super) time_line: TimeLine,
+    pub(super) user: UserId,
+    /// The seat from now on; `None` for one who was taken out.
+    pub(super) seat: Option<Seat>,
+    /// What the group knew before: nothing, or what an earlier sight in it left.
+    pub(super) before: Option<Option<Seat>>,
+}
+
 /// One commit group.
 pub(super) struct Group {
     /// Its serial number.
@@ -63,6 +88,10 @@ pub(super) struct Group {
     pub(super) today: LocalDay,
     /// The time of everything in it.
     pub(super) now: Millis,
+    /// The time that windows have slid to.
+    pub(super) latest: Millis,
+    /// Store time, in which leases run.
+    pub(super) store_ms: Millis,
     /// The bucket of the idempotency keys in it.
     pub(super) bucket: Bucket,
     /// Counters it looked at for a change, each once.
@@ -72,6 +101,9 @@ pub(super) struct Group {
     pub(super) user_set: HashMap<Generation, HashSet<UserId>>,
     /// Fingerprints and outcomes kept under keys.
     pub(super) kept: HashMap<Box<str>, (u128, Outcome)>,
+    /// Users whose seats it changed, in order, and these seats.
+    pub(super) sights: Vec<Sight>,
+    pub(super) seats: HashMap<Generation, HashMap<UserId, Option<Seat>>>,
     /// Events of day records, with their index in the day.
     pub(super) events: Vec<(Index, u8, Event)>,
     /// Generations whose users are to be deleted from now on.
@@ -87,16 +119,20 @@ pub(super) struct Group {
 }
 
 impl Group {
-    pub(super) fn new(number: u64, now: Millis, today: LocalDay, bucket: Bucket) -> Self {
+    pub(super) fn new(number: u64, look: &Look, today: LocalDay, store_ms: Millis) -> Self {
         Self {
             number,
             today,
-            now,
-            bucket,
+            now: look.wall_ms,
+            latest: look.latest_ms,
+            store_ms,
+            bucket: bucket_at(store_ms),
             touched: Vec::new(),
             users: Vec::new(),
             user_set: HashMap::new(),
             kept: HashMap::new(),
+            sights: Vec::new(),
+            seats: HashMap::new(),
             events: Vec::new(),
             ended: Vec::new(),
             forgotten: Vec::new(),
@@ -111,7 +147,14 @@ impl Group {
         Moment {
             today: self.today,
             now: Some(self.now),
+            latest: self.latest,
+            store_ms: self.store_ms,
         }
+    }
+
+    /// Returns the time that windows have slid to, in milliseconds, as it is stored: in whole seconds.
+    pub(super) fn slid_to(&self) -> Millis {
+        self.latest.div_euclid(1000).saturating_mul(1000)
     }
 
     /// Whether it changes nothing, so that it need not be written.

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use crate::calendar::{Calendar, Day};
 use crate::counter::{
-    CounterName, DayRecord, Definition, Existence, Generation, Kind, Millis, Moment, Reset,
-    Revision, Seen, Stored,
+    CounterName, DayRecord, Definition, Existence, Generation, Grain, Kind, Leaving, Millis,
+    Moment, Reset, Revision, Seen, Stored,
 };
 use crate::invariant::Broken;
-use crate::storage::{CounterValue, DayPart, ReadError, Record, StoreState, Tables};
+use crate::storage::{CounterValue, DayPart, LeavingAt, ReadError, Record, StoreState, Tables};
 
 use super::table::Reading;
 
@@ -34,6 +34,8 @@ pub(super) struct Ledger {
     pub(super) expiries: BTreeSet<(Millis, Index)>,
     /// Gone counters by the instant at which they went.
     pub(super) gone: BTreeSet<(Millis, Index)>,
+    /// Counters from which something may leave by time alone.
+    pub(super) lapsing: BTreeSet<Index>,
     /// Generations of `never` counters that ended: their users are to be deleted.
     pub(super) ended: BTreeSet<Generation>,
 }
@@ -62,6 +64,10 @@ pub(super) struct EntryState {
     pub(super) generation: Generation,
     pub(super) revision: Revision,
     pub(super) changed_at: Millis,
+    /// What leaves it by time alone; `None` for a counter from which nothing does.
+    pub(super) leaving: Option<Leaving>,
+    /// The grains whose amounts the group changed.
+    pub(super) grains: Vec<Grain>,
     /// The record of the last day in which it changed.
     pub(super) day: Option<(Day, DayRecord)>,
     /// What the group adds to the value on disk.
@@ -86,6 +92,8 @@ impl EntryState {
             generation: 0,
             revision: 0,
             changed_at: 0,
+            leaving: None,
+            grains: Vec::new(),
             day: None,
             delta: 0,
             merges: 0,
@@ -104,11 +112,12 @@ impl EntryState {
     /// Returns what decides what the counter says. The epoch is left at 0: it is the same for all of the
     /// ledger, and the writer does not ask for it.
     #[inline]
-    pub(super) fn stored(&self) -> Stored {
+    pub(super) fn stored(&self) -> Stored<'_> {
         Stored {
             existence: self.existence,
             reset: self.definition.reset,
             value: self.value,
+            leaving: self.leaving.as_ref(),
             period: self.period,
             revision: self.revision,
             epoch: 0,
@@ -119,7 +128,13 @@ impl EntryState {
 
     /// Whether its users are kept apart from any day.
     pub(super) fn keeps_users_for_good(&self) -> bool {
-        self.definition.kind == Kind::Unique && self.definition.reset == Reset::Never
+        let Definition {
+            kind,
+            reset,
+            window,
+            ..
+        } = &*self.definition;
+        *kind == Kind::Unique && *reset == Reset::Never && window.is_none()
     }
 
     pub(super) fn stored_value(&self) -> CounterValue {
@@ -142,6 +157,7 @@ impl LedgerEntry {
             definition: Arc::clone(&state.definition),
             existence: state.existence,
             value: state.value,
+            leaving: state.leaving.clone(),
             period: state.period,
             generation: state.generation,
             revision: state.revision,
@@ -157,7 +173,7 @@ impl Ledger {
     pub(super) fn load(
         tables: &Tables,
         stored: Option<&StoreState>,
-        today: Day,
+        moment: &Moment,
     ) -> Result<Self, ReadError> {
         let mut ledger = Self {
             revision: stored.map_or(0, |s| s.revision),
@@ -185,9 +201,10 @@ impl Ledger {
             }
         })?;
         let highest = stored.map(|state| state.highest_day);
-        if let Some(day) = highest.filter(|&day| day >= today) {
+        if let Some(day) = highest.filter(|&day| day >= moment.today.day) {
             ledger.load_day(tables, day)?;
         }
+        ledger.load_leaving(tables, moment)?;
         ledger.ended.extend(tables.ended_generations()?);
         ledger.settle();
         Ok(ledger)
@@ -208,6 +225,47 @@ impl Ledger {
                 }
             }
         })
+    }
+
+    /// Reads what leaves the counters that lapse: their grains, not their users.
+    fn load_leaving(&mut self, tables: &Tables, moment: &Moment) -> Result<(), ReadError> {
+        for (index, entry) in (0..).zip(&mut self.entries) {
+            let Some(lapse) = entry.state.definition.lapse() else {
+                continue;
+            };
+            if entry.state.existence != Existence::Live {
+                continue;
+            }
+            let mut leaving = Leaving::new(lapse, lapse.time(moment));
+            let mut sound = true;
+            let read = tables.leaving(entry.state.generation, |record| match record {
+                // What has left by now is not added.
+                Ok(LeavingAt {
+                    until,
+                    amount,
+                    leases,
+                }) => drop(leaving.add(leaving.amounts.grain_of(until), amount, leases)),
+                Err(_) => sound = false,
+            });
+            match read {
+                Err(error) if error.is_rot() => sound = false,
+                read => read?,
+            }
+            if !sound {
+                tracing::error!(counter = %entry.name, "what is in its window cannot be read: `counterd repair`");
+                entry.state.existence = Existence::Corrupt;
+            }
+            if leaving
+                .leases
+                .as_ref()
+                .is_some_and(|leases| leases.total() > 0)
+            {
+                leaving.settles_at = lapse.time(moment).saturating_add(lapse.span.millis());
+            }
+            entry.state.leaving = Some(leaving);
+            self.lapsing.insert(index);
+        }
+        Ok(())
     }
 
     /// Marks the counters that the configuration names. One that cannot be read is what the
@@ -319,6 +377,7 @@ impl Ledger {
             && self.by_name.get(&entry.name) == Some(&index)
         {
             self.by_name.remove(&entry.name);
+            self.lapsing.remove(&index);
             entry.state = EntryState::absent();
             self.free.push(index);
         }

@@ -2,17 +2,18 @@
 //!
 //! Exactness never rests on a hash alone: what is found in memory was compared byte for byte.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
 use crate::calendar::Day;
-use crate::counter::{CounterName, DayRecord, Generation, UserId};
+use crate::counter::{CounterName, DayRecord, Generation, Lapse, Moment, Seat, UserId};
 use crate::storage::{
     Bucket, Cursor, Kept, LookedUp, ReadError, RequestKey, Tables, Undecodable, UserKey,
 };
 
 use super::filter::Filter;
-use super::group::{KeptAnswer, Lookups};
+use super::group::{KeptAnswer, Lookups, Sight};
+use super::seats::Seats;
 
 /// How many parts [`Recent`] has: a power of two, and so many that no part takes long to grow or to drop.
 const RECENT_PARTS: usize = 256;
@@ -20,24 +21,32 @@ const RECENT_PARTS: usize = 256;
 /// Users known to be counted and durable: a bounded set, so that most repeated calls never reach
 /// the disk. The set is cut into parts by hash. When the newer half of a part is full, its older half is
 /// dropped. One large set would hold up a commit for 100 ms whenever it grows.
-pub(super) struct Recent {
-    parts: Box<[RecentPart]>,
+pub(super) struct Recent<V> {
+    parts: Box<[RecentPart<V>]>,
     hasher: RandomState,
     /// The most users in one half of a part.
     half: usize,
 }
 
-#[derive(Clone, Default)]
-struct RecentPart {
-    newer: HashSet<Box<[u8]>>,
-    older: HashSet<Box<[u8]>>,
+struct RecentPart<V> {
+    newer: HashMap<Box<[u8]>, V>,
+    older: HashMap<Box<[u8]>, V>,
 }
 
-impl Recent {
+impl<V> Default for RecentPart<V> {
+    fn default() -> Self {
+        Self {
+            newer: HashMap::new(),
+            older: HashMap::new(),
+        }
+    }
+}
+
+impl<V> Recent<V> {
     /// Makes a set of about `capacity` users at most; with a capacity of 0 it stays empty.
     pub(super) fn new(capacity: usize) -> Self {
         Self {
-            parts: vec![RecentPart::default(); RECENT_PARTS].into_boxed_slice(),
+            parts: (0..RECENT_PARTS).map(|_| RecentPart::default()).collect(),
             hasher: RandomState::new(),
             half: (capacity / 2).div_ceil(RECENT_PARTS),
         }
@@ -48,34 +57,37 @@ impl Recent {
         self.hasher.hash_one(key) as usize % RECENT_PARTS
     }
 
-    fn contains(&self, key: &[u8]) -> bool {
-        self.parts
-            .get(self.part_of(key))
-            .is_some_and(|part| part.newer.contains(key) || part.older.contains(key))
+    /// Returns what is known of a user; `None` for one who is not among the recent.
+    pub(super) fn get(&self, key: &[u8]) -> Option<&V> {
+        let part = self.parts.get(self.part_of(key))?;
+        part.newer.get(key).or_else(|| part.older.get(key))
     }
 
-    fn insert(&mut self, key: &[u8]) {
+    pub(super) fn insert(&mut self, key: &[u8], value: V) {
         let at = self.part_of(key);
         let Some(part) = self.parts.get_mut(at).filter(|_| self.half > 0) else {
             return;
         };
-        if part.newer.len() >= self.half {
+        if part.newer.len() >= self.half && !part.newer.contains_key(key) {
             part.older = std::mem::take(&mut part.newer);
         }
-        part.newer.insert(key.into());
+        part.newer.insert(key.into(), value);
     }
 
     /// Empties the set.
     pub(super) fn clear(&mut self) {
-        self.parts.fill(RecentPart::default());
+        for part in &mut self.parts {
+            *part = RecentPart::default();
+        }
     }
 }
 
 /// What is kept in memory of users and keys.
 pub(super) struct Memory {
-    recent: Recent,
+    recent: Recent<()>,
     users: Filter,
     keys: Filter,
+    seats: Seats,
     day: Day,
     bucket: Bucket,
     user: UserKey,
@@ -87,8 +99,9 @@ impl Memory {
     pub(super) fn new(recent_users: usize, day: Day, bucket: Bucket) -> Self {
         Self {
             recent: Recent::new(recent_users),
-            users: Filter::new(LookedUp::Users, Cursor::users_of(Some(day))),
-            keys: Filter::new(LookedUp::Requests, oldest_good(bucket)),
+            users: Filter::new(LookedUp::Users, Some(Cursor::users_of(Some(day)))),
+            keys: Filter::new(LookedUp::Requests, Some(oldest_good(bucket))),
+            seats: Seats::new(recent_users / 4),
             day,
             bucket,
             user: UserKey::default(),
@@ -113,6 +126,7 @@ impl Memory {
     /// Empties the memory. The reopened store may hold anything of this day and bucket.
     pub(super) fn restart(&mut self, day: Day, bucket: Bucket) {
         self.recent.clear();
+        self.seats.clear();
         self.users.restart(Cursor::users_of(Some(day)), None);
         self.keys.restart(oldest_good(bucket), None);
         self.day = day;
@@ -125,15 +139,22 @@ impl Memory {
             self.users.fill(tables, limit)?;
         } else if self.keys.is_filling() {
             self.keys.fill(tables, limit)?;
+        } else {
+            return self.seats.fill(tables, limit);
         }
-        Ok(self.users.is_filling() || self.keys.is_filling())
+        Ok(true)
     }
 
     /// Adds a user who is now counted on disk.
     pub(super) fn counted(&mut self, period: Option<Day>, generation: Generation, user: &UserId) {
         let key = self.user.set(period, generation, user.as_str()).as_bytes();
-        self.recent.insert(key);
+        self.recent.insert(key, ());
         self.users.insert(key);
+    }
+
+    /// Adds a user's seat as is now on disk.
+    pub(super) fn saw(&mut self, sight: Sight) {
+        self.seats.saw(sight);
     }
 
     /// Adds an idempotency key that is now on disk.
@@ -171,14 +192,26 @@ impl Lookups for StoreLookups<'_> {
         if users.denies(key.as_bytes()) {
             return Ok(false);
         }
-        if recent.contains(key.as_bytes()) {
+        if recent.get(key.as_bytes()).is_some() {
             return Ok(true);
         }
         let counted = self.tables.is_counted(key)?;
         if counted {
-            recent.insert(key.as_bytes());
+            recent.insert(key.as_bytes(), ());
         }
         Ok(counted)
+    }
+
+    fn seat(&mut self, generation: Generation, user: &str) -> Result<Option<Seat>, ReadError> {
+        self.memory.seats.seat(self.tables, generation, user)
+    }
+
+    fn follow_seats(
+        &mut self,
+        counters: &mut dyn Iterator<Item = (Generation, Lapse)>,
+        moment: &Moment,
+    ) {
+        self.memory.seats.follow(counters, moment);
     }
 
     fn kept(&mut self, client_key: &str) -> Result<KeptAnswer, ReadError> {
@@ -243,22 +276,22 @@ mod tests {
     fn the_recent_are_bounded_and_the_oldest_go_first() {
         let capacity = 4 * RECENT_PARTS;
         let mut recent = Recent::new(capacity);
-        let held = |recent: &Recent, numbers: Range<usize>| {
+        let held = |recent: &Recent<()>, numbers: Range<usize>| {
             numbers
-                .filter(|number| recent.contains(&number.to_be_bytes()))
+                .filter(|number| recent.get(&number.to_be_bytes()).is_some())
                 .count()
         };
         let last = 100 * capacity;
         for number in 0..last {
-            recent.insert(&number.to_be_bytes());
-            assert!(recent.contains(&number.to_be_bytes()));
+            recent.insert(&number.to_be_bytes(), ());
+            assert!(recent.get(&number.to_be_bytes()).is_some());
         }
         assert!(held(&recent, 0..last) <= capacity);
         // Each part keeps what came last: of the youngest users nearly all are there.
         assert!(held(&recent, last - capacity / 8..last) > capacity / 10);
         assert_eq!(held(&recent, 0..last / 2), 0);
         let mut none = Recent::new(0);
-        none.insert(b"a");
-        assert!(!none.contains(b"a"));
+        none.insert(b"a", ());
+        assert!(none.get(b"a").is_none());
     }
 }

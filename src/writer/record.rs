@@ -15,21 +15,9 @@ const MAX_MERGES: u16 = 256;
 /// A span of store time in which idempotency records share a bucket.
 const BUCKET_MS: i64 = 24 * 3_600_000;
 
-/// Time during which the store was open, summed over its life.
-pub(super) struct StoreTime {
-    pub(super) before: i64,
-    pub(super) boot_at_open: i64,
-}
-
-impl StoreTime {
-    pub(super) fn now(&self, boot_ms: i64) -> i64 {
-        self.before
-            .saturating_add(boot_ms.saturating_sub(self.boot_at_open).max(0))
-    }
-
-    pub(super) fn bucket(&self, boot_ms: i64) -> Bucket {
-        Bucket::try_from(self.now(boot_ms).div_euclid(BUCKET_MS)).unwrap_or(Bucket::MAX)
-    }
+/// Returns the bucket of the idempotency keys that come at that store time.
+pub(super) fn bucket_at(store_ms: i64) -> Bucket {
+    Bucket::try_from(store_ms.div_euclid(BUCKET_MS)).unwrap_or(Bucket::MAX)
 }
 
 impl Writer {
@@ -65,7 +53,13 @@ impl Writer {
         for (period, generation, user) in &group.users {
             batch.put_user(*period, *generation, user.as_str());
         }
-        let boot_ms = self.links.clock.boot_ms();
+        for sight in &group.sights {
+            let (generation, user) = (sight.generation, sight.user.as_str());
+            batch.put_seat(generation, sight.time_line, user, sight.seat.as_ref());
+        }
+        if !ledger.lapsing.is_empty() && self.handle.reader.horizons.windows() < group.slid_to() {
+            batch.put_windows_horizon(group.slid_to());
+        }
         let bucket = group.bucket;
         for (client_key, (fingerprint, outcome)) in &group.kept {
             batch.put_kept(bucket, client_key, *fingerprint, outcome);
@@ -91,7 +85,7 @@ impl Writer {
         let state = StoreState {
             revision: ledger.revision,
             highest_day: group.today.day,
-            store_time: self.progress.store_time.now(boot_ms),
+            store_time: group.store_ms,
             wall_ms: group.now,
         };
         batch.put_state(&state);
@@ -130,6 +124,9 @@ fn put_counter(
         };
         batch.change_value(name, &operand);
         state.merges += 1;
+    }
+    for (time_line, leaving) in state.take_changed_grains() {
+        batch.put_leaving(state.generation, time_line, &leaving);
     }
     if let Some((day, record)) = &state.day {
         let nature = (state.definition.kind, state.definition.reset);

@@ -14,7 +14,9 @@ use super::Cause;
 use super::away::Away;
 use super::ledger::Ledger;
 use super::options::StartError;
+use super::record::bucket_at;
 use super::run::{Writer, stored_state};
+use super::table::Reading;
 
 /// The first try to reopen comes this long after the failure.
 const FIRST_RETRY: Duration = Duration::from_millis(50);
@@ -77,6 +79,7 @@ impl Writer {
         let Some(store) = self.handle.store.take() else {
             return;
         };
+        self.links.days.store_closed();
         let before = self.handle.relapse.as_ref();
         let relapse = Relapse::after(before, error.to_string(), Instant::now());
         let back_off = relapse.back_off;
@@ -127,7 +130,8 @@ impl Writer {
             expectation,
         )?;
         let stored = stored_state(&store)?;
-        let mut ledger = Ledger::load(store.tables(), stored.as_ref(), self.links.days.look().day)?;
+        let moment = self.links.days.moment();
+        let mut ledger = Ledger::load(store.tables(), stored.as_ref(), &moment)?;
         ledger.configure(&self.books.configured);
         self.verify(&ledger, landed)?;
         self.progress.stored_day = stored.map(|state| state.highest_day);
@@ -140,11 +144,12 @@ impl Writer {
         self.progress.upkeep.prune_from = None;
         if let (Landed::NewEpoch, Some(stored)) = (landed, stored) {
             // Another history may have lasted longer.
-            self.progress.store_time.before =
-                self.progress.store_time.before.max(stored.store_time);
-            self.links.days.at_least(stored.highest_day);
+            let slid_to = self.handle.reader.horizons.windows();
+            self.links.days.at_least(stored.highest_day, slid_to);
         }
-        let bucket = self.progress.store_time.bucket(self.links.clock.boot_ms());
+        let of_store = stored.map_or(0, |stored| stored.store_time);
+        self.links.days.store_opened(of_store);
+        let bucket = bucket_at(self.links.days.store_ms());
         self.books
             .memory
             .restart(self.links.days.look().day, bucket);
@@ -178,13 +183,14 @@ impl Writer {
                     true
                 }
                 Landed::Absent => {
-                    self.links.table.read(entry.name.as_str()) == Some(entry.reading(epoch))
+                    let published = self.links.table.read(entry.name.as_str());
+                    published.is_some_and(|published| agree(published, entry.reading(epoch)))
                 }
                 Landed::Present => {
                     let ours = self.books.ledger.named(&entry.name);
                     ours.is_some_and(|ours| {
                         ours.state.existence != Existence::Absent
-                            && ours.reading(epoch) == entry.reading(epoch)
+                            && agree(ours.reading(epoch), entry.reading(epoch))
                     })
                 }
             };
@@ -196,6 +202,20 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+/// Whether two readings are of one state, wherever their windows have slid to since.
+fn agree(mut one: Reading, mut other: Reading) -> bool {
+    if let (Some(one), Some(other)) = (&mut one.leaving, &mut other.leaving) {
+        let begun =
+            |leaving: &crate::counter::Leaving| leaving.amounts.start_of(leaving.amounts.now());
+        let latest = begun(one).max(begun(other));
+        one.advance(latest);
+        other.advance(latest);
+        // A server that reopened its store settles anew.
+        one.settles_at = other.settles_at;
+    }
+    one == other
 }
 
 #[cfg(test)]

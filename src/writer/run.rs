@@ -22,7 +22,6 @@ use super::lookups::{Memory, StoreLookups};
 use super::minutes::Minutes;
 use super::options::StartError;
 use super::queue::{Intake, Reply, ReplyTo, Submission};
-use super::record::StoreTime;
 use super::reopen::{Failed, Relapse};
 use super::space::SpaceWatch;
 use super::table::Table;
@@ -95,7 +94,6 @@ pub(super) struct Progress {
     pub(super) stored_day: Option<Day>,
     pub(super) zone: String,
     pub(super) zone_stored: bool,
-    pub(super) store_time: StoreTime,
 }
 
 impl Writer {
@@ -341,9 +339,9 @@ impl Writer {
         self.progress.last_group += 1;
         let mut group = Group::new(
             self.progress.last_group,
-            look.wall_ms,
+            &look,
             self.links.days.local_day(look.day),
-            self.progress.store_time.bucket(self.links.clock.boot_ms()),
+            self.links.days.store_ms(),
         );
         group.minutes = self.books.minutes.passed(
             &mut self.books.ledger,
@@ -478,8 +476,16 @@ impl Writer {
         for (day, generation, user) in &group.users {
             self.books.memory.counted(*day, *generation, user);
         }
+        for sight in std::mem::take(&mut group.sights) {
+            self.books.memory.saw(sight);
+        }
         for key in group.kept.keys() {
             self.books.memory.kept(group.bucket, key);
+        }
+        if !self.books.ledger.lapsing.is_empty() {
+            let horizons = &self.handle.reader.horizons;
+            horizons.publish_windows(group.slid_to());
+            horizons.publish_leases(group.store_ms);
         }
         self.books.ledger.ended.extend(&group.ended);
         self.forget_or_fail(&group);

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 
 use crate::counter::{CounterName, Existence};
-use crate::current_day::{self, CurrentDay};
+use crate::current_day::{self, CurrentDay, StoredTime};
 use crate::storage::{Batch, DataDirLock, Reader, StorageOptions, Store};
 
 use super::agreement::{Wanted, judge_definition};
@@ -18,7 +18,7 @@ use super::lookups::Memory;
 use super::minutes::Minutes;
 use super::options::{StartError, WriterOptions};
 use super::queue::Intake;
-use super::record::StoreTime;
+use super::record::bucket_at;
 use super::run::{Books, Handle, Links, Progress, Writer, stored_state};
 use super::space::SpaceWatch;
 use super::table::Table;
@@ -157,16 +157,15 @@ impl Writer {
         }
         let zone_stored = has_zone && changed.is_none();
         let days = Arc::clone(&running.day);
-        days.begin(
-            stored.map(|state| state.highest_day),
-            stored.map(|state| state.wall_ms),
-        );
-        let ledger = Ledger::load(tables, stored.as_ref(), days.look().day)?;
-        let store_time = StoreTime {
-            before: stored.map_or(0, |state| state.store_time),
-            boot_at_open: clock.boot_ms(),
-        };
-        let bucket = store_time.bucket(clock.boot_ms());
+        let slid_to = tables.windows_horizon()?;
+        days.begin(stored.map(|state| StoredTime {
+            highest_day: state.highest_day,
+            last_commit_ms: state.wall_ms,
+            slid_to,
+            store_ms: state.store_time,
+        }));
+        let ledger = Ledger::load(tables, stored.as_ref(), &days.moment())?;
+        let bucket = bucket_at(days.store_ms());
         let memory = Memory::new(options.recent_users, days.look().day, bucket);
         Ok(Self {
             links: Links {
@@ -209,7 +208,6 @@ impl Writer {
                 stored_day: stored.map(|state| state.highest_day),
                 zone,
                 zone_stored,
-                store_time,
             },
             replies: Vec::new(),
         })

@@ -14,7 +14,7 @@ use papaya::HashMap;
 
 use crate::calendar::{Calendar, Day};
 use crate::counter::{
-    CounterName, Definition, Existence, Generation, Millis, Moment, Revision, Seen, Stored,
+    CounterName, Definition, Existence, Generation, Leaving, Millis, Moment, Revision, Seen, Stored,
 };
 
 /// A serial number of commit groups within one run of the server.
@@ -31,6 +31,8 @@ pub struct Reading {
     pub existence: Existence,
     /// The value stored; for a daily counter it holds in [`Reading::period`] only.
     pub value: i64,
+    /// What leaves it by time alone; `None` for a counter without a window.
+    pub leaving: Option<Leaving>,
     /// The local day that the value belongs to; `None` for a counter that never resets.
     pub period: Option<Day>,
     /// Its generation.
@@ -60,11 +62,12 @@ impl Reading {
         self.stored().is_changed_by_time(moment)
     }
 
-    fn stored(&self) -> Stored {
+    fn stored(&self) -> Stored<'_> {
         Stored {
             existence: self.existence,
             reset: self.definition.reset,
             value: self.value,
+            leaving: self.leaving.as_ref(),
             period: self.period,
             revision: self.revision,
             epoch: self.epoch,
@@ -302,6 +305,7 @@ mod tests {
             definition: Arc::default(),
             existence: Existence::Live,
             value,
+            leaving: None,
             period: None,
             generation: 1,
             revision: 1,

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::*;
 use crate::calendar::Calendar;
 use crate::clock::ManualClock;
-use crate::counter::{Applied, Direction, Existence, Gone, Kind, OnBound, Reset, UserId};
+use crate::counter::{Action, Applied, Existence, Gone, Kind, OnBound, Reset, UserId};
 use crate::storage::StorageOptions;
 
 /// 2026-11-24T12:00:00Z.
@@ -155,15 +155,16 @@ fn increment(counter: &str, amount: i64, user: Option<&str>) -> Operation {
     let user_id = user.map(|user| UserId::parse(user).unwrap());
     Operation {
         counter: name(counter),
-        direction: Direction::Increment,
+        action: Action::Increment,
         amount,
         user_id,
+        session: None,
     }
 }
 
 fn decrement(counter: &str, amount: i64) -> Operation {
     Operation {
-        direction: Direction::Decrement,
+        action: Action::Decrement,
         ..increment(counter, amount, None)
     }
 }
@@ -556,6 +557,7 @@ fn a_corrupt_operand_or_value_disables_that_counter_alone_until_it_is_repaired()
 }
 
 mod edges;
+mod lapse;
 
 #[test]
 fn why_a_prepared_batch_was_not_done_reads_as_a_sentence() {

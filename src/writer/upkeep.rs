@@ -72,6 +72,10 @@ impl Upkeep {
                 return Err(error);
             }
         }
+        fold.follow_seats();
+        if let Err(Stop::Unreadable(error)) = fold.slide_all() {
+            return Err(error);
+        }
         let went_before = now.saturating_sub(fold.rules.gone_for_ms);
         let ledger = &*fold.ledger;
         let forgotten = ledger.gone.range(..=(went_before, Index::MAX)).copied();

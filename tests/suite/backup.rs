@@ -395,7 +395,7 @@ fn what_the_store_holds_is_told_alike_with_and_without_a_server_and_nothing_chan
             {"kind": "gauge", "life": "deleted", "count": 1},
             {"kind": "gauge", "life": "live", "count": 2},
             {"kind": "sum", "life": "live", "count": 1},
-            {"kind": "unique", "life": "live", "count": 1},
+            {"kind": "unique", "life": "live", "count": 2},
         ])
     );
     let dedup = |of: &Value| {

@@ -170,7 +170,7 @@ fn check_finds_nothing_wrong_in_an_empty_directory_and_changes_nothing() {
     let ran = home.run(&["check", "--set", "storage.min_free=1MiB"], &[]);
     assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
     for expected in [
-        "ok     configuration   no file, defaults; 3 counters defined\n",
+        "ok     configuration   no file, defaults; 4 counters defined\n",
         "ok     time zone       Europe/Berlin (default, from TZ); tz data 20",
         "ok     data directory  ./data is not there yet and can be made\n",
     ] {

@@ -156,7 +156,7 @@ fn claim_files(setup: &Setup, home: &std::path::Path) {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    assert_eq!(days.len(), 3, "{lines}");
+    assert_eq!(days.len(), 4, "{lines}");
     assert!(
         days.iter()
             .all(|day| day["closed"] == true && day["date"] == "2026-11-24")

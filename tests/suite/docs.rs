@@ -349,7 +349,7 @@ const SAMPLE: &str = r#"
 $ counterd serve
 ready
 $ curl -s -X POST http://127.0.0.1:8080/api/v1/counter/online_players/increment
-{"success":true,"current_value":1,"counted":true,"applied":1,"revision":4,"period":null}
+{"success":true,"current_value":1,"counted":true,"applied":1,"revision":5,"period":null}
 $ curl -s \
     http://127.0.0.1:8080/livez
 {"status":"ok"}
@@ -363,7 +363,7 @@ curl -s http://localhost:8080/api/v1/counter/online_players
 ```json
 {
   "name": "online_players", "value": 1, "last_updated": "2026-01-01T10:30:00.000Z",
-  "kind": "gauge", "reset": "never", "revision": 4, "epoch": 1795557902843,
+  "kind": "gauge", "reset": "never", "revision": 5, "epoch": 1795557902843,
   "period": null, "resets_at": null, "stale": false
 }
 ```

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use counterd::calendar::{Calendar, Day};
 use counterd::clock::ManualClock;
 use counterd::counter::{
-    CounterName, Definition, Direction, Kind, Operation, Outcome, RequestId, Reset, UserId,
+    Action, CounterName, Definition, Kind, Operation, Outcome, RequestId, Reset, UserId,
 };
 use counterd::export::Selection;
 use counterd::export::postgres::{
@@ -124,23 +124,23 @@ impl House {
     }
 
     pub fn up(&self, counter: &str, amount: i64) {
-        let operation = step(counter, Direction::Increment, amount, None);
+        let operation = step(counter, Action::Increment, amount, None);
         self.ask(Command::Apply(operation));
     }
 
     pub fn down(&self, counter: &str, amount: i64) {
-        let operation = step(counter, Direction::Decrement, amount, None);
+        let operation = step(counter, Action::Decrement, amount, None);
         self.ask(Command::Apply(operation));
     }
 
     pub fn users<T: AsRef<str>>(&self, counter: &str, users: impl IntoIterator<Item = T>) {
-        let count = |user: T| step(counter, Direction::Increment, 1, Some(user.as_ref()));
+        let count = |user: T| step(counter, Action::Increment, 1, Some(user.as_ref()));
         self.batches(users.into_iter().map(count));
     }
 
     /// Counts each of these once.
     pub fn create(&self, counters: impl IntoIterator<Item = String>) {
-        let count = |counter: String| step(&counter, Direction::Increment, 1, None);
+        let count = |counter: String| step(&counter, Action::Increment, 1, None);
         self.batches(counters.into_iter().map(count));
     }
 
@@ -219,11 +219,12 @@ pub fn damage(dir: &Path, counter: &str) {
     store.close().unwrap();
 }
 
-fn step(counter: &str, direction: Direction, amount: i64, user: Option<&str>) -> Operation {
+fn step(counter: &str, action: Action, amount: i64, user: Option<&str>) -> Operation {
     Operation {
         counter: name(counter),
-        direction,
+        action,
         amount,
         user_id: user.map(|user| UserId::parse(user).unwrap()),
+        session: None,
     }
 }

@@ -30,6 +30,7 @@ mod harness;
 mod help;
 mod house;
 mod invariants;
+mod lapse;
 mod lineage;
 mod links;
 mod logs;

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 
 use counterd::calendar::Calendar;
 use counterd::clock::{Clock as _, SystemClock};
-use counterd::counter::{Direction, Operation, RequestId};
+use counterd::counter::{Action, Operation, RequestId};
 use counterd::storage::{DataDirLock, Family, read_through};
 use counterd::writer::{Command, IdempotencyKey, Request};
 use serde_json::{Value, json};
@@ -73,9 +73,10 @@ fn filled(dir: &Path, before: i64) {
         let request = Request {
             command: Command::Apply(Operation {
                 counter: name("games"),
-                direction: Direction::Increment,
+                action: Action::Increment,
                 amount: 1,
                 user_id: None,
+                session: None,
             }),
             key: Some(Box::new(IdempotencyKey {
                 key: key(number).into(),

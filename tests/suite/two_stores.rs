@@ -137,7 +137,7 @@ fn backups_of_an_earlier_version_stay_with_their_store() {
     let home = tempfile::tempdir().unwrap();
     let data = home.path().join("data");
     fs::create_dir(&data).unwrap();
-    crate::upgrade::unpack(&data);
+    crate::upgrade::unpack(1, &data);
     let dir = home.path().join("backups");
     fs::rename(data.join("backups"), &dir).unwrap();
     let dir = dir.to_str().unwrap();

@@ -1,5 +1,5 @@
-//! A store of the format before this one, made by the program of that format and killed, is opened
-//! as it is, raised, and goes on exactly.
+//! A store of each format before this one, left by the last program of that format when it was killed, is
+//! opened as it is, raised, and goes on exactly.
 
 use std::path::Path;
 use std::process::Command as Process;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use counterd::calendar::{Calendar, Day};
 use counterd::clock::ManualClock;
 use counterd::counter::{
-    Applied, Direction, EventKind, Existence, Kind, OnBound, Operation, Outcome, RequestId, Reset,
+    Action, Applied, EventKind, Existence, Kind, OnBound, Operation, Outcome, RequestId, Reset,
     UserId,
 };
 use counterd::lifecycle::days_of;
@@ -19,23 +19,21 @@ use counterd::writer::{Answer, Command, IdempotencyKey, Request, Running, Writer
 use crate::house::name;
 use crate::midnight::storage;
 
-/// A second after it was killed, in the day that began at 07:58.
-const KILLED: i64 = 1_795_939_133_000;
+/// A second after each was killed, by its format, in the day that began at 07:58.
+const KILLED: [(u32, i64); 2] = [(1, 1_795_939_133_000), (2, 1_795_983_461_000)];
 
-pub fn unpack(to: &Path) {
-    let archive = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/data/store-of-format-1.tar.gz"
-    );
+pub fn unpack(format: u32, to: &Path) {
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data");
+    let archive = format!("{data}/store-of-format-{format}.tar.gz");
     let unpacked = Process::new("tar")
-        .args(["xzf", archive, "-C"])
+        .args(["xzf", &archive, "-C"])
         .arg(to)
         .status();
     assert!(unpacked.unwrap().success());
 }
 
-fn start(dir: &Path) -> Running {
-    let clock = Arc::new(ManualClock::new(KILLED));
+fn start(dir: &Path, killed: i64) -> Running {
+    let clock = Arc::new(ManualClock::new(killed));
     let calendar = Calendar::new("UTC", "07:58".parse().unwrap()).unwrap();
     let options = WriterOptions {
         min_free: Some(1 << 20),
@@ -56,9 +54,10 @@ fn ask(running: &Running, command: Command, key: Option<IdempotencyKey>) -> Answ
 fn up(counter: &str, amount: i64, user: Option<&str>) -> Command {
     Command::Apply(Operation {
         counter: name(counter),
-        direction: Direction::Increment,
+        action: Action::Increment,
         amount,
         user_id: user.map(|user| UserId::parse(user).unwrap()),
+        session: None,
     })
 }
 
@@ -79,8 +78,8 @@ fn fingerprint(running: &Running, client_key: &str) -> u128 {
 }
 
 /// Claims that a writer on the store in `dir` knows all that the program before knew.
-fn goes_on_exactly(dir: &Path) {
-    let running = start(dir);
+fn goes_on_exactly(dir: &Path, killed: i64) {
+    let running = start(dir, killed);
     let online = running.table.read("online_players").unwrap();
     assert_eq!((online.value, online.revision), (6, 22));
     let event = running.table.read("event_score").unwrap();
@@ -156,28 +155,35 @@ fn formats(dir: &Path) -> [u32; 2] {
 }
 
 #[test]
-fn a_store_of_the_format_before_is_raised_and_goes_on_exactly() {
-    let dir = tempfile::tempdir().unwrap();
-    unpack(dir.path());
-    goes_on_exactly(dir.path());
-    assert_eq!(
-        formats(dir.path()),
-        [2, 2],
-        "an older program would open it"
-    );
-    // What was written since stands beside what was there.
-    let running = start(dir.path());
-    assert_eq!(running.table.read("daily_active_users").unwrap().value, 3);
-    assert_eq!(running.table.read("event_score").unwrap().value, 10);
-    let again = ask(&running, up("daily_active_users", 1, Some("emil")), None);
-    assert_eq!(applied(&again).applied, 0);
-    running.stop();
+fn a_store_of_a_format_before_is_raised_and_goes_on_exactly() {
+    for (format, killed) in KILLED {
+        let dir = tempfile::tempdir().unwrap();
+        unpack(format, dir.path());
+        goes_on_exactly(dir.path(), killed);
+        assert_eq!(
+            formats(dir.path()),
+            [3, 3],
+            "an older program would open it"
+        );
+        // What was written since stands beside what was there.
+        let running = start(dir.path(), killed);
+        assert_eq!(running.table.read("daily_active_users").unwrap().value, 3);
+        assert_eq!(running.table.read("event_score").unwrap().value, 10);
+        let again = ask(&running, up("daily_active_users", 1, Some("emil")), None);
+        assert_eq!(applied(&again).applied, 0);
+        if format == 2 {
+            let carl = applied(&ask(&running, up("of_two", 1, Some("carl")), None));
+            assert_eq!((carl.current_value, carl.applied), (1, 0));
+        }
+        running.stop();
+    }
 }
 
 #[test]
-fn a_backup_of_the_format_before_is_restored_and_goes_on_exactly() {
+fn a_backup_of_a_format_before_is_restored_and_goes_on_exactly() {
+    let (format, killed) = KILLED[0];
     let from = tempfile::tempdir().unwrap();
-    unpack(from.path());
+    unpack(format, from.path());
     let dir = tempfile::tempdir().unwrap();
     let wanted = Restore {
         dir: from.path().join("backups"),
@@ -185,11 +191,11 @@ fn a_backup_of_the_format_before_is_restored_and_goes_on_exactly() {
         replace: false,
         another_store: false,
     };
-    restore(dir.path(), &wanted, KILLED, &mut |_| Ok(())).unwrap();
-    goes_on_exactly(dir.path());
+    restore(dir.path(), &wanted, killed, &mut |_| Ok(())).unwrap();
+    goes_on_exactly(dir.path(), killed);
     assert_eq!(
         formats(dir.path()),
-        [2, 2],
+        [3, 3],
         "an older program would open it"
     );
 }

@@ -9,14 +9,14 @@ mod words;
 
 use std::fmt;
 
-pub(super) use numbers::{Count, Size, SizeOrAuto, Span};
+pub(super) use numbers::{Count, Size, SizeOrAuto, Span, WholeSeconds};
 pub(super) use rates::{BurstOrAuto, CLIENT_HEADER, Networks, RATE_OR_OFF};
 pub(super) use texts::{
     ADDRESS, FILE_PATH, Instant, KEY_PREFIX, List, NAME, PATH_OR_NONE, Switch, TIME_OF_DAY, Tokens,
     Url, ZONE, is_host, is_origin,
 };
 
-use crate::counter::Millis;
+use crate::counter::{Millis, Seconds};
 
 /// What was written, before anything is known about the key. No `Debug`: it may be a secret.
 pub(super) enum Raw {
@@ -87,6 +87,11 @@ impl UsualForm for i64 {
 impl UsualForm for Option<Millis> {
     type Form = Instant;
     const FORM: Instant = Instant;
+}
+
+impl UsualForm for Option<Seconds> {
+    type Form = WholeSeconds;
+    const FORM: WholeSeconds = WholeSeconds;
 }
 
 impl UsualForm for Option<String> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 use super::{Described, Form, Raw, quoted, refused, text};
+use crate::counter::Seconds;
 
 /// A whole number. Limits are inclusive.
 pub(in crate::config) struct Count(pub(in crate::config) i64, pub(in crate::config) i64);
@@ -114,6 +115,30 @@ impl Form<Duration> for Span {
 
     fn show(&self, value: &Duration) -> String {
         quoted(&in_time(*value))
+    }
+}
+
+/// A length of time in whole seconds, which need not be there.
+pub(in crate::config) struct WholeSeconds;
+
+impl Described for WholeSeconds {
+    fn wanted(&self) -> String {
+        "whole seconds such as \"90s\" or \"1h\"".to_owned()
+    }
+}
+
+impl Form<Option<Seconds>> for WholeSeconds {
+    fn read(&self, raw: Raw) -> Result<Option<Seconds>, String> {
+        let text = text(self, &raw)?;
+        let length = Seconds::parse(text);
+        length.map_or_else(
+            || refused(self, format!("{text:?}")),
+            |length| Ok(Some(length)),
+        )
+    }
+
+    fn show(&self, value: &Option<Seconds>) -> String {
+        value.map_or_else(String::new, |length| quoted(&length))
     }
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::counter::{Kind, OnBound, Reset};
 
 #[test]
-fn the_three_counters_are_built_in_unless_defined_anew() {
+fn the_four_counters_are_built_in_unless_defined_anew() {
     let (config, _) = Written::default().load().unwrap();
     let defined = |config: &Config| -> Vec<(String, Kind, Reset, i64)> {
         let entries = config.defined_counters.iter();
@@ -28,6 +28,7 @@ fn the_three_counters_are_built_in_unless_defined_anew() {
             0,
         ),
         ("total_games_played".to_owned(), Kind::Sum, Reset::Daily, 0),
+        ("active_users_1h".to_owned(), Kind::Unique, Reset::Never, 0),
     ];
     assert_eq!(defined(&config), built_in);
 
@@ -89,7 +90,7 @@ fn mistakes_in_counters_say_where() {
         ("[[counter]]\nname = 5", ":2: name: want a string"),
         (
             "[[counter]]\nname = \"a\"\nkind = \"pie\"",
-            ":3: kind: want one of \"gauge\", \"sum\", \"unique\", found \"pie\"",
+            ":3: kind: want one of \"gauge\", \"sum\", \"unique\", \"presence\", found \"pie\"",
         ),
         (
             "[[counter]]\nname = \"a\"\nreset = 1",
@@ -98,6 +99,18 @@ fn mistakes_in_counters_say_where() {
         (
             "[[counter]]\nname = \"a\"\nmin = 1",
             ":1: min must be 0 or less",
+        ),
+        (
+            "[[counter]]\nname = \"a\"\nkind = \"sum\"\nwindow = \"90\"",
+            ":4: window: want whole seconds such as",
+        ),
+        (
+            "[[counter]]\nname = \"a\"\nwindow = \"1h\"",
+            ":1: a window is for `unique` and `sum`",
+        ),
+        (
+            "[[counter]]\nname = \"a\"\nkind = \"presence\"",
+            ":1: `presence` needs a `ttl` of 5s to 1h",
         ),
         (
             "[[counter]]\nname = \"a\"\nmin = \"0\"",

@@ -83,11 +83,6 @@ fn what_is_not_built_yet_is_refused_in_every_layer() {
         file("storage.engine = \"redis\"").mistakes(),
         "counterd.toml:1: storage.engine: \"redis\" is not in this version; use \"rocksdb\""
     );
-    assert!(
-        file("[[counter]]\nname = \"a\"\nwindow = \"1h\"\n")
-            .mistakes()
-            .contains("toml:3: window")
-    );
 }
 
 #[test]

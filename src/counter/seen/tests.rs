@@ -49,13 +49,14 @@ fn calendar() -> Calendar {
 /// The last weekend of March 2026: the night has 23 hours.
 const BEGIN: Millis = 1_774_558_800_000;
 
-fn stored(reset: Reset, expires_at: Option<Millis>, model: &Model) -> Stored {
+fn stored(reset: Reset, expires_at: Option<Millis>, model: &Model) -> Stored<'static> {
     let last = model.counted.last().map(|(day, _)| *day);
     let period = reset.period_on(last.or(model.created.1).unwrap());
     Stored {
         existence: Existence::Live,
         reset,
         value: model.sum(reset, period.unwrap_or(Day::MIN)),
+        leaving: None,
         period,
         revision: 7,
         epoch: 3,
@@ -139,7 +140,7 @@ proptest! {
             if trusted {
                 today = today.max(calendar.day_of(now));
             }
-            let moment = Moment { today: calendar.local_day(today), now: trusted.then_some(now) };
+            let moment = Moment { today: calendar.local_day(today), now: trusted.then_some(now), latest: now, store_ms: 0 };
             let seen = stored.seen(&moment, &calendar).unwrap();
             let says = (seen.value, seen.period, seen.last_updated, seen.over);
             prop_assert_eq!(says, expected(&calendar, reset, expires_at, &model, &moment));
@@ -161,6 +162,8 @@ fn what_is_recorded_stays_and_what_cannot_be_read_says_nothing() {
     let moment = Moment {
         today: calendar.local_day(day),
         now: Some(BEGIN),
+        latest: BEGIN,
+        store_ms: 0,
     };
     let gone = Gone {
         expired: false,
@@ -171,6 +174,7 @@ fn what_is_recorded_stays_and_what_cannot_be_read_says_nothing() {
         existence: Existence::Gone(gone),
         reset: Reset::Daily,
         value: 0,
+        leaving: None,
         period: Some(day),
         revision: 1,
         epoch: 1,

@@ -126,7 +126,7 @@ impl ExportContext {
             return UsersPlace::NoUsers;
         };
         match (content.kind, content.reset) {
-            (Kind::Gauge | Kind::Sum, _) => UsersPlace::NoUsers,
+            (Kind::Gauge | Kind::Sum | Kind::Presence, _) => UsersPlace::NoUsers,
             (Kind::Unique, Reset::Never) => UsersPlace::OfNoDay,
             (Kind::Unique, Reset::Daily) if !self.options.export_users => UsersPlace::NotExported,
             (Kind::Unique, Reset::Daily) if self.users_are_gone(row.past.day) => {

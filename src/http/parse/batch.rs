@@ -8,10 +8,10 @@ use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::change::{amount, user_id};
+use super::change::{AMOUNT, WEIGHT, amount_or_weight, session, user_id};
 use super::metadata;
 use super::object::{Object, in_operation, read, text};
-use crate::counter::{CounterName, Direction, NameFault, Operation, UserId};
+use crate::counter::{Action, CounterName, MAX_WEIGHT, NameFault, Operation, SessionId, UserId};
 use crate::http::error::{Code, Problem};
 
 /// Most operations of a batch.
@@ -61,13 +61,15 @@ words! {
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct OperationBody<'a> {
-    op: Option<Direction>,
+    op: Option<Action>,
     #[serde(borrow, deserialize_with = "text")]
     name: Option<Cow<'a, str>>,
-    #[serde(deserialize_with = "amount")]
+    #[serde(deserialize_with = "amount_or_weight")]
     value: Option<i64>,
     #[serde(deserialize_with = "user_id")]
     user_id: Option<UserId>,
+    #[serde(deserialize_with = "session")]
+    session: Option<SessionId>,
     #[serde(borrow)]
     metadata: Option<&'a RawValue>,
 }
@@ -126,14 +128,34 @@ impl<'a> Batch<'a> {
 impl OperationBody<'_> {
     fn operation(self, names: &mut NameMemo) -> Result<Operation, Problem> {
         let missing = |field| Problem::new(Code::InvalidBatch, format!("`{field}` is missing"));
-        let direction = self.op.ok_or_else(|| missing("op"))?;
+        let action = self.op.ok_or_else(|| missing("op"))?;
         let name = self.name.ok_or_else(|| missing("name"))?;
         self.metadata.map_or(Ok(()), metadata::check)?;
+        let odd = match action {
+            Action::Increment | Action::Decrement => self.session.as_ref().map(|_| "session"),
+            Action::Heartbeat => self.metadata.map(|_| "metadata"),
+            Action::Leave => (self.metadata.map(|_| "metadata")).or(self.value.map(|_| "value")),
+        };
+        if let Some(field) = odd {
+            let detail = format!("a {} has no `{field}`", action.as_str());
+            return Err(Problem::new(Code::UnknownField, detail));
+        }
+        let amount = self.value.unwrap_or(1);
+        let wanted = match action {
+            Action::Heartbeat if amount > MAX_WEIGHT => Some(WEIGHT),
+            Action::Increment | Action::Decrement if amount == 0 => Some(AMOUNT),
+            _ => None,
+        };
+        if let Some(wanted) = wanted {
+            let detail = format!("`value` must be {wanted}");
+            return Err(Problem::new(Code::InvalidValue, detail));
+        }
         Ok(Operation {
             counter: names.parse(&name)?,
-            direction,
-            amount: self.value.unwrap_or(1),
+            action,
+            amount,
             user_id: self.user_id,
+            session: self.session,
         })
     }
 }

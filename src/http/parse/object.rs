@@ -157,6 +157,7 @@ fn code_of(field: &str) -> Code {
     match field {
         "value" | "delta" | "admin_token" => Code::InvalidValue,
         "user_id" => Code::InvalidUserId,
+        "session" => Code::InvalidSession,
         "metadata" => Code::InvalidMetadata,
         "op" | "mode" => Code::InvalidBatch,
         "operations" => Code::InvalidJson,

@@ -1,6 +1,6 @@
 use super::batch::NameMemo;
 use super::*;
-use crate::counter::{Direction, UserId};
+use crate::counter::{Action, UserId};
 use crate::http::error::Extras;
 
 fn refused(body: &str) -> Code {
@@ -166,16 +166,9 @@ fn a_batch_is_read_in_order() {
     let shown: Vec<_> = batch
         .operations
         .iter()
-        .map(|o| {
-            (
-                o.counter.as_str(),
-                o.direction,
-                o.amount,
-                o.user_id.is_some(),
-            )
-        })
+        .map(|o| (o.counter.as_str(), o.action, o.amount, o.user_id.is_some()))
         .collect();
-    let (up, down) = (Direction::Increment, Direction::Decrement);
+    let (up, down) = (Action::Increment, Action::Decrement);
     assert_eq!(
         shown,
         [
@@ -260,7 +253,7 @@ fn a_mistake_in_a_batch_says_where() {
         (
             r#"{"op":"up","name":"a"}"#,
             Code::InvalidBatch,
-            "operation 1: `op` must be `increment` or `decrement`",
+            "operation 1: `op` must be one of `increment`, `decrement`, `heartbeat`, `leave`",
         ),
         (
             r#"{"op":"increment","name":"A"}"#,
@@ -377,7 +370,7 @@ fn objects_of_calls_that_are_not_made_often_are_read_by_type() {
         (
             r#"{"kind":"Sum"}"#,
             Code::InvalidDefinition,
-            "`kind` must be one of `gauge`, `sum`, `unique`",
+            "`kind` must be one of `gauge`, `sum`, `unique`, `presence`",
         ),
         (
             r#"{"kind":1}"#,

@@ -1,6 +1,7 @@
 //! Horizons on disk: the bounds below which records may be dropped.
 
 use crate::calendar::Day;
+use crate::counter::Millis;
 use crate::invariant::invariant;
 use crate::storage::Family;
 use crate::storage::batch::Batch;
@@ -37,6 +38,20 @@ impl Batch {
     }
 }
 
+impl Batch {
+    /// Puts the time that windows have slid to: what has left them by then may go.
+    pub(crate) fn put_windows_horizon(&mut self, at: Millis) {
+        self.put(Family::Meta, WINDOWS, &at.to_be_bytes());
+    }
+}
+
+impl Tables {
+    /// Returns the time that windows have slid to; `None` when there was none yet.
+    pub(crate) fn windows_horizon(&self) -> Result<Option<Millis>, ReadError> {
+        self.number(WINDOWS)
+    }
+}
+
 impl Horizons {
     /// Publishes what is stored. A record that cannot be read publishes nothing.
     ///
@@ -53,6 +68,9 @@ impl Horizons {
         }
         if let Some(at) = tables.number(WINDOWS)? {
             self.publish_windows(at);
+        }
+        if let Some(state) = tables.state()? {
+            self.publish_leases(state.store_time);
         }
         Ok(())
     }

@@ -19,6 +19,8 @@ use crate::storage::value::{self, Kept, Undecodable};
 pub enum LookedUp {
     /// Users that were counted.
     Users,
+    /// The seats of one generation.
+    Seats(Generation),
     /// Outcomes under idempotency keys.
     Requests,
 }
@@ -156,12 +158,14 @@ impl Tables {
         limit: usize,
         mut visit: impl FnMut(&[u8]),
     ) -> Result<(Option<Cursor>, Vec<Gap>), ReadError> {
-        let family = match what {
-            LookedUp::Users => Family::Dedup,
-            LookedUp::Requests => Family::Idempotency,
+        let (family, end) = match what {
+            LookedUp::Users => (Family::Dedup, None),
+            LookedUp::Seats(generation) => (Family::Windows, Some(keys::after_seats(generation))),
+            LookedUp::Requests => (Family::Idempotency, None),
         };
+        let end = end.as_ref().map(|end| &end[..]);
         let (mut taken, mut next) = (0, None);
-        let gaps = self.scan_past_rot(family, &from.0, None, |key, _| {
+        let gaps = self.scan_past_rot(family, &from.0, end, |key, _| {
             if taken == limit {
                 next = Some(Cursor(key.to_vec()));
                 return ControlFlow::Break(());

@@ -10,6 +10,7 @@
 mod counters;
 mod days;
 mod horizons;
+mod leaving;
 mod lookups;
 mod meta;
 mod minutes;
@@ -17,6 +18,7 @@ mod progress;
 
 pub use counters::{Damaged, Defined};
 pub use days::{DayPart, Recorded};
+pub use leaving::{LeavingAt, SeatKey};
 pub use lookups::{LookedUp, RequestKey, UserKey};
 pub use progress::{Aside, ExportCursor};
 

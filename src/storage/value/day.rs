@@ -15,23 +15,53 @@ use crate::invariant::Broken;
 /// The version of day records, which name the kind of counter since version 2.
 const DAY_RECORD_VERSION: u8 = 3;
 
+/// The versions of day records and of closed days that end with how many leases expired.
+const LEASES_VERSION: u8 = 4;
+const CLOSED_LEASES_VERSION: u8 = 3;
+
 stored_struct!(Extreme {
     value: i64,
     at: i64
 });
 
-stored_struct!(DayRecord {
-    opening: i64,
-    last: i64,
-    peak: Extreme,
-    low: Extreme,
-    increments: u128,
-    decrements: u128,
-    operations: u64,
-    generation: u64,
-    generations: u32,
-    events: u32,
-});
+impl Encode for DayRecord {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        let Self {
+            opening,
+            last,
+            peak,
+            low,
+            increments,
+            decrements,
+            operations,
+            generation,
+            generations,
+            events,
+            // Stands at the end of the records that need it.
+            expired: _,
+        } = self;
+        (opening, last, peak, low, increments, decrements).encode(encoder)?;
+        (operations, generation, generations, events).encode(encoder)
+    }
+}
+
+impl<C> Decode<C> for DayRecord {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        Ok(Self {
+            opening: Decode::decode(decoder)?,
+            last: Decode::decode(decoder)?,
+            peak: Decode::decode(decoder)?,
+            low: Decode::decode(decoder)?,
+            increments: Decode::decode(decoder)?,
+            decrements: Decode::decode(decoder)?,
+            operations: Decode::decode(decoder)?,
+            generation: Decode::decode(decoder)?,
+            generations: Decode::decode(decoder)?,
+            events: Decode::decode(decoder)?,
+            expired: 0,
+        })
+    }
+}
 
 stored_enum!(EventKind { 0 Creation, 1 Reset, 2 Adjust, 3 Delete, 4 Expiry, 5 Repair });
 
@@ -56,7 +86,10 @@ stored_struct!(ClosedDay {
 
 /// Encodes the day record of a counter of that kind and reset.
 pub fn encode_day_record(record: &DayRecord, kind: Kind, reset: Reset) -> Result<Vec<u8>, Broken> {
-    encode_as(DAY_RECORD_VERSION, (record, kind, reset))
+    match record.expired {
+        0 => encode_as(DAY_RECORD_VERSION, (record, kind, reset)),
+        expired => encode_as(LEASES_VERSION, (record, kind, reset, expired)),
+    }
 }
 
 /// Decodes a day record, with the kind and reset of its counter; `None` for these in version 1, where
@@ -67,6 +100,10 @@ pub fn encode_day_record(record: &DayRecord, kind: Kind, reset: Reset) -> Result
 pub fn decode_day_record(bytes: &[u8]) -> Result<(DayRecord, Option<(Kind, Reset)>), Undecodable> {
     if bytes.first() == Some(&VERSION) {
         return Ok((decode(bytes)?, None));
+    }
+    if bytes.first() == Some(&LEASES_VERSION) {
+        let (record, kind, reset, expired) = decode_as(LEASES_VERSION..=LEASES_VERSION, bytes)?;
+        return Ok((DayRecord { expired, ..record }, Some((kind, reset))));
     }
     let (record, kind, reset) = decode_as(2..=DAY_RECORD_VERSION, bytes)?;
     Ok((record, Some((kind, reset))))
@@ -87,7 +124,10 @@ pub fn decode_event(bytes: &[u8]) -> Result<Event, Undecodable> {
 
 /// Encodes a closed day.
 pub fn encode_closed_day(day: &ClosedDay) -> Result<Vec<u8>, Broken> {
-    encode_as(DEFINED_VERSION, day)
+    match day.record.expired {
+        0 => encode_as(DEFINED_VERSION, day),
+        expired => encode_as(CLOSED_LEASES_VERSION, (day, expired)),
+    }
 }
 
 /// Stands in history before the bytes of a day record that cannot be read.
@@ -104,6 +144,12 @@ pub fn keep_unreadable_day(record: &[u8]) -> Vec<u8> {
 /// # Errors
 /// When it is not one.
 pub fn decode_closed_day(bytes: &[u8]) -> Result<ClosedDay, Undecodable> {
+    if bytes.first() == Some(&CLOSED_LEASES_VERSION) {
+        let versions = CLOSED_LEASES_VERSION..=CLOSED_LEASES_VERSION;
+        let (mut day, expired): (ClosedDay, u64) = decode_as(versions, bytes)?;
+        day.record.expired = expired;
+        return Ok(day);
+    }
     decode_defined(bytes)
 }
 

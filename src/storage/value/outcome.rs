@@ -5,20 +5,66 @@ use bincode::enc::Encoder;
 use bincode::error::{DecodeError, EncodeError};
 use bincode::{Decode, Encode};
 
-use crate::calendar::Day;
-use crate::counter::{Applied, Effect, Gone, Outcome, Refusal};
+use crate::counter::{Applied, Effect, Gone, LeaseChange, Outcome, Refusal};
 
 // Earlier versions wrote 0 for what was clamped to nothing, too.
-stored_enum!(Effect { 0 Duplicate, 1 Counted, 2 Clamped });
+const EFFECTS: [Effect; 5] = [
+    Effect::Duplicate,
+    Effect::Counted,
+    Effect::Clamped,
+    Effect::NotInside,
+    Effect::Renewed,
+];
 
-stored_struct!(Applied {
-    current_value: i64,
-    effect: Effect,
-    applied: i64,
-    revision: u64,
-    period: Option<Day>,
-    created: bool,
-});
+/// The numbers of effects on a lease: those of the effects, and so much more.
+const OF_LEASE: u32 = 8;
+
+impl Encode for Applied {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        let Self {
+            current_value,
+            effect,
+            applied,
+            revision,
+            period,
+            created,
+            lease,
+        } = self;
+        current_value.encode(encoder)?;
+        let number = EFFECTS.iter().position(|of| of == effect).unwrap_or(0) as u32;
+        (number + if lease.is_some() { OF_LEASE } else { 0 }).encode(encoder)?;
+        (applied, revision, period, created).encode(encoder)?;
+        match lease {
+            None => Ok(()),
+            Some(LeaseChange { change, expires_at }) => (change, expires_at).encode(encoder),
+        }
+    }
+}
+
+impl<C> Decode<C> for Applied {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        let current_value = Decode::decode(decoder)?;
+        let number = u32::decode(decoder)?;
+        let of_lease = number >= OF_LEASE;
+        let effect = EFFECTS.get((number % OF_LEASE) as usize).copied();
+        let mut applied = Self {
+            current_value,
+            effect: effect.ok_or(DecodeError::Other("an effect of a later version"))?,
+            applied: Decode::decode(decoder)?,
+            revision: Decode::decode(decoder)?,
+            period: Decode::decode(decoder)?,
+            created: Decode::decode(decoder)?,
+            lease: None,
+        };
+        if of_lease {
+            applied.lease = Some(LeaseChange {
+                change: Decode::decode(decoder)?,
+                expires_at: Decode::decode(decoder)?,
+            });
+        }
+        Ok(applied)
+    }
+}
 
 impl Encode for Outcome {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
@@ -95,13 +141,17 @@ impl Encode for Each<&Result<Applied, Refusal>> {
                 let place = if gone.expired { 4u32 } else { 3 };
                 (place, gone.final_value, gone.at).encode(encoder)
             }
-            // Only a decrement is refused by the kind.
-            Refusal::WrongKind { kind, wanted: _ } => (5u32, kind).encode(encoder),
+            Refusal::WrongKind { kind, wanted } => match *wanted {
+                "heartbeat" => (12u32, kind).encode(encoder),
+                "leave" => (13u32, kind).encode(encoder),
+                _ => (5u32, kind).encode(encoder),
+            },
             Refusal::MissingUserId => 6u32.encode(encoder),
             Refusal::UniqueCountsOne => 7u32.encode(encoder),
             Refusal::BelowMinimum { current, minimum } => (8u32, current, minimum).encode(encoder),
             Refusal::AboveMaximum { current, maximum } => (9u32, current, maximum).encode(encoder),
             Refusal::UnreadableUser => 11u32.encode(encoder),
+            Refusal::TooHeavy => 14u32.encode(encoder),
             Refusal::Corrupt
             // An increment or decrement is never refused for one of these reasons.
             | Refusal::DefinitionConflict { .. }
@@ -126,9 +176,13 @@ impl<C> Decode<C> for Each<Result<Applied, Refusal>> {
                 final_value: Decode::decode(decoder)?,
                 at: Decode::decode(decoder)?,
             }),
-            5 => Refusal::WrongKind {
+            place @ (5 | 12 | 13) => Refusal::WrongKind {
                 kind: Decode::decode(decoder)?,
-                wanted: "decrement",
+                wanted: match place {
+                    12 => "heartbeat",
+                    13 => "leave",
+                    _ => "decrement",
+                },
             },
             6 => Refusal::MissingUserId,
             7 => Refusal::UniqueCountsOne,
@@ -142,6 +196,7 @@ impl<C> Decode<C> for Each<Result<Applied, Refusal>> {
             },
             10 => Refusal::Corrupt,
             11 => Refusal::UnreadableUser,
+            14 => Refusal::TooHeavy,
             _ => return Err(DecodeError::Other("a refusal of a later version")),
         })))
     }

@@ -1,7 +1,9 @@
 //! The bytes on disk, pinned.
 
 use super::*;
-use crate::counter::{Applied, ClosedDay, DayRecord, Effect, Event, EventKind, Refusal};
+use crate::counter::{
+    Applied, ClosedDay, DayRecord, Effect, Event, EventKind, LeaseChange, Refusal, Seconds,
+};
 
 fn day() -> Day {
     Day::from_days(20781).unwrap()
@@ -16,6 +18,7 @@ fn definition() -> Definition {
         on_bound: OnBound::Clamp,
         expires_at: Some(1000),
         description: Some("ab".to_owned()),
+        ..Definition::default()
     }
 }
 
@@ -163,7 +166,42 @@ fn what_is_kept_under_a_key_reads_back() {
         revision: 6,
         period: Some(day()),
         created: true,
+        lease: None,
     };
+    let renewed = Applied {
+        effect: Effect::Renewed,
+        lease: Some(LeaseChange {
+            change: -3,
+            expires_at: Some(77),
+        }),
+        ..applied
+    };
+    let left = Applied {
+        effect: Effect::NotInside,
+        lease: Some(LeaseChange {
+            change: 0,
+            expires_at: None,
+        }),
+        ..applied
+    };
+    let windowed = Definition {
+        reset: Reset::Never,
+        window: Some(Seconds(3600)),
+        grain: Some(Seconds(60)),
+        ..definition()
+    };
+    let presence = Definition {
+        kind: Kind::Presence,
+        ttl: Some(Seconds(90)),
+        ..Definition::default()
+    };
+    let defined = [windowed, presence].map(|definition| Outcome::Defined {
+        definition: Box::new(definition),
+        started: true,
+        revision: 9,
+        previous: None,
+    });
+    let [windowed, presence] = defined;
     let outcomes = [
         Outcome::Applied(applied),
         Outcome::Batch(
@@ -227,8 +265,28 @@ fn what_is_kept_under_a_key_reads_back() {
             revision: 2,
         },
     ];
+    let outcomes = outcomes.into_iter().chain([
+        windowed,
+        presence,
+        Outcome::Each(
+            [
+                Ok(renewed),
+                Ok(left),
+                Err(Refusal::TooHeavy),
+                Err(Refusal::WrongKind {
+                    kind: Kind::Gauge,
+                    wanted: "heartbeat",
+                }),
+                Err(Refusal::WrongKind {
+                    kind: Kind::Presence,
+                    wanted: "leave",
+                }),
+            ]
+            .into(),
+        ),
+    ]);
     // After the version and the fingerprint: the number of the outcome, then its fields.
-    let layouts: [&[u8]; 6] = [
+    let layouts: [&[u8]; 9] = [
         b"\x00\x0a\x01\x0a\x06\x01\xfb\x5a\xa2\x01",
         b"\x01\x02\x0a\x01\x0a\x06\x01\xfb\x5a\xa2\x01\x0a\x01\x0a\x06\x00\x01",
         b"\x05\x0c\x00\x0a\x01\x0a\x06\x01\xfb\x5a\xa2\x01\x01\x02\x03\x03\x08\x0a\x04\x07\x0c\
@@ -236,6 +294,10 @@ fn what_is_kept_under_a_key_reads_back() {
         b"\x02\x02\x00\x09\x01\xfb\x5a\xa2",
         b"\x03\x02\x01\x01\xfb\x58\x02\x01\x01\xfb\xd0\x07\x01\x02ab\x01\x03",
         b"\x04\x10\x02",
+        b"\x03\x06\x00\x01\xfb\x58\x02\x01\x01\xfb\xd0\x07\x01\x02ab\xfb\x10\x0e\x3c\x01\x09",
+        b"\x03\x03\x00\x00\xfd\xfe\xff\xff\xff\xff\xff\x3f\x00\x00\x00\x00\x5a\x01\x09",
+        b"\x05\x05\x00\x0a\x0c\x0a\x06\x01\xfb\x5a\xa2\x01\x05\x01\x9a\
+          \x00\x0a\x0b\x0a\x06\x01\xfb\x5a\xa2\x01\x00\x00\x0e\x0c\x00\x0d\x03",
     ];
     for (outcome, layout) in outcomes.into_iter().zip(layouts) {
         let bytes = encode_kept(77, &outcome).unwrap();

@@ -91,6 +91,7 @@ fn without_a_store_values_come_from_redis_else_from_postgresql_and_writes_are_re
             }
         }
         let names = [
+            "active_users_1h",
             "daily_active_users",
             "gauge",
             "online_players",
@@ -373,11 +374,11 @@ fn no_question_of_one_reader_takes_a_copy_away_from_the_others() {
         assert_eq!(page["counters"], json!([]));
         claim_stale(&client.get("/api/v1/counter/gauge").ok(), 7, "redis");
     }
-    copies.redis.say::<()>("DEL counter:daily_active_users");
+    copies.redis.say::<()>("DEL counter:active_users_1h");
     let page = client.get("/api/v1/counters/all?limit=1").ok();
     assert_eq!(
         (&page["counters"], &page["next_cursor"]),
-        (&json!([]), &json!("daily_active_users"))
+        (&json!([]), &json!("active_users_1h"))
     );
     copies.redis.say::<()>("DEL counterd:names");
     copies.redis.say::<()>("SET counterd:names x");

@@ -14,8 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use counterd::calendar::{Calendar, Day};
 use counterd::clock::{Clock as _, ManualClock};
 use counterd::counter::{
-    ClosedDay, CounterName, Definition, Direction, Kind, Operation, Outcome, RequestId, Reset,
-    UserId,
+    Action, ClosedDay, CounterName, Definition, Kind, Operation, Outcome, RequestId, Reset, UserId,
 };
 use counterd::lifecycle::{Archivist, Retention};
 use counterd::storage::{DataDirLock, DayPart, Reader, StorageOptions, Store};
@@ -141,9 +140,10 @@ fn nights_under_load(calendar: &Calendar, first: Day, nights: i64) -> usize {
             let counter = if user.is_some() { "users" } else { "sum" };
             let operation = Operation {
                 counter: CounterName::parse(counter).unwrap(),
-                direction: Direction::Increment,
+                action: Action::Increment,
                 amount: 1,
                 user_id: user.as_deref().map(|user| UserId::parse(user).unwrap()),
+                session: None,
             };
             let request = Request {
                 command: Command::Apply(operation),

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use counterd::calendar::Day;
 use counterd::counter::{
-    Adjustment, Applied, CounterName, DEFAULT_MAX, DayRecord, Definition, Direction, Effect, Event,
+    Action, Adjustment, Applied, CounterName, DEFAULT_MAX, DayRecord, Definition, Effect, Event,
     EventKind, Gone, Kind, OnBound, Operation, Outcome, Refusal, Reset,
 };
 use counterd::writer::{Answer, Cause, Command, Failure, Request};
@@ -342,11 +342,12 @@ impl Model {
     fn apply(&mut self, operation: &Operation, request: &str) -> Result<Applied, Refusal> {
         let Operation {
             counter,
-            direction,
+            action,
             amount,
             user_id,
+            ..
         } = operation;
-        let up = *direction == Direction::Increment;
+        let up = *action == Action::Increment;
         let created = match self.current(counter) {
             Err(Refusal::UnknownCounter) if up => {
                 self.room_for_one()?;
@@ -388,6 +389,7 @@ impl Model {
             revision,
             period,
             created,
+            lease: None,
         };
         let mut user = None;
         if kind == Kind::Unique && up {
@@ -450,11 +452,9 @@ impl Model {
         let applied = i64::try_from(size).unwrap_or(i64::MAX);
         Ok(Applied {
             current_value: target,
-            effect: Effect::Counted,
             applied,
             revision,
-            period,
-            created,
+            ..unchanged(Effect::Counted)
         })
     }
 

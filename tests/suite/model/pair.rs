@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use counterd::calendar::Calendar;
 use counterd::clock::Clock;
 use counterd::counter::{
-    Adjustment, CounterName, DEFAULT_MAX, Definition, Direction, Existence, Kind, OnBound,
-    Operation, Outcome, RequestId, Reset, UserId,
+    Action, Adjustment, CounterName, DEFAULT_MAX, Definition, Existence, Kind, OnBound, Operation,
+    Outcome, RequestId, Reset, UserId,
 };
 use counterd::storage::StorageOptions;
 use counterd::writer::{
@@ -340,6 +340,7 @@ impl Pair {
                 definition: Arc::new(counter.definition.clone()),
                 existence: counter.gone.map_or(Existence::Live, Existence::Gone),
                 value: counter.value,
+                leaving: None,
                 period: counter.period,
                 generation: counter.generation,
                 revision: counter.revision,
@@ -373,24 +374,26 @@ fn without_previous(mut answer: Answer) -> Answer {
 fn increment(counter: &str) -> Operation {
     Operation {
         counter: name(counter),
-        direction: Direction::Increment,
+        action: Action::Increment,
         amount: 1,
         user_id: None,
+        session: None,
     }
 }
 
 fn operation(one: &Move) -> Operation {
     Operation {
         counter: name(NAMES[one.counter]),
-        direction: if one.down {
-            Direction::Decrement
+        action: if one.down {
+            Action::Decrement
         } else {
-            Direction::Increment
+            Action::Increment
         },
         amount: one.amount,
         user_id: one
             .user
             .map(|number| UserId::parse(&format!("user-{number}")).unwrap()),
+        session: None,
     }
 }
 
@@ -434,6 +437,7 @@ fn command(what: &What, now: i64) -> Command {
                 },
                 expires_at: lasts.map(|ms| (now + ms).div_euclid(100) * 100 + distinct),
                 description: None,
+                ..Definition::default()
             };
             Command::Define {
                 counter: name(NAMES[*counter]),

@@ -103,6 +103,7 @@ pub fn begin_day(opening: i64, at: i64, generation: u64) -> DayRecord {
         generation,
         generations: 1,
         events: 0,
+        expired: 0,
     }
 }
 

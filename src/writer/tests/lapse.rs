@@ -1,0 +1,484 @@
+//! Windows and presence against a list of everything that happened, counted anew at each question.
+
+use super::*;
+use crate::clock::Clock;
+use crate::counter::{
+    DayRecord, Effect, Lapse, Lapsing, LeaseChange, Seconds, Seen, SessionId, TimeLine,
+};
+
+/// What happened.
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Added(i64),
+    Seen {
+        user: u64,
+        weight: i64,
+        session: u64,
+    },
+    Left(u64),
+}
+
+/// Something that happened to a counter, and until which grain it counts.
+#[derive(Clone, Copy, Debug)]
+struct Happened {
+    what: What,
+    until: i64,
+}
+
+/// A counter, and everything that happened in this life of it.
+struct Model {
+    name: &'static str,
+    definition: Definition,
+    lapse: Lapse,
+    all: Vec<Happened>,
+}
+
+/// Where a user stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Stands {
+    weight: i64,
+    session: u64,
+    until: i64,
+}
+
+const USERS: u64 = 12;
+const SESSIONS: u64 = 3;
+
+impl Model {
+    fn new(name: &'static str, definition: Definition) -> Self {
+        let definition = definition.complete().unwrap();
+        let lapse = definition.lapse().unwrap();
+        Self {
+            name,
+            definition,
+            lapse,
+            all: Vec::new(),
+        }
+    }
+
+    fn grain(&self, at: i64) -> i64 {
+        at.div_euclid(self.lapse.grain_ms())
+    }
+
+    /// Where a user stands in a grain: as the last that happened to it left it, unless that is over.
+    fn stands(&self, user: u64, now: i64) -> Option<Stands> {
+        let last = self
+            .all
+            .iter()
+            .rev()
+            .find_map(|happened| match happened.what {
+                What::Seen {
+                    user: who,
+                    weight,
+                    session,
+                } if who == user => Some(Some(Stands {
+                    weight,
+                    session,
+                    until: happened.until,
+                })),
+                What::Left(who) if who == user => Some(None),
+                _ => None,
+            });
+        last.flatten().filter(|stands| stands.until > now)
+    }
+
+    fn added(&self, now: i64) -> i64 {
+        let amounts = self.all.iter().map(|happened| match happened.what {
+            What::Added(amount) if happened.until > now => amount,
+            _ => 0,
+        });
+        amounts.sum()
+    }
+
+    /// The value in a grain, and how many users it is of.
+    fn value(&self, now: i64) -> (i64, i64) {
+        let users: Vec<_> = (0..USERS)
+            .filter_map(|user| self.stands(user, now))
+            .collect();
+        let weights: i64 = users.iter().map(|stands| stands.weight).sum();
+        (self.added(now) + weights, users.len() as i64)
+    }
+}
+
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, below: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % below
+    }
+}
+
+fn windowed(kind: Kind, span: u32, grain: u32) -> Definition {
+    Definition {
+        kind,
+        window: Some(Seconds(span)),
+        grain: Some(Seconds(grain)),
+        ..Definition::default()
+    }
+}
+
+fn presence(ttl: u32) -> Definition {
+    Definition {
+        kind: Kind::Presence,
+        ttl: Some(Seconds(ttl)),
+        ..Definition::default()
+    }
+}
+
+fn user(number: u64) -> UserId {
+    UserId::parse(&format!("u{number}")).unwrap()
+}
+
+/// Session 0 is none.
+fn session(number: u64) -> Option<SessionId> {
+    (number > 0).then(|| SessionId::parse(&format!("s{number}")).unwrap())
+}
+
+fn of_user(counter: &str, action: Action, amount: i64, who: u64, of: u64) -> Operation {
+    Operation {
+        counter: name(counter),
+        action,
+        amount,
+        user_id: Some(user(who)),
+        session: session(of),
+    }
+}
+
+/// What is expected of an operation.
+#[derive(Debug, PartialEq)]
+struct Expected {
+    effect: Effect,
+    change: i64,
+    /// Until which grain the lease lasts then.
+    until: Option<i64>,
+}
+
+/// A run of the server beside the model.
+struct Run {
+    bench: Bench,
+    models: Vec<Model>,
+    dice: Dice,
+    /// The latest wall time.
+    latest: i64,
+    context: String,
+}
+
+impl Run {
+    fn new(seed: u64) -> Self {
+        let models = vec![
+            Model::new("hour", windowed(Kind::Unique, 3600, 60)),
+            Model::new("minute", windowed(Kind::Unique, 60, 1)),
+            Model::new("sum", windowed(Kind::Sum, 120, 5)),
+            Model::new("here", presence(90)),
+            Model::new("servers", presence(1000)),
+        ];
+        let bench = Bench::new();
+        for model in &models {
+            let definition = Box::new(model.definition.clone());
+            let counter = name(model.name);
+            let define = Command::Define {
+                counter,
+                definition,
+            };
+            bench.ask(define, None).unwrap();
+        }
+        Self {
+            bench,
+            models,
+            dice: Dice(seed),
+            latest: NOON,
+            context: String::new(),
+        }
+    }
+
+    /// The time of a counter.
+    fn time(&self, at: usize) -> i64 {
+        match self.models[at].lapse.runs_in {
+            TimeLine::Wall => self.latest,
+            TimeLine::Store => self.bench.running.day.store_ms(),
+        }
+    }
+
+    fn seen(&self, counter: &str) -> Seen {
+        let reading = self.bench.running.table.read(counter).unwrap();
+        let day = &self.bench.running.day;
+        reading.seen(&day.moment(), day.calendar()).unwrap()
+    }
+
+    fn step(&mut self) {
+        match self.dice.roll(20) {
+            0..=4 => {
+                let far = [1500, 1500, 20_000, 120_000, 2_000_000][self.dice.roll(5) as usize];
+                self.bench.clock.advance(self.dice.roll(far) as i64);
+            }
+            5 => self
+                .bench
+                .clock
+                .shift_wall(-(self.dice.roll(90_000) as i64)),
+            6 => self.restart(),
+            7 if self.dice.roll(4) == 0 => self.reset(),
+            8 => self.refused_batch(),
+            9 => self.fail(),
+            10 if self.dice.roll(2) == 0 => self.new_ttl(),
+            _ => {
+                let at = self.dice.roll(self.models.len() as u64) as usize;
+                let operations = 1 + self.dice.roll(3);
+                self.count(at, operations);
+            }
+        }
+        self.latest = self.latest.max(self.bench.clock.wall_ms());
+        self.compare();
+    }
+
+    fn compare(&self) {
+        for (at, model) in self.models.iter().enumerate() {
+            let seen = self.seen(model.name);
+            let (value, users) = model.value(model.grain(self.time(at)));
+            assert_eq!(seen.value, value, "{}: {}", model.name, self.context);
+            if let Some(Lapsing::Leases { count, .. }) = seen.lapsing {
+                assert_eq!(count, users, "{}: {}", model.name, self.context);
+            }
+        }
+    }
+
+    fn restart(&mut self) {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(NOON));
+        let spare = Bench {
+            running: Running::start(options(dir.path(), &clock)).unwrap(),
+            clock,
+            dir,
+        };
+        let bench = std::mem::replace(&mut self.bench, spare);
+        self.bench.running.stop();
+        self.bench = bench.restart();
+    }
+
+    fn reset(&mut self) {
+        let at = self.dice.roll(self.models.len() as u64) as usize;
+        let counter = name(self.models[at].name);
+        self.bench.ask(Command::Reset { counter }, None).unwrap();
+        self.models[at].all.clear();
+    }
+
+    /// A lease that lasts stays as long as it was given.
+    fn new_ttl(&mut self) {
+        let definition = presence(5 + self.dice.roll(590) as u32);
+        self.models[3].definition = definition.clone();
+        self.models[3].lapse = definition.lapse().unwrap();
+        let (counter, definition) = (name("here"), Box::new(definition));
+        let define = Command::Define {
+            counter,
+            definition,
+        };
+        self.bench.ask(define, None).unwrap();
+    }
+
+    /// A batch of which the last is refused leaves nothing.
+    fn refused_batch(&mut self) {
+        let mut all = Vec::new();
+        for _ in 0..3 {
+            let (who, of) = (self.dice.roll(USERS), self.dice.roll(SESSIONS));
+            all.push(of_user("hour", Action::Increment, 1, who, 0));
+            all.push(of_user("here", Action::Heartbeat, 7, who, of));
+            all.push(of_user("servers", Action::Leave, 1, who, 0));
+        }
+        all.push(increment("sum", 3, None));
+        all.push(decrement("sum", 1));
+        let refused = self.bench.ask(Command::Batch(all.into()), None);
+        let by_rule = matches!(refused, Err(Failure::Refused(Refusal::Batch(_))));
+        assert!(by_rule, "{}: {refused:?}", self.context);
+    }
+
+    /// A commit that fails, with leases and sights in it, leaves nothing.
+    fn fail(&mut self) {
+        self.bench.fail_after(0);
+        let all = [
+            of_user("hour", Action::Increment, 1, 1, 0),
+            of_user("here", Action::Heartbeat, 9, 1, 1),
+            increment("sum", 4, None),
+        ];
+        let failed = self.bench.ask(Command::Batch(all.into()), None);
+        assert!(failed.is_err(), "{}: {failed:?}", self.context);
+        let again = Command::Apply(increment("online", 1, None));
+        self.bench.ask_again(&again).unwrap();
+    }
+
+    /// Counts in one batch, and compares each answer.
+    fn count(&mut self, at: usize, operations: u64) {
+        self.latest = self.latest.max(self.bench.clock.wall_ms());
+        let now = self.time(at);
+        let (mut asked, mut expected) = (Vec::new(), Vec::new());
+        for _ in 0..operations {
+            let (operation, wanted) = self.operation(at, now);
+            asked.push(operation);
+            let (value, _) = self.models[at].value(self.models[at].grain(now));
+            expected.push((wanted, value));
+        }
+        let answer = self.bench.ask(Command::Batch(asked.into()), None).unwrap();
+        let Outcome::Batch(done) = answer.outcome else {
+            panic!("{}", self.context)
+        };
+        let wall = self.bench.clock.wall_ms();
+        let (counter, grain_ms) = (self.models[at].name, self.models[at].lapse.grain_ms());
+        for (applied, (wanted, value)) in done.iter().zip(expected) {
+            let context = format!("{counter}, {}: {applied:?} {wanted:?}", self.context);
+            assert_eq!(applied.effect, wanted.effect, "{context}");
+            assert_eq!(applied.applied, wanted.change.abs(), "{context}");
+            assert_eq!(applied.current_value, value, "{context}");
+            let leased = self.models[at].lapse.runs_in == TimeLine::Store;
+            let lease = leased.then(|| LeaseChange {
+                change: wanted.change,
+                expires_at: wanted.until.map(|grain| wall + grain * grain_ms - now),
+            });
+            assert_eq!(applied.lease, lease, "{context}");
+        }
+    }
+
+    /// Makes an operation; what it does happens in the model.
+    fn operation(&mut self, at: usize, time: i64) -> (Operation, Expected) {
+        let (who, of) = (self.dice.roll(USERS), self.dice.roll(SESSIONS));
+        let (down, amount) = (self.dice.roll(5) == 0, self.dice.roll(5) as i64);
+        let model = &mut self.models[at];
+        let now = model.grain(time);
+        let until = model.grain(model.lapse.until(time));
+        let stands = model.stands(who, now);
+        let expect = |effect, change, until| Expected {
+            effect,
+            change,
+            until,
+        };
+        let counted = Effect::Counted;
+        if model.definition.kind == Kind::Sum {
+            let amount = amount + 1;
+            model.all.push(Happened {
+                what: What::Added(amount),
+                until,
+            });
+            return (
+                increment(model.name, amount, None),
+                expect(counted, amount, None),
+            );
+        }
+        let leases = model.definition.kind == Kind::Presence;
+        let (action, weight, of) = match (leases, down) {
+            (true, false) => (Action::Heartbeat, amount, of),
+            (true, true) => (Action::Leave, 1, of),
+            (false, false) => (Action::Increment, 1, 0),
+            (false, true) => (Action::Decrement, 1, 0),
+        };
+        let operation = of_user(model.name, action, weight, who, of);
+        let wanted = match (down, stands) {
+            (true, Some(was)) if of != 0 && of != was.session => {
+                return (operation, expect(Effect::NotInside, 0, Some(was.until)));
+            }
+            (true, None) => return (operation, expect(Effect::NotInside, 0, None)),
+            (true, Some(was)) => {
+                model.all.push(Happened {
+                    what: What::Left(who),
+                    until: now,
+                });
+                return (operation, expect(counted, -was.weight, None));
+            }
+            (false, None) => expect(counted, weight, Some(until)),
+            (false, Some(was)) if !leases && was.until == until => {
+                return (operation, expect(Effect::Duplicate, 0, None));
+            }
+            (false, Some(_)) if !leases => expect(counted, 0, None),
+            (false, Some(was)) => expect(
+                Effect::Renewed,
+                weight - was.weight,
+                Some(until.max(was.until)),
+            ),
+        };
+        let what = What::Seen {
+            user: who,
+            weight,
+            session: of,
+        };
+        let until = wanted.until.unwrap_or(until);
+        model.all.push(Happened { what, until });
+        (operation, wanted)
+    }
+}
+
+#[test]
+fn windows_and_leases_say_what_a_list_of_all_that_happened_says() {
+    let rounds = std::env::var("COUNTERD_SOAK_ROUNDS").map_or(3, |rounds| rounds.parse().unwrap());
+    for seed in 1..=rounds {
+        let mut run = Run::new(seed);
+        for step in 0..400 {
+            run.context = format!("seed {seed}, step {step}");
+            run.step();
+        }
+    }
+}
+
+#[test]
+fn leases_stand_while_counterd_is_off_and_settle_after() {
+    let bench = Bench::new();
+    let (counter, definition) = (name("here"), Box::new(presence(90)));
+    bench
+        .ask(
+            Command::Define {
+                counter,
+                definition,
+            },
+            None,
+        )
+        .unwrap();
+    let beat = || Command::Apply(of_user("here", Action::Heartbeat, 1, 1, 0));
+    bench.ask(beat(), None).unwrap();
+    let says = |bench: &Bench| {
+        let reading = bench.running.table.read("here").unwrap();
+        let day = &bench.running.day;
+        let seen = reading.seen(&day.moment(), day.calendar()).unwrap();
+        match seen.lapsing {
+            Some(Lapsing::Leases { count, settling }) => (seen.value, count, settling),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(says(&bench), (1, 1, false));
+    bench.clock.advance(60_000);
+    let Bench {
+        running,
+        clock,
+        dir,
+    } = bench;
+    running.stop();
+    // A night.
+    clock.advance(8 * HOUR);
+    let running = Running::start(options(dir.path(), &clock)).unwrap();
+    let bench = Bench {
+        running,
+        clock,
+        dir,
+    };
+    assert_eq!(says(&bench), (1, 1, true));
+    bench.clock.advance(29_999);
+    assert_eq!(says(&bench), (1, 1, true));
+    bench.clock.advance(1);
+    assert_eq!(says(&bench), (0, 0, true));
+    bench.ask(beat(), None).unwrap();
+    bench.clock.advance(60_000);
+    assert_eq!(says(&bench), (1, 1, false));
+    let record = day_of(&bench, "here");
+    assert_eq!(
+        (record.expired, record.operations, record.increments),
+        (1, 2, 2)
+    );
+}
+
+/// The day record of today as it stands on disk.
+fn day_of(bench: &Bench, counter: &str) -> DayRecord {
+    let day = bench.running.day.look().day;
+    // The group that lets leases go is there before this one.
+    bench.up("online", None);
+    let reader = &bench.running.reader;
+    let record = reader.with(|tables| tables.day_record(day, &name(counter)));
+    record.unwrap().unwrap().unwrap()
+}
