@@ -228,6 +228,18 @@ impl Leaving {
         self.amounts.total_in(self.amounts.grain_of(at))
     }
 
+    /// Whether something has left by a moment that was there at the last change.
+    pub fn has_moved(&self, moment: &Moment) -> bool {
+        let grain = self.amounts.grain_of(self.lapse.time(moment));
+        let mut all = self.leases.iter().chain([&self.amounts]);
+        all.any(|grains| grains.total_in(grain) != grains.total())
+    }
+
+    /// Whether it settled after a start of the server, and has done so by a moment.
+    pub fn has_settled(&self, moment: &Moment) -> bool {
+        (Millis::MIN + 1..=self.lapse.time(moment)).contains(&self.settles_at)
+    }
+
     /// Says of what the value at a moment is made.
     pub fn lapsing(&self, moment: &Moment) -> Lapsing {
         let at = self.lapse.time(moment);

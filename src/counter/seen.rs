@@ -115,8 +115,11 @@ impl Stored<'_> {
             .expires_at
             .zip(moment.now)
             .is_some_and(|(end, now)| end <= now);
-        self.existence == Existence::Live
-            && (has_ended || self.turns_at_midnight() && self.period != Some(moment.today.day))
+        let has_lapsed = self
+            .leaving
+            .is_some_and(|leaving| leaving.has_moved(moment) || leaving.has_settled(moment));
+        let has_turned = self.turns_at_midnight() && self.period != Some(moment.today.day);
+        self.existence == Existence::Live && (has_ended || has_turned || has_lapsed)
     }
 
     /// Gives the value in `day`: 0 for a daily counter that has not changed in it.

@@ -391,11 +391,9 @@ impl EntryState {
     }
 
     fn has_slid(&self, moment: &Moment) -> bool {
-        self.leaving.as_ref().is_some_and(|leaving| {
-            let grain = leaving.amounts.grain_of(leaving.lapse.time(moment));
-            let ended = leaving.leases.as_ref();
-            leaving.amounts.total_in(grain) != self.value
-                || ended.is_some_and(|leases| leases.total_in(grain) != leases.total())
+        let leaving = self.leaving.as_ref();
+        leaving.is_some_and(|leaving| {
+            leaving.amounts.total() != self.value || leaving.has_moved(moment)
         })
     }
 
