@@ -37,12 +37,14 @@ impl Grains {
     pub fn new(grain_ms: Millis, ahead: u32, now: Grain) -> Self {
         let (grain_ms, ahead) = (grain_ms.max(1), ahead.clamp(1, MAX_GRAINS));
         let chunks = (ahead as usize).div_ceil(CHUNK);
+        // They share one until the first change of each.
+        let empty = Arc::new([0; CHUNK]);
         Self {
             grain_ms,
             now,
             ahead,
             total: 0,
-            chunks: vec![Arc::new([0; CHUNK]); chunks],
+            chunks: vec![empty; chunks],
         }
     }
 
