@@ -12,7 +12,8 @@ use std::sync::Arc;
 use counterd::calendar::{Calendar, Day};
 use counterd::clock::SystemClock;
 use counterd::counter::{
-    Action, CounterName, DayRecord, Definition, Kind, Operation, RequestId, Reset, judge_move,
+    Action, CounterName, DayRecord, Definition, Direction, Kind, Operation, RequestId, Reset,
+    judge_move,
 };
 use counterd::storage::{
     Batch, CounterValue, DataDirLock, Operand, Reader, StorageOptions, Store, fold,
@@ -56,7 +57,14 @@ fn pure(criterion: &mut Criterion) {
     });
     let definition = Definition::default();
     group.bench_function("bounds of one operation", |b| {
-        b.iter(|| judge_move(&definition, black_box(41), Action::Increment, black_box(1)));
+        b.iter(|| {
+            judge_move(
+                &definition,
+                black_box(41),
+                Direction::Increment,
+                black_box(1),
+            )
+        });
     });
     group.finish();
 }

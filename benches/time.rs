@@ -16,7 +16,6 @@ use criterion::{Criterion, criterion_group, criterion_main};
 fn time(criterion: &mut Criterion) {
     let calendar = Calendar::new("Europe/Berlin", DayStart::default()).expect("a bundled zone");
     let current = CurrentDay::new(CurrentDayOptions {
-        latest_stored: None,
         calendar: calendar.clone(),
         clock: Arc::new(SystemClock),
         max_clock_jump_ms: 2 * DAY_MS,
