@@ -21,8 +21,10 @@ use crate::access_log::PeerText;
 
 /// How long the second answer in a row waits that says that a request was too many,
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-/// and how long any does at most.
+/// how long any does at most,
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// and the row after which none waits longer.
+const LONGEST_ROW: u8 = 8;
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,17 +213,18 @@ impl Connection {
     pub(super) fn pause_of_limited(&self) -> Duration {
         let before = self.limited.load(Ordering::Relaxed);
         self.limited
-            .store(before.saturating_add(1), Ordering::Relaxed);
+            .store(LONGEST_ROW.min(before + 1), Ordering::Relaxed);
         match before {
             0 => Duration::ZERO,
-            _ => LONGEST_PAUSE.min(FIRST_PAUSE * (1 << (before.min(8) - 1))),
+            _ => LONGEST_PAUSE.min(FIRST_PAUSE * (1 << (before - 1))),
         }
     }
 
-    /// Notes a request that was not too many: a row of them ends.
+    /// Notes a request that was not too many: a row of those that were becomes half as long.
     pub(super) fn forget_limited(&self) {
-        if self.limited.load(Ordering::Relaxed) > 0 {
-            self.limited.store(0, Ordering::Relaxed);
+        let row = self.limited.load(Ordering::Relaxed);
+        if row > 0 {
+            self.limited.store(row / 2, Ordering::Relaxed);
         }
     }
 

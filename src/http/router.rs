@@ -186,6 +186,9 @@ async fn refuse(
     if problem.is_of_address() && !call.worker.is_ending() {
         let pause = call.connection.pause_of_limited();
         if !pause.is_zero() {
+            // Up to a quarter more or less, so that many do not come back at one instant.
+            let spread = call.worker.shared.engine.boot_ns() % 64;
+            let pause = pause * (96 + spread as u32) / 128;
             // In memory of its own, so that the future of the common calls stays small.
             Box::pin(tokio::time::sleep(pause)).await;
         }
