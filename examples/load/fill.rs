@@ -8,6 +8,21 @@ use anyhow::{Context, bail};
 
 const BATCH: u64 = 1000;
 
+/// Gives each of `users` users a seat in a counter with a window, or a lease: the same users that the modes
+/// `seen` and `heartbeat` draw from.
+pub fn seats(address: SocketAddr, op: &str, counter: &str, users: u64) -> anyhow::Result<()> {
+    if !address.ip().is_loopback() {
+        bail!("{address} is not on this machine");
+    }
+    let mut stream = BufReader::new(TcpStream::connect(address)?);
+    batches(&mut stream, users, |n, body| {
+        write!(
+            body,
+            r#"{{"op":"{op}","name":"{counter}","user_id":"user-{n}"}}"#
+        )
+    })
+}
+
 /// Makes `counters` counters, then counts `users` users in `daily_active_users`.
 pub fn fill(address: SocketAddr, counters: u64, users: u64) -> anyhow::Result<()> {
     if !address.ip().is_loopback() {

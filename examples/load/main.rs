@@ -55,6 +55,18 @@ enum Command {
         #[arg(long, default_value_t = 5_000_000)]
         users: u64,
     },
+    /// Fill a counter with a window, or a presence, with users by `increment` or `heartbeat`.
+    FillSeats {
+        /// Where the server listens.
+        #[arg(long)]
+        address: SocketAddr,
+        #[arg(long)]
+        op: String,
+        #[arg(long)]
+        counter: String,
+        #[arg(long, default_value_t = 1_000_000)]
+        users: u64,
+    },
     /// Print free TCP ports of 127.0.0.1, one a line.
     FreePorts { count: usize },
     /// Print how many 2xx answers a subject gave in the recorded runs so far.
@@ -141,6 +153,12 @@ fn main() -> anyhow::Result<()> {
             counters,
             users,
         } => fill::fill(address, counters, users),
+        Command::FillSeats {
+            address,
+            op,
+            counter,
+            users,
+        } => fill::seats(address, &op, &counter, users),
         Command::FreePorts { count } => {
             for port in probe::free_ports(count)? {
                 println!("{port}");

@@ -21,6 +21,10 @@ pub enum Mode {
     UniqueNew,
     /// Count one of `--users` users, who soon have all been seen.
     UniqueDup,
+    /// Count one of `--users` users in `--counter`.
+    Seen,
+    /// Renew the lease of one of `--users` users in `--counter`.
+    Heartbeat,
     /// GET `--path`, whatever it is.
     Raw,
 }
@@ -58,7 +62,10 @@ impl Workload {
         let s = &settings;
         let mut body = Vec::new();
         let line = match s.mode {
-            Mode::Increment => format!("POST /api/v1/counter/{}/increment", s.counter),
+            Mode::Increment | Mode::Seen => {
+                format!("POST /api/v1/counter/{}/increment", s.counter)
+            }
+            Mode::Heartbeat => format!("POST /api/v1/counter/{}/heartbeat", s.counter),
             // The name follows in `request`.
             Mode::Many => "POST /api/v1/counter/bench:".to_owned(),
             Mode::Get => format!("GET /api/v1/counter/{}", s.counter),
@@ -80,7 +87,13 @@ impl Workload {
                     .collect();
                 body = format!(r#"{{"operations":[{}]}}"#, operations.join(",")).into_bytes();
             }
-            Mode::Get | Mode::Ten | Mode::UniqueNew | Mode::UniqueDup | Mode::Raw => {}
+            Mode::Get
+            | Mode::Ten
+            | Mode::UniqueNew
+            | Mode::UniqueDup
+            | Mode::Seen
+            | Mode::Heartbeat
+            | Mode::Raw => {}
         }
         let run = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -138,7 +151,7 @@ impl Workload {
                 let (run, thread, sent) = (self.run, self.thread, self.sent);
                 let _ = write!(self.scratch, r#"{{"user_id":"{run:x}-{thread}-{sent}"}}"#);
             }
-            Mode::UniqueDup => {
+            Mode::UniqueDup | Mode::Seen | Mode::Heartbeat => {
                 let user = self.draw(settings.users);
                 let _ = write!(self.scratch, r#"{{"user_id":"user-{user}"}}"#);
             }

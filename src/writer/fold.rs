@@ -302,7 +302,12 @@ impl<L: Lookups> Fold<'_, L> {
             if let Existence::Gone(gone) = state.existence {
                 self.ledger.gone.insert((gone.at, index));
             }
-            self.ledger.at_mut(index)?.state = state;
+            let place = &mut self.ledger.at_mut(index)?.state;
+            let kept = place.leaving.take().filter(|_| bug("window_keeps_refused"));
+            *place = state;
+            if kept.is_some() {
+                place.leaving = kept;
+            }
         }
         Ok(())
     }

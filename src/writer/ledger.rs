@@ -11,6 +11,7 @@ use crate::counter::{
     Moment, Reset, Revision, Seen, Stored,
 };
 use crate::invariant::Broken;
+use crate::seeded::bug;
 use crate::storage::{CounterValue, DayPart, LeavingAt, ReadError, Record, StoreState, Tables};
 
 use super::table::Reading;
@@ -244,7 +245,16 @@ impl Ledger {
                     until,
                     amount,
                     leases,
-                }) => drop(leaving.add(leaving.amounts.grain_of(until), amount, leases)),
+                }) => {
+                    let grain = leaving.amounts.grain_of(until);
+                    let kept = leaving.amounts.now() + 1;
+                    let grain = if bug("ended_lease_is_back") {
+                        grain.max(kept)
+                    } else {
+                        grain
+                    };
+                    let _ = leaving.add(grain, amount, leases);
+                }
                 Err(_) => sound = false,
             });
             match read {

@@ -1,104 +1,13 @@
 //! Windows and presence against a list of everything that happened, counted anew at each question.
 
 use super::*;
+use crate::calendar::Day;
 use crate::clock::Clock;
-use crate::counter::{
-    DayRecord, Effect, Lapse, Lapsing, LeaseChange, Seconds, Seen, SessionId, TimeLine,
-};
+use crate::counter::{DayRecord, Effect, Lapsing, LeaseChange, Seconds, Seen, SessionId, TimeLine};
 
-/// What happened.
-#[derive(Clone, Copy, Debug)]
-enum What {
-    Added(i64),
-    Seen {
-        user: u64,
-        weight: i64,
-        session: u64,
-    },
-    Left(u64),
-}
+mod model;
 
-/// Something that happened to a counter, and until which grain it counts.
-#[derive(Clone, Copy, Debug)]
-struct Happened {
-    what: What,
-    until: i64,
-}
-
-/// A counter, and everything that happened in this life of it.
-struct Model {
-    name: &'static str,
-    definition: Definition,
-    lapse: Lapse,
-    all: Vec<Happened>,
-}
-
-/// Where a user stands.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Stands {
-    weight: i64,
-    session: u64,
-    until: i64,
-}
-
-const USERS: u64 = 12;
-const SESSIONS: u64 = 3;
-
-impl Model {
-    fn new(name: &'static str, definition: Definition) -> Self {
-        let definition = definition.complete().unwrap();
-        let lapse = definition.lapse().unwrap();
-        Self {
-            name,
-            definition,
-            lapse,
-            all: Vec::new(),
-        }
-    }
-
-    fn grain(&self, at: i64) -> i64 {
-        at.div_euclid(self.lapse.grain_ms())
-    }
-
-    /// Where a user stands in a grain: as the last that happened to it left it, unless that is over.
-    fn stands(&self, user: u64, now: i64) -> Option<Stands> {
-        let last = self
-            .all
-            .iter()
-            .rev()
-            .find_map(|happened| match happened.what {
-                What::Seen {
-                    user: who,
-                    weight,
-                    session,
-                } if who == user => Some(Some(Stands {
-                    weight,
-                    session,
-                    until: happened.until,
-                })),
-                What::Left(who) if who == user => Some(None),
-                _ => None,
-            });
-        last.flatten().filter(|stands| stands.until > now)
-    }
-
-    fn added(&self, now: i64) -> i64 {
-        let amounts = self.all.iter().map(|happened| match happened.what {
-            What::Added(amount) if happened.until > now => amount,
-            _ => 0,
-        });
-        amounts.sum()
-    }
-
-    /// The value in a grain, and how many users it is of.
-    fn value(&self, now: i64) -> (i64, i64) {
-        let users: Vec<_> = (0..USERS)
-            .filter_map(|user| self.stands(user, now))
-            .collect();
-        let weights: i64 = users.iter().map(|stands| stands.weight).sum();
-        (self.added(now) + weights, users.len() as i64)
-    }
-}
+use model::{Happened, Model, SESSIONS, Totals, USERS, What};
 
 struct Dice(u64);
 
@@ -164,11 +73,16 @@ struct Run {
     dice: Dice,
     /// The latest wall time.
     latest: i64,
+    /// When the writer next looks at all counters by itself, by the boot clock.
+    next_look: i64,
+    /// How many operations a batch has at most.
+    most: u64,
+    operations: u64,
     context: String,
 }
 
 impl Run {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, most: u64) -> Self {
         let models = vec![
             Model::new("hour", windowed(Kind::Unique, 3600, 60)),
             Model::new("minute", windowed(Kind::Unique, 60, 1)),
@@ -186,12 +100,51 @@ impl Run {
             };
             bench.ask(define, None).unwrap();
         }
-        Self {
+        let mut run = Self {
+            next_look: bench.clock.boot_ms() + 1000,
             bench,
             models,
             dice: Dice(seed),
             latest: NOON,
+            most,
+            operations: 0,
             context: String::new(),
+        };
+        for at in 0..run.models.len() {
+            run.change(at);
+            let model = &mut run.models[at];
+            model.slid_to = i64::MIN;
+        }
+        run
+    }
+
+    fn today(&self) -> Day {
+        self.bench.running.day.look().day
+    }
+
+    /// The writer changes a counter.
+    fn change(&mut self, at: usize) {
+        let (time, today) = (self.time(at), self.today());
+        self.models[at].slide(time, today, true);
+    }
+
+    /// The writer looks at all counters by itself.
+    fn look(&mut self) {
+        let today = self.today();
+        for at in 0..self.models.len() {
+            let time = self.time(at);
+            self.models[at].slide(time, today, false);
+        }
+    }
+
+    /// Has the writer see that time has passed.
+    fn tick(&mut self) {
+        self.latest = self.latest.max(self.bench.clock.wall_ms());
+        self.bench.up("online", None);
+        let boot = self.bench.clock.boot_ms();
+        if boot >= self.next_look {
+            self.next_look = boot + 1000;
+            self.look();
         }
     }
 
@@ -214,11 +167,13 @@ impl Run {
             0..=4 => {
                 let far = [1500, 1500, 20_000, 120_000, 2_000_000][self.dice.roll(5) as usize];
                 self.bench.clock.advance(self.dice.roll(far) as i64);
+                self.tick();
             }
-            5 => self
-                .bench
-                .clock
-                .shift_wall(-(self.dice.roll(90_000) as i64)),
+            5 => {
+                let by = self.dice.roll(120_000) as i64 - 90_000;
+                self.bench.clock.shift_wall(by);
+                self.tick();
+            }
             6 => self.restart(),
             7 if self.dice.roll(4) == 0 => self.reset(),
             8 => self.refused_batch(),
@@ -226,7 +181,7 @@ impl Run {
             10 if self.dice.roll(2) == 0 => self.new_ttl(),
             _ => {
                 let at = self.dice.roll(self.models.len() as u64) as usize;
-                let operations = 1 + self.dice.roll(3);
+                let operations = 1 + self.dice.roll(self.most);
                 self.count(at, operations);
             }
         }
@@ -242,27 +197,52 @@ impl Run {
             if let Some(Lapsing::Leases { count, .. }) = seen.lapsing {
                 assert_eq!(count, users, "{}: {}", model.name, self.context);
             }
+            let today = self.today();
+            let on_disk = self.bench.running.reader.with(|tables| {
+                let record = tables.day_record(today, &name(model.name))?;
+                Ok(record.map(|record| Totals::of(&record.unwrap())))
+            });
+            let expected = model
+                .day
+                .filter(|(day, _)| *day == today)
+                .map(|(_, totals)| totals);
+            assert_eq!(
+                on_disk.unwrap(),
+                expected,
+                "{}: {}",
+                model.name,
+                self.context
+            );
         }
     }
 
+    /// A stop and a start, or a kill and a start: from what is on disk while nothing is under way.
     fn restart(&mut self) {
-        let dir = tempfile::tempdir().unwrap();
-        let clock = Arc::new(ManualClock::new(NOON));
-        let spare = Bench {
-            running: Running::start(options(dir.path(), &clock)).unwrap(),
-            clock,
-            dir,
-        };
-        let bench = std::mem::replace(&mut self.bench, spare);
-        self.bench.running.stop();
-        self.bench = bench.restart();
+        let bench = &mut self.bench;
+        if self.dice.roll(2) == 0 {
+            let copy = tempfile::tempdir().unwrap();
+            let from = bench.dir.path().join(".");
+            let mut cp = std::process::Command::new("cp");
+            let copied = cp.arg("-a").args([&from, copy.path()]).status();
+            assert!(copied.unwrap().success());
+            bench.running.stop();
+            bench.dir = copy;
+        } else {
+            bench.running.stop();
+        }
+        bench.running = Running::start(options(bench.dir.path(), &bench.clock)).unwrap();
+        self.next_look = self.bench.clock.boot_ms() + 1000;
+        self.latest = self.latest.max(self.bench.clock.wall_ms());
+        self.look();
     }
 
     fn reset(&mut self) {
         let at = self.dice.roll(self.models.len() as u64) as usize;
         let counter = name(self.models[at].name);
         self.bench.ask(Command::Reset { counter }, None).unwrap();
+        self.change(at);
         self.models[at].all.clear();
+        self.models[at].totals().reach(0);
     }
 
     /// A lease that lasts stays as long as it was given.
@@ -276,6 +256,7 @@ impl Run {
             definition,
         };
         self.bench.ask(define, None).unwrap();
+        self.change(3);
     }
 
     /// A batch of which the last is refused leaves nothing.
@@ -306,17 +287,34 @@ impl Run {
         assert!(failed.is_err(), "{}: {failed:?}", self.context);
         let again = Command::Apply(increment("online", 1, None));
         self.bench.ask_again(&again).unwrap();
+        self.look();
     }
 
     /// Counts in one batch, and compares each answer.
     fn count(&mut self, at: usize, operations: u64) {
         self.latest = self.latest.max(self.bench.clock.wall_ms());
         let now = self.time(at);
+        self.operations += operations;
         let (mut asked, mut expected) = (Vec::new(), Vec::new());
         for _ in 0..operations {
+            let before = self.models[at].all.len();
             let (operation, wanted) = self.operation(at, now);
             asked.push(operation);
             let (value, _) = self.models[at].value(self.models[at].grain(now));
+            if self.models[at].all.len() > before {
+                let happened = self.models[at].all.pop().unwrap();
+                self.change(at);
+                self.models[at].all.push(happened);
+                let totals = self.models[at].totals();
+                let size = u128::from(wanted.change.unsigned_abs());
+                match wanted.change {
+                    0.. => totals.increments += size,
+                    _ => totals.decrements += size,
+                }
+                let counts = wanted.change != 0 || wanted.effect == Effect::Counted;
+                totals.operations += u64::from(counts);
+                totals.reach(value);
+            }
             expected.push((wanted, value));
         }
         let answer = self.bench.ask(Command::Batch(asked.into()), None).unwrap();
@@ -378,9 +376,10 @@ impl Run {
             }
             (true, None) => return (operation, expect(Effect::NotInside, 0, None)),
             (true, Some(was)) => {
+                // It hides what was until that has left.
                 model.all.push(Happened {
                     what: What::Left(who),
-                    until: now,
+                    until: was.until,
                 });
                 return (operation, expect(counted, -was.weight, None));
             }
@@ -408,13 +407,17 @@ impl Run {
 
 #[test]
 fn windows_and_leases_say_what_a_list_of_all_that_happened_says() {
-    let rounds = std::env::var("COUNTERD_SOAK_ROUNDS").map_or(3, |rounds| rounds.parse().unwrap());
+    let soak = std::env::var("COUNTERD_SOAK_ROUNDS").map(|rounds| rounds.parse().unwrap());
+    let (rounds, most) = soak.map_or((2, 3), |rounds| (rounds, 600));
+    let mut operations = 0;
     for seed in 1..=rounds {
-        let mut run = Run::new(seed);
+        let mut run = Run::new(seed, most);
         for step in 0..400 {
             run.context = format!("seed {seed}, step {step}");
             run.step();
         }
+        operations += run.operations;
+        println!("seed {seed}: {operations} operations so far, each answer as the list says");
     }
 }
 
