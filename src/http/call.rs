@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Response, Uri};
+use http::{HeaderMap, Method, Response, Uri, Version};
 
 use super::auth::{self, Access, Origin};
 use super::body;
@@ -28,6 +28,9 @@ pub(super) type Answered = Result<Response<ReplyBody>, Problem>;
 /// What is asked, once it was judged by its head and its body was read.
 pub(super) struct Asked<'a> {
     pub(super) endpoint: &'static Endpoint,
+    /// `HEAD` comes to the handler of `GET`.
+    pub(super) method: &'a Method,
+    pub(super) version: Version,
     /// The counter's name in the path, decoded; empty for paths without one.
     pub(super) name: &'a str,
     pub(super) uri: &'a Uri,
@@ -95,9 +98,8 @@ impl Call {
         match endpoint.role {
             Role::Anyone => {}
             Role::Holder(access) => self.check_token(access, headers, None)?,
-            // The handler reads the body first, then asks for the token, then judges the query.
-            Role::AdminInBody => return Ok(()),
-            Role::Watcher => {}
+            // The handler finds the token where it is, then judges the query.
+            Role::AdminInBody | Role::Watcher => return Ok(()),
         }
         query::check(uri, endpoint)
     }

@@ -120,6 +120,8 @@ codes! {
     UriTooLong = "uri_too_long", URI_TOO_LONG, RefusedSyntax, "The path is too long";
     /// Send `Content-Type: application/json` in UTF-8, without `Content-Encoding`.
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, RefusedSyntax, "The body is not JSON";
+    /// Open it as a WebSocket of version 13, or read `/api/v1/stream` or `/api/v1/counters` instead.
+    UpgradeRequired = "upgrade_required", UPGRADE_REQUIRED, RefusedSyntax, "This path speaks WebSocket";
     /// Use a new key for a new request; repeat a request unchanged with its key.
     IdempotencyKeyReused = "idempotency_key_reused", UNPROCESSABLE_ENTITY, RefusedKey, "The key was used for another request";
     /// Nothing was counted: retry after `Retry-After` seconds; `limit` says which limit it is.

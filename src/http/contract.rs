@@ -148,8 +148,14 @@ calls! {
         takes ["prefix" "cursor" "limit"] &[];
         answers [200] [UnknownHere];
     Stream = GET "/api/v1/stream", WATCHER, NoBody;
-        takes ["names" "since" "interval"] &[];
+        takes ["names" "since" "interval" "ticket"] &[];
         answers [200] [InvalidName OriginNotAllowed];
+    Ws = GET "/api/v1/ws", WATCHER, NoBody;
+        takes ["ticket"] &[];
+        answers [101] [UpgradeRequired OriginNotAllowed];
+    PushTicket = POST "/api/v1/push-ticket", READ, NoBody;
+        takes [] &[];
+        answers [200] [Overloaded OriginNotAllowed];
     Livez = GET "/livez", ANYONE, NoBody;
         takes [] &[];
         answers [200] [];

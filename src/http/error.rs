@@ -7,7 +7,8 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION,
+    UPGRADE, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde::Serialize;
@@ -214,6 +215,11 @@ impl Problem {
         }
         if self.code == Code::Unauthorized {
             headers.insert(WWW_AUTHENTICATE, text("Bearer realm=\"counterd\""));
+        }
+        if self.code == Code::UpgradeRequired {
+            headers.insert(UPGRADE, text("websocket"));
+            headers.insert(SEC_WEBSOCKET_VERSION, text("13"));
+            headers.insert(CONNECTION, text("upgrade"));
         }
         if self.close {
             headers.insert(CONNECTION, text("close"));

@@ -123,9 +123,7 @@ pub(super) fn answer(
             auth::let_read(&mut response, call.origin, friend.as_ref());
         }
         let status = response.status();
-        if let Some(start) = response.extensions_mut().remove::<push::Start>()
-            && flight.method != Some(Method::HEAD)
-        {
+        if let Some(start) = response.extensions_mut().remove::<push::Start>() {
             let handover = push::Handover {
                 head: push::head(status, response.headers(), call.worker.shared.engine.now()),
                 start,
@@ -248,6 +246,8 @@ async fn serve(
         Ok(body) => {
             let asked = Asked {
                 endpoint,
+                method: &parts.method,
+                version: parts.version,
                 name,
                 uri: &parts.uri,
                 headers: &parts.headers,
@@ -280,6 +280,8 @@ async fn handle(call: &Call, asked: &Asked<'_>, notes: &mut Notes) -> Answered {
         Route::Reset => return admin::reset(call, asked).await,
         Route::Adjust => return admin::adjust(call, asked).await,
         Route::Stream => return subscribe::stream(call, asked).await,
+        Route::Ws => return subscribe::ws(call, asked).await,
+        Route::PushTicket => return subscribe::ticket(call, asked).await,
         Route::Livez => return probes::livez(call, asked).await,
         Route::Readyz => return probes::readyz(call, asked).await,
         Route::Metrics => return probes::metrics(call, asked).await,

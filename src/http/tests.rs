@@ -22,6 +22,7 @@ mod race;
 mod rates;
 mod recipes;
 mod streams;
+mod websocket;
 
 /// 2026-11-24T12:00:00Z.
 const NOON: i64 = 1_795_521_600_000;

@@ -39,6 +39,10 @@ words! {
         DeletePrefix = "delete_prefix",
         /// `GET /api/v1/stream?names=`
         Stream = "stream",
+        /// `GET /api/v1/ws`
+        Ws = "ws",
+        /// `POST /api/v1/push-ticket`
+        PushTicket = "push_ticket",
         /// `GET /livez`
         Livez = "livez",
         /// `GET /readyz`
@@ -51,9 +55,9 @@ words! {
 }
 
 /// The HTTP statuses that the server gives, in order; any other is counted as `other`.
-pub const STATUSES: [u16; 20] = [
-    101, 200, 201, 204, 400, 401, 403, 404, 405, 408, 409, 410, 413, 414, 415, 422, 429, 431, 500,
-    503,
+pub const STATUSES: [u16; 21] = [
+    101, 200, 201, 204, 400, 401, 403, 404, 405, 408, 409, 410, 413, 414, 415, 422, 426, 429, 431,
+    500, 503,
 ];
 
 words! {
@@ -109,6 +113,8 @@ words! {
     PushTransport {
         /// Server-sent events.
         Sse = "sse",
+        /// A WebSocket.
+        Ws = "websocket",
     }
 }
 
@@ -119,6 +125,12 @@ words! {
         Left = "left",
         /// The client took nothing for `push.stall_timeout`.
         Stalled = "stalled",
+        /// The client answered no ping.
+        Silent = "silent",
+        /// The client sent frames that are none.
+        Malformed = "malformed",
+        /// The client sent messages that are not understood, or too many.
+        Refused = "refused",
         /// The server ended, and said so.
         Drained = "drained",
         /// The server ended at once.

@@ -8,6 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use slab::Slab;
 
+use super::MAX_NAMES;
+use super::frame;
 use super::position::Position;
 use super::said::Watched;
 use super::state;
@@ -20,6 +22,9 @@ const ASK_COPIES_EVERY: Millis = 1000;
 
 /// How often the hub looks for sessions that are due for something, in milliseconds.
 const SWEEP_EVERY: Millis = 1000;
+
+/// After how long without a word of its client a WebSocket is asked for one, in milliseconds.
+const PING_AFTER: Millis = 25_000;
 
 /// How often each session gets a sign of life, in milliseconds.
 pub(super) const TICK_EVERY: Millis = 15_000;
@@ -80,6 +85,10 @@ pub(super) struct Entry {
     pub(super) cause_sent: Option<Cause>,
     /// When it gets its next sign of life.
     pub(super) tick_at: Millis,
+    /// When its client was heard last.
+    pub(super) heard: Millis,
+    /// When it was asked for a word since; `None` when it was not.
+    pub(super) asked: Option<Millis>,
     /// Since when its client takes nothing.
     pub(super) blocked: Option<Millis>,
     pub(super) ending: Option<PushEnd>,
@@ -95,6 +104,14 @@ pub(super) enum Next {
 /// Returns the earlier of two instants; `None` is never.
 pub(super) fn earliest(one: Option<Millis>, other: Option<Millis>) -> Option<Millis> {
     one.into_iter().chain(other).min()
+}
+
+impl Entry {
+    fn is_to_be_asked(&self, now: Millis) -> bool {
+        self.transport == PushTransport::Ws
+            && self.asked.is_none()
+            && now.saturating_sub(self.heard) >= PING_AFTER
+    }
 }
 
 impl Books {
@@ -142,6 +159,32 @@ impl Books {
             });
         }
         key
+    }
+
+    /// Whether a session may watch these counters too.
+    pub(super) fn has_room(&self, names: &[CounterName], session: usize) -> bool {
+        let Some(entry) = self.sessions.get(session) else {
+            return true;
+        };
+        let watches = |name: &CounterName| {
+            let key = self.by_name.get(name);
+            key.is_some_and(|key| entry.subs.iter().any(|sub| sub.watched == *key))
+        };
+        let more = names.iter().filter(|name| !watches(*name)).count();
+        entry.subs.len() + more <= MAX_NAMES
+    }
+
+    /// Has a session watch a counter no more.
+    pub(super) fn drop_sub(&mut self, name: &CounterName, session: usize) {
+        let Some(key) = self.by_name.get(name).copied() else {
+            return;
+        };
+        if let Some(entry) = self.sessions.get_mut(session)
+            && let Some(place) = entry.subs.iter().position(|sub| sub.watched == key)
+        {
+            entry.subs.swap_remove(place);
+            self.unwatch(key, session);
+        }
     }
 
     pub(super) fn unwatch(&mut self, key: usize, session: usize) {
@@ -228,7 +271,15 @@ impl Books {
             if u128::from(blocked_ms.unsigned_abs()) > stall_timeout.as_millis() {
                 entry.ending = entry.ending.or(Some(PushEnd::Stalled));
             }
-            let is_due = entry.tick_at <= self.now || entry.ending.is_some();
+            let silent_ms = entry
+                .asked
+                .map_or(0, |asked| self.now.saturating_sub(asked));
+            if u128::from(silent_ms.unsigned_abs()) > stall_timeout.as_millis() {
+                entry.ending = entry.ending.or(Some(PushEnd::Silent));
+            }
+            let is_due = entry.tick_at <= self.now
+                || entry.ending.is_some()
+                || entry.is_to_be_asked(self.now);
             if let Some(waker) = entry.waker.as_ref().filter(|_| is_due) {
                 waker.wake_by_ref();
             }
@@ -272,6 +323,10 @@ impl Books {
             entry.tick_at = self.now.saturating_add(TICK_EVERY);
             let position = known.filter(|_| has_all);
             return Next::Event(state::tick(transport, wall_ms, position));
+        }
+        if entry.is_to_be_asked(self.now) {
+            entry.asked = Some(self.now);
+            return Next::Event(frame::ping());
         }
         Next::Nothing
     }

@@ -31,7 +31,7 @@ const WAKE_AT_ONCE: usize = 128;
 /// The hub of one runtime. All of it is used by its own thread; what is in a mutex is never waited for.
 pub(in crate::http) struct Hub {
     engine: Engine,
-    pub(super) shared: Arc<Shared>,
+    pub(in crate::http) shared: Arc<Shared>,
     days: DayMemo,
     books: Mutex<Books>,
     /// The first session has come.
@@ -184,6 +184,8 @@ impl Hub {
             passed: now,
             cause_sent: None,
             tick_at: now.saturating_add(TICK_EVERY),
+            heard: now,
+            asked: None,
             blocked: None,
             ending,
         });
@@ -316,15 +318,30 @@ impl Hub {
         next
     }
 
-    /// Returns what is said last to a client that is to come back.
-    pub(super) fn last_words(&self, _transport: PushTransport) -> Bytes {
-        let retry = 500 + u64::from(fastrand()) % 4500;
-        format!("retry: {retry}\n\n").into()
+    /// Whether a session may watch these counters too.
+    pub(super) fn has_room(&self, names: &[CounterName], key: usize) -> bool {
+        self.books.lock().has_room(names, key)
     }
-}
 
-/// Returns a number for spreading clients.
-fn fastrand() -> u32 {
-    use std::hash::{BuildHasher, RandomState};
-    u32::try_from(RandomState::new().hash_one(0) & 0xffff_ffff).unwrap_or(0)
+    /// Takes counters from a session.
+    pub(super) fn unsubscribe(&self, key: usize, names: &[CounterName]) {
+        let mut books = self.books.lock();
+        for name in names {
+            books.drop_sub(name, key);
+        }
+    }
+
+    /// Notes that a client said something.
+    pub(super) fn has_heard(&self, key: usize) {
+        let now = self.engine.boot_ms();
+        if let Some(entry) = self.books.lock().sessions.get_mut(key) {
+            entry.heard = now;
+            entry.asked = None;
+        }
+    }
+
+    /// The boot clock.
+    pub(super) fn now(&self) -> Millis {
+        self.engine.boot_ms()
+    }
 }

@@ -11,26 +11,38 @@
 //! requests of HTTP.
 
 mod books;
+mod frame;
+mod handshake;
 mod hub;
+mod message;
 mod position;
 mod read;
 mod said;
 mod session;
 mod state;
+mod ticket;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, StatusCode};
+use rustix::net::sockopt::{set_socket_send_buffer_size, set_tcp_user_timeout};
 use tokio::net::TcpStream;
 
 use crate::counter::{CounterName, Millis};
-use crate::metrics::PushMetrics;
+use crate::metrics::{PushMetrics, PushTransport};
 
+pub(super) use handshake::{PROTOCOL, accept, bearer};
 pub(super) use hub::Hub;
+pub(super) use message::interval_of;
 pub(super) use position::Position;
+pub(super) use ticket::{TICKET_FOR, Tickets};
+
+/// Bytes that the kernel holds for a client that has not read them; it takes twice as many.
+const UNREAD_BYTES: usize = 16 * 1024;
 
 /// Most counters of one connection.
 pub(super) const MAX_NAMES: usize = 100;
@@ -50,6 +62,8 @@ pub struct PushOptions {
 pub(super) struct Shared {
     pub(super) options: PushOptions,
     pub(super) metrics: PushMetrics,
+    /// What browsers show that cannot send a header.
+    pub(super) tickets: Tickets,
     open: AtomicUsize,
 }
 
@@ -59,6 +73,7 @@ pub(super) struct PushPlace(Arc<Shared>);
 impl Shared {
     pub(super) fn new(options: PushOptions, metrics: PushMetrics) -> Self {
         Self {
+            tickets: Tickets::new(options.max_connections),
             options,
             metrics,
             open: AtomicUsize::new(0),
@@ -94,7 +109,9 @@ pub(super) struct Subscription {
 /// How a session begins.
 #[derive(Clone)]
 pub(super) struct Start {
-    pub(super) subscription: Subscription,
+    pub(super) transport: PushTransport,
+    /// What is asked for ahead of any message; `None` where messages are to come.
+    pub(super) subscription: Option<Subscription>,
     pub(super) place: Arc<PushPlace>,
 }
 
@@ -112,7 +129,8 @@ pub(super) struct Handover {
 /// Returns the head of an answer as bytes. The connection ends with the answer.
 pub(super) fn head(status: StatusCode, headers: &HeaderMap, now: Millis) -> Bytes {
     let mut out = format!("HTTP/1.1 {status}\r\n").into_bytes();
-    for (name, value) in headers {
+    // It goes on for as long as the connection does, whatever was said of a body.
+    for (name, value) in headers.iter().filter(|(name, _)| *name != CONTENT_LENGTH) {
         let line: [&[u8]; 4] = [name.as_ref(), b": ", value.as_bytes(), b"\r\n"];
         out.extend(line.concat());
     }
@@ -132,5 +150,9 @@ fn date(now: Millis) -> Option<String> {
 
 /// Serves a connection that HTTP handed over, in a task of its own.
 pub(super) fn serve(hub: Arc<Hub>, stream: TcpStream, unread: Bytes, handover: Handover) {
+    let _ = set_socket_send_buffer_size(&stream, UNREAD_BYTES);
+    // A client that is gone without a word is noticed by what it does not acknowledge.
+    let millis = hub.shared.options.stall_timeout.as_millis();
+    let _ = set_tcp_user_timeout(&stream, u32::try_from(millis).unwrap_or(u32::MAX));
     tokio::spawn(session::serve(hub, stream, unread, handover));
 }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::super::json::push_json;
 use super::super::stamp::DayMemo;
 use super::super::wire::push_value;
+use super::frame;
 use super::position::Position;
 use crate::counter::{CounterName, Kind, Reset, Revision, Seen};
 use crate::current_day::CurrentDay;
@@ -177,6 +178,21 @@ pub(super) fn encode(
             out.extend_from_slice(data);
             out.extend_from_slice(b"\n\n");
             out.into()
+        }
+        PushTransport::Ws => {
+            let mut out = Vec::with_capacity(data.len() + 80);
+            out.extend_from_slice(b"{\"event\":\"");
+            out.extend_from_slice(event.as_bytes());
+            out.push(b'"');
+            if let Some(id) = id {
+                out.extend_from_slice(b",\"id\":\"");
+                id.push(&mut out);
+                out.push(b'"');
+            }
+            out.extend_from_slice(b",\"data\":");
+            out.extend_from_slice(data);
+            out.push(b'}');
+            frame::text(&out)
         }
     }
 }

@@ -36,6 +36,8 @@ impl Listener {
             head.contains("content-type: text/event-stream\r\n"),
             "{head}"
         );
+        // It goes on for as long as the connection.
+        assert!(!head.contains("content-length"), "{head}");
         Self(connection)
     }
 
@@ -72,15 +74,29 @@ impl Listener {
         event
     }
 
-    /// The counter of the next event, which is an update.
+    /// The counter of the next event that is no sign of life, which is an update.
     #[track_caller]
     fn update(&mut self) -> Value {
-        self.next().unwrap().update()
+        loop {
+            let event = self.next().unwrap();
+            if event.kind != "tick" {
+                return event.update();
+            }
+        }
     }
 }
 
 fn counter(bench: &Bench, name: &str) -> Value {
     bench.get(&format!("/api/v1/counter/{name}")).ok()
+}
+
+/// A figure of the page of metrics; 0 where it has none.
+fn figure(bench: &Bench, name: &str) -> u64 {
+    let page = bench.get("/metrics").body;
+    let line = page
+        .lines()
+        .find_map(|line| line.strip_prefix(&format!("{name} ")));
+    line.map_or(0, |value| value.parse::<f64>().unwrap() as u64)
 }
 
 #[test]
@@ -102,5 +118,452 @@ fn a_stream_says_first_how_all_stand_and_then_what_changes() {
     let said = counter(&bench, "nobody");
     let id = format!("{}.{}", said["epoch"], said["revision"]);
     assert_eq!((event.id.as_deref(), &event.data), (Some(&*id), &said));
+    bench.end();
+}
+
+#[test]
+fn midnight_reaches_a_subscriber_without_a_write() {
+    let bench = Bench::new();
+    bench.up("games", r#"{"value":5}"#).ok();
+    let mut listener = Listener::of(&bench, "names=games", "");
+    let before = listener.state().data["counters"][0].clone();
+    bench.clock.advance(12 * HOUR);
+    let event = listener.next().unwrap();
+    // A midnight has no revision, and is no position.
+    assert_eq!(event.id, None);
+    let after = event.update();
+    assert_eq!(after, counter(&bench, "games"));
+    assert_eq!(
+        (&after["value"], &after["period"]),
+        (&json!(0), &json!("2026-11-25"))
+    );
+    assert_eq!(after["revision"], before["revision"]);
+    bench.end();
+}
+
+#[test]
+fn an_end_reaches_a_subscriber_by_time_alone_and_once() {
+    let bench = Bench::new();
+    let definition = json!({"kind": "sum", "expires_at": "2026-11-24T18:00:00Z"});
+    bench.define("event", &definition).ok();
+    let mut listener = Listener::of(&bench, "names=event,games", "");
+    listener.state();
+    let before = bench.running.table.revision();
+    bench.clock.advance(6 * HOUR);
+    assert_eq!(
+        listener.update(),
+        json!({"name": "event", "value": null, "missing": true})
+    );
+    // That the writer records it a moment later is no further news.
+    until("it is not recorded", || {
+        bench.running.table.revision() > before
+    });
+    bench.up("games", "").ok();
+    assert_eq!(listener.update(), counter(&bench, "games"));
+    bench.end();
+}
+
+#[test]
+fn deletion_and_reset_reach_a_subscriber() {
+    let bench = Bench::new();
+    bench.up("a", r#"{"value":7}"#).ok();
+    let mut listener = Listener::of(&bench, "names=a", "");
+    listener.state();
+    bench.ask("POST /api/v1/counter/a/reset", ADMIN, "").ok();
+    let reset = listener.update();
+    assert_eq!(
+        (reset["value"].clone(), reset),
+        (json!(0), counter(&bench, "a"))
+    );
+    bench.ask("DELETE /api/v1/counter/a", ADMIN, "").ok();
+    let event = listener.next().unwrap();
+    assert!(event.id.is_some());
+    assert_eq!(
+        event.update(),
+        json!({"name": "a", "value": null, "missing": true})
+    );
+    bench.define("a", &json!({"kind": "sum"})).ok();
+    assert_eq!(listener.update(), counter(&bench, "a"));
+    bench.end();
+}
+
+#[test]
+fn the_mode_reaches_a_subscriber_each_way() {
+    let bench = Bench::new();
+    let mut listener = Listener::of(&bench, "names=games", "");
+    assert_eq!(listener.state().data["mode"], "normal");
+    bench.running.mode.raise(Cause::Operator, NOON);
+    let read_only = json!({"mode": "read_only", "cause": "operator"});
+    assert_eq!(listener.update(), read_only);
+    let mut other = Listener::of(&bench, "names=games", "");
+    let state = other.state().data;
+    assert_eq!(
+        (&state["mode"], &state["cause"]),
+        (&json!("read_only"), &json!("operator"))
+    );
+    bench.running.mode.clear(Cause::Operator);
+    for listener in [&mut listener, &mut other] {
+        assert_eq!(listener.update(), json!({"mode": "normal"}));
+    }
+    bench.end();
+}
+
+#[test]
+fn who_comes_back_is_told_only_what_is_newer() {
+    let bench = Bench::new();
+    for name in ["a", "b", "c"] {
+        bench.up(name, "").ok();
+    }
+    let position = Listener::of(&bench, "names=a,b,c", "").state().id.unwrap();
+    let epoch = position.split('.').next().unwrap();
+    let told = |query: &str, headers: &str| {
+        let state = Listener::of(&bench, &format!("names=a,b,c{query}"), headers)
+            .state()
+            .data;
+        let counters = state["counters"].as_array().unwrap().iter();
+        let names: Vec<String> = counters
+            .map(|one| one["name"].as_str().unwrap().into())
+            .collect();
+        (
+            state["resumed"] == true,
+            names.join(","),
+            state["missing"].clone(),
+        )
+    };
+    let nothing = (true, String::new(), json!([]));
+    assert_eq!(told(&format!("&since={position}"), ""), nothing);
+    bench.up("b", "").ok();
+    let last = format!("{epoch}.{}", counter(&bench, "b")["revision"]);
+    let only_b = (true, "b".to_owned(), json!([]));
+    assert_eq!(told(&format!("&since={position}"), ""), only_b);
+    // The header is what a browser had last; the parameter is what its page began with.
+    assert_eq!(
+        told(
+            &format!("&since={position}"),
+            &format!("last-event-id: {last}\r\n")
+        ),
+        nothing
+    );
+    // The change before that one: of equal revisions only this client's own is old.
+    let before = format!(
+        "{epoch}.{}",
+        counter(&bench, "b")["revision"].as_u64().unwrap() - 1
+    );
+    assert_eq!(told(&format!("&since={before}"), ""), only_b);
+    bench.ask("DELETE /api/v1/counter/c", ADMIN, "").ok();
+    assert_eq!(
+        told(&format!("&since={last}"), ""),
+        (true, String::new(), json!(["c"]))
+    );
+    // Positions of another history, and beyond this one, are worth nothing.
+    for elsewhere in ["1.1", &format!("{epoch}.99999999")] {
+        let all = (false, "a,b".to_owned(), json!(["c"]));
+        assert_eq!(told(&format!("&since={elsewhere}"), ""), all, "{elsewhere}");
+    }
+    assert_eq!(told("", "last-event-id: what\r\n").0, false);
+    bench
+        .get("/api/v1/stream?names=a&since=what")
+        .refused(400, "invalid_query");
+    bench.end();
+}
+
+#[test]
+fn who_comes_back_after_midnight_is_told_the_new_day() {
+    let bench = Bench::new();
+    bench.up("games", r#"{"value":5}"#).ok();
+    bench.up("forever", "").ok();
+    let position = Listener::of(&bench, "names=games,forever", "")
+        .state()
+        .id
+        .unwrap();
+    bench.clock.advance(12 * HOUR);
+    let query = format!("names=games,forever&since={position}");
+    let state = Listener::of(&bench, &query, "").state().data;
+    // No revision is newer, and yet it says something else.
+    assert_eq!(state["counters"], json!([counter(&bench, "games")]));
+    assert_eq!(state["resumed"], true);
+    bench.end();
+}
+
+#[test]
+fn a_client_that_asks_for_fewer_updates_gets_the_latest() {
+    let bench = Bench::with(|options| options.workers = 1);
+    let mut fast = Listener::of(&bench, "names=a", "");
+    let mut slow = Listener::of(&bench, "names=a&interval=5s", "");
+    fast.state();
+    assert_eq!(slow.state().data["interval_ms"], 5000);
+    bench.clock.advance(5000);
+    bench.up("a", "").ok();
+    assert_eq!(
+        (
+            fast.update()["value"].clone(),
+            slow.update()["value"].clone()
+        ),
+        (json!(1), json!(1))
+    );
+    for value in 2..=4 {
+        bench.up("a", "").ok();
+        assert_eq!(fast.update()["value"], value);
+    }
+    bench.clock.advance(5000);
+    assert_eq!(slow.update()["value"], 4);
+    assert_eq!(figure(&bench, "counterd_push_conflated_total"), 2);
+    bench
+        .get("/api/v1/stream?names=a&interval=soon")
+        .refused(400, "invalid_query");
+    bench.end();
+}
+
+#[test]
+fn a_sign_of_life_comes_every_fifteen_seconds() {
+    let bench = Bench::new();
+    bench.up("a", "").ok();
+    let mut listener = Listener::of(&bench, "names=a", "");
+    let state = listener.state();
+    for seconds in [15, 30] {
+        bench.clock.advance(15_000);
+        let tick = listener.next().unwrap();
+        let at = format!("2026-11-24T12:00:{seconds}.000Z");
+        assert_eq!(
+            (tick.kind.as_str(), &tick.data),
+            ("tick", &json!({"at": at}))
+        );
+        // It says how far the client has everything.
+        assert_eq!(tick.id, state.id);
+    }
+    bench.end();
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_closed_and_holds_one_event() {
+    let bench = Bench::new();
+    let names: Vec<String> = (0..100).map(|n| format!("n{n:02}")).collect();
+    let operations: Vec<Value> = names
+        .iter()
+        .map(|name| json!({"op": "increment", "name": name}))
+        .collect();
+    let batch = json!({ "operations": operations }).to_string();
+    let stalled = Listener::of(&bench, &format!("names={}", names.join(",")), "");
+    until("it takes all there is", || {
+        bench.ask("POST /api/v1/batch", "", &batch).ok();
+        figure(&bench, "counterd_push_stalled") == 1
+    });
+    // The others are none the worse.
+    let mut other = Listener::of(&bench, "names=a", "");
+    other.state();
+    bench.up("a", "").ok();
+    assert_eq!(other.update()["value"], 1);
+    // PATIENCE is the bench's `push.stall_timeout` too.
+    bench
+        .clock
+        .advance(i64::try_from(PATIENCE.as_millis()).unwrap() + 1);
+    let closed = "counterd_push_closed_total{reason=\"stalled\"}";
+    until("it is not closed", || figure(&bench, closed) == 1);
+    assert_eq!(figure(&bench, "counterd_push_stalled"), 0);
+    drop(stalled);
+    bench.end();
+}
+
+#[test]
+fn a_stream_is_no_request_in_flight_and_rests_for_as_long_as_it_likes() {
+    let bench = Bench::with(|options| {
+        options.workers = 1;
+        options.limits.idle_timeout = Duration::from_millis(20);
+    });
+    let mut listener = Listener::of(&bench, "names=a", "");
+    listener.state();
+    for _ in 0..3 {
+        // For so long another connection rested, and was closed.
+        let mut rests = bench.connect();
+        rests
+            .get_mut()
+            .write_all(request("GET /livez", "", "").as_bytes())
+            .unwrap();
+        assert_eq!(receive(&mut rests).unwrap().status, 200);
+        assert_eq!(rests.read(&mut [0]).unwrap(), 0);
+    }
+    // The one that asks.
+    assert_eq!(figure(&bench, "counterd_requests_in_flight"), 1);
+    until("it keeps its place", || bench.http().connections() == 1);
+    let sse = "counterd_push_connections{transport=\"sse\"}";
+    assert_eq!(figure(&bench, sse), 1);
+    bench.up("a", "").ok();
+    assert_eq!(listener.update()["value"], 1);
+    drop(listener);
+    until("it is known for ever", || figure(&bench, sse) == 0);
+    assert_eq!(
+        figure(&bench, "counterd_push_closed_total{reason=\"left\"}"),
+        1
+    );
+    bench.end();
+}
+
+#[test]
+fn there_are_so_many_places_and_no_more() {
+    let bench = Bench::with(|options| options.push.max_connections = 1);
+    let listener = Listener::of(&bench, "names=a", "");
+    let refused = bench
+        .get("/api/v1/stream?names=a")
+        .refused(503, "too_many_connections");
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.contains("push.max_connections"), "{detail}");
+    assert_eq!(figure(&bench, "counterd_push_refused_total"), 1);
+    drop(listener);
+    until("the place is not given back", || {
+        let mut connection = bench.connect();
+        let get = request("GET /api/v1/stream?names=a", "", "");
+        connection.get_mut().write_all(get.as_bytes()).unwrap();
+        let mut line = String::new();
+        connection.read_line(&mut line).unwrap();
+        line.starts_with("HTTP/1.1 200 ")
+    });
+    bench.end();
+}
+
+#[test]
+fn a_page_of_a_stranger_is_told_nothing_and_one_of_a_friend_is() {
+    let bench = Bench::new();
+    let stranger = "origin: https://evil.example\r\n";
+    let line = "GET /api/v1/stream?names=a";
+    bench
+        .ask(line, stranger, "")
+        .refused(403, "origin_not_allowed");
+    bench
+        .ask("POST /api/v1/push-ticket", stranger, "")
+        .refused(403, "origin_not_allowed");
+    let mut connection = bench.connect();
+    let get = request(line, "origin: https://game.example\r\n", "");
+    connection.get_mut().write_all(get.as_bytes()).unwrap();
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert!(connection.read_line(&mut head).unwrap() > 0, "{head}");
+    }
+    assert!(
+        head.contains("access-control-allow-origin: https://game.example\r\n"),
+        "{head}"
+    );
+    bench.end();
+}
+
+#[test]
+fn a_stream_needs_the_token_of_a_reader_or_a_ticket_that_nobody_used() {
+    let bench = Bench::with(|options| {
+        options.tokens = Arc::new(ArcSwap::from_pointee(Tokens {
+            read: vec!["the-reader".to_owned().into()],
+            ..Tokens::default()
+        }));
+    });
+    let reader = "authorization: Bearer the-reader\r\n";
+    bench
+        .get("/api/v1/stream?names=a")
+        .refused(401, "unauthorized");
+    bench
+        .ask("POST /api/v1/push-ticket", "", "")
+        .refused(401, "unauthorized");
+    // A token in a query would be in the log of every proxy.
+    bench
+        .ask("GET /api/v1/stream?names=a&token=the-reader", reader, "")
+        .refused(400, "invalid_query");
+    Listener::of(&bench, "names=a", reader).state();
+    let given = bench.ask("POST /api/v1/push-ticket", reader, "");
+    assert!(
+        given.head.contains("cache-control: no-store\r\n"),
+        "{}",
+        given.head
+    );
+    let given = given.ok();
+    assert_eq!(given["expires_in"], 30);
+    let query = format!("names=a&ticket={}", given["ticket"].as_str().unwrap());
+    Listener::of(&bench, &query, "").state();
+    bench
+        .get(&format!("/api/v1/stream?{query}"))
+        .refused(401, "unauthorized");
+    bench
+        .get("/api/v1/stream?names=a&ticket=")
+        .refused(401, "unauthorized");
+    let late = bench.ask("POST /api/v1/push-ticket", reader, "").ok();
+    bench.clock.advance(30_000);
+    let query = format!("names=a&ticket={}", late["ticket"].as_str().unwrap());
+    bench
+        .get(&format!("/api/v1/stream?{query}"))
+        .refused(401, "unauthorized");
+    bench.end();
+}
+
+#[test]
+fn the_end_of_the_server_is_told_with_a_time_to_come_back() {
+    let bench = Bench::new();
+    let mut listeners: Vec<Listener> = (0..4)
+        .map(|_| Listener::of(&bench, "names=a", ""))
+        .collect();
+    for listener in &mut listeners {
+        listener.state();
+    }
+    bench.http().begin_drain();
+    for listener in listeners {
+        let mut last = String::new();
+        let mut connection = listener.0;
+        connection.read_to_string(&mut last).unwrap();
+        let retry = last
+            .strip_prefix("retry: ")
+            .and_then(|rest| rest.strip_suffix("\n\n"));
+        let retry: u32 = retry.unwrap_or_else(|| panic!("{last:?}")).parse().unwrap();
+        assert!((500..5000).contains(&retry), "{retry}");
+    }
+    until("it does not drain", || bench.http().is_drained());
+    bench.end();
+}
+
+#[test]
+fn names_and_methods_are_judged_as_elsewhere() {
+    let bench = Bench::new();
+    for query in ["", "?names=", "?names=,", "?other=a", "?names=a&names=b"] {
+        bench
+            .get(&format!("/api/v1/stream{query}"))
+            .refused(400, "invalid_query");
+    }
+    bench
+        .get("/api/v1/stream?names=A")
+        .refused(400, "invalid_name");
+    let names = |count: usize| {
+        let names: Vec<String> = (0..count).map(|n| format!("n{n}")).collect();
+        names.join(",")
+    };
+    bench
+        .get(&format!("/api/v1/stream?names={}", names(101)))
+        .refused(400, "invalid_query");
+    let state = Listener::of(&bench, &format!("names={}", names(100)), "")
+        .state()
+        .data;
+    assert_eq!(state["missing"].as_array().unwrap().len(), 100);
+    bench
+        .ask("POST /api/v1/stream", "", "")
+        .refused(405, "method_not_allowed");
+    let mut connection = bench.connect();
+    let head = request("HEAD /api/v1/stream?names=a", "", "");
+    connection.get_mut().write_all(head.as_bytes()).unwrap();
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert!(connection.read_line(&mut head).unwrap() > 0, "{head}");
+    }
+    assert!(
+        head.contains("content-type: text/event-stream\r\n"),
+        "{head}"
+    );
+    assert_eq!(connection.read(&mut [0]).unwrap(), 0);
+    // Requests ahead of a stream on its connection are answered first.
+    let mut connection = bench.connect();
+    let both = [
+        request("GET /livez", "", ""),
+        request("GET /api/v1/stream?names=a", "", ""),
+    ];
+    connection
+        .get_mut()
+        .write_all(both.concat().as_bytes())
+        .unwrap();
+    assert_eq!(receive(&mut connection).unwrap().body, r#"{"status":"ok"}"#);
+    let mut line = String::new();
+    connection.read_line(&mut line).unwrap();
+    assert_eq!(line, "HTTP/1.1 200 OK\r\n");
     bench.end();
 }
