@@ -215,6 +215,11 @@ impl Books {
     pub(super) fn awake(&mut self) -> Vec<Waker> {
         let mut awake = Vec::new();
         let mut concerned = std::mem::take(&mut self.waiting);
+        for key in &concerned {
+            if let Some(entry) = self.sessions.get_mut(*key) {
+                entry.waits = false;
+            }
+        }
         for key in std::mem::take(&mut self.touched) {
             if let Some(watched) = self.watched.get(key) {
                 concerned.extend_from_slice(&watched.watchers);
@@ -230,7 +235,6 @@ impl Books {
                 }
                 continue;
             }
-            entry.waits = false;
             if !std::mem::replace(&mut entry.is_due, true) {
                 awake.extend(entry.waker.clone());
             }

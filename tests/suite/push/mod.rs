@@ -1,5 +1,6 @@
 //! What clients are told of changes, by the real server.
 
+mod clients;
 mod listener;
 
 use serde_json::json;
