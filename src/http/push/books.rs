@@ -170,7 +170,7 @@ impl Books {
             let key = self.by_name.get(name);
             key.is_some_and(|key| entry.subs.iter().any(|sub| sub.watched == *key))
         };
-        let more = names.iter().filter(|name| !watches(*name)).count();
+        let more = names.iter().filter(|name| !watches(name)).count();
         entry.subs.len() + more <= MAX_NAMES
     }
 
