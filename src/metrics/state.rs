@@ -128,7 +128,7 @@ metrics! {
         pub keys: Gauge = "rate_limit_keys",
             "Addresses and users who asked so lately that they are remembered, about";
         pub slots: Gauge = "rate_limit_slots",
-            "Addresses and users that can be remembered; 0 while nothing is limited";
+            "Addresses and users that can be remembered; 0 before a limit is first on";
     }
     beside {
         /// Requests refused, by limit.

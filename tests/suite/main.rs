@@ -31,6 +31,7 @@ mod help;
 mod house;
 mod invariants;
 mod lapse;
+mod limits;
 mod lineage;
 mod links;
 mod logs;
