@@ -18,6 +18,7 @@ use crate::writer::{Cause, Running, WriterOptions};
 mod connections;
 mod contract;
 mod push;
+mod push_access;
 mod race;
 mod rates;
 mod recipes;

@@ -7,7 +7,7 @@ use super::super::stamp::DayMemo;
 use super::super::wire::push_value;
 use super::frame;
 use super::position::Position;
-use crate::counter::{CounterName, Kind, Reset, Revision, Seen};
+use crate::counter::{CounterName, Kind, Lapsing, Reset, Revision, Seen};
 use crate::current_day::CurrentDay;
 use crate::engine::{ReadFrom, Value};
 use crate::metrics::PushTransport;
@@ -47,7 +47,7 @@ impl Said {
             Some(seen) => Self::Value {
                 kind: value.kind,
                 reset: value.reset,
-                seen,
+                seen: without_bounds(seen),
                 source: match value.origin {
                     ReadFrom::Store => None,
                     ReadFrom::Copy { source, .. } => Some(source),
@@ -55,6 +55,14 @@ impl Said {
             },
         }
     }
+}
+
+/// The same but for where a window begins and ends: that moves by itself, and alone is no news.
+fn without_bounds(mut seen: Seen) -> Seen {
+    if let Some(Lapsing::Window { from, to, .. }) = &mut seen.lapsing {
+        (*from, *to) = (0, 0);
+    }
+    seen
 }
 
 /// One counter that somebody watches.
@@ -138,8 +146,9 @@ fn body(
     (days, current): (&DayMemo, &CurrentDay),
 ) -> Bytes {
     let mut out = Vec::with_capacity(384);
-    let reason: &[u8] = match (said, value) {
-        (Said::Value { seen, .. }, Some(value)) => {
+    let seen = value.and_then(|value| Some((value, value.seen?)));
+    let reason: &[u8] = match (said, seen) {
+        (Said::Value { .. }, Some((value, seen))) => {
             days.with(current, seen.period, |day| {
                 push_value(&mut out, value, &seen, day);
             });

@@ -3,14 +3,14 @@
 use super::*;
 
 /// A client of the stream of events.
-struct Listener(BufReader<TcpStream>);
+pub(super) struct Listener(BufReader<TcpStream>);
 
 /// One event.
 #[derive(Debug, PartialEq)]
-struct Event {
-    kind: String,
-    id: Option<String>,
-    data: Value,
+pub(super) struct Event {
+    pub(super) kind: String,
+    pub(super) id: Option<String>,
+    pub(super) data: Value,
 }
 
 impl Event {
@@ -23,7 +23,7 @@ impl Event {
 }
 
 impl Listener {
-    fn of(bench: &Bench, query: &str, headers: &str) -> Self {
+    pub(super) fn of(bench: &Bench, query: &str, headers: &str) -> Self {
         let mut connection = bench.connect();
         let get = request(&format!("GET /api/v1/stream?{query}"), headers, "");
         connection.get_mut().write_all(get.as_bytes()).unwrap();
@@ -68,7 +68,7 @@ impl Listener {
 
     /// The state, which comes first.
     #[track_caller]
-    fn state(&mut self) -> Event {
+    pub(super) fn state(&mut self) -> Event {
         let event = self.next().unwrap();
         assert_eq!(event.kind, "state", "{event:?}");
         event
@@ -91,7 +91,7 @@ fn counter(bench: &Bench, name: &str) -> Value {
 }
 
 /// A figure of the page of metrics; 0 where it has none.
-fn figure(bench: &Bench, name: &str) -> u64 {
+pub(super) fn figure(bench: &Bench, name: &str) -> u64 {
     let page = bench.get("/metrics").body;
     let line = page
         .lines()
@@ -160,6 +160,41 @@ fn an_end_reaches_a_subscriber_by_time_alone_and_once() {
     });
     bench.up("games", "").ok();
     assert_eq!(listener.update(), counter(&bench, "games"));
+    bench.end();
+}
+
+#[test]
+fn what_leaves_a_window_reaches_a_subscriber_without_a_write() {
+    let bench = Bench::new();
+    let definition = json!({"kind": "sum", "window": "1h", "grain": "1m"});
+    assert_eq!(bench.define("recent", &definition).status, 201);
+    bench.up("recent", r#"{"value":7}"#).ok();
+    let mut listener = Listener::of(&bench, "names=recent", "");
+    assert_eq!(listener.state().data["counters"][0]["value"], 7);
+    bench.clock.advance(2 * HOUR);
+    assert_eq!(listener.update()["value"], 0);
+    bench.end();
+}
+
+#[test]
+fn leases_that_end_reach_a_subscriber_without_a_write() {
+    let bench = Bench::new();
+    let definition = json!({"kind": "presence", "ttl": "90s"});
+    assert_eq!(bench.define("here", &definition).status, 201);
+    let beat = r#"{"user_id":"anna","value":3}"#;
+    bench
+        .ask("POST /api/v1/counter/here/heartbeat", "", beat)
+        .ok();
+    let mut listener = Listener::of(&bench, "names=here", "");
+    assert_eq!(listener.state().data["counters"][0]["value"], 3);
+    bench.clock.advance(3 * 60 * 1000);
+    loop {
+        let update = listener.update();
+        if update["value"] == 0 {
+            assert_eq!(update["leases"], 0);
+            break;
+        }
+    }
     bench.end();
 }
 
@@ -399,98 +434,6 @@ fn a_stream_is_no_request_in_flight_and_rests_for_as_long_as_it_likes() {
 }
 
 #[test]
-fn there_are_so_many_places_and_no_more() {
-    let bench = Bench::with(|options| options.push.max_connections = 1);
-    let listener = Listener::of(&bench, "names=a", "");
-    let refused = bench
-        .get("/api/v1/stream?names=a")
-        .refused(503, "too_many_connections");
-    let detail = refused["detail"].as_str().unwrap();
-    assert!(detail.contains("push.max_connections"), "{detail}");
-    assert_eq!(figure(&bench, "counterd_push_refused_total"), 1);
-    drop(listener);
-    until("the place is not given back", || {
-        let mut connection = bench.connect();
-        let get = request("GET /api/v1/stream?names=a", "", "");
-        connection.get_mut().write_all(get.as_bytes()).unwrap();
-        let mut line = String::new();
-        connection.read_line(&mut line).unwrap();
-        line.starts_with("HTTP/1.1 200 ")
-    });
-    bench.end();
-}
-
-#[test]
-fn a_page_of_a_stranger_is_told_nothing_and_one_of_a_friend_is() {
-    let bench = Bench::new();
-    let stranger = "origin: https://evil.example\r\n";
-    let line = "GET /api/v1/stream?names=a";
-    bench
-        .ask(line, stranger, "")
-        .refused(403, "origin_not_allowed");
-    bench
-        .ask("POST /api/v1/push-ticket", stranger, "")
-        .refused(403, "origin_not_allowed");
-    let mut connection = bench.connect();
-    let get = request(line, "origin: https://game.example\r\n", "");
-    connection.get_mut().write_all(get.as_bytes()).unwrap();
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        assert!(connection.read_line(&mut head).unwrap() > 0, "{head}");
-    }
-    assert!(
-        head.contains("access-control-allow-origin: https://game.example\r\n"),
-        "{head}"
-    );
-    bench.end();
-}
-
-#[test]
-fn a_stream_needs_the_token_of_a_reader_or_a_ticket_that_nobody_used() {
-    let bench = Bench::with(|options| {
-        options.tokens = Arc::new(ArcSwap::from_pointee(Tokens {
-            read: vec!["the-reader".to_owned().into()],
-            ..Tokens::default()
-        }));
-    });
-    let reader = "authorization: Bearer the-reader\r\n";
-    bench
-        .get("/api/v1/stream?names=a")
-        .refused(401, "unauthorized");
-    bench
-        .ask("POST /api/v1/push-ticket", "", "")
-        .refused(401, "unauthorized");
-    // A token in a query would be in the log of every proxy.
-    bench
-        .ask("GET /api/v1/stream?names=a&token=the-reader", reader, "")
-        .refused(400, "invalid_query");
-    Listener::of(&bench, "names=a", reader).state();
-    let given = bench.ask("POST /api/v1/push-ticket", reader, "");
-    assert!(
-        given.head.contains("cache-control: no-store\r\n"),
-        "{}",
-        given.head
-    );
-    let given = given.ok();
-    assert_eq!(given["expires_in"], 30);
-    let query = format!("names=a&ticket={}", given["ticket"].as_str().unwrap());
-    Listener::of(&bench, &query, "").state();
-    bench
-        .get(&format!("/api/v1/stream?{query}"))
-        .refused(401, "unauthorized");
-    bench
-        .get("/api/v1/stream?names=a&ticket=")
-        .refused(401, "unauthorized");
-    let late = bench.ask("POST /api/v1/push-ticket", reader, "").ok();
-    bench.clock.advance(30_000);
-    let query = format!("names=a&ticket={}", late["ticket"].as_str().unwrap());
-    bench
-        .get(&format!("/api/v1/stream?{query}"))
-        .refused(401, "unauthorized");
-    bench.end();
-}
-
-#[test]
 fn the_end_of_the_server_is_told_with_a_time_to_come_back() {
     let bench = Bench::new();
     let mut listeners: Vec<Listener> = (0..4)
@@ -511,59 +454,5 @@ fn the_end_of_the_server_is_told_with_a_time_to_come_back() {
         assert!((500..5000).contains(&retry), "{retry}");
     }
     until("it does not drain", || bench.http().is_drained());
-    bench.end();
-}
-
-#[test]
-fn names_and_methods_are_judged_as_elsewhere() {
-    let bench = Bench::new();
-    for query in ["", "?names=", "?names=,", "?other=a", "?names=a&names=b"] {
-        bench
-            .get(&format!("/api/v1/stream{query}"))
-            .refused(400, "invalid_query");
-    }
-    bench
-        .get("/api/v1/stream?names=A")
-        .refused(400, "invalid_name");
-    let names = |count: usize| {
-        let names: Vec<String> = (0..count).map(|n| format!("n{n}")).collect();
-        names.join(",")
-    };
-    bench
-        .get(&format!("/api/v1/stream?names={}", names(101)))
-        .refused(400, "invalid_query");
-    let state = Listener::of(&bench, &format!("names={}", names(100)), "")
-        .state()
-        .data;
-    assert_eq!(state["missing"].as_array().unwrap().len(), 100);
-    bench
-        .ask("POST /api/v1/stream", "", "")
-        .refused(405, "method_not_allowed");
-    let mut connection = bench.connect();
-    let head = request("HEAD /api/v1/stream?names=a", "", "");
-    connection.get_mut().write_all(head.as_bytes()).unwrap();
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        assert!(connection.read_line(&mut head).unwrap() > 0, "{head}");
-    }
-    assert!(
-        head.contains("content-type: text/event-stream\r\n"),
-        "{head}"
-    );
-    assert_eq!(connection.read(&mut [0]).unwrap(), 0);
-    // Requests ahead of a stream on its connection are answered first.
-    let mut connection = bench.connect();
-    let both = [
-        request("GET /livez", "", ""),
-        request("GET /api/v1/stream?names=a", "", ""),
-    ];
-    connection
-        .get_mut()
-        .write_all(both.concat().as_bytes())
-        .unwrap();
-    assert_eq!(receive(&mut connection).unwrap().body, r#"{"status":"ok"}"#);
-    let mut line = String::new();
-    connection.read_line(&mut line).unwrap();
-    assert_eq!(line, "HTTP/1.1 200 OK\r\n");
     bench.end();
 }

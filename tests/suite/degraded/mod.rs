@@ -1,6 +1,7 @@
 //! A server whose store cannot be opened: it serves what Redis or PostgreSQL has, marked stale, refuses
 //! writes, and goes on by itself once the store is put right.
 
+mod pushed;
 mod recovery;
 mod sources;
 

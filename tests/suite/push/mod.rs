@@ -1,7 +1,8 @@
 //! What clients are told of changes, by the real server.
 
 mod clients;
-mod listener;
+pub mod listener;
+mod reconnects;
 
 use serde_json::json;
 use tempfile::TempDir;
