@@ -62,6 +62,9 @@ fn an_address_that_asks_too_often_is_told_when_to_come_again() {
         field(&refused, "ratelimit-policy"),
         Some("\"ip_writes\";q=2;w=60")
     );
+    // The wall clock says nothing of it.
+    bench.clock.shift_wall(24 * HOUR);
+    bench.ask(UP, "", "").refused(429, "rate_limited");
     // Reads are limited apart, and nothing was counted.
     assert_eq!(bench.get("/api/v1/counter/a").ok()["value"], 2);
     bench.clock.advance(28_999);
