@@ -19,6 +19,8 @@ pub enum Mode {
     Batch,
     /// Count a user never seen before.
     UniqueNew,
+    /// The same, with ids that are as random as those of real users: neighbours in time are none in order.
+    UniqueScattered,
     /// Count one of `--users` users, who soon have all been seen.
     UniqueDup,
     /// Count one of `--users` users in `--counter`.
@@ -74,7 +76,7 @@ impl Workload {
                 format!("GET /api/v1/counters?names={}", names.join(","))
             }
             Mode::Batch => "POST /api/v1/batch".to_owned(),
-            Mode::UniqueNew | Mode::UniqueDup => {
+            Mode::UniqueNew | Mode::UniqueScattered | Mode::UniqueDup => {
                 "POST /api/v1/counter/daily_active_users/increment".to_owned()
             }
             Mode::Raw => format!("GET {}", s.path),
@@ -90,6 +92,7 @@ impl Workload {
             Mode::Get
             | Mode::Ten
             | Mode::UniqueNew
+            | Mode::UniqueScattered
             | Mode::UniqueDup
             | Mode::Seen
             | Mode::Heartbeat
@@ -150,6 +153,16 @@ impl Workload {
             Mode::UniqueNew => {
                 let (run, thread, sent) = (self.run, self.thread, self.sent);
                 let _ = write!(self.scratch, r#"{{"user_id":"{run:x}-{thread}-{sent}"}}"#);
+            }
+            Mode::UniqueScattered => {
+                // No two are the same: an odd factor takes each number to another one.
+                let of_thread = (self.thread << 40) + self.sent;
+                let user = of_thread.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                let _ = write!(
+                    self.scratch,
+                    r#"{{"user_id":"{user:016x}-{:x}"}}"#,
+                    self.run
+                );
             }
             Mode::UniqueDup | Mode::Seen | Mode::Heartbeat => {
                 let user = self.draw(settings.users);

@@ -14,6 +14,7 @@ use crate::invariant::Broken;
 use crate::storage::{Bucket, ReadError};
 
 use super::ledger::{Index, Ledger};
+use super::lookups::SecretHash;
 use super::minutes::MinuteRecords;
 use super::record::bucket_at;
 
@@ -98,12 +99,12 @@ pub(super) struct Group {
     pub(super) touched: Vec<Index>,
     /// Users it counts for the first time, in order.
     pub(super) users: Vec<(Option<Day>, Generation, UserId)>,
-    pub(super) user_set: HashMap<Generation, HashSet<UserId>>,
+    pub(super) user_set: HashMap<Generation, HashSet<UserId, SecretHash>>,
     /// Fingerprints and outcomes kept under keys.
     pub(super) kept: HashMap<Box<str>, (u128, Outcome)>,
     /// Users whose seats it changed, in order, and these seats.
     pub(super) sights: Vec<Sight>,
-    pub(super) seats: HashMap<Generation, HashMap<UserId, Option<Seat>>>,
+    pub(super) seats: HashMap<Generation, HashMap<UserId, Option<Seat>, SecretHash>>,
     /// Events of day records, with their index in the day.
     pub(super) events: Vec<(Index, u8, Event)>,
     /// Generations whose users are to be deleted from now on.

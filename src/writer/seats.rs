@@ -126,12 +126,13 @@ impl Seats {
         user: &str,
     ) -> Result<Option<Seat>, ReadError> {
         let key = self.key.set(generation, user);
+        // Before the filters: who has a seat mostly comes again.
+        if let Some(seat) = self.recent.get(key.as_bytes()) {
+            return Ok(seat.clone());
+        }
         let known = self.known.get(&generation);
         if known.is_some_and(|known| known.denies(key.as_bytes())) {
             return Ok(None);
-        }
-        if let Some(seat) = self.recent.get(key.as_bytes()) {
-            return Ok(seat.clone());
         }
         match tables.seat(key)? {
             None => Ok(None),
