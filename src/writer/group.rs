@@ -14,9 +14,9 @@ use crate::invariant::Broken;
 use crate::storage::{Bucket, ReadError};
 
 use super::ledger::{Index, Ledger};
-use super::lookups::SecretHash;
 use super::minutes::MinuteRecords;
 use super::record::bucket_at;
+use super::secret_hash::SecretHash;
 
 /// Looks up what is on disk and not in the ledger.
 pub(super) trait Lookups {

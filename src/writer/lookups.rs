@@ -3,9 +3,7 @@
 //! Exactness never rests on a hash alone: what is found in memory was compared byte for byte.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
-
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use std::hash::BuildHasher as _;
 
 use crate::calendar::Day;
 use crate::counter::{CounterName, DayRecord, Generation, Lapse, Moment, Seat, UserId};
@@ -16,6 +14,7 @@ use crate::storage::{
 use super::filter::Filter;
 use super::group::{KeptAnswer, Lookups, Sight};
 use super::seats::Seats;
+use super::secret_hash::SecretHash;
 
 /// How many parts [`Recent`] has: a power of two, and so many that no part takes long to grow or to drop.
 const RECENT_PARTS: usize = 256;
@@ -33,44 +32,6 @@ pub(super) struct Recent<V> {
 struct RecentPart<V> {
     newer: HashMap<Box<[u8]>, V, SecretHash>,
     older: HashMap<Box<[u8]>, V, SecretHash>,
-}
-
-/// Hashes keys with a secret seed: strangers choose the keys, and cannot look for keys that fall together. Faster
-/// than the standard library's for keys of some ten bytes.
-#[derive(Clone, Copy)]
-pub(super) struct SecretHash(u64);
-
-impl SecretHash {
-    fn new() -> Self {
-        Self(RandomState::new().hash_one(0))
-    }
-}
-
-impl Default for SecretHash {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl BuildHasher for SecretHash {
-    type Hasher = Hashed;
-
-    fn build_hasher(&self) -> Hashed {
-        Hashed(self.0)
-    }
-}
-
-/// A key under way.
-pub(super) struct Hashed(u64);
-
-impl Hasher for Hashed {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = xxh3_64_with_seed(bytes, self.0);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
 }
 
 impl<V> RecentPart<V> {

@@ -26,6 +26,7 @@ mod reopen;
 mod run;
 mod running;
 mod seats;
+mod secret_hash;
 mod space;
 mod table;
 mod upkeep;

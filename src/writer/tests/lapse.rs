@@ -218,19 +218,18 @@ impl Run {
 
     /// A stop and a start, or a kill and a start: from what is on disk while nothing is under way.
     fn restart(&mut self) {
+        let killed = self.dice.roll(2) == 0;
         let bench = &mut self.bench;
-        if self.dice.roll(2) == 0 {
-            let copy = tempfile::tempdir().unwrap();
-            let from = bench.dir.path().join(".");
-            let mut cp = std::process::Command::new("cp");
-            let copied = cp.arg("-a").args([&from, copy.path()]).status();
-            assert!(copied.unwrap().success());
+        if killed {
+            // RocksDB may delete a file or begin one meanwhile; then it is copied once more.
+            let copied = (0..20).find_map(|_| copied(bench));
+            let (running, dir) = copied.unwrap();
             bench.running.stop();
-            bench.dir = copy;
+            (bench.running, bench.dir) = (running, dir);
         } else {
             bench.running.stop();
+            bench.running = Running::start(options(bench.dir.path(), &bench.clock)).unwrap();
         }
-        bench.running = Running::start(options(bench.dir.path(), &bench.clock)).unwrap();
         self.next_look = self.bench.clock.boot_ms() + 1000;
         self.latest = self.latest.max(self.bench.clock.wall_ms());
         self.look();
@@ -403,6 +402,17 @@ impl Run {
         model.all.push(Happened { what, until });
         (operation, wanted)
     }
+}
+
+/// What a start makes of the store as it is on disk while it is open; `None` when it changed meanwhile.
+fn copied(bench: &Bench) -> Option<(Running, tempfile::TempDir)> {
+    let copy = tempfile::tempdir().unwrap();
+    let from = bench.dir.path().join(".");
+    let mut cp = std::process::Command::new("cp");
+    let copied = cp.arg("-a").args([&from, copy.path()]).output();
+    copied.unwrap().status.success().then_some(())?;
+    let running = Running::start(options(copy.path(), &bench.clock));
+    Some((running.ok()?, copy))
 }
 
 #[test]
