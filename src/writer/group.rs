@@ -15,8 +15,15 @@ use crate::storage::{Bucket, ReadError};
 
 use super::ledger::{Index, Ledger};
 use super::minutes::MinuteRecords;
-use super::record::bucket_at;
 use super::secret_hash::SecretHash;
+
+/// A span of store time in which idempotency records share a bucket.
+const BUCKET_MS: i64 = 24 * 3_600_000;
+
+/// Returns the bucket of the idempotency keys that come at that store time.
+pub(super) fn bucket_at(store_ms: i64) -> Bucket {
+    Bucket::try_from(store_ms.div_euclid(BUCKET_MS)).unwrap_or(Bucket::MAX)
+}
 
 /// Looks up what is on disk and not in the ledger.
 pub(super) trait Lookups {

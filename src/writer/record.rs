@@ -3,7 +3,7 @@
 use crate::calendar::Day;
 use crate::counter::Existence;
 use crate::invariant::{Broken, invariant};
-use crate::storage::{Batch, Bucket, Operand, StoreState};
+use crate::storage::{Batch, Operand, StoreState};
 
 use super::group::Group;
 use super::ledger::{self, Index};
@@ -11,14 +11,6 @@ use super::run::{Books, Writer};
 
 /// After so many operands on one counter its whole value is put, so that reads stay cheap.
 const MAX_MERGES: u16 = 256;
-
-/// A span of store time in which idempotency records share a bucket.
-const BUCKET_MS: i64 = 24 * 3_600_000;
-
-/// Returns the bucket of the idempotency keys that come at that store time.
-pub(super) fn bucket_at(store_ms: i64) -> Bucket {
-    Bucket::try_from(store_ms.div_euclid(BUCKET_MS)).unwrap_or(Bucket::MAX)
-}
 
 impl Writer {
     /// Puts the group into the batch; returns the counters that changed.

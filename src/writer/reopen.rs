@@ -12,9 +12,9 @@ use crate::storage::{DataDirLock, Expectation, Landed, Store};
 
 use super::Cause;
 use super::away::Away;
+use super::group::bucket_at;
 use super::ledger::Ledger;
 use super::options::StartError;
-use super::record::bucket_at;
 use super::run::{Writer, stored_state};
 use super::table::Reading;
 

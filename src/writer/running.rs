@@ -12,13 +12,12 @@ use crate::storage::{Batch, DataDirLock, Reader, StorageOptions, Store};
 
 use super::agreement::{Wanted, judge_definition};
 use super::away::Away;
-use super::group::Rules;
+use super::group::{Rules, bucket_at};
 use super::ledger::Ledger;
 use super::lookups::Memory;
 use super::minutes::Minutes;
 use super::options::{StartError, WriterOptions};
 use super::queue::Intake;
-use super::record::bucket_at;
 use super::run::{Books, Handle, Links, Progress, Writer, stored_state};
 use super::space::SpaceWatch;
 use super::table::Table;
