@@ -148,11 +148,11 @@ fn date(now: Millis) -> Option<String> {
     printer.timestamp_to_rfc9110_string(&timestamp).ok()
 }
 
-/// Serves a connection that HTTP handed over, in a task of its own.
+/// Serves a connection that HTTP handed over, in a task of its own. Its hub knows it before this returns.
 pub(super) fn serve(hub: Arc<Hub>, stream: TcpStream, unread: Bytes, handover: Handover) {
     let _ = set_socket_send_buffer_size(&stream, UNREAD_BYTES);
     // A client that is gone without a word is noticed by what it does not acknowledge.
     let millis = hub.shared.options.stall_timeout.as_millis();
     let _ = set_tcp_user_timeout(&stream, u32::try_from(millis).unwrap_or(u32::MAX));
-    tokio::spawn(session::serve(hub, stream, unread, handover));
+    tokio::spawn(session::begin(hub, stream, &unread, handover));
 }

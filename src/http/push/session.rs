@@ -112,8 +112,13 @@ enum Step {
     End(PushEnd),
 }
 
-/// Serves a connection until it ends.
-pub(super) async fn serve(hub: Arc<Hub>, stream: TcpStream, unread: Bytes, handover: Handover) {
+/// Makes the session of a connection, which its hub knows from then on, and serves the connection until it ends.
+pub(super) fn begin(
+    hub: Arc<Hub>,
+    stream: TcpStream,
+    unread: &[u8],
+    handover: Handover,
+) -> impl Future<Output = ()> + Send + use<> {
     let Handover {
         head,
         start,
@@ -128,7 +133,7 @@ pub(super) async fn serve(hub: Arc<Hub>, stream: TcpStream, unread: Bytes, hando
         }
         PushTransport::Ws => {
             let mut decoder = Decoder::default();
-            decoder.feed(&unread);
+            decoder.feed(unread);
             Some(Box::new(Inbound {
                 decoder,
                 messages: Allowance::new(MESSAGES, now),
@@ -137,7 +142,6 @@ pub(super) async fn serve(hub: Arc<Hub>, stream: TcpStream, unread: Bytes, hando
             }))
         }
     };
-    drop(unread);
     let mut session = Session {
         member: Member {
             hub,
@@ -152,7 +156,11 @@ pub(super) async fn serve(hub: Arc<Hub>, stream: TcpStream, unread: Bytes, hando
         wanted: start.subscription,
         inbound,
     };
-    session.member.end = session.run().await;
+    async move {
+        session.member.end = session.run().await;
+        // Its end is told here.
+        drop(session);
+    }
 }
 
 impl Session {
