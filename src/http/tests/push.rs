@@ -419,7 +419,7 @@ fn a_stream_is_no_request_in_flight_and_rests_for_as_long_as_it_likes() {
     }
     // The one that asks.
     assert_eq!(figure(&bench, "counterd_requests_in_flight"), 1);
-    until("it keeps its place", || bench.http().connections() == 1);
+    until("it keeps its place", || bench.http().connections() == 0);
     let sse = "counterd_push_connections{transport=\"sse\"}";
     assert_eq!(figure(&bench, sse), 1);
     bench.up("a", "").ok();
