@@ -22,11 +22,17 @@ pub const GAUGE: &str = "t.gauge";
 pub const SUM: &str = "t.sum";
 /// Counts users.
 pub const USERS: &str = "t.users";
+/// Counts users seen within an hour, longer than any run: each once, though each second is another grain.
+pub const WINDOW: &str = "t.window";
+/// Leases that outlast any run.
+pub const HERE: &str = "t.here";
 /// Moved together with [`TWIN_B`], by batches only.
 pub const TWIN_A: &str = "t.twin-a";
 /// Moved together with [`TWIN_A`].
 pub const TWIN_B: &str = "t.twin-b";
-const ALL: [&str; 5] = [GAUGE, SUM, USERS, TWIN_A, TWIN_B];
+const ALL: [&str; 7] = [GAUGE, SUM, USERS, WINDOW, HERE, TWIN_A, TWIN_B];
+/// Those that count users.
+const OF_USERS: [&str; 3] = [USERS, WINDOW, HERE];
 
 /// How the clients and the test that runs them speak.
 pub struct Control {
@@ -121,6 +127,11 @@ pub fn define(admin: &mut Client) {
     }
     admin.define(SUM, &json!({"kind": "sum"}));
     admin.define(USERS, &json!({"kind": "unique"}));
+    admin.define(
+        WINDOW,
+        &json!({"kind": "unique", "window": "1h", "grain": "1s"}),
+    );
+    admin.define(HERE, &json!({"kind": "presence", "ttl": "1h"}));
 }
 
 /// Runs the clients while `during` runs, then gives what they wrote down, and what it gave.
@@ -201,7 +212,13 @@ impl Counting<'_> {
                     };
                     vec![step(TWIN_A, delta), step(TWIN_B, delta)]
                 }
-                8 => vec![step(SUM, 1), self.someone(), step(GAUGE, -1), step(SUM, 2)],
+                8 => vec![
+                    step(SUM, 1),
+                    self.someone(),
+                    step(GAUGE, -1),
+                    self.someone(),
+                    step(SUM, 2),
+                ],
                 _ => return self.read(),
             }
         };
@@ -223,8 +240,9 @@ impl Counting<'_> {
 
     fn someone(&mut self) -> Step {
         let user = format!("user-{}", self.dice.below(self.mix.users));
+        let counter = OF_USERS[usize::try_from(self.dice.below(3)).unwrap()];
         Step {
-            counter: USERS.to_owned(),
+            counter: counter.to_owned(),
             delta: 1,
             user: Some(user),
         }
@@ -388,12 +406,10 @@ pub fn step(counter: &str, delta: i64) -> Step {
 
 /// Path and body of what the steps ask for.
 pub fn request(steps: &[Step]) -> (String, Value) {
-    let verb = |step: &Step| {
-        if step.delta > 0 {
-            "increment"
-        } else {
-            "decrement"
-        }
+    let verb = |step: &Step| match step.delta > 0 {
+        true if step.counter == HERE => "heartbeat",
+        true => "increment",
+        false => "decrement",
     };
     let body = |step: &Step| match &step.user {
         Some(user) => json!({"value": step.delta.abs(), "user_id": user}),
@@ -424,7 +440,8 @@ pub fn request(steps: &[Step]) -> (String, Value) {
 pub fn parts(body: &Value) -> Vec<Done> {
     let part = |one: &Value| Done {
         current_value: one["current_value"].as_i64().unwrap(),
-        counted: one["counted"].as_bool().unwrap(),
+        // Who is seen again in a window counts, and changes nothing but until when.
+        counted: one["counted"] == true && one["applied"] != 0,
         revision: one["revision"].as_u64().unwrap(),
         period: one["period"].as_str().map(str::to_owned),
     };
@@ -450,7 +467,8 @@ pub fn ask_again(client: &mut Client, control: &Control, history: &mut History) 
         .iter()
         .filter(|intent| intent.acknowledged().is_some())
     {
-        users.extend(intent.steps.iter().filter_map(|step| step.user.clone()));
+        let of_user = |step: &Step| Some((step.counter.clone(), step.user.clone()?));
+        users.extend(intent.steps.iter().filter_map(of_user));
     }
     let keyed = |intent: &&mut Intent| intent.key.is_some() && intent.acknowledged().is_some();
     for intent in history.intents.iter_mut().rev().filter(keyed).take(2000) {
@@ -470,10 +488,10 @@ pub fn ask_again(client: &mut Client, control: &Control, history: &mut History) 
             answer: done,
         });
     }
-    let users: Vec<String> = users.into_iter().collect();
+    let users: Vec<(String, String)> = users.into_iter().collect();
     for users in users.chunks(500) {
-        let one = |user: &String| Step {
-            counter: USERS.to_owned(),
+        let one = |(counter, user): &(String, String)| Step {
+            counter: counter.clone(),
             delta: 1,
             user: Some(user.clone()),
         };
