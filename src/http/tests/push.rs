@@ -1,5 +1,7 @@
 //! What clients are told of changes, by a clock that stands still until it is moved.
 
+use rustix::net::sockopt::set_socket_recv_buffer_size;
+
 use super::*;
 
 /// A client of the stream of events.
@@ -379,6 +381,8 @@ fn a_client_that_takes_nothing_is_closed_and_holds_one_event() {
         .collect();
     let batch = json!({ "operations": operations }).to_string();
     let stalled = Listener::of(&bench, &format!("names={}", names.join(",")), "");
+    // Else the kernel takes some megabytes for it.
+    set_socket_recv_buffer_size(stalled.0.get_ref(), 4096).unwrap();
     until("it takes all there is", || {
         bench.ask("POST /api/v1/batch", "", &batch).ok();
         figure(&bench, "counterd_push_stalled") == 1
