@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Copies, claim_stale, count_a_little, damage, mode, setup};
+use super::{Copies, claim_stale, count_a_little, damage, mode, setup, wait_for_copies};
 use crate::harness::{PATIENCE, at_once, eventually};
 
 #[test]
@@ -501,5 +501,42 @@ fn what_others_wrote_into_the_copies_harms_no_other_counter() {
         history["days"][1],
         json!({"date": "2026-11-20", "closed": true, "final_value": 5})
     );
+    server.stop();
+}
+
+#[test]
+fn windows_and_leases_are_copied_and_served_as_of_the_copy() {
+    let Some(copies) = Copies::new("windows_and_leases_are_copied_and_served_as_of_the_copy")
+    else {
+        return;
+    };
+    let home = tempfile::tempdir().unwrap();
+    let setup = setup(home.path(), &copies);
+    let server = setup.start();
+    let mut admin = server.admin();
+    admin.define("here", &json!({"kind": "presence", "ttl": "1h"}));
+    admin.define("rounds", &json!({"kind": "sum", "window": "1h"}));
+    let beat = json!({"user_id": "gs-17", "value": 63});
+    admin.post("/api/v1/counter/here/heartbeat", &beat).ok();
+    let three = json!({"value": 3});
+    admin.post("/api/v1/counter/rounds/increment", &three).ok();
+    wait_for_copies(&server, &copies);
+    for (counter, value) in [("here", 63), ("rounds", 3)] {
+        let copied: i64 = copies.redis.say(&format!("GET counter:{counter}"));
+        assert_eq!(copied, value, "{counter}");
+        let row = format!("SELECT current_value FROM counters WHERE name = '{counter}'");
+        assert_eq!(copies.database.number(&row), value, "{counter}");
+    }
+    server.kill9();
+    damage(&setup);
+    let server = setup.start();
+    let mut client = server.client();
+    let here = client.get("/api/v1/counter/here").ok();
+    claim_stale(&here, 63, "redis");
+    assert_eq!(
+        (&here["kind"], &here["leases"]),
+        (&json!("presence"), &Value::Null)
+    );
+    claim_stale(&client.get("/api/v1/counter/rounds").ok(), 3, "redis");
     server.stop();
 }
