@@ -91,7 +91,12 @@ impl Stored<'_> {
 
     /// Returns until when that holds if nothing but time changes it; `None` where time changes nothing.
     pub fn until(&self, moment: &Moment) -> Option<Millis> {
-        let now = moment.now?;
+        let Some(now) = moment.now else {
+            // Store time goes on under a clock that nobody can tell an instant by: it is to be asked again at once.
+            let leases = self.leaving.filter(|leaving| leaving.leases.is_some());
+            let next = leases.and_then(|leaving| leaving.until(moment, Millis::MIN));
+            return next.map(|_| Millis::MIN);
+        };
         if self.existence != Existence::Live || self.expires_at.is_some_and(|end| end <= now) {
             return None;
         }

@@ -96,8 +96,9 @@ calls! {
             UnreadableUser];
     Decrement = POST "/api/v1/counter/{name}/decrement", WRITE, Body;
         takes [] &["value", "user_id", "metadata"];
-        answers [200] [InvalidName InvalidValue InvalidUserId InvalidMetadata UnknownCounter
-            WrongKind BelowMinimum CounterDeleted CounterExpired CorruptRecord];
+        answers [200] [InvalidName InvalidValue MissingUserId InvalidUserId InvalidMetadata
+            UnknownCounter WrongKind BelowMinimum CounterDeleted CounterExpired CorruptRecord
+            UnreadableUser];
     Heartbeat = POST "/api/v1/counter/{name}/heartbeat", WRITE, Body;
         takes [] &["value", "user_id", "session"];
         answers [200] [InvalidName InvalidValue MissingUserId InvalidUserId InvalidSession

@@ -21,6 +21,7 @@ mod options;
 mod planted;
 mod prepared;
 mod queue;
+mod recent;
 mod record;
 mod reopen;
 mod run;

@@ -7,7 +7,7 @@ use crate::storage::{Cursor, LookedUp, ReadError, SeatKey, Tables};
 
 use super::filter::Filter;
 use super::group::Sight;
-use super::lookups::Recent;
+use super::recent::Recent;
 
 /// The seats of all counters.
 pub(super) struct Seats {

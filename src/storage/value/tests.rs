@@ -95,6 +95,15 @@ fn a_day_record_is_these_bytes() {
     assert_eq!(decode_day_record(second), Ok((record, Some(nature))));
     let first: &[u8] = b"\x01\x02\x06\x06\x16\x02\x14\x02\x00\x01\x07\x01\x04";
     assert_eq!(decode_day_record(first), Ok((record, None)));
+    // With leases that ended: version 4, and how many at its end.
+    let with_leases = DayRecord {
+        expired: 300,
+        ..record
+    };
+    let fourth = [b"\x04", &bytes[1..], b"\xfb\x2c\x01"].concat();
+    let encoded = encode_day_record(&with_leases, nature.0, nature.1);
+    assert_eq!(encoded.unwrap(), fourth);
+    assert_eq!(decode_day_record(&fourth), Ok((with_leases, Some(nature))));
     assert_eq!(decode_day_record(b"\x01\x02"), Err(Undecodable));
 }
 
@@ -120,6 +129,11 @@ fn a_closed_day_is_these_bytes() {
     let bytes: &[u8] = b"\x02\x01\x00\x02\x04\x06\
         \x02\x02\x02\x14\x02\x14\x00\x00\x00\x07\x01\x00\
         \x01\x03\x02\x04\x00\x00\x00";
+    let mut with_leases = closed.clone();
+    with_leases.record.expired = 7;
+    let third = [b"\x03", &bytes[1..], b"\x07"].concat();
+    assert_eq!(encode_closed_day(&with_leases).unwrap(), third);
+    assert_eq!(decode_closed_day(&third), Ok(with_leases));
     assert_eq!(encode_closed_day(&closed).unwrap(), bytes);
     assert_eq!(decode_closed_day(bytes), Ok(closed.clone()));
     // Version 1 had a `bool` for "daily".

@@ -342,7 +342,7 @@ impl Run {
         let (down, amount) = (self.dice.roll(5) == 0, self.dice.roll(5) as i64);
         let model = &mut self.models[at];
         let now = model.grain(time);
-        let until = model.grain(model.lapse.until(time));
+        let until = model.leaves(time);
         let stands = model.stands(who, now);
         let expect = |effect, change, until| Expected {
             effect,

@@ -1,7 +1,7 @@
 //! What windows and leases must say: a list of everything that happened, counted anew at each question.
 
 use crate::calendar::Day;
-use crate::counter::{DayRecord, Definition, Kind, Lapse};
+use crate::counter::{DayRecord, Definition, Kind, Lapse, TimeLine};
 
 /// What happened.
 #[derive(Clone, Copy, Debug)]
@@ -125,6 +125,17 @@ impl Model {
         }
         self.day = Some((today, totals));
         self.all.retain(|happened| happened.until > now);
+    }
+
+    /// In which grain leaves what is counted at an instant: the value counts the grain under way and those before it;
+    /// a lease ends no sooner than its ttl. It asks nothing of the code that it judges.
+    pub(super) fn leaves(&self, time: i64) -> i64 {
+        let span_ms = 1000 * i64::from(self.lapse.span.0);
+        let grain_ms = 1000 * i64::from(self.lapse.grain.0);
+        match self.lapse.runs_in {
+            TimeLine::Wall => self.grain(time) + span_ms / grain_ms,
+            TimeLine::Store => (time + span_ms + grain_ms - 1).div_euclid(grain_ms),
+        }
     }
 
     pub(super) fn totals(&mut self) -> &mut Totals {
