@@ -192,7 +192,8 @@ fn take(seen: &Seen, number: usize, text: &[u8]) {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    if let (Some(at), true) = (at, contains(text, b"update")) {
+    let is_update = contains(text, b"\"update\"") || contains(text, b"event: update");
+    if let (Some(at), true) = (at, is_update) {
         let took = i64::try_from(now.as_millis())
             .unwrap_or(i64::MAX)
             .saturating_sub(at);
