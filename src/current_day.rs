@@ -135,7 +135,9 @@ impl CurrentDay {
     /// up without a store binds anyone.
     pub fn begin(&self, stored: Option<StoredTime>) {
         self.take_first_look(stored.as_ref());
-        self.store_opened(stored.map_or(0, |stored| stored.store_ms));
+        let store_ms = stored.map_or(0, |stored| stored.store_ms);
+        let boot_ms = self.options.clock.boot_ms();
+        self.set_store_time(|_| StoreTime::Runs(store_ms.saturating_sub(boot_ms)));
     }
 
     /// Has store time run on from now: the store is open. It never goes back, nor below `at_least`.

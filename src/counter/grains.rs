@@ -242,6 +242,15 @@ impl Leaving {
         (Millis::MIN + 1..=self.lapse.time(moment)).contains(&self.settles_at)
     }
 
+    /// Returns the value with which a day began, before it goes on to a moment of that day. Of leases that is the
+    /// one last known: store time has no days.
+    pub fn opening(&self, day_start: Millis) -> i64 {
+        match self.lapse.runs_in {
+            TimeLine::Wall => self.total_by(day_start),
+            TimeLine::Store => self.amounts.total(),
+        }
+    }
+
     /// Says of what the value at a moment is made.
     pub fn lapsing(&self, moment: &Moment) -> Lapsing {
         let at = self.lapse.time(moment);

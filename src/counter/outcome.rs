@@ -4,7 +4,7 @@ use super::{Definition, Kind, Millis, Reset, Revision};
 use crate::calendar::Day;
 
 /// An operation that was accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
     /// The counter's value after it.
     pub current_value: i64,
@@ -19,7 +19,7 @@ pub struct Applied {
     /// Whether it created the counter.
     pub created: bool,
     /// What it did to a lease; `None` on a counter without leases.
-    pub lease: Option<LeaseChange>,
+    pub lease: Option<Box<LeaseChange>>,
 }
 
 /// What a heartbeat or a leave did to its lease.

@@ -151,6 +151,11 @@ pub fn leaving(generation: Generation, until: Millis) -> [u8; 17] {
     joined(&[&leaving_prefix(generation), &until.to_be_bytes()])
 }
 
+/// Reads the generation from a key of `windows`; `None` when it is too short.
+pub fn windows_generation(key: &[u8]) -> Option<Generation> {
+    key.first_chunk().copied().map(u64::from_be_bytes)
+}
+
 /// Writes the key of a user's seat into `key`, which is emptied first.
 pub fn seat_into(key: &mut Vec<u8>, generation: Generation, user_id: &[u8]) {
     key.clear();

@@ -34,7 +34,7 @@ use super::tables::Tables;
 use super::value::StoreState;
 use super::{acked, files, keys, merge, open, owner, value};
 use crate::calendar::Day;
-use crate::counter::{CounterName, Outcome};
+use crate::counter::{CounterName, Millis, Outcome, TimeLine};
 
 /// Room for what an opening writes besides copies of the logs, in bytes.
 const WORKING_BYTES: u64 = 32 * 1024 * 1024;
@@ -53,6 +53,8 @@ pub struct Tally {
     pub revision: u64,
     highest_day: Option<Day>,
     highest_bucket: Option<u32>,
+    /// The store time at which the last lease ends.
+    last_lease: Millis,
     state: Option<StoreState>,
 }
 
@@ -326,7 +328,13 @@ impl Tally {
             Family::History => value::decode_closed_day(value)
                 .ok()
                 .map(|day| day.record.generation),
-            Family::Meta | Family::Definitions | Family::Samples | Family::Windows => None,
+            Family::Windows => {
+                if let Some((TimeLine::Store, until)) = value::counts_until(value) {
+                    self.last_lease = self.last_lease.max(until);
+                }
+                keys::windows_generation(key)
+            }
+            Family::Meta | Family::Definitions | Family::Samples => None,
         };
         self.revision = self.revision.max(revision.unwrap_or(0));
     }
@@ -338,7 +346,10 @@ impl Tally {
         Some(StoreState {
             revision: self.revision,
             highest_day: state.map(|state| state.highest_day).max(self.highest_day)?,
-            store_time: state.map_or(0, |state| state.store_time).max(bucket_ms),
+            // Without the record nobody knows how long leases would have lasted: they have ended, and heal.
+            store_time: state
+                .map_or(self.last_lease, |state| state.store_time)
+                .max(bucket_ms),
             wall_ms: state.map_or(now_ms, |state| state.wall_ms),
         })
     }
@@ -416,6 +427,13 @@ fn salvage(
                 );
                 lost.extend(value.is_err().then_some(name));
             })?;
+        }
+        if family == Family::Windows {
+            for (name, generation) in tables.lapsing_in(&gaps)? {
+                // It cannot be read, so a start says that of the whole counter.
+                batch.put_cf(handle, keys::leaving(generation, 0), b"");
+                lost.push(name);
+            }
         }
         made.db.write(batch).map_err(failed)?;
     }

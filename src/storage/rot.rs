@@ -107,6 +107,11 @@ pub struct Gap {
 }
 
 impl Gap {
+    /// Whether a key from `from` on and before `to` may lie in it.
+    pub fn meets(&self, from: &[u8], to: &[u8]) -> bool {
+        self.from.as_slice() < to && self.to.as_ref().is_none_or(|end| end.as_slice() > from)
+    }
+
     /// Whether `key` may lie in it.
     pub fn holds(&self, key: &[u8]) -> bool {
         key >= self.from.as_slice() && self.to.as_ref().is_none_or(|to| key < to.as_slice())

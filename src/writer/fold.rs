@@ -393,7 +393,12 @@ impl<L: Lookups> Fold<'_, L> {
         state.dirty = true;
         state.revision = revision;
         state.changed_at = state.changed_at.max(now);
-        let (slid, ended) = state.slide(&moment);
+        let leaving = state.leaving.as_ref();
+        let opening = leaving.map(|leaving| leaving.opening(today.start));
+        let (slid, ended) = match opening {
+            Some(_) => state.slide(&moment),
+            None => (false, 0),
+        };
         let period = state.definition.reset.period_on(day);
         if state.period != period {
             state.period = period;
@@ -404,7 +409,11 @@ impl<L: Lookups> Fold<'_, L> {
         if state.day.is_none_or(|(of, _)| of != day) {
             state.day = Some((
                 day,
-                DayRecord::begin(state.value, today.start, state.generation),
+                DayRecord::begin(
+                    opening.unwrap_or(state.value),
+                    today.start,
+                    state.generation,
+                ),
             ));
         }
         if (slid || ended > 0)

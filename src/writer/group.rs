@@ -11,7 +11,7 @@ use crate::counter::{
 };
 use crate::current_day::Look;
 use crate::invariant::Broken;
-use crate::storage::{Bucket, ReadError};
+use crate::storage::{Bucket, ReadError, Undecodable};
 
 use super::ledger::{Index, Ledger};
 use super::minutes::MinuteRecords;
@@ -36,7 +36,11 @@ pub(super) trait Lookups {
     ) -> Result<bool, ReadError>;
 
     /// A user's seat as of before this group, which may be over; `None` for one who has none.
-    fn seat(&mut self, generation: Generation, user: &str) -> Result<Option<Seat>, ReadError>;
+    fn seat(
+        &mut self,
+        generation: Generation,
+        user: &str,
+    ) -> Result<Result<Option<Seat>, Undecodable>, ReadError>;
 
     /// Follows the seats of these generations, and of no others, as of a moment.
     fn follow_seats(

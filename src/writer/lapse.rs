@@ -211,7 +211,7 @@ impl<L: Lookups> Fold<'_, L> {
             .map_or(until, |seat| seat.until.max(until));
         let before = there.as_ref().map_or(0, |seat| i64::from(seat.weight));
         let delta = self.judge_weight(index, value, before, operation.amount)?;
-        if delta == 0 && before == 0 && operation.amount > 0 {
+        if delta == 0 && there.is_none() && operation.amount > 0 {
             return Ok(Slid::Nothing(Effect::Clamped, there));
         }
         let seat = Seat {
@@ -264,19 +264,25 @@ impl<L: Lookups> Fold<'_, L> {
             Some(seat) => seat.cloned(),
             None => match self.lookups.seat(generation, user.as_str()) {
                 Err(error) if error.is_rot() => return Err(Refusal::UnreadableUser.into()),
-                seat => seat?,
+                seat => seat?.map_err(|_| Refusal::UnreadableUser)?,
             },
         };
-        // Who has left counts no more, whatever is still stored.
-        Ok(seat.filter(|seat| grain(seat.until) > now))
+        // Who has left counts no more, whatever is still stored. None lasts longer than there are grains.
+        let counts = now + 1..=now + Grain::from(lapse.ahead());
+        Ok(seat.filter(|seat| counts.contains(&grain(seat.until))))
     }
 
     /// Gives what an answer says of a lease; `None` on a window.
-    fn lease_change(&self, lapse: Lapse, change: i64, seat: Option<&Seat>) -> Option<LeaseChange> {
+    fn lease_change(
+        &self,
+        lapse: Lapse,
+        change: i64,
+        seat: Option<&Seat>,
+    ) -> Option<Box<LeaseChange>> {
         let ends_in = |seat: &Seat| seat.until.saturating_sub(self.group.store_ms);
-        (lapse.runs_in == TimeLine::Store).then(|| LeaseChange {
-            change,
-            expires_at: seat.map(|seat| self.group.now.saturating_add(ends_in(seat))),
+        (lapse.runs_in == TimeLine::Store).then(|| {
+            let expires_at = seat.map(|seat| self.group.now.saturating_add(ends_in(seat)));
+            Box::new(LeaseChange { change, expires_at })
         })
     }
 
@@ -298,7 +304,7 @@ impl<L: Lookups> Fold<'_, L> {
         let (ledger, moment) = (&*self.ledger, self.group.moment());
         let moved = ledger.lapsing.iter().copied().filter(|&index| {
             let state = ledger.entry(index).map(|entry| &entry.state);
-            state.is_some_and(|state| state.has_slid(&moment))
+            state.is_some_and(|state| state.existence == Existence::Live && state.has_slid(&moment))
         });
         let moved: Vec<Index> = moved.collect();
         for index in moved {
@@ -373,7 +379,8 @@ impl EntryState {
     /// Begins a life in which nothing is to leave.
     pub(super) fn begin_leaving(&mut self, moment: &Moment) {
         let lapse = self.definition.lapse();
-        self.leaving = lapse.map(|lapse| Leaving::new(lapse, lapse.time(moment)));
+        let leaving = lapse.map(|lapse| Leaving::new(lapse, lapse.time(moment)));
+        self.leaving = leaving.map(Box::new);
         self.grains.clear();
     }
 

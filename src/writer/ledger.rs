@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::calendar::{Calendar, Day};
 use crate::counter::{
     CounterName, DayRecord, Definition, Existence, Generation, Grain, Kind, Leaving, Millis,
-    Moment, Reset, Revision, Seen, Stored,
+    Moment, Reset, Revision, Seen, Stored, TimeLine,
 };
 use crate::invariant::Broken;
 use crate::seeded::bug;
@@ -66,7 +66,7 @@ pub(super) struct EntryState {
     pub(super) revision: Revision,
     pub(super) changed_at: Millis,
     /// What leaves it by time alone; `None` for a counter from which nothing does.
-    pub(super) leaving: Option<Leaving>,
+    pub(super) leaving: Option<Box<Leaving>>,
     /// The grains whose amounts the group changed.
     pub(super) grains: Vec<Grain>,
     /// The record of the last day in which it changed.
@@ -118,7 +118,7 @@ impl EntryState {
             existence: self.existence,
             reset: self.definition.reset,
             value: self.value,
-            leaving: self.leaving.as_ref(),
+            leaving: self.leaving.as_deref(),
             period: self.period,
             revision: self.revision,
             epoch: 0,
@@ -158,7 +158,10 @@ impl LedgerEntry {
             definition: Arc::clone(&state.definition),
             existence: state.existence,
             value: state.value,
-            leaving: state.leaving.clone(),
+            leaving: state
+                .leaving
+                .as_deref()
+                .map(|leaving| Arc::new(leaving.clone())),
             period: state.period,
             generation: state.generation,
             revision: state.revision,
@@ -237,7 +240,11 @@ impl Ledger {
             if entry.state.existence != Existence::Live {
                 continue;
             }
-            let mut leaving = Leaving::new(lapse, lapse.time(moment));
+            let now = lapse.time(moment);
+            // One whose time is over, and nobody recorded it yet, says what was in it then.
+            let end = entry.state.definition.expires_at;
+            let end = end.filter(|_| lapse.runs_in == TimeLine::Wall);
+            let mut leaving = Leaving::new(lapse, end.map_or(now, |end| end.min(now)));
             let mut sound = true;
             let read = tables.leaving(entry.state.generation, |record| match record {
                 // What has left by now is not added.
@@ -264,15 +271,13 @@ impl Ledger {
             if !sound {
                 tracing::error!(counter = %entry.name, "what is in its window cannot be read: `counterd repair`");
                 entry.state.existence = Existence::Corrupt;
+                continue;
             }
-            if leaving
-                .leases
-                .as_ref()
-                .is_some_and(|leases| leases.total() > 0)
-            {
-                leaving.settles_at = lapse.time(moment).saturating_add(lapse.span.millis());
+            let leases = leaving.leases.as_ref();
+            if leases.is_some_and(|leases| leases.total() > 0) {
+                leaving.settles_at = now.saturating_add(lapse.span.millis());
             }
-            entry.state.leaving = Some(leaving);
+            entry.state.leaving = Some(Box::new(leaving));
             self.lapsing.insert(index);
         }
         Ok(())

@@ -133,7 +133,11 @@ impl Lookups for StoreLookups<'_> {
         Ok(counted)
     }
 
-    fn seat(&mut self, generation: Generation, user: &str) -> Result<Option<Seat>, ReadError> {
+    fn seat(
+        &mut self,
+        generation: Generation,
+        user: &str,
+    ) -> Result<Result<Option<Seat>, Undecodable>, ReadError> {
         self.memory.seats.seat(self.tables, generation, user)
     }
 

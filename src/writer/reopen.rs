@@ -4,6 +4,7 @@
 //! group whose write failed; the numbers are checked by the store, each counter's value here.
 
 use std::fmt::Display;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::counter::Existence;
@@ -109,6 +110,7 @@ impl Writer {
                 self.links.mode.clear(Cause::StoreFailed);
             }
             Err(error) => {
+                self.links.days.store_closed();
                 let error = error.to_string();
                 if error != failed.last_error {
                     tracing::error!(%error, "the store cannot be opened yet; it is tried again");
@@ -130,6 +132,13 @@ impl Writer {
             expectation,
         )?;
         let stored = stored_state(&store)?;
+        let of_store = stored.map_or(0, |stored| stored.store_time);
+        if let (Landed::NewEpoch, Some(stored)) = (landed, stored) {
+            // Another history may have lasted longer.
+            let slid_to = self.handle.reader.horizons.windows();
+            self.links.days.at_least(stored.highest_day, slid_to);
+            self.links.days.store_opened(of_store);
+        }
         let moment = self.links.days.moment();
         let mut ledger = Ledger::load(store.tables(), stored.as_ref(), &moment)?;
         ledger.configure(&self.books.configured);
@@ -142,12 +151,6 @@ impl Writer {
         self.handle.store = Some(store);
         self.progress.settled = false;
         self.progress.upkeep.prune_from = None;
-        if let (Landed::NewEpoch, Some(stored)) = (landed, stored) {
-            // Another history may have lasted longer.
-            let slid_to = self.handle.reader.horizons.windows();
-            self.links.days.at_least(stored.highest_day, slid_to);
-        }
-        let of_store = stored.map_or(0, |stored| stored.store_time);
         self.links.days.store_opened(of_store);
         let bucket = bucket_at(self.links.days.store_ms());
         self.books
@@ -165,8 +168,9 @@ impl Writer {
                 });
             }
         }
-        // Readers must see which counters cannot be read any more.
-        if landed != Landed::Absent || self.books.ledger.corrupt > 0 {
+        // Readers must see which counters cannot be read any more, and that leases settle.
+        let ledger = &self.books.ledger;
+        if landed != Landed::Absent || ledger.corrupt > 0 || !ledger.lapsing.is_empty() {
             self.publish_all();
         }
         Ok(())
@@ -207,6 +211,7 @@ impl Writer {
 /// Whether two readings are of one state, wherever their windows have slid to since.
 fn agree(mut one: Reading, mut other: Reading) -> bool {
     if let (Some(one), Some(other)) = (&mut one.leaving, &mut other.leaving) {
+        let (one, other) = (Arc::make_mut(one), Arc::make_mut(other));
         let begun =
             |leaving: &crate::counter::Leaving| leaving.amounts.start_of(leaving.amounts.now());
         let latest = begun(one).max(begun(other));

@@ -94,8 +94,10 @@ impl Running {
     /// # Errors
     /// As [`Running::start`].
     pub fn open(&self, options: WriterOptions, absent: Absent) -> Result<(), StartError> {
-        let mut writer = Writer::open(options, self, absent)?;
-        writer.begin()?;
+        let writer = Writer::open(options, self, absent);
+        let writer = writer.and_then(|mut writer| writer.begin().map(|()| writer));
+        // No time passes for a store that is not open.
+        let writer = writer.inspect_err(|_| self.day.store_closed())?;
         let thread = std::thread::Builder::new()
             .name("writer".to_owned())
             .spawn(move || {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::counter::{Generation, Lapse, Millis, Moment, Seat};
-use crate::storage::{Cursor, LookedUp, ReadError, SeatKey, Tables};
+use crate::storage::{Cursor, LookedUp, ReadError, SeatKey, Tables, Undecodable};
 
 use super::filter::Filter;
 use super::group::Sight;
@@ -124,28 +124,23 @@ impl Seats {
         tables: &Tables,
         generation: Generation,
         user: &str,
-    ) -> Result<Option<Seat>, ReadError> {
+    ) -> Result<Result<Option<Seat>, Undecodable>, ReadError> {
         let key = self.key.set(generation, user);
         // Before the filters: who has a seat mostly comes again.
         if let Some(seat) = self.recent.get(key.as_bytes()) {
-            return Ok(seat.clone());
+            return Ok(Ok(seat.clone()));
         }
         let known = self.known.get(&generation);
         if known.is_some_and(|known| known.denies(key.as_bytes())) {
-            return Ok(None);
+            return Ok(Ok(None));
         }
-        match tables.seat(key)? {
-            None => Ok(None),
-            Some(Ok(seat)) => {
-                self.recent.insert(key.as_bytes(), Some(seat.clone()));
-                Ok(Some(seat))
-            }
-            Some(Err(_)) => {
-                tracing::error!(
-                    "where a user stands in a window or lease cannot be read; it is taken for a new one"
-                );
-                Ok(None)
+        let seat = tables.seat(key)?.transpose();
+        match &seat {
+            Ok(seat) => self.recent.insert(key.as_bytes(), seat.clone()),
+            Err(_) => {
+                tracing::error!("where a user stands in a window or by a lease cannot be read")
             }
         }
+        Ok(seat)
     }
 }

@@ -32,7 +32,7 @@ pub struct Reading {
     /// The value stored; for a daily counter it holds in [`Reading::period`] only.
     pub value: i64,
     /// What leaves it by time alone; `None` for a counter without a window.
-    pub leaving: Option<Leaving>,
+    pub leaving: Option<Arc<Leaving>>,
     /// The local day that the value belongs to; `None` for a counter that never resets.
     pub period: Option<Day>,
     /// Its generation.
@@ -67,7 +67,7 @@ impl Reading {
             existence: self.existence,
             reset: self.definition.reset,
             value: self.value,
-            leaving: self.leaving.as_ref(),
+            leaving: self.leaving.as_deref(),
             period: self.period,
             revision: self.revision,
             epoch: self.epoch,

@@ -62,7 +62,7 @@ fn up(counter: &str, amount: i64, user: Option<&str>) -> Command {
 }
 
 fn applied(answer: &Answer) -> Applied {
-    let Outcome::Applied(applied) = answer.outcome else {
+    let Outcome::Applied(applied) = answer.outcome.clone() else {
         panic!("{answer:?}")
     };
     applied
@@ -94,7 +94,7 @@ fn goes_on_exactly(dir: &Path, killed: i64) {
 
     let users = ["anna", "dora", "emil"].map(|user| up("daily_active_users", 1, Some(user)));
     let users = users.map(|user| applied(&ask(&running, user, None)));
-    assert_eq!(users.map(|user| user.current_value), [2, 2, 3]);
+    assert_eq!(users.clone().map(|user| user.current_value), [2, 2, 3]);
     assert_eq!(users.map(|user| user.applied), [0, 0, 1]);
     let bert = applied(&ask(&running, up("ever", 1, Some("bert")), None));
     assert_eq!((bert.current_value, bert.applied), (2, 0));

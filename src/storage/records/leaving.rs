@@ -5,13 +5,15 @@
 
 use std::ops::ControlFlow;
 
-use crate::counter::{Generation, Millis, Seat, SessionId, TimeLine};
+use crate::counter::{CounterName, Generation, Millis, Seat, SessionId, TimeLine};
 use crate::storage::Family;
 use crate::storage::batch::Batch;
 use crate::storage::error::ReadError;
 use crate::storage::fixed::{Fixed, whole};
 use crate::storage::keys;
+use crate::storage::merge::Record;
 use crate::storage::records::Cursor;
+use crate::storage::rot::Gap;
 use crate::storage::tables::Tables;
 use crate::storage::value::{Undecodable, time_line_of, version_of};
 
@@ -99,6 +101,36 @@ impl Batch {
 }
 
 impl Tables {
+    /// Lists the counters that lapse, with their generations, of whose grains or seats some may lie in a gap.
+    pub(in crate::storage) fn lapsing_in(
+        &self,
+        gaps: &[Gap],
+    ) -> Result<Vec<(CounterName, Generation)>, ReadError> {
+        let mut met = Vec::new();
+        if gaps.is_empty() {
+            return Ok(met);
+        }
+        self.values(|name, value| {
+            if let Record::Value(value) = value {
+                met.push((name, value.generation));
+            }
+        })?;
+        met.retain(|(_, generation)| {
+            let (from, to) = (
+                keys::leaving_prefix(*generation),
+                keys::after_seats(*generation),
+            );
+            gaps.iter().any(|gap| gap.meets(&from, &to))
+        });
+        let mut lapsing = Vec::new();
+        for (name, generation) in met {
+            let definition = self.definition(&name)?;
+            let lapses = definition.is_some_and(|definition| definition.lapse().is_some());
+            lapsing.extend(lapses.then_some((name, generation)));
+        }
+        Ok(lapsing)
+    }
+
     /// Calls `visit` with what leaves a generation, in order.
     ///
     /// # Errors

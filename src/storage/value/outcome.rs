@@ -36,7 +36,7 @@ impl Encode for Applied {
         (applied, revision, period, created).encode(encoder)?;
         match lease {
             None => Ok(()),
-            Some(LeaseChange { change, expires_at }) => (change, expires_at).encode(encoder),
+            Some(lease) => (lease.change, lease.expires_at).encode(encoder),
         }
     }
 }
@@ -57,10 +57,10 @@ impl<C> Decode<C> for Applied {
             lease: None,
         };
         if of_lease {
-            applied.lease = Some(LeaseChange {
+            applied.lease = Some(Box::new(LeaseChange {
                 change: Decode::decode(decoder)?,
                 expires_at: Decode::decode(decoder)?,
-            });
+            }));
         }
         Ok(applied)
     }

@@ -184,19 +184,19 @@ fn what_is_kept_under_a_key_reads_back() {
     };
     let renewed = Applied {
         effect: Effect::Renewed,
-        lease: Some(LeaseChange {
+        lease: Some(Box::new(LeaseChange {
             change: -3,
             expires_at: Some(77),
-        }),
-        ..applied
+        })),
+        ..applied.clone()
     };
     let left = Applied {
         effect: Effect::NotInside,
-        lease: Some(LeaseChange {
+        lease: Some(Box::new(LeaseChange {
             change: 0,
             expires_at: None,
-        }),
-        ..applied
+        })),
+        ..applied.clone()
     };
     let windowed = Definition {
         reset: Reset::Never,
@@ -217,13 +217,13 @@ fn what_is_kept_under_a_key_reads_back() {
     });
     let [windowed, presence] = defined;
     let outcomes = [
-        Outcome::Applied(applied),
+        Outcome::Applied(applied.clone()),
         Outcome::Batch(
             [
-                applied,
+                applied.clone(),
                 Applied {
                     period: None,
-                    ..applied
+                    ..applied.clone()
                 },
             ]
             .into(),

@@ -332,6 +332,7 @@ impl Run {
                 change: wanted.change,
                 expires_at: wanted.until.map(|grain| wall + grain * grain_ms - now),
             });
+            let lease = lease.map(Box::new);
             assert_eq!(applied.lease, lease, "{context}");
         }
     }

@@ -114,9 +114,15 @@ impl Model {
         if !moved && !changes {
             return;
         }
+        // A window at the midnight between; leases as they were last known.
+        let midnight = self.grain(i64::from(today.days()) * 86_400_000);
+        let opening = match self.lapse.runs_in {
+            TimeLine::Wall => self.value(midnight.max(self.slid_to)).0,
+            TimeLine::Store => before,
+        };
         self.slid_to = now;
         let day = self.day.take().filter(|(day, _)| *day == today);
-        let (_, mut totals) = day.unwrap_or((today, Totals::begin(value)));
+        let (_, mut totals) = day.unwrap_or((today, Totals::begin(opening)));
         if moved {
             totals.reach(value);
         }
