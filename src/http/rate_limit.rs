@@ -77,6 +77,15 @@ struct Rule {
     shared: Gcra,
 }
 
+/// Out of which bucket something was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Payer {
+    /// That of the key.
+    Own,
+    /// That of those who find no slot.
+    Shared,
+}
+
 /// The limits of all runtimes together. Times are nanoseconds of boot time.
 pub(super) struct RateLimiter {
     /// Whether any request is limited, or its client not always the peer.
@@ -206,7 +215,8 @@ impl RateLimiter {
         self.take_of_networks(table, rule, address, ask, now())
     }
 
-    /// Takes it out of the bucket of the address, or of its /64 and its /48.
+    /// Takes it out of the bucket of the address, or of its /64 and its /48. Where neither of the two has a slot, it
+    /// is taken once out of the bucket of those who find none.
     fn take_of_networks(
         &self,
         table: &Table,
@@ -216,13 +226,19 @@ impl RateLimiter {
         now: u64,
     ) -> Result<(), Refused> {
         let (narrow, wide) = keys(table, rule.limit, address);
-        self.take(table, rule, narrow, ask, now)?;
+        let payer = self.take(table, rule, narrow, ask, now)?;
         let Some(wide) = wide else {
             return Ok(());
         };
-        let taken = self.take(table, rule.wider(), wide, ask, now);
+        let taken = match payer {
+            Payer::Own => self.take(table, rule.wider(), wide, ask, now).map(drop),
+            Payer::Shared => {
+                let judged = judge_own(table, rule.wider(), wide, ask, now, keep);
+                judged.unwrap_or(Ok(()))
+            }
+        };
         if taken.is_err() {
-            self.give_back(table, rule, narrow, ask, now);
+            self.give_back(table, rule, (narrow, payer), ask, now);
         }
         taken
     }
@@ -239,7 +255,8 @@ impl RateLimiter {
         match self.user_rule() {
             Some((rule, table)) => {
                 let key = user_key(table, user);
-                self.take(table, rule, key, Ask::of(1), now())
+                let taken = self.take(table, rule, key, Ask::of(1), now());
+                taken.map(drop)
             }
             None => Ok(()),
         }
@@ -269,7 +286,7 @@ impl RateLimiter {
             };
             let ask = Ask::of(of_user.len() as u64);
             match self.take(table, rule, *key, ask, now) {
-                Ok(()) => taken.push((*key, ask)),
+                Ok(payer) => taken.push(((*key, payer), ask)),
                 Err(refused) => {
                     places.extend(of_user.iter().map(|(_, place)| *place));
                     let longer = worst.filter(|worst| worst.wait >= refused.wait);
@@ -280,8 +297,8 @@ impl RateLimiter {
         let Some(refused) = worst else {
             return Ok(());
         };
-        for (key, ask) in taken {
-            self.give_back(table, rule, key, ask, now);
+        for (from, ask) in taken {
+            self.give_back(table, rule, from, ask, now);
         }
         places.sort_unstable();
         Err((refused, places))
@@ -318,9 +335,11 @@ impl RateLimiter {
             return Ok(());
         };
         let (narrow, wide) = keys(&self.guesses, rule.limit, address);
+        let ask = Ask::of(1);
         let look = |key, rule| {
             let leave = |_: &mut u64, _| ();
-            self.judge(&self.guesses, rule, key, Ask::of(1), now, leave)
+            let judged = self.judge(&self.guesses, rule, key, ask, now, leave);
+            judged.map(drop)
         };
         look(narrow, rule)?;
         wide.map_or(Ok(()), |wide| look(wide, rule.wider()))
@@ -359,18 +378,28 @@ impl RateLimiter {
             .set(i64::try_from(slots).unwrap_or(i64::MAX));
     }
 
-    fn take(&self, table: &Table, rule: Rule, key: Key, ask: Ask, now: u64) -> Result<(), Refused> {
-        let keep = |whole_at: &mut u64, then| *whole_at = then;
+    fn take(
+        &self,
+        table: &Table,
+        rule: Rule,
+        key: Key,
+        ask: Ask,
+        now: u64,
+    ) -> Result<Payer, Refused> {
         self.judge(table, rule, key, ask, now, keep)
     }
 
-    /// Puts back what was taken. What was taken of the bucket of those without a slot stays taken: whose it
-    /// was is not known.
-    fn give_back(&self, table: &Table, rule: Rule, key: Key, ask: Ask, now: u64) {
+    /// Puts what was taken back into the bucket that it was taken out of.
+    fn give_back(&self, table: &Table, rule: Rule, from: (Key, Payer), ask: Ask, now: u64) {
         let taken = ask.operations.saturating_sub(ask.paid);
-        table.update(key, now, |whole_at| {
-            *whole_at = rule.gcra.give_back(*whole_at, taken);
-        });
+        let back = |gcra: Gcra, whole_at: &mut u64| *whole_at = gcra.give_back(*whole_at, taken);
+        match (from, self.overflow.get(rule.limit as usize)) {
+            ((key, Payer::Own), _) => {
+                table.update(key, now, |whole_at| back(rule.gcra, whole_at));
+            }
+            ((_, Payer::Shared), Some(shared)) => back(rule.shared, &mut shared.lock()),
+            ((_, Payer::Shared), None) => {}
+        }
     }
 
     /// Judges by the key's bucket, or by that of those who find no slot. `keep` is told the instant at which that
@@ -383,30 +412,18 @@ impl RateLimiter {
         ask: Ask,
         now: u64,
         keep: impl Fn(&mut u64, u64),
-    ) -> Result<(), Refused> {
-        let judge = |gcra: Gcra, whole_at: &mut u64| match gcra.take(*whole_at, now, ask) {
-            Ok(then) => {
-                keep(whole_at, then);
-                Ok(())
-            }
-            Err(wait) => Err(Refused {
-                rule,
-                operations: ask.operations,
-                wait,
-                left: gcra.left(*whole_at, now),
-            }),
-        };
-        if let Some(judged) = table.update(key, now, |whole_at| judge(rule.gcra, whole_at)) {
-            return judged;
+    ) -> Result<Payer, Refused> {
+        if let Some(judged) = judge_own(table, rule, key, ask, now, &keep) {
+            return judged.map(|()| Payer::Own);
         }
         self.note_overflow(rule.limit, now);
         if bug("limiter_admits_when_full") {
-            return Ok(());
+            return Ok(Payer::Shared);
         }
-        match self.overflow.get(rule.limit as usize) {
-            Some(shared) => judge(rule.shared, &mut shared.lock()),
-            None => Ok(()),
+        if let Some(shared) = self.overflow.get(rule.limit as usize) {
+            judge_bucket(rule, rule.shared, &mut shared.lock(), ask, now, keep)?;
         }
+        Ok(Payer::Shared)
     }
 
     fn note_overflow(&self, limit: RateLimit, now: u64) {
@@ -420,6 +437,43 @@ impl RateLimiter {
             );
         }
     }
+}
+
+/// Keeps what was taken.
+fn keep(whole_at: &mut u64, then: u64) {
+    *whole_at = then;
+}
+
+/// Judges by a bucket that is whole at `whole_at`; see [`RateLimiter::judge`].
+fn judge_bucket(
+    rule: Rule,
+    gcra: Gcra,
+    whole_at: &mut u64,
+    ask: Ask,
+    now: u64,
+    keep: impl Fn(&mut u64, u64),
+) -> Result<(), Refused> {
+    let then = gcra.take(*whole_at, now, ask).map_err(|wait| Refused {
+        rule,
+        operations: ask.operations,
+        wait,
+        left: gcra.left(*whole_at, now),
+    })?;
+    keep(whole_at, then);
+    Ok(())
+}
+
+/// Judges by the key's own bucket; `None` when it finds no slot.
+fn judge_own(
+    table: &Table,
+    rule: Rule,
+    key: Key,
+    ask: Ask,
+    now: u64,
+    keep: impl Fn(&mut u64, u64),
+) -> Option<Result<(), Refused>> {
+    let judge = |whole_at: &mut u64| judge_bucket(rule, rule.gcra, whole_at, ask, now, keep);
+    table.update(key, now, judge)
 }
 
 /// What a key is of: which limit, and whether of the wider network.

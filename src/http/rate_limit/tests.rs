@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::*;
 use crate::metrics::Metrics;
@@ -226,6 +226,35 @@ fn when_the_table_is_full_newcomers_share_one_limit_and_the_known_keep_theirs() 
     let before = metrics.rate.overflows.get();
     assert!((20_000..20_500).all(|address| lets_in(&limiter, address, 10, much_later)));
     assert_eq!(metrics.rate.overflows.get(), before);
+}
+
+#[test]
+fn a_newcomer_of_ipv6_pays_the_shared_limit_once_and_a_refusal_costs_it_nothing() {
+    let (limiter, metrics) = limiter(&limits("1/h", Some(10), 1024));
+    let take = |address: u128, operations| {
+        let address = IpAddr::V6(Ipv6Addr::from_bits(address));
+        limiter.take_of_address(RateLimit::IpWrites, address, operations, 0, || SECOND)
+    };
+    let newcomer = |number: u32| (0x2001_0db8_u128 << 96) | (u128::from(number) << 80);
+    // One /48 has a slot, and 5 of its 160 left.
+    let known = |net: u128| (0x2001_0db9_u128 << 96) | (net << 64);
+    for net in 0..15 {
+        take(known(net), 10).unwrap();
+    }
+    take(known(15), 5).unwrap();
+    assert_eq!(metrics.rate.overflows.get(), 0);
+    for number in 0..20_000 {
+        lets_in(&limiter, number, 1, SECOND);
+    }
+    *limiter.overflow[RateLimit::IpWrites as usize].lock() = 0;
+    // It has too little left, and what its /64 without a slot took meanwhile is given back.
+    assert!(take(known(99), 10).is_err());
+    assert_eq!(
+        *limiter.overflow[RateLimit::IpWrites as usize].lock(),
+        SECOND
+    );
+    let let_in = (0..400).filter(|number| take(newcomer(*number), 1).is_ok());
+    assert_eq!(let_in.count(), 160);
 }
 
 #[test]
