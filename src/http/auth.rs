@@ -26,6 +26,15 @@ pub(super) enum Access {
     Admin,
 }
 
+/// Why the tokens of a request do not allow a call.
+#[derive(Debug, PartialEq)]
+pub(super) struct Denied {
+    /// What the client is told.
+    pub(super) problem: Problem,
+    /// How many of the tokens match no secret: each of them is a guess, whatever the others are.
+    pub(super) unknown: u64,
+}
+
 /// Compares without telling by its time where two secrets differ.
 fn same(secret: &SecretString, given: &[u8]) -> bool {
     let secret = secret.expose_secret().as_bytes();
@@ -50,7 +59,7 @@ impl Tokens {
         headers: &HeaderMap,
         in_body: Option<&str>,
         may_be_admin: bool,
-    ) -> Result<(), Problem> {
+    ) -> Result<(), Denied> {
         let (guard, setting) = self.of(access);
         if guard.is_empty() {
             return match access {
@@ -58,24 +67,30 @@ impl Tokens {
                 Access::Admin => {
                     let detail =
                         "administrative calls are disabled while `auth.admin_token` is not set";
-                    Err(Problem::new(Code::AdminDisabled, detail))
+                    let problem = Problem::new(Code::AdminDisabled, detail);
+                    Err(Denied {
+                        problem,
+                        unknown: 0,
+                    })
                 }
             };
         }
         let header = bearer(headers);
         let given = [header.ok().flatten(), in_body.map(str::as_bytes)];
         // Every secret is compared with every token given, whatever the others said.
-        let matches = |secrets: &[SecretString]| {
-            let mut matched = false;
-            for token in given.into_iter().flatten() {
-                for secret in secrets {
-                    matched |= same(secret, token);
-                }
-            }
-            matched
+        let matches = |secrets: &[SecretString], token: &[u8]| {
+            let compare = |matched, secret| matched | same(secret, token);
+            secrets.iter().fold(false, compare)
         };
-        let is_admin = may_be_admin && matches(&self.admin);
-        let (reads, writes) = (matches(&self.read), matches(&self.write));
+        let (mut is_admin, mut reads, mut writes, mut unknown) = (false, false, false, 0);
+        for token in given.into_iter().flatten() {
+            let of_admin = may_be_admin && matches(&self.admin, token);
+            let (of_reader, of_writer) = (matches(&self.read, token), matches(&self.write, token));
+            is_admin |= of_admin;
+            reads |= of_reader;
+            writes |= of_writer;
+            unknown += u64::from(!(of_admin | of_reader | of_writer));
+        }
         let enough = match access {
             Access::Read => is_admin | reads,
             Access::Write => is_admin | writes,
@@ -86,7 +101,8 @@ impl Tokens {
         }
         if is_admin | reads | writes {
             let detail = format!("this token does not allow this call; it needs `{setting}`");
-            return Err(Problem::new(Code::Forbidden, detail));
+            let problem = Problem::new(Code::Forbidden, detail);
+            return Err(Denied { problem, unknown });
         }
         let came = match header {
             Err(malformed) => malformed,
@@ -94,16 +110,15 @@ impl Tokens {
             Ok(_) => "the token is not one that this server knows",
         };
         let wanted = format!("send `Authorization: Bearer` with the token of `{setting}`");
-        Err(Problem::new(
-            Code::Unauthorized,
-            format!("{came}; {wanted}"),
-        ))
+        let problem = Problem::new(Code::Unauthorized, format!("{came}; {wanted}"));
+        Err(Denied { problem, unknown })
     }
 }
 
-/// Whether a request brings anything that may be a token.
-pub(super) fn brings_token(headers: &HeaderMap, in_body: Option<&str>) -> bool {
-    in_body.is_some() || matches!(bearer(headers), Ok(Some(_)))
+/// Returns how many tokens a request brings.
+pub(super) fn tokens_given(headers: &HeaderMap, in_body: Option<&str>) -> u64 {
+    let in_header = matches!(bearer(headers), Ok(Some(_)));
+    u64::from(in_header) + u64::from(in_body.is_some())
 }
 
 /// Returns the token of the header `Authorization`; `None` without the header. `Err` says that it has another scheme
@@ -280,7 +295,7 @@ mod tests {
         tokens
             .check(access, &headers, None, true)
             .err()
-            .map(|problem| problem.code)
+            .map(|denied| denied.problem.code)
     }
 
     #[test]
@@ -363,7 +378,7 @@ mod tests {
             for value in authorization {
                 headers.append(AUTHORIZATION, HeaderValue::from_static(value));
             }
-            let problem = all
+            let Denied { problem, .. } = all
                 .check(Access::Admin, &headers, in_body, true)
                 .unwrap_err();
             assert_eq!(problem.code, Code::Unauthorized);
@@ -387,6 +402,7 @@ mod tests {
         assert_eq!(
             all.check(Access::Admin, &headers, None, true)
                 .unwrap_err()
+                .problem
                 .code,
             Code::Forbidden
         );
@@ -394,9 +410,37 @@ mod tests {
         assert_eq!(
             all.check(Access::Admin, &headers, None, true)
                 .unwrap_err()
+                .problem
                 .code,
             Code::Unauthorized
         );
+    }
+
+    #[test]
+    fn tokens_that_match_no_secret_are_counted_one_by_one() {
+        let all = tokens(Some("adm"), Some("wri"), Some("rea"));
+        let unknown = |authorization: &'static str, in_body, may_be_admin| {
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, HeaderValue::from_static(authorization));
+            let denied = all.check(Access::Admin, &headers, in_body, may_be_admin);
+            let Denied { problem, unknown } = denied.unwrap_err();
+            (problem.code, unknown)
+        };
+        for (authorization, in_body, want) in [
+            ("Bearer rea", None, (Code::Forbidden, 0)),
+            ("Bearer rea", Some("wri"), (Code::Forbidden, 0)),
+            ("Bearer rea", Some("ad"), (Code::Forbidden, 1)),
+            ("Bearer ad", Some("wri"), (Code::Forbidden, 1)),
+            ("Bearer ad", Some("am"), (Code::Unauthorized, 2)),
+            ("Bearer", Some("am"), (Code::Unauthorized, 1)),
+            ("Bearer", None, (Code::Unauthorized, 0)),
+        ] {
+            let got = unknown(authorization, in_body, true);
+            assert_eq!(got, want, "{authorization} {in_body:?}");
+        }
+        // What is not compared with the administrators' is not known either.
+        let got = unknown("Bearer rea", Some("adm"), false);
+        assert_eq!(got, (Code::Forbidden, 1));
     }
 
     #[test]

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response, Uri, Version};
 
-use super::auth::{self, Access, Origin};
+use super::auth::{self, Access, Denied, Origin};
 use super::body;
 use super::connection::Connection;
 use super::contract::{Endpoint, Limit, Role};
-use super::error::{Code, Problem};
+use super::error::Problem;
 use super::fingerprint::{self, Fingerprint};
 use super::query;
 use super::rate_limit::Refused;
@@ -151,16 +151,18 @@ impl Call {
     ) -> Result<(), Problem> {
         let rates = &self.worker.limits.rates;
         let now = || self.worker.shared.engine.boot_ns();
-        let may_guess = rates.may_guess(self.address(), now);
+        // Each token may be a guess: all of them are looked at, or none.
+        let given = || auth::tokens_given(headers, in_body);
+        let may_guess = rates.may_guess(self.address(), given, now);
         let tokens = self.worker.options.tokens.load();
-        let Err(problem) = tokens.check(access, headers, in_body, may_guess.is_ok()) else {
+        let checked = tokens.check(access, headers, in_body, may_guess.is_ok());
+        let Err(Denied { problem, unknown }) = checked else {
             return Ok(());
         };
-        let guesses = problem.code == Code::Unauthorized && !tokens.admin.is_empty();
-        if !guesses || !auth::brings_token(headers, in_body) {
+        if unknown == 0 || tokens.admin.is_empty() {
             return Err(problem);
         }
-        let noted = may_guess.and_then(|()| rates.note_guess(self.address(), now()));
+        let noted = may_guess.and_then(|()| rates.note_guesses(self.address(), unknown, now()));
         Err(noted.map_or_else(|refused| self.limited(refused), |()| problem))
     }
 

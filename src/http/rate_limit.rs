@@ -310,13 +310,14 @@ impl RateLimiter {
         Some((rule, self.table.get()?))
     }
 
-    /// Whether a token of this address may be compared with an administrator's.
+    /// Whether the tokens of a request of this address, which are so many, may be compared with an administrator's.
     ///
     /// # Errors
     /// When the address has guessed too often.
     pub(super) fn may_guess(
         &self,
         address: IpAddr,
+        tokens: impl FnOnce() -> u64,
         now: impl FnOnce() -> u64,
     ) -> Result<(), Refused> {
         let until = self.guessed_until.load(Relaxed);
@@ -335,7 +336,7 @@ impl RateLimiter {
             return Ok(());
         };
         let (narrow, wide) = keys(&self.guesses, rule.limit, address);
-        let ask = Ask::of(1);
+        let ask = Ask::of(tokens());
         let look = |key, rule| {
             let leave = |_: &mut u64, _| ();
             let judged = self.judge(&self.guesses, rule, key, ask, now, leave);
@@ -345,18 +346,23 @@ impl RateLimiter {
         wide.map_or(Ok(()), |wide| look(wide, rule.wider()))
     }
 
-    /// Notes a token that nobody knows.
+    /// Notes tokens of one request that nobody knows.
     ///
     /// # Errors
     /// When the address has guessed too often.
-    pub(super) fn note_guess(&self, address: IpAddr, now: u64) -> Result<(), Refused> {
+    pub(super) fn note_guesses(
+        &self,
+        address: IpAddr,
+        tokens: u64,
+        now: u64,
+    ) -> Result<(), Refused> {
         let Some(rule) = self.rules.load().rule(RateLimit::WrongTokens) else {
             return Ok(());
         };
         let wide = rule.wider().gcra.whole_after(now);
         let whole = rule.gcra.whole_after(now).max(wide);
         self.guessed_until.fetch_max(whole, Relaxed);
-        self.take_of_networks(&self.guesses, rule, address, Ask::of(1), now)
+        self.take_of_networks(&self.guesses, rule, address, Ask::of(tokens), now)
     }
 
     /// Counts a refusal that a client is told.

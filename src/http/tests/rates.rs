@@ -323,6 +323,78 @@ fn a_token_is_guessed_nowhere_else_either() {
     bench.end();
 }
 
+/// A bench with a reader and a writer, at which an address may guess twice a minute.
+fn guarded() -> Bench {
+    Bench::with(|options| {
+        options.rate_limits.wrong_admin_tokens = rate("2/m");
+        let mut tokens = Tokens::clone(&options.tokens.load());
+        tokens.read = vec!["the-reader".to_owned().into()];
+        tokens.write = vec!["the-writer".to_owned().into()];
+        options.tokens.store(Arc::new(tokens));
+    })
+}
+
+#[test]
+fn a_token_beside_one_that_is_known_is_a_guess_all_the_same() {
+    let bench = guarded();
+    let reset = |token: &str, in_body: &str| {
+        let headers = format!("authorization: Bearer {token}\r\n");
+        let line = "POST /api/v1/counter/games/reset";
+        bench.ask(line, &headers, in_body).status
+    };
+    // A token that is known but not enough is no guess.
+    for _ in 0..5 {
+        assert_eq!(reset("the-reader", ""), 403);
+        assert_eq!(reset("the-reader", r#"{"admin_token":"the-writer"}"#), 403);
+    }
+    assert_eq!(reset("the-reader", r#"{"admin_token":"guess"}"#), 403);
+    // Of two tokens each is looked at or none is: there is one guess left.
+    for token in ["guess", "the-admin"] {
+        let in_body = format!(r#"{{"admin_token":"{token}"}}"#);
+        assert_eq!(reset("the-reader", &in_body), 429, "{token}");
+        assert_eq!(reset("guess", &in_body), 429, "{token}");
+    }
+    assert_eq!(reset("the-admin", ""), 200);
+    assert_eq!(reset("guess", ""), 401);
+    for token in ["guess", "the-admin"] {
+        let in_body = format!(r#"{{"admin_token":"{token}"}}"#);
+        assert_eq!(reset("the-reader", &in_body), 429, "{token}");
+        assert_eq!(reset(token, ""), 429, "{token}");
+    }
+    assert_eq!(reset("the-reader", ""), 403);
+    bench.clock.advance(60_000);
+    assert_eq!(reset("guess", r#"{"admin_token":"other"}"#), 401);
+    assert_eq!(reset("the-admin", ""), 429);
+    bench.clock.advance(60_000);
+    let known = r#"{"admin_token":"the-writer"}"#;
+    let both = [(); 2].map(|()| reset("guess", known));
+    assert_eq!(both, [403, 429]);
+    bench.end();
+}
+
+#[test]
+fn a_subprotocol_beside_the_token_of_a_writer_is_a_guess_all_the_same() {
+    let bench = guarded();
+    let open = |header: &str, shown: &str| {
+        let headers = format!(
+            "authorization: Bearer {header}\r\nsec-websocket-protocol: counterd.v1, counterd.bearer.{shown}\r\n"
+        );
+        bench.ask("GET /api/v1/ws", &headers, "").status
+    };
+    let (guess, the_writer, the_admin) = ("Z3Vlc3M", "dGhlLXdyaXRlcg", "dGhlLWFkbWlu");
+    for _ in 0..5 {
+        assert_eq!(open("the-writer", the_writer), 403);
+    }
+    // Who may subscribe is told that the rest of the handshake is missing.
+    assert_eq!(open("the-writer", the_admin), 426);
+    assert_eq!(open("the-writer", guess), 403);
+    for shown in [guess, the_admin] {
+        assert_eq!(open("the-writer", shown), 429, "{shown}");
+    }
+    assert_eq!(open("the-writer", the_writer), 403);
+    bench.end();
+}
+
 #[test]
 fn limits_change_while_the_server_runs_and_what_was_taken_stays_taken() {
     let bench = limited(|_| {});
