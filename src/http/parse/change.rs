@@ -18,6 +18,10 @@ pub(super) const AMOUNT: &str =
 pub(super) const WEIGHT: &str =
     "a whole number from 0 to 2147483647, without fraction, exponent or quotes";
 
+/// What the value of an operation of a batch must be, before it is known which it is.
+const AMOUNT_OR_WEIGHT: &str = "a whole number from 1 to 9223372036854775807 (of a heartbeat from 0 to 2147483647), \
+                                without fraction, exponent or quotes";
+
 /// The body of an increment or decrement.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -110,7 +114,7 @@ pub(super) fn amount_or_weight<'de, D: Deserializer<'de>>(
 ) -> Result<Option<i64>, D::Error> {
     match Option::<i64>::deserialize(json) {
         Ok(value @ (None | Some(0..))) => Ok(value),
-        Ok(Some(_)) | Err(_) => Err(wanted(AMOUNT)),
+        Ok(Some(_)) | Err(_) => Err(wanted(AMOUNT_OR_WEIGHT)),
     }
 }
 

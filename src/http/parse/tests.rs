@@ -266,6 +266,12 @@ fn a_mistake_in_a_batch_says_where() {
             "operation 1: `value` must",
         ),
         (
+            r#"{"op":"heartbeat","name":"a","value":-1}"#,
+            Code::InvalidValue,
+            "operation 1: `value` must be a whole number from 1 to 9223372036854775807 (of a heartbeat from 0 to \
+             2147483647), without fraction",
+        ),
+        (
             r#"{"op":"increment","nam":"a"}"#,
             Code::UnknownField,
             r#"operation 1: unknown field "nam"; did"#,
