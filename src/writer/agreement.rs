@@ -57,7 +57,7 @@ impl Wanted<'_> {
 /// Compares the definition that a live counter has with the one that the configuration wants.
 ///
 /// # Errors
-/// [`StartError::DefinitionConflict`] when the kind or the reset differs.
+/// [`StartError::DefinitionConflict`] when the kind, the reset, the window or the grain differs.
 pub(super) fn judge_definition(
     name: &CounterName,
     wanted: &Definition,
@@ -68,7 +68,61 @@ pub(super) fn judge_definition(
     }
     Err(StartError::DefinitionConflict {
         name: name.clone(),
-        wanted: (wanted.kind, wanted.reset),
-        stored: (stored.kind, stored.reset),
+        wanted: Box::new(wanted.clone()),
+        stored: Box::new(stored.clone()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counter::{Kind, Seconds};
+
+    #[test]
+    fn a_conflict_names_what_differs() {
+        let lapsing = |kind, window: Option<u32>, grain: Option<u32>, ttl: Option<u32>| {
+            let definition = Definition {
+                kind,
+                window: window.map(Seconds),
+                grain: grain.map(Seconds),
+                ttl: ttl.map(Seconds),
+                ..Definition::default()
+            };
+            definition.complete().unwrap()
+        };
+        let (unique, presence) = (Kind::Unique, Kind::Presence);
+        for (wanted, stored, told) in [
+            (
+                lapsing(unique, None, None, None),
+                lapsing(Kind::Gauge, None, None, None),
+                "a unique that resets never in the configuration, but a gauge that resets never in the store",
+            ),
+            (
+                lapsing(unique, Some(3600), None, None),
+                lapsing(unique, None, None, None),
+                "a unique that resets never with window 1h and grain 1m in the configuration, but a unique that \
+                 resets never in the store",
+            ),
+            (
+                lapsing(unique, Some(3600), None, None),
+                lapsing(unique, Some(3600), Some(30), None),
+                "window 1h and grain 1m in the configuration, but a unique that resets never with window 1h and \
+                 grain 30s in the store",
+            ),
+            (
+                lapsing(presence, None, None, Some(90)),
+                lapsing(presence, None, None, Some(1200)),
+                "ttl 90s and grain 1s in the configuration, but a presence that resets never with ttl 20m and \
+                 grain 2s in the store",
+            ),
+        ] {
+            let name = CounterName::parse("a").unwrap();
+            let conflict = judge_definition(&name, &wanted, &stored).unwrap_err();
+            let text = conflict.to_string();
+            assert!(text.contains(told), "{text}");
+        }
+        let name = CounterName::parse("a").unwrap();
+        let of = |ttl| lapsing(presence, None, None, Some(ttl));
+        judge_definition(&name, &of(90), &of(600)).unwrap();
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::calendar::Calendar;
 use crate::clock::Clock;
-use crate::counter::{CounterName, Definition, Kind, Reset};
+use crate::counter::{CounterName, Definition, Lapse};
 use crate::metrics::Metrics;
 use crate::storage::{CommitError, OpenError, ReadError, StorageOptions};
 
@@ -117,21 +117,33 @@ pub enum StartError {
         /// In force.
         found: String,
     },
-    /// A counter of the configuration is live with another kind or reset.
+    /// A counter of the configuration is live with another kind, reset, window or grain.
     #[error(
-        "[[counter]] {name} is a {} that resets {} in the configuration, but a {} that resets {} in \
-         the store, and these do not change; give it another name, or (unless it is a built-in one) \
-         start once without it, delete the counter, and define it anew",
-        wanted.0.as_str(), wanted.1.as_str(), stored.0.as_str(), stored.1.as_str()
+        "[[counter]] {name} is {} in the configuration, but {} in the store, and these do not change; define \
+         it as it is in the store, give it another name, or (unless it is a built-in one) start once without it, \
+         delete the counter, and define it anew",
+        what_stays(wanted),
+        what_stays(stored)
     )]
     DefinitionConflict {
         /// The counter.
         name: CounterName,
         /// In the configuration.
-        wanted: (Kind, Reset),
+        wanted: Box<Definition>,
         /// In the store.
-        stored: (Kind, Reset),
+        stored: Box<Definition>,
     },
+}
+
+/// Says what of a definition stays for the life of a counter.
+fn what_stays(definition: &Definition) -> String {
+    let (kind, reset) = (definition.kind.as_str(), definition.reset.as_str());
+    let text = format!("a {kind} that resets {reset}");
+    let Some(Lapse { span, grain, .. }) = definition.lapse() else {
+        return text;
+    };
+    let key = definition.window.map_or("ttl", |_| "window");
+    format!("{text} with {key} {span} and grain {grain}")
 }
 
 impl StartError {
