@@ -64,28 +64,44 @@ pub struct Seen {
 impl Stored<'_> {
     /// Says what the counter says at `moment`; `None` where its record cannot be read
     /// or there is none.
-    #[inline]
+    // Inlined for counters that neither end nor lapse, which are nearly all: each operation asks.
+    #[inline(always)]
     pub fn seen(&self, moment: &Moment, calendar: &Calendar) -> Option<Seen> {
-        let today = &moment.today;
         match self.existence {
             Existence::Absent | Existence::Corrupt => None,
             Existence::Gone(gone) => Some(self.after(gone, self.period)),
-            Existence::Live => Some(match self.expires_at.zip(moment.now) {
-                Some((end, now)) if end <= now => self.ended(end, moment, now, calendar),
-                Some(_) | None => {
-                    let day = self.reset.period_on(today.day);
-                    let start = day.map_or(Millis::MIN, |_| today.start);
-                    Seen {
-                        value: self.value_at(moment),
-                        period: day,
-                        revision: self.revision,
-                        epoch: self.epoch,
-                        last_updated: self.changed_at.max(start),
-                        over: None,
-                        lapsing: self.leaving.map(|leaving| leaving.lapsing(moment)),
-                    }
-                }
-            }),
+            Existence::Live if self.expires_at.is_some() || self.leaving.is_some() => {
+                Some(self.seen_by_time(moment, calendar))
+            }
+            Existence::Live => Some(self.going_on(moment, self.value_on(moment.today.day), None)),
+        }
+    }
+
+    /// Says what one says that may have ended, or from which something leaves by time alone.
+    #[inline(never)]
+    fn seen_by_time(&self, moment: &Moment, calendar: &Calendar) -> Seen {
+        match self.expires_at.zip(moment.now) {
+            Some((end, now)) if end <= now => self.ended(end, moment, now, calendar),
+            Some(_) | None => {
+                let lapsing = self.leaving.map(|leaving| leaving.lapsing(moment));
+                self.going_on(moment, self.value_at(moment), lapsing)
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn going_on(&self, moment: &Moment, value: i64, lapsing: Option<Lapsing>) -> Seen {
+        let today = &moment.today;
+        let day = self.reset.period_on(today.day);
+        let start = day.map_or(Millis::MIN, |_| today.start);
+        Seen {
+            value,
+            period: day,
+            revision: self.revision,
+            epoch: self.epoch,
+            last_updated: self.changed_at.max(start),
+            over: None,
+            lapsing,
         }
     }
 

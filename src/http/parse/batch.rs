@@ -126,11 +126,9 @@ impl<'a> Batch<'a> {
 }
 
 impl OperationBody<'_> {
-    fn operation(self, names: &mut NameMemo) -> Result<Operation, Problem> {
-        let missing = |field| Problem::new(Code::InvalidBatch, format!("`{field}` is missing"));
-        let action = self.op.ok_or_else(|| missing("op"))?;
-        let name = self.name.ok_or_else(|| missing("name"))?;
-        self.metadata.map_or(Ok(()), metadata::check)?;
+    /// Checks what only heartbeats and leaves have, and what they have not.
+    #[cold]
+    fn check_lease(&self, action: Action, amount: i64) -> Result<(), Problem> {
         let odd = match action {
             Action::Increment | Action::Decrement => self.session.as_ref().map(|_| "session"),
             Action::Heartbeat => self.metadata.map(|_| "metadata"),
@@ -140,7 +138,6 @@ impl OperationBody<'_> {
             let detail = format!("a {} has no `{field}`", action.as_str());
             return Err(Problem::new(Code::UnknownField, detail));
         }
-        let amount = self.value.unwrap_or(1);
         let wanted = match action {
             Action::Heartbeat if amount > MAX_WEIGHT => Some(WEIGHT),
             Action::Increment | Action::Decrement if amount == 0 => Some(AMOUNT),
@@ -150,6 +147,21 @@ impl OperationBody<'_> {
             let detail = format!("`value` must be {wanted}");
             return Err(Problem::new(Code::InvalidValue, detail));
         }
+        Ok(())
+    }
+
+    fn operation(self, names: &mut NameMemo) -> Result<Operation, Problem> {
+        let missing = |field| Problem::new(Code::InvalidBatch, format!("`{field}` is missing"));
+        let action = self.op.ok_or_else(|| missing("op"))?;
+        if self.name.is_none() {
+            return Err(missing("name"));
+        }
+        self.metadata.map_or(Ok(()), metadata::check)?;
+        let amount = self.value.unwrap_or(1);
+        if action.is_of_leases() || self.session.is_some() || amount == 0 {
+            self.check_lease(action, amount)?;
+        }
+        let name = self.name.unwrap_or_default();
         Ok(Operation {
             counter: names.parse(&name)?,
             action,
