@@ -105,7 +105,7 @@ pub(crate) use definition_fields;
 macro_rules! definition {
     ($($(#[$meta:meta])+ $name:ident: $type:ty = $default:expr
         $(, $written:literal)? $(, else $unwritten:ident)?;)+) => {
-        /// A counter's definition. `min` ≤ 0 ≤ `max` holds for every definition that [`Definition::check`]
+        /// A counter's definition. `min` ≤ 0 ≤ `max` holds for every definition that [`Definition::complete`]
         /// let through. In JSON a field that is absent or `null` has its default.
         #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(default, deny_unknown_fields)]
