@@ -95,30 +95,49 @@ pub struct Kept {
     pub outcome: Outcome,
 }
 
-/// Lays an enum out as the number of its word. The numbers are the format.
+/// An enum whose words have numbers on disk. The numbers are the format.
+trait Numbered: Sized {
+    /// Returns the number of the word.
+    fn number(&self) -> u32;
+
+    /// Returns the word of a number; `Err` for one of a later version.
+    fn of_number(number: u32) -> Result<Self, DecodeError>;
+}
+
+/// Lays an enum out as the number of its word.
 macro_rules! stored_enum {
     ($live:ident { $($number:literal $word:ident),+ $(,)? }) => {
-        impl Encode for $live {
-            fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
-                let number: u32 = match self { $(Self::$word => $number),+ };
-                number.encode(encoder)
+        impl $crate::storage::value::Numbered for $live {
+            fn number(&self) -> u32 {
+                match self { $(Self::$word => $number),+ }
             }
-        }
 
-        impl<C> Decode<C> for $live {
-            fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
-                match u32::decode(decoder)? {
+            fn of_number(number: u32) -> Result<Self, DecodeError> {
+                match number {
                     $($number => Ok(Self::$word),)+
                     _ => Err(DecodeError::Other("a word of a later version")),
                 }
             }
         }
+
+        impl Encode for $live {
+            fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+                $crate::storage::value::Numbered::number(self).encode(encoder)
+            }
+        }
+
+        impl<C> Decode<C> for $live {
+            fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+                $crate::storage::value::Numbered::of_number(u32::decode(decoder)?)
+            }
+        }
     };
 }
 
-/// Lays a struct out field by field. The order and the types of the fields are the format.
+/// Lays a struct out field by field. The order and the types of the fields are the format. Fields after `else` have
+/// no place in it: they read back as said there.
 macro_rules! stored_struct {
-    ($live:ident { $($field:ident: $type:ty),+ $(,)? }) => {
+    ($live:ident { $($field:ident: $type:ty),+ $(,)? } $(else { $($unstored:ident: $value:expr),+ })?) => {
         impl Encode for $live {
             fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
                 $(<$type as Encode>::encode(&self.$field, encoder)?;)+
@@ -128,7 +147,10 @@ macro_rules! stored_struct {
 
         impl<C> Decode<C> for $live {
             fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
-                Ok(Self { $($field: <$type as Decode<C>>::decode(decoder)?),+ })
+                Ok(Self {
+                    $($field: <$type as Decode<C>>::decode(decoder)?,)+
+                    $($($unstored: $value,)+)?
+                })
             }
         }
     };
@@ -168,7 +190,7 @@ impl Encode for Definition {
             grain,
             ttl,
         } = self;
-        let number = *kind as u32;
+        let number = kind.number();
         let window = window.zip(*grain);
         let windowed = if window.is_some() { WINDOWED } else { 0 };
         (
@@ -196,8 +218,7 @@ impl<C> Decode<C> for Definition {
         let number = u32::decode(decoder)?;
         let windowed = number >= WINDOWED;
         let number = number - if windowed { WINDOWED } else { 0 };
-        let kind = Kind::ALL.get(number as usize).copied();
-        let kind = kind.ok_or(DecodeError::Other("a kind of a later version"))?;
+        let kind = Kind::of_number(number)?;
         let mut definition = Self {
             kind,
             reset: Decode::decode(decoder)?,

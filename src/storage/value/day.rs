@@ -24,44 +24,19 @@ stored_struct!(Extreme {
     at: i64
 });
 
-impl Encode for DayRecord {
-    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
-        let Self {
-            opening,
-            last,
-            peak,
-            low,
-            increments,
-            decrements,
-            operations,
-            generation,
-            generations,
-            events,
-            // Stands at the end of the records that need it.
-            expired: _,
-        } = self;
-        (opening, last, peak, low, increments, decrements).encode(encoder)?;
-        (operations, generation, generations, events).encode(encoder)
-    }
-}
-
-impl<C> Decode<C> for DayRecord {
-    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
-        Ok(Self {
-            opening: Decode::decode(decoder)?,
-            last: Decode::decode(decoder)?,
-            peak: Decode::decode(decoder)?,
-            low: Decode::decode(decoder)?,
-            increments: Decode::decode(decoder)?,
-            decrements: Decode::decode(decoder)?,
-            operations: Decode::decode(decoder)?,
-            generation: Decode::decode(decoder)?,
-            generations: Decode::decode(decoder)?,
-            events: Decode::decode(decoder)?,
-            expired: 0,
-        })
-    }
-}
+// What expired stands at the end of the records that need it.
+stored_struct!(DayRecord {
+    opening: i64,
+    last: i64,
+    peak: Extreme,
+    low: Extreme,
+    increments: u128,
+    decrements: u128,
+    operations: u64,
+    generation: u64,
+    generations: u32,
+    events: u32,
+} else { expired: 0 });
 
 stored_enum!(EventKind { 0 Creation, 1 Reset, 2 Adjust, 3 Delete, 4 Expiry, 5 Repair });
 

@@ -5,16 +5,11 @@ use bincode::enc::Encoder;
 use bincode::error::{DecodeError, EncodeError};
 use bincode::{Decode, Encode};
 
+use super::Numbered as _;
 use crate::counter::{Applied, Effect, Gone, LeaseChange, Outcome, Refusal};
 
 // Earlier versions wrote 0 for what was clamped to nothing, too.
-const EFFECTS: [Effect; 5] = [
-    Effect::Duplicate,
-    Effect::Counted,
-    Effect::Clamped,
-    Effect::NotInside,
-    Effect::Renewed,
-];
+stored_enum!(Effect { 0 Duplicate, 1 Counted, 2 Clamped, 3 NotInside, 4 Renewed });
 
 /// The numbers of effects on a lease: those of the effects, and so much more.
 const OF_LEASE: u32 = 8;
@@ -31,8 +26,8 @@ impl Encode for Applied {
             lease,
         } = self;
         current_value.encode(encoder)?;
-        let number = EFFECTS.iter().position(|of| of == effect).unwrap_or(0) as u32;
-        (number + if lease.is_some() { OF_LEASE } else { 0 }).encode(encoder)?;
+        let of_lease = if lease.is_some() { OF_LEASE } else { 0 };
+        (effect.number() + of_lease).encode(encoder)?;
         (applied, revision, period, created).encode(encoder)?;
         match lease {
             None => Ok(()),
@@ -46,10 +41,9 @@ impl<C> Decode<C> for Applied {
         let current_value = Decode::decode(decoder)?;
         let number = u32::decode(decoder)?;
         let of_lease = number >= OF_LEASE;
-        let effect = EFFECTS.get((number % OF_LEASE) as usize).copied();
         let mut applied = Self {
             current_value,
-            effect: effect.ok_or(DecodeError::Other("an effect of a later version"))?,
+            effect: Effect::of_number(number - if of_lease { OF_LEASE } else { 0 })?,
             applied: Decode::decode(decoder)?,
             revision: Decode::decode(decoder)?,
             period: Decode::decode(decoder)?,
