@@ -40,8 +40,8 @@ pub struct StoredTime {
     pub highest_day: Day,
     /// The wall clock at the last commit, in milliseconds since 1970 UTC.
     pub last_commit_ms: Millis,
-    /// The latest wall time that windows have slid to, in milliseconds since 1970 UTC; `None` for none yet.
-    pub slid_to: Option<Millis>,
+    /// The latest wall time that windows have slid to, in milliseconds since 1970 UTC; the minimum for none yet.
+    pub slid_to: Millis,
     /// Time during which it was open, summed over its life, in milliseconds.
     pub store_ms: Millis,
 }
@@ -174,9 +174,9 @@ impl CurrentDay {
 
     fn take_first_look(&self, stored: Option<&StoredTime>) {
         let _change = self.change.lock();
-        let slid_to = stored.and_then(|stored| stored.slid_to);
-        let latest = slid_to.unwrap_or(Millis::MIN).div_euclid(1000);
-        self.latest.store(latest, Ordering::Release);
+        let slid_to = stored.map_or(Millis::MIN, |stored| stored.slid_to);
+        self.latest
+            .store(slid_to.div_euclid(1000), Ordering::Release);
         let highest_stored = stored.map(|stored| stored.highest_day);
         let last_commit_ms = stored.map(|stored| stored.last_commit_ms);
         let (wall_ms, boot_ms) = (self.options.clock.wall_ms(), self.options.clock.boot_ms());

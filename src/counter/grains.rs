@@ -70,7 +70,7 @@ impl Grains {
 
     /// Returns the sum of what will not have left in `grain`; that of the grain under way for an earlier one.
     pub fn total_in(&self, grain: Grain) -> i64 {
-        let left = self.passed(grain).map(|passed| self.slot(passed));
+        let left = self.passed(grain).map(|passed| self.amount(passed));
         self.total.wrapping_sub(left.fold(0, i64::wrapping_add))
     }
 
@@ -79,21 +79,13 @@ impl Grains {
     pub fn next_after(&self, grain: Grain) -> Option<Grain> {
         let from = grain.max(self.now);
         let mut grains = from + 1..=self.now + Grain::from(self.ahead);
-        grains.find(|&grain| self.slot(grain) != 0)
-    }
-
-    /// Lists the grains in which something leaves, with how much, in no order.
-    pub fn leaving(&self) -> impl Iterator<Item = (Grain, i64)> + '_ {
-        let grains = self.now + 1..=self.now + Grain::from(self.ahead);
-        grains
-            .map(|grain| (grain, self.slot(grain)))
-            .filter(|&(_, amount)| amount != 0)
+        grains.find(|&grain| self.amount(grain) != 0)
     }
 
     /// Goes on to `grain`, and forgets what has left by then. Never goes back.
     pub fn advance(&mut self, grain: Grain) {
         for passed in self.passed(grain) {
-            let left = self.slot(passed);
+            let left = self.amount(passed);
             if left != 0 {
                 self.change(passed, left.wrapping_neg());
             }
@@ -111,11 +103,6 @@ impl Grains {
         lies_ahead
     }
 
-    /// Returns how much leaves in a grain that lies ahead.
-    pub fn amount(&self, grain: Grain) -> i64 {
-        self.slot(grain)
-    }
-
     /// The grains with a slot that have passed once it is `grain`.
     fn passed(&self, grain: Grain) -> std::ops::RangeInclusive<Grain> {
         self.now + 1..=grain.min(self.now.saturating_add(self.ahead.into()))
@@ -126,7 +113,8 @@ impl Grains {
         (at / CHUNK, at % CHUNK)
     }
 
-    fn slot(&self, grain: Grain) -> i64 {
+    /// Returns how much leaves in a grain that lies ahead.
+    pub fn amount(&self, grain: Grain) -> i64 {
         let (chunk, at) = self.place(grain);
         let slot = self.chunks.get(chunk).and_then(|chunk| chunk.get(at));
         slot.copied().unwrap_or(0)
@@ -344,10 +332,9 @@ mod tests {
                 let next = all.iter().map(|(grain, _)| *grain);
                 let next = next.filter(|&grain| grain > asked.max(now)).min();
                 assert_eq!(grains.next_after(asked), next);
-                assert_eq!(
-                    grains.leaving().map(|(_, amount)| amount).sum::<i64>(),
-                    grains.total()
-                );
+                let slots = now + 1..=now + Grain::from(ahead);
+                let sum: i64 = slots.map(|grain| grains.amount(grain)).sum();
+                assert_eq!(sum, grains.total());
             }
         }
     }

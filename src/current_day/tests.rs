@@ -35,7 +35,7 @@ fn start(zone: &str, wall_ms: i64, stored: Option<&str>, last_commit_ms: Option<
             .map(|(highest, last_commit_ms)| StoredTime {
                 highest_day: day(highest),
                 last_commit_ms,
-                slid_to: None,
+                slid_to: i64::MIN,
                 store_ms: 0,
             }),
     );

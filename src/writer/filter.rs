@@ -9,11 +9,11 @@
 //! After a start the filter is filled from disk a little at a time, in the order of keys; until it
 //! has come past a key, it denies nothing about it.
 
-use std::hash::{BuildHasher, RandomState};
-
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::storage::{Cursor, Gap, LookedUp, ReadError, Tables};
+
+use super::secret_hash::secret_seed;
 
 /// Bits for each key: with six of them set, about one in a hundred absent keys is not denied.
 const BITS_A_KEY: usize = 12;
@@ -109,7 +109,7 @@ impl Filter {
         };
         Self {
             what,
-            seed: RandomState::new().hash_one(0),
+            seed: secret_seed(),
             first_part,
             parts: vec![Part::new(first_part)],
             filled_to: start,

@@ -153,7 +153,8 @@ impl<L: Lookups> Fold<'_, L> {
             lease: None,
         };
         let state = self.state(index)?;
-        if let Some(lapse) = state.definition.lapse() {
+        if let Some(leaving) = &state.leaving {
+            let lapse = leaving.lapse;
             return self.apply_slide(index, lapse, operation, unchanged(Effect::Counted));
         }
         let (kind, generation) = (state.definition.kind, state.generation);
@@ -303,10 +304,9 @@ impl<L: Lookups> Fold<'_, L> {
                 self.ledger.gone.insert((gone.at, index));
             }
             let place = &mut self.ledger.at_mut(index)?.state;
-            let kept = place.leaving.take().filter(|_| bug("window_keeps_refused"));
-            *place = state;
-            if kept.is_some() {
-                place.leaving = kept;
+            let refused = std::mem::replace(place, state);
+            if bug("window_keeps_refused") {
+                place.leaving = refused.leaving;
             }
         }
         Ok(())
@@ -375,30 +375,20 @@ impl<L: Lookups> Fold<'_, L> {
         self.note_for_undo(index)?;
         let revision = self.ledger.revision + 1;
         self.ledger.revision = revision;
-        let moment = self.group.moment();
-        let Group {
-            number,
-            today,
-            now,
-            touched,
-            ..
-        } = &mut *self.group;
-        let (day, now) = (today.day, *now);
+        let group = &mut *self.group;
+        let (today, now) = (group.today, group.now);
+        let day = today.day;
         let entry = self.ledger.at_mut(index)?;
-        if entry.touched != *number {
-            entry.touched = *number;
-            touched.push(index);
+        if entry.touched != group.number {
+            entry.touched = group.number;
+            group.touched.push(index);
         }
         let state = &mut entry.state;
         state.dirty = true;
         state.revision = revision;
         state.changed_at = state.changed_at.max(now);
-        let leaving = state.leaving.as_ref();
-        let opening = leaving.map(|leaving| leaving.opening(today.start));
-        let (slid, ended) = match opening {
-            Some(_) => state.slide(&moment),
-            None => (false, 0),
-        };
+        let lapses = state.leaving.is_some();
+        let slid = lapses.then(|| state.slide(&group.moment())).flatten();
         let period = state.definition.reset.period_on(day);
         if state.period != period {
             state.period = period;
@@ -410,17 +400,15 @@ impl<L: Lookups> Fold<'_, L> {
             state.day = Some((
                 day,
                 DayRecord::begin(
-                    opening.unwrap_or(state.value),
+                    slid.as_ref().map_or(state.value, |slid| slid.opening),
                     today.start,
                     state.generation,
                 ),
             ));
         }
-        if (slid || ended > 0)
-            && let Some((_, record)) = &mut state.day
-        {
+        if let (Some(slid), Some((_, record))) = (slid, &mut state.day) {
             record.reach(state.value, now);
-            record.expired = record.expired.saturating_add(ended);
+            record.expired = record.expired.saturating_add(slid.ended);
         }
         Ok((revision, state))
     }

@@ -30,6 +30,14 @@ struct Slide {
     sight: Option<Option<Seat>>,
 }
 
+/// What time alone did to a counter.
+pub(super) struct Passed {
+    /// The value with which the present day began, if nothing else changed it since.
+    pub(super) opening: i64,
+    /// How many leases ended.
+    pub(super) ended: u64,
+}
+
 /// What an operation on a window or a presence does.
 enum Slid {
     /// It moves this.
@@ -384,17 +392,16 @@ impl EntryState {
         self.grains.clear();
     }
 
-    /// Lets what has left by a moment go; returns whether the value moved, and how many leases ended.
-    pub(super) fn slide(&mut self, moment: &Moment) -> (bool, u64) {
-        let Some(leaving) = &mut self.leaving else {
-            return (false, 0);
-        };
+    /// Lets what has left by a moment go; `None` for a counter from which nothing does.
+    pub(super) fn slide(&mut self, moment: &Moment) -> Option<Passed> {
+        let leaving = self.leaving.as_mut()?;
+        let opening = leaving.opening(moment.today.start);
         let ended = leaving.advance(leaving.lapse.time(moment));
         let total = leaving.amounts.total();
-        let moved = total.wrapping_sub(self.value);
-        self.delta = self.delta.wrapping_add(moved);
+        self.delta = self.delta.wrapping_add(total.wrapping_sub(self.value));
         self.value = total;
-        (moved != 0, u64::try_from(ended).unwrap_or(0))
+        let ended = u64::try_from(ended).unwrap_or(0);
+        Some(Passed { opening, ended })
     }
 
     fn has_slid(&self, moment: &Moment) -> bool {

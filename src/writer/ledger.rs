@@ -253,13 +253,10 @@ impl Ledger {
                     amount,
                     leases,
                 }) => {
-                    let grain = leaving.amounts.grain_of(until);
-                    let kept = leaving.amounts.now() + 1;
-                    let grain = if bug("ended_lease_is_back") {
-                        grain.max(kept)
-                    } else {
-                        grain
-                    };
+                    let mut grain = leaving.amounts.grain_of(until);
+                    if bug("ended_lease_is_back") {
+                        grain = grain.max(leaving.amounts.now() + 1);
+                    }
                     let _ = leaving.add(grain, amount, leases);
                 }
                 Err(_) => sound = false,

@@ -158,7 +158,7 @@ impl Writer {
         }
         let zone_stored = has_zone && changed.is_none();
         let days = Arc::clone(&running.day);
-        let slid_to = tables.windows_horizon()?;
+        let slid_to = reader.horizons.windows();
         days.begin(stored.map(|state| StoredTime {
             highest_day: state.highest_day,
             last_commit_ms: state.wall_ms,

@@ -4,6 +4,11 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+/// Returns a seed that nobody outside can know.
+pub(super) fn secret_seed() -> u64 {
+    RandomState::new().hash_one(0)
+}
+
 /// Hashes keys with a secret seed: strangers choose the keys, and cannot look for keys that fall together. Faster
 /// than the standard library's for keys of some ten bytes.
 #[derive(Clone, Copy)]
@@ -11,7 +16,7 @@ pub(super) struct SecretHash(u64);
 
 impl SecretHash {
     pub(super) fn new() -> Self {
-        Self(RandomState::new().hash_one(0))
+        Self(secret_seed())
     }
 }
 

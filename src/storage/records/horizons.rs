@@ -32,23 +32,14 @@ impl Batch {
         self.put(Family::Meta, key(daily), &day.days().to_be_bytes());
     }
 
-    /// Puts the bucket below which outcomes may go.
-    pub(crate) fn put_idempotency_horizon(&mut self, bucket: Bucket) {
-        self.put(Family::Meta, IDEMPOTENCY, &bucket.to_be_bytes());
-    }
-}
-
-impl Batch {
     /// Puts the time that windows have slid to: what has left them by then may go.
     pub(crate) fn put_windows_horizon(&mut self, at: Millis) {
         self.put(Family::Meta, WINDOWS, &at.to_be_bytes());
     }
-}
 
-impl Tables {
-    /// Returns the time that windows have slid to; `None` when there was none yet.
-    pub(crate) fn windows_horizon(&self) -> Result<Option<Millis>, ReadError> {
-        self.number(WINDOWS)
+    /// Puts the bucket below which outcomes may go.
+    pub(crate) fn put_idempotency_horizon(&mut self, bucket: Bucket) {
+        self.put(Family::Meta, IDEMPOTENCY, &bucket.to_be_bytes());
     }
 }
 
