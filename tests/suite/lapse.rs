@@ -176,6 +176,12 @@ fn leases_end_by_themselves_and_settle_after_a_kill() {
         (&shown["value"], &shown["leases"], &shown["settling"]),
         (&json!(61), &json!(2), &json!(false))
     );
+    // Its grain would be two seconds.
+    let longer = json!({"kind": "presence", "ttl": "15m"});
+    let mut admin = server.admin();
+    admin
+        .put("/api/v1/counter/here", &longer)
+        .refused(409, "definition_conflict");
     server.kill9();
 
     let server = setup.start();

@@ -487,6 +487,33 @@ fn leases_stand_while_counterd_is_off_and_settle_after() {
     );
 }
 
+#[test]
+fn leases_run_on_while_writes_are_refused_and_the_store_is_open() {
+    let bench = Bench::new();
+    let (counter, definition) = (name("here"), Box::new(presence(90)));
+    bench
+        .ask(
+            Command::Define {
+                counter,
+                definition,
+            },
+            None,
+        )
+        .unwrap();
+    let beat = || Command::Apply(of_user("here", Action::Heartbeat, 1, 1, 0));
+    bench.ask(beat(), None).unwrap();
+    bench.running.mode.raise(Cause::Operator, NOON);
+    let refused = bench.ask(beat(), None);
+    assert!(matches!(refused, Err(Failure::ReadOnly(Cause::Operator))));
+    bench.clock.advance(89_999);
+    assert_eq!(bench.value("here"), 1);
+    bench.clock.advance(1);
+    assert_eq!(bench.value("here"), 0);
+    bench.running.mode.clear(Cause::Operator);
+    bench.ask(beat(), None).unwrap();
+    assert_eq!(bench.value("here"), 1);
+}
+
 /// The day record of today as it stands on disk.
 fn day_of(bench: &Bench, counter: &str) -> DayRecord {
     let day = bench.running.day.look().day;
