@@ -20,6 +20,7 @@ mod contract;
 mod push;
 mod push_access;
 mod race;
+pub(super) mod random;
 mod rates;
 mod recipes;
 mod streams;

@@ -2,10 +2,10 @@
 //! with each request.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::*;
+use crate::http::tests::random::{Dice, rounds, seed};
 use crate::metrics::Metrics;
 
 const SECOND: u64 = 1_000_000_000;
@@ -75,22 +75,9 @@ impl Leaking {
     }
 }
 
-/// A stream of numbers that look random: the same each time (splitmix64).
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-}
-
 /// Lets random arrivals of many addresses come, and compares each judgement with the model's.
 fn compare(seed: u64, arrivals: u64) {
-    let mut numbers = Numbers(seed);
+    let mut dice = Dice(seed);
     for (rate, burst) in [
         ("100/s", None),
         ("7/s", Some(3)),
@@ -105,18 +92,18 @@ fn compare(seed: u64, arrivals: u64) {
         let depth = u64::from(burst.unwrap_or(parsed.count()));
         let (limiter, _metrics) = limiter(&limits(rate, burst, 4096));
         let mut model: HashMap<u32, Leaking> = HashMap::new();
-        let (mut now, mut let_in) = (numbers.below(SECOND), 0);
+        let (mut now, mut let_in) = (dice.below(SECOND), 0);
         for arrival in 0..arrivals / 6 {
             // About as many come as are let in, with spells without any, and whole rushes at one instant.
-            now += match numbers.below(100) {
-                0 => numbers.below(interval * depth * 2),
+            now += match dice.below(100) {
+                0 => dice.below(interval * depth * 2),
                 1..50 => 0,
-                _ => numbers.below(interval / 4 + 2),
+                _ => dice.below(interval / 4 + 2),
             };
-            let address = u32::try_from(numbers.below(50)).unwrap();
-            let operations = match numbers.below(20) {
-                0 => 1 + numbers.below(1000),
-                1..5 => 1 + numbers.below(10),
+            let address = u32::try_from(dice.below(50)).unwrap();
+            let operations = match dice.below(20) {
+                0 => 1 + dice.below(1000),
+                1..5 => 1 + dice.below(10),
                 _ => 1,
             };
             let bucket = model.entry(address).or_insert(Leaking {
@@ -140,26 +127,25 @@ fn compare(seed: u64, arrivals: u64) {
 
 #[test]
 fn a_million_judgements_equal_those_of_a_leaking_bucket() {
-    let seed = match std::env::var("COUNTERD_SEED") {
-        Ok(text) => text.parse().unwrap(),
-        Err(_) => RandomState::new().hash_one("arrivals"),
-    };
-    println!("replay with COUNTERD_SEED={seed}");
-    compare(seed, 1_000_000);
+    let seed = seed("arrivals");
+    for round in 0..rounds(1) {
+        compare(seed.wrapping_add(round), 1_000_000);
+    }
 }
 
-#[test]
-#[ignore = "a hundred million arrivals: script/soak limits"]
-fn a_hundred_million_judgements_equal_those_of_a_leaking_bucket() {
-    (0..100).for_each(|seed| compare(seed, 1_000_000));
+/// Bytes of memory that the process has.
+fn resident() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = pages.split(' ').nth(1).unwrap().parse().unwrap();
+    pages * 4096
 }
 
 /// Lets rotating addresses come, each once, and between them an address that asks exactly as often as it may.
-/// Returns how many of the honest one's requests were refused.
-fn rotate(addresses: u32, each_second: u64) -> (u64, Metrics) {
+fn rotate(addresses: u32, each_second: u64, busy: std::ops::Range<i64>) {
     let (limiter, metrics) = limiter(&limits("100/s", None, 262_144));
     let honest = 7;
     let (mut refused, mut due) = (0, 0);
+    let before = resident();
     for number in 0..addresses {
         let now = SECOND + u64::from(number) * SECOND / each_second;
         lets_in(&limiter, 0x0b00_0000 + number, 1, now);
@@ -168,37 +154,26 @@ fn rotate(addresses: u32, each_second: u64) -> (u64, Metrics) {
             refused += u64::from(!lets_in(&limiter, honest, 1, now));
         }
     }
-    limiter.measure(SECOND + u64::from(addresses) * SECOND / each_second);
-    (refused, metrics)
-}
-
-#[test]
-fn an_honest_address_keeps_its_full_rate_while_addresses_rotate() {
-    let (refused, metrics) = rotate(300_000, 100_000);
-    assert_eq!((refused, metrics.rate.overflows.get()), (0, 0));
-    // 10 ms at 100,000 a second, give or take those of the sample.
-    let keys = metrics.rate.keys.get();
-    assert!((500..2000).contains(&keys), "{keys}");
-}
-
-#[test]
-#[ignore = "ten million addresses: script/soak limits"]
-fn an_honest_address_keeps_its_full_rate_while_ten_million_addresses_rotate() {
-    let resident = || {
-        let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
-        let pages: u64 = pages.split(' ').nth(1).unwrap().parse().unwrap();
-        pages * 4096
-    };
-    let (limiter, _metrics) = limiter(&limits("100/s", None, 262_144));
-    let before = resident();
-    for number in 0..10_000_000 {
-        lets_in(&limiter, number, 1, SECOND + u64::from(number) * 1000);
-    }
     let grown = resident().saturating_sub(before);
-    assert!(grown < 1 << 20, "{grown} bytes more");
-    let (refused, metrics) = rotate(10_000_000, 1_000_000);
-    println!("grown by {grown} bytes; keys {}", metrics.rate.keys.get());
+    limiter.measure(SECOND + u64::from(addresses) * SECOND / each_second);
+    let keys = metrics.rate.keys.get();
+    println!("{addresses} addresses, {each_second} a second: {grown} bytes more; {keys} keys");
     assert_eq!((refused, metrics.rate.overflows.get()), (0, 0));
+    assert!(busy.contains(&keys), "{keys}");
+    let is_alone = ["NEXTEST", "COUNTERD_SOAK_ROUNDS"].map(std::env::var_os);
+    if is_alone == [None, None] {
+        println!("SKIPPED rates: other tests share the process, so its memory tells nothing");
+    } else {
+        assert!(grown < 1 << 20, "{grown} bytes more");
+    }
+}
+
+#[test]
+fn while_addresses_rotate_an_honest_one_keeps_its_full_rate_and_memory_is_flat() {
+    let addresses = 300_000 * u32::try_from(rounds(1)).unwrap();
+    // Those of the last 10 ms are busy, give or take those of the sample.
+    rotate(addresses, 100_000, 500..2000);
+    rotate(addresses, 1_000_000, 5_000..20_000);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 
+use super::random::{Dice, rounds, seed};
 use super::*;
 
 /// Calls of all races of an ordinary run; `script/soak race` asks for more.
@@ -14,34 +15,9 @@ const CLIENTS: u64 = 12;
 /// Longest rest of a client between two requests, and between two halves of one.
 const LONGEST_REST_US: u64 = 4_000;
 
-/// A generator of test data (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % end
-    }
-}
-
-fn from_environment(name: &str, otherwise: u64) -> u64 {
-    std::env::var(name).map_or(otherwise, |text| text.parse().unwrap())
-}
-
-/// The seed of a race: printed first, replayed with COUNTERD_SEED.
-fn seed(race: &str) -> u64 {
-    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_micros() as u64;
-    let seed = from_environment("COUNTERD_SEED", now);
-    println!("{race}: COUNTERD_SEED={seed}");
-    seed
-}
-
 /// How many calls a race with this share of all has.
 fn calls(percent: u64) -> u64 {
-    from_environment("COUNTERD_SOAK_ROUNDS", CALLS) * percent / 100
+    rounds(CALLS) * percent / 100
 }
 
 /// What the clients of a race saw.
