@@ -359,8 +359,8 @@ impl RateLimiter {
         let Some(rule) = self.rules.load().rule(RateLimit::WrongTokens) else {
             return Ok(());
         };
-        let wide = rule.wider().gcra.whole_after(now);
-        let whole = rule.gcra.whole_after(now).max(wide);
+        let wide = rule.wider().gcra.whole_by(now, tokens);
+        let whole = rule.gcra.whole_by(now, tokens).max(wide);
         self.guessed_until.fetch_max(whole, Relaxed);
         self.take_of_networks(&self.guesses, rule, address, Ask::of(tokens), now)
     }

@@ -80,9 +80,9 @@ impl Gcra {
         whole_at.saturating_sub(self.lasting(operations))
     }
 
-    /// Returns the instant at which an empty bucket will be whole.
-    pub(super) fn whole_after(self, now: u64) -> u64 {
-        now.saturating_add(self.lasting(self.burst))
+    /// Returns the latest instant at which a bucket may be whole out of which so many operations are taken now.
+    pub(super) fn whole_by(self, now: u64, operations: u64) -> u64 {
+        now.saturating_add(self.lasting(operations.max(self.burst)))
     }
 
     /// Returns how many operations are in the bucket.
@@ -147,6 +147,7 @@ mod tests {
                 paid: 1,
             };
             let rest = gcra.take(head, SECOND, ask).unwrap();
+            assert!(rest <= gcra.whole_by(SECOND, operations));
             assert_eq!(rest, gcra.take(0, SECOND, Ask::of(operations)).unwrap());
             assert_eq!(gcra.give_back(rest, operations - 1), head);
         }

@@ -323,10 +323,10 @@ fn a_token_is_guessed_nowhere_else_either() {
     bench.end();
 }
 
-/// A bench with a reader and a writer, at which an address may guess twice a minute.
-fn guarded() -> Bench {
+/// A bench with a reader and a writer, at which an address may guess that often.
+fn guarded(guesses: &str) -> Bench {
     Bench::with(|options| {
-        options.rate_limits.wrong_admin_tokens = rate("2/m");
+        options.rate_limits.wrong_admin_tokens = rate(guesses);
         let mut tokens = Tokens::clone(&options.tokens.load());
         tokens.read = vec!["the-reader".to_owned().into()];
         tokens.write = vec!["the-writer".to_owned().into()];
@@ -336,7 +336,7 @@ fn guarded() -> Bench {
 
 #[test]
 fn a_token_beside_one_that_is_known_is_a_guess_all_the_same() {
-    let bench = guarded();
+    let bench = guarded("2/m");
     let reset = |token: &str, in_body: &str| {
         let headers = format!("authorization: Bearer {token}\r\n");
         let line = "POST /api/v1/counter/games/reset";
@@ -373,8 +373,24 @@ fn a_token_beside_one_that_is_known_is_a_guess_all_the_same() {
 }
 
 #[test]
+fn more_guesses_at_once_than_there_are_shut_an_address_out_until_all_are_paid() {
+    let bench = guarded("1/m");
+    let reset = |token: &str, in_body: &str| {
+        let headers = format!("authorization: Bearer {token}\r\n");
+        let line = "POST /api/v1/counter/games/reset";
+        bench.ask(line, &headers, in_body).status
+    };
+    assert_eq!(reset("guess", r#"{"admin_token":"other"}"#), 401);
+    bench.clock.advance(119_999);
+    assert_eq!(reset("the-admin", ""), 429);
+    bench.clock.advance(1);
+    assert_eq!(reset("the-admin", ""), 200);
+    bench.end();
+}
+
+#[test]
 fn a_subprotocol_beside_the_token_of_a_writer_is_a_guess_all_the_same() {
-    let bench = guarded();
+    let bench = guarded("2/m");
     let open = |header: &str, shown: &str| {
         let headers = format!(
             "authorization: Bearer {header}\r\nsec-websocket-protocol: counterd.v1, counterd.bearer.{shown}\r\n"
