@@ -422,7 +422,7 @@ impl RateLimiter {
         if let Some(judged) = judge_own(table, rule, key, ask, now, &keep) {
             return judged.map(|()| Payer::Own);
         }
-        self.note_overflow(rule.limit, now);
+        self.note_overflow(table, rule.limit, now);
         if bug("limiter_admits_when_full") {
             return Ok(Payer::Shared);
         }
@@ -432,13 +432,13 @@ impl RateLimiter {
         Ok(Payer::Shared)
     }
 
-    fn note_overflow(&self, limit: RateLimit, now: u64) {
+    fn note_overflow(&self, table: &Table, limit: RateLimit, now: u64) {
         self.metrics.overflows.inc();
         let before = self.overflowed_at.swap(now, Relaxed);
         if before == 0 || now.saturating_sub(before) >= QUIET {
             tracing::warn!(
                 limit = limit.as_str(),
-                max_keys = self.max_keys,
+                places = table.slots(),
                 "the table of limits is full: those who come new share one limit"
             );
         }

@@ -88,11 +88,9 @@ fn a_full_table_is_told_once_and_shares_a_limit_among_newcomers() {
         (200, 429)
     );
     let log = server.output();
-    assert_eq!(
-        log.matches("the table of limits is full").count(),
-        1,
-        "{log}"
-    );
+    let told = "the table of limits is full: those who come new share one limit limit=\"ip_writes\" places=1024";
+    assert_eq!(log.matches(told).count(), 1, "{log}");
+    assert_eq!(log.matches("the table of limits").count(), 1, "{log}");
     server.stop();
 }
 

@@ -233,6 +233,28 @@ fn a_newcomer_of_ipv6_pays_the_shared_limit_once_and_a_refusal_costs_it_nothing(
 }
 
 #[test]
+fn guesses_have_a_table_of_their_own() {
+    let guesses = RateLimits {
+        wrong_admin_tokens: Some("1/h".parse().unwrap()),
+        ..limits("1/s", None, 1024)
+    };
+    let (limiter, metrics) = limiter(&guesses);
+    let guess = |number: u32| {
+        let address = IpAddr::V4(Ipv4Addr::from_bits(number));
+        limiter.note_guesses(address, 1, SECOND)
+    };
+    assert!((0..6000).all(|number| guess(number).is_ok()));
+    assert_eq!(metrics.rate.overflows.get(), 0);
+    let let_in = 6000
+        + (6000..20_000)
+            .filter(|number| guess(*number).is_ok())
+            .count();
+    // Those who find no place share sixteen.
+    assert!((7400..=8192 + 16).contains(&let_in), "{let_in}");
+    assert!(lets_in(&limiter, 7, 1, SECOND));
+}
+
+#[test]
 fn threads_that_take_from_one_address_take_no_more_than_there_is() {
     let (limiter, _metrics) = limiter(&limits("1000/h", None, 1024));
     let let_in: usize = std::thread::scope(|scope| {
