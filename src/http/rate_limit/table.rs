@@ -134,6 +134,11 @@ impl Table {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_slot_takes_25_bytes() {
+        assert_eq!(size_of::<Mutex<Set>>(), 25 * SLOTS);
+    }
+
     fn fill(table: &Table, from: u32, keys: u32, until: u64) -> u32 {
         let taken = (from..from + keys).filter(|number| {
             let key = table.key(0, &number.to_be_bytes());
