@@ -32,6 +32,22 @@ const HOUR: i64 = 3_600_000;
 const PATIENCE: Duration = Duration::from_secs(30);
 const ADMIN: &str = "authorization: Bearer the-admin\r\n";
 
+/// Limits of rates that limit nothing, where each client is the peer.
+pub(super) fn unlimited() -> RateLimits {
+    RateLimits {
+        per_ip: None,
+        per_user: None,
+        burst: None,
+        wrong_admin_tokens: None,
+        max_keys: 1024,
+        exempt: Vec::new(),
+        clients: ClientSource {
+            trusted: Vec::new(),
+            header: http::HeaderName::from_static("x-forwarded-for"),
+        },
+    }
+}
+
 struct Bench {
     http: Option<HttpServer>,
     running: Running,
@@ -138,18 +154,7 @@ impl Bench {
                 body_timeout: PATIENCE,
                 idle_timeout: PATIENCE,
             },
-            rate_limits: RateLimits {
-                per_ip: None,
-                per_user: None,
-                burst: None,
-                wrong_admin_tokens: None,
-                max_keys: 1024,
-                exempt: Vec::new(),
-                clients: ClientSource {
-                    trusted: Vec::new(),
-                    header: http::HeaderName::from_static("x-forwarded-for"),
-                },
-            },
+            rate_limits: unlimited(),
             max_header_bytes: 16 << 10,
             max_headers: 64,
             cors_origins: vec!["https://game.example".to_owned()],

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::*;
 use crate::http::tests::random::{Dice, rounds, seed};
+use crate::http::tests::unlimited;
 use crate::metrics::Metrics;
 
 const SECOND: u64 = 1_000_000_000;
@@ -13,15 +14,9 @@ const SECOND: u64 = 1_000_000_000;
 fn limits(per_ip: &str, burst: Option<u32>, max_keys: usize) -> RateLimits {
     RateLimits {
         per_ip: Some(per_ip.parse().unwrap()),
-        per_user: None,
         burst,
-        wrong_admin_tokens: None,
         max_keys,
-        exempt: Vec::new(),
-        clients: ClientSource {
-            trusted: Vec::new(),
-            header: http::HeaderName::from_static("x-forwarded-for"),
-        },
+        ..unlimited()
     }
 }
 
@@ -272,8 +267,8 @@ fn threads_that_take_from_one_address_take_no_more_than_there_is() {
 #[test]
 fn without_limits_nothing_is_allocated_and_nobody_is_refused() {
     let off = RateLimits {
-        per_ip: None,
-        ..limits("1/s", None, 1 << 20)
+        max_keys: 1 << 20,
+        ..unlimited()
     };
     let (limiter, _metrics) = limiter(&off);
     assert!((0..1000).all(|_| lets_in(&limiter, 7, 1, SECOND)));

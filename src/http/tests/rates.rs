@@ -415,18 +415,7 @@ fn a_subprotocol_beside_the_token_of_a_writer_is_a_guess_all_the_same() {
 fn limits_change_while_the_server_runs_and_what_was_taken_stays_taken() {
     let bench = limited(|_| {});
     let options = |change: &dyn Fn(&mut RateLimits)| {
-        let mut limits = RateLimits {
-            per_ip: None,
-            per_user: None,
-            burst: None,
-            wrong_admin_tokens: None,
-            max_keys: 1024,
-            exempt: Vec::new(),
-            clients: ClientSource {
-                trusted: Vec::new(),
-                header: http::HeaderName::from_static("x-forwarded-for"),
-            },
-        };
+        let mut limits = unlimited();
         change(&mut limits);
         bench.http().set_rate_limits(&limits);
     };
