@@ -7,7 +7,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::labels::{Cause, FilterDecision, LogKind, PushEnd, PushTransport, RateLimit};
@@ -17,6 +17,22 @@ use super::table::{metrics, registered};
 pub type FloatGauge = Gauge<f64, AtomicU64>;
 
 type OneLabel = [(&'static str, &'static str); 1];
+
+/// Makes one metric for each of these values of a label, all of them there from the start.
+fn for_each<M, const N: usize>(
+    registry: &mut Registry,
+    (name, help): (&str, &str),
+    label: &'static str,
+    values: [&'static str; N],
+) -> [M; N]
+where
+    M: Clone + Default,
+    Family<OneLabel, M>: Metric,
+{
+    let family = Family::<OneLabel, M>::default();
+    let family = registered(registry, (name, None, help), family);
+    values.map(|value| family.get_or_create_owned(&[(label, value)]))
+}
 
 metrics! {
     /// Told by the writer: one call for each commit group.
@@ -136,12 +152,10 @@ metrics! {
     }
 }
 
-/// Makes one counter for each limit, all of them there from the start.
 fn limited(registry: &mut Registry) -> [Counter; RateLimit::COUNT] {
     let help = "Requests refused because an address or a user asked too often, by limit";
-    let limited = Family::<OneLabel, Counter>::default();
-    let limited = registered(registry, ("rate_limited", None, help), limited);
-    RateLimit::ALL.map(|limit| limited.get_or_create_owned(&[("limit", limit.as_str())]))
+    let limits = RateLimit::ALL.map(RateLimit::as_str);
+    for_each(registry, ("rate_limited", help), "limit", limits)
 }
 
 metrics! {
@@ -156,12 +170,10 @@ metrics! {
     }
 }
 
-/// Makes one counter for each log, all of them there from the start.
 fn dropped(registry: &mut Registry) -> [Counter; LogKind::COUNT] {
     let help = "Log lines lost to a full queue or a failed write";
-    let dropped = Family::<OneLabel, Counter>::default();
-    let dropped = registered(registry, ("log_lines_dropped", None, help), dropped);
-    LogKind::ALL.map(|kind| dropped.get_or_create_owned(&[("log", kind.as_str())]))
+    let logs = LogKind::ALL.map(LogKind::as_str);
+    for_each(registry, ("log_lines_dropped", help), "log", logs)
 }
 
 impl LogMetrics {
@@ -236,21 +248,16 @@ metrics! {
     }
 }
 
-/// Makes one gauge for each transport, all of them there from the start.
 fn push_connections(registry: &mut Registry) -> [Gauge; PushTransport::COUNT] {
     let help = "Connections whose clients are told of changes now, by transport";
-    let connections = Family::<OneLabel, Gauge>::default();
-    let connections = registered(registry, ("connections", None, help), connections);
-    PushTransport::ALL
-        .map(|transport| connections.get_or_create_owned(&[("transport", transport.as_str())]))
+    let transports = PushTransport::ALL.map(PushTransport::as_str);
+    for_each(registry, ("connections", help), "transport", transports)
 }
 
-/// Makes one counter for each reason, all of them there from the start.
 fn push_closed(registry: &mut Registry) -> [Counter; PushEnd::COUNT] {
     let help = "Connections that ended whose clients were told of changes, by the reason";
-    let closed = Family::<OneLabel, Counter>::default();
-    let closed = registered(registry, ("closed", None, help), closed);
-    PushEnd::ALL.map(|end| closed.get_or_create_owned(&[("reason", end.as_str())]))
+    let reasons = PushEnd::ALL.map(PushEnd::as_str);
+    for_each(registry, ("closed", help), "reason", reasons)
 }
 
 impl PushMetrics {
