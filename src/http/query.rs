@@ -7,7 +7,8 @@ use http::Uri;
 
 use super::contract::Endpoint;
 use super::error::{Code, Problem};
-use super::parse::{LIKE, listed, nearest, shown};
+use super::parse::{self, LIKE, listed, nearest, shown};
+use crate::counter::CounterName;
 
 /// Refuses a parameter that the call does not know, and one that is there twice.
 pub(super) fn check(uri: &Uri, endpoint: &Endpoint) -> Result<(), Problem> {
@@ -58,6 +59,26 @@ pub(super) fn value<T>(
     };
     let refused = || invalid(format!("`{parameter}` must be {wanted}"));
     parse(&text).map(Some).ok_or_else(refused)
+}
+
+/// Reads the parameter `names`: 1 to `most` counters, each once, in the order asked.
+pub(super) fn names(text: Option<String>, most: usize) -> Result<Vec<CounterName>, Problem> {
+    let mut names: Vec<CounterName> = Vec::new();
+    let text = text.unwrap_or_default();
+    for name in text.split(',').filter(|name| !name.is_empty()) {
+        let name = parse::name(name)?;
+        if !names.contains(&name) {
+            names.push(name);
+        }
+        if names.len() > most {
+            break;
+        }
+    }
+    if (1..=most).contains(&names.len()) {
+        return Ok(names);
+    }
+    let detail = format!("`names` must be 1 to {most} counter names with commas between");
+    Err(invalid(detail))
 }
 
 /// Names the parameter, and the parameter or the field of the body that is most like it.

@@ -8,7 +8,7 @@ use super::json::push_json;
 use super::parse;
 use super::query;
 use super::wire::{self, Reply, no_store, push_value};
-use crate::counter::{CounterName, Millis, Refusal, Seen, rfc3339};
+use crate::counter::{Millis, Refusal, Seen, rfc3339};
 use crate::engine::{NoCopy, Page, ReadFrom, Value};
 use crate::seeded::bug;
 
@@ -46,21 +46,7 @@ pub(super) async fn one(call: &Call, asked: &Asked<'_>) -> Answered {
 /// `GET /api/v1/counters?names=a,b`
 pub(super) async fn many(call: &Call, asked: &Asked<'_>) -> Answered {
     let [names] = query::read(asked.uri, ["names"])?;
-    let mut asked: Vec<CounterName> = Vec::new();
-    let names = names.unwrap_or_default();
-    for name in names.split(',').filter(|name| !name.is_empty()) {
-        let name = parse::name(name)?;
-        if !asked.contains(&name) {
-            asked.push(name);
-        }
-        if asked.len() > MAX_NAMES {
-            break;
-        }
-    }
-    if !(1..=MAX_NAMES).contains(&asked.len()) {
-        let detail = "`names` must be 1 to 10 counter names with commas between";
-        return Err(query::invalid(detail));
-    }
+    let asked = query::names(names, MAX_NAMES)?;
     let read = call.worker.shared.engine.read(&asked).await;
     let (found, stale) = read.map_err(|NoCopy| no_copy(call))?;
     if stale && found.iter().all(Option::is_none) {

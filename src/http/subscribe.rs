@@ -12,7 +12,6 @@ use serde::Serialize;
 use super::auth::Access;
 use super::call::{Answered, Asked, Call};
 use super::error::{Code, Problem};
-use super::parse;
 use super::push::{
     self, MAX_NAMES, Position, PushPlace, Start, Subscription, TICKET_FOR, interval_of,
 };
@@ -20,7 +19,6 @@ use super::query;
 use super::reply::ReplyBody;
 use super::request_id::{REQUEST_ID, header_value};
 use super::wire::{self, no_store};
-use crate::counter::CounterName;
 use crate::metrics::PushTransport;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -33,7 +31,7 @@ pub(super) async fn stream(call: &Call, asked: &Asked<'_>) -> Answered {
     admit(call, asked, None)?;
     let [names, since, interval] = query::read(asked.uri, ["names", "since", "interval"])?;
     let subscription = Subscription {
-        names: names_of(&names.unwrap_or_default())?,
+        names: query::names(names, MAX_NAMES)?,
         since: since_of(asked, since)?,
         interval: query::value(
             "interval",
@@ -162,24 +160,6 @@ fn place(call: &Call) -> Result<PushPlace, Problem> {
         );
         Problem::new(Code::TooManyConnections, detail)
     })
-}
-
-fn names_of(text: &str) -> Result<Vec<CounterName>, Problem> {
-    let mut names: Vec<CounterName> = Vec::new();
-    for name in text.split(',').filter(|name| !name.is_empty()) {
-        let name = parse::name(name)?;
-        if !names.contains(&name) {
-            names.push(name);
-        }
-        if names.len() > MAX_NAMES {
-            break;
-        }
-    }
-    if (1..=MAX_NAMES).contains(&names.len()) {
-        return Ok(names);
-    }
-    let detail = format!("`names` must be 1 to {MAX_NAMES} counter names with commas between");
-    Err(query::invalid(detail))
 }
 
 /// From where on the client wants to be told. A browser that comes back sends the header, with what it had last; the
