@@ -15,7 +15,7 @@ use serde::Serialize;
 
 pub(super) use super::code::Code;
 use super::json::push_json;
-use super::reply::ReplyBody;
+use super::reply::{self, ReplyBody};
 use super::request_id::{REQUEST_ID, header_value};
 use super::standing::Standing;
 use crate::counter::{Kind, MAX_WEIGHT, Millis, Refusal, RequestId, Reset, rfc3339};
@@ -233,12 +233,7 @@ impl Problem {
         let mut headers = self.headers(request_id);
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
         headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-        let mut wire = format!("HTTP/1.1 {status}\r\n").into_bytes();
-        for (name, value) in &headers {
-            let line: [&[u8]; 4] = [name.as_ref(), b": ", value.as_bytes(), b"\r\n"];
-            wire.extend(line.concat());
-        }
-        wire.extend(b"\r\n");
+        let mut wire = reply::head(status, &headers);
         wire.extend(body);
         wire
     }

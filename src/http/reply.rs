@@ -1,14 +1,27 @@
-//! Bodies of answers: whole at once, in pieces, or as the router made them; and who is told of their end.
+//! Bodies of answers: whole at once, in pieces, or as the router made them; and who is told of their end. Heads of those
+//! that are sent without hyper.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use axum::body::Body as AxumBody;
 use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 
 /// Most bytes of a followed body that are handed out at once.
 const PIECE: usize = 64 * 1024;
+
+/// Returns the head of an answer as bytes, for what is sent without hyper.
+pub(super) fn head(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
+    let mut head = format!("HTTP/1.1 {status}\r\n").into_bytes();
+    for (name, value) in headers {
+        let line: [&[u8]; 4] = [name.as_ref(), b": ", value.as_bytes(), b"\r\n"];
+        head.extend(line.concat());
+    }
+    head.extend_from_slice(b"\r\n");
+    head
+}
 
 /// The body of an answer.
 pub(super) enum ReplyBody {

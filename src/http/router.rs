@@ -124,8 +124,9 @@ pub(super) fn answer(
         }
         let status = response.status();
         if let Some(start) = response.extensions_mut().remove::<push::Start>() {
+            let headers = std::mem::take(response.headers_mut());
             let handover = push::Handover {
-                head: push::head(status, response.headers(), call.worker.shared.engine.now()),
+                head: push::head(status, headers, call.worker.shared.engine.now()),
                 start,
                 on_end: flight.handed_over(status.as_u16()),
             };

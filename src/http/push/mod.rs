@@ -27,11 +27,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, StatusCode};
+use http::header::{CONTENT_LENGTH, DATE};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use rustix::net::sockopt::{set_socket_send_buffer_size, set_tcp_user_timeout};
 use tokio::net::TcpStream;
 
+use super::reply;
 use crate::counter::{CounterName, Millis};
 use crate::metrics::{PushMetrics, PushTransport};
 
@@ -127,25 +128,21 @@ pub(super) struct Handover {
 }
 
 /// Returns the head of an answer as bytes. The connection ends with the answer.
-pub(super) fn head(status: StatusCode, headers: &HeaderMap, now: Millis) -> Bytes {
-    let mut out = format!("HTTP/1.1 {status}\r\n").into_bytes();
+pub(super) fn head(status: StatusCode, mut headers: HeaderMap, now: Millis) -> Bytes {
     // It goes on for as long as the connection does, whatever was said of a body.
-    for (name, value) in headers.iter().filter(|(name, _)| *name != CONTENT_LENGTH) {
-        let line: [&[u8]; 4] = [name.as_ref(), b": ", value.as_bytes(), b"\r\n"];
-        out.extend(line.concat());
-    }
+    headers.remove(CONTENT_LENGTH);
     if let Some(date) = date(now) {
-        out.extend(format!("date: {date}\r\n").into_bytes());
+        headers.insert(DATE, date);
     }
-    out.extend_from_slice(b"\r\n");
-    out.into()
+    reply::head(status, &headers).into()
 }
 
 /// The header `Date`; `None` outside the years that it can say.
-fn date(now: Millis) -> Option<String> {
+fn date(now: Millis) -> Option<HeaderValue> {
     let timestamp = jiff::Timestamp::from_millisecond(now).ok()?;
     let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
-    printer.timestamp_to_rfc9110_string(&timestamp).ok()
+    let text = printer.timestamp_to_rfc9110_string(&timestamp).ok()?;
+    HeaderValue::try_from(text).ok()
 }
 
 /// Serves a connection that HTTP handed over, in a task of its own. Its hub knows it before this returns.
