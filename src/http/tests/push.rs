@@ -201,6 +201,44 @@ fn leases_that_end_reach_a_subscriber_without_a_write() {
 }
 
 #[test]
+fn what_ends_by_time_alone_reaches_a_subscriber_while_nothing_can_be_written() {
+    let bench = Bench::new();
+    let window = json!({"kind": "sum", "window": "1h", "grain": "1m"});
+    assert_eq!(bench.define("recent", &window).status, 201);
+    bench.up("recent", r#"{"value":7}"#).ok();
+    let presence = json!({"kind": "presence", "ttl": "90s"});
+    assert_eq!(bench.define("here", &presence).status, 201);
+    let beat = r#"{"user_id":"anna","value":3}"#;
+    bench
+        .ask("POST /api/v1/counter/here/heartbeat", "", beat)
+        .ok();
+    // So that the writer gives neither of them a revision by which the hub would look again.
+    bench.running.mode.raise(Cause::Operator, NOON);
+    let mut listener = Listener::of(&bench, "names=recent,here", "");
+    let state = listener.state().data;
+    assert_eq!(state["mode"], "read_only");
+    assert_eq!(
+        (
+            &state["counters"][0]["value"],
+            &state["counters"][1]["value"]
+        ),
+        (&json!(7), &json!(3))
+    );
+    let before = bench.running.table.revision();
+    for (name, passes) in [("here", 3 * 60 * 1000), ("recent", HOUR)] {
+        bench.clock.advance(passes);
+        let update = listener.update();
+        assert_eq!(
+            (&update["name"], &update["value"]),
+            (&json!(name), &json!(0))
+        );
+        assert_eq!(update, counter(&bench, name));
+    }
+    assert_eq!(bench.running.table.revision(), before);
+    bench.end();
+}
+
+#[test]
 fn deletion_and_reset_reach_a_subscriber() {
     let bench = Bench::new();
     bench.up("a", r#"{"value":7}"#).ok();
