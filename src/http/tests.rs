@@ -245,6 +245,16 @@ fn request(line: &str, headers: &str, body: &str) -> String {
     )
 }
 
+/// Reads the head of an answer.
+#[track_caller]
+fn receive_head(connection: &mut BufReader<TcpStream>) -> String {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert!(connection.read_line(&mut head).unwrap() > 0, "{head}");
+    }
+    head
+}
+
 /// Reads one answer; none when the connection is closed instead.
 fn receive(connection: &mut BufReader<TcpStream>) -> Option<Reply> {
     let mut head = String::new();
@@ -563,15 +573,12 @@ fn head_answers_as_get_without_a_body() {
     let bench = Bench::new();
     let got = bench.get("/api/v1/counter/games");
     let mut connection = bench.connect();
-    let head = request("HEAD /api/v1/counter/games", "", "");
+    let asked = request("HEAD /api/v1/counter/games", "", "");
     connection
         .get_mut()
-        .write_all(format!("{head}{}", request("GET /livez", "", "")).as_bytes())
+        .write_all(format!("{asked}{}", request("GET /livez", "", "")).as_bytes())
         .unwrap();
-    let mut text = String::new();
-    while !text.ends_with("\r\n\r\n") {
-        connection.read_line(&mut text).unwrap();
-    }
+    let text = receive_head(&mut connection);
     assert!(
         text.contains(&format!("content-length: {}\r\n", got.body.len())),
         "{text}"

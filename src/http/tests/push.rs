@@ -2,6 +2,7 @@
 
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 
+use super::streams::let_others_rest;
 use super::*;
 
 /// A client of the stream of events.
@@ -29,10 +30,7 @@ impl Listener {
         let mut connection = bench.connect();
         let get = request(&format!("GET /api/v1/stream?{query}"), headers, "");
         connection.get_mut().write_all(get.as_bytes()).unwrap();
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            assert!(connection.read_line(&mut head).unwrap() > 0, "{head}");
-        }
+        let head = receive_head(&mut connection);
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
         assert!(
             head.contains("content-type: text/event-stream\r\n"),
@@ -449,16 +447,7 @@ fn a_stream_is_no_request_in_flight_and_rests_for_as_long_as_it_likes() {
     });
     let mut listener = Listener::of(&bench, "names=a", "");
     listener.state();
-    for _ in 0..3 {
-        // For so long another connection rested, and was closed.
-        let mut rests = bench.connect();
-        rests
-            .get_mut()
-            .write_all(request("GET /livez", "", "").as_bytes())
-            .unwrap();
-        assert_eq!(receive(&mut rests).unwrap().status, 200);
-        assert_eq!(rests.read(&mut [0]).unwrap(), 0);
-    }
+    let_others_rest(&bench);
     // The one that asks.
     assert_eq!(figure(&bench, "counterd_requests_in_flight"), 1);
     until("it keeps its place", || bench.http().connections() == 0);

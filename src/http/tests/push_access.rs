@@ -39,10 +39,7 @@ fn a_page_of_a_stranger_is_told_nothing_and_one_of_a_friend_is() {
     let mut connection = bench.connect();
     let get = request(line, "origin: https://game.example\r\n", "");
     connection.get_mut().write_all(get.as_bytes()).unwrap();
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        assert!(connection.read_line(&mut head).unwrap() > 0, "{head}");
-    }
+    let head = receive_head(&mut connection);
     assert!(
         head.contains("access-control-allow-origin: https://game.example\r\n"),
         "{head}"
@@ -121,12 +118,9 @@ fn names_and_methods_are_judged_as_elsewhere() {
         .ask("POST /api/v1/stream", "", "")
         .refused(405, "method_not_allowed");
     let mut connection = bench.connect();
-    let head = request("HEAD /api/v1/stream?names=a", "", "");
-    connection.get_mut().write_all(head.as_bytes()).unwrap();
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        assert!(connection.read_line(&mut head).unwrap() > 0, "{head}");
-    }
+    let asked = request("HEAD /api/v1/stream?names=a", "", "");
+    connection.get_mut().write_all(asked.as_bytes()).unwrap();
+    let head = receive_head(&mut connection);
     assert!(
         head.contains("content-type: text/event-stream\r\n"),
         "{head}"

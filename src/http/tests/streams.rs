@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 use tokio::sync::mpsc;
 
+use super::push::figure;
 use super::*;
 
 /// A body of the pieces that a test sends.
@@ -45,7 +46,7 @@ fn bench() -> (Bench, mpsc::UnboundedSender<Bytes>) {
 }
 
 /// Waits until a connection that rests has been closed, some times over: for so long others rested too.
-fn let_others_rest(bench: &Bench) {
+pub(super) fn let_others_rest(bench: &Bench) {
     for _ in 0..3 {
         let mut rests = bench.connect();
         let get = request("GET /livez", "", "");
@@ -55,21 +56,9 @@ fn let_others_rest(bench: &Bench) {
     }
 }
 
-fn head(connection: &mut BufReader<TcpStream>) -> String {
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        assert!(connection.read_line(&mut head).unwrap() > 0, "{head}");
-    }
-    head
-}
-
 /// How many requests are under way, but for the one that asks.
 fn in_flight(bench: &Bench) -> u64 {
-    let page = bench.get("/metrics").body;
-    let line = page
-        .lines()
-        .find_map(|line| line.strip_prefix("counterd_requests_in_flight "));
-    line.unwrap().parse::<f64>().unwrap() as u64 - 1
+    figure(bench, "counterd_requests_in_flight") - 1
 }
 
 #[test]
@@ -78,7 +67,7 @@ fn an_answer_in_pieces_may_rest_and_is_under_way_until_the_last() {
     let mut connection = bench.connect();
     let get = request("GET /pieces", "", "");
     connection.get_mut().write_all(get.as_bytes()).unwrap();
-    let head = head(&mut connection);
+    let head = receive_head(&mut connection);
     assert!(head.contains("transfer-encoding: chunked\r\n"), "{head}");
     for piece in ["one", "two", "three"] {
         let_others_rest(&bench);
@@ -106,7 +95,7 @@ fn a_client_that_leaves_an_answer_in_pieces_ends_it() {
     let mut connection = bench.connect();
     let get = request("GET /pieces", "", "");
     connection.get_mut().write_all(get.as_bytes()).unwrap();
-    head(&mut connection);
+    receive_head(&mut connection);
     assert_eq!(in_flight(&bench), 1);
     drop(connection);
     until("the pieces are wanted for ever", || {
@@ -126,7 +115,7 @@ fn a_client_that_takes_nothing_of_an_answer_in_pieces_is_cut_off() {
     let mut connection = bench.connect();
     let get = request("GET /pieces", "", "");
     connection.get_mut().write_all(get.as_bytes()).unwrap();
-    head(&mut connection);
+    receive_head(&mut connection);
     let piece = Bytes::from(vec![b'x'; 64 * 1024]);
     until("it is not cut off", || sender.send(piece.clone()).is_err());
     until("it is under way for ever", || in_flight(&bench) == 0);

@@ -15,15 +15,18 @@ struct Socket(BufReader<TcpStream>);
 /// What the server sent: the opcode and the payload.
 type Frame = (u8, Vec<u8>);
 
-fn handshake(bench: &Bench, headers: &str) -> (String, BufReader<TcpStream>) {
+/// Sends a request whose headers are all given, and reads the head of the answer.
+#[track_caller]
+fn asked(bench: &Bench, line: &str, headers: &str) -> (String, BufReader<TcpStream>) {
     let mut connection = bench.connect();
-    let head = format!("GET /api/v1/ws HTTP/1.1\r\nhost: h\r\n{headers}\r\n");
-    connection.get_mut().write_all(head.as_bytes()).unwrap();
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        assert!(connection.read_line(&mut head).unwrap() > 0, "{head}");
-    }
-    (head, connection)
+    let request = format!("{line}\r\nhost: h\r\n{headers}\r\n");
+    connection.get_mut().write_all(request.as_bytes()).unwrap();
+    (receive_head(&mut connection), connection)
+}
+
+#[track_caller]
+fn handshake(bench: &Bench, headers: &str) -> (String, BufReader<TcpStream>) {
+    asked(bench, "GET /api/v1/ws HTTP/1.1", headers)
 }
 
 /// A frame as a client sends it.
@@ -157,10 +160,7 @@ fn a_socket_says_what_a_stream_says() {
     let mut both = format!("GET /api/v1/ws HTTP/1.1\r\nhost: h\r\n{HANDSHAKE}\r\n").into_bytes();
     both.extend(text(r#"{"subscribe":["dau"]}"#));
     connection.get_mut().write_all(&both).unwrap();
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        connection.read_line(&mut head).unwrap();
-    }
+    receive_head(&mut connection);
     assert_eq!(Socket(connection).event()["event"], "state");
     bench.end();
 }
@@ -311,10 +311,8 @@ fn handshakes_that_are_none_are_refused() {
         assert!(!head.contains("sec-websocket-extensions"), "{head}");
     }
     // HTTP/1.0 has no upgrades, and `HEAD` opens nothing.
-    let mut connection = bench.connect();
-    let old = format!("GET /api/v1/ws HTTP/1.0\r\nhost: h\r\n{HANDSHAKE}\r\n");
-    connection.get_mut().write_all(old.as_bytes()).unwrap();
-    assert_eq!(receive(&mut connection).unwrap().status, 426);
+    let (head, _) = asked(&bench, "GET /api/v1/ws HTTP/1.0", HANDSHAKE);
+    assert_eq!(head.split(' ').nth(1), Some("426"), "{head}");
     bench
         .ask("POST /api/v1/ws", HANDSHAKE, "")
         .refused(405, "method_not_allowed");
@@ -360,12 +358,9 @@ fn a_token_may_come_as_a_subprotocol_that_is_not_echoed() {
     );
     let ticket = given.ok()["ticket"].as_str().unwrap().to_owned();
     for status in [101, 401] {
-        let mut connection = bench.connect();
-        let head = format!("GET /api/v1/ws?ticket={ticket} HTTP/1.1\r\nhost: h\r\n{HANDSHAKE}\r\n");
-        connection.get_mut().write_all(head.as_bytes()).unwrap();
-        let mut line = String::new();
-        connection.read_line(&mut line).unwrap();
-        assert!(line.starts_with(&format!("HTTP/1.1 {status} ")), "{line}");
+        let line = format!("GET /api/v1/ws?ticket={ticket} HTTP/1.1");
+        let (head, _) = asked(&bench, &line, HANDSHAKE);
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
     }
     bench.end();
 }
