@@ -86,6 +86,18 @@ impl Listener {
     }
 }
 
+/// A hundred counters as a query names them, and a batch that counts one in each. A client that is not to take them
+/// needs a small buffer, else the kernel takes some megabytes for it.
+fn hundred() -> (String, String) {
+    let names: Vec<String> = (0..100).map(|n| format!("n{n:02}")).collect();
+    let operations: Vec<Value> = names
+        .iter()
+        .map(|name| json!({"op": "increment", "name": name}))
+        .collect();
+    let batch = json!({ "operations": operations }).to_string();
+    (format!("names={}", names.join(",")), batch)
+}
+
 fn counter(bench: &Bench, name: &str) -> Value {
     bench.get(&format!("/api/v1/counter/{name}")).ok()
 }
@@ -361,9 +373,10 @@ fn who_comes_back_after_midnight_is_told_the_new_day() {
 #[test]
 fn a_client_that_asks_for_fewer_updates_gets_the_latest() {
     let bench = Bench::with(|options| options.workers = 1);
-    let mut fast = Listener::of(&bench, "names=a", "");
+    // Less than `push.interval` has no effect, though the clock stands still.
+    let mut fast = Listener::of(&bench, "names=a&interval=1ms", "");
     let mut slow = Listener::of(&bench, "names=a&interval=5s", "");
-    fast.state();
+    assert_eq!(fast.state().data["interval_ms"], 10);
     assert_eq!(slow.state().data["interval_ms"], 5000);
     bench.clock.advance(5000);
     bench.up("a", "").ok();
@@ -408,16 +421,50 @@ fn a_sign_of_life_comes_every_fifteen_seconds() {
 }
 
 #[test]
-fn a_client_that_takes_nothing_is_closed_and_holds_one_event() {
+fn a_client_that_takes_again_gets_the_latest_and_nothing_that_is_over() {
+    let bench = Bench::with(|options| options.workers = 1);
+    let (names, batch) = hundred();
+    let mut slow = Listener::of(&bench, &names, "");
+    set_socket_recv_buffer_size(slow.0.get_ref(), 4096).unwrap();
+    let mut fast = Listener::of(&bench, &names, "");
+    fast.state();
+    let mut round = 0;
+    // The hub has seen each round before the next, as the one who takes all tells.
+    let mut next_round = || {
+        bench.ask("POST /api/v1/batch", "", &batch).ok();
+        round += 1;
+        for _ in 0..100 {
+            assert_eq!(fast.update()["value"], round);
+        }
+        round
+    };
+    let mut until_stalled = 0;
+    until("it takes all there is", || {
+        until_stalled = next_round();
+        figure(&bench, "counterd_push_stalled") == 1
+    });
+    let mut last = 0;
+    for _ in 0..10 {
+        last = next_round();
+    }
+    slow.state();
+    let (mut heard, mut latest) = (0, 0);
+    while latest < 100 {
+        heard += 1;
+        latest += u64::from(slow.update()["value"] == last);
+    }
+    assert!(heard <= 100 * (until_stalled + 1), "{heard}");
+    let conflated = figure(&bench, "counterd_push_conflated_total");
+    assert_eq!(heard + conflated, 100 * last);
+    assert_eq!(figure(&bench, "counterd_push_stalled"), 0);
+    bench.end();
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_closed() {
     let bench = Bench::new();
-    let names: Vec<String> = (0..100).map(|n| format!("n{n:02}")).collect();
-    let operations: Vec<Value> = names
-        .iter()
-        .map(|name| json!({"op": "increment", "name": name}))
-        .collect();
-    let batch = json!({ "operations": operations }).to_string();
-    let stalled = Listener::of(&bench, &format!("names={}", names.join(",")), "");
-    // Else the kernel takes some megabytes for it.
+    let (names, batch) = hundred();
+    let stalled = Listener::of(&bench, &names, "");
     set_socket_recv_buffer_size(stalled.0.get_ref(), 4096).unwrap();
     until("it takes all there is", || {
         bench.ask("POST /api/v1/batch", "", &batch).ok();

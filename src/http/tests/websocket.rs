@@ -311,8 +311,13 @@ fn handshakes_that_are_none_are_refused() {
         assert!(!head.contains("sec-websocket-extensions"), "{head}");
     }
     // HTTP/1.0 has no upgrades, and `HEAD` opens nothing.
-    let (head, _) = asked(&bench, "GET /api/v1/ws HTTP/1.0", HANDSHAKE);
-    assert_eq!(head.split(' ').nth(1), Some("426"), "{head}");
+    for (line, status) in [
+        ("GET /api/v1/ws HTTP/1.0", "426"),
+        ("HEAD /api/v1/ws HTTP/1.1", "405"),
+    ] {
+        let (head, _) = asked(&bench, line, HANDSHAKE);
+        assert_eq!(head.split(' ').nth(1), Some(status), "{line}\n{head}");
+    }
     bench
         .ask("POST /api/v1/ws", HANDSHAKE, "")
         .refused(405, "method_not_allowed");
