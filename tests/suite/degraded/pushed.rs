@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::json;
 
 use super::{Copies, count_a_little, setup};
-use crate::push::listener::Listener;
+use crate::harness::Listener;
 
 #[test]
 fn a_degraded_start_and_the_recovery_reach_a_subscriber_without_a_write() {

@@ -107,6 +107,10 @@ impl Client {
         self
     }
 
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The client of an administrator.
     pub fn admin(self) -> Self {
         self.with_token(ADMIN)

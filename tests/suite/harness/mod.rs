@@ -6,6 +6,7 @@
 mod client;
 mod database;
 mod disk;
+mod listener;
 mod proxy;
 mod redis;
 mod server;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 pub use client::{Client, Response};
 pub use database::{Database, PASSWORD};
 pub use disk::{SmallDisk, store_files};
+pub use listener::{Event, Listener, Transport};
 pub use proxy::SlowProxy;
 pub use redis::{REDIS_PASSWORD, Redis};
 pub use server::{ADMIN, Server, Setup, counterd};

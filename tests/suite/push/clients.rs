@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{Client, PATIENCE, Server, Setup, eventually, skipped};
+use crate::harness::{Client, Listener, PATIENCE, Server, Setup, eventually, skipped};
 
 /// A program whose lines are read as they come; dropped, it is killed.
 struct Program {
@@ -316,8 +316,7 @@ fn each_stream_has_a_line_in_the_log_at_its_end_and_holds_no_drain_up() {
         .set("server.drain_timeout", "60s")
         .start();
     let begun = Instant::now();
-    let mut listener =
-        super::listener::Listener::open(&server, "names=a", &[("x-request-id", "the-stream")]);
+    let mut listener = Listener::open(&server, "names=a", &[("x-request-id", "the-stream")]);
     listener.state();
     assert!(
         !server.output().contains("request_id=the-stream"),

@@ -1,14 +1,12 @@
 //! What clients are told of changes, by the real server.
 
 mod clients;
-pub mod listener;
 mod reconnects;
 
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::harness::Setup;
-use listener::Listener;
+use crate::harness::{Listener, Setup};
 
 #[test]
 fn a_stream_tells_of_each_change_and_goes_on_from_where_it_was_cut() {

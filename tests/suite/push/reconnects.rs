@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::listener::{Event, Listener};
-use crate::harness::{Dice, Server, Setup, rounds, seed};
+use crate::harness::{Dice, Event, Listener, Server, Setup, rounds, seed};
 
 const NAMES: [&str; 6] = ["r0", "r1", "r2", "r3", "r4", "r5"];
 
