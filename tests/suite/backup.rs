@@ -89,6 +89,9 @@ fn count_users(server: &Server, from: u64, to: u64) {
 /// own: of that, only what was answered before the backup began is known to be in it.
 fn up_to(revision: u64, begun: Moment, mut history: History) -> History {
     history.readings.clear();
+    for stream in &mut history.streams {
+        stream.forget_words();
+    }
     history.intents.retain(|intent| {
         let Some(parts) = intent.acknowledged() else {
             return true;
@@ -116,6 +119,7 @@ fn a_backup_under_load_restored_elsewhere_is_the_state_at_one_revision() {
         ),
         users: 3000,
         big_batches: 2,
+        watchers: 2,
     };
     let control = Control::new();
     let (history, (made, begun, ended)) = traffic::during(server.address(), mix, &control, || {

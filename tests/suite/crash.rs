@@ -1,5 +1,6 @@
 //! kill -9 under load, also during the first start and during the opening after a kill: what was
-//! acknowledged is counted, once; what was refused is not; what is unknown may be either, once.
+//! acknowledged is counted, once; what was refused is not; what is unknown may be either, once. What
+//! was told to those who watch is true after it, and who comes back ends with what is read.
 //!
 //! A kill shows what a process crash does; the page cache survives it. Power cuts are in `power`.
 
@@ -26,6 +27,7 @@ fn kill_9_under_load_loses_and_doubles_nothing() {
         seed,
         users: 20_000,
         big_batches: 1,
+        watchers: 4,
     };
     let (history, server) = traffic::during(setup.address(), mix, &control, || {
         let mut server = server;
@@ -43,11 +45,15 @@ fn kill_9_under_load_loses_and_doubles_nothing() {
         control.wait_for(2000);
         server
     });
+    let words = history.streams.iter().map(|stream| stream.words.len());
     println!(
-        "{} intents, {} operations",
+        "{} intents, {} operations, {} words of streams",
         history.intents.len(),
-        control.acknowledged()
+        control.acknowledged(),
+        words.sum::<usize>()
     );
+    // Judged on the connections of the load, before anybody comes back.
+    assert!(history.streams.iter().all(|stream| stream.quiet.len() == 1));
     traffic::verify(&mut server.client(), &control, history.clone());
     // Once more from the disk alone.
     server.kill9();

@@ -18,6 +18,7 @@ const MIX: Mix = Mix {
     seed: 10,
     users: 20_000,
     big_batches: 10,
+    watchers: 2,
 };
 
 /// Which calls fail, on which files, and when.
@@ -141,7 +142,7 @@ fn fault_from_the_start(fault: Fault) -> usize {
         });
         if counts_already {
             let seen = load(&setup, 500, 2);
-            history.intents.extend(seen.intents);
+            history.extend(seen);
         }
         server.signal(libc::SIGTERM);
         server.wait_exit(PATIENCE);

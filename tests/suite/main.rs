@@ -54,4 +54,5 @@ mod tidy;
 mod traffic;
 mod two_stores;
 mod upgrade;
+mod watching;
 mod year;

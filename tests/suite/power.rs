@@ -1,6 +1,6 @@
 //! Power cuts: on a small ext4 of the test's own the shutdown ioctl throws away everything that was not
-//! synced. What was acknowledged before the cut is there afterwards; what was answered during it
-//! proves nothing and is taken for unknown.
+//! synced. What was acknowledged before the cut, or told to those who watch, is there afterwards; what was
+//! answered or told during it proves nothing and is taken for unknown.
 //!
 //! The control turns fdatasync into nothing and must lose data, else the test would show nothing.
 
@@ -17,6 +17,7 @@ fn mix(seed: u64) -> Mix {
         seed,
         users: 20_000,
         big_batches: 25,
+        watchers: 4,
     }
 }
 
@@ -30,8 +31,10 @@ struct Cut {
 /// Throws away the power, then kills the server, which would not end by itself.
 fn cut_power(disk: &mut SmallDisk, server: Server, control: &Control) -> Cut {
     let begun = control.now();
+    control.switch_power();
     disk.cut_power();
     server.kill9();
+    control.switch_power();
     let ended = control.now();
     disk.unmount().unwrap();
     disk.mount().unwrap();
@@ -60,23 +63,56 @@ fn forget_answers_during(history: &mut History, cuts: &[Cut]) {
 
 #[test]
 fn power_cuts_lose_nothing_that_was_acknowledged() {
-    let seed = seed("power");
+    let what = "power_cuts_lose_nothing_that_was_acknowledged";
+    lose_nothing(what, rounds(2), None);
+}
+
+/// Most of the time something is written and not yet synced: whoever reads or watches must not see it.
+#[test]
+fn power_cuts_amid_slow_syncs_take_nothing_back_that_was_shown() {
+    let what = "power_cuts_amid_slow_syncs_take_nothing_back_that_was_shown";
+    if let Err(reason) = can_trace() {
+        return skipped(what, &reason);
+    }
+    let slow_sync = [
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "--trace=fdatasync",
+        "--inject=fdatasync:delay_enter=30ms",
+    ];
+    lose_nothing(what, rounds(1), Some(slow_sync.map(str::to_owned).to_vec()));
+}
+
+/// Cuts the power under load again and again, with a tracer on each server if there are arguments for it.
+fn lose_nothing(what: &str, rounds: u32, traced: Option<Vec<String>>) {
+    let seed = seed(what);
     let mut dice = Dice::new(seed);
     let mut disk = match SmallDisk::new(300) {
         Ok(disk) => disk,
-        Err(reason) => return skipped("power_cuts_lose_nothing_that_was_acknowledged", &reason),
+        Err(reason) => return skipped(what, &reason),
     };
     let home = tempfile::tempdir().unwrap();
-    let setup = Setup::new(home.path()).data_dir(&disk.path().join("data"));
+    let setup = Setup::new(home.path())
+        .data_dir(&disk.path().join("data"))
+        .set("push.interval", "10ms");
     let server = setup.start();
     traffic::define(&mut server.admin());
     let control = Control::new();
     let mut cuts = Vec::new();
     let (mut history, server) = traffic::during(setup.address(), mix(seed), &control, || {
         let mut server = server;
-        for round in 1..=rounds(2) {
-            control.wait_for(2000 + dice.below(30_000));
+        for round in 1..=rounds {
+            let (least, most) = if traced.is_some() {
+                (200, 2000)
+            } else {
+                (2000, 30_000)
+            };
+            let tracer = traced.as_ref().map(|with| Tracer::attach(&server, with));
+            control.wait_for(least + dice.below(most));
             cuts.push(cut_power(&mut disk, server, &control));
+            drop(tracer);
             println!(
                 "power cut {round} after {} operations",
                 control.acknowledged()
@@ -115,7 +151,12 @@ fn the_control_without_sync_does_lose_data_in_a_power_cut() {
     ];
     let tracer = Tracer::attach(&server, &without_sync.map(str::to_owned));
     let control = Control::new();
-    let (mut history, (cut, server)) = traffic::during(setup.address(), mix(3), &control, || {
+    // Who watches would wait in vain for what was lost.
+    let mix = Mix {
+        watchers: 0,
+        ..mix(3)
+    };
+    let (mut history, (cut, server)) = traffic::during(setup.address(), mix, &control, || {
         control.wait_for(20_000);
         let cut = cut_power(&mut disk, server, &control);
         drop(tracer);

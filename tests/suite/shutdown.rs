@@ -16,6 +16,7 @@ const MIX: Mix = Mix {
     seed: 8,
     users: 5000,
     big_batches: 0,
+    watchers: 2,
 };
 
 #[test]

@@ -1,10 +1,13 @@
 //! A disk that hangs: nothing is refused for it, reads go on, and log, readiness and metrics tell of it
 //! until it is over.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::harness::{
-    PATIENCE, Server, Setup, SmallDisk, Tracer, can_trace, eventually, skipped, store_files,
+    Listener, PATIENCE, Server, Setup, SmallDisk, Tracer, can_trace, eventually, skipped,
+    store_files,
 };
 
 const COUNTER: &str = "/api/v1/counter/total_games_played";
@@ -85,6 +88,44 @@ fn a_disk_that_hangs_is_told_and_what_waited_is_counted_once() {
     }
     is_over(&server);
     assert_eq!(server.client().value("total_games_played"), 3);
+    server.stop();
+}
+
+/// Neither on a connection that is open nor to one that comes.
+#[test]
+fn what_waits_for_the_disk_is_told_to_nobody_who_watches() {
+    let disk = match SmallDisk::new(200) {
+        Ok(disk) => disk,
+        Err(reason) => {
+            return skipped(
+                "what_waits_for_the_disk_is_told_to_nobody_who_watches",
+                &reason,
+            );
+        }
+    };
+    let home = tempfile::tempdir().unwrap();
+    let setup = Setup::new(home.path())
+        .data_dir(&disk.path().join("data"))
+        .set("push.interval", "10ms")
+        .set("storage.slow_disk_after", "300ms");
+    let server = setup.start();
+    server.client().post(&increment(), &json!({})).ok();
+    let watch = || Listener::open(&server, "names=total_games_played", &[]);
+    let value_of = |listener: &mut Listener| listener.state().data["counters"][0]["value"].clone();
+    let mut early = watch();
+    assert_eq!(value_of(&mut early), 1);
+    let frozen = disk.freeze().unwrap();
+    let mut client = server.client();
+    client.send("POST", &increment(), &[], b"{}").unwrap();
+    // Many times `push.interval`.
+    is_told(&server);
+    assert_eq!(value_of(&mut watch()), 1);
+    early.set_patience(Duration::from_millis(1)).unwrap();
+    assert_eq!(early.poll().unwrap(), None);
+    early.set_patience(PATIENCE).unwrap();
+    drop(frozen);
+    client.receive().unwrap().ok();
+    assert_eq!(early.next().data["value"], 2);
     server.stop();
 }
 

@@ -2,7 +2,8 @@
 //! singly and in batches, with and without keys, and write down each try and each answer.
 //!
 //! A client with a key tries again until it knows; one without never does. While the server is away
-//! they wait for it. Kept out: what happens to the server meanwhile, which is each test's own matter.
+//! they wait for it. Others watch what is counted meanwhile (`watching`). Kept out: what happens to the server, which is
+//! each test's own matter.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use crate::checker::{
     Account, Answer, Done, History, Intent, Moment, Reading, Step, Try, Violation,
 };
 use crate::harness::{Client, Dice, PATIENCE, Response, at_once, eventually};
+use crate::watching;
 
 /// Moved up and down, below 0 too.
 pub const GAUGE: &str = "t.gauge";
@@ -30,7 +32,8 @@ pub const HERE: &str = "t.here";
 pub const TWIN_A: &str = "t.twin-a";
 /// Moved together with [`TWIN_A`].
 pub const TWIN_B: &str = "t.twin-b";
-const ALL: [&str; 7] = [GAUGE, SUM, USERS, WINDOW, HERE, TWIN_A, TWIN_B];
+/// All that the load counts on.
+pub const ALL: [&str; 7] = [GAUGE, SUM, USERS, WINDOW, HERE, TWIN_A, TWIN_B];
 /// Those that count users.
 const OF_USERS: [&str; 3] = [USERS, WINDOW, HERE];
 
@@ -43,6 +46,8 @@ pub struct Control {
     acknowledged: AtomicU64,
     refused: AtomicU64,
     stale: AtomicU64,
+    /// How often the power went or came back: odd while it is off.
+    power: AtomicU64,
 }
 
 impl Control {
@@ -59,6 +64,7 @@ impl Control {
             acknowledged: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             stale: AtomicU64::new(0),
+            power: AtomicU64::new(0),
         }
     }
 
@@ -73,6 +79,21 @@ impl Control {
 
     pub fn is_over(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
+    }
+
+    /// Says that the power goes now, or is back: what streams say in between proves nothing.
+    pub fn switch_power(&self) {
+        self.power.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// How often the power went or came back.
+    pub fn power(&self) -> u64 {
+        self.power.load(Ordering::SeqCst)
+    }
+
+    /// Whether the power is off after it went and came back so often.
+    pub fn is_power_off(power: u64) -> bool {
+        power % 2 == 1
     }
 
     /// So many more operations were acknowledged.
@@ -117,6 +138,8 @@ pub struct Mix {
     pub users: u64,
     /// Of a hundred intents so many are batches of many new users: groups of more than 64 KiB.
     pub big_batches: u64,
+    /// How many streams watch all of it, by server-sent events and WebSockets in turn.
+    pub watchers: usize,
 }
 
 /// Defines the counters of the load.
@@ -132,9 +155,10 @@ pub fn define(admin: &mut Client) {
         &json!({"kind": "unique", "window": "1h", "grain": "1s"}),
     );
     admin.define(HERE, &json!({"kind": "presence", "ttl": "1h"}));
+    watching::define(admin);
 }
 
-/// Runs the clients while `during` runs, then gives what they wrote down, and what it gave.
+/// Runs the clients while `during` runs, then gives what they and those who watched wrote down, and what it gave.
 pub fn during<T>(
     address: SocketAddr,
     mix: Mix,
@@ -149,13 +173,17 @@ pub fn during<T>(
         }
     }
     control.stop.store(false, Ordering::SeqCst);
-    std::thread::scope(|scope| {
-        let load = scope.spawn(move || run(address, mix, control));
-        let stops = StopsClients(control);
-        let given = during();
-        drop(stops);
-        (load.join().unwrap(), given)
-    })
+    let (streams, (mut history, given)) = watching::during(address, mix.watchers, control, || {
+        std::thread::scope(|scope| {
+            let load = scope.spawn(move || run(address, mix, control));
+            let stops = StopsClients(control);
+            let given = during();
+            drop(stops);
+            (load.join().unwrap(), given)
+        })
+    });
+    history.streams = streams;
+    (history, given)
 }
 
 /// Runs the clients until [`Control::stop`].
@@ -176,10 +204,7 @@ fn run(address: SocketAddr, mix: Mix, control: &Control) -> History {
         one.history
     });
     let mut whole = History::default();
-    for history in histories {
-        whole.intents.extend(history.intents);
-        whole.readings.extend(history.readings);
-    }
+    histories.into_iter().for_each(|one| whole.extend(one));
     whole
 }
 
@@ -459,7 +484,7 @@ pub fn verify(client: &mut Client, control: &Control, mut history: History) {
 }
 
 /// Asks the server once more for answers kept under keys (of up to 2,000 intents), and for users already
-/// counted. What it says becomes part of the history.
+/// counted; then those who watched come back. What it says becomes part of the history.
 pub fn ask_again(client: &mut Client, control: &Control, history: &mut History) {
     let mut users = BTreeSet::new();
     for intent in history
@@ -513,6 +538,7 @@ pub fn ask_again(client: &mut Client, control: &Control, history: &mut History) 
             tries,
         });
     }
+    watching::come_back(client.address(), control, history);
 }
 
 /// The answer once writes are served: a fault may strike late, when a table is flushed. Whoever is seen

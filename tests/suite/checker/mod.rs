@@ -2,7 +2,8 @@
 //!
 //! Clients record every intent with each of its tries and answers, and what they read; afterwards
 //! [`History::check`] compares that with the final values. It knows no server and no model: what it
-//! claims follows from the answers alone.
+//! claims follows from the answers alone. Clients that are told of changes write down each word too:
+//! what is claimed of those is in `streams`.
 //!
 //! What a try may have done: an answer 2xx counted, once for all tries under one key; a refusal did
 //! nothing in this try; `outcome_unknown` and a lost answer may have counted, once. Revisions give
@@ -11,9 +12,12 @@
 //! Kept out: midnights (each period of a daily counter is an account of its own), definitions and
 //! administrative calls: histories are of increments, decrements and batches, from a known state.
 
+mod streams;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+pub use streams::{Complete, Quiet, Stream, Word};
 
 /// A moment of the run, in any unit that all clients share.
 pub type Moment = u64;
@@ -80,6 +84,21 @@ pub struct Reading {
 pub struct History {
     pub intents: Vec<Intent>,
     pub readings: Vec<Reading>,
+    pub streams: Vec<Stream>,
+}
+
+impl History {
+    /// Takes what others did and saw of the same counters.
+    pub fn extend(&mut self, other: Self) {
+        let Self {
+            intents,
+            readings,
+            streams,
+        } = other;
+        self.intents.extend(intents);
+        self.readings.extend(readings);
+        self.streams.extend(streams);
+    }
 }
 
 /// An account: a counter, and the period for a daily one.
@@ -127,6 +146,34 @@ pub enum Violation {
         revision: u64,
         read: i64,
         answered: i64,
+    },
+    /// One revision of a counter was said to have two values.
+    TwoValues {
+        counter: String,
+        revision: u64,
+        values: (i64, i64),
+    },
+    /// A stream said an older revision of a counter after a newer one.
+    WentBack {
+        stream: usize,
+        counter: String,
+        revision: u64,
+        before: u64,
+    },
+    /// A stream said that its client has everything up to a revision, and it lacks a change below it.
+    Skipped {
+        stream: usize,
+        counter: String,
+        revision: u64,
+        had: u64,
+        complete: u64,
+    },
+    /// While nothing changed, what a stream had said (revision and value) was not what was read.
+    LastWord {
+        stream: usize,
+        counter: String,
+        told: Option<(u64, i64)>,
+        read: (u64, i64),
     },
     /// No final value was given for an account that was counted in.
     Missing(Account),
@@ -212,6 +259,7 @@ impl History {
             self.check_final(account, steps, finals, &mut found);
             self.check_readings(account, steps, &mut found);
         }
+        self.check_streams(&mut found);
         found
     }
 
@@ -380,7 +428,8 @@ impl History {
         found: &mut Vec<Violation>,
     ) {
         let of_account = |one: &&Reading| one.counter == account.0 && one.period == account.1;
-        let readings: Vec<&Reading> = self.readings.iter().filter(of_account).collect();
+        let readings = self.readings.iter().chain(self.words());
+        let readings: Vec<&Reading> = readings.filter(of_account).collect();
         let answered: HashMap<u64, i64> = steps
             .iter()
             .map(|one| (one.done.revision, one.done.current_value))

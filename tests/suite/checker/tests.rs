@@ -1,5 +1,7 @@
 //! Wrong histories, each rejected for what is wrong with it, and right ones that are not.
 
+mod streams;
+
 use super::*;
 
 const DAY: &str = "2026-11-24";
@@ -87,7 +89,12 @@ fn check(intents: Vec<Intent>, readings: Vec<Reading>, finals: &[(&str, i64)]) -
         .iter()
         .map(|(name, value)| (((*name).to_owned(), None), *value))
         .collect();
-    History { intents, readings }.check(&finals)
+    let history = History {
+        intents,
+        readings,
+        streams: Vec::new(),
+    };
+    history.check(&finals)
 }
 
 #[track_caller]
@@ -317,6 +324,7 @@ fn a_user_who_counts_in_each_period_is_fine() {
             ),
         ],
         readings: vec![],
+        streams: vec![],
     };
     let account = |day: &str| ("users".to_owned(), Some(day.to_owned()));
     let finals = BTreeMap::from([(account(DAY), 1), (account("2026-11-25"), 1)]);

@@ -27,6 +27,7 @@ fn mix(test: &str) -> Mix {
         seed: seed(test),
         users: 5_000,
         big_batches: 1,
+        watchers: 2,
     }
 }
 

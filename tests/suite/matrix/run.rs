@@ -158,8 +158,7 @@ impl Run {
     }
 
     fn take(&mut self, seen: History) {
-        self.history.intents.extend(seen.intents);
-        self.history.readings.extend(seen.readings);
+        self.history.extend(seen);
     }
 
     /// What the checker finds, and what the copies hold a while later.
