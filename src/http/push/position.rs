@@ -31,6 +31,23 @@ impl Position {
     }
 }
 
+/// What an event says of its client's position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum EventId {
+    /// Nothing: it is what it was.
+    Kept,
+    At(Position),
+    /// That there is none any more. A copy may say older values than those that the client had, so whoever comes
+    /// back to the store after it has to be told everything.
+    Forgotten,
+}
+
+impl From<Option<Position>> for EventId {
+    fn from(position: Option<Position>) -> Self {
+        position.map_or(Self::Kept, Self::At)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,7 @@ use super::super::json::push_json;
 use super::super::stamp::DayMemo;
 use super::super::wire::push_value;
 use super::frame;
-use super::position::Position;
+use super::position::{EventId, Position};
 use crate::counter::{CounterName, Kind, Lapsing, Reset, Revision, Seen};
 use crate::current_day::CurrentDay;
 use crate::engine::{ReadFrom, Value};
@@ -131,9 +131,9 @@ impl Watched {
         });
         match self.events.get_mut(transport as usize) {
             Some(event) => event
-                .get_or_insert_with(|| encode(transport, "update", id, body))
+                .get_or_insert_with(|| encode(transport, "update", id.into(), body))
                 .clone(),
-            None => encode(transport, "update", id, body),
+            None => encode(transport, "update", id.into(), body),
         }
     }
 }
@@ -167,19 +167,18 @@ fn body(
 }
 
 /// Encodes an event whose data are one line of JSON.
-pub(super) fn encode(
-    transport: PushTransport,
-    event: &str,
-    id: Option<Position>,
-    data: &[u8],
-) -> Bytes {
+pub(super) fn encode(transport: PushTransport, event: &str, id: EventId, data: &[u8]) -> Bytes {
     match transport {
         PushTransport::Sse => {
             let mut out = Vec::with_capacity(data.len() + 80);
-            if let Some(id) = id {
-                out.extend_from_slice(b"id: ");
-                id.push(&mut out);
-                out.push(b'\n');
+            match id {
+                EventId::Kept => {}
+                EventId::At(position) => {
+                    out.extend_from_slice(b"id: ");
+                    position.push(&mut out);
+                    out.push(b'\n');
+                }
+                EventId::Forgotten => out.extend_from_slice(b"id: \n"),
             }
             out.extend_from_slice(b"event: ");
             out.extend_from_slice(event.as_bytes());
@@ -193,10 +192,14 @@ pub(super) fn encode(
             out.extend_from_slice(b"{\"event\":\"");
             out.extend_from_slice(event.as_bytes());
             out.push(b'"');
-            if let Some(id) = id {
-                out.extend_from_slice(b",\"id\":\"");
-                id.push(&mut out);
-                out.push(b'"');
+            match id {
+                EventId::Kept => {}
+                EventId::At(position) => {
+                    out.extend_from_slice(b",\"id\":\"");
+                    position.push(&mut out);
+                    out.push(b'"');
+                }
+                EventId::Forgotten => out.extend_from_slice(b",\"id\":null"),
             }
             out.extend_from_slice(b",\"data\":");
             out.extend_from_slice(data);

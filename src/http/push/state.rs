@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::super::json::{push_json, push_number};
-use super::position::Position;
+use super::position::{EventId, Position};
 use super::said::{Said, Watched, encode};
 use crate::counter::{Millis, rfc3339};
 use crate::engine::Cause;
@@ -63,7 +63,12 @@ pub(super) fn state<'a>(
     out.extend_from_slice(b",\"stale\":");
     push_json(&mut out, &stale);
     out.push(b'}');
-    encode(transport, "state", facts.position, &out)
+    let id = if stale {
+        EventId::Forgotten
+    } else {
+        facts.position.into()
+    };
+    encode(transport, "state", id, &out)
 }
 
 fn push_mode(out: &mut Vec<u8>, cause: Option<Cause>) {
@@ -81,7 +86,7 @@ pub(super) fn mode(transport: PushTransport, cause: Option<Cause>) -> Bytes {
     let mut out = b"{".to_vec();
     push_mode(&mut out, cause);
     out.push(b'}');
-    encode(transport, "update", None, &out)
+    encode(transport, "update", EventId::Kept, &out)
 }
 
 /// The event `tick`.
@@ -89,5 +94,5 @@ pub(super) fn tick(transport: PushTransport, at: Millis, position: Option<Positi
     let mut out = b"{\"at\":".to_vec();
     push_json(&mut out, &rfc3339(at));
     out.push(b'}');
-    encode(transport, "tick", position, &out)
+    encode(transport, "tick", position.into(), &out)
 }

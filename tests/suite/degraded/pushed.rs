@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::json;
 
 use super::{Copies, count_a_little, setup};
-use crate::harness::Listener;
+use crate::harness::{Listener, PATIENCE, Transport, eventually};
 
 #[test]
 fn a_degraded_start_and_the_recovery_reach_a_subscriber_without_a_write() {
@@ -32,7 +32,10 @@ fn a_degraded_start_and_the_recovery_reach_a_subscriber_without_a_write() {
     );
     let state = listener.state();
     // Nothing of a copy is a position, and whoever comes is told all of it.
-    assert_eq!((state.id, &state.data["resumed"]), (None, &json!(false)));
+    assert_eq!(
+        (state.id.as_deref(), &state.data["resumed"]),
+        (Some(""), &json!(false))
+    );
     let data = state.data;
     assert_eq!(
         (&data["mode"], &data["cause"]),
@@ -76,5 +79,62 @@ fn a_degraded_start_and_the_recovery_reach_a_subscriber_without_a_write() {
     };
     assert_eq!(update.data["value"], 8);
     assert!(update.id.is_some());
+    server.stop();
+}
+
+/// A copy that is behind is believed for no longer than there is nothing better.
+#[test]
+fn who_was_told_by_a_copy_is_told_everything_once_the_store_is_back() {
+    let test = "who_was_told_by_a_copy_is_told_everything_once_the_store_is_back";
+    let Some(mut copies) = Copies::new(test) else {
+        return;
+    };
+    let home = tempfile::tempdir().unwrap();
+    let setup = setup(home.path(), &copies);
+    let server = setup.start();
+    count_a_little(&server, &copies);
+    let ask = |transport, since: Option<&str>| {
+        let asked = Listener::subscribe(setup.address(), transport, &["gauge"], since);
+        let mut listener = asked.unwrap().unwrap();
+        // The mode may come before.
+        loop {
+            let event = listener.next();
+            if event.kind == "state" {
+                break event;
+            }
+        }
+    };
+    let position = ask(Transport::Sse, None).id.unwrap();
+    server.stop();
+    let away = home.path().join("away");
+    fs::rename(setup.data(), &away).unwrap();
+    copies.redis.kill();
+    copies.database.sql(
+        "UPDATE counters SET current_value = 5 WHERE name = 'gauge';
+         UPDATE counterd_counters SET revision = 1 WHERE counter_name = 'gauge'",
+    );
+    let server = setup.start();
+    let both = [Transport::Sse, Transport::Ws];
+    let positions = both.map(|transport| {
+        eventually("the database stands in", PATIENCE, || {
+            let state = ask(transport, Some(&position));
+            let told = state.data["counters"].get(0)?;
+            assert_eq!(
+                (&told["value"], &told["source"]),
+                (&json!(5), &json!("postgres"))
+            );
+            // What a client keeps: what was said last, if anything was.
+            Some(state.id.unwrap_or_else(|| position.clone()))
+        })
+    });
+    fs::rename(&away, setup.data()).unwrap();
+    eventually("the store is back", PATIENCE, || {
+        (server.client().get("/readyz?writes").status == 200).then_some(())
+    });
+    for (transport, position) in both.into_iter().zip(positions) {
+        let since = (!position.is_empty()).then_some(&*position);
+        let told = ask(transport, since).data["counters"].clone();
+        assert_eq!(told[0]["value"], 7, "{transport:?} {position} {told}");
+    }
     server.stop();
 }

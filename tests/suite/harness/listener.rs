@@ -28,6 +28,7 @@ pub struct Listener {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     pub kind: String,
+    /// Empty where it says that there is none any more; `None` where it says nothing.
     pub id: Option<String>,
     pub data: Value,
 }
@@ -236,7 +237,9 @@ impl Listener {
                     let message: Value = serde_json::from_slice(payload).unwrap();
                     return Ok(Some(Event {
                         kind: message["event"].as_str().unwrap().to_owned(),
-                        id: message["id"].as_str().map(str::to_owned),
+                        id: message
+                            .get("id")
+                            .map(|id| id.as_str().unwrap_or_default().to_owned()),
                         data: message["data"].clone(),
                     }));
                 }
