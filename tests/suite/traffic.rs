@@ -173,7 +173,7 @@ pub fn during<T>(
         }
     }
     control.stop.store(false, Ordering::SeqCst);
-    let (streams, (mut history, given)) = watching::during(address, mix.watchers, control, || {
+    let (watched, (mut history, given)) = watching::during(address, mix.watchers, control, || {
         std::thread::scope(|scope| {
             let load = scope.spawn(move || run(address, mix, control));
             let stops = StopsClients(control);
@@ -182,7 +182,7 @@ pub fn during<T>(
             (load.join().unwrap(), given)
         })
     });
-    history.streams = streams;
+    history.extend(watched);
     (history, given)
 }
 

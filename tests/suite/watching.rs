@@ -50,41 +50,49 @@ pub fn during<T>(
     watchers: usize,
     control: &Control,
     work: impl FnOnce() -> T,
-) -> (Vec<Stream>, T) {
-    let streams = (0..watchers).map(|_| Stream::default()).collect();
-    listen(address, streams, control, |heard| {
+) -> (History, T) {
+    let mut history = History {
+        streams: (0..watchers).map(|_| Stream::default()).collect(),
+        ..History::default()
+    };
+    let given = listen(address, control, &mut history, |heard| {
         let given = work();
         (settle(address, control, heard), given)
-    })
+    });
+    (history, given)
 }
 
-/// The watchers come back once more, and have everything.
+/// The watchers come back and have everything, then leave and come back once more, after the very next change.
 pub fn come_back(address: SocketAddr, control: &Control, history: &mut History) {
-    let streams = std::mem::take(&mut history.streams);
-    if streams.is_empty() {
+    if history.streams.is_empty() {
         return;
     }
-    let (streams, ()) = listen(address, streams, control, |heard| {
-        let settled = eventually("the server serves", PATIENCE, || {
-            settle(address, control, heard)
+    let mut client = Client::new(address).with_timeout(PATIENCE);
+    for _ in 0..2 {
+        listen(address, control, history, |heard| {
+            let settled = eventually("the server serves", PATIENCE, || {
+                settle(address, control, heard)
+            });
+            (Some(settled), ())
         });
-        (Some(settled), ())
-    });
-    history.streams = streams;
+        let next = eventually("the server serves", PATIENCE, || mark(&mut client, control));
+        history.readings.push(next);
+    }
 }
 
 /// A time of quiet: between two marks, with what readers were told before and after.
 struct Settled {
-    marks: [u64; 2],
+    marks: [Reading; 2],
     read: Vec<Reading>,
 }
 
 impl Settled {
     /// Notes it in a stream that was told of both marks.
     fn note(&self, stream: &mut Stream) {
-        let [begin, end] = self.marks.map(|mark| {
-            let is_mark =
-                |word: &Word| word.reading.counter == MARK && word.reading.revision >= mark;
+        let [begin, end] = self.marks.each_ref().map(|mark| {
+            let is_mark = |word: &Word| {
+                word.reading.counter == MARK && word.reading.revision == mark.revision
+            };
             stream.words.iter().position(is_mark).unwrap()
         });
         let read = self.read.clone();
@@ -95,12 +103,13 @@ impl Settled {
     }
 }
 
+/// The streams of a history go on while `work` runs.
 fn listen<T>(
     address: SocketAddr,
-    streams: Vec<Stream>,
     control: &Control,
+    history: &mut History,
     work: impl FnOnce(&Heard) -> (Option<Settled>, T),
-) -> (Vec<Stream>, T) {
+) -> T {
     /// Also when a claim fails, so that the failure is seen and not waited on.
     struct EndsWatchers<'a>(&'a Heard);
     impl Drop for EndsWatchers<'_> {
@@ -108,6 +117,7 @@ fn listen<T>(
             self.0.over.store(true, Ordering::SeqCst);
         }
     }
+    let streams = std::mem::take(&mut history.streams);
     let heard = Heard {
         last: streams.iter().map(|_| Mutex::default()).collect(),
         over: AtomicBool::new(false),
@@ -137,14 +147,17 @@ fn listen<T>(
         let ends = EndsWatchers(&heard);
         let (settled, given) = work(&heard);
         drop(ends);
-        let streams = watchers.into_iter().map(|watcher| {
+        for watcher in watchers {
             let mut stream = watcher.join().unwrap();
             if let Some(settled) = &settled {
                 settled.note(&mut stream);
             }
-            stream
-        });
-        (streams.collect(), given)
+            history.streams.push(stream);
+        }
+        if let Some(Settled { marks, read }) = settled {
+            history.readings.extend(marks.into_iter().chain(read));
+        }
+        given
     })
 }
 
@@ -164,15 +177,14 @@ fn settle(address: SocketAddr, control: &Control, heard: &Heard) -> Option<Settl
             }
         });
         let read = settled?;
-        let mut marks = [0; 2];
-        for revision in &mut marks {
+        let mut next_mark = || {
             let mark = mark(&mut client, control)?;
-            *revision = mark.revision;
-            let mark = std::slice::from_ref(&mark);
             eventually("every stream tells of the mark", PATIENCE, || {
-                heard.is(mark).then_some(())
+                heard.is(std::slice::from_ref(&mark)).then_some(())
             });
-        }
+            Some(mark)
+        };
+        let marks = [next_mark()?, next_mark()?];
         let again = self::read(&mut client, control)?;
         let says = |all: &[Reading]| -> Vec<(u64, i64)> {
             all.iter().map(|one| (one.revision, one.value)).collect()
@@ -320,14 +332,15 @@ impl Watcher<'_> {
             other => panic!("an event {other}: {data}"),
         }
         let Some(id) = id else { return };
-        if kind != "update" {
-            let (_, revision) = id.split_once('.').unwrap();
+        self.stream.position = (!id.is_empty()).then(|| id.clone());
+        if let Some((_, revision)) = id.split_once('.')
+            && kind != "update"
+        {
             self.stream.complete.push(Complete {
                 words: self.stream.words.len(),
                 revision: revision.parse().unwrap(),
             });
         }
-        self.stream.position = Some(id);
     }
 
     /// Writes down what is said of a counter.
