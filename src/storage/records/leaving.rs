@@ -98,6 +98,13 @@ impl Batch {
         }
         self.put(Family::Windows, key, &record);
     }
+
+    /// Puts any bytes in place of a user's seat, as damage would.
+    #[cfg(test)]
+    pub(crate) fn damage_seat(&mut self, generation: Generation, user: &str, bytes: &[u8]) {
+        let mut key = SeatKey::default();
+        self.put(Family::Windows, &key.set(generation, user).0, bytes);
+    }
 }
 
 impl Tables {

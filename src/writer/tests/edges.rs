@@ -15,7 +15,7 @@ impl Bench {
         Self::start(dir, clock, change)
     }
 
-    fn start(
+    pub(super) fn start(
         dir: tempfile::TempDir,
         clock: Arc<ManualClock>,
         change: impl FnOnce(&mut WriterOptions),
@@ -30,12 +30,12 @@ impl Bench {
         }
     }
 
-    fn stop(self) -> (tempfile::TempDir, Arc<ManualClock>) {
+    pub(super) fn stop(self) -> (tempfile::TempDir, Arc<ManualClock>) {
         self.running.stop();
         (self.dir, self.clock)
     }
 
-    fn define(&self, counter: &str, definition: Definition) -> Result<Answer, Failure> {
+    pub(super) fn define(&self, counter: &str, definition: Definition) -> Result<Answer, Failure> {
         let command = Command::Define {
             counter: name(counter),
             definition: Box::new(definition),
@@ -50,7 +50,7 @@ impl Bench {
         read.unwrap().map(Result::unwrap)
     }
 
-    fn repair(&self, counter: &str, value: i64) -> Result<Answer, Failure> {
+    pub(super) fn repair(&self, counter: &str, value: i64) -> Result<Answer, Failure> {
         let command = Command::Repair {
             counter: name(counter),
             value,
@@ -61,7 +61,7 @@ impl Bench {
 }
 
 /// Changes records of a store that nobody has open.
-fn edit(dir: &Path, lock: &DataDirLock, change: impl FnOnce(&Store, &mut Batch)) {
+pub(super) fn edit(dir: &Path, lock: &DataDirLock, change: impl FnOnce(&Store, &mut Batch)) {
     let options = StorageOptions {
         data_dir: dir.to_owned(),
         memory: 16 << 20,

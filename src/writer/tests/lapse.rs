@@ -5,7 +5,9 @@ use crate::calendar::Day;
 use crate::clock::Clock;
 use crate::counter::{DayRecord, Effect, Lapsing, LeaseChange, Seconds, Seen, SessionId, TimeLine};
 
+mod damage;
 mod model;
+mod off;
 
 use model::{Happened, Model, SESSIONS, Totals, USERS, What};
 
@@ -54,6 +56,17 @@ fn of_user(counter: &str, action: Action, amount: i64, who: u64, of: u64) -> Ope
         amount,
         user_id: Some(user(who)),
         session: session(of),
+    }
+}
+
+fn beat(who: u64, weight: i64) -> Operation {
+    of_user("here", Action::Heartbeat, weight, who, 0)
+}
+
+fn applied(bench: &Bench, operation: Operation) -> Applied {
+    match bench.ask(Command::Apply(operation), None).unwrap().outcome {
+        Outcome::Applied(applied) => applied,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -435,51 +448,23 @@ fn windows_and_leases_say_what_a_list_of_all_that_happened_says() {
 #[test]
 fn leases_stand_while_counterd_is_off_and_settle_after() {
     let bench = Bench::new();
-    let (counter, definition) = (name("here"), Box::new(presence(90)));
-    bench
-        .ask(
-            Command::Define {
-                counter,
-                definition,
-            },
-            None,
-        )
-        .unwrap();
+    bench.define("here", presence(90)).unwrap();
     let beat = || Command::Apply(of_user("here", Action::Heartbeat, 1, 1, 0));
     bench.ask(beat(), None).unwrap();
-    let says = |bench: &Bench| {
-        let reading = bench.running.table.read("here").unwrap();
-        let day = &bench.running.day;
-        let seen = reading.seen(&day.moment(), day.calendar()).unwrap();
-        match seen.lapsing {
-            Some(Lapsing::Leases { count, settling }) => (seen.value, count, settling),
-            other => panic!("{other:?}"),
-        }
-    };
-    assert_eq!(says(&bench), (1, 1, false));
+    assert_eq!(leases(&bench), (1, 1, false));
     bench.clock.advance(60_000);
-    let Bench {
-        running,
-        clock,
-        dir,
-    } = bench;
-    running.stop();
+    let (dir, clock) = bench.stop();
     // A night.
     clock.advance(8 * HOUR);
-    let running = Running::start(options(dir.path(), &clock)).unwrap();
-    let bench = Bench {
-        running,
-        clock,
-        dir,
-    };
-    assert_eq!(says(&bench), (1, 1, true));
+    let bench = Bench::start(dir, clock, |_| {});
+    assert_eq!(leases(&bench), (1, 1, true));
     bench.clock.advance(29_999);
-    assert_eq!(says(&bench), (1, 1, true));
+    assert_eq!(leases(&bench), (1, 1, true));
     bench.clock.advance(1);
-    assert_eq!(says(&bench), (0, 0, true));
+    assert_eq!(leases(&bench), (0, 0, true));
     bench.ask(beat(), None).unwrap();
     bench.clock.advance(60_000);
-    assert_eq!(says(&bench), (1, 1, false));
+    assert_eq!(leases(&bench), (1, 1, false));
     let record = day_of(&bench, "here");
     assert_eq!(
         (record.expired, record.operations, record.increments),
@@ -490,16 +475,7 @@ fn leases_stand_while_counterd_is_off_and_settle_after() {
 #[test]
 fn leases_run_on_while_writes_are_refused_and_the_store_is_open() {
     let bench = Bench::new();
-    let (counter, definition) = (name("here"), Box::new(presence(90)));
-    bench
-        .ask(
-            Command::Define {
-                counter,
-                definition,
-            },
-            None,
-        )
-        .unwrap();
+    bench.define("here", presence(90)).unwrap();
     let beat = || Command::Apply(of_user("here", Action::Heartbeat, 1, 1, 0));
     bench.ask(beat(), None).unwrap();
     bench.running.mode.raise(Cause::Operator, NOON);
@@ -512,6 +488,17 @@ fn leases_run_on_while_writes_are_refused_and_the_store_is_open() {
     bench.running.mode.clear(Cause::Operator);
     bench.ask(beat(), None).unwrap();
     assert_eq!(bench.value("here"), 1);
+}
+
+/// What `here` says: its value, how many leases, whether it settles.
+fn leases(bench: &Bench) -> (i64, i64, bool) {
+    let reading = bench.running.table.read("here").unwrap();
+    let day = &bench.running.day;
+    let seen = reading.seen(&day.moment(), day.calendar()).unwrap();
+    match seen.lapsing {
+        Some(Lapsing::Leases { count, settling }) => (seen.value, count, settling),
+        other => panic!("{other:?}"),
+    }
 }
 
 /// The day record of today as it stands on disk.
