@@ -178,6 +178,7 @@ impl Ledger {
         tables: &Tables,
         stored: Option<&StoreState>,
         moment: &Moment,
+        slid_to: Millis,
     ) -> Result<Self, ReadError> {
         let mut ledger = Self {
             revision: stored.map_or(0, |s| s.revision),
@@ -208,7 +209,7 @@ impl Ledger {
         if let Some(day) = highest.filter(|&day| day >= moment.today.day) {
             ledger.load_day(tables, day)?;
         }
-        ledger.load_leaving(tables, moment)?;
+        ledger.load_leaving(tables, moment, slid_to)?;
         ledger.ended.extend(tables.ended_generations()?);
         ledger.settle();
         Ok(ledger)
@@ -232,7 +233,12 @@ impl Ledger {
     }
 
     /// Reads what leaves the counters that lapse: their grains, not their users.
-    fn load_leaving(&mut self, tables: &Tables, moment: &Moment) -> Result<(), ReadError> {
+    fn load_leaving(
+        &mut self,
+        tables: &Tables,
+        moment: &Moment,
+        slid_to: Millis,
+    ) -> Result<(), ReadError> {
         for (index, entry) in (0..).zip(&mut self.entries) {
             let Some(lapse) = entry.state.definition.lapse() else {
                 continue;
@@ -241,13 +247,15 @@ impl Ledger {
                 continue;
             }
             let now = lapse.time(moment);
-            // One whose time is over, and nobody recorded it yet, says what was in it then.
             let end = entry.state.definition.expires_at;
-            let end = end.filter(|_| lapse.runs_in == TimeLine::Wall);
-            let mut leaving = Leaving::new(lapse, end.map_or(now, |end| end.min(now)));
+            let from = match lapse.runs_in {
+                TimeLine::Wall => wall_from(moment, slid_to, end),
+                TimeLine::Store => now,
+            };
+            let mut leaving = Leaving::new(lapse, from);
             let mut sound = true;
             let read = tables.leaving(entry.state.generation, |record| match record {
-                // What has left by now is not added.
+                // What has left by then is not added.
                 Ok(LeavingAt {
                     until,
                     amount,
@@ -431,6 +439,18 @@ impl LedgerEntry {
             state.existence = Existence::Corrupt;
         }
     }
+}
+
+/// Returns the instant as of which a window is read at a start; what had left by then is not read. `slid_to` is
+/// what windows had slid to when the store was closed, and `end` when the counter's time is over.
+fn wall_from(moment: &Moment, slid_to: Millis, end: Option<Millis>) -> Millis {
+    let now = moment.latest;
+    // The day begins with the value at its midnight. Where nobody knows until when it was counted, something may
+    // leave later than a window after that.
+    let midnight = Some(moment.today.start).filter(|_| slid_to > Millis::MIN);
+    // One whose time is over, and nobody recorded it yet, says what was in it then.
+    let from = midnight.into_iter().chain(end).fold(now, Millis::min);
+    from.max(slid_to.min(now))
 }
 
 #[cfg(test)]

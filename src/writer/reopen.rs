@@ -133,14 +133,14 @@ impl Writer {
         )?;
         let stored = stored_state(&store)?;
         let of_store = stored.map_or(0, |stored| stored.store_time);
+        let slid_to = self.handle.reader.horizons.windows();
         if let (Landed::NewEpoch, Some(stored)) = (landed, stored) {
             // Another history may have lasted longer.
-            let slid_to = self.handle.reader.horizons.windows();
             self.links.days.at_least(stored.highest_day, slid_to);
             self.links.days.store_opened(of_store);
         }
         let moment = self.links.days.moment();
-        let mut ledger = Ledger::load(store.tables(), stored.as_ref(), &moment)?;
+        let mut ledger = Ledger::load(store.tables(), stored.as_ref(), &moment, slid_to)?;
         ledger.configure(&self.books.configured);
         self.verify(&ledger, landed)?;
         self.progress.stored_day = stored.map(|state| state.highest_day);

@@ -165,7 +165,7 @@ impl Writer {
             slid_to,
             store_ms: state.store_time,
         }));
-        let ledger = Ledger::load(tables, stored.as_ref(), &days.moment())?;
+        let ledger = Ledger::load(tables, stored.as_ref(), &days.moment(), slid_to)?;
         let bucket = bucket_at(days.store_ms());
         let memory = Memory::new(options.recent_users, days.look().day, bucket);
         Ok(Self {

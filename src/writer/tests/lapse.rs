@@ -11,6 +11,9 @@ mod off;
 
 use model::{Happened, Model, SESSIONS, Totals, USERS, What};
 
+const DAY: i64 = 24 * HOUR;
+const UNTIL_EVENING: i64 = 11 * HOUR + HOUR / 2;
+
 struct Dice(u64);
 
 impl Dice {
@@ -104,6 +107,9 @@ impl Run {
             Model::new("servers", presence(1000)),
         ];
         let bench = Bench::new();
+        // Half an hour before midnight.
+        bench.clock.advance(UNTIL_EVENING);
+        bench.up("online", None);
         for model in &models {
             let definition = Box::new(model.definition.clone());
             let counter = name(model.name);
@@ -118,7 +124,7 @@ impl Run {
             bench,
             models,
             dice: Dice(seed),
-            latest: NOON,
+            latest: NOON + UNTIL_EVENING,
             most,
             operations: 0,
             context: String::new(),
@@ -232,6 +238,12 @@ impl Run {
     /// A stop and a start, or a kill and a start: from what is on disk while nothing is under way.
     fn restart(&mut self) {
         let killed = self.dice.roll(2) == 0;
+        let until_midnight = DAY - self.bench.clock.wall_ms().rem_euclid(DAY);
+        let off_for = match self.dice.roll(3) {
+            0 => 0,
+            1 => self.dice.roll(60_000) as i64,
+            _ => until_midnight + self.dice.roll(4_000_000) as i64,
+        };
         let bench = &mut self.bench;
         if killed {
             // RocksDB may delete a file or begin one meanwhile; then it is copied once more.
@@ -241,6 +253,7 @@ impl Run {
             (bench.running, bench.dir) = (running, dir);
         } else {
             bench.running.stop();
+            bench.clock.advance(off_for);
             bench.running = Running::start(options(bench.dir.path(), &bench.clock)).unwrap();
         }
         self.next_look = self.bench.clock.boot_ms() + 1000;

@@ -168,3 +168,28 @@ fn a_window_whose_counter_ended_while_counterd_was_off_says_what_was_in_it_at_th
     let refused = bench.ask(Command::Apply(up(1)), None);
     assert_eq!(refused, Err(Failure::Refused(Refusal::Gone(gone))));
 }
+
+#[test]
+fn a_day_after_a_night_off_begins_with_a_window_as_of_midnight_and_leases_as_they_were() {
+    let bench = Bench::new();
+    bench.define("here", presence(90)).unwrap();
+    let rounds = windowed(Kind::Sum, 7200, 60);
+    bench.define("rounds", rounds).unwrap();
+    let up = |amount| increment("rounds", amount, None);
+    // The first leave at 23:30, the others at 00:10.
+    bench.clock.advance(9 * HOUR + 30 * MINUTE);
+    applied(&bench, up(5));
+    bench.clock.advance(40 * MINUTE);
+    applied(&bench, up(2));
+    applied(&bench, beat(1, 3));
+    let (dir, clock) = bench.stop();
+    clock.advance(10 * HOUR);
+    let bench = Bench::start(dir, clock, |_| {});
+    let record = day_of(&bench, "rounds");
+    assert_eq!((record.opening, record.peak.value), (2, 2));
+    assert_eq!((record.low.value, record.last), (0, 0));
+    assert_eq!((record.operations, record.increments), (0, 0));
+    bench.clock.advance(90_000);
+    let record = day_of(&bench, "here");
+    assert_eq!((record.opening, record.last, record.expired), (3, 0, 1));
+}
