@@ -69,7 +69,7 @@ fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 fn elsewhere(home: &Path) -> Setup {
     let other = home.join("elsewhere");
     fs::create_dir_all(&other).unwrap();
-    Setup::new(&other)
+    Setup::new(&other).set("push.interval", "10ms")
 }
 
 /// Counts so many users, in batches.
@@ -109,7 +109,7 @@ fn up_to(revision: u64, begun: Moment, mut history: History) -> History {
 fn a_backup_under_load_restored_elsewhere_is_the_state_at_one_revision() {
     let home = tempfile::tempdir().unwrap();
     let (_, dir) = backups(home.path());
-    let setup = Setup::new(home.path());
+    let setup = Setup::new(home.path()).set("push.interval", "10ms");
     let server = setup.start();
     traffic::define(&mut server.admin());
     let mix = Mix {

@@ -17,7 +17,7 @@ fn kill_9_under_load_loses_and_doubles_nothing() {
     let seed = seed("crash");
     let mut dice = Dice::new(seed);
     let home = tempfile::tempdir().unwrap();
-    let setup = Setup::new(home.path());
+    let setup = Setup::new(home.path()).set("push.interval", "10ms");
     killed_first_starts(&setup, &mut dice);
     let server = setup.start();
     traffic::define(&mut server.admin());

@@ -74,7 +74,7 @@ impl Home {
 /// One fault while serving: attached to a running server under load. Gives how many calls failed.
 fn fault_under_load(fault: Fault) -> usize {
     let home = Home::new();
-    let setup = Setup::new(&home.path());
+    let setup = Setup::new(&home.path()).set("push.interval", "10ms");
     let report = tempfile::NamedTempFile::new().unwrap();
     let server = setup.start();
     traffic::define(&mut server.admin());
@@ -256,6 +256,7 @@ fn a_full_disk_refuses_writes_and_comes_back_by_itself() {
     };
     let home = tempfile::tempdir().unwrap();
     let setup = Setup::new(home.path())
+        .set("push.interval", "10ms")
         .data_dir(&disk.path().join("data"))
         .set("storage.min_free", "8MiB");
     let server = setup.start();

@@ -123,6 +123,7 @@ fn lose_nothing(what: &str, rounds: u32, traced: Option<Vec<String>>) {
         server
     });
     forget_answers_during(&mut history, &cuts);
+    assert!(history.streams.iter().all(|stream| stream.quiet.len() == 1));
     traffic::verify(&mut server.client(), &control, history);
     server.stop();
 }

@@ -22,7 +22,7 @@ const MIX: Mix = Mix {
 #[test]
 fn what_was_answered_before_sigterm_is_there_after_a_restart() {
     let home = tempfile::tempdir().unwrap();
-    let setup = Setup::new(home.path());
+    let setup = Setup::new(home.path()).set("push.interval", "10ms");
     let server = setup.start();
     traffic::define(&mut server.admin());
     let control = Control::new();

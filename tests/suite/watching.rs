@@ -281,8 +281,8 @@ impl Watcher<'_> {
             Ok(None) => {}
             Err(_) => self.connection = None,
         }
-        // Every other one stays as long as it can.
-        let roams = self.number % 4 >= 2 && !self.control.is_over();
+        // Of each transport one stays as long as it can, and another one leaves by itself.
+        let roams = matches!(self.number % 4, 1 | 2) && !self.control.is_over();
         if roams && self.dice.below(24) == 0 {
             self.connection = None;
         }

@@ -44,6 +44,7 @@ impl Parts {
         }
         let redis = Redis::new()?;
         let mut setup = Setup::new(home.path())
+            .set("push.interval", "20ms")
             .set("postgres.interval", "100ms")
             .set("postgres.timeout", "1s")
             .set("redis.mirror", "true")
