@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::super::stamp::DayMemo;
 use super::books::{Books, Entry, Next, TICK_EVERY, earliest};
@@ -24,6 +25,9 @@ use crate::metrics::{PushEnd, PushTransport};
 
 /// How many counters are read at once; others have their turn in between.
 const READ_AT_ONCE: usize = 1000;
+
+/// The least time between two looks that find nothing new.
+const LOOKS_APART: Duration = Duration::from_millis(10);
 
 /// How many sessions are woken at once; requests have their turn in between.
 const WAKE_AT_ONCE: usize = 128;
@@ -75,18 +79,23 @@ impl Hub {
 
     /// Looks at what is watched, for as long as the runtime lives.
     pub(in crate::http) async fn run(self: Arc<Self>) {
-        let mut turns = tokio::time::interval(self.shared.options.interval);
-        turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let interval = self.shared.options.interval;
+        let soon = (interval / 10).max(LOOKS_APART).min(interval);
         loop {
             if self.is_empty() {
                 self.begun.notified().await;
             }
-            turns.tick().await;
-            self.step().await;
+            let began = Instant::now();
+            // A change after a quiet time is told at once. All of a hub's counters wait together for the next, so
+            // that sessions are told in the order of revisions.
+            let apart = if self.step().await { interval } else { soon };
+            tokio::time::sleep_until(began + apart).await;
         }
     }
 
-    async fn step(&self) {
+    /// Looks once; returns whether the next look waits for a whole interval: there was something new, or so much is
+    /// watched that looking again and again would take more than it gains.
+    async fn step(&self) -> bool {
         let mark = self.engine.watch_mark();
         let is_due = {
             let mut books = self.books.lock();
@@ -96,13 +105,16 @@ impl Hub {
         if is_due {
             self.look(mark).await;
         }
-        let mut awake = {
+        let (mut awake, waits) = {
             let mut books = self.books.lock();
             books.sweep(self.shared.options.stall_timeout);
-            if std::mem::take(&mut books.has_new_cause) {
+            let has_new_cause = std::mem::take(&mut books.has_new_cause);
+            if has_new_cause {
                 books.wake_all();
             }
-            books.awake()
+            let has_news = has_new_cause || !books.touched.is_empty();
+            let waits = has_news || books.watched.len() > READ_AT_ONCE;
+            (books.awake(), waits)
         };
         while !awake.is_empty() {
             let rest = awake.split_off(awake.len().min(WAKE_AT_ONCE));
@@ -112,6 +124,7 @@ impl Hub {
                 tokio::task::yield_now().await;
             }
         }
+        waits
     }
 
     /// Reads everything that is watched.
