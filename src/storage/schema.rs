@@ -183,6 +183,8 @@ impl Schema {
             }
             Family::Windows => {
                 let mut options = self.looked_up(4 * MIB)?;
+                // Whoever is not in it is mostly not looked for, and nearly all others stand in the last level.
+                options.set_optimize_filters_for_hits(true);
                 options.set_compaction_filter("windows", expiry::windows_filter(&self.horizons));
                 options
             }
