@@ -10,6 +10,9 @@ use counterd::cli::{self, CliFailure};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
+    // By a thread of the allocator's own: RocksDB's threads take much for a compaction, and then rest without ever
+    // giving it back themselves. Where there can be no such thread, that memory stays taken.
+    let _ = tikv_jemalloc_ctl::background_thread::write(true);
     let Err(failure) = cli::run(std::env::args_os()) else {
         return ExitCode::SUCCESS;
     };

@@ -72,7 +72,7 @@ pub use owner::give_back;
 pub use records::Damaged;
 pub use records::{
     Aside, Cursor, DayPart, Defined, ExportCursor, LeavingAt, LookedUp, Recorded, RequestKey,
-    SeatKey, UserKey,
+    SeatKey, SeatRecord, UserKey,
 };
 pub use rot::{Gap, Rot, RottenTable};
 pub use store::Store;

@@ -15,7 +15,7 @@ use super::seats::Seats;
 
 /// What is kept in memory of users and keys.
 pub(super) struct Memory {
-    recent: Recent<()>,
+    recent: Recent,
     users: Filter,
     keys: Filter,
     seats: Seats,
@@ -79,7 +79,7 @@ impl Memory {
     /// Adds a user who is now counted on disk.
     pub(super) fn counted(&mut self, period: Option<Day>, generation: Generation, user: &UserId) {
         let key = self.user.set(period, generation, user.as_str()).as_bytes();
-        self.recent.insert(key, ());
+        self.recent.insert(key, &[]);
         self.users.insert(key);
     }
 
@@ -128,7 +128,7 @@ impl Lookups for StoreLookups<'_> {
         }
         let counted = self.tables.is_counted(key)?;
         if counted {
-            recent.insert(key.as_bytes(), ());
+            recent.insert(key.as_bytes(), &[]);
         }
         Ok(counted)
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::counter::{Generation, Lapse, Millis, Moment, Seat};
-use crate::storage::{Cursor, LookedUp, ReadError, SeatKey, Tables, Undecodable};
+use crate::storage::{Cursor, LookedUp, ReadError, SeatKey, SeatRecord, Tables, Undecodable};
 
 use super::filter::Filter;
 use super::group::Sight;
@@ -11,9 +11,11 @@ use super::recent::Recent;
 
 /// The seats of all counters.
 pub(super) struct Seats {
-    recent: Recent<Option<Seat>>,
+    /// Seats as they are on disk; nothing under a key for one who has none.
+    recent: Recent,
     known: HashMap<Generation, Known>,
     key: SeatKey,
+    record: SeatRecord,
 }
 
 /// Who certainly has no seat in one counter. It ages: otherwise it would fill up with those who have left.
@@ -58,6 +60,7 @@ impl Seats {
             recent: Recent::new(recent),
             known: HashMap::new(),
             key: SeatKey::default(),
+            record: SeatRecord::default(),
         }
     }
 
@@ -115,7 +118,9 @@ impl Seats {
         if let (Some(known), Some(_)) = (self.known.get_mut(&sight.generation), &sight.seat) {
             known.newer.insert_once(key);
         }
-        self.recent.insert(key, sight.seat);
+        let seat = sight.seat.as_ref();
+        let record = seat.map(|seat| self.record.set(sight.time_line, seat).as_bytes());
+        self.recent.insert(key, record.unwrap_or_default());
     }
 
     /// Returns a user's seat, which may be over; `None` for one who has none.
@@ -128,17 +133,22 @@ impl Seats {
         let key = self.key.set(generation, user);
         // Before the filters: who has a seat mostly comes again.
         if let Some(seat) = self.recent.get(key.as_bytes()) {
-            return Ok(Ok(seat.clone()));
+            let seat = (!seat.is_empty()).then_some(seat);
+            return Ok(seat.map(SeatRecord::decode).transpose());
         }
         let known = self.known.get(&generation);
         if known.is_some_and(|known| known.denies(key.as_bytes())) {
             return Ok(Ok(None));
         }
-        let seat = tables.seat(key)?.transpose();
-        match &seat {
-            Ok(seat) => self.recent.insert(key.as_bytes(), seat.clone()),
-            Err(_) => {
-                tracing::error!("where a user stands in a window or by a lease cannot be read")
+        let record = tables.seat(key)?;
+        let record = record.as_deref();
+        let seat = record.map(SeatRecord::decode).transpose();
+        match seat {
+            Ok(_) => self
+                .recent
+                .insert(key.as_bytes(), record.unwrap_or_default()),
+            Err(Undecodable) => {
+                tracing::error!("where a user stands in a window or by a lease cannot be read");
             }
         }
         Ok(seat)

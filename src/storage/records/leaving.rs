@@ -3,7 +3,7 @@
 //! Each record says at its front until when it counts, and in which time, so that a compaction can drop what has
 //! left.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Deref};
 
 use crate::counter::{CounterName, Generation, Millis, Seat, SessionId, TimeLine};
 use crate::storage::Family;
@@ -42,6 +42,38 @@ impl SeatKey {
     /// Returns its bytes, to be hashed and compared as they are.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+}
+
+/// The record of a seat on disk. It is filled again and again, so that nothing is allocated.
+#[derive(Debug, Default)]
+pub struct SeatRecord(Vec<u8>);
+
+impl SeatRecord {
+    /// Becomes the record of a seat that counts in that time.
+    pub(crate) fn set(&mut self, time_line: TimeLine, seat: &Seat) -> &Self {
+        self.0.clear();
+        self.0.push(version_of(time_line));
+        self.0.extend_from_slice(&seat.until.to_be_bytes());
+        if time_line == TimeLine::Store {
+            self.0.extend_from_slice(&seat.weight.to_be_bytes());
+            let session = seat.session.as_ref().map_or("", SessionId::as_str);
+            self.0.extend_from_slice(session.as_bytes());
+        }
+        self
+    }
+
+    /// Returns its bytes.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// When it has another layout.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Seat, Undecodable> {
+        seat(bytes).ok_or(Undecodable)
     }
 }
 
@@ -89,14 +121,8 @@ impl Batch {
         let Some(seat) = seat else {
             return self.delete(Family::Windows, key);
         };
-        let mut record = vec![version_of(time_line)];
-        record.extend_from_slice(&seat.until.to_be_bytes());
-        if time_line == TimeLine::Store {
-            record.extend_from_slice(&seat.weight.to_be_bytes());
-            let session = seat.session.as_ref().map_or("", SessionId::as_str);
-            record.extend_from_slice(session.as_bytes());
-        }
-        self.put(Family::Windows, key, &record);
+        let mut record = SeatRecord::default();
+        self.put(Family::Windows, key, &record.set(time_line, seat).0);
     }
 
     /// Puts any bytes in place of a user's seat, as damage would.
@@ -158,16 +184,15 @@ impl Tables {
         Ok(())
     }
 
-    /// Returns a user's seat, which may be over; `None` for one who has none.
+    /// Returns the record of a user's seat, which may be over; `None` for one who has none.
     ///
     /// # Errors
     /// When RocksDB cannot read it.
     pub(crate) fn seat(
         &self,
         user: &SeatKey,
-    ) -> Result<Option<Result<Seat, Undecodable>>, ReadError> {
-        let bytes = self.get(Family::Windows, &user.0)?;
-        Ok(bytes.map(|bytes| seat(&bytes).ok_or(Undecodable)))
+    ) -> Result<Option<impl Deref<Target = [u8]>>, ReadError> {
+        self.get(Family::Windows, &user.0)
     }
 }
 

@@ -18,7 +18,7 @@ mod progress;
 
 pub use counters::{Damaged, Defined};
 pub use days::{DayPart, Recorded};
-pub use leaving::{LeavingAt, SeatKey};
+pub use leaving::{LeavingAt, SeatKey, SeatRecord};
 pub use lookups::{LookedUp, RequestKey, UserKey};
 pub use progress::{Aside, ExportCursor};
 
