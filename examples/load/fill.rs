@@ -68,8 +68,8 @@ fn post(stream: &mut BufReader<TcpStream>, body: &str) -> anyhow::Result<()> {
         "POST /api/v1/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
-    stream.get_mut().write_all(head.as_bytes())?;
-    stream.get_mut().write_all(body.as_bytes())?;
+    // At once: the kernel would hold back a part until the first is acknowledged, which takes it 40 ms.
+    stream.get_mut().write_all([head.as_str(), body].concat().as_bytes())?;
     let mut status = String::new();
     stream.read_line(&mut status)?;
     let mut length = 0;
