@@ -26,8 +26,9 @@ const BITS_SET: u32 = 6;
 const FIRST_PART: usize = 1 << 16;
 const GROWTH: u32 = 3;
 
-/// There may be many windows, most of them small.
+/// There may be many windows, most of them small; and none takes much more than it needs (3 MiB).
 const FIRST_PART_OF_WINDOW: usize = 1 << 10;
+const LARGEST_PART_OF_WINDOW: usize = 1 << 21;
 
 /// No part holds more (24 MiB), so that growing never takes long.
 const LARGEST_PART: usize = 1 << 24;
@@ -45,8 +46,9 @@ struct Part {
 pub(super) struct Filter {
     what: LookedUp,
     seed: u64,
-    /// The first part holds so many keys.
+    /// The first part holds so many keys, and no part more than the largest.
     first_part: usize,
+    largest_part: usize,
     parts: Vec<Part>,
     /// All keys on disk below this are in the filter; `None`: all keys.
     filled_to: Option<Cursor>,
@@ -103,14 +105,15 @@ fn bits(hash: u128) -> impl Iterator<Item = (usize, u64)> {
 impl Filter {
     /// Makes a filter that is to be filled with the keys on disk from `start` on; `None`: there is none yet.
     pub(super) fn new(what: LookedUp, start: Option<Cursor>) -> Self {
-        let first_part = match what {
-            LookedUp::Users | LookedUp::Requests => FIRST_PART,
-            LookedUp::Seats(_) => FIRST_PART_OF_WINDOW,
+        let (first_part, largest_part) = match what {
+            LookedUp::Users | LookedUp::Requests => (FIRST_PART, LARGEST_PART),
+            LookedUp::Seats(_) => (FIRST_PART_OF_WINDOW, LARGEST_PART_OF_WINDOW),
         };
         Self {
             what,
             seed: secret_seed(),
             first_part,
+            largest_part,
             parts: vec![Part::new(first_part)],
             filled_to: start,
             empty_prefix: None,
@@ -168,7 +171,7 @@ impl Filter {
 
     fn next_part(&self) -> usize {
         let grown = u32::try_from(self.parts.len()).unwrap_or(u32::MAX).min(4);
-        (self.first_part << (GROWTH * grown)).min(LARGEST_PART)
+        (self.first_part << (GROWTH * grown)).min(self.largest_part)
     }
 
     /// Whether there are more keys on disk to be read.
