@@ -243,8 +243,8 @@ mod tests {
                 recent.insert(&key, b"");
             }
         }
-        // Of two thirds that can be remembered, and of those that forgetting left.
-        assert!(found > 9 * 30_000 * 4 / 10, "{found}");
+        // In one that forgets the oldest first it would be nobody.
+        assert!(found > 9 * 30_000 / 4, "{found}");
     }
 
     #[test]
