@@ -69,7 +69,9 @@ fn post(stream: &mut BufReader<TcpStream>, body: &str) -> anyhow::Result<()> {
         body.len()
     );
     // At once: the kernel would hold back a part until the first is acknowledged, which takes it 40 ms.
-    stream.get_mut().write_all([head.as_str(), body].concat().as_bytes())?;
+    stream
+        .get_mut()
+        .write_all([head.as_str(), body].concat().as_bytes())?;
     let mut status = String::new();
     stream.read_line(&mut status)?;
     let mut length = 0;
