@@ -212,6 +212,22 @@ impl Books {
         }
     }
 
+    /// Whether a session lacks any of what changed: who subscribes is told at once.
+    pub(super) fn has_news(&self) -> bool {
+        self.touched.iter().any(|key| {
+            self.watched.get(*key).is_some_and(|watched| {
+                let mut watchers = watched
+                    .watchers
+                    .iter()
+                    .filter_map(|of| self.sessions.get(*of));
+                watchers.any(|entry| {
+                    let mut subs = entry.subs.iter().filter(|sub| sub.watched == *key);
+                    subs.any(|sub| sub.sent != watched.version)
+                })
+            })
+        })
+    }
+
     /// Lets the sessions send that have something to send and may, and returns whom to wake.
     pub(super) fn awake(&mut self) -> Vec<Waker> {
         let mut awake = Vec::new();

@@ -80,7 +80,6 @@ impl Hub {
     /// Looks at what is watched, for as long as the runtime lives.
     pub(in crate::http) async fn run(self: Arc<Self>) {
         let interval = self.shared.options.interval;
-        let soon = (interval / 10).max(LOOKS_APART).min(interval);
         loop {
             if self.is_empty() {
                 self.begun.notified().await;
@@ -88,7 +87,12 @@ impl Hub {
             let began = Instant::now();
             // A change after a quiet time is told at once. All of a hub's counters wait together for the next, so
             // that sessions are told in the order of revisions.
-            let apart = if self.step().await { interval } else { soon };
+            let apart = if self.step().await {
+                interval
+            } else {
+                // Looking is to take at most a tenth of the time, however much is watched.
+                LOOKS_APART.max(10 * began.elapsed()).min(interval)
+            };
             tokio::time::sleep_until(began + apart).await;
         }
     }
@@ -112,7 +116,7 @@ impl Hub {
             if has_new_cause {
                 books.wake_all();
             }
-            let has_news = has_new_cause || !books.touched.is_empty();
+            let has_news = has_new_cause || books.has_news();
             let waits = has_news || books.watched.len() > READ_AT_ONCE;
             (books.awake(), waits)
         };
@@ -270,6 +274,10 @@ impl Hub {
             }
         }
         books.until = earliest(books.until, read.until());
+        if as_of.is_none() && books.known().is_some() {
+            // The store came while a copy was asked, whose values are older: the next step looks again.
+            books.mark = None;
+        }
         let cause = read.mark().cause;
         books.set_cause(cause);
         if let Some(entry) = books.sessions.get_mut(key) {

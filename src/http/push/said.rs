@@ -178,7 +178,8 @@ pub(super) fn encode(transport: PushTransport, event: &str, id: EventId, data: &
                     position.push(&mut out);
                     out.push(b'\n');
                 }
-                EventId::Forgotten => out.extend_from_slice(b"id: \n"),
+                // An empty one would have a browser send no header, and the `since` of its URL would count again.
+                EventId::Forgotten => out.extend_from_slice(b"id: 0.0\n"),
             }
             out.extend_from_slice(b"event: ");
             out.extend_from_slice(event.as_bytes());

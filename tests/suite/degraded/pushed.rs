@@ -34,7 +34,7 @@ fn a_degraded_start_and_the_recovery_reach_a_subscriber_without_a_write() {
     // Nothing of a copy is a position, and whoever comes is told all of it.
     assert_eq!(
         (state.id.as_deref(), &state.data["resumed"]),
-        (Some(""), &json!(false))
+        (Some("0.0"), &json!(false))
     );
     let data = state.data;
     assert_eq!(
@@ -131,6 +131,11 @@ fn who_was_told_by_a_copy_is_told_everything_once_the_store_is_back() {
     eventually("the store is back", PATIENCE, || {
         (server.client().get("/readyz?writes").status == 200).then_some(())
     });
+    // A browser comes back to the same URL, with what it was told last in a header.
+    let url = format!("names=gauge&since={position}");
+    let header = [("last-event-id", positions[0].as_str())];
+    let mut again = Listener::open(&server, &url, &header);
+    assert_eq!(again.state().data["counters"][0]["value"], 7, "{header:?}");
     for (transport, position) in both.into_iter().zip(positions) {
         let since = (!position.is_empty()).then_some(&*position);
         let told = ask(transport, since).data["counters"].clone();

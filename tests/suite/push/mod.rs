@@ -44,3 +44,16 @@ fn a_stream_tells_of_each_change_and_goes_on_from_where_it_was_cut() {
     }
     server.stop();
 }
+
+#[test]
+fn a_change_after_a_quiet_time_does_not_wait_for_the_interval() {
+    let home = TempDir::new().unwrap();
+    let server = Setup::new(home.path()).set("push.interval", "1h").start();
+    let mut client = server.admin();
+    client.post("/api/v1/counter/a/increment", &json!({})).ok();
+    let mut listener = Listener::open(&server, "names=a", &[]);
+    assert_eq!(listener.state().data["counters"][0]["value"], 1);
+    client.post("/api/v1/counter/a/increment", &json!({})).ok();
+    assert_eq!(listener.next().data["value"], 2);
+    server.stop();
+}
