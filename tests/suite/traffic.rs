@@ -416,8 +416,9 @@ impl Counting<'_> {
     }
 }
 
-fn wait_a_little() {
-    // polls: the server is away or refuses writes for now
+/// Rests before the next try.
+pub fn wait_a_little() {
+    // polls: the server is away or refuses for now
     std::thread::sleep(Duration::from_millis(3));
 }
 

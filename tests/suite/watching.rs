@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::checker::{Complete, History, Moment, Quiet, Reading, Stream, Word};
 use crate::harness::{Client, Dice, Event, Listener, PATIENCE, Transport, eventually};
-use crate::traffic::{ALL, Control};
+use crate::traffic::{ALL, Control, wait_a_little};
 
 /// Moved when nothing else is.
 const MARK: &str = "t.mark";
@@ -264,8 +264,7 @@ impl Watcher<'_> {
         let Some(connection) = &mut self.connection else {
             self.connection = self.connect();
             if self.connection.is_none() {
-                // polls: the server is away or refuses for now
-                std::thread::sleep(Duration::from_millis(3));
+                wait_a_little();
             }
             return;
         };

@@ -53,6 +53,14 @@ fn open_in_vain(running: &Running, dir: &Path, clock: &Arc<ManualClock>) {
     assert!(matches!(failed, Err(StartError::DefinitionConflict { .. })));
 }
 
+/// The leases, of that weight together, count for 90 s from now and no longer.
+fn end_after_90_s(bench: &Bench, weight: i64) {
+    bench.clock.advance(89_999);
+    assert_eq!(leases(bench).0, weight);
+    bench.clock.advance(1);
+    assert_eq!(leases(bench).0, 0);
+}
+
 #[test]
 fn leases_stand_between_tries_to_open_the_store() {
     let (dir, clock) = with_a_lease().stop();
@@ -108,10 +116,7 @@ fn leases_stand_while_a_store_that_failed_cannot_be_opened_again() {
         bench.ask_again(&up).unwrap();
         assert_eq!(leases(&bench), (1, 1, true));
     }
-    bench.clock.advance(89_999);
-    assert_eq!(leases(&bench).0, 1);
-    bench.clock.advance(1);
-    assert_eq!(leases(&bench).0, 0);
+    end_after_90_s(&bench, 1);
 }
 
 #[test]
@@ -136,10 +141,7 @@ fn another_history_is_taken_with_its_time_and_what_counts_in_it() {
     let up = Command::Apply(increment("online", 1, None));
     bench.ask_again(&up).unwrap();
     assert_eq!((leases(&bench), bench.value("hour")), ((7, 1, true), 1));
-    bench.clock.advance(89_999);
-    assert_eq!(leases(&bench).0, 7);
-    bench.clock.advance(1);
-    assert_eq!(leases(&bench).0, 0);
+    end_after_90_s(&bench, 7);
 }
 
 #[test]
