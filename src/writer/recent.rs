@@ -22,8 +22,8 @@ const HEAD: usize = 2;
 /// Records under their keys, as they are on disk, so that most repeated calls never reach it.
 ///
 /// A record takes about 13 bytes more than its key and value; one with a key or a value of more than 255 bytes is not
-/// remembered. A full part forgets by chance: those who renew
-/// leases come in turns, and in a memory that forgets the oldest first they would find nothing.
+/// remembered. A full part forgets by chance: those who renew leases come in turns, and in a memory that forgets
+/// the oldest first they would find nothing.
 pub(super) struct Recent {
     parts: Box<[Part]>,
     hash: SecretHash,
@@ -169,10 +169,10 @@ impl Part {
         self.forgot += 1;
         let salt = self.forgot;
         self.keep(secret, |hash| {
-            // Others each time: the upper bits of a product depend on all bits of the hash (Knuth, "The Art of
+            // Others each time: the uppermost bits of a product depend on all bits of the hash (Knuth, "The Art of
             // Computer Programming", volume 3, 6.4: multiplicative hashing).
             let mixed = (hash ^ salt).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-            mixed >> 32 & (FORGETS_ONE_OF - 1) != 0
+            mixed > u64::MAX / FORGETS_ONE_OF
         });
         if self.places.len() >= most {
             *self = Self::default();
