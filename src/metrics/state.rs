@@ -45,6 +45,10 @@ metrics! {
             0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5,
             1.0, 2.0, 5.0,
         ]), "Time of one synced write of a commit group";
+        turn_duration: Histogram = "writer_turn_duration" in Seconds from Histogram::new([
+            0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5,
+            1.0, 2.0, 5.0,
+        ]), "Time of one turn of the writer without its synced writes: what waits behind it waits so long";
         last_sync: FloatGauge = "last_sync_timestamp" in Seconds,
             "Wall time of the last synced write, since 1970; 0 before the first";
         pub queued_operations: Gauge = "queued_operations", "Operations waiting for the writer";
@@ -63,6 +67,11 @@ impl CommitMetrics {
         self.group_operations.observe(operations as f64);
         self.sync_duration.observe(took.as_secs_f64());
         self.last_sync.set(wall_ms as f64 / 1e3);
+    }
+
+    /// Tells that a turn of the writer took `own` besides its synced writes.
+    pub fn turned(&self, own: Duration) {
+        self.turn_duration.observe(own.as_secs_f64());
     }
 }
 

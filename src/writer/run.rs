@@ -94,6 +94,8 @@ pub(super) struct Progress {
     pub(super) stored_day: Option<Day>,
     pub(super) zone: String,
     pub(super) zone_stored: bool,
+    /// How long the synced writes of this turn took.
+    pub(super) synced: Duration,
 }
 
 impl Writer {
@@ -132,6 +134,7 @@ impl Writer {
             // Read before the queue, so that requests from before the close are still taken.
             let closing = self.links.intake.is_closed();
             let any = self.links.intake.take(&mut submissions);
+            let begun = Instant::now();
             self.links.mode.disk().begin();
             // Read before the time is observed, so that upkeep never works by an older time.
             let due = self.progress.upkeep.is_due(self.links.clock.boot_ms());
@@ -146,12 +149,19 @@ impl Writer {
             }
             self.settle(look);
             self.write_prepared(look);
-            if any {
+            let goes_on = if any {
                 self.group(&mut submissions, look);
                 self.fill_memory(FILLED_WHEN_BUSY);
+                true
             } else if closing && !self.links.intake.has_prepared() {
                 break;
-            } else if !self.prune_users(look) && !self.fill_memory(FILLED_WHEN_IDLE) {
+            } else {
+                self.prune_users(look) || self.fill_memory(FILLED_WHEN_IDLE)
+            };
+            let synced = std::mem::take(&mut self.progress.synced);
+            let own = begun.elapsed().saturating_sub(synced);
+            self.links.metrics.commits.turned(own);
+            if !goes_on {
                 self.links.mode.disk().end();
                 self.links.intake.wait(self.idle_time());
             }
@@ -462,10 +472,10 @@ impl Writer {
             return self.answer();
         }
         let operations = usize::try_from(group.counted).unwrap_or(usize::MAX);
-        self.links
-            .metrics
-            .commits
-            .synced(operations, started.elapsed(), group.now);
+        let took = started.elapsed();
+        self.progress.synced += took;
+        let commits = &self.links.metrics.commits;
+        commits.synced(operations, took, group.now);
         self.progress.stored_day = Some(group.today.day);
         self.progress.zone_stored = true;
         self.progress.away = None;

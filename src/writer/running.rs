@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -209,6 +210,7 @@ impl Writer {
                 stored_day: stored.map(|state| state.highest_day),
                 zone,
                 zone_stored,
+                synced: Duration::ZERO,
             },
             replies: Vec::new(),
         })
