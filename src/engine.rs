@@ -8,6 +8,7 @@
 
 mod past;
 mod removal;
+mod silences;
 mod values;
 mod watch;
 
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio::runtime::Handle;
 
+use crate::alerts::AlertBoard;
 use crate::calendar::{Calendar, Day};
 use crate::counter::{CounterName, Millis, Moment};
 use crate::current_day::{CurrentDay, Look};
@@ -24,6 +26,7 @@ use crate::metrics::ExportMetrics;
 use crate::rounds::RoundStatus;
 use crate::writer::Running;
 
+pub use crate::alerts::{AlertsShown, Silence, SilenceFault, SilenceWanted};
 pub use crate::fallback::{CopyStanding, NoCopy};
 pub use crate::lifecycle::{PastDay, Point};
 pub use crate::rounds::RoundReport;
@@ -45,6 +48,8 @@ pub struct Engine {
     pub(crate) mirror: Option<Arc<RoundStatus>>,
     /// The copies that are read while there is no store.
     pub(crate) fallback: Option<Fallback>,
+    /// What is shown of alerts.
+    pub(crate) alerts: Arc<AlertBoard>,
 }
 
 /// How the engine stands.
@@ -103,6 +108,7 @@ impl Engine {
             export: None,
             mirror: None,
             fallback: None,
+            alerts: AlertBoard::new(),
         }
     }
 

@@ -9,6 +9,7 @@
 mod words;
 
 pub mod access_log;
+pub mod alerts;
 pub mod background;
 pub mod calendar;
 pub mod cli;

@@ -76,6 +76,8 @@ codes! {
     InvalidAdjustment = "invalid_adjustment", BAD_REQUEST, RefusedSyntax, "The adjustment is not valid";
     /// Send `operations`: 1 to 1000 objects with `op` and `name`.
     InvalidBatch = "invalid_batch", BAD_REQUEST, RefusedSyntax, "The batch is not valid";
+    /// Send `counters`, `until` and `reason`; correct what `detail` names.
+    InvalidSilence = "invalid_silence", BAD_REQUEST, RefusedSyntax, "The silence is not valid";
     /// Correct the parameter that `detail` names.
     InvalidQuery = "invalid_query", BAD_REQUEST, RefusedSyntax, "The query is not understood";
     /// Send the header once, with 1 to 255 printable ASCII characters.
@@ -104,6 +106,8 @@ codes! {
     AboveMaximum = "above_maximum", CONFLICT, RefusedRules, "The value would rise above its maximum";
     /// Delete counters that nobody needs, or raise `counters.max`.
     TooManyCounters = "too_many_counters", CONFLICT, RefusedExistence, "There are too many counters";
+    /// End silences that nobody needs: send them with an `until` that has passed.
+    TooManySilences = "too_many_silences", CONFLICT, RefusedRules, "There are too many silences";
     /// Delete the counter and define it anew, or leave as they are what `detail` names.
     DefinitionConflict = "definition_conflict", CONFLICT, RefusedRules, "Kind, reset, window and grain of a live counter do not change";
     /// Change the configuration and restart.

@@ -157,6 +157,12 @@ calls! {
     PushTicket = POST "/api/v1/push-ticket", READ, NoBody;
         takes [] &[];
         answers [200] [Overloaded OriginNotAllowed];
+    Alerts = GET "/api/v1/alerts", READ, NoBody;
+        takes [] &[];
+        answers [200] [];
+    Silence = POST "/api/v1/alerts/silence", ADMIN, Body;
+        takes [] &["counters", "until", "reason"];
+        answers [200] [InvalidSilence AdminDisabled TooManySilences];
     Livez = GET "/livez", ANYONE, NoBody;
         takes [] &[];
         answers [200] [];

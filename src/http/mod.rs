@@ -9,6 +9,7 @@
 //! (`storage`), and the configuration file: this module has options of its own.
 
 mod admin;
+mod alerts;
 mod auth;
 mod body;
 mod body_memory;

@@ -28,7 +28,7 @@ use super::error::{Code, Problem};
 use super::notes::Notes;
 use super::reply::ReplyBody;
 use super::worker::{InFlight, Worker};
-use super::{admin, head, parse, past, prefix, probes, push, read, subscribe, write};
+use super::{admin, alerts, head, parse, past, prefix, probes, push, read, subscribe, write};
 use crate::counter::Action;
 use crate::metrics::Route;
 
@@ -283,6 +283,8 @@ async fn handle(call: &Call, asked: &Asked<'_>, notes: &mut Notes) -> Answered {
         Route::Stream => return subscribe::stream(call, asked).await,
         Route::Ws => return subscribe::ws(call, asked).await,
         Route::PushTicket => return subscribe::ticket(call, asked).await,
+        Route::Alerts => return alerts::list(call, asked).await,
+        Route::Silence => return alerts::silence(call, asked).await,
         Route::Livez => return probes::livez(call, asked).await,
         Route::Readyz => return probes::readyz(call, asked).await,
         Route::Metrics => return probes::metrics(call, asked).await,

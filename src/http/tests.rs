@@ -15,6 +15,7 @@ use crate::counter::{CounterName, Definition, Kind, Reset};
 use crate::storage::StorageOptions;
 use crate::writer::{Cause, Running, WriterOptions};
 
+mod alerts;
 mod connections;
 mod contract;
 mod push;

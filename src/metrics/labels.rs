@@ -43,6 +43,10 @@ words! {
         Ws = "ws",
         /// `POST /api/v1/push-ticket`
         PushTicket = "push_ticket",
+        /// `GET /api/v1/alerts`
+        Alerts = "alerts",
+        /// `POST /api/v1/alerts/silence`
+        Silence = "silence",
         /// `GET /livez`
         Livez = "livez",
         /// `GET /readyz`
@@ -151,6 +155,39 @@ words! {
         Space = "space",
         /// An operator asked for it.
         Operator = "operator",
+    }
+}
+
+words! {
+    /// What is watched, and told of when it is wrong.
+    #[derive(PartialOrd, Ord)]
+    AlertRule {
+        /// A counter is far below what is expected of it at this time of the week.
+        Drop = "drop",
+        /// A counter lost a great part of its value within minutes.
+        DropHard = "drop_hard",
+        /// A counter is far above what is expected of it at this time of the week.
+        Rise = "rise",
+        /// Nothing is counted where something always was.
+        Flat = "flat",
+        /// A counter stands at its bound.
+        AtBound = "at_bound",
+        /// Many operations are refused.
+        Refusals = "refusals",
+        /// Whether operations counted is not known.
+        OutcomeUnknown = "outcome_unknown",
+        /// Writes are refused.
+        ReadOnly = "read_only",
+        /// PostgreSQL does not have what was counted.
+        ExportLag = "export_lag",
+        /// Redis does not have what was counted.
+        MirrorLag = "mirror_lag",
+        /// The wall clock cannot be believed.
+        Clock = "clock",
+        /// The disk will soon be full.
+        Disk = "disk",
+        /// A day is over and not closed.
+        CloseLate = "close_late",
     }
 }
 

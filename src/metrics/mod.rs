@@ -27,13 +27,13 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 pub use labels::{
-    Cause, FilterDecision, LogKind, OperationResult, PushEnd, PushTransport, RateLimit, Route,
-    STATUSES,
+    AlertRule, Cause, FilterDecision, LogKind, OperationResult, PushEnd, PushTransport, RateLimit,
+    Route, STATUSES,
 };
 pub use shard::Shard;
 pub use state::{
-    CommitMetrics, ExportMetrics, FloatGauge, LogMetrics, MirrorMetrics, PastMetrics, PushMetrics,
-    RateMetrics, RoundMetrics, StateMetrics,
+    AlertMetrics, CommitMetrics, ExportMetrics, FloatGauge, LogMetrics, MirrorMetrics, PastMetrics,
+    PushMetrics, RateMetrics, RoundMetrics, StateMetrics,
 };
 pub use store::{StoreFigure, StoreFigures, TellFigure};
 
@@ -65,6 +65,8 @@ pub struct Metrics {
     pub mirror: MirrorMetrics,
     /// Those of push.
     pub push: PushMetrics,
+    /// Those of alerts.
+    pub alerts: AlertMetrics,
 }
 
 impl Metrics {
@@ -96,6 +98,7 @@ impl Metrics {
             export: ExportMetrics::register(registry.sub_registry_with_prefix("export")),
             mirror: MirrorMetrics::register(registry.sub_registry_with_prefix("mirror")),
             push: PushMetrics::register(registry.sub_registry_with_prefix("push")),
+            alerts: AlertMetrics::register(&mut registry),
             registry,
         };
         // Every cause is there from the start.
@@ -107,6 +110,11 @@ impl Metrics {
     #[must_use]
     pub fn shard(&self) -> Shard {
         self.shards.add_shard()
+    }
+
+    /// Returns how many operations on counters had each result, in the order of [`OperationResult::ALL`].
+    pub fn operations(&self) -> [u64; OperationResult::COUNT] {
+        self.shards.operations()
     }
 
     /// Adds something to do before each reading of the page, such as setting gauges whose owner

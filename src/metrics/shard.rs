@@ -161,6 +161,20 @@ impl Shards {
     }
 }
 
+impl Shards {
+    /// Returns how many operations had each result, in all shards.
+    pub(super) fn operations(&self) -> [u64; OperationResult::COUNT] {
+        let shards = self.0.lock().clone();
+        let mut sums = [0_u64; OperationResult::COUNT];
+        for shard in &shards {
+            for (sum, cell) in sums.iter_mut().zip(&shard.operations) {
+                *sum = sum.wrapping_add(read(cell));
+            }
+        }
+        sums
+    }
+}
+
 impl ShardCells {
     /// All cells. Of two that count beginnings and ends, the ends come first: an end that is seen is then never without
     /// its beginning, and the beginnings may be ahead by what began in between.

@@ -10,7 +10,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::labels::{Cause, FilterDecision, LogKind, PushEnd, PushTransport, RateLimit};
+use super::labels::{AlertRule, Cause, FilterDecision, LogKind, PushEnd, PushTransport, RateLimit};
 use super::table::{metrics, registered};
 
 /// A gauge with a fraction, such as seconds.
@@ -236,6 +236,37 @@ metrics! {
     beside {
         /// How its rounds go.
         pub round: RoundMetrics = RoundMetrics::register;
+    }
+}
+
+metrics! {
+    /// Told by the thread that watches.
+    AlertMetrics {
+        pub notices: Counter = "alert_notices", "Notices that a receiver has taken";
+        pub failures: Counter = "alert_delivery_failures", "Tries to deliver a notice that failed";
+        pub dropped: Counter = "alert_notices_dropped",
+            "Notices that were given up: a receiver refused them, or 1,000 later ones waited";
+        pub waiting: Gauge = "alert_notices_waiting", "Notices that wait to be delivered";
+        pub watched: Gauge = "alert_counters", "Counters whose values are watched";
+    }
+    beside {
+        /// How many alerts of each rule fire now.
+        firing: [Gauge; AlertRule::COUNT] = alerts_firing;
+    }
+}
+
+fn alerts_firing(registry: &mut Registry) -> [Gauge; AlertRule::COUNT] {
+    let help = "Alerts that fire now, by rule";
+    let rules = AlertRule::ALL.map(AlertRule::as_str);
+    for_each(registry, ("alerts", help), "rule", rules)
+}
+
+impl AlertMetrics {
+    /// Sets how many alerts of a rule fire now.
+    pub fn set_firing(&self, rule: AlertRule, alerts: usize) {
+        if let Some(gauge) = self.firing.get(rule as usize) {
+            gauge.set(i64::try_from(alerts).unwrap_or(i64::MAX));
+        }
     }
 }
 

@@ -338,6 +338,7 @@ fn label_values_come_from_closed_sets_whatever_is_asked() {
     closed.extend(statuses.iter().map(String::as_str));
     closed.extend(OperationResult::ALL.iter().map(|v| v.as_str()));
     closed.extend(Cause::ALL.iter().map(|v| v.as_str()));
+    closed.extend(AlertRule::ALL.iter().map(|v| v.as_str()));
     closed.extend(FilterDecision::ALL.iter().map(|v| v.as_str()));
     closed.extend(RateLimit::ALL.iter().map(|v| v.as_str()));
     closed.extend(LogKind::ALL.iter().map(|v| v.as_str()));

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use super::options::{copy_options, mirror_options, postgres_options, retention};
+use super::options::{alert_options, copy_options, mirror_options, postgres_options, retention};
 use super::probe;
+use crate::alerts::{AlertBoard, AlertWatch, WatchedCopies};
 use crate::background::Background;
 use crate::config::Config;
 use crate::control::{ControlSocket, Desk};
@@ -22,6 +23,7 @@ pub(super) struct Companions {
     archivist: Archivist,
     exporter: Option<Exporter>,
     mirror: Option<Mirror>,
+    alerts: AlertWatch,
     pub(super) desk: Desk,
     pub(super) data_dir: PathBuf,
 }
@@ -51,7 +53,14 @@ impl Companions {
         for status in engine.export.iter().chain(&engine.mirror) {
             probe::attach_rounds(metrics, running, status);
         }
+        let copies = WatchedCopies {
+            export: engine.export.clone(),
+            mirror: engine.mirror.clone(),
+        };
+        let board = AlertBoard::new();
+        engine.alerts = Arc::clone(&board);
         let companions = Self {
+            alerts: AlertWatch::new(running, metrics, alert_options(config), copies, &board),
             archivist: Archivist::new(running, retention(config), metrics),
             exporter,
             mirror,
@@ -72,6 +81,7 @@ impl Companions {
         if let Some(mirror) = self.mirror {
             threads.push(mirror.start().context("the mirror's thread")?);
         }
+        threads.push(self.alerts.start().context("the alerts' thread")?);
         // Ended last.
         threads.push(archivist);
         Ok(RunningCompanions { control, threads })

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use http::HeaderName;
 
 use super::files;
+use crate::alerts::{AlertOptions, AlertRules, NoticeTexts};
 use crate::calendar::Calendar;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -75,6 +76,18 @@ pub fn retention(config: &Config) -> Retention {
         max_unexported_days: config.calendar.max_unexported_days,
         sample_days: u32::try_from(sample_days).unwrap_or(u32::MAX),
         exports: config.postgres.url.is_some(),
+    }
+}
+
+/// Returns what is watched, and who is told.
+pub fn alert_options(config: &Config) -> AlertOptions {
+    AlertOptions {
+        rules: AlertRules::new(Vec::new()),
+        max_counters: 100,
+        texts: NoticeTexts {
+            server_url: format!("http://{}", config.server.listen),
+            ..NoticeTexts::default()
+        },
     }
 }
 

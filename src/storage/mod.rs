@@ -71,8 +71,8 @@ pub use owner::give_back;
 #[doc(hidden)]
 pub use records::Damaged;
 pub use records::{
-    Aside, Cursor, DayPart, Defined, ExportCursor, LeavingAt, LookedUp, Recorded, RequestKey,
-    SeatKey, SeatRecord, UserKey,
+    AlertRecord, Aside, Cursor, DayPart, Defined, ExportCursor, LeavingAt, LookedUp, NoticeRecord,
+    Recorded, RequestKey, SeatKey, SeatRecord, SilenceRecord, UserKey,
 };
 pub use rot::{Gap, Rot, RottenTable};
 pub use store::Store;

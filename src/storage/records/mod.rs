@@ -7,6 +7,7 @@
 //! [`Batch`]: super::batch::Batch
 //! [`Tables`]: super::tables::Tables
 
+mod alerts;
 mod counters;
 mod days;
 mod horizons;
@@ -16,6 +17,7 @@ mod meta;
 mod minutes;
 mod progress;
 
+pub use alerts::{AlertRecord, NoticeRecord, SilenceRecord};
 pub use counters::{Damaged, Defined};
 pub use days::{DayPart, Recorded};
 pub use leaving::{LeavingAt, SeatKey, SeatRecord};

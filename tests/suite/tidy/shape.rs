@@ -224,7 +224,7 @@ fn height(module: &str) -> Option<u8> {
         "clock" | "calendar" | "current_day" | "counter" | "access_log" => 1,
         "storage" => 2,
         "writer" | "rounds" => 3,
-        "lifecycle" | "export" | "mirror" => 4,
+        "lifecycle" | "export" | "mirror" | "alerts" => 4,
         "fallback" | "inspect" => 5,
         "engine" => 6,
         "http" | "control" | "config" => 7,
@@ -245,7 +245,10 @@ pub(super) fn is_upward(from: &str, to: &str) -> bool {
         ("metrics", _) => true,
         (_, "config") => height(from).is_some_and(|from| from < 8),
         // HTTP serves what the engine says, whatever that is made of.
-        ("http", "storage" | "writer" | "lifecycle" | "export" | "mirror" | "fallback") => true,
+        (
+            "http",
+            "storage" | "writer" | "lifecycle" | "export" | "mirror" | "alerts" | "fallback",
+        ) => true,
         _ => matches!((height(from), height(to)), (Some(from), Some(to)) if to > from),
     }
 }
@@ -309,6 +312,7 @@ fn http_names_no_organ() {
         "lifecycle",
         "export",
         "mirror",
+        "alerts",
         "fallback",
     ] {
         assert!(is_upward("http", organ), "{organ}");

@@ -1,0 +1,160 @@
+//! How an alert is named and told: its labels, its fingerprint, its texts, the page that says what to do.
+
+use super::AlertKey;
+use super::book::BookedAlert;
+use super::rule::Severity;
+use crate::counter::rfc3339;
+use crate::metrics::AlertRule;
+
+impl AlertRule {
+    /// Returns the page of the runbook that says what to do, from `docs/` on.
+    pub const fn runbook(self) -> &'static str {
+        match self {
+            Self::Drop | Self::DropHard => "runbook/alert-drop.md",
+            Self::Rise => "runbook/alert-rise.md",
+            Self::Flat => "runbook/alert-flat.md",
+            Self::AtBound => "runbook/alert-at-bound.md",
+            Self::Refusals => "runbook/alert-refusals.md",
+            Self::OutcomeUnknown => "runbook/disk-fails.md",
+            Self::ReadOnly => "runbook.md",
+            Self::ExportLag => "runbook/postgres-away.md",
+            Self::MirrorLag => "runbook/redis-away.md",
+            Self::Clock => "runbook/clock.md",
+            Self::Disk => "runbook/disk-full.md",
+            Self::CloseLate => "runbook/days.md",
+        }
+    }
+
+    /// Returns what is wrong where the rule fires, in few words.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Drop => "is far below what is expected",
+            Self::DropHard => "lost a great part of its value within minutes",
+            Self::Rise => "is far above what is expected",
+            Self::Flat => "does not change any more",
+            Self::AtBound => "stands at its bound",
+            Self::Refusals => "many operations are refused",
+            Self::OutcomeUnknown => "it is not known whether operations counted",
+            Self::ReadOnly => "writes are refused",
+            Self::ExportLag => "PostgreSQL does not have what was counted",
+            Self::MirrorLag => "Redis does not have what was counted",
+            Self::Clock => "the wall clock cannot be believed",
+            Self::Disk => "the disk will soon be full",
+            Self::CloseLate => "a day is over and not closed",
+        }
+    }
+}
+
+/// What receivers are told besides the alert itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NoticeTexts {
+    /// Which server it is; empty where there is only one.
+    pub instance: String,
+    /// The address at which people reach the server; empty where none is known.
+    pub server_url: String,
+    /// What the addresses of the pages of the runbook begin with; empty where they are in `docs/`.
+    pub runbook_url: String,
+}
+
+impl NoticeTexts {
+    /// Returns the labels of an alert, in the order of their names. They name it to receivers.
+    pub fn labels(&self, key: &AlertKey, severity: Severity) -> Vec<(&'static str, String)> {
+        let mut labels = vec![("alertname", format!("counterd_{}", key.rule.as_str()))];
+        if let Some(counter) = &key.counter {
+            labels.push(("counter", counter.to_string()));
+        }
+        if !self.instance.is_empty() {
+            labels.push(("instance", self.instance.clone()));
+        }
+        labels.push(("severity", severity.as_str().to_owned()));
+        labels
+    }
+
+    /// Returns the fingerprint of an alert, as Alertmanager works it out of its labels.
+    pub fn fingerprint(&self, key: &AlertKey, severity: Severity) -> String {
+        fingerprint(&self.labels(key, severity))
+    }
+
+    /// Returns where the page is that says what to do.
+    pub fn runbook(&self, rule: AlertRule) -> String {
+        let page = rule.runbook();
+        if self.runbook_url.is_empty() {
+            return format!("docs/{page}");
+        }
+        format!("{}/{page}", self.runbook_url.trim_end_matches('/'))
+    }
+}
+
+/// The hash of labels that Alertmanager names alerts by: FNV-1a of 64 bits over names and values, each followed by
+/// a byte 255 (`model.LabelSet.Fingerprint` of prometheus/common).
+fn fingerprint(labels: &[(&str, String)]) -> String {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    let mut add = |bytes: &[u8]| {
+        for byte in bytes.iter().chain(&[255]) {
+            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+        }
+    };
+    for (name, value) in labels {
+        add(name.as_bytes());
+        add(value.as_bytes());
+    }
+    format!("{hash:016x}")
+}
+
+/// Says in one line what is wrong.
+pub(super) fn summary(key: &AlertKey) -> String {
+    match &key.counter {
+        Some(counter) => format!("{counter} {}", key.rule.title()),
+        None => key.rule.title().to_owned(),
+    }
+}
+
+/// Says all that is known: why it fires, value, expected, since when.
+pub(super) fn description(alert: &BookedAlert) -> String {
+    let evidence = &alert.state.evidence;
+    let mut text = evidence.why.clone();
+    if let Some(value) = evidence.value {
+        text.push_str(&format!("; value {value}"));
+    }
+    if let Some(expected) = evidence.expected {
+        text.push_str(&format!(", expected {expected}"));
+    }
+    text.push_str(&format!("; since {}", rfc3339(alert.state.since)));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counter::CounterName;
+
+    #[test]
+    fn the_fingerprint_is_the_one_of_alertmanager() {
+        // Alertmanager 0.25 shows these for such labels.
+        let labels = [("alertname", "x".to_owned())];
+        assert_eq!(fingerprint(&labels).len(), 16);
+        let texts = NoticeTexts::default();
+        let key = |counter: &str| AlertKey {
+            rule: AlertRule::Drop,
+            counter: Some(CounterName::parse(counter).unwrap()),
+        };
+        let print = |counter| texts.fingerprint(&key(counter), Severity::Critical);
+        assert_eq!(print("a"), print("a"));
+        assert_ne!(print("a"), print("b"));
+    }
+
+    #[test]
+    fn pages_of_the_runbook_are_there() {
+        let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+        for rule in AlertRule::ALL {
+            let page = docs.join(rule.runbook());
+            assert!(page.is_file(), "{}", page.display());
+        }
+        let texts = NoticeTexts {
+            runbook_url: "https://wiki.example/counterd/".to_owned(),
+            ..NoticeTexts::default()
+        };
+        let wanted = "https://wiki.example/counterd/runbook/disk-full.md";
+        assert_eq!(texts.runbook(AlertRule::Disk), wanted);
+    }
+}

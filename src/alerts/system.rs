@@ -1,0 +1,297 @@
+//! The rules about the server: writes refused, copies behind, the clock, the disk, days that are not closed.
+
+use std::collections::VecDeque;
+
+use super::phase::Verdict;
+use super::rule::RuleSettings;
+use crate::counter::Millis;
+use crate::metrics::{AlertRule, Cause, OperationResult};
+
+/// How the server stands at a look.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ServerFacts {
+    /// Why writes are refused; `None` while they are served.
+    pub read_only: Option<Cause>,
+    /// Whether the wall clock has jumped.
+    pub clock_fault: bool,
+    /// How far the clock is before the day that is counted, in milliseconds.
+    pub clock_behind_ms: Millis,
+    /// For how long PostgreSQL has not had every change, in milliseconds; `None` where nothing is exported.
+    pub export_lag_ms: Option<Millis>,
+    /// For how long Redis has not had every change, in milliseconds; `None` where nothing is mirrored.
+    pub mirror_lag_ms: Option<Millis>,
+    /// For how long the last ended day has been over and is not closed, in milliseconds; 0 where it is closed,
+    /// `None` where that is not known.
+    pub close_late_ms: Option<Millis>,
+}
+
+/// Judges a rule about the server that needs no past.
+pub fn judge(rule: AlertRule, facts: &ServerFacts, settings: &RuleSettings) -> Verdict {
+    let longer = |lag_ms: Option<Millis>, what: &str| match lag_ms {
+        None => Verdict::Clear,
+        Some(lag_ms) if lag_ms <= settings.within_ms => Verdict::Clear,
+        Some(lag_ms) => {
+            let (lag, most) = (lag_ms / 1000, settings.within_ms / 1000);
+            let why = format!("{what} for {lag} s, longer than {most} s");
+            Verdict::holds(lag, Some(most), why)
+        }
+    };
+    match rule {
+        AlertRule::ReadOnly => match facts.read_only {
+            None => Verdict::Clear,
+            Some(cause) => Verdict::holds(
+                1,
+                Some(0),
+                format!(
+                    "writes are refused (cause {}): {}",
+                    cause.as_str(),
+                    cause.remedy()
+                ),
+            ),
+        },
+        AlertRule::Clock if facts.clock_fault => Verdict::holds(
+            1,
+            Some(0),
+            "the wall clock jumped: set it right, or accept it with `counterd mode normal --accept-clock`"
+                .to_owned(),
+        ),
+        AlertRule::Clock if facts.clock_behind_ms > 0 => {
+            let behind = facts.clock_behind_ms / 1000;
+            let why = format!(
+                "the clock is {behind} s before the day that is counted: counting goes on in that day"
+            );
+            Verdict::holds(behind, Some(0), why)
+        }
+        AlertRule::Clock => Verdict::Clear,
+        AlertRule::ExportLag => longer(
+            facts.export_lag_ms,
+            "PostgreSQL has not had every change",
+        ),
+        AlertRule::MirrorLag => longer(facts.mirror_lag_ms, "Redis has not had every change"),
+        // A day is closed by writing, and `read_only` tells why that is not done.
+        AlertRule::CloseLate if facts.read_only.is_some() => Verdict::Unknown,
+        AlertRule::CloseLate => match facts.close_late_ms {
+            None => Verdict::Unknown,
+            late => longer(late, "the last day is over and has not been closed"),
+        },
+        AlertRule::Drop
+        | AlertRule::DropHard
+        | AlertRule::Rise
+        | AlertRule::Flat
+        | AlertRule::AtBound
+        | AlertRule::Refusals
+        | AlertRule::OutcomeUnknown
+        | AlertRule::Disk => Verdict::Unknown,
+    }
+}
+
+/// How many operations there were by an instant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct OperationSums {
+    at: Millis,
+    all: u64,
+    refused: u64,
+    unknown: u64,
+}
+
+/// How often the sums are kept.
+const SUMS_EVERY_MS: Millis = 10_000;
+
+/// Most sums that are kept.
+const MOST_SUMS: usize = 1000;
+
+/// What became of operations in the last minutes, by the boot clock.
+#[derive(Debug, Default)]
+pub struct OperationCourse {
+    kept: VecDeque<OperationSums>,
+    latest: OperationSums,
+    within_ms: Millis,
+}
+
+impl OperationCourse {
+    /// Makes a course of the last `within_ms` milliseconds.
+    pub fn new(within_ms: Millis) -> Self {
+        Self {
+            within_ms,
+            ..Self::default()
+        }
+    }
+
+    /// Takes in how many operations had each result up to now.
+    pub fn take(&mut self, boot_ms: Millis, operations: &[u64; OperationResult::COUNT]) {
+        let mut sums = OperationSums {
+            at: boot_ms,
+            ..OperationSums::default()
+        };
+        for (result, count) in OperationResult::ALL.into_iter().zip(operations) {
+            sums.all = sums.all.saturating_add(*count);
+            match result {
+                OperationResult::RefusedSyntax
+                | OperationResult::RefusedAccess
+                | OperationResult::RefusedExistence
+                | OperationResult::RefusedRules
+                | OperationResult::RefusedKey
+                | OperationResult::RefusedRate
+                | OperationResult::RefusedOverload => {
+                    sums.refused = sums.refused.saturating_add(*count);
+                }
+                OperationResult::OutcomeUnknown => {
+                    sums.unknown = sums.unknown.saturating_add(*count);
+                }
+                // `read_only` tells of those.
+                OperationResult::RefusedMode
+                | OperationResult::Counted
+                | OperationResult::Duplicate
+                | OperationResult::Renewed
+                | OperationResult::Clamped
+                | OperationResult::Replayed => {}
+            }
+        }
+        let is_due = |last: &OperationSums| boot_ms.saturating_sub(last.at) >= SUMS_EVERY_MS;
+        if self.kept.back().is_none_or(is_due) {
+            self.kept.push_back(sums);
+        }
+        self.latest = sums;
+        // The last one before the span stays: the span is counted from it.
+        let begin = boot_ms.saturating_sub(self.within_ms);
+        while self.kept.len() > MOST_SUMS || self.kept.get(1).is_some_and(|one| one.at <= begin) {
+            self.kept.pop_front();
+        }
+    }
+
+    /// Returns how many operations there were in the last span, how many of them were refused, and of how many
+    /// nobody knows whether they counted.
+    fn within(&self) -> (u64, u64, u64) {
+        let first = self.kept.front().copied().unwrap_or(self.latest);
+        (
+            self.latest.all.saturating_sub(first.all),
+            self.latest.refused.saturating_sub(first.refused),
+            self.latest.unknown.saturating_sub(first.unknown),
+        )
+    }
+
+    /// Judges whether too many operations are refused.
+    pub fn refusals(&self, settings: &RuleSettings) -> Verdict {
+        let (all, refused, _) = self.within();
+        let (least, percent) = (amount(settings.least), amount(settings.percent));
+        if refused < least || refused.saturating_mul(100) < all.saturating_mul(percent) {
+            return Verdict::Clear;
+        }
+        let most = all.saturating_mul(percent) / 100;
+        let why = format!(
+            "{refused} of {all} operations were refused within {} s: `counterd_operations_total` in /metrics says for what",
+            self.within_ms / 1000
+        );
+        Verdict::holds(number(refused), Some(number(most)), why)
+    }
+
+    /// Judges whether the outcome of operations is not known.
+    pub fn unknown(&self, settings: &RuleSettings) -> Verdict {
+        let (.., unknown) = self.within();
+        if unknown < amount(settings.least) {
+            return Verdict::Clear;
+        }
+        let why = format!(
+            "of {unknown} operations nobody knows whether they counted: a write failed within {} s",
+            self.within_ms / 1000
+        );
+        Verdict::holds(number(unknown), Some(0), why)
+    }
+}
+
+fn amount(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+fn number(amount: u64) -> i64 {
+    i64::try_from(amount).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(rule: AlertRule, facts: &ServerFacts) -> Verdict {
+        judge(rule, facts, &RuleSettings::usual(rule))
+    }
+
+    #[test]
+    fn the_server_is_judged_by_what_it_says_of_itself() {
+        let well = ServerFacts {
+            export_lag_ms: Some(600_000),
+            mirror_lag_ms: Some(60_000),
+            close_late_ms: Some(0),
+            ..ServerFacts::default()
+        };
+        for rule in [
+            AlertRule::ReadOnly,
+            AlertRule::Clock,
+            AlertRule::ExportLag,
+            AlertRule::MirrorLag,
+            AlertRule::CloseLate,
+        ] {
+            assert_eq!(verdict(rule, &well), Verdict::Clear, "{}", rule.as_str());
+        }
+        let ill = ServerFacts {
+            read_only: None,
+            clock_fault: true,
+            clock_behind_ms: 5000,
+            export_lag_ms: Some(601_000),
+            mirror_lag_ms: Some(61_000),
+            close_late_ms: Some(3_601_000),
+        };
+        for (rule, value) in [
+            (AlertRule::Clock, 1),
+            (AlertRule::ExportLag, 601),
+            (AlertRule::MirrorLag, 61),
+            (AlertRule::CloseLate, 3601),
+        ] {
+            let Verdict::Holds(evidence) = verdict(rule, &ill) else {
+                panic!("{}", rule.as_str());
+            };
+            assert_eq!(evidence.value, Some(value), "{}", rule.as_str());
+        }
+        let refusing = ServerFacts {
+            read_only: Some(Cause::Space),
+            ..ill
+        };
+        assert!(matches!(
+            verdict(AlertRule::ReadOnly, &refusing),
+            Verdict::Holds(_)
+        ));
+        assert_eq!(verdict(AlertRule::CloseLate, &refusing), Verdict::Unknown);
+        let nothing = ServerFacts::default();
+        assert_eq!(verdict(AlertRule::ExportLag, &nothing), Verdict::Clear);
+        assert_eq!(verdict(AlertRule::CloseLate, &nothing), Verdict::Unknown);
+    }
+
+    #[test]
+    fn operations_are_judged_by_those_of_the_last_minutes() {
+        let mut course = OperationCourse::new(300_000);
+        let mut operations = [0; OperationResult::COUNT];
+        let mut take = |course: &mut OperationCourse, second: i64, counted, refused, unknown| {
+            operations[OperationResult::Counted as usize] += counted;
+            operations[OperationResult::RefusedRules as usize] += refused;
+            operations[OperationResult::RefusedMode as usize] += refused;
+            operations[OperationResult::OutcomeUnknown as usize] += unknown;
+            course.take(second * 1000, &operations);
+        };
+        let settings = RuleSettings::usual(AlertRule::Refusals);
+        // What was refused before the first look is not of these minutes.
+        take(&mut course, 0, 0, 5000, 7);
+        assert_eq!(course.refusals(&settings), Verdict::Clear);
+        take(&mut course, 100, 500, 99, 0);
+        assert_eq!(course.refusals(&settings), Verdict::Clear);
+        take(&mut course, 110, 0, 1, 2);
+        assert!(matches!(course.refusals(&settings), Verdict::Holds(_)));
+        let unknown = RuleSettings::usual(AlertRule::OutcomeUnknown);
+        assert!(matches!(course.unknown(&unknown), Verdict::Holds(_)));
+        take(&mut course, 120, 5000, 0, 0);
+        assert_eq!(course.refusals(&settings), Verdict::Clear, "under 10 %");
+        for second in 121..440 {
+            take(&mut course, second, 0, 0, 0);
+        }
+        assert_eq!(course.unknown(&unknown), Verdict::Clear);
+        assert!(course.kept.len() < 40, "{}", course.kept.len());
+    }
+}

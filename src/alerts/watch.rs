@@ -1,0 +1,376 @@
+//! The thread that watches: each second it gathers how all of it stands, judges the rules, stores what turned,
+//! and shows it.
+//!
+//! What turned is stored before anybody is told, so that no restart tells it twice; where the store cannot be
+//! written to, or takes long, it is told all the same: that is what alerts are for.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::AlertKey;
+use super::board::{AlertBoard, AlertShown, AlertsShown};
+use super::book::{AlertBook, BookedAlert, Turned};
+use super::notice::{NoticeTexts, description, summary};
+use super::phase::{AlertPhase, LookedAt, Turn, Verdict};
+use super::rule::{AlertRules, RuleSettings};
+use super::system::{self, OperationCourse, ServerFacts};
+use crate::background::{Background, BackgroundWork, runtime};
+use crate::counter::{CounterName, Millis};
+use crate::metrics::{AlertRule, Metrics};
+use crate::rounds::RoundStatus;
+use crate::storage::{Batch, ReadError, Tables};
+use crate::writer::{Failure, ModeState, PreparedBatch, Running};
+
+/// How often the rules are judged.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// How long what turned waits to be stored before it is told all the same.
+const STORED_WITHIN: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether the last day is closed, in milliseconds.
+const CLOSED_EVERY_MS: Millis = 60_000;
+
+/// What is watched, and who is told.
+#[derive(Clone, Debug, Default)]
+pub struct AlertOptions {
+    /// The rules.
+    pub rules: AlertRules,
+    /// `alerts.max_counters`: most counters whose values are watched.
+    pub max_counters: usize,
+    /// What receivers are told besides the alerts.
+    pub texts: NoticeTexts,
+}
+
+/// The copies whose lag is watched.
+#[derive(Clone, Default)]
+pub struct WatchedCopies {
+    /// The export to PostgreSQL.
+    pub export: Option<Arc<RoundStatus>>,
+    /// The mirror in Redis.
+    pub mirror: Option<Arc<RoundStatus>>,
+}
+
+/// Watches, and tells.
+pub struct AlertWatch {
+    running: Running,
+    metrics: Arc<Metrics>,
+    options: AlertOptions,
+    board: Arc<AlertBoard>,
+    copies: WatchedCopies,
+    book: AlertBook,
+    /// The epoch of the store whose alerts were read.
+    read_of: Option<u64>,
+    /// By how much the time of alerts is ahead of the boot clock.
+    time_offset: Option<Millis>,
+    /// Alerts that the store does not have as they stand.
+    unsaved: BTreeSet<AlertKey>,
+    operations: OperationCourse,
+    /// Whether the last day is closed, and when that was looked up by the boot clock.
+    closed: Option<(Millis, bool)>,
+}
+
+impl AlertWatch {
+    /// Makes the watch of a writer, which shows what it finds on `board`.
+    pub fn new(
+        running: &Running,
+        metrics: &Arc<Metrics>,
+        options: AlertOptions,
+        copies: WatchedCopies,
+        board: &Arc<AlertBoard>,
+    ) -> Self {
+        let of_refusals = RuleSettings::usual(AlertRule::Refusals);
+        let of_refusals = options
+            .rules
+            .of(AlertRule::Refusals, None)
+            .unwrap_or(of_refusals);
+        Self {
+            running: running.clone(),
+            metrics: Arc::clone(metrics),
+            options,
+            board: Arc::clone(board),
+            copies,
+            book: AlertBook::default(),
+            read_of: None,
+            time_offset: None,
+            unsaved: BTreeSet::new(),
+            operations: OperationCourse::new(of_refusals.within_ms),
+            closed: None,
+        }
+    }
+
+    /// Watches on a thread of its own until told to end.
+    ///
+    /// # Errors
+    /// When there are no resources for a thread.
+    pub fn start(self) -> io::Result<Background> {
+        Background::start("alerts", Arc::new(runtime()?), self)
+    }
+
+    /// Judges all rules once; returns what turned.
+    pub fn look(&mut self) -> Vec<Turned> {
+        if let Err(error) = self.read_stored() {
+            tracing::debug!(%error, "the alerts of the store cannot be read yet");
+        }
+        let now = self.now();
+        self.book.forget(now);
+        let mut turned = Vec::new();
+        let facts = self.facts();
+        for rule in AlertRule::ALL
+            .into_iter()
+            .filter(|rule| !rule.is_of_counter())
+        {
+            let key = AlertKey {
+                rule,
+                counter: None,
+            };
+            let Some(settings) = self.options.rules.of(rule, None) else {
+                turned.extend(self.book.give_up(&key, now));
+                continue;
+            };
+            let verdict = self.verdict_of_server(rule, &facts, &settings);
+            turned.extend(self.book.judge(&key, verdict, now, &settings));
+        }
+        for one in &turned {
+            self.unsaved.insert(one.key.clone());
+            log(one);
+        }
+        self.show(now, !turned.is_empty());
+        turned
+    }
+
+    /// The time of a look. Store time goes on for alerts while the store is closed.
+    fn now(&mut self) -> LookedAt {
+        let day = &self.running.day;
+        let boot_ms = day.boot_ms();
+        let offset = *self
+            .time_offset
+            .get_or_insert_with(|| day.store_ms().saturating_sub(boot_ms));
+        LookedAt {
+            wall_ms: day.look().wall_ms,
+            store_ms: boot_ms.saturating_add(offset),
+        }
+    }
+
+    /// Reads the alerts of a store that was opened, once.
+    fn read_stored(&mut self) -> Result<(), ReadError> {
+        let epoch = self.running.table.epoch();
+        if self.read_of == Some(epoch) {
+            return Ok(());
+        }
+        let stored = self.running.reader.with(Tables::alerts)?;
+        self.board.read_silences(&self.running.reader)?;
+        if self.read_of.is_none() {
+            // From now on alerts wait in the time of this store.
+            self.time_offset = None;
+        }
+        let now = self.now();
+        for (rule, counter, mut record) in stored {
+            let Some(rule) = AlertRule::of_word(&rule) else {
+                continue;
+            };
+            let key = AlertKey { rule, counter };
+            record.waits_from = record.waits_from.min(now.store_ms);
+            if !self.book.alerts().contains_key(&key) && !self.book.restore(key.clone(), &record) {
+                tracing::error!(alert = %key, "a stored alert says nothing that is known; it begins anew");
+            }
+        }
+        self.read_of = Some(epoch);
+        Ok(())
+    }
+
+    fn facts(&mut self) -> ServerFacts {
+        let running = &self.running;
+        let look = running.day.look();
+        let revision = running.table.revision();
+        let lag = |status: &Option<Arc<RoundStatus>>| {
+            let seconds = status.as_ref()?.report(revision).seconds;
+            Some(Duration::try_from_secs_f64(seconds).map_or(Millis::MAX, millis))
+        };
+        self.operations
+            .take(running.day.boot_ms(), &self.metrics.operations());
+        let close_late_ms = self.close_late_ms();
+        ServerFacts {
+            read_only: match self.running.mode.state() {
+                ModeState::Normal => None,
+                ModeState::ReadOnly { cause, .. } => Some(cause),
+            },
+            clock_fault: look.clock_fault,
+            clock_behind_ms: self.running.day.behind_ms(),
+            export_lag_ms: lag(&self.copies.export),
+            mirror_lag_ms: lag(&self.copies.mirror),
+            close_late_ms,
+        }
+    }
+
+    /// For how long the last day has been over without being closed; `None` where that cannot be told.
+    fn close_late_ms(&mut self) -> Option<Millis> {
+        let running = &self.running;
+        let moment = running.day.moment();
+        let over_for = moment.now?.saturating_sub(moment.today.start);
+        let (boot_ms, over) = (running.day.boot_ms(), moment.today.day.previous());
+        if self
+            .closed
+            .is_none_or(|(at, _)| boot_ms.saturating_sub(at) >= CLOSED_EVERY_MS)
+        {
+            let closed = running.reader.with(|tables| {
+                let state = tables.state()?;
+                // A store in which nothing was counted yet has nothing to close.
+                let is_new = state.is_none_or(|state| state.highest_day > over);
+                Ok(tables.closed_through()?.is_some_and(|day| day >= over) || !is_new)
+            });
+            self.closed = closed.ok().map(|closed| (boot_ms, closed));
+        }
+        let (_, closed) = self.closed?;
+        Some(if closed { 0 } else { over_for })
+    }
+
+    fn verdict_of_server(
+        &self,
+        rule: AlertRule,
+        facts: &ServerFacts,
+        settings: &RuleSettings,
+    ) -> Verdict {
+        match rule {
+            AlertRule::Refusals => self.operations.refusals(settings),
+            AlertRule::OutcomeUnknown => self.operations.unknown(settings),
+            rule => system::judge(rule, facts, settings),
+        }
+    }
+
+    /// Shows how all of it stands.
+    fn show(&self, now: LookedAt, turned: bool) {
+        let mut alerts: Vec<AlertShown> = self
+            .book
+            .alerts()
+            .iter()
+            .map(|(key, alert)| self.shown(key, alert))
+            .collect();
+        let is_on = |alert: &AlertShown| alert.state != AlertPhase::Pending.as_str();
+        alerts.sort_by_key(|alert| !is_on(alert));
+        self.board.show(
+            AlertsShown {
+                alerts,
+                events: Vec::new(),
+                silences: Vec::new(),
+                judged_at: Some(now.wall_ms),
+            },
+            turned,
+        );
+        for rule in AlertRule::ALL {
+            self.metrics.alerts.set_firing(rule, self.book.firing(rule));
+        }
+    }
+
+    fn shown(&self, key: &AlertKey, alert: &BookedAlert) -> AlertShown {
+        let texts = &self.options.texts;
+        let evidence = &alert.state.evidence;
+        AlertShown {
+            rule: key.rule.as_str(),
+            counter: key.counter.as_ref().map(CounterName::to_string),
+            state: alert.state.phase.as_str(),
+            severity: alert.severity.as_str(),
+            since: alert.state.since,
+            fired_at: alert.state.fired_at,
+            value: evidence.value,
+            expected: evidence.expected,
+            summary: summary(key),
+            why: evidence.why.clone(),
+            runbook: texts.runbook(key.rule),
+            fingerprint: texts.fingerprint(key, alert.severity),
+        }
+    }
+
+    /// Returns what the store is to be told, and of which alerts; `None` where it has everything.
+    fn unsaved(&self) -> Option<(Batch, Vec<AlertKey>)> {
+        if self.unsaved.is_empty() || self.read_of.is_none() {
+            return None;
+        }
+        let mut batch = Batch::new();
+        for key in &self.unsaved {
+            let counter = key.counter.as_ref();
+            let alert = self.book.alerts().get(key);
+            match alert.or_else(|| self.book.ended().get(key)) {
+                Some(alert) => batch.put_alert(key.rule.as_str(), counter, &alert.record()),
+                None => batch.delete_alert(key.rule.as_str(), counter),
+            }
+        }
+        Some((batch, self.unsaved.iter().cloned().collect()))
+    }
+
+    /// Stores what turned, on the caller's thread.
+    ///
+    /// # Errors
+    /// When the writer did not store it.
+    pub fn save(&mut self) -> Result<(), Failure> {
+        if let Some((batch, keys)) = self.unsaved() {
+            self.running.intake.carry_out(prepared(batch))?;
+            self.unsaved.retain(|key| !keys.contains(key));
+        }
+        Ok(())
+    }
+
+    /// Stores what turned; returns when it is stored, or cannot be, or takes long.
+    async fn save_soon(&mut self) {
+        if self.running.mode.refuses().is_some() {
+            return;
+        }
+        let Some((batch, keys)) = self.unsaved() else {
+            return;
+        };
+        let intake = Arc::clone(&self.running.intake);
+        let stored = tokio::task::spawn_blocking(move || intake.carry_out(prepared(batch)));
+        match tokio::time::timeout(STORED_WITHIN, stored).await {
+            Ok(Ok(Ok(()))) => self.unsaved.retain(|key| !keys.contains(key)),
+            // It is tried again with the next look.
+            Ok(Ok(Err(error))) => tracing::debug!(%error, "alerts could not be stored"),
+            Ok(Err(_)) | Err(_) => {}
+        }
+    }
+}
+
+impl BackgroundWork for AlertWatch {
+    async fn run(&mut self, mut ended: oneshot::Receiver<()>) {
+        let mut next = tokio::time::interval(EVERY);
+        next.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = &mut ended => return,
+                _ = next.tick() => {}
+            }
+            self.look();
+            self.save_soon().await;
+        }
+    }
+
+    fn is_down(&mut self, _: &str) {}
+}
+
+fn prepared(batch: Batch) -> PreparedBatch {
+    PreparedBatch {
+        batch,
+        horizons: Vec::new(),
+    }
+}
+
+fn millis(span: Duration) -> Millis {
+    Millis::try_from(span.as_millis()).unwrap_or(Millis::MAX)
+}
+
+/// Writes a line for what turned, if people are to know.
+fn log(turned: &Turned) {
+    let Turned { key, turn, alert } = turned;
+    let (rule, severity) = (key.rule.as_str(), alert.severity.as_str());
+    let counter = key.counter.as_ref().map(tracing::field::display);
+    let why = description(alert);
+    match turn {
+        Turn::Fired => tracing::warn!(rule, counter, severity, why, "an alert fires"),
+        Turn::Resolved => tracing::warn!(rule, counter, severity, "an alert has ended"),
+        Turn::Pends | Turn::Passed | Turn::Recovers | Turn::Relapsed => {
+            tracing::debug!(rule, counter, severity, ?turn, "an alert turned");
+        }
+    }
+}
