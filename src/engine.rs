@@ -9,6 +9,7 @@
 mod past;
 mod removal;
 mod silences;
+mod shown;
 mod values;
 mod watch;
 
@@ -35,6 +36,7 @@ pub use crate::writer::{
 };
 pub use past::{NoPast, PastDays};
 pub use removal::Removable;
+use shown::ShownCounters;
 pub use values::{Page, ReadFrom, Value};
 pub use watch::{WatchMark, WatchedValue, WatchedValues};
 
@@ -50,6 +52,8 @@ pub struct Engine {
     pub(crate) fallback: Option<Fallback>,
     /// What is shown of alerts.
     pub(crate) alerts: Arc<AlertBoard>,
+    /// The counters outside the configuration that `/metrics` shows.
+    shown: ShownCounters,
 }
 
 /// How the engine stands.
@@ -109,6 +113,7 @@ impl Engine {
             mirror: None,
             fallback: None,
             alerts: AlertBoard::new(),
+            shown: ShownCounters::default(),
         }
     }
 

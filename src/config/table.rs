@@ -222,6 +222,12 @@ configuration! {
         client_ip_header: String = CLIENT_HEADER, "X-Forwarded-For";
     }
 
+    /// What `/metrics` shows.
+    metrics: MetricsConfig {
+        /// Most counters outside the configuration whose values are shown, each a series.
+        max_counters: usize = Count(0, 100_000), "100";
+    }
+
     /// What is logged, and where to.
     log: LogConfig {
         /// The directory of log files; `None` logs to standard output.

@@ -82,6 +82,8 @@ pub struct HttpOptions {
     pub hosts: Option<Vec<String>>,
     /// `samples.retention`: how far back a series goes.
     pub series_range: Duration,
+    /// `metrics.max_counters`: how many counters outside the configuration `/metrics` shows.
+    pub shown_counters: usize,
     /// How clients are told of changes.
     pub push: PushOptions,
     /// Who may do what; may be replaced while the server runs.

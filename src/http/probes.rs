@@ -8,12 +8,13 @@ use super::auth::Access;
 use super::call::{Answered, Asked, Call};
 use super::error::{Code, Extras, Problem};
 use super::query;
-use super::read::{self, no_copy};
+use super::read::no_copy;
 use super::reply::ReplyBody;
 use super::standing::Standing;
 use super::wire::{self, no_store};
 use crate::counter::Millis;
 use crate::engine::{ModeState, NoCopy};
+use crate::metrics::PageFormat;
 
 /// What a probe is told when all is well.
 #[derive(Serialize)]
@@ -76,35 +77,30 @@ fn slow_disk(waited: Millis) -> Problem {
     Problem::new(Code::SlowDisk, detail).with(Extras::Cause { cause })
 }
 
-/// `GET /metrics`: OpenMetrics text, or the older text format for those who ask for it.
+/// `GET /metrics`: OpenMetrics text, or the older text format for those who ask for it. Names of counters that are not
+/// in the configuration, and their values, are for those who may read.
 pub(super) async fn metrics(call: &Call, asked: &Asked<'_>) -> Answered {
-    tell_values(call);
-    let accept = asked.headers.get(ACCEPT);
-    let accept = accept.and_then(|accept| accept.to_str().ok()).unwrap_or("");
+    let accept = asked.headers.get_all(ACCEPT).iter();
+    let format = PageFormat::wanted(accept.filter_map(|accept| accept.to_str().ok()));
+    let shared = &call.worker.shared;
+    let may_read = call.check_token(Access::Read, asked.headers, None).is_ok();
+    let most = if may_read {
+        call.worker.options.shown_counters
+    } else {
+        0
+    };
+    let live = u64::try_from(shared.metrics.state.live_counters.get()).unwrap_or(0);
+    let values = shared.engine.shown_values(most, live);
     let mut text = String::with_capacity(32 * 1024);
-    let metrics = &call.worker.shared.metrics;
-    let content_type = metrics.encode(&mut text, accept).unwrap_or_else(|error| {
+    if let Err(error) = shared.metrics.encode(&mut text, format, values) {
         tracing::error!(%error, "the metrics could not be written");
-        "text/plain"
-    });
+    }
     let mut reply = wire::Reply::new(&call.request_id, text.len() + 16);
     reply.body().extend_from_slice(text.as_bytes());
     let mut response = no_store(reply.finish(http::HeaderMap::new()));
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    let content_type = HeaderValue::from_static(format.content_type());
+    headers.insert(CONTENT_TYPE, content_type);
     headers.insert(VARY, HeaderValue::from_static("Accept"));
     Ok(response)
-}
-
-/// Tells the metrics what the counters of the configuration say now.
-fn tell_values(call: &Call) {
-    let shared = &call.worker.shared;
-    let configured = shared.engine.configured();
-    let mut found = shared.engine.read_store(configured).into_iter().flatten();
-    for name in configured {
-        let value = found.next().flatten();
-        let seen = value.and_then(|value| read::counting(&value).ok());
-        let state = &shared.metrics.state;
-        state.set_value(name.as_str(), seen.map(|seen| seen.value));
-    }
 }

@@ -18,6 +18,7 @@ use crate::writer::{Cause, Running, WriterOptions};
 mod alerts;
 mod connections;
 mod contract;
+mod metrics;
 mod push;
 mod push_access;
 mod race;
@@ -161,6 +162,7 @@ impl Bench {
             cors_origins: vec!["https://game.example".to_owned()],
             hosts: Some(Vec::new()),
             series_range: Duration::from_secs(14 * 24 * 3600),
+            shown_counters: 2,
             push: PushOptions {
                 interval: Duration::from_millis(10),
                 max_connections: 100,

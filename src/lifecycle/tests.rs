@@ -10,7 +10,7 @@ use crate::clock::{Clock, ManualClock};
 use crate::counter::{
     Action, CounterName, Definition, Kind, Operation, Outcome, RequestId, Reset, UserId,
 };
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, PageFormat};
 use crate::storage::expiry::Daily;
 use crate::storage::{DayPart, StorageOptions};
 use crate::writer::{Command, Request, Running, WriterOptions};
@@ -549,7 +549,7 @@ fn what_waits_for_export_is_given_up_after_running_so_long_and_not_after_an_abse
     let metrics = Arc::new(Metrics::new());
     let given_up = || {
         let mut page = String::new();
-        metrics.encode(&mut page, "").unwrap();
+        metrics.encode(&mut page, PageFormat::Text, None).unwrap();
         page.lines()
             .find_map(|line| line.strip_prefix("counterd_unexported_days_given_up_total "))
             .unwrap()

@@ -6,15 +6,17 @@
 //! process). `docs/metrics.md` lists every name; a test holds it to this module.
 //!
 //! Kept out: anything of the server's other modules, which tell their figures here and are not
-//! asked; user ids, names that the configuration does not give, and whatever else strangers choose, which never
-//! become a label.
+//! asked; user ids, and whatever else strangers choose, which never become a label, but for as many names of counters as
+//! a limit allows (`values`).
 
+mod format;
 mod labels;
 mod process;
 mod shard;
 mod state;
 mod store;
 mod table;
+mod values;
 
 #[cfg(test)]
 mod tests;
@@ -26,6 +28,7 @@ use prometheus_client::encoding::{prometheus_text, text as open_metrics};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+pub use format::PageFormat;
 pub use labels::{
     AlertRule, Cause, FilterDecision, LogKind, OperationResult, PushEnd, PushTransport, RateLimit,
     Route, STATUSES,
@@ -36,9 +39,7 @@ pub use state::{
     PushMetrics, RateMetrics, RoundMetrics, StateMetrics,
 };
 pub use store::{StoreFigure, StoreFigures, TellFigure};
-
-/// The content type of OpenMetrics.
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub use values::CounterValues;
 
 type Hook = Box<dyn Fn(&Metrics) + Send + Sync>;
 
@@ -123,21 +124,31 @@ impl Metrics {
         self.hooks.write().push(Box::new(hook));
     }
 
-    /// Appends the whole page to `out`, as OpenMetrics, or in the older text format 0.0.4 for a reader whose
-    /// `Accept` header likes that more. Returns the content type.
+    /// Appends the whole page to `out` in that format. `values` are of the counters that are shown on it; without them
+    /// their metrics are left out.
     ///
     /// # Errors
     /// None in practice: appending to a `String` does not fail.
-    pub fn encode(&self, out: &mut String, accept: &str) -> Result<&'static str, std::fmt::Error> {
+    pub fn encode(
+        &self,
+        out: &mut String,
+        format: PageFormat,
+        values: Option<CounterValues>,
+    ) -> Result<(), std::fmt::Error> {
         for hook in &*self.hooks.read() {
             hook(self);
         }
-        if wants_text(accept) {
-            prometheus_text::encode(out, &self.registry)?;
-            return Ok(prometheus_text::CONTENT_TYPE);
+        let values = values.map(CounterValues::registry);
+        for registry in std::iter::once(&self.registry).chain(&values) {
+            match format {
+                PageFormat::OpenMetrics => open_metrics::encode_registry(out, registry)?,
+                PageFormat::Text => prometheus_text::encode(out, registry)?,
+            }
         }
-        open_metrics::encode(out, &self.registry)?;
-        Ok(OPEN_METRICS)
+        match format {
+            PageFormat::OpenMetrics => open_metrics::encode_eof(out),
+            PageFormat::Text => Ok(()),
+        }
     }
 }
 
@@ -145,22 +156,4 @@ impl Default for Metrics {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// Returns whether a reader with this `Accept` header wants the older format: it names it, and does not like
-/// OpenMetrics as much.
-fn wants_text(accept: &str) -> bool {
-    let (mut text, mut open) = (0.0, 0.0);
-    for range in accept.split(',') {
-        let mut parts = range.split(';').map(str::trim);
-        let kind = parts.next().unwrap_or("").to_ascii_lowercase();
-        let quality = parts.find_map(|part| part.strip_prefix("q=")?.parse().ok());
-        let quality: f64 = quality.unwrap_or(1.0);
-        match kind.as_str() {
-            "text/plain" => text = f64::max(text, quality),
-            "application/openmetrics-text" => open = f64::max(open, quality),
-            _ => {}
-        }
-    }
-    text > open
 }

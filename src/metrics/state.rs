@@ -97,8 +97,6 @@ metrics! {
             "1 for each cause for which writes are refused now, else 0";
         filter: Family<OneLabel, Counter> = "filtered_records",
             "Records that compaction looked at for expiry, by decision";
-        values: Family<[(&'static str, String); 1], Gauge> = "counter_value",
-            "Values of the counters of the configuration";
     }
 }
 
@@ -110,16 +108,6 @@ impl StateMetrics {
         for cause in Cause::ALL {
             let gauge = self.causes.get_or_create(&[("cause", cause.as_str())]);
             gauge.set(i64::from(stands(cause)));
-        }
-    }
-
-    /// Sets what a counter of the configuration says; `None` while that is not known. Names of others
-    /// must not come here: they would grow the page without bound.
-    pub fn set_value(&self, name: &str, value: Option<i64>) {
-        let label = [("counter", name.to_owned())];
-        match value {
-            Some(value) => drop(self.values.get_or_create(&label).set(value)),
-            None => drop(self.values.remove(&label)),
         }
     }
 

@@ -238,6 +238,7 @@ pub(super) fn http_options(config: &Config) -> HttpOptions {
         hosts: (server.listen.ip().is_loopback() || !server.hosts.is_empty())
             .then(|| server.hosts.clone()),
         series_range: config.samples.retention,
+        shown_counters: config.metrics.max_counters,
         push: push_options(config),
         tokens: Arc::new(ArcSwap::from_pointee(tokens(config))),
     }

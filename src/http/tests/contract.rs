@@ -292,40 +292,6 @@ fn what_is_behind_readiness_is_told_to_those_who_may_read() {
 }
 
 #[test]
-fn metrics_come_in_the_format_that_is_asked_for_with_the_configured_values() {
-    let bench = Bench::new();
-    bench.up("games", r#"{"value":5}"#).ok();
-    bench.up("made_up", "").ok();
-    let open = bench.get("/metrics");
-    assert!(
-        open.head.contains("application/openmetrics-text"),
-        "{}",
-        open.head
-    );
-    assert!(open.body.ends_with("# EOF\n"));
-    let text = bench.ask("GET /metrics", "accept: text/plain;version=0.0.4\r\n", "");
-    assert!(
-        text.head.contains("text/plain; version=0.0.4"),
-        "{}",
-        text.head
-    );
-    assert!(
-        text.body
-            .contains("# TYPE counterd_requests_total counter\n")
-    );
-    for banned in ["# EOF", "# UNIT", " info\n", " unknown\n"] {
-        assert!(!text.body.contains(banned), "{banned}");
-    }
-    for page in [&open.body, &text.body] {
-        assert!(page.contains("counterd_counter_value{counter=\"games\"} 5\n"));
-        assert!(page.contains("counterd_counter_value{counter=\"dau\"} 0\n"));
-        assert!(page.contains("counterd_counters_created_total 1\n"));
-        assert!(!page.contains("made_up"));
-    }
-    bench.end();
-}
-
-#[test]
 fn counters_of_a_prefix_are_deleted_after_a_dry_run() {
     let bench = Bench::new();
     for number in 0..30 {
