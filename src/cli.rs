@@ -8,6 +8,7 @@ mod backup;
 mod check;
 mod export;
 mod health;
+mod live;
 mod progress;
 mod work;
 
@@ -16,7 +17,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
@@ -25,6 +26,7 @@ pub use adopt::AdoptArgs;
 pub use backup::{BackupArgs, CompactArgs, InspectArgs, RestoreArgs};
 pub use export::{ExportArgs, ExportTarget, HistoryArgs};
 pub use health::HealthArgs;
+pub use live::{LogArgs, ModeArgs, WantedMode};
 
 use crate::config::{Config, ConfigErrors, Override, Warning};
 use crate::counter::CounterName;
@@ -133,6 +135,18 @@ Examples:
 
 Speaks to the server that has the data directory open.")]
     Mode(Configured<ModeArgs>),
+
+    /// Show what the server logs besides requests, or change it while it runs
+    #[command(after_help = "\
+Examples:
+  counterd log                               the level in force
+  counterd log debug
+  counterd log warn,counterd::mirror=debug   of the mirror more than of the rest
+  counterd log off
+
+Speaks to the server that has the data directory open. What administrators do is logged at any level. A level that is set here \
+holds until the server restarts or reloads its configuration; which requests are logged is `log.access`.")]
+    Log(Configured<LogArgs>),
 
     /// Show counters whose record is corrupt, or set one right
     #[command(after_help = "\
@@ -316,28 +330,6 @@ pub struct ConfigArgs {
     pub set: Vec<String>,
 }
 
-/// Arguments of `mode`.
-#[derive(Debug, Clone, Args)]
-pub struct ModeArgs {
-    /// The new mode; without it the present one is shown
-    pub mode: Option<WantedMode>,
-
-    /// With `normal`: the wall clock is right now, whatever it did before
-    #[arg(long, requires = "mode")]
-    pub accept_clock: bool,
-}
-
-/// A mode that an operator may ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum WantedMode {
-    /// Reads and writes are served
-    #[value(name = "normal")]
-    Normal,
-    /// Reads are served, writes are refused
-    #[value(name = "read_only", alias = "read-only")]
-    ReadOnly,
-}
-
 /// Arguments of `repair`.
 #[derive(Debug, Clone, Args)]
 pub struct RepairArgs {
@@ -438,7 +430,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), CliFailu
         }
         CliCommand::Export(command) => command.run(export::export),
         CliCommand::History(command) => command.run(export::history),
-        CliCommand::Mode(command) => command.run(work::mode),
+        CliCommand::Mode(command) => command.run(live::mode),
+        CliCommand::Log(command) => command.run(live::log),
         CliCommand::Repair(command) => command.run(work::repair),
         CliCommand::Delete(command) => command.run(work::delete),
         CliCommand::Recover(args) => work::recover_store(&args.load_and_warn()?),

@@ -36,6 +36,11 @@ pub enum Ask {
         /// The wall clock is right, whatever it did before.
         accept_clock: bool,
     },
+    /// The level of the log of events, changed first if asked: text.
+    Log {
+        /// The level from now on; `None` leaves it as it is.
+        level: Option<String>,
+    },
     /// The counters that cannot be read: text.
     Corrupt,
     /// Gives a counter that cannot be read a value: text.

@@ -57,7 +57,8 @@ pub fn run(config: &Config, warnings: &[Warning], load_again: LoadAgain<'_>) -> 
     let options = writer_options(config, clock, &metrics)?;
     let running = Running::new(&options);
     probe::attach(&metrics, &running);
-    let (companions, mut engine) = Companions::new(config, &running, &metrics)?;
+    let (companions, mut engine) =
+        Companions::new(config, &running, &metrics, logs.events.level.clone())?;
     let mut opening = Opening {
         running: running.clone(),
         options,

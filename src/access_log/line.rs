@@ -51,6 +51,9 @@ pub(super) fn append_request(
     fields.number(named!("duration_us"), took);
     fields.number(named!("bytes"), entry.bytes);
     fields.plain(named!("peer"), &entry.peer.0);
+    if let Some(trace) = entry.trace {
+        fields.plain(named!("traceparent"), trace.as_str());
+    }
     out.extend_from_slice(match format {
         LogFormat::Text => b"\n",
         LogFormat::Json => b"}\n",
@@ -197,7 +200,7 @@ mod tests {
     use std::sync::LazyLock;
     use std::time::Duration;
 
-    use super::super::PeerText;
+    use super::super::{PeerText, TraceParent};
     use super::*;
     use crate::counter::CounterName;
     use crate::metrics::Route;
@@ -221,6 +224,7 @@ mod tests {
             took: Duration::from_nanos(187_900),
             bytes: 104,
             peer: &PEER,
+            trace: None,
         }
     }
 
@@ -249,6 +253,23 @@ mod tests {
              \"route\":\"increment\",\"counter\":\"online_players\",\"status\":200,\
              \"duration_us\":187,\"bytes\":104,\"peer\":\"203.0.113.7:51234\"}\n"
         );
+    }
+
+    #[test]
+    fn a_request_of_a_trace_says_which() {
+        const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let trace = TraceParent::parse(TRACE.as_bytes());
+        let entry = Entry {
+            trace: trace.as_ref(),
+            ..entry()
+        };
+        let text = line(LogFormat::Text, &entry);
+        assert!(
+            text.ends_with(&format!(" peer=203.0.113.7:51234 traceparent={TRACE}\n")),
+            "{text}"
+        );
+        let json: serde_json::Value = serde_json::from_str(&line(LogFormat::Json, &entry)).unwrap();
+        assert_eq!(json["traceparent"], TRACE);
     }
 
     #[test]

@@ -38,6 +38,7 @@
 //!     took: Duration::from_micros(180),
 //!     bytes: 104,
 //!     peer: &PeerText::new("127.0.0.1:51234".parse()?),
+//!     trace: None,
 //! });
 //! drop(buffer);
 //! assert!(thread.finish(Duration::from_secs(1)));
@@ -54,6 +55,7 @@ mod queue;
 mod rotate;
 mod stamp;
 mod thread;
+mod trace;
 
 #[cfg(test)]
 mod tests;
@@ -70,10 +72,11 @@ use crate::counter::{CounterName, RequestId};
 use crate::metrics::{LogKind, Route};
 
 pub use buffer::AccessBuffer;
-pub use events::{EventLog, init_events};
+pub use events::{EventLevel, EventLog, init_events, level_in_words};
 pub use output::LogOutput;
 pub use rotate::FileOptions;
 pub use thread::LogThread;
+pub use trace::TraceParent;
 
 use queue::Queue;
 
@@ -131,6 +134,8 @@ pub struct Entry<'a> {
     pub bytes: u64,
     /// Who asked.
     pub peer: &'a PeerText,
+    /// The trace that the client says it belongs to; `None` when it says none, or none that is well formed.
+    pub trace: Option<&'a TraceParent>,
 }
 
 /// The address of a client as a line shows it, made once for each connection, and for each request that came through
@@ -174,8 +179,8 @@ pub enum LogError {
     },
     /// The level is not one of the known words.
     #[error(
-        "log.level {0:?} is not understood; \
-         write off, error, warn, info, debug or trace, or target=level,…"
+        "the log level {0:?} is not understood; write off, error, warn, info, debug or trace, or some of them for \
+         parts of the program such as info,counterd::mirror=debug"
     )]
     Level(String),
     /// The process has an event log already.
@@ -193,6 +198,9 @@ pub struct AccessLog {
     queue: Arc<Queue>,
     choice: Arc<Choice>,
 }
+
+/// A status that no request ends with.
+const OFF: u16 = u16::MAX;
 
 /// Which requests get a line; may be changed while the server runs.
 #[derive(Debug, Default)]
@@ -226,10 +234,16 @@ impl AccessLog {
         let from_status = match access {
             Access::All => 0,
             Access::Errors => 400,
-            Access::Off => u16::MAX,
+            Access::Off => OFF,
         };
         self.choice.from_status.store(from_status, Relaxed);
         self.choice.sample.store(sample.max(1), Relaxed);
+    }
+
+    /// Returns whether any request gets a line.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.choice.from_status.load(Relaxed) != OFF
     }
 
     /// Makes a buffer for one runtime to keep.

@@ -104,6 +104,7 @@ fn record(buffer: &AccessBuffer, request_id: &str, status: u16) {
         took: Duration::from_micros(90),
         bytes: 120,
         peer: &PeerText::new("127.0.0.1:4000".parse().unwrap()),
+        trace: None,
     });
 }
 

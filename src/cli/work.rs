@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow};
 use serde::de::DeserializeOwned;
 
 use super::progress::Progress;
-use super::{DeleteArgs, ModeArgs, RepairArgs, WantedMode, print, usage};
+use super::{DeleteArgs, RepairArgs, print};
 use crate::calendar::Calendar;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -19,25 +19,6 @@ use crate::serve;
 use crate::storage::recover::recover;
 use crate::storage::{DataDirLock, give_back};
 use crate::writer::{Running, StartError};
-
-/// Shows or changes the mode of the running server.
-pub(super) fn mode(config: &Config, args: ModeArgs) -> anyhow::Result<()> {
-    let read_only = args.mode.map(|mode| mode == WantedMode::ReadOnly);
-    if args.accept_clock && read_only == Some(true) {
-        return Err(usage("--accept-clock goes with `normal`"));
-    }
-    let ask = Ask::Mode {
-        read_only,
-        accept_clock: args.accept_clock,
-    };
-    let told: Option<String> = asked(config, &ask, &mut |_| Ok(()))?;
-    let dir = config.storage.data_dir.display();
-    print(
-        &told.with_context(|| {
-            format!("no server has {dir} open; start one with `counterd serve`")
-        })?,
-    )
-}
 
 /// Lists the counters that cannot be read, or sets one right.
 pub(super) fn repair(config: &Config, args: RepairArgs) -> anyhow::Result<()> {

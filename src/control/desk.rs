@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::{Ask, CopiesFound, CopyFound, DaysAsked, Exported, Part, RowAside, Tell, Told};
+use crate::access_log::EventLevel;
 use crate::calendar::Day;
 use crate::counter::{CounterName, Existence, Outcome, Refusal, RequestId, rfc3339};
 use crate::engine::{Answer, Engine};
@@ -111,6 +112,8 @@ pub struct Desk {
     backups: Arc<Mutex<()>>,
     postgres: Option<ExportContext>,
     copies: CopyOptions,
+    /// The level of the server's log; `None` for a command that works without a server.
+    level: Option<EventLevel>,
 }
 
 impl Desk {
@@ -123,7 +126,15 @@ impl Desk {
             postgres: postgres
                 .map(|options| ExportContext::new(running, Arc::clone(metrics), options)),
             copies,
+            level: None,
         }
+    }
+
+    /// Lets the level of that log be seen and changed here.
+    #[must_use]
+    pub fn with_level(mut self, level: EventLevel) -> Self {
+        self.level = Some(level);
+        self
     }
 
     /// Does what is asked; `tell` takes the parts of the answer that come before its end.
@@ -147,7 +158,8 @@ impl Desk {
     }
 
     fn done(&self, ask: Ask, tell: Tell<'_>) -> anyhow::Result<Box<RawValue>> {
-        if self.running.mode.stands(Cause::NoStore) && !matches!(ask, Ask::Mode { .. }) {
+        let needs_no_store = matches!(ask, Ask::Mode { .. } | Ask::Log { .. });
+        if self.running.mode.stands(Cause::NoStore) && !needs_no_store {
             bail!(
                 "the server has no store open (cause `no_store`): its log says why; put the store right, and it is opened by itself"
             );
@@ -157,6 +169,7 @@ impl Desk {
                 read_only,
                 accept_clock,
             } => to_raw_value(&self.mode(read_only, accept_clock)),
+            Ask::Log { level } => to_raw_value(&self.log(level.as_deref())?),
             Ask::Corrupt => to_raw_value(&self.corrupt()),
             Ask::Repair {
                 name,
@@ -313,6 +326,23 @@ impl Desk {
             let _ = writeln!(text, "  cause {name}; to end it: {remedy}");
         }
         text
+    }
+
+    fn log(&self, level: Option<&str>) -> anyhow::Result<String> {
+        let log = self.level.as_ref();
+        let log = log.context("no server runs whose log has a level")?;
+        if let Some(after) = level {
+            let before = log.change(after)?;
+            tracing::info!(target: "audit", action = "log", before, after, "the operator changed the level of the log");
+        }
+        let (in_force, configured) = (log.in_force(), log.configured());
+        Ok(if in_force == configured {
+            format!("{in_force}\n")
+        } else {
+            format!(
+                "{in_force}\n  until the server restarts or reloads its configuration, which says {configured}\n"
+            )
+        })
     }
 
     fn corrupt(&self) -> String {

@@ -247,7 +247,7 @@ pub fn ask(data_dir: &Path, ask: &Ask, tell: Tell<'_>) -> io::Result<Option<Told
     };
     let is_quick = matches!(
         ask,
-        Ask::Mode { .. } | Ask::Corrupt | Ask::Repair { .. } | Ask::SetAside
+        Ask::Mode { .. } | Ask::Log { .. } | Ask::Corrupt | Ask::Repair { .. } | Ask::SetAside
     );
     stream.set_read_timeout(is_quick.then_some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;

@@ -69,6 +69,7 @@ pub(super) fn answer(
         Some(parts.method.clone()),
         call.request_id.clone(),
     );
+    flight.note_trace(&parts.headers);
     async move {
         let friends = !call.worker.options.cors_origins.is_empty();
         let friend = match call.origin {

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use http::Method;
 use http::request::Parts;
+use http::{HeaderMap, HeaderName, Method};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
@@ -21,7 +21,7 @@ use super::push::{self, Hub};
 use super::request_id::RequestIds;
 use super::stamp::{DayFacts, DayMemo};
 use super::{HttpOptions, Shared};
-use crate::access_log::{AccessBuffer, Entry, PeerText};
+use crate::access_log::{AccessBuffer, Entry, PeerText, TraceParent};
 use crate::calendar::Day;
 use crate::counter::RequestId;
 use crate::engine::Port;
@@ -35,6 +35,9 @@ const LEAST_SWEEP: Duration = Duration::from_millis(1);
 /// How long a connection has rested, or waited for the rest of a request, before it is closed for
 /// another.
 const RESTED_MS: u32 = 1000;
+
+/// The header that names the trace that a request belongs to.
+const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The status under which a request is logged whose client left before the answer.
 const CLIENT_LEFT: u16 = 499;
@@ -275,6 +278,8 @@ pub(super) struct InFlight {
     worker: Arc<Worker>,
     connection: Arc<Connection>,
     client: Option<IpAddr>,
+    /// In memory of its own: most requests have none.
+    trace: Option<Box<TraceParent>>,
     started: Instant,
     /// `None` for what never became a request.
     pub(super) method: Option<Method>,
@@ -297,12 +302,25 @@ impl InFlight {
             worker: Arc::clone(worker),
             connection: Arc::clone(connection),
             client,
+            trace: None,
             started: Instant::now(),
             method,
             request_id,
             route: Route::Unmatched,
             notes: Notes::default(),
             answered: false,
+        }
+    }
+
+    /// Takes over which trace the request belongs to, where it will have a line in the log that says so.
+    pub(super) fn note_trace(&mut self, headers: &HeaderMap) {
+        if !self.worker.shared.log.is_on() {
+            return;
+        }
+        let mut values = headers.get_all(TRACE_PARENT).iter();
+        // Of several none is known to be the right one.
+        if let (Some(value), None) = (values.next(), values.next()) {
+            self.trace = TraceParent::parse(value.as_bytes()).map(Box::new);
         }
     }
 
@@ -333,6 +351,7 @@ impl InFlight {
         let request_id = self.request_id.clone();
         let client = self.client.map(PeerText::of_client);
         let peer = client.unwrap_or_else(|| self.connection.peer_text.clone());
+        let trace = self.trace.take();
         Box::new(move |bytes| {
             let observer = worker.observer.lock();
             if observer.log.wants(status) && contract::is_logged(route) {
@@ -346,6 +365,7 @@ impl InFlight {
                     took: started.elapsed(),
                     bytes,
                     peer: &peer,
+                    trace: trace.as_deref(),
                 });
             }
             drop(observer);
@@ -385,6 +405,7 @@ impl InFlight {
             took,
             bytes,
             peer: client.as_ref().unwrap_or(&self.connection.peer_text),
+            trace: self.trace.as_deref(),
         });
     }
 }

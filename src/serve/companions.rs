@@ -7,6 +7,7 @@ use anyhow::Context;
 
 use super::options::{alert_options, copy_options, mirror_options, postgres_options, retention};
 use super::probe;
+use crate::access_log::EventLevel;
 use crate::alerts::{AlertBoard, AlertWatch, WatchedCopies};
 use crate::background::Background;
 use crate::config::Config;
@@ -40,6 +41,7 @@ impl Companions {
         config: &Config,
         running: &Running,
         metrics: &Arc<Metrics>,
+        level: EventLevel,
     ) -> anyhow::Result<(Self, Engine)> {
         let exporter = postgres_options(config);
         let exporter = exporter.map(|options| Exporter::new(running, metrics, options));
@@ -64,7 +66,7 @@ impl Companions {
             archivist: Archivist::new(running, retention(config), metrics),
             exporter,
             mirror,
-            desk: Desk::new(running, metrics, copy_options(config)),
+            desk: Desk::new(running, metrics, copy_options(config)).with_level(level),
             data_dir: config.storage.data_dir.clone(),
         };
         Ok((companions, engine))

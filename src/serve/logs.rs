@@ -40,7 +40,7 @@ impl Logs {
             queue_lines: log.queue,
             queue_bytes: log.queue.saturating_mul(BYTES_A_LINE),
         };
-        let events = init_events(&event_level(config), &options, &output);
+        let events = init_events(config.log.level.as_str(), &options, &output);
         let events = events.context("the event log")?;
         let started = AccessLog::start(&options, output);
         let (requests, thread) = started.context("the request log")?;
@@ -59,11 +59,6 @@ impl Logs {
         }
         self.events
     }
-}
-
-/// Returns which events are logged; what administrators did is logged at any level.
-pub(super) fn event_level(config: &Config) -> String {
-    format!("{},audit=info", config.log.level.as_str())
 }
 
 fn output(config: &Config, clock: &Arc<dyn Clock>, metrics: &Metrics) -> anyhow::Result<LogOutput> {

@@ -159,7 +159,7 @@ impl Opening {
     }
 }
 
-/// Opens the control socket of a server without a store, for `counterd mode`. Returns `None` where there is no data
+/// Opens the control socket of a server without a store, for `counterd mode` and `log`. Returns `None` where there is no data
 /// directory, or another process has it.
 fn listen(companions: &Companions) -> Option<ControlSocket> {
     let _lock = DataDirLock::take_existing(&companions.data_dir).ok()?;

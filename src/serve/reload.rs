@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use super::logs::{Logs, event_level};
+use super::logs::Logs;
 use super::options::{defined, limits, rate_limits, tokens};
 use crate::config::{Config, ConfigErrors, Warning};
 use crate::http::{HttpServer, Tokens};
@@ -63,7 +63,7 @@ impl Reload<'_> {
         let taken = taken(&self.latest, &new);
         // Told at each reload, until there was a restart.
         let restart = needs_restart(self.at_start, &new);
-        if let Err(error) = self.logs.events.set_level(&event_level(&new)) {
+        if let Err(error) = self.logs.events.level.configure(new.log.level.as_str()) {
             tracing::error!(%error, "the log level stays");
         }
         let requests = &self.logs.requests;

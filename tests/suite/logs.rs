@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::harness::{ADMIN, Client, Setup, at_once};
+use crate::harness::{ADMIN, Client, PATIENCE, Setup, at_once, eventually};
 
 const USER: &str = "a-user-nobody-may-know";
 const WRONG: &str = "a-token-nobody-may-know";
@@ -131,6 +131,63 @@ fn every_request_has_one_line_and_no_secret_is_in_any() {
     for secret in [USER, WRONG, ADMIN] {
         assert!(!output.contains(secret), "{secret} in the log");
     }
+}
+
+/// The header `traceparent` is in the line of its request when it is well formed, on each of the ways to a line.
+#[test]
+fn a_request_says_to_which_trace_it_belongs() {
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    const OTHER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+    let home = tempfile::tempdir().unwrap();
+    let setup = Setup::new(home.path())
+        .set("log.access", "all")
+        .set("log.format", "json");
+    let server = setup.start();
+    let mut client = server.client();
+    let upper = TRACE.to_uppercase();
+    let long = format!("01{}-{}", &TRACE[2..], "x".repeat(2000));
+    let cut = format!("01{}", &TRACE[2..]);
+    let increment = "/api/v1/counter/plain/increment";
+    let mut expected = BTreeMap::new();
+    let sent: [(&str, &str, &[&str], Option<&str>); 8] = [
+        ("POST", increment, &[TRACE], Some(TRACE)),
+        ("GET", "/api/v1/counter/plain", &[OTHER], Some(OTHER)),
+        ("GET", "/api/v1/nowhere", &[TRACE], Some(TRACE)),
+        ("POST", increment, &[&long], Some(&cut)),
+        ("POST", increment, &[], None),
+        ("POST", increment, &[&upper], None),
+        ("POST", increment, &["00-1-1-1\" status=500"], None),
+        ("POST", increment, &[TRACE, OTHER], None),
+    ];
+    for (number, (method, path, traces, wanted)) in sent.into_iter().enumerate() {
+        let id = format!("request-{number}");
+        let mut headers = vec![("x-request-id", id.as_str())];
+        headers.extend(traces.iter().map(|&trace| ("traceparent", trace)));
+        client.request(method, path, &headers, b"").unwrap();
+        expected.insert(id.clone(), wanted.map(str::to_owned));
+    }
+    // A connection that goes on without HTTP has its line at its end.
+    let mut watcher = server.client();
+    let headers = [("x-request-id", "stream"), ("traceparent", TRACE)];
+    let path = "/api/v1/stream?names=plain";
+    watcher.send("GET", path, &headers, b"").unwrap();
+    expected.insert("stream".to_owned(), Some(TRACE.to_owned()));
+    eventually("the stream has begun", PATIENCE, || {
+        let page = server.client().get("/metrics").text();
+        page.contains("counterd_push_connections{transport=\"sse\"} 1")
+            .then_some(())
+    });
+    drop(watcher);
+    server.stop();
+    let output = std::fs::read_to_string(home.path().join("output")).unwrap();
+    let found: BTreeMap<String, Option<String>> = lines(&output)
+        .into_iter()
+        .map(|line| {
+            let text = |name: &str| line[name].as_str().map(str::to_owned);
+            (text("request_id").unwrap(), text("traceparent"))
+        })
+        .collect();
+    assert_eq!(found, expected);
 }
 
 #[test]

@@ -88,7 +88,20 @@ fn levels_are_by_target_and_a_misspelt_one_is_refused() {
     });
     assert_eq!(text.lines().count(), 1, "{text}");
     assert!(text.contains("DEBUG counterd::writer: yes"));
-    for wrong in ["inof", "", "info,", "counterd=loud", "info,counterd"] {
+    let long = "info,".repeat(300) + "info";
+    for wrong in [
+        "inof",
+        "",
+        "info,",
+        "counterd=loud",
+        "info,counterd",
+        "counterd[field]=info",
+        "a b=info",
+        // What administrators did is logged whatever the level.
+        "info,audit=off",
+        "audit::log=off",
+        &long,
+    ] {
         assert!(
             matches!(parse_level(wrong), Err(LogError::Level(_))),
             "{wrong}"
@@ -96,6 +109,35 @@ fn levels_are_by_target_and_a_misspelt_one_is_refused() {
     }
     for right in ["off", "INFO", "info,counterd=trace"] {
         assert!(parse_level(right).is_ok(), "{right}");
+    }
+}
+
+#[test]
+fn a_level_changes_while_it_logs_until_it_is_configured_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = output(dir.path(), &Metrics::new().log);
+    let (dispatch, log) = events("info", &options(LogFormat::Text), &output).unwrap();
+    let said = |log: &EventLog| (log.level.in_force(), log.level.configured());
+    tracing::dispatcher::with_default(&dispatch, || {
+        tracing::debug!("too early");
+        assert_eq!(log.level.change("debug").unwrap(), "info");
+        assert_eq!(said(&log), ("debug".to_owned(), "info".to_owned()));
+        tracing::debug!("heard");
+        assert!(log.level.change("loud").is_err());
+        assert_eq!(log.level.change("off").unwrap(), "debug");
+        tracing::error!("nobody hears it");
+        tracing::info!(target: "audit", "an administrator did something");
+        log.level.configure("warn").unwrap();
+        assert_eq!(said(&log), ("warn".to_owned(), "warn".to_owned()));
+        tracing::warn!("heard again");
+    });
+    drop(log);
+    let text = fs::read_to_string(dir.path().join("counterd-2026-11-24.log")).unwrap();
+    let told = ["heard", "an administrator did something", "heard again"];
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), told.len(), "{text}");
+    for (line, told) in lines.iter().zip(told) {
+        assert!(line.ends_with(told), "{line}");
     }
 }
 

@@ -298,6 +298,15 @@ fn a_second_server_beside_one_without_a_store_is_an_error_and_harms_nothing() {
     );
     let shown = setup.command("mode").output().unwrap();
     assert!(String::from_utf8_lossy(&shown.stdout).contains("no_store"));
+    // Whoever looks for the reason may have it log more.
+    for level in [&["debug"][..], &[]] {
+        let shown = setup.command("log").args(level).output().unwrap();
+        let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+        assert!(
+            text.starts_with("debug\n") && text.ends_with("info\n"),
+            "{shown:?}"
+        );
+    }
     fs::write(log, whole).unwrap();
     opened(&mut server.client());
     wait_for_copies(&server, &copies);
