@@ -8,8 +8,8 @@
 
 mod past;
 mod removal;
-mod silences;
 mod shown;
+mod silences;
 mod values;
 mod watch;
 
