@@ -361,4 +361,49 @@ impl Books {
             revision: mark.revision,
         })
     }
+
+    /// Takes note that a session was told what a copy says. Where the store came meanwhile, the copy's values may be
+    /// older than those already known, for all who watch: the next step looks again.
+    pub(super) fn has_asked_a_copy(&mut self) {
+        if self.known().is_some() {
+            self.mark = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calendar::Day;
+
+    fn mark(epoch: Option<u64>) -> WatchMark {
+        WatchMark {
+            epoch,
+            revision: 7,
+            cause: None,
+            today: Day::clamped(20_000),
+            clock_holds: true,
+        }
+    }
+
+    #[test]
+    fn what_a_copy_said_is_looked_at_again_once_there_is_a_store() {
+        let with_store = mark(Some(1));
+        let mut books = Books {
+            mark: Some(with_store),
+            ..Books::default()
+        };
+        assert!(!books.is_due(&with_store, 0));
+        books.has_asked_a_copy();
+        assert!(books.is_due(&with_store, 0), "old values would stay");
+
+        let without = mark(None);
+        let mut books = Books {
+            mark: Some(without),
+            copies_asked: Some(0),
+            ..Books::default()
+        };
+        books.has_asked_a_copy();
+        assert!(!books.is_due(&without, 0), "the copies are asked in turns");
+    }
 }

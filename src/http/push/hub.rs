@@ -87,12 +87,8 @@ impl Hub {
             let began = Instant::now();
             // A change after a quiet time is told at once. All of a hub's counters wait together for the next, so
             // that sessions are told in the order of revisions.
-            let apart = if self.step().await {
-                interval
-            } else {
-                // Looking is to take at most a tenth of the time, however much is watched.
-                LOOKS_APART.max(10 * began.elapsed()).min(interval)
-            };
+            let waits = self.step().await;
+            let apart = looks_apart(waits, began.elapsed(), interval);
             tokio::time::sleep_until(began + apart).await;
         }
     }
@@ -274,9 +270,8 @@ impl Hub {
             }
         }
         books.until = earliest(books.until, read.until());
-        if as_of.is_none() && books.known().is_some() {
-            // The store came while a copy was asked, whose values are older: the next step looks again.
-            books.mark = None;
+        if as_of.is_none() {
+            books.has_asked_a_copy();
         }
         let cause = read.mark().cause;
         books.set_cause(cause);
@@ -364,5 +359,38 @@ impl Hub {
     /// The boot clock.
     pub(super) fn now(&self) -> Millis {
         self.engine.boot_ms()
+    }
+}
+
+/// The time from the beginning of one look to the next: a whole interval where the next `waits` for one. Otherwise
+/// looking takes at most a tenth of the time, however much is watched: the last look `took` some of it.
+fn looks_apart(waits: bool, took: Duration, interval: Duration) -> Duration {
+    if waits {
+        return interval;
+    }
+    LOOKS_APART.max(10 * took).min(interval)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looking_takes_at_most_a_tenth_of_the_time() {
+        let ms = Duration::from_millis;
+        let interval = ms(100);
+        for (waits, took, apart) in [
+            (false, ms(0), ms(10)),
+            (false, ms(1), ms(10)),
+            (false, ms(4), ms(40)),
+            (false, ms(30), interval),
+            (true, ms(0), interval),
+        ] {
+            assert_eq!(
+                looks_apart(waits, took, interval),
+                apart,
+                "{waits} {took:?}"
+            );
+        }
     }
 }
