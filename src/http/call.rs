@@ -10,7 +10,7 @@ use http::{HeaderMap, Method, Response, Uri, Version};
 use super::auth::{self, Access, Denied, Origin};
 use super::body;
 use super::connection::Connection;
-use super::contract::{Endpoint, Limit, Role};
+use super::contract::{Endpoint, Limit, RateClass, Role};
 use super::error::Problem;
 use super::fingerprint::{self, Fingerprint};
 use super::query;
@@ -86,8 +86,10 @@ impl Call {
         headers: &HeaderMap,
         uri: &Uri,
     ) -> Result<(), Problem> {
-        if endpoint.role != Role::Anyone {
-            self.check_rate(&endpoint.method, 1, 0)?;
+        match endpoint.rate {
+            RateClass::Free => {}
+            RateClass::Reads => self.check_rate(RateLimit::IpReads, 1, 0)?,
+            RateClass::Writes => self.check_rate(RateLimit::IpWrites, 1, 0)?,
         }
         // A page that is told of changes holds a connection for as long as it likes.
         let is_guarded = endpoint.method != Method::GET || endpoint.role == Role::Watcher;
@@ -108,14 +110,10 @@ impl Call {
     /// from the address before.
     pub(super) fn check_rate(
         &self,
-        method: &Method,
+        limit: RateLimit,
         operations: usize,
         paid: u64,
     ) -> Result<(), Problem> {
-        let limit = match *method {
-            Method::GET | Method::HEAD | Method::OPTIONS => RateLimit::IpReads,
-            _ => RateLimit::IpWrites,
-        };
         let rates = &self.worker.limits.rates;
         let now = || self.worker.shared.engine.boot_ns();
         rates

@@ -22,6 +22,9 @@ macro_rules! codes {
             /// All of them, in the order of their status.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
+            /// Their words.
+            pub(super) const WORDS: &[&str] = &[$($code),+];
+
             /// The word in `code`.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $code,)+ }

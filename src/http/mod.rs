@@ -17,6 +17,7 @@ mod call;
 mod code;
 mod connection;
 mod contract;
+mod documents;
 mod error;
 mod fingerprint;
 mod head;

@@ -16,8 +16,9 @@ pub(super) fn check(uri: &Uri, endpoint: &Endpoint) -> Result<(), Problem> {
         return Ok(());
     }
     let mut seen: Vec<String> = Vec::new();
+    let known = endpoint.queries();
     for (name, _) in pairs(uri)? {
-        if !endpoint.parameters.contains(&name.as_str()) {
+        if !known.contains(&name.as_str()) {
             return Err(unknown(&name, endpoint));
         }
         if seen.contains(&name) {
@@ -86,12 +87,12 @@ fn unknown(name: &str, endpoint: &Endpoint) -> Problem {
     let name = shown(name);
     let unknown = format!("unknown parameter {name:?}");
     let near = |known| nearest(&name, known, LIKE);
-    let known = endpoint.parameters;
-    invalid(match (near(known), near(endpoint.fields)) {
+    let (known, fields) = (endpoint.queries(), endpoint.fields());
+    invalid(match (near(&known), near(&fields)) {
         (Some(near), _) => format!("{unknown}; did you mean `{near}`?"),
         (None, Some(field)) => format!("{unknown}; send `{field}` as a field of the JSON body"),
         (None, None) if known.is_empty() => format!("{unknown}; this call takes none"),
-        (None, None) => format!("{unknown}; known are {}", listed(known)),
+        (None, None) => format!("{unknown}; known are {}", listed(&known)),
     })
 }
 

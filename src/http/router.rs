@@ -23,14 +23,16 @@ use super::auth::{self, Access, Origin};
 use super::body::{self, RequestBody};
 use super::call::{Answered, Asked, Call};
 use super::connection::{Connection, Phase};
-use super::contract::{self, CALLS, Endpoint, Limit};
+use super::contract::{self, Endpoint, Limit};
 use super::error::{Code, Problem};
 use super::notes::Notes;
 use super::reply::ReplyBody;
 use super::worker::{InFlight, Worker};
-use super::{admin, alerts, head, parse, past, prefix, probes, push, read, subscribe, write};
+use super::{
+    admin, alerts, documents, head, parse, past, prefix, probes, push, read, subscribe, write,
+};
 use crate::counter::Action;
-use crate::metrics::Route;
+use crate::metrics::{RateLimit, Route};
 
 /// What the router hands back with an answer.
 #[derive(Clone)]
@@ -84,20 +86,11 @@ pub(super) fn answer(
             }) {
             refuse(&call, problem, &parts.headers, &mut body).await
         } else if let Some((action, name)) = head::action(&parts.method, parts.uri.path()) {
-            flight.route = match action {
-                Action::Increment => Route::Increment,
-                Action::Decrement => Route::Decrement,
-                Action::Heartbeat => Route::Heartbeat,
-                Action::Leave => Route::Leave,
-            };
+            let endpoint = contract::call_of(action);
+            flight.route = endpoint.route;
             flight.notes.counter = parse::name(name).ok();
-            let judged = match contract::endpoint(flight.route) {
-                Some(endpoint) => {
-                    admit(&call, endpoint, &parts.headers, &parts.uri, &mut body).await
-                }
-                None => Err(no_such_path("")),
-            };
-            let done = match judged {
+            let admitted = admit(&call, endpoint, &parts.headers, &parts.uri, &mut body).await;
+            let done = match admitted {
                 Ok(body) => {
                     let (headers, notes) = (&mut parts.headers, &mut flight.notes);
                     write::change(&call, action, name, headers, body, notes).await
@@ -215,7 +208,7 @@ async fn admit(
 /// All calls of the contract.
 pub(super) fn router() -> Router {
     let mut router = Router::new();
-    for endpoint in CALLS {
+    for endpoint in contract::calls() {
         let handler = move |name: Result<Path<String>, PathRejection>,
                             Extension(call): Extension<Call>,
                             request: RoutedRequest| async move {
@@ -289,6 +282,8 @@ async fn handle(call: &Call, asked: &Asked<'_>, notes: &mut Notes) -> Answered {
         Route::Livez => return probes::livez(call, asked).await,
         Route::Readyz => return probes::readyz(call, asked).await,
         Route::Metrics => return probes::metrics(call, asked).await,
+        Route::Openapi => return documents::openapi(call, asked).await,
+        Route::Docs => return documents::page(call, asked).await,
         Route::Unmatched => return Err(no_such_path(asked.uri.path())),
     };
     write::change(call, action, asked.name, &mut headers, body, notes).await
@@ -317,7 +312,11 @@ async fn no_such_call(
         .map(|path| contract::route_at(path.as_str()));
     let asks = parts.method == Method::OPTIONS
         && parts.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-    let limited = call.check_rate(&parts.method, 1, 0);
+    let limit = match parts.method {
+        Method::GET | Method::HEAD | Method::OPTIONS => RateLimit::IpReads,
+        _ => RateLimit::IpWrites,
+    };
+    let limited = call.check_rate(limit, 1, 0);
     let done = match call.origin {
         _ if limited.is_err() => limited.map(|()| auth::preflight()),
         _ if route.is_none() => Err(no_such_path(parts.uri.path())),

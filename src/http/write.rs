@@ -12,6 +12,7 @@ use super::parse;
 use super::wire::{Reply, mark_replayed, push_applied};
 use crate::counter::{Action, Applied, CounterName, Operation, Outcome, Refusal};
 use crate::engine::{Command, Failure, Request};
+use crate::metrics::RateLimit;
 
 /// Most live counters with which the name of a new one is compared.
 const MOST_COMPARED: i64 = 1000;
@@ -96,7 +97,7 @@ pub(super) async fn batch(call: &Call, asked: &Asked<'_>, notes: &mut Notes) -> 
     let users = batch.operations.iter();
     let users = users.map(|operation| operation.user_id.as_ref());
     // The first of them was paid for by the head.
-    call.check_rate(&asked.endpoint.method, count, 1)
+    call.check_rate(RateLimit::IpWrites, count, 1)
         .and_then(|()| call.check_users(users))
         .inspect_err(|problem| notes.refused(problem.code, count))?;
     let command = if batch.each {

@@ -53,6 +53,10 @@ words! {
         Readyz = "readyz",
         /// `GET /metrics`
         Metrics = "metrics",
+        /// `GET /openapi.json`
+        Openapi = "openapi",
+        /// `GET /docs`
+        Docs = "docs",
         /// A path that the server does not know, or a request that could not be read.
         Unmatched = "unmatched",
     }

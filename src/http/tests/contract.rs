@@ -1,6 +1,6 @@
 //! What the table of calls says holds for each of them.
 
-use super::super::contract::{CALLS, Limit};
+use super::super::contract::{Limit, calls};
 use super::*;
 use crate::metrics::Route;
 
@@ -8,7 +8,7 @@ use crate::metrics::Route;
 fn an_unknown_parameter_is_refused_on_every_call_and_changes_nothing() {
     let bench = Bench::new();
     bench.up("online", r#"{"value":7}"#).ok();
-    for endpoint in CALLS {
+    for endpoint in calls() {
         let path = endpoint.path.replace("{name}", "online");
         let line = format!("{} {path}?no_such=true", endpoint.method.as_str());
         let detail = bench.ask(&line, ADMIN, "").refused(400, "invalid_query")["detail"].clone();
@@ -60,13 +60,13 @@ fn a_token_is_asked_for_before_the_query_is_judged() {
 #[test]
 fn other_methods_of_a_path_are_answered_with_those_it_has() {
     let bench = Bench::new();
-    for endpoint in CALLS {
+    for endpoint in calls() {
         let path = endpoint.path.replace("{name}", "a");
         let refused = bench.ask(&format!("PATCH {path}"), "", "");
         refused.refused(405, "method_not_allowed");
         let allow = refused.head.split("allow: ").nth(1).unwrap();
         let allow: Vec<&str> = allow.lines().next().unwrap().split(',').collect();
-        for other in CALLS.iter().filter(|other| other.path == endpoint.path) {
+        for other in calls().filter(|other| other.path == endpoint.path) {
             assert!(allow.contains(&other.method.as_str()), "{path}: {allow:?}");
         }
     }
@@ -77,7 +77,7 @@ fn other_methods_of_a_path_are_answered_with_those_it_has() {
 fn an_empty_body_has_no_type() {
     let bench = Bench::new();
     let form = "content-type: application/x-www-form-urlencoded\r\n";
-    for (number, endpoint) in CALLS.iter().enumerate() {
+    for (number, endpoint) in calls().enumerate() {
         if endpoint.limit == Limit::NoBody || endpoint.method == "GET" {
             continue;
         }
@@ -251,7 +251,7 @@ fn a_page_under_a_name_that_is_not_the_servers_may_neither_read_nor_write() {
         connection.get_mut().write_all(text.as_bytes()).unwrap();
         receive(&mut connection).unwrap()
     };
-    for endpoint in CALLS {
+    for endpoint in calls() {
         let line = format!(
             "{} {}",
             endpoint.method.as_str(),
@@ -334,21 +334,18 @@ fn counters_of_a_prefix_are_deleted_after_a_dry_run() {
 fn every_field_of_the_contract_is_one_of_the_body() {
     let bench = Bench::new();
     bench.up("online", "").ok();
-    for endpoint in CALLS.iter().filter(|call| !call.fields.is_empty()) {
+    for endpoint in calls().filter(|call| !call.fields().is_empty()) {
         let path = endpoint.path.replace("{name}", "online");
         let line = format!("{} {path}", endpoint.method.as_str());
-        let nulls: Vec<String> = endpoint
-            .fields
-            .iter()
-            .map(|f| format!("\"{f}\":null"))
-            .collect();
+        let fields = endpoint.fields();
+        let nulls: Vec<String> = fields.iter().map(|f| format!("\"{f}\":null")).collect();
         let reply = bench.ask(&line, ADMIN, &format!("{{{}}}", nulls.join(",")));
         let code = &reply.json()["code"];
         let is_known = code != "unknown_field" && code != "invalid_json";
         assert!(is_known, "{line}: {}", reply.body);
         let unknown = bench.ask(&line, ADMIN, r#"{"zzz":1}"#);
         let detail = unknown.refused(400, "unknown_field")["detail"].clone();
-        for field in endpoint.fields {
+        for field in &fields {
             let named = format!("`{field}`");
             assert!(
                 detail.as_str().unwrap().contains(&named),

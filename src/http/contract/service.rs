@@ -1,0 +1,250 @@
+//! Probes, metrics, and the contract itself.
+
+use super::schema::{Shape, TEXT, Type, may, must};
+use super::values::{COUNT, DAY, INSTANT, SOURCE, switch};
+use super::{BodyForm, Code, Endpoint, GoodAnswer, Limit, Media, Method, RateClass, Role, Topic};
+use crate::metrics::{Cause, Route};
+
+pub(super) static TOPIC: Topic = Topic {
+    title: "Service",
+    meaning: "At the root, and without a token.",
+    calls: &[&LIVEZ, &READYZ, &METRICS, &OPENAPI, &DOCS],
+};
+
+static LIVE: Shape = Shape {
+    name: "Live",
+    meaning: "The process works.",
+    fields: &[must("status", TEXT, "`ok`")],
+    cases: &[],
+};
+
+static COPY: Shape = Shape {
+    name: "CopyLag",
+    meaning: "How far a copy elsewhere is behind.",
+    fields: &[
+        must("up", Type::Flag, "whether the last round succeeded"),
+        must(
+            "error",
+            TEXT,
+            "why the last round failed, that there was none yet, or which values are refused",
+        )
+        .or_null(),
+        must(
+            "since",
+            INSTANT,
+            "when `up` last changed; `null` before the first round",
+        )
+        .or_null(),
+        must("revisions", COUNT, "changes that are not there yet"),
+        must(
+            "seconds",
+            Type::Number,
+            "for how many seconds not everything has been there",
+        ),
+        may(
+            "days",
+            COUNT,
+            "only of PostgreSQL: closed days that are not there",
+        ),
+        may(
+            "rows_set_aside",
+            COUNT,
+            "only of PostgreSQL: rows that the database refuses",
+        ),
+    ],
+    cases: &[],
+};
+
+static LAGS: Shape = Shape {
+    name: "Lags",
+    meaning: "What is behind.",
+    fields: &[
+        must("queued_operations", COUNT, "operations under way"),
+        must(
+            "clock_behind_ms",
+            COUNT,
+            "how far the clock is before the day; 0 unless it was set back",
+        ),
+        may(
+            "postgres",
+            Type::Object(&COPY),
+            "what PostgreSQL lacks; not there where nothing is exported",
+        ),
+        may(
+            "redis",
+            Type::Object(&COPY),
+            "what the mirror lacks; not there where there is none",
+        ),
+    ],
+    cases: &[],
+};
+
+static READY: Shape = Shape {
+    name: "Ready",
+    meaning: "Requests are served; with `verbose`, and for those who may read, how the server stands.",
+    fields: &[
+        must("status", TEXT, "`ok`"),
+        may(
+            "mode",
+            Type::Word(&["normal", "read_only"]),
+            "whether writes are served",
+        ),
+        may(
+            "cause",
+            Type::Word(Cause::WORDS),
+            "why they are not, or `slow_disk`; `null` where all is well",
+        )
+        .or_null(),
+        may("since", INSTANT, "since when").or_null(),
+        may("remedy", TEXT, "what brings it back").or_null(),
+        may("source", SOURCE, "without a store: which copy is served"),
+        may(
+            "as_of",
+            INSTANT,
+            "without a store: as of when the copy has everything",
+        )
+        .or_null(),
+        may("draining", Type::Flag, "whether the server is ending"),
+        may("day", DAY, "the local day that is counted now"),
+        may(
+            "epoch",
+            COUNT,
+            "which history the store is on; `null` without a store",
+        )
+        .or_null(),
+        may(
+            "revision",
+            COUNT,
+            "the number of the last change; `null` without a store",
+        )
+        .or_null(),
+        may(
+            "rotten_tables",
+            Type::List(&TEXT, 0, 100_000),
+            "tables of the store that cannot be read",
+        ),
+        may("lags", Type::Object(&LAGS), "what is behind"),
+    ],
+    cases: &[],
+};
+
+const fn probe(meaning: &'static str, shape: &'static Shape, example: &'static str) -> GoodAnswer {
+    GoodAnswer {
+        status: 200,
+        meaning,
+        media: Media::Json(shape),
+        example,
+    }
+}
+
+static LIVEZ: Endpoint = Endpoint {
+    route: Route::Livez,
+    method: Method::GET,
+    path: "/livez",
+    role: Role::Anyone,
+    limit: Limit::NoBody,
+    rate: RateClass::Free,
+    title: "Does the process work?",
+    meaning: "200 while the process works.",
+    parameters: &[],
+    body: BodyForm::None,
+    answers: &[probe("It works.", &LIVE, r#"{"status":"ok"}"#)],
+    refusals: &[],
+};
+
+static READYZ: Endpoint = Endpoint {
+    route: Route::Readyz,
+    method: Method::GET,
+    path: "/readyz",
+    role: Role::Anyone,
+    limit: Limit::NoBody,
+    rate: RateClass::Free,
+    title: "Are requests served?",
+    meaning: "200 while reads are served, with `writes` while writes are.",
+    parameters: &[
+        switch(
+            "verbose",
+            "says more, to those who may read; off where it is `0` or `false`",
+        ),
+        switch(
+            "writes",
+            "asks for writes too; off where it is `0` or `false`",
+        ),
+    ],
+    body: BodyForm::None,
+    answers: &[probe(
+        "They are.",
+        &READY,
+        r#"{"status":"ok","mode":"normal","cause":null,"since":null,"remedy":null,"draining":false,"day":"2026-11-24","epoch":1795516200000,"revision":19,"rotten_tables":[],"lags":{"queued_operations":0,"clock_behind_ms":0}}"#,
+    )],
+    refusals: &[Code::ReadOnly, Code::SlowDisk, Code::UnknownHere],
+};
+
+static METRICS: Endpoint = Endpoint {
+    route: Route::Metrics,
+    method: Method::GET,
+    path: "/metrics",
+    role: Role::Anyone,
+    limit: Limit::NoBody,
+    rate: RateClass::Free,
+    title: "Metrics",
+    meaning: "OpenMetrics text, or the text format 0.0.4 for those whose `Accept` likes `text/plain` more. Values of counters \
+              that are not in the configuration are for those who may read.",
+    parameters: &[],
+    body: BodyForm::None,
+    answers: &[
+        GoodAnswer {
+            status: 200,
+            meaning: "What there is to be measured.",
+            media: Media::Other("application/openmetrics-text"),
+            example: "# TYPE counterd_requests counter\n# EOF\n",
+        },
+        GoodAnswer {
+            status: 200,
+            meaning: "The same in the older format.",
+            media: Media::Other("text/plain"),
+            example: "# TYPE counterd_requests_total counter\n",
+        },
+    ],
+    refusals: &[],
+};
+
+static OPENAPI: Endpoint = Endpoint {
+    route: Route::Openapi,
+    method: Method::GET,
+    path: "/openapi.json",
+    role: Role::Anyone,
+    limit: Limit::NoBody,
+    rate: RateClass::Reads,
+    title: "This contract for programs",
+    meaning: "All calls, their parameters, bodies, answers and errors as OpenAPI 3.1.",
+    parameters: &[],
+    body: BodyForm::None,
+    answers: &[GoodAnswer {
+        status: 200,
+        meaning: "The document.",
+        media: Media::Other("application/json"),
+        example: r#"{"openapi":"3.1.0"}"#,
+    }],
+    refusals: &[],
+};
+
+static DOCS: Endpoint = Endpoint {
+    route: Route::Docs,
+    method: Method::GET,
+    path: "/docs",
+    role: Role::Anyone,
+    limit: Limit::NoBody,
+    rate: RateClass::Reads,
+    title: "This contract for people",
+    meaning: "The same as a page, which asks for nothing outside itself.",
+    parameters: &[],
+    body: BodyForm::None,
+    answers: &[GoodAnswer {
+        status: 200,
+        meaning: "The page.",
+        media: Media::Other("text/html"),
+        example: "<!doctype html>",
+    }],
+    refusals: &[],
+};

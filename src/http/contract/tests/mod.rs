@@ -1,0 +1,53 @@
+//! That the table says of itself what holds, and that what is made of it is up to date.
+
+mod examples;
+mod files;
+mod openapi;
+mod page;
+mod tables;
+
+use super::refusals::NO_CALL;
+use super::*;
+
+#[test]
+fn each_label_has_its_call_and_each_call_its_own() {
+    for route in Route::ALL {
+        let with = calls().filter(|endpoint| endpoint.route == route);
+        let wanted = usize::from(route != Route::Unmatched);
+        assert_eq!(with.count(), wanted, "{}", route.as_str());
+    }
+}
+
+#[test]
+fn each_code_is_one_that_some_call_answers() {
+    let known: Vec<Code> = calls().flat_map(Endpoint::codes).collect();
+    for code in Code::ALL {
+        assert!(
+            known.contains(code) || NO_CALL.contains(code),
+            "{}: no call answers it",
+            code.as_str()
+        );
+    }
+}
+
+#[test]
+fn a_call_without_a_body_has_no_fields() {
+    for endpoint in calls() {
+        let bodiless = endpoint.limit == Limit::NoBody;
+        assert_eq!(endpoint.fields().is_empty(), bodiless, "{}", endpoint.path);
+    }
+}
+
+#[test]
+fn a_call_that_changes_something_counts_as_a_write() {
+    for endpoint in calls() {
+        let is_write = endpoint.rate == RateClass::Writes;
+        assert_eq!(
+            is_write,
+            endpoint.method != Method::GET,
+            "{}",
+            endpoint.path
+        );
+        assert!(is_write || !endpoint.changes(), "{}", endpoint.path);
+    }
+}
