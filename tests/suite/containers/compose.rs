@@ -110,7 +110,7 @@ fn the_compose_file_is_valid_and_says_what_the_docs_promise() {
 }
 
 /// The compose file as JSON, or why it cannot be had.
-fn compose() -> Result<Value, String> {
+pub(super) fn compose() -> Result<Value, String> {
     let (valid, text) = validated(&root().join("docker-compose.yml"))
         .ok_or("python3 with jsonschema and yaml is not here")?;
     assert!(valid, "{text}");
@@ -118,7 +118,7 @@ fn compose() -> Result<Value, String> {
 }
 
 /// What deploy/make-secrets makes, by name.
-fn secrets(dir: &Path) -> BTreeMap<String, String> {
+pub(super) fn secrets(dir: &Path) -> BTreeMap<String, String> {
     let made = Command::new(root().join("deploy/make-secrets"))
         .arg(dir)
         .output()
@@ -433,6 +433,7 @@ fn the_secrets_that_compose_mounts_are_made_once_and_fit_together() {
         names,
         [
             "admin_token",
+            "grafana_password",
             "postgres_password",
             "postgres_url",
             "redis_password",

@@ -3,6 +3,8 @@
 //! as process 1, with that health check, ended by that signal.
 
 mod compose;
+mod kubernetes;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::fs;

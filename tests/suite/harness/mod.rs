@@ -3,6 +3,7 @@
 //!
 //! Kept out: what any test claims. Nothing here retries a request or hides a failure by itself.
 
+mod checkers;
 mod client;
 mod database;
 mod disk;
@@ -16,6 +17,7 @@ mod tracer;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+pub use checkers::{checkers, compiled, run_by_node, validated_by_kubernetes};
 pub use client::{Client, Response};
 pub use database::{Database, PASSWORD};
 pub use disk::{SmallDisk, store_files};

@@ -3,7 +3,9 @@
 //!
 //! Kept out: how single metrics are counted (`src/metrics`), and the containers that both run in (`containers`).
 
+mod dashboard;
 mod page;
+mod prometheus;
 mod rules;
 
 use std::path::PathBuf;

@@ -157,4 +157,14 @@ fn rules_name_what_there_is() {
     for page in pages {
         assert!(root().join(page).is_file(), "{page}");
     }
+    let runbook = fs::read_to_string(root().join("docs/runbook.md")).unwrap();
+    let alerts = rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "));
+    for alert in alerts {
+        assert!(
+            runbook.contains(&format!("`{alert}`")),
+            "docs/runbook.md: {alert}"
+        );
+    }
 }
