@@ -182,7 +182,7 @@ fn look(prometheus: &Prometheus) {
     };
     lacking.extend(recorded(&prometheus.data("/api/v1/rules")));
     let all = lacking.len();
-    let queries = eventually_empty(LOOKS, &mut lacking, |(_, query)| {
+    let queries = eventually_empty(LOOKS, lacking, |(_, query)| {
         let values = prometheus.values(&without_variables(query));
         values.iter().any(|value| !value.is_nan())
     });
@@ -232,13 +232,12 @@ fn look(prometheus: &Prometheus) {
 }
 
 /// Takes out of the list what `holds`, until nothing is left or the time is over; gives what is left.
-fn eventually_empty<T: Clone>(
+fn eventually_empty<T>(
     limit: Duration,
-    list: &mut Vec<T>,
+    mut left: Vec<T>,
     mut holds: impl FnMut(&T) -> bool,
 ) -> Vec<T> {
     let begun = Instant::now();
-    let mut left = list.clone();
     eventually("data, or the end of the time", limit + PATIENCE, || {
         left.retain(|item| !holds(item));
         (left.is_empty() || begun.elapsed() > limit).then_some(())
