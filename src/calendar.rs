@@ -249,6 +249,23 @@ impl Calendar {
         timestamp(wall_ms).display_with_offset(offset).to_string()
     }
 
+    /// Returns how many seconds local clocks are ahead of UTC from `from` to `until`, both milliseconds since 1970 UTC:
+    /// the instants at which that changes, oldest first, beginning with `from` itself.
+    pub fn offsets(&self, from: i64, until: i64) -> Vec<(i64, i32)> {
+        let mut offsets = vec![(from, self.zone.to_offset(timestamp(from)).seconds())];
+        for transition in self.zone.following(timestamp(from)) {
+            let at = transition.timestamp().as_millisecond();
+            if at > until {
+                break;
+            }
+            let seconds = transition.offset().seconds();
+            if offsets.last().is_none_or(|&(_, last)| last != seconds) {
+                offsets.push((at, seconds));
+            }
+        }
+        offsets
+    }
+
     fn offset_ms(&self, wall_ms: i64) -> i64 {
         i64::from(self.zone.to_offset(timestamp(wall_ms)).seconds()) * 1000
     }

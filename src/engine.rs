@@ -6,6 +6,7 @@
 //! Kept out: how requests are parsed and answers are written (`http`), and starting and ending the parts
 //! (`serve`).
 
+mod local_time;
 mod past;
 mod removal;
 mod shown;
@@ -29,12 +30,13 @@ use crate::writer::Running;
 
 pub use crate::alerts::{AlertsShown, Silence, SilenceFault, SilenceWanted};
 pub use crate::fallback::{CopyStanding, NoCopy};
-pub use crate::lifecycle::{PastDay, Point};
+pub use crate::lifecycle::{PastDay, PeakEver, Point};
 pub use crate::rounds::RoundReport;
 pub use crate::writer::{
     Answer, Cause, Command, Failure, IdempotencyKey, ModeState, Port, Request,
 };
-pub use past::{NoPast, PastDays};
+pub use local_time::{LocalTime, Offset};
+pub use past::{NoPast, PastDays, SeriesRange};
 pub use removal::Removable;
 use shown::ShownCounters;
 pub use values::{Page, ReadFrom, Value};

@@ -80,6 +80,8 @@ configuration! {
             fits: is_host,
             example: "counters.example.com",
         }, "";
+        /// Whether the page for people is served at `/`.
+        page: bool = Switch, "true";
     }
 
     /// How clients are told of changes.

@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 
 use super::{Engine, NoCopy, PastDay, Point};
 use crate::calendar::Day;
-use crate::counter::CounterName;
-use crate::lifecycle::{self, SeriesRequest};
+use crate::counter::{CounterName, Millis};
+use crate::lifecycle::{self, PeakEver, SeriesRequest};
 use crate::storage::{ReadError, Tables};
 
 /// The days of a counter, newest first.
@@ -33,6 +33,17 @@ pub enum NoPast {
     Unreadable,
     /// The server ends.
     Closing,
+}
+
+/// The range of a series.
+#[derive(Clone, Copy, Debug)]
+pub struct SeriesRange {
+    /// The instant that lies in its last span; not after now.
+    pub until: Millis,
+    /// How far back from there it goes, in milliseconds.
+    pub range_ms: i64,
+    /// The length of a span, in milliseconds; whole minutes.
+    pub step_ms: i64,
 }
 
 impl Engine {
@@ -62,16 +73,29 @@ impl Engine {
             .map(PastDays::Store)
     }
 
-    /// Reads the course of a counter's value in spans of `step_ms`, from `range_ms` ago up to now, oldest first;
-    /// returns also whether the counter is followed. `None` for a counter that does not count.
+    /// Reads the highest value that a counter has had; `None` for one that never changed, and while there is no store.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn peak_ever(&self, name: &CounterName) -> Result<Option<PeakEver>, NoPast> {
+        if self.copies().is_some() {
+            return Ok(None);
+        }
+        let (name, day) = (name.clone(), Arc::clone(&self.running.day));
+        let today = day.look().day;
+        self.past(move |tables| lifecycle::peak_ever(tables, day.calendar(), &name, today))
+            .await
+    }
+
+    /// Reads the course of a counter's value, oldest first; returns also whether the counter is followed. `None` for
+    /// a counter that does not count.
     ///
     /// # Errors
     /// When the store cannot be read: no copy has this.
     pub async fn series(
         &self,
         name: &CounterName,
-        range_ms: i64,
-        step_ms: i64,
+        range: SeriesRange,
     ) -> Result<Option<(Vec<Point>, bool)>, NoPast> {
         if self.copies().is_some() {
             return Err(NoPast::NoCopy);
@@ -89,9 +113,10 @@ impl Engine {
             reset: reading.definition.reset,
             changed_at: reading.changed_at,
             now: moment.now.unwrap_or_else(|| self.now()),
+            until: range.until,
             today: moment.today.day,
-            range_ms,
-            step_ms,
+            range_ms: range.range_ms,
+            step_ms: range.step_ms,
             name: reading.name,
         };
         let day = Arc::clone(&self.running.day);

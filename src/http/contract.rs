@@ -12,6 +12,7 @@
 mod administration;
 mod alerting;
 mod counting;
+mod page;
 mod reading;
 mod refusals;
 mod schema;
@@ -98,6 +99,8 @@ pub(super) struct GoodAnswer {
 pub(super) enum Media {
     /// The connection speaks something else from then on.
     Upgraded,
+    /// There is none.
+    Nothing,
     /// A JSON object.
     Json(&'static Shape),
     /// A JSON object that another specification describes, or a text, of that media type.
@@ -159,6 +162,7 @@ pub(super) static TOPICS: &[&Topic] = &[
     &watching::TOPIC,
     &alerting::TOPIC,
     &service::TOPIC,
+    &page::TOPIC,
 ];
 
 const READ: Role = Role::Holder(Access::Read);

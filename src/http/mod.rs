@@ -25,6 +25,7 @@ mod json;
 mod limits;
 mod listen;
 mod notes;
+mod page;
 mod parse;
 mod past;
 mod places;
@@ -60,6 +61,7 @@ use error::Problem;
 pub use code::Code;
 pub use limits::Limits;
 pub use listen::{Bound, HttpError, HttpServer};
+pub use page::PageFiles;
 pub use push::PushOptions;
 pub use rate_limit::{ClientSource, Rate, RateLimits, network};
 
@@ -81,6 +83,8 @@ pub struct HttpOptions {
     /// The host names, besides IP addresses and `localhost`, that are the server's own to browsers;
     /// `None` when any is.
     pub hosts: Option<Vec<String>>,
+    /// The page for people; `None` when it is not served.
+    pub page: Option<Arc<PageFiles>>,
     /// `samples.retention`: how far back a series goes.
     pub series_range: Duration,
     /// `metrics.max_counters`: how many counters outside the configuration `/metrics` shows.

@@ -9,9 +9,10 @@ use super::parse;
 use super::query;
 use super::read::{counting, no_copy, not_here, unknown_here};
 use super::wire::{self, no_store};
-use crate::calendar::Day;
-use crate::counter::Refusal;
-use crate::engine::{NoCopy, NoPast, PastDays, Point};
+use crate::calendar::{DAY_MS, Day};
+use crate::counter::instant::serialize_at;
+use crate::counter::{Millis, Refusal, parse_rfc3339};
+use crate::engine::{NoCopy, NoPast, PastDays, PeakEver, Point, SeriesRange};
 
 /// Most spans of a series.
 const MAX_POINTS: i64 = 2000;
@@ -44,8 +45,10 @@ pub(super) async fn history(call: &Call, asked: &Asked<'_>) -> Answered {
         PastDays::Store(_) => (None, None),
         PastDays::Copy(_) => (Some(true), Some("postgres")),
     };
+    let peak = engine.peak_ever(&name).await;
     let body = HistoryBody {
         name: name.as_str(),
+        peak: peak.map_err(|error| problem(call, &error))?,
         days,
         stale,
         source,
@@ -56,6 +59,8 @@ pub(super) async fn history(call: &Call, asked: &Asked<'_>) -> Answered {
 #[derive(Serialize)]
 struct HistoryBody<'a> {
     name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peak: Option<PeakEver>,
     days: PastDays,
     #[serde(skip_serializing_if = "Option::is_none")]
     stale: Option<bool>,
@@ -63,52 +68,122 @@ struct HistoryBody<'a> {
     source: Option<&'static str>,
 }
 
-/// `GET /api/v1/counter/{name}/series?range=24h&step=5m`
+/// `GET /api/v1/counter/{name}/series?range=24h&step=5m&to=` or `&day=`
 pub(super) async fn series(call: &Call, asked: &Asked<'_>) -> Answered {
     let name = parse::name(asked.name)?;
-    let [range, step] = query::read(asked.uri, ["range", "step"])?;
-    let range_ms = span("range", range)?.unwrap_or(DEFAULT_RANGE_MS);
-    let step_ms = span("step", step)?.unwrap_or(DEFAULT_STEP_MS);
-    let kept = call.worker.options.series_range;
-    if u128::from(range_ms.unsigned_abs()) > kept.as_millis() {
-        let kept = humantime::format_duration(kept);
-        let detail = format!("`range` goes back {kept} at most (`samples.retention`)");
-        return Err(query::invalid(detail));
-    }
-    if step_ms % MINUTE_MS != 0 || step_ms == 0 || range_ms < step_ms {
-        let detail = "`step` must be whole minutes, at least `1m` and not longer than `range`";
-        return Err(query::invalid(detail));
-    }
-    if range_ms / step_ms > MAX_POINTS {
-        return Err(query::invalid(format!(
-            "that is more than {MAX_POINTS} points; take a longer `step` or a shorter `range`"
-        )));
-    }
+    let (range, day) = range(call, asked)?;
     let engine = &call.worker.shared.engine;
-    let series = engine.series(&name, range_ms, step_ms).await;
+    let series = engine.series(&name, range).await;
     let Some((points, followed)) = series.map_err(|error| problem(call, &error))? else {
         let read = engine.read_one(&name).await;
         let (value, _) = read.map_err(|NoCopy| no_copy(call))?;
         counting(&value.ok_or(Refusal::UnknownCounter)?)?;
         return Err(Refusal::UnknownCounter.into());
     };
-    let step = std::time::Duration::from_millis(step_ms.unsigned_abs());
+    let step = std::time::Duration::from_millis(range.step_ms.unsigned_abs());
     let step = humantime::format_duration(step).to_string();
     let body = SeriesBody {
         name: name.as_str(),
         step: step.replace(' ', ""),
+        day,
         followed,
         points,
     };
     Ok(no_store(wire::answer(&call.request_id, &body)))
 }
 
+/// Reads which range is asked for, and of a day its bounds.
+fn range(call: &Call, asked: &Asked<'_>) -> Result<(SeriesRange, Option<DayBody>), Problem> {
+    let [range, step, to, day] = query::read(asked.uri, ["range", "step", "to", "day"])?;
+    let step_ms = span("step", step)?.unwrap_or(DEFAULT_STEP_MS);
+    if step_ms % MINUTE_MS != 0 || step_ms == 0 {
+        let detail = "`step` must be whole minutes, at least `1m`";
+        return Err(query::invalid(detail));
+    }
+    let engine = &call.worker.shared.engine;
+    let now = engine.now();
+    let day = date("day", day)?;
+    let (range, day) = match day {
+        Some(_) if range.is_some() || to.is_some() => {
+            let detail = "`day` is a range of its own; ask without `range` and `to`";
+            return Err(query::invalid(detail));
+        }
+        Some(day) => {
+            let current = engine.current_day();
+            let bounds = current.local_day(day);
+            if day > current.look().day {
+                return Err(query::invalid("`day` has not begun yet"));
+            }
+            let (starts_at, ends_at) = (bounds.start, bounds.end.unwrap_or(now));
+            // A clock that was set back may be before the day.
+            let until = (ends_at - 1).min(now).max(starts_at);
+            let range_ms = until - starts_at;
+            let range = SeriesRange {
+                until,
+                range_ms,
+                step_ms,
+            };
+            let day = DayBody {
+                date: day,
+                starts_at,
+                ends_at,
+            };
+            (range, Some(day))
+        }
+        None => {
+            let range_ms = span("range", range)?.unwrap_or(DEFAULT_RANGE_MS);
+            if range_ms < step_ms {
+                let detail = "`range` must not be shorter than `step`";
+                return Err(query::invalid(detail));
+            }
+            let wanted = "an instant such as `2026-11-24T10:30:00Z`, not after now";
+            let until = query::value("to", to, wanted, |text| {
+                parse_rfc3339(text).filter(|&to| to <= now)
+            })?;
+            let until = until.unwrap_or(now);
+            let range = SeriesRange {
+                until,
+                range_ms,
+                step_ms,
+            };
+            (range, None)
+        }
+    };
+    let back = range.range_ms.saturating_add(now - range.until);
+    let kept = call.worker.options.series_range;
+    // The day in which what is kept begins is kept whole.
+    let most = kept.as_millis() + u128::from(day.is_some()) * DAY_MS.unsigned_abs() as u128;
+    if u128::from(back.unsigned_abs()) > most {
+        let kept = humantime::format_duration(kept);
+        let detail = format!("a series goes back {kept} at most (`samples.retention`)");
+        return Err(query::invalid(detail));
+    }
+    if range.range_ms / step_ms > MAX_POINTS {
+        return Err(query::invalid(format!(
+            "that is more than {MAX_POINTS} points; take a longer `step` or a shorter `range`"
+        )));
+    }
+    Ok((range, day))
+}
+
 #[derive(Serialize)]
 struct SeriesBody<'a> {
     name: &'a str,
     step: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    day: Option<DayBody>,
     followed: bool,
     points: Vec<Point>,
+}
+
+/// The day that a series is of.
+#[derive(Serialize)]
+struct DayBody {
+    date: Day,
+    #[serde(serialize_with = "serialize_at")]
+    starts_at: Millis,
+    #[serde(serialize_with = "serialize_at")]
+    ends_at: Millis,
 }
 
 fn problem(call: &Call, error: &NoPast) -> Problem {

@@ -53,7 +53,8 @@ pub(super) async fn readyz(call: &Call, asked: &Asked<'_>) -> Answered {
     let may_see = || call.check_token(Access::Read, asked.headers, None).is_ok();
     let standing = (is_verbose && may_see()).then(|| {
         let (copy, draining) = (stand_in.and_then(Result::ok), call.worker.is_ending());
-        Box::new(Standing::new(report, copy, draining))
+        let calendar = shared.engine.local_time();
+        Box::new(Standing::new(report, copy, draining, calendar))
     });
     match (problem, standing) {
         (None, standing) => Ok(well(call, standing)),

@@ -29,7 +29,7 @@ use super::notes::Notes;
 use super::reply::ReplyBody;
 use super::worker::{InFlight, Worker};
 use super::{
-    admin, alerts, documents, head, parse, past, prefix, probes, push, read, subscribe, write,
+    admin, alerts, documents, head, page, parse, past, prefix, probes, push, read, subscribe, write,
 };
 use crate::counter::Action;
 use crate::metrics::{RateLimit, Route};
@@ -279,6 +279,8 @@ async fn handle(call: &Call, asked: &Asked<'_>, notes: &mut Notes) -> Answered {
         Route::PushTicket => return subscribe::ticket(call, asked).await,
         Route::Alerts => return alerts::list(call, asked).await,
         Route::Silence => return alerts::silence(call, asked).await,
+        Route::Page => return page::page(call, asked).await,
+        Route::PageFile => return page::file(call, asked).await,
         Route::Livez => return probes::livez(call, asked).await,
         Route::Readyz => return probes::readyz(call, asked).await,
         Route::Metrics => return probes::metrics(call, asked).await,

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::code::Code;
 use crate::counter::{Millis, instant};
-use crate::engine::{CopyStanding, ModeState, Report};
+use crate::engine::{CopyStanding, LocalTime, ModeState, Report};
 
 /// The mode, its cause, since when, what brings it back, and what lags.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -17,13 +17,19 @@ pub(super) struct Standing {
     #[serde(flatten)]
     copy: Option<CopyStanding>,
     draining: bool,
+    calendar: LocalTime,
     #[serde(flatten)]
     report: Report,
 }
 
 impl Standing {
     /// Tells what the engine reports; `copy` stands in for the store.
-    pub(super) fn new(report: Report, copy: Option<CopyStanding>, draining: bool) -> Self {
+    pub(super) fn new(
+        report: Report,
+        copy: Option<CopyStanding>,
+        draining: bool,
+        calendar: LocalTime,
+    ) -> Self {
         let (mode, cause, since, remedy) = match (report.state, report.slow_disk) {
             (ModeState::Normal, None) => ("normal", None, None, None),
             (ModeState::Normal, Some((since, _))) => (
@@ -46,6 +52,7 @@ impl Standing {
             remedy,
             copy,
             draining,
+            calendar,
             report,
         }
     }

@@ -161,6 +161,7 @@ impl Bench {
             max_headers: 64,
             cors_origins: vec!["https://game.example".to_owned()],
             hosts: Some(Vec::new()),
+            page: Some(Arc::new(PageFiles::default())),
             series_range: Duration::from_secs(14 * 24 * 3600),
             shown_counters: 2,
             push: PushOptions {

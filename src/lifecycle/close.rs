@@ -8,6 +8,7 @@ use crate::calendar::{Calendar, Day};
 use crate::storage::{Batch, Cursor, ReadError, Tables};
 
 use super::history::closed_day;
+use super::peak::Reached;
 
 /// The most records and bytes in one batch, so that no client waits long behind it.
 const RECORDS_AT_ONCE: usize = 256;
@@ -36,10 +37,13 @@ pub(super) fn page(
 ) -> Result<DayPage, ReadError> {
     let away_ms = tables.away_ms(day)?;
     let (mut batch, mut records) = (Batch::new(), 0);
+    let mut reached = Vec::new();
     let next = tables.recorded_in(day, from, |name, recorded| {
         records += 1;
         match recorded {
             Ok(recorded) => {
+                let (peak, events) = (recorded.record.peak, &recorded.events);
+                reached.push(Reached::new(&name, day, peak, events));
                 let closed = closed_day(recorded, calendar, day, away_ms);
                 batch.put_closed_day(day, &name, &closed);
             }
@@ -54,6 +58,9 @@ pub(super) fn page(
             ControlFlow::Continue(())
         }
     })?;
+    for reached in reached {
+        reached.note(tables, &mut batch)?;
+    }
     if next.is_none() {
         batch.put_closed_through(day);
         batch.delete_away(day);

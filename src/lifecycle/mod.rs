@@ -9,12 +9,14 @@
 mod archivist;
 mod close;
 mod history;
+mod peak;
 mod retention;
 mod series;
 mod view;
 
 pub use archivist::{ArchiveError, Archivist};
 pub use history::{PastDay, days_of, kept_days, kept_from, kept_range};
+pub use peak::{PeakEver, peak_ever};
 pub use retention::Retention;
 pub use series::{Point, SeriesRequest, series};
 

@@ -30,11 +30,13 @@ pub struct SeriesRequest {
     pub value: i64,
     /// When it changed last.
     pub changed_at: Millis,
-    /// Now: the last span is the one that it lies in.
+    /// Now.
     pub now: Millis,
+    /// The instant that lies in the last span; not after now.
+    pub until: Millis,
     /// The day that is counted now.
     pub today: Day,
-    /// How far back the range goes.
+    /// How far back from `until` the range goes.
     pub range_ms: i64,
     /// The length of a span; a whole number of minutes. Spans begin at its multiples since 1970.
     pub step_ms: i64,
@@ -66,8 +68,9 @@ pub fn series(
     request: &SeriesRequest,
 ) -> Result<(Vec<Point>, bool), ReadError> {
     let step = request.step_ms.max(MINUTE_MS);
-    let first = (request.now - request.range_ms).div_euclid(step) * step;
-    let last = request.now.div_euclid(step) * step;
+    let first = (request.until - request.range_ms).div_euclid(step) * step;
+    let last = request.until.div_euclid(step) * step;
+    let under_way = request.now.div_euclid(step) * step;
     let source = Source {
         tables,
         calendar,
@@ -93,11 +96,11 @@ pub fn series(
             value = next;
             next.into_iter().for_each(|next| point.reach(next));
         }
-        if at == last {
+        if at == under_way {
             point.reach(request.value);
         }
         let is_known = value.is_some() && present.range(at..end).next().is_some();
-        if !is_followed || !is_known && at != last {
+        if !is_followed || !is_known && at != under_way {
             point = Point::begin(at, None);
         }
         points.push(point);

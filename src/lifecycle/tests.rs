@@ -1,6 +1,8 @@
 //! Days end to end: a writer on a real store, an archivist made to take its steps one by one, and a
 //! clock that stands still until it is moved.
 
+mod peak;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -393,6 +395,7 @@ fn points(house: &House, counter: &str, range: i64, step: i64) -> Vec<Option<(i6
         value: seen.value,
         changed_at: reading.changed_at,
         now: look.wall_ms,
+        until: look.wall_ms,
         today: look.day,
         range_ms: range,
         step_ms: step,

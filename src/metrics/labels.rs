@@ -47,6 +47,10 @@ words! {
         Alerts = "alerts",
         /// `POST /api/v1/alerts/silence`
         Silence = "silence",
+        /// `GET /`
+        Page = "page",
+        /// `GET /page/{file}`
+        PageFile = "page_file",
         /// `GET /livez`
         Livez = "livez",
         /// `GET /readyz`
@@ -63,9 +67,9 @@ words! {
 }
 
 /// The HTTP statuses that the server gives, in order; any other is counted as `other`.
-pub const STATUSES: [u16; 21] = [
-    101, 200, 201, 204, 400, 401, 403, 404, 405, 408, 409, 410, 413, 414, 415, 422, 426, 429, 431,
-    500, 503,
+pub const STATUSES: [u16; 22] = [
+    101, 200, 201, 204, 304, 400, 401, 403, 404, 405, 408, 409, 410, 413, 414, 415, 422, 426, 429,
+    431, 500, 503,
 ];
 
 words! {

@@ -16,7 +16,7 @@ use crate::control::CopyOptions;
 use crate::counter::{CounterName, Definition};
 use crate::export::postgres::PostgresOptions;
 use crate::fallback::{Against, FallbackOptions, against_a_new_store};
-use crate::http::{ClientSource, HttpOptions, Limits, PushOptions, RateLimits, Tokens};
+use crate::http::{ClientSource, HttpOptions, Limits, PageFiles, PushOptions, RateLimits, Tokens};
 use crate::lifecycle::Retention;
 use crate::metrics::Metrics;
 use crate::mirror::MirrorOptions;
@@ -237,6 +237,7 @@ pub(super) fn http_options(config: &Config) -> HttpOptions {
         // Elsewhere than on the loopback, nobody knows by which names the server is reached.
         hosts: (server.listen.ip().is_loopback() || !server.hosts.is_empty())
             .then(|| server.hosts.clone()),
+        page: server.page.then(|| Arc::new(PageFiles::default())),
         series_range: config.samples.retention,
         shown_counters: config.metrics.max_counters,
         push: push_options(config),

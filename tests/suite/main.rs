@@ -41,6 +41,7 @@ mod midnight;
 mod mirror;
 mod model;
 mod operate;
+mod page;
 mod postgres;
 mod power;
 mod proxied;

@@ -283,11 +283,29 @@ static HISTORY_DAY: Shape = Shape {
     cases: &[],
 };
 
+static PEAK: Shape = Shape {
+    name: "Peak",
+    meaning: "The highest value that a counter has had. It outlives the days that are kept, unless the counter was gone when a \
+              day ended.",
+    fields: &[
+        must("value", VALUE, "the value"),
+        must("at", INSTANT, "when it was first reached"),
+        must("date", DAY, "the local day of that"),
+    ],
+    cases: &[],
+};
+
 static PAST: Shape = Shape {
     name: "History",
     meaning: "The days in which a counter changed.",
     fields: &[
         NAME_FIELD,
+        may(
+            "peak",
+            Type::Object(&PEAK),
+            "the highest value that the counter has had, whatever `from` and `to` are. Not there for a counter that never \
+             changed, and while the days come from PostgreSQL",
+        ),
         must(
             "days",
             Type::List(&Type::Object(&HISTORY_DAY), 0, 100_000),
@@ -320,12 +338,28 @@ static POINT: Shape = Shape {
     cases: &[],
 };
 
+static COURSE_DAY: Shape = Shape {
+    name: "SeriesDay",
+    meaning: "A local day, with its bounds.",
+    fields: &[
+        must("date", DAY, "the day"),
+        must("starts_at", INSTANT, "its first instant"),
+        must("ends_at", INSTANT, "the first instant after it"),
+    ],
+    cases: &[],
+};
+
 static COURSE: Shape = Shape {
     name: "Series",
     meaning: "The course of a counter's value.",
     fields: &[
         NAME_FIELD,
         must("step", SPAN, "how long each step is"),
+        may(
+            "day",
+            Type::Object(&COURSE_DAY),
+            "only where a `day` was asked for: that day",
+        ),
         must(
             "followed",
             Type::Flag,
@@ -458,7 +492,7 @@ static HISTORY: Endpoint = Endpoint {
     body: BodyForm::None,
     answers: &[found(
         &PAST,
-        r#"{"name":"total_games_played","days":[{"date":"2026-11-24","closed":false,"kind":"sum","reset":"daily","starts_at":"2026-11-24T00:00:00.000Z","ends_at":"2026-11-25T00:00:00.000Z","away_seconds":0,"opening":0,"final_value":4,"peak":4,"peak_at":"2026-11-24T10:30:00.000Z","low":0,"low_at":"2026-11-24T10:30:00.000Z","increments":4,"decrements":0,"operations":2,"generations":1,"events_total":1,"events":[{"kind":"creation","at":"2026-11-24T10:30:00.000Z","before":0,"after":0,"request_id":"counterd"}]}]}"#,
+        r#"{"name":"total_games_played","peak":{"value":4,"at":"2026-11-24T10:30:00.000Z","date":"2026-11-24"},"days":[{"date":"2026-11-24","closed":false,"kind":"sum","reset":"daily","starts_at":"2026-11-24T00:00:00.000Z","ends_at":"2026-11-25T00:00:00.000Z","away_seconds":0,"opening":0,"final_value":4,"peak":4,"peak_at":"2026-11-24T10:30:00.000Z","low":0,"low_at":"2026-11-24T10:30:00.000Z","increments":4,"decrements":0,"operations":2,"generations":1,"events_total":1,"events":[{"kind":"creation","at":"2026-11-24T10:30:00.000Z","before":0,"after":0,"request_id":"counterd"}]}]}"#,
     )],
     refusals: &[
         Code::InvalidName,
@@ -490,6 +524,18 @@ static SERIES: Endpoint = Endpoint {
             SPAN,
             "how long each step is, in whole minutes; `5m` when absent",
             "5m",
+        ),
+        query(
+            "to",
+            INSTANT,
+            "the instant up to which the range goes; now when absent",
+            "2026-11-24T10:30:00Z",
+        ),
+        query(
+            "day",
+            DAY,
+            "a local day in place of `range` and `to`",
+            "2026-11-24",
         ),
     ],
     body: BodyForm::None,

@@ -79,6 +79,41 @@ static LAGS: Shape = Shape {
     cases: &[],
 };
 
+static OFFSET: Shape = Shape {
+    name: "Offset",
+    meaning: "How far local clocks are ahead of UTC from an instant on.",
+    fields: &[
+        must("from", INSTANT, "the instant"),
+        must(
+            "seconds",
+            Type::Whole(-93_599, 93_599),
+            "by how many seconds; negative behind it",
+        ),
+    ],
+    cases: &[],
+};
+
+static CALENDAR: Shape = Shape {
+    name: "LocalTime",
+    meaning: "How local time runs.",
+    fields: &[
+        must("timezone", TEXT, "the IANA zone"),
+        must("day_start", TEXT, "the local time at which a day begins"),
+        must(
+            "starts_at",
+            INSTANT,
+            "the first instant of the day that is counted now",
+        ),
+        must("ends_at", INSTANT, "the first instant after it"),
+        must(
+            "offsets",
+            Type::List(&Type::Object(&OFFSET), 1, 10_000),
+            "oldest first, for the days that are kept (400 at most) and the week to come",
+        ),
+    ],
+    cases: &[],
+};
+
 static READY: Shape = Shape {
     name: "Ready",
     meaning: "Requests are served; with `verbose`, and for those who may read, how the server stands.",
@@ -105,6 +140,7 @@ static READY: Shape = Shape {
         )
         .or_null(),
         may("draining", Type::Flag, "whether the server is ending"),
+        may("calendar", Type::Object(&CALENDAR), "how local time runs"),
         may("day", DAY, "the local day that is counted now"),
         may(
             "epoch",
@@ -175,7 +211,7 @@ static READYZ: Endpoint = Endpoint {
     answers: &[probe(
         "They are.",
         &READY,
-        r#"{"status":"ok","mode":"normal","cause":null,"since":null,"remedy":null,"draining":false,"day":"2026-11-24","epoch":1795516200000,"revision":19,"rotten_tables":[],"lags":{"queued_operations":0,"clock_behind_ms":0}}"#,
+        r#"{"status":"ok","mode":"normal","cause":null,"since":null,"remedy":null,"draining":false,"calendar":{"timezone":"UTC","day_start":"00:00","starts_at":"2026-11-24T00:00:00.000Z","ends_at":"2026-11-25T00:00:00.000Z","offsets":[{"from":"2026-08-26T00:00:00.000Z","seconds":0}]},"day":"2026-11-24","epoch":1795516200000,"revision":19,"rotten_tables":[],"lags":{"queued_operations":0,"clock_behind_ms":0}}"#,
     )],
     refusals: &[Code::ReadOnly, Code::SlowDisk, Code::UnknownHere],
 };

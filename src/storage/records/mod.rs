@@ -15,6 +15,7 @@ mod leaving;
 mod lookups;
 mod meta;
 mod minutes;
+mod peaks;
 mod progress;
 
 pub use alerts::{AlertRecord, NoticeRecord, SilenceRecord};

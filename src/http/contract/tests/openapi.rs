@@ -232,7 +232,7 @@ fn good_answers(schemas: &mut Schemas, endpoint: &Endpoint, responses: &mut Map<
                 json!({"description": answer.meaning, "headers": headers})
             });
         let (media, content) = match answer.media {
-            Media::Upgraded => continue,
+            Media::Upgraded | Media::Nothing => continue,
             Media::Json(shape) => {
                 let schema = schemas.of(Type::Object(shape), false, Side::Answered);
                 (

@@ -173,7 +173,7 @@ fn answers(endpoint: &Endpoint) -> String {
                 ),
             ),
             Media::Other(media) => (format!("<code>{media}</code>"), String::new()),
-            Media::Upgraded => ("no body".to_owned(), String::new()),
+            Media::Upgraded | Media::Nothing => ("no body".to_owned(), String::new()),
         };
         let example = match answer.example.is_empty() {
             true => String::new(),
@@ -282,7 +282,7 @@ fn objects() -> String {
             .iter()
             .filter_map(|answer| match answer.media {
                 Media::Json(shape) => Some(shape),
-                Media::Other(_) | Media::Upgraded => None,
+                Media::Other(_) | Media::Upgraded | Media::Nothing => None,
             });
         endpoint.body.shape().into_iter().chain(answered)
     });

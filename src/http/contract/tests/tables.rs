@@ -101,7 +101,7 @@ fn table(kind: &str) -> String {
                 .iter()
                 .filter_map(|answer| match answer.media {
                     Media::Json(shape) => Some(shape),
-                    Media::Upgraded | Media::Other(_) => None,
+                    Media::Upgraded | Media::Nothing | Media::Other(_) => None,
                 });
             answers.chain(endpoint.body.shape())
         })

@@ -1,0 +1,102 @@
+// What is wrong, and why: the connection, values from a copy, counting that is refused, alerts that fire.
+
+import { get } from "./api.js";
+import { h, put } from "./dom.js";
+import { link, listen } from "./live.js";
+import { clock, dateTime, now, setCalendar, today } from "./time.js";
+import { knows, t } from "./words.js";
+
+const EVERY = 15_000;
+/** Milliseconds for which a lost connection may come back unnoticed. */
+const BLINK = 2500;
+
+let standing = null, stale = null, alerts = [], onDay = () => {}, shown = "";
+
+const place = () => document.getElementById("banner");
+
+/** `14:05`, or with the date when it was another day. */
+const when = (at) => (today() && at >= today().startsAt ? clock(at) : dateTime(at));
+
+function items() {
+  const found = [];
+  if (link.state === "lost" && now() - link.since > BLINK) found.push(["alarm", t("bannerLost", { time: when(link.since) })]);
+  const cause = standing?.cause, since = standing?.since && Date.parse(standing.since);
+  if (standing?.source) found.push(["alarm", t("bannerStale", { source: standing.source, time: standing.as_of ? when(Date.parse(standing.as_of)) : "?" })]);
+  else if (stale) found.push(["alarm", t("bannerStalePlain")]);
+  if (standing?.mode === "read_only") {
+    const why = knows(`cause_${cause}`) ? t(`cause_${cause}`) : cause;
+    found.push(["alarm", t("bannerReadOnly", { time: since ? when(since) : "?", cause: why }), standing.remedy && t("bannerRemedy", { remedy: standing.remedy })]);
+  } else if (cause === "slow_disk") found.push(["warn", t("bannerSlow", { time: since ? when(since) : "?" })]);
+  if (standing?.draining) found.push(["warn", t("bannerDraining")]);
+  for (const alert of alerts) found.push(alertItem(alert));
+  return found;
+}
+
+function show() {
+  const found = items();
+  const key = JSON.stringify(found);
+  if (key === shown) return;
+  shown = key;
+  put(place(), ...found.map(([level, text, more, runbook]) => h("div", { class: `notice ${level}` },
+    h("span", { class: "sign", "aria-hidden": "true" }, level === "alarm" ? "▲" : "●"), h("p", {}, text, more && h("span", { class: "more" }, " ", more), runbook && h("span", { class: "more" }, " ", runbook)))));
+}
+
+/** Asks how the server stands. */
+export async function look() {
+  lookAtAlerts();
+  try {
+    const answer = await get("/readyz?verbose");
+    standing = answer;
+    if (!answer.stale) stale = null;
+  } catch (error) {
+    // A server that is not ready says why in the same words.
+    if (!error.body.mode) return show();
+    standing = error.body;
+  }
+  if (standing?.calendar) {
+    const before = today();
+    setCalendar(standing.day, standing.calendar);
+    if (before && (before.day !== standing.day || before.zone !== standing.calendar.timezone)) onDay();
+  }
+  show();
+}
+
+async function lookAtAlerts() {
+  try {
+    alerts = (await get("/api/v1/alerts")).alerts.filter(({ state }) => state === "firing" || state === "recovering");
+  } catch (error) {
+    // What fired when the connection was lost is not known to have ended.
+    if (error.status !== 0) alerts = [];
+  }
+  show();
+}
+
+function alertItem({ counter, summary, why, severity, runbook, fired_at: at, since }) {
+  const text = t(counter ? "bannerAlert" : "bannerAlertServer", { counter, summary });
+  return [severity === "critical" ? "alarm" : "warn", text, `${why} (${t("since", { time: when(Date.parse(at ?? since)) })})`, `${t("runbook")}: docs/${runbook}`];
+}
+
+/** Looks from now on; calls `dayTurned` when the local day is another. */
+export async function begin(dayTurned) {
+  onDay = dayTurned;
+  listen((kind, data) => {
+    if (kind === "mode") {
+      if (data.stale !== undefined) stale = data.stale;
+      if (data.mode !== standing?.mode || data.cause !== (standing?.cause ?? undefined)) look();
+    }
+    if (kind === "link" || kind === "again") show();
+    if (kind === "again") look();
+  });
+  setInterval(() => {
+    show();
+    if (today() && now() >= today().endsAt) look();
+  }, 1000);
+  setInterval(look, EVERY);
+  await look();
+}
+
+/** The words of the page are in another language. */
+export function restate() {
+  shown = "";
+  show();
+}

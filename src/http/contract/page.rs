@@ -1,0 +1,94 @@
+//! The page for people.
+
+use super::schema::{Parameter, ParameterIn, Type, pattern, text};
+use super::values::query;
+use super::{BodyForm, Endpoint, GoodAnswer, Limit, Media, Method, RateClass, Role, Topic};
+use crate::metrics::Route;
+
+pub(super) static TOPIC: Topic = Topic {
+    title: "The page",
+    meaning: "For people, at the root, and without a token: what it shows, it asks the calls above for.",
+    calls: &[&PAGE, &FILE],
+};
+
+const fn sent(media: &'static str, example: &'static str) -> GoodAnswer {
+    GoodAnswer {
+        status: 200,
+        meaning: "The file, compressed for those who take `gzip`.",
+        media: Media::Other(media),
+        example,
+    }
+}
+
+const KNOWN: GoodAnswer = GoodAnswer {
+    status: 304,
+    meaning: "The client has it: its `If-None-Match` names it.",
+    media: Media::Nothing,
+    example: "",
+};
+
+static PAGE: Endpoint = Endpoint {
+    route: Route::Page,
+    method: Method::GET,
+    path: "/",
+    role: Role::Anyone,
+    limit: Limit::NoBody,
+    rate: RateClass::Free,
+    title: "The page",
+    meaning: "Shows the counters in a browser. The parameters are the page's own; `docs/page.md` says what they mean. 404 while \
+              `server.page` is off.",
+    parameters: &[
+        query("view", text(0, 255), "what is shown", "days"),
+        query(
+            "counter",
+            text(0, 255),
+            "of which counter",
+            "online_players",
+        ),
+        query("q", text(0, 255), "what is searched for", "online"),
+        query(
+            "pin",
+            text(0, 8192),
+            "counters in front, with commas between",
+            "online_players",
+        ),
+        query("days", text(0, 255), "how many days", "30"),
+        query("kiosk", text(0, 255), "for a wall", ""),
+        query("lang", text(0, 255), "the language", "en"),
+        query("theme", text(0, 255), "light or dark", "dark"),
+    ],
+    body: BodyForm::None,
+    answers: &[sent("text/html", "<!doctype html>"), KNOWN],
+    refusals: &[],
+};
+
+const FILE_NAME: Type = pattern("^[A-Za-z0-9.]{1,64}$", None, 1, 64);
+
+static FILE: Endpoint = Endpoint {
+    route: Route::PageFile,
+    method: Method::GET,
+    path: "/page/{name}",
+    role: Role::Anyone,
+    limit: Limit::NoBody,
+    rate: RateClass::Free,
+    title: "A file of the page",
+    meaning: "Scripts, styles and pictures of the page. 404 while `server.page` is off.",
+    parameters: &[Parameter {
+        place: ParameterIn::Path,
+        name: "name",
+        is: FILE_NAME,
+        required: true,
+        meaning: "the file",
+        example: "app.js",
+    }],
+    body: BodyForm::None,
+    answers: &[
+        sent("text/javascript", "export {};"),
+        sent("text/css", "body { margin: 0; }"),
+        sent("text/html", "<!doctype html>"),
+        sent("text/plain", "A licence"),
+        sent("image/svg+xml", "<svg></svg>"),
+        KNOWN,
+    ],
+    refusals: &[],
+};

@@ -1,0 +1,125 @@
+// Counters: finding, seeing and administering them. What strangers wrote into them is shown as text.
+
+import { accessible, api, assert, eventually, given, open, reportViolations, run, says, shot } from './browser.mjs';
+
+const EVIL = '<img src=x onerror="document.title=1"><script>document.title=2</script>&amp;"\'';
+
+run(async () => {
+  await api('PUT', '/api/v1/counter/winter_event', { kind: 'sum', max: 1_000_000, description: EVIL });
+  await api('POST', '/api/v1/counter/winter_event/increment', { value: 41 });
+  await api('POST', '/api/v1/counter/winter_event/adjust', { delta: -1, reason: EVIL });
+  const { context, page, clean } = await open();
+  await reportViolations(context);
+  await page.goto(`${given.url}/?view=counters`);
+  await says(page, '.list .name', /^active_users_1h/);
+  await page.locator('input[type=search]').fill('winter');
+  await eventually('one is found', async () => (await page.locator('.list li').count()) === 1);
+  await page.locator('.list a').click();
+  await says(page, '.panel h2', /./);
+  await says(page, '.panel .value', '40');
+  await says(page, '.panel .description', EVIL);
+  await eventually('the reason is text', async () => (await page.locator('.events').textContent()).includes(`adjusted 41 → 40: ${EVIL}`));
+  assert.equal(await page.locator('main img, main script').count(), 0);
+  assert.equal(await page.title(), 'Counters · counterd');
+  const shown = new URL(page.url()).searchParams;
+  assert.deepEqual([shown.get('q'), shown.get('counter')], ['winter', 'winter_event']);
+
+  // Without the administrator's token nothing can be done; a wrong one is told as such.
+  assert.equal(await page.locator('.deed').count(), 0);
+  const enter = async (token) => {
+    await page.locator('.tools button').last().click();
+    await page.locator('dialog input').fill(token);
+    await page.keyboard.press('Enter');
+    await page.waitForSelector('dialog', { state: 'detached' });
+  };
+  const deed = (title) => page.locator(`.deed:has(summary:text-is("${title}"))`);
+  const unfold = async (title) => {
+    await deed(title).waitFor();
+    if (!(await deed(title).evaluate((details) => details.open))) await deed(title).locator('summary').click();
+    return deed(title);
+  };
+  await enter('wrong');
+  let form = await unfold('Adjust the value');
+  await form.locator('input').first().fill('7');
+  await form.locator('input').nth(1).fill('because');
+  await form.locator('button').click();
+  await says(page, '.deed[open] .fault', 'The server does not know this token.');
+  await enter(given.admin);
+
+  // Adjust.
+  form = await unfold('Adjust the value');
+  await form.locator('input').first().fill('1.5');
+  await form.locator('button').click();
+  await says(page, '.deed[open] .fault', 'Give a whole number.');
+  await form.locator('input').first().fill('12');
+  await form.locator('button').click();
+  await says(page, '.deed[open] .fault', 'This is needed.');
+  await form.locator('input').nth(1).fill('counted by hand');
+  await form.locator('button').click();
+  await says(page, '.deed[open] .done', 'The value went from 40 to 12.');
+  await says(page, '.panel .value', '12');
+  await eventually('the event', async () => (await page.locator('.events').textContent()).includes('40 → 12: counted by hand'));
+
+  // Reset: only with the name typed in.
+  form = await unfold('Reset to 0');
+  await form.locator('input').fill('winter_even');
+  await form.locator('button').click();
+  await says(page, '.deed:has(.danger) .fault', 'This is not the counter\'s name.');
+  assert.equal((await api('GET', '/api/v1/counter/winter_event')).value, 12);
+  await form.locator('input').fill('winter_event');
+  await accessible(page, 'counters, administered');
+  await shot(page, 'counters-light', { fullPage: true });
+  await form.locator('button').click();
+  await says(page, '.deed:has(.danger) .done', 'The value was 12 and is 0 now.');
+  assert.equal((await api('GET', '/api/v1/counter/winter_event')).value, 0);
+
+  // The definition: what is not shown stays as it was, to the last digit.
+  await api('PUT', '/api/v1/counter/winter_event', { kind: 'sum', max: 999, description: 'Winter' });
+  await page.reload();
+  form = await unfold('Change the definition');
+  const max = form.locator('input').nth(1);
+  assert.equal(await max.inputValue(), '999');
+  await max.fill('9007199254740993');
+  await form.locator('button').click();
+  await says(page, '.deed[open] .done', 'winter_event is defined.');
+  const answer = await fetch(`${given.url}/api/v1/counters/all?prefix=winter`);
+  assert.match(await answer.text(), /"max":9007199254740993,/);
+  await page.reload();
+  form = await unfold('Change the definition');
+  assert.equal(await form.locator('input').nth(1).inputValue(), '9007199254740993');
+
+  // Silence.
+  form = await unfold('Silence alerts');
+  await form.locator('input').fill('maintenance');
+  await form.locator('button').click();
+  await says(page, '.deed:has(summary:text-is("Silence alerts")) .done', /^Silent until \d\d:\d\d\.$/);
+  const { silences } = await api('GET', '/api/v1/alerts');
+  assert.deepEqual(silences.map(({ counters, reason }) => [counters, reason]), [[['winter_event'], 'maintenance']]);
+
+  // Define a new one; a name that is none is refused with the server's words.
+  form = await unfold('Define a counter');
+  await form.locator('input').first().fill('Bad Name');
+  await form.locator('button').click();
+  await says(page, '.deed:has(summary:text-is("Define a counter")) .fault', /1 to 100 characters/);
+  await form.locator('input').first().fill('guild_war');
+  await form.locator('select').first().selectOption('unique');
+  await form.locator('select').nth(1).selectOption('daily');
+  await form.locator('input').last().fill('Guild war');
+  await form.locator('button').click();
+  await says(page, '.panel h2', /./);
+  await eventually('it is shown', async () => new URL(page.url()).searchParams.get('counter') === 'guild_war');
+  const { counters: [made] } = await api('GET', '/api/v1/counters/all?prefix=guild_war');
+  assert.deepEqual([made.kind, made.reset, made.definition.description], ['unique', 'daily', 'Guild war']);
+
+  // The token is in this tab alone, and never in an address.
+  assert.equal(await page.evaluate(() => JSON.stringify(localStorage).includes('admin-token')), false);
+  assert.equal(await page.evaluate(() => sessionStorage.getItem('counterd.token')), given.admin);
+  await page.emulateMedia({ colorScheme: 'dark' });
+  await accessible(page, 'counters, dark');
+  await shot(page, 'counters-dark', { fullPage: true });
+  await page.setViewportSize({ width: 375, height: 780 });
+  await accessible(page, 'counters, phone');
+  assert(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'it fits a phone');
+  await shot(page, 'counters-phone', { fullPage: true });
+  clean();
+});
