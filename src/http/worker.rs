@@ -37,7 +37,7 @@ const LEAST_SWEEP: Duration = Duration::from_millis(1);
 const RESTED_MS: u32 = 1000;
 
 /// The header that names the trace that a request belongs to.
-const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
+static TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The status under which a request is logged whose client left before the answer.
 const CLIENT_LEFT: u16 = 499;
@@ -317,7 +317,7 @@ impl InFlight {
         if !self.worker.shared.log.is_on() {
             return;
         }
-        let mut values = headers.get_all(TRACE_PARENT).iter();
+        let mut values = headers.get_all(&TRACE_PARENT).iter();
         // Of several none is known to be the right one.
         if let (Some(value), None) = (values.next(), values.next()) {
             self.trace = TraceParent::parse(value.as_bytes()).map(Box::new);
