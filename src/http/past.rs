@@ -29,12 +29,18 @@ pub(super) async fn history(call: &Call, asked: &Asked<'_>) -> Answered {
     // This is asked before the days are read, so that a counter created meanwhile is not taken for unknown.
     let known = engine.knows(&name);
     let today = engine.current_day().look().day;
-    let to = date("to", to)?.unwrap_or(today);
-    let from = date("from", from)?.unwrap_or_else(|| engine.kept_from());
-    if from > to {
-        let detail = "`from` is after `to`; days are `YYYY-MM-DD`, both included";
-        return Err(query::invalid(detail));
-    }
+    let (from, to) = match (date("from", from)?, date("to", to)?) {
+        (Some(from), Some(to)) if from > to => {
+            let detail = "`from` is after `to`; days are `YYYY-MM-DD`, both included";
+            return Err(query::invalid(detail));
+        }
+        // What is absent never makes the range an impossible one: it may be one without days.
+        (Some(from), to) => (from, to.unwrap_or(today.max(from))),
+        (None, to) => {
+            let to = to.unwrap_or(today);
+            (engine.kept_from().min(to), to)
+        }
+    };
     let days = engine.days(&name, from, to).await;
     let days = days.map_err(|error| problem(call, &error))?;
     let (stale, source) = match &days {

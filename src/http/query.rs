@@ -48,14 +48,14 @@ fn pairs(uri: &Uri) -> Result<Vec<(String, String)>, Problem> {
         .map_err(|_| invalid("the query is not `name=value` pairs in UTF-8"))
 }
 
-/// Reads a parameter that `parse` understands; `None` when it is absent or empty.
+/// Reads a parameter that `parse` understands; `None` when it is absent.
 pub(super) fn value<T>(
     parameter: &str,
     text: Option<String>,
     wanted: &str,
     parse: impl FnOnce(&str) -> Option<T>,
 ) -> Result<Option<T>, Problem> {
-    let Some(text) = text.filter(|text| !text.is_empty()) else {
+    let Some(text) = text else {
         return Ok(None);
     };
     let refused = || invalid(format!("`{parameter}` must be {wanted}"));

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use super::contract::tests::conform;
 use super::*;
 use crate::access_log::{Access, LogFormat, LogOptions, LogOutput, LogThread};
 use crate::calendar::Calendar;
@@ -16,6 +17,7 @@ use crate::storage::StorageOptions;
 use crate::writer::{Cause, Running, WriterOptions};
 
 mod alerts;
+mod answers;
 mod connections;
 mod contract;
 mod metrics;
@@ -207,7 +209,10 @@ impl Bench {
         let mut connection = self.connect();
         let request = request(line, headers, body);
         connection.get_mut().write_all(request.as_bytes()).unwrap();
-        receive(&mut connection).unwrap()
+        let reply = receive(&mut connection).unwrap();
+        // What the table of calls does not know is answered to nobody.
+        conform::check(line, reply.status, &reply.body);
+        reply
     }
 
     fn get(&self, path: &str) -> Reply {

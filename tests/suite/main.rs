@@ -16,6 +16,7 @@ mod cli;
 mod clocks;
 mod concurrent;
 mod containers;
+mod contract;
 mod crash;
 mod damage;
 mod days;

@@ -1,6 +1,6 @@
 //! Calls that administrators make.
 
-use super::schema::{Case, Field, Shape, TEXT, Type, may, must, text};
+use super::schema::{Case, Field, SOME_TEXT, Shape, TEXT, Type, may, must};
 use super::values::{COUNT, DAY, KEY, KIND, NAME, NAME_TYPE, REASON, RESET, SPAN, VALUE};
 use super::values::{query, required};
 use super::{ADMIN, BodyForm, Code, Endpoint, GoodAnswer, Limit, Media, Method, RateClass};
@@ -71,7 +71,7 @@ const WINDOW: Field = may(
 .or_null();
 const GRAIN: Field = may(
     "grain",
-    SPAN,
+    super::values::GRAIN,
     "only with a `window`: in what steps it slides, a whole part of it; about a sixtieth of it when absent",
 )
 .or_null();
@@ -431,12 +431,7 @@ static DELETE_PREFIX: Endpoint = Endpoint {
     title: "Delete counters whose names begin alike",
     meaning: "At most 1000 in one call; `more` says whether to call again. It takes no `Idempotency-Key`.",
     parameters: &[
-        required(query(
-            "prefix",
-            text(1, 100),
-            "how the names begin",
-            "typo:",
-        )),
+        required(query("prefix", SOME_TEXT, "how the names begin", "typo:")),
         query(
             "dry_run",
             Type::Word(&["true", "false", "1", "0", ""]),

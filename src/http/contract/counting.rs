@@ -35,12 +35,7 @@ const METADATA_FIELD: Field = may(
 )
 .or_null();
 
-const LEASE_FIELD: Field = may(
-    "user_id",
-    ID,
-    "whose lease, as in an increment; it must be given",
-)
-.or_null();
+const LEASE_FIELD: Field = must("user_id", ID, "whose lease, as in an increment");
 
 const WEIGHT_FIELD: Field = may(
     "value",

@@ -1,8 +1,8 @@
 //! The page for people.
 
-use super::schema::{Parameter, ParameterIn, Type, pattern, text};
+use super::schema::{Parameter, ParameterIn, TEXT, Type, pattern};
 use super::values::query;
-use super::{BodyForm, Endpoint, GoodAnswer, Limit, Media, Method, RateClass, Role, Topic};
+use super::{BodyForm, Code, Endpoint, GoodAnswer, Limit, Media, Method, RateClass, Role, Topic};
 use crate::metrics::Route;
 
 pub(super) static TOPIC: Topic = Topic {
@@ -38,28 +38,23 @@ static PAGE: Endpoint = Endpoint {
     meaning: "Shows the counters in a browser. The parameters are the page's own; `docs/page.md` says what they mean. 404 while \
               `server.page` is off.",
     parameters: &[
-        query("view", text(0, 255), "what is shown", "days"),
-        query(
-            "counter",
-            text(0, 255),
-            "of which counter",
-            "online_players",
-        ),
-        query("q", text(0, 255), "what is searched for", "online"),
+        query("view", TEXT, "what is shown", "days"),
+        query("counter", TEXT, "of which counter", "online_players"),
+        query("q", TEXT, "what is searched for", "online"),
         query(
             "pin",
-            text(0, 8192),
+            TEXT,
             "counters in front, with commas between",
             "online_players",
         ),
-        query("days", text(0, 255), "how many days", "30"),
-        query("kiosk", text(0, 255), "for a wall", ""),
-        query("lang", text(0, 255), "the language", "en"),
-        query("theme", text(0, 255), "light or dark", "dark"),
+        query("days", TEXT, "how many days", "30"),
+        query("kiosk", TEXT, "for a wall", ""),
+        query("lang", TEXT, "the language", "en"),
+        query("theme", TEXT, "light or dark", "dark"),
     ],
     body: BodyForm::None,
     answers: &[sent("text/html", "<!doctype html>"), KNOWN],
-    refusals: &[],
+    refusals: &[Code::NotFound],
 };
 
 const FILE_NAME: Type = pattern("^[A-Za-z0-9.]{1,64}$", None, 1, 64);
@@ -90,5 +85,5 @@ static FILE: Endpoint = Endpoint {
         sent("image/svg+xml", "<svg></svg>"),
         KNOWN,
     ],
-    refusals: &[],
+    refusals: &[Code::NotFound],
 };

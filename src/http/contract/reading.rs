@@ -1,7 +1,9 @@
 //! Calls that read.
 
-use super::schema::{Field, Shape, TEXT, Type, may, must, text};
-use super::values::{COUNT, DAY, INSTANT, KIND, NAME, NAME_TYPE, RESET, SOURCE, SPAN, SUM, VALUE};
+use super::schema::{Field, Shape, TEXT, Type, may, must};
+use super::values::{
+    COUNT, DAY, INSTANT, KIND, NAME, NAME_TYPE, RESET, SOURCE, SPAN, STEP, SUM, VALUE,
+};
 use super::values::{query, required};
 use super::{BodyForm, Code, Endpoint, GoodAnswer, Limit, Media, Method, READ, RateClass, Topic};
 use crate::counter::EventKind;
@@ -445,13 +447,13 @@ static LIST: Endpoint = Endpoint {
     parameters: &[
         query(
             "prefix",
-            text(0, 100),
+            TEXT,
             "how the names begin; all when absent",
             "online",
         ),
         query(
             "cursor",
-            text(0, 100),
+            TEXT,
             "`next_cursor` of the page before; the first page when absent",
             "online_players",
         ),
@@ -521,7 +523,7 @@ static SERIES: Endpoint = Endpoint {
         ),
         query(
             "step",
-            SPAN,
+            STEP,
             "how long each step is, in whole minutes; `5m` when absent",
             "5m",
         ),

@@ -1,10 +1,11 @@
 //! Refusals that a call meets for what it is: by its role, its body, its rate, and whether it changes anything.
 
 use super::schema::{Shape, TEXT, Type, may, must};
-use super::values::{COUNT, INSTANT, KIND, RESET, VALUE};
+use super::service::STANDING;
+use super::values::{CAUSE, COUNT, INSTANT, KIND, RESET, VALUE};
 use super::{BodyForm, Code, Endpoint, ParameterIn, RateClass, Role};
 use crate::http::auth::Access;
-use crate::metrics::{Cause, RateLimit};
+use crate::metrics::RateLimit;
 
 /// Those of a path that is not known, and of a method that a path does not have: no call answers them.
 pub(super) const NO_CALL: &[Code] = &[Code::NotFound, Code::MethodNotAllowed];
@@ -113,11 +114,7 @@ pub(super) static PROBLEM: Shape = Shape {
             TEXT,
             "the counter, of several, whose record cannot be read",
         ),
-        may(
-            "cause",
-            Type::Word(Cause::WORDS),
-            "why writes are refused, or wait",
-        ),
+        may("cause", CAUSE, "why writes are refused, or wait"),
         may("kind", KIND, "the counter's kind, where that is the reason"),
         may(
             "reset",
@@ -143,6 +140,19 @@ pub(super) static PROBLEM: Shape = Shape {
             Type::List(&Type::Object(&PART), 0, 1000),
             "the operations of a batch that were refused",
         ),
+        // Of `/readyz?verbose`.
+        STANDING[0],
+        STANDING[2],
+        STANDING[3],
+        STANDING[4],
+        STANDING[5],
+        STANDING[6],
+        STANDING[7],
+        STANDING[8],
+        STANDING[9],
+        STANDING[10],
+        STANDING[11],
+        STANDING[12],
     ],
     cases: &[],
 };

@@ -41,15 +41,13 @@ pub(in crate::http) const TEXT: Type = Type::Text(TextForm {
     format: None,
 });
 
-/// A text of that many characters.
-pub(in crate::http) const fn text(least: usize, most: usize) -> Type {
-    Type::Text(TextForm {
-        least,
-        most: Some(most),
-        pattern: None,
-        format: None,
-    })
-}
+/// A text that is not empty.
+pub(in crate::http) const SOME_TEXT: Type = Type::Text(TextForm {
+    least: 1,
+    most: None,
+    pattern: None,
+    format: None,
+});
 
 /// A text that has a format.
 pub(in crate::http) const fn format(format: &'static str) -> Type {

@@ -1,9 +1,9 @@
 //! Probes, metrics, and the contract itself.
 
-use super::schema::{Shape, TEXT, Type, may, must};
-use super::values::{COUNT, DAY, INSTANT, SOURCE, switch};
+use super::schema::{Field, Shape, TEXT, Type, may, must};
+use super::values::{CAUSE, COUNT, DAY, INSTANT, SOURCE, switch};
 use super::{BodyForm, Code, Endpoint, GoodAnswer, Limit, Media, Method, RateClass, Role, Topic};
-use crate::metrics::{Cause, Route};
+use crate::metrics::Route;
 
 pub(super) static TOPIC: Topic = Topic {
     title: "Service",
@@ -114,52 +114,69 @@ static CALENDAR: Shape = Shape {
     cases: &[],
 };
 
+/// How the server stands, as `/readyz?verbose` tells it.
+pub(super) const STANDING: [Field; 13] = [
+    may(
+        "mode",
+        Type::Word(&["normal", "read_only"]),
+        "whether writes are served",
+    ),
+    may(
+        "cause",
+        CAUSE,
+        "why they are not, or wait; `null` where all is well",
+    )
+    .or_null(),
+    may("since", INSTANT, "since when").or_null(),
+    may("remedy", TEXT, "what brings it back").or_null(),
+    may("source", SOURCE, "without a store: which copy is served"),
+    may(
+        "as_of",
+        INSTANT,
+        "without a store: as of when the copy has everything",
+    )
+    .or_null(),
+    may("draining", Type::Flag, "whether the server is ending"),
+    may("calendar", Type::Object(&CALENDAR), "how local time runs"),
+    may("day", DAY, "the local day that is counted now"),
+    may(
+        "epoch",
+        COUNT,
+        "which history the store is on; `null` without a store",
+    )
+    .or_null(),
+    may(
+        "revision",
+        COUNT,
+        "the number of the last change; `null` without a store",
+    )
+    .or_null(),
+    may(
+        "rotten_tables",
+        Type::List(&TEXT, 0, 100_000),
+        "tables of the store that cannot be read",
+    ),
+    may("lags", Type::Object(&LAGS), "what is behind"),
+];
+
 static READY: Shape = Shape {
     name: "Ready",
     meaning: "Requests are served; with `verbose`, and for those who may read, how the server stands.",
     fields: &[
         must("status", TEXT, "`ok`"),
-        may(
-            "mode",
-            Type::Word(&["normal", "read_only"]),
-            "whether writes are served",
-        ),
-        may(
-            "cause",
-            Type::Word(Cause::WORDS),
-            "why they are not, or `slow_disk`; `null` where all is well",
-        )
-        .or_null(),
-        may("since", INSTANT, "since when").or_null(),
-        may("remedy", TEXT, "what brings it back").or_null(),
-        may("source", SOURCE, "without a store: which copy is served"),
-        may(
-            "as_of",
-            INSTANT,
-            "without a store: as of when the copy has everything",
-        )
-        .or_null(),
-        may("draining", Type::Flag, "whether the server is ending"),
-        may("calendar", Type::Object(&CALENDAR), "how local time runs"),
-        may("day", DAY, "the local day that is counted now"),
-        may(
-            "epoch",
-            COUNT,
-            "which history the store is on; `null` without a store",
-        )
-        .or_null(),
-        may(
-            "revision",
-            COUNT,
-            "the number of the last change; `null` without a store",
-        )
-        .or_null(),
-        may(
-            "rotten_tables",
-            Type::List(&TEXT, 0, 100_000),
-            "tables of the store that cannot be read",
-        ),
-        may("lags", Type::Object(&LAGS), "what is behind"),
+        STANDING[0],
+        STANDING[1],
+        STANDING[2],
+        STANDING[3],
+        STANDING[4],
+        STANDING[5],
+        STANDING[6],
+        STANDING[7],
+        STANDING[8],
+        STANDING[9],
+        STANDING[10],
+        STANDING[11],
+        STANDING[12],
     ],
     cases: &[],
 };

@@ -1,6 +1,6 @@
 //! Types and parameters that several calls have in common.
 
-use super::schema::{Parameter, ParameterIn, Type, format, pattern, text};
+use super::schema::{Parameter, ParameterIn, TEXT, Type, format, pattern};
 use crate::counter::{Kind, MAX_WEIGHT, Reset};
 
 const I64_MIN: i128 = i64::MIN as i128;
@@ -46,6 +46,10 @@ pub(super) const INSTANT: Type = format("date-time");
 pub(super) const DAY: Type = format("date");
 /// A length of time such as `5m`.
 pub(super) const SPAN: Type = format("span");
+/// A length of time that must be a whole part of another one.
+pub(super) const GRAIN: Type = format("grain");
+/// A length of time in whole minutes that must not be longer than another one.
+pub(super) const STEP: Type = format("step");
 
 /// The kinds of counters.
 pub(super) const KIND: Type = Type::Word(Kind::WORDS);
@@ -53,6 +57,16 @@ pub(super) const KIND: Type = Type::Word(Kind::WORDS);
 pub(super) const RESET: Type = Type::Word(Reset::WORDS);
 /// Copies that values may come from.
 pub(super) const SOURCE: Type = Type::Word(&["redis", "postgres"]);
+
+/// Why writes are refused, gravest first, or wait.
+pub(super) const CAUSE: Type = Type::Word(&[
+    "no_store",
+    "store_failed",
+    "clock",
+    "space",
+    "operator",
+    "slow_disk",
+]);
 
 /// The counter in the path.
 pub(super) const NAME: Parameter = Parameter {
@@ -103,5 +117,5 @@ pub(super) const fn required(parameter: Parameter) -> Parameter {
 
 /// Whether a switch behind `?` is on; any text will do.
 pub(super) const fn switch(name: &'static str, meaning: &'static str) -> Parameter {
-    query(name, text(0, 255), meaning, "true")
+    query(name, TEXT, meaning, "true")
 }

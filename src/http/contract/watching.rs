@@ -1,6 +1,6 @@
 //! Calls by which clients are told of changes.
 
-use super::schema::{Shape, TEXT, Type, must, pattern};
+use super::schema::{Shape, TEXT, Type, may, must, pattern};
 use super::values::{COUNT, NAME_TYPE, SPAN, query, required};
 use super::{BodyForm, Code, Endpoint, GoodAnswer, Limit, Media, Method, Parameter, ParameterIn};
 use super::{READ, RateClass, Role, Topic};
@@ -21,6 +21,30 @@ const TICKET: Parameter = query(
     "a ticket of `POST /api/v1/push-ticket`, in place of a token; it is good once",
     "",
 );
+
+static SENT: Shape = Shape {
+    name: "Sent",
+    meaning: "One event of a stream; docs/push.md says what `data` has.",
+    fields: &[
+        may(
+            "id",
+            TEXT,
+            "the position up to which the client then has everything",
+        ),
+        may(
+            "event",
+            Type::Word(&["state", "update", "tick"]),
+            "what it is",
+        ),
+        may("data", TEXT, "a JSON object in one line"),
+        may(
+            "retry",
+            TEXT,
+            "after how many milliseconds to connect again, in the first event and at the end",
+        ),
+    ],
+    cases: &[],
+};
 
 static STREAM: Endpoint = Endpoint {
     route: Route::Stream,
@@ -65,8 +89,8 @@ static STREAM: Endpoint = Endpoint {
     answers: &[GoodAnswer {
         status: 200,
         meaning: "A stream of events, which does not end by itself.",
-        media: Media::Other("text/event-stream"),
-        example: "id: 1795516200000.15\nevent: update\ndata: {\"name\":\"online_players\",\"value\":4}\n\n",
+        media: Media::Events(&SENT),
+        example: r#"{"id":"1795516200000.15","event":"update","data":"{\"name\":\"online_players\",\"value\":4}"}"#,
     }],
     refusals: &[Code::InvalidName],
 };

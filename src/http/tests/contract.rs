@@ -355,3 +355,45 @@ fn every_field_of_the_contract_is_one_of_the_body() {
     }
     bench.end();
 }
+
+#[test]
+fn an_empty_parameter_is_none_that_is_absent() {
+    let bench = Bench::new();
+    bench.up("online", "").ok();
+    for query in [
+        "counter/online/history?from=",
+        "counter/online/history?to=",
+        "counter/online/series?range=",
+        "counter/online/series?step=",
+        "counters/all?limit=",
+        "stream?names=online&interval=",
+        "stream?names=online&since=",
+    ] {
+        bench
+            .get(&format!("/api/v1/{query}"))
+            .refused(400, "invalid_query");
+    }
+    // These are beginnings of texts, which may be empty.
+    bench.get("/api/v1/counters/all?prefix=&cursor=").ok();
+    bench.end();
+}
+
+#[test]
+fn one_end_of_a_history_is_never_after_the_other() {
+    let bench = Bench::new();
+    bench.up("online", "").ok();
+    let days = |query: &str| {
+        let answer = bench
+            .get(&format!("/api/v1/counter/online/history?{query}"))
+            .ok();
+        answer["days"].as_array().unwrap().len()
+    };
+    assert_eq!(days(""), 1);
+    assert_eq!(days("to=1633-05-31"), 0, "before all that is kept");
+    assert_eq!(days("from=2099-01-01"), 0, "after today");
+    assert_eq!(days("from=2026-11-24&to=2026-11-24"), 1);
+    bench
+        .get("/api/v1/counter/online/history?from=2026-11-25&to=2026-11-24")
+        .refused(400, "invalid_query");
+    bench.end();
+}

@@ -1,5 +1,6 @@
 //! That the table says of itself what holds, and that what is made of it is up to date.
 
+pub(in crate::http) mod conform;
 mod examples;
 mod files;
 mod openapi;
@@ -49,5 +50,19 @@ fn a_call_that_changes_something_counts_as_a_write() {
             endpoint.path
         );
         assert!(is_write || !endpoint.changes(), "{}", endpoint.path);
+    }
+}
+
+#[test]
+fn what_is_served_ahead_of_the_router_is_in_the_table() {
+    for action in Action::ALL {
+        let endpoint = call_of(action);
+        let path = endpoint.path.replace("{name}", "a");
+        let ahead = crate::http::head::action(&endpoint.method, &path);
+        assert_eq!(ahead, Some((action, "a")), "{path}");
+        assert!(
+            calls().any(|listed| std::ptr::eq(listed, endpoint)),
+            "{path}"
+        );
     }
 }

@@ -233,6 +233,11 @@ fn good_answers(schemas: &mut Schemas, endpoint: &Endpoint, responses: &mut Map<
             });
         let (media, content) = match answer.media {
             Media::Upgraded | Media::Nothing => continue,
+            Media::Events(shape) => {
+                let schema = schemas.of(Type::Object(shape), false, Side::Answered);
+                let example = json!({"schema": schema, "example": parsed(answer.example)});
+                ("text/event-stream", example)
+            }
             Media::Json(shape) => {
                 let schema = schemas.of(Type::Object(shape), false, Side::Answered);
                 (

@@ -164,7 +164,7 @@ fn command(endpoint: &Endpoint) -> String {
 fn answers(endpoint: &Endpoint) -> String {
     let one = |answer: &GoodAnswer| {
         let (kind, fields) = match answer.media {
-            Media::Json(shape) => (
+            Media::Json(shape) | Media::Events(shape) => (
                 format!("<a href=\"#o-{0}\">{0}</a>", shape.name),
                 format!(
                     "<details><summary>Fields of {}</summary>\n{}</details>\n",
@@ -281,7 +281,7 @@ fn objects() -> String {
             .answers
             .iter()
             .filter_map(|answer| match answer.media {
-                Media::Json(shape) => Some(shape),
+                Media::Json(shape) | Media::Events(shape) => Some(shape),
                 Media::Other(_) | Media::Upgraded | Media::Nothing => None,
             });
         endpoint.body.shape().into_iter().chain(answered)

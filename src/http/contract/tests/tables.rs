@@ -100,7 +100,7 @@ fn table(kind: &str) -> String {
                 .answers
                 .iter()
                 .filter_map(|answer| match answer.media {
-                    Media::Json(shape) => Some(shape),
+                    Media::Json(shape) | Media::Events(shape) => Some(shape),
                     Media::Upgraded | Media::Nothing | Media::Other(_) => None,
                 });
             answers.chain(endpoint.body.shape())
