@@ -243,6 +243,18 @@ impl Calendar {
         self.end_of(self.day_of(wall_ms))
     }
 
+    /// Returns the instant, some days before, at which the zone's clock showed the same time. Of two it is the
+    /// first; for a time that was skipped it is the one as far behind the gap.
+    pub fn same_time_before(&self, wall_ms: i64, days: i32) -> i64 {
+        let local = self.zone.to_datetime(timestamp(wall_ms));
+        let earlier = local.checked_sub(Span::new().days(days));
+        let found = earlier.and_then(|earlier| self.zone.to_timestamp(earlier));
+        found.map_or_else(
+            |_| wall_ms.saturating_sub(i64::from(days) * DAY_MS),
+            Timestamp::as_millisecond,
+        )
+    }
+
     /// Returns the instant as the zone's clock shows it, for people: `2026-11-25T04:00:00+01:00`.
     pub fn local_text(&self, wall_ms: i64) -> String {
         let offset = self.zone.to_offset(timestamp(wall_ms));

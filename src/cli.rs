@@ -4,6 +4,7 @@
 //! done elsewhere: here are only arguments, the configuration, and text for people.
 
 mod adopt;
+mod alert;
 mod backup;
 mod check;
 mod export;
@@ -23,6 +24,7 @@ use serde::Serialize;
 
 use crate::calendar::tzdb_version;
 pub use adopt::AdoptArgs;
+pub use alert::AlertArgs;
 pub use backup::{BackupArgs, CompactArgs, InspectArgs, RestoreArgs};
 pub use export::{ExportArgs, ExportTarget, HistoryArgs};
 pub use health::HealthArgs;
@@ -124,6 +126,14 @@ Examples:
 
 The newest day comes first. Days that have not ended, or were not closed yet, say so.")]
     History(Configured<HistoryArgs>),
+
+    /// Try the receivers of alerts: each is sent a test notice
+    #[command(after_help = "\
+Examples:
+  counterd alert test
+
+Prints what each receiver says, and ends with 1 when one does not take it. No server is needed.")]
+    Alert(Configured<AlertArgs>),
 
     /// Show the mode of the server, or change it
     #[command(after_help = "\
@@ -430,6 +440,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), CliFailu
         }
         CliCommand::Export(command) => command.run(export::export),
         CliCommand::History(command) => command.run(export::history),
+        CliCommand::Alert(command) => command.run(alert::alert),
         CliCommand::Mode(command) => command.run(live::mode),
         CliCommand::Log(command) => command.run(live::log),
         CliCommand::Repair(command) => command.run(work::repair),

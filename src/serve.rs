@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
+use crate::background::Background;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, LogLevel, Warning};
 use crate::http::{Bound, HttpServer, Shared};
@@ -31,8 +32,8 @@ use companions::{Companions, RunningCompanions};
 use logs::Logs;
 use opening::{Opening, StandIn};
 pub use options::{
-    calendar, copy_options, defined, mirror_options, postgres_options, retention, storage_options,
-    why_no_new_store, writer_options, zone_is_written,
+    alert_options, alert_rules, calendar, copy_options, defined, mirror_options, postgres_options,
+    retention, storage_options, why_no_new_store, writer_options, zone_is_written,
 };
 use options::{fallback_options, http_options};
 pub use reload::LoadAgain;
@@ -57,7 +58,7 @@ pub fn run(config: &Config, warnings: &[Warning], load_again: LoadAgain<'_>) -> 
     let options = writer_options(config, clock, &metrics)?;
     let running = Running::new(&options);
     probe::attach(&metrics, &running);
-    let (companions, mut engine) =
+    let (mut companions, mut engine) =
         Companions::new(config, &running, &metrics, logs.events.level.clone())?;
     let mut opening = Opening {
         running: running.clone(),
@@ -66,12 +67,13 @@ pub fn run(config: &Config, warnings: &[Warning], load_again: LoadAgain<'_>) -> 
         seen: false,
         last_error: String::new(),
     };
-    let (mut service, mut stand_in) = (None, None);
+    let (mut service, mut stand_in, mut watching) = (None, None, None);
     match opening.first()? {
         None => service = Some(companions.start()?),
         Some(copies) => {
             let now_ms = running.day.look().wall_ms;
             running.mode.raise(Cause::NoStore, now_ms);
+            watching = companions.start_watch()?;
             let (started, fallback) = opening.stand_in(&copies, companions)?;
             stand_in = Some(started);
             engine.fallback = Some(fallback);
@@ -106,6 +108,7 @@ pub fn run(config: &Config, warnings: &[Warning], load_again: LoadAgain<'_>) -> 
     let heeded = signals.heed_the_next(ends, server.drain_timeout);
     let service = service.or_else(|| stand_in.and_then(StandIn::end));
     service.into_iter().for_each(RunningCompanions::end);
+    watching.into_iter().for_each(Background::end);
     running.stop();
     // What was cut off has lines in the request log too.
     drop(http);

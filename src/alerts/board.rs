@@ -113,7 +113,7 @@ impl AlertBoard {
     }
 
     /// Shows how all of it stands; `turned` says whether an alert turned.
-    pub(super) fn show(&self, shown: AlertsShown, turned: bool) {
+    pub fn show(&self, shown: AlertsShown, turned: bool) {
         self.shown.store(Arc::new(shown));
         if turned {
             self.version.fetch_add(1, Ordering::AcqRel);

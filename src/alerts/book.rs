@@ -118,42 +118,26 @@ impl AlertBook {
         }
     }
 
-    /// Forgets those that ended long ago.
-    pub fn forget(&mut self, now: LookedAt) {
-        self.ended.retain(|_, alert| {
+    /// Forgets those that ended long ago; returns which.
+    pub fn forget(&mut self, now: LookedAt) -> Vec<AlertKey> {
+        let is_over = |alert: &BookedAlert| {
             let ended = alert.state.ended_at.unwrap_or(Millis::MIN);
-            now.wall_ms.saturating_sub(ended) <= REMEMBERED_MS
-        });
+            now.wall_ms.saturating_sub(ended) > REMEMBERED_MS
+        };
+        let over = self.ended.iter().filter(|(_, alert)| is_over(alert));
+        let over: Vec<AlertKey> = over.map(|(key, _)| key.clone()).collect();
+        for key in &over {
+            self.ended.remove(key);
+        }
+        over
     }
 
     /// Puts an alert in as it was stored; returns `false` for a record that says nothing.
     pub fn restore(&mut self, key: AlertKey, record: &AlertRecord) -> bool {
-        let (Some(phase), Some(severity)) = (
-            AlertPhase::of_word(&record.phase),
-            Severity::of_word(&record.severity),
-        ) else {
+        let Some(alert) = BookedAlert::of(record) else {
             return false;
         };
-        let waits_from = if bug("wait_begins_anew") {
-            Millis::MAX
-        } else {
-            record.waits_from
-        };
-        let state = AlertState {
-            phase,
-            since: record.since,
-            fired_at: record.fired_at,
-            ended_at: record.ended_at,
-            waits_from,
-            looked_at: None,
-            evidence: Evidence {
-                value: record.value,
-                expected: record.expected,
-                why: record.why.clone(),
-            },
-        };
-        let alert = BookedAlert { state, severity };
-        match phase {
+        match alert.state.phase {
             AlertPhase::Ok => self.ended.insert(key, alert),
             AlertPhase::Firing | AlertPhase::Recovering if bug("second_notice") => None,
             AlertPhase::Pending | AlertPhase::Firing | AlertPhase::Recovering => {
@@ -181,6 +165,25 @@ impl AlertBook {
 }
 
 impl BookedAlert {
+    /// Reads what the store keeps of it; `None` for a record that says nothing.
+    pub fn of(record: &AlertRecord) -> Option<Self> {
+        let state = AlertState {
+            phase: AlertPhase::of_word(&record.phase)?,
+            since: record.since,
+            fired_at: record.fired_at,
+            ended_at: record.ended_at,
+            waits_from: record.waits_from,
+            looked_at: None,
+            evidence: Evidence {
+                value: record.value,
+                expected: record.expected,
+                why: record.why.clone(),
+            },
+        };
+        let severity = Severity::of_word(&record.severity)?;
+        Some(Self { state, severity })
+    }
+
     /// Returns what the store keeps of it.
     pub fn record(&self) -> AlertRecord {
         let AlertState {

@@ -9,20 +9,33 @@
 
 mod board;
 mod book;
+mod counter_watch;
+mod counters;
+mod course;
+mod delivery;
+mod disk;
+mod expected;
+mod judge;
+mod known;
 mod notice;
+mod notices;
+mod past;
 mod phase;
 mod rule;
 mod silence;
 mod system;
+mod trial;
 mod watch;
 
 pub use crate::metrics::AlertRule;
 pub use board::{AlertBoard, AlertShown, AlertsShown, Explained};
 pub use book::{AlertBook, Turned};
+pub use delivery::{AlertUrl, PostError, Posted, Poster, Receivers};
 pub use notice::NoticeTexts;
 pub use phase::{AlertPhase, AlertState, Evidence, LookedAt, Turn, Verdict};
 pub use rule::{AlertRules, CounterPattern, RuleEntry, RuleSettings, Severity};
 pub use silence::{Silence, SilenceFault, SilenceWanted};
+pub use trial::{Answered, reach_all, tell_test};
 pub use watch::{AlertOptions, AlertWatch, WatchedCopies};
 
 use std::fmt;
@@ -46,3 +59,6 @@ impl fmt::Display for AlertKey {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

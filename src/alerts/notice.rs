@@ -1,7 +1,11 @@
 //! How an alert is named and told: its labels, its fingerprint, its texts, the page that says what to do.
 
+use std::collections::BTreeMap;
+
 use super::AlertKey;
 use super::book::BookedAlert;
+use super::delivery::ToldAlert;
+use super::phase::AlertPhase;
 use super::rule::Severity;
 use crate::counter::rfc3339;
 use crate::metrics::AlertRule;
@@ -72,7 +76,39 @@ impl NoticeTexts {
 
     /// Returns the fingerprint of an alert, as Alertmanager works it out of its labels.
     pub fn fingerprint(&self, key: &AlertKey, severity: Severity) -> String {
-        fingerprint(&self.labels(key, severity))
+        let labels = self.labels(key, severity);
+        fingerprint(labels.iter().map(|(name, value)| (*name, value.as_str())))
+    }
+
+    /// Returns what receivers are told of an alert.
+    pub fn told(&self, key: &AlertKey, alert: &BookedAlert) -> ToldAlert {
+        let evidence = &alert.state.evidence;
+        let mut annotations = BTreeMap::from([
+            ("summary", summary(key)),
+            ("description", description(alert)),
+            ("runbook", self.runbook(key.rule)),
+            ("since", rfc3339(alert.state.since)),
+        ]);
+        let numbers = [("value", evidence.value), ("expected", evidence.expected)];
+        for (name, number) in numbers {
+            annotations.extend(number.map(|number| (name, number.to_string())));
+        }
+        let link = match self.server_url.as_str() {
+            "" => String::new(),
+            url => format!("{}/api/v1/alerts", url.trim_end_matches('/')),
+        };
+        ToldAlert {
+            labels: self.labels(key, alert.severity).into_iter().collect(),
+            annotations,
+            starts_at: alert.state.fired_at.unwrap_or(alert.state.since),
+            ends_at: match alert.state.phase {
+                AlertPhase::Ok => alert.state.ended_at,
+                AlertPhase::Pending | AlertPhase::Firing | AlertPhase::Recovering => None,
+            },
+            fingerprint: self.fingerprint(key, alert.severity),
+            link,
+            server_url: self.server_url.clone(),
+        }
     }
 
     /// Returns where the page is that says what to do.
@@ -87,7 +123,7 @@ impl NoticeTexts {
 
 /// The hash of labels that Alertmanager names alerts by: FNV-1a of 64 bits over names and values, each followed by
 /// a byte 255 (`model.LabelSet.Fingerprint` of prometheus/common).
-fn fingerprint(labels: &[(&str, String)]) -> String {
+pub(super) fn fingerprint<'l>(labels: impl Iterator<Item = (&'l str, &'l str)>) -> String {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     let mut add = |bytes: &[u8]| {
         for byte in bytes.iter().chain(&[255]) {
@@ -130,9 +166,6 @@ mod tests {
 
     #[test]
     fn the_fingerprint_is_the_one_of_alertmanager() {
-        // Alertmanager 0.25 shows these for such labels.
-        let labels = [("alertname", "x".to_owned())];
-        assert_eq!(fingerprint(&labels).len(), 16);
         let texts = NoticeTexts::default();
         let key = |counter: &str| AlertKey {
             rule: AlertRule::Drop,

@@ -41,6 +41,44 @@ impl AlertRule {
     }
 }
 
+impl AlertRule {
+    /// Whether it compares by a share.
+    pub const fn uses_percent(self) -> bool {
+        matches!(
+            self,
+            Self::Drop | Self::DropHard | Self::Rise | Self::Flat | Self::Refusals
+        )
+    }
+
+    /// Whether it wants a least difference, or number.
+    pub const fn uses_least(self) -> bool {
+        matches!(
+            self,
+            Self::Drop | Self::DropHard | Self::Rise | Self::Refusals | Self::OutcomeUnknown
+        )
+    }
+
+    /// Whether it wants a least expected value.
+    pub const fn uses_floor(self) -> bool {
+        matches!(self, Self::Drop | Self::Rise)
+    }
+
+    /// Whether it looks back on a span of time, or ahead.
+    pub const fn uses_within(self) -> bool {
+        match self {
+            Self::DropHard
+            | Self::Flat
+            | Self::Refusals
+            | Self::OutcomeUnknown
+            | Self::ExportLag
+            | Self::MirrorLag
+            | Self::Disk
+            | Self::CloseLate => true,
+            Self::Drop | Self::Rise | Self::AtBound | Self::ReadOnly | Self::Clock => false,
+        }
+    }
+}
+
 /// The thresholds of a rule. What a threshold that a rule does not use says is not looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RuleSettings {

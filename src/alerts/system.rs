@@ -105,14 +105,15 @@ const MOST_SUMS: usize = 1000;
 pub struct OperationCourse {
     kept: VecDeque<OperationSums>,
     latest: OperationSums,
-    within_ms: Millis,
+    /// The longest span that is asked for.
+    longest_ms: Millis,
 }
 
 impl OperationCourse {
-    /// Makes a course of the last `within_ms` milliseconds.
-    pub fn new(within_ms: Millis) -> Self {
+    /// Makes a course of the last `longest_ms` milliseconds.
+    pub fn new(longest_ms: Millis) -> Self {
         Self {
-            within_ms,
+            longest_ms,
             ..Self::default()
         }
     }
@@ -153,7 +154,7 @@ impl OperationCourse {
         }
         self.latest = sums;
         // The last one before the span stays: the span is counted from it.
-        let begin = boot_ms.saturating_sub(self.within_ms);
+        let begin = boot_ms.saturating_sub(self.longest_ms);
         while self.kept.len() > MOST_SUMS || self.kept.get(1).is_some_and(|one| one.at <= begin) {
             self.kept.pop_front();
         }
@@ -161,8 +162,10 @@ impl OperationCourse {
 
     /// Returns how many operations there were in the last span, how many of them were refused, and of how many
     /// nobody knows whether they counted.
-    fn within(&self) -> (u64, u64, u64) {
-        let first = self.kept.front().copied().unwrap_or(self.latest);
+    fn within(&self, span_ms: Millis) -> (u64, u64, u64) {
+        let begin = self.latest.at.saturating_sub(span_ms);
+        let before = self.kept.iter().rev().find(|one| one.at <= begin);
+        let first = before.or(self.kept.front()).copied().unwrap_or(self.latest);
         (
             self.latest.all.saturating_sub(first.all),
             self.latest.refused.saturating_sub(first.refused),
@@ -172,7 +175,7 @@ impl OperationCourse {
 
     /// Judges whether too many operations are refused.
     pub fn refusals(&self, settings: &RuleSettings) -> Verdict {
-        let (all, refused, _) = self.within();
+        let (all, refused, _) = self.within(settings.within_ms);
         let (least, percent) = (amount(settings.least), amount(settings.percent));
         if refused < least || refused.saturating_mul(100) < all.saturating_mul(percent) {
             return Verdict::Clear;
@@ -180,20 +183,20 @@ impl OperationCourse {
         let most = all.saturating_mul(percent) / 100;
         let why = format!(
             "{refused} of {all} operations were refused within {} s: `counterd_operations_total` in /metrics says for what",
-            self.within_ms / 1000
+            settings.within_ms / 1000
         );
         Verdict::holds(number(refused), Some(number(most)), why)
     }
 
     /// Judges whether the outcome of operations is not known.
     pub fn unknown(&self, settings: &RuleSettings) -> Verdict {
-        let (.., unknown) = self.within();
+        let (.., unknown) = self.within(settings.within_ms);
         if unknown < amount(settings.least) {
             return Verdict::Clear;
         }
         let why = format!(
             "of {unknown} operations nobody knows whether they counted: a write failed within {} s",
-            self.within_ms / 1000
+            settings.within_ms / 1000
         );
         Verdict::holds(number(unknown), Some(0), why)
     }

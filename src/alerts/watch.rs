@@ -14,7 +14,11 @@ use tokio::sync::oneshot;
 use super::AlertKey;
 use super::board::{AlertBoard, AlertShown, AlertsShown};
 use super::book::{AlertBook, BookedAlert, Turned};
+use super::counters::WatchedCounters;
+use super::delivery::{AlertStanding, Delivery, Poster, Receivers, deliver, tell_alertmanager};
+use super::disk::DiskCourse;
 use super::notice::{NoticeTexts, description, summary};
+use super::notices::Notices;
 use super::phase::{AlertPhase, LookedAt, Turn, Verdict};
 use super::rule::{AlertRules, RuleSettings};
 use super::system::{self, OperationCourse, ServerFacts};
@@ -22,6 +26,8 @@ use crate::background::{Background, BackgroundWork, runtime};
 use crate::counter::{CounterName, Millis};
 use crate::metrics::{AlertRule, Metrics};
 use crate::rounds::RoundStatus;
+use crate::seeded::bug;
+use crate::storage::reserve::Space;
 use crate::storage::{Batch, ReadError, Tables};
 use crate::writer::{Failure, ModeState, PreparedBatch, Running};
 
@@ -41,8 +47,12 @@ pub struct AlertOptions {
     pub rules: AlertRules,
     /// `alerts.max_counters`: most counters whose values are watched.
     pub max_counters: usize,
+    /// `storage.min_free`, in bytes; `None`: as the file system suggests.
+    pub min_free: Option<u64>,
     /// What receivers are told besides the alerts.
     pub texts: NoticeTexts,
+    /// Who is told.
+    pub receivers: Receivers,
 }
 
 /// The copies whose lag is watched.
@@ -52,6 +62,19 @@ pub struct WatchedCopies {
     pub export: Option<Arc<RoundStatus>>,
     /// The mirror in Redis.
     pub mirror: Option<Arc<RoundStatus>>,
+}
+
+/// A write that tells the store of what turned.
+struct Saving {
+    write: tokio::task::JoinHandle<Result<(), Failure>>,
+    saved: Saved,
+}
+
+/// What a write tells the store of.
+struct Saved {
+    alerts: BTreeSet<AlertKey>,
+    /// The notices that the store then has.
+    notices: BTreeSet<u64>,
 }
 
 /// Watches, and tells.
@@ -68,9 +91,18 @@ pub struct AlertWatch {
     time_offset: Option<Millis>,
     /// Alerts that the store does not have as they stand.
     unsaved: BTreeSet<AlertKey>,
+    /// The write under way that tells the store.
+    saving: Option<Saving>,
+    notices: Notices,
+    standing: Arc<AlertStanding>,
     operations: OperationCourse,
+    disk: DiskCourse,
+    usual_min_free: u64,
+    counters: WatchedCounters,
     /// Whether the last day is closed, and when that was looked up by the boot clock.
     closed: Option<(Millis, bool)>,
+    /// The boot clock at the first look.
+    began: Option<Millis>,
 }
 
 impl AlertWatch {
@@ -82,11 +114,11 @@ impl AlertWatch {
         copies: WatchedCopies,
         board: &Arc<AlertBoard>,
     ) -> Self {
-        let of_refusals = RuleSettings::usual(AlertRule::Refusals);
-        let of_refusals = options
-            .rules
-            .of(AlertRule::Refusals, None)
-            .unwrap_or(of_refusals);
+        let span = |rule| {
+            let settings = options.rules.of(rule, None);
+            settings.map_or(0, |settings| settings.within_ms)
+        };
+        let longest = span(AlertRule::Refusals).max(span(AlertRule::OutcomeUnknown));
         Self {
             running: running.clone(),
             metrics: Arc::clone(metrics),
@@ -97,8 +129,15 @@ impl AlertWatch {
             read_of: None,
             time_offset: None,
             unsaved: BTreeSet::new(),
-            operations: OperationCourse::new(of_refusals.within_ms),
+            saving: None,
+            notices: Notices::default(),
+            standing: Arc::default(),
+            operations: OperationCourse::new(longest),
+            disk: DiskCourse::default(),
+            usual_min_free: 0,
+            counters: WatchedCounters::default(),
             closed: None,
+            began: None,
         }
     }
 
@@ -116,7 +155,7 @@ impl AlertWatch {
             tracing::debug!(%error, "the alerts of the store cannot be read yet");
         }
         let now = self.now();
-        self.book.forget(now);
+        self.unsaved.extend(self.book.forget(now));
         let mut turned = Vec::new();
         let facts = self.facts();
         for rule in AlertRule::ALL
@@ -134,12 +173,55 @@ impl AlertWatch {
             let verdict = self.verdict_of_server(rule, &facts, &settings);
             turned.extend(self.book.judge(&key, verdict, now, &settings));
         }
+        self.look_at_counters(&facts, now, &mut turned);
         for one in &turned {
             self.unsaved.insert(one.key.clone());
             log(one);
+            if one.is_news() && self.options.receivers.webhook.is_some() {
+                self.notices.add(one, &self.options.texts);
+            }
         }
         self.show(now, !turned.is_empty());
         turned
+    }
+
+    /// Judges the rules about counters. Without data they say nothing: while writes are refused no value moves, and
+    /// under a clock that cannot be believed nobody knows what is expected.
+    fn look_at_counters(&mut self, facts: &ServerFacts, now: LookedAt, turned: &mut Vec<Turned>) {
+        let rules = &self.options.rules;
+        let has_data = facts.read_only.is_none()
+            && !facts.clock_fault
+            && facts.clock_behind_ms == 0
+            && self.read_of.is_some();
+        if has_data {
+            let most = self.options.max_counters;
+            self.counters.choose(&self.running, rules, most);
+            let all = self.counters.look(&self.running, rules, &self.board, now);
+            for (counter, verdicts) in all {
+                for (rule, verdict) in verdicts {
+                    let counter = Some(counter.clone());
+                    let key = AlertKey { rule, counter };
+                    if let Some(settings) = rules.of(rule, key.counter.as_ref()) {
+                        turned.extend(self.book.judge(&key, verdict, now, &settings));
+                    }
+                }
+            }
+        }
+        let keys: Vec<AlertKey> = self.book.alerts().keys().cloned().collect();
+        for key in keys {
+            let Some(counter) = &key.counter else {
+                continue;
+            };
+            let settings = rules.of(key.rule, Some(counter));
+            let is_watched = !has_data || self.counters.has(counter);
+            match settings.filter(|_| is_watched) {
+                None => turned.extend(self.book.give_up(&key, now)),
+                Some(settings) if !has_data => {
+                    turned.extend(self.book.judge(&key, Verdict::Unknown, now, &settings));
+                }
+                Some(_) => {}
+            }
+        }
     }
 
     /// The time of a look. Store time goes on for alerts while the store is closed.
@@ -167,6 +249,10 @@ impl AlertWatch {
             // From now on alerts wait in the time of this store.
             self.time_offset = None;
         }
+        let waiting = self.running.reader.with(|tables| tables.notices())?;
+        if self.read_of.is_none() {
+            self.notices.restore(waiting, &self.options.texts);
+        }
         let now = self.now();
         for (rule, counter, mut record) in stored {
             let Some(rule) = AlertRule::of_word(&rule) else {
@@ -174,6 +260,9 @@ impl AlertWatch {
             };
             let key = AlertKey { rule, counter };
             record.waits_from = record.waits_from.min(now.store_ms);
+            if bug("wait_begins_anew") {
+                record.waits_from = now.store_ms;
+            }
             if !self.book.alerts().contains_key(&key) && !self.book.restore(key.clone(), &record) {
                 tracing::error!(alert = %key, "a stored alert says nothing that is known; it begins anew");
             }
@@ -193,6 +282,7 @@ impl AlertWatch {
         self.operations
             .take(running.day.boot_ms(), &self.metrics.operations());
         let close_late_ms = self.close_late_ms();
+        self.note_space();
         ServerFacts {
             read_only: match self.running.mode.state() {
                 ModeState::Normal => None,
@@ -206,12 +296,30 @@ impl AlertWatch {
         }
     }
 
-    /// For how long the last day has been over without being closed; `None` where that cannot be told.
+    /// Notes how much space is free, if that is due.
+    fn note_space(&mut self) {
+        let boot_ms = self.running.day.boot_ms();
+        if self.disk.is_due(boot_ms)
+            && let Ok(space) = Space::of(&self.running.storage.data_dir)
+        {
+            self.disk.note(boot_ms, space.available);
+            self.usual_min_free = space.default_min_free();
+        }
+    }
+
+    /// The free space below which writes are refused.
+    fn min_free(&self) -> u64 {
+        self.options.min_free.unwrap_or(self.usual_min_free)
+    }
+
+    /// For how long the last day has been over without being closed, since this server began; `None` where that cannot
+    /// be told. What a start finds is closed within moments.
     fn close_late_ms(&mut self) -> Option<Millis> {
         let running = &self.running;
         let moment = running.day.moment();
         let over_for = moment.now?.saturating_sub(moment.today.start);
         let (boot_ms, over) = (running.day.boot_ms(), moment.today.day.previous());
+        let began = *self.began.get_or_insert(boot_ms);
         if self
             .closed
             .is_none_or(|(at, _)| boot_ms.saturating_sub(at) >= CLOSED_EVERY_MS)
@@ -225,7 +333,11 @@ impl AlertWatch {
             self.closed = closed.ok().map(|closed| (boot_ms, closed));
         }
         let (_, closed) = self.closed?;
-        Some(if closed { 0 } else { over_for })
+        Some(if closed {
+            0
+        } else {
+            over_for.min(boot_ms.saturating_sub(began))
+        })
     }
 
     fn verdict_of_server(
@@ -237,6 +349,7 @@ impl AlertWatch {
         match rule {
             AlertRule::Refusals => self.operations.refusals(settings),
             AlertRule::OutcomeUnknown => self.operations.unknown(settings),
+            AlertRule::Disk => self.disk.judge(self.min_free(), settings),
             rule => system::judge(rule, facts, settings),
         }
     }
@@ -254,12 +367,14 @@ impl AlertWatch {
         self.board.show(
             AlertsShown {
                 alerts,
-                events: Vec::new(),
+                events: self.counters.events(),
                 silences: Vec::new(),
                 judged_at: Some(now.wall_ms),
             },
             turned,
         );
+        let watched = i64::try_from(self.counters.count()).unwrap_or(i64::MAX);
+        self.metrics.alerts.watched.set(watched);
         for rule in AlertRule::ALL {
             self.metrics.alerts.set_firing(rule, self.book.firing(rule));
         }
@@ -284,13 +399,29 @@ impl AlertWatch {
         }
     }
 
-    /// Returns what the store is to be told, and of which alerts; `None` where it has everything.
-    fn unsaved(&self) -> Option<(Batch, Vec<AlertKey>)> {
-        if self.unsaved.is_empty() || self.read_of.is_none() {
+    /// Tells receivers that are told how all stands.
+    fn tell_standing(&self) {
+        if self.options.receivers.alertmanager.is_none() {
+            return;
+        }
+        let texts = &self.options.texts;
+        let on = self.book.alerts().iter();
+        let on = on.filter(|(_, alert)| alert.state.is_on());
+        let all = on.chain(self.book.ended());
+        let told = all.map(|(key, alert)| texts.told(key, alert)).collect();
+        self.standing.alerts.store(Arc::new(told));
+    }
+
+    /// Returns what the store is to be told; `None` where it has everything.
+    fn unsaved(&mut self) -> Option<(Batch, Saved)> {
+        self.notices.take_done();
+        let is_whole = self.unsaved.is_empty() && self.notices.is_saved();
+        if is_whole || self.read_of.is_none() {
             return None;
         }
         let mut batch = Batch::new();
-        for key in &self.unsaved {
+        let alerts = std::mem::take(&mut self.unsaved);
+        for key in &alerts {
             let counter = key.counter.as_ref();
             let alert = self.book.alerts().get(key);
             match alert.or_else(|| self.book.ended().get(key)) {
@@ -298,7 +429,18 @@ impl AlertWatch {
                 None => batch.delete_alert(key.rule.as_str(), counter),
             }
         }
-        Some((batch, self.unsaved.iter().cloned().collect()))
+        let notices = self.notices.put(&mut batch);
+        Some((batch, Saved { alerts, notices }))
+    }
+
+    /// Notes how a write ended.
+    fn wrote(&mut self, saved: Saved, written: Result<(), Failure>) -> Result<(), Failure> {
+        match written {
+            Ok(()) => self.notices.saved(saved.notices),
+            // It is tried again with the next look.
+            Err(_) => self.unsaved.extend(saved.alerts),
+        }
+        written
     }
 
     /// Stores what turned, on the caller's thread.
@@ -306,43 +448,76 @@ impl AlertWatch {
     /// # Errors
     /// When the writer did not store it.
     pub fn save(&mut self) -> Result<(), Failure> {
-        if let Some((batch, keys)) = self.unsaved() {
-            self.running.intake.carry_out(prepared(batch))?;
-            self.unsaved.retain(|key| !keys.contains(key));
-        }
-        Ok(())
+        let Some((batch, saved)) = self.unsaved() else {
+            return Ok(());
+        };
+        let written = self.running.intake.carry_out(prepared(batch));
+        self.wrote(saved, written)
     }
 
     /// Stores what turned; returns when it is stored, or cannot be, or takes long.
     async fn save_soon(&mut self) {
-        if self.running.mode.refuses().is_some() {
-            return;
-        }
-        let Some((batch, keys)) = self.unsaved() else {
-            return;
+        let mut saving = match self.saving.take() {
+            Some(saving) => saving,
+            None if self.running.mode.refuses().is_some() => return,
+            None => {
+                let Some((batch, saved)) = self.unsaved() else {
+                    return;
+                };
+                let intake = Arc::clone(&self.running.intake);
+                let write = tokio::task::spawn_blocking(move || intake.carry_out(prepared(batch)));
+                Saving { write, saved }
+            }
         };
-        let intake = Arc::clone(&self.running.intake);
-        let stored = tokio::task::spawn_blocking(move || intake.carry_out(prepared(batch)));
-        match tokio::time::timeout(STORED_WITHIN, stored).await {
-            Ok(Ok(Ok(()))) => self.unsaved.retain(|key| !keys.contains(key)),
-            // It is tried again with the next look.
-            Ok(Ok(Err(error))) => tracing::debug!(%error, "alerts could not be stored"),
-            Ok(Err(_)) | Err(_) => {}
+        match tokio::time::timeout(STORED_WITHIN, &mut saving.write).await {
+            Err(_) => self.saving = Some(saving),
+            Ok(written) => {
+                let written = written.unwrap_or(Err(Failure::OutcomeUnknown));
+                if let Err(error) = self.wrote(saving.saved, written) {
+                    tracing::debug!(%error, "alerts could not be stored");
+                }
+            }
+        }
+    }
+
+    /// Hands on what is to be told, once it is stored.
+    fn send(&mut self, turned: &[Turned]) {
+        let dropped = self.notices.send(self.options.receivers.queue);
+        self.metrics.alerts.dropped.inc_by(dropped);
+        let waiting = i64::try_from(self.notices.outbox.count()).unwrap_or(i64::MAX);
+        self.metrics.alerts.waiting.set(waiting);
+        self.tell_standing();
+        if turned.iter().any(Turned::is_news) {
+            self.standing.turned.notify_one();
         }
     }
 }
 
 impl BackgroundWork for AlertWatch {
     async fn run(&mut self, mut ended: oneshot::Receiver<()>) {
+        let delivery = Delivery {
+            poster: Poster::new(self.options.receivers.timeout),
+            receivers: self.options.receivers.clone(),
+            metrics: self.metrics.alerts.clone(),
+        };
+        let outbox = Arc::clone(&self.notices.outbox);
+        let day = Arc::clone(&self.running.day);
+        let standing = Arc::clone(&self.standing);
+        // They end with the runtime.
+        tokio::spawn(deliver(Arc::clone(&outbox), delivery.clone()));
+        tokio::spawn(tell_alertmanager(standing, delivery, day));
         let mut next = tokio::time::interval(EVERY);
         next.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            let mut turned = Vec::new();
             tokio::select! {
                 _ = &mut ended => return,
-                _ = next.tick() => {}
+                _ = next.tick() => turned = self.look(),
+                // That it was delivered is to be stored at once.
+                () = outbox.went.notified() => {}
             }
-            self.look();
             self.save_soon().await;
+            self.send(&turned);
         }
     }
 

@@ -12,7 +12,8 @@ use bytesize::ByteSize;
 use rustix::fs::{Access, FlockOperation, Mode, OFlags, access, flock, open};
 use rustix::io::Errno;
 
-use super::{CliFailure, adopt, print};
+use super::{CliFailure, adopt, alert, print};
+use crate::alerts::AlertRule;
 use crate::calendar::{Calendar, tzdb_version};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Warning};
@@ -22,8 +23,8 @@ use crate::fallback::Against;
 use crate::links::{NO_LINK, others_may_write};
 use crate::mirror;
 use crate::serve::{
-    calendar, defined, mirror_options, postgres_options, storage_options, why_no_new_store,
-    zone_is_written,
+    alert_rules, calendar, defined, mirror_options, postgres_options, storage_options,
+    why_no_new_store, zone_is_written,
 };
 use crate::storage::reserve::Space;
 use crate::storage::{DataDirLock, Reader, lock, look, read_through};
@@ -55,6 +56,13 @@ pub(super) fn run(config: &Config, warnings: &[Warning], deep: bool) -> anyhow::
     ];
     findings.extend(limits(config).map(|found| ("limits", found)));
     findings.extend(secret_files(config));
+    findings.push(("alerts", alerts(config)));
+    let receivers = alert::receivers(config).into_iter();
+    findings.extend(receivers.map(|(receiver, reached)| {
+        let reached = reached.map(|text| ("ok", format!("{receiver} {text}")));
+        let fault = |text| anyhow!("{receiver}: {text}");
+        ("alerts", reached.map_err(fault))
+    }));
     let epoch = data_directory(config, &calendar, deep, &mut findings);
     if let Some(dir) = &config.log.dir {
         findings.push(("log directory", directory(dir)));
@@ -159,6 +167,23 @@ fn limits(config: &Config) -> Option<Judgement> {
             limits.client_ip_header
         ))),
     }
+}
+
+/// Says which rules are judged, and who is told.
+fn alerts(config: &Config) -> Judgement {
+    let rules = alert_rules(config);
+    let on = AlertRule::ALL.into_iter();
+    let on = on.filter(|rule| rules.of(*rule, None).is_some()).count();
+    let text = format!(
+        "{on} of {} rules are on, {} entries change them",
+        AlertRule::COUNT,
+        config.alert_rules.len()
+    );
+    let receivers = &config.alerts;
+    if receivers.webhook.is_none() && receivers.alertmanager.is_none() {
+        return ok(format!("{text}; nobody is told besides the log"));
+    }
+    ok(text)
 }
 
 /// Finds files of secrets that every user may read.

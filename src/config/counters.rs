@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::forms::{Form, NAME, UsualForm};
 use super::mistakes::{Report, SettingSource};
 use super::reader::{Reader, Written, unset};
-use super::rows::{Key, optional, section};
+use super::rows::{Key, key_word, optional, section};
 use crate::counter::{
     CounterName, Definition, Kind, Millis, OnBound, Reset, Seconds, definition_fields,
 };

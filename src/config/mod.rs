@@ -3,6 +3,7 @@
 //!
 //! Nothing here opens the data directory, binds a socket or looks at a clock.
 
+mod alerts;
 mod counters;
 mod forms;
 mod layers;
@@ -14,8 +15,11 @@ mod table;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
 use secrecy::ExposeSecret;
+
+use crate::alerts::AlertRules;
 
 use layers::Layers;
 use mistakes::Report;
@@ -26,10 +30,13 @@ pub use layers::Override;
 pub use mistakes::{ConfigErrors, Mistake, SettingSource, Warning};
 pub use rows::Key;
 pub use table::{
-    AuthConfig, CalendarConfig, Config, CountersConfig, DegradedConfig, LimitsConfig, LogConfig,
-    PostgresConfig, RedisConfig, SamplesConfig, ServerConfig, StorageConfig, WriterConfig,
-    all_keys,
+    AlertsConfig, AuthConfig, CalendarConfig, Config, CountersConfig, DegradedConfig, LimitsConfig,
+    LogConfig, PostgresConfig, RedisConfig, SamplesConfig, ServerConfig, StorageConfig,
+    WriterConfig, all_keys,
 };
+
+/// Samples are kept at least so long while rules compare with earlier weeks.
+pub const SEASON: Duration = Duration::from_secs(22 * 24 * 3600);
 
 /// Tokens shorter than this are guessed too easily.
 const SHORT_TOKEN: usize = 16;
@@ -80,11 +87,13 @@ impl Config {
         let tz = tz.map(|(_, value)| value.to_string_lossy());
         let mut report = layers.report;
         let defined = counters::read(&mut layers.written, &mut report);
+        let alert_rules = alerts::read(&mut layers.written, &mut report);
         let mut reader = Reader::new(layers.written, &mut report);
         reader.tz = tz.as_deref();
         let mut config = Config::read(&mut reader, defined);
         if let Some(config) = &mut config {
             config.file = file.map(Path::to_path_buf);
+            config.alert_rules = alert_rules;
             judge_together(config, &mut report);
         }
         match config {
@@ -130,6 +139,7 @@ fn judge_together(config: &Config, report: &mut Report) {
         report.mistake(place("degraded.start"), text);
     }
     judge_limits(config, report);
+    judge_alerts(config, report);
     let roles = config.auth.exposed();
     let [(_, admins), ..] = &roles;
     for (key, tokens) in &roles {
@@ -141,6 +151,23 @@ fn judge_together(config: &Config, report: &mut Report) {
             let text = format!("{key} is the admin token: whoever has it may do everything");
             report.warn(place(key), text);
         }
+    }
+}
+
+/// Warns of what alerts lack.
+fn judge_alerts(config: &Config, report: &mut Report) {
+    let place = |name: &str| config.source(name);
+    let rules = AlertRules::new(config.alert_rules.clone());
+    if rules.has_seasonal() && config.samples.retention < SEASON {
+        let text = "samples.retention is shorter than the three weeks that rules of alerts compare with: 22d are kept";
+        report.warn(place("samples.retention"), text);
+    }
+    let is_set = |key, file_key| place(key).is_written() || place(file_key).is_written();
+    if is_set("alerts.secret", "alerts.secret_file")
+        && !is_set("alerts.webhook", "alerts.webhook_file")
+    {
+        let text = "alerts.secret signs what alerts.webhook is told, and that is not set";
+        report.warn(place("alerts.secret"), text);
     }
 }
 
@@ -192,6 +219,9 @@ impl fmt::Display for Config {
                 "counter.{name} = {{ {} }}  # {source}",
                 fields.join(", ")
             )?;
+        }
+        for entry in &self.alert_rules {
+            writeln!(f, "{}", alerts::shown(entry))?;
         }
         Ok(())
     }

@@ -51,11 +51,21 @@ macro_rules! optional {
     };
 }
 
+/// The word of a key: its name, unless that cannot be a name in Rust.
+macro_rules! key_word {
+    ($name:ident) => {
+        stringify!($name)
+    };
+    ($name:ident $word:literal) => {
+        $word
+    };
+}
+
 /// Makes a struct of a table's rows, and with it its keys, its reading and its printing:
 ///
 /// ```text
 /// /// What it means.
-/// name [or name_file]: Type = Form [, "default"] [, else unwritten] [, flag "--flag"];
+/// name [as "word"] [or name_file]: Type = Form [, "default"] [, else unwritten] [, flag "--flag"];
 /// ```
 ///
 /// `unwritten` is a function such as [`super::reader::cores`]: what holds when nothing is written and there is no
@@ -68,7 +78,7 @@ macro_rules! section {
         $Section:ident, $prefix:expr, {
             $(
                 $(#[$doc:meta])*
-                $name:ident $(or $file:ident)? : $type:ty = $form:expr
+                $name:ident $(as $word:literal)? $(or $file:ident)? : $type:ty = $form:expr
                 $(, $default:literal)? $(, else $unwritten:expr)? $(, flag $flag:literal)? ;
             )+
         }
@@ -82,7 +92,7 @@ macro_rules! section {
         impl $Section {
             pub(super) const KEYS: &'static [Key] = &[$(
                 Key {
-                    name: concat!($prefix, stringify!($name)),
+                    name: concat!($prefix, key_word!($name $($word)?)),
                     file: optional!($(
                         &Key {
                             name: concat!($prefix, stringify!($file)),
@@ -138,6 +148,8 @@ macro_rules! configuration {
             /// The counters that the configuration defines: the built-in ones, unless defined anew,
             /// then `[[counter]]` in the order of the file. No name twice.
             pub defined_counters: Vec<CounterEntry>,
+            /// The rules of `[[alert]]`, in the order of the file.
+            pub alert_rules: Vec<RuleEntry>,
             /// The configuration file, if one was read.
             pub file: Option<PathBuf>,
             /// The files that secrets were read from, each with its key.
@@ -157,7 +169,7 @@ macro_rules! configuration {
                 $( let $section = $Section::read(reader); )+
                 let sources = std::mem::take(&mut reader.sources);
                 let secret_files = std::mem::take(&mut reader.secret_files);
-                Some(Self { $( $section: $section?, )+ defined_counters, file: None, secret_files, sources })
+                Some(Self { $( $section: $section?, )+ defined_counters, alert_rules: Vec::new(), file: None, secret_files, sources })
             }
 
             /// Returns every key with its value as it would be written in the file, in the order of the table;
@@ -169,4 +181,4 @@ macro_rules! configuration {
     };
 }
 
-pub(super) use {configuration, optional, section};
+pub(super) use {configuration, key_word, optional, section};

@@ -12,17 +12,19 @@ use std::time::Duration;
 use ipnet::IpNet;
 use secrecy::SecretString;
 
+use super::alerts::AlertTable;
 use super::counters::{CounterEntry, CounterTable};
 use super::forms::{
-    ADDRESS, BurstOrAuto, CLIENT_HEADER, Count, FILE_PATH, Form, KEY_PREFIX, List, Networks,
-    PATH_OR_NONE, RATE_OR_OFF, Size, SizeOrAuto, Span, Switch, TIME_OF_DAY, Tokens, Url, UsualForm,
-    ZONE, is_host, is_origin,
+    ADDRESS, ADDRESS_OF_PAGES, BurstOrAuto, CLIENT_HEADER, Count, FILE_PATH, Form, KEY_PREFIX,
+    List, Networks, PATH_OR_NONE, RATE_OR_OFF, SECRET_TEXT, Size, SizeOrAuto, Span, Switch,
+    TIME_OF_DAY, Tokens, Url, UsualForm, ZONE, is_host, is_origin,
 };
 use super::mistakes::SettingSource;
 use super::reader::{Reader, cores, unset, zone_of_the_machine};
-use super::rows::{Key, configuration, optional, section};
+use super::rows::{Key, configuration, key_word, optional, section};
 use super::{LogLevel, StorageEngine};
 use crate::access_log::{Access, LogFormat};
+use crate::alerts::{AlertUrl, RuleEntry};
 use crate::calendar::DayStart;
 use crate::export::postgres::PostgresUrl;
 use crate::http::Rate;
@@ -148,7 +150,7 @@ configuration! {
     /// What `series` is made of.
     samples: SamplesConfig {
         /// How long the values at the ends of minutes are kept; whole days.
-        retention: Duration = Span(days(1), days(3650)), "14d";
+        retention: Duration = Span(days(1), days(3650)), "23d";
         /// Most counters that are followed.
         max_counters: usize = Count(0, 100_000), "1000";
     }
@@ -230,6 +232,29 @@ configuration! {
         max_counters: usize = Count(0, 100_000), "100";
     }
 
+    /// Who is told of alerts. The rules are those of `[[alert]]`.
+    alerts: AlertsConfig {
+        /// The URL that notices are posted to; none is without one. It may hold a secret.
+        webhook or webhook_file: Option<AlertUrl> = Url(|url| AlertUrl::parse(url, "")), else unset;
+        /// The URL of an Alertmanager, which is told how the alerts stand. It may hold a secret.
+        alertmanager or alertmanager_file: Option<AlertUrl> =
+            Url(|url| AlertUrl::parse(url, "/api/v2/alerts")), else unset;
+        /// Signs the notices that are posted.
+        secret or secret_file: Option<SecretString> = SECRET_TEXT, else unset;
+        /// How long one try to deliver may take.
+        timeout: Duration = Span(TENTH, Duration::from_secs(60)), "10s";
+        /// Most notices that wait to be delivered; with more the oldest is given up.
+        queue: usize = Count(10, 100_000), "1000";
+        /// Most counters whose values are watched.
+        max_counters: usize = Count(0, 1000), "100";
+        /// Which server it is, for receivers of several.
+        instance: String = KEY_PREFIX, "";
+        /// The address at which people reach this server.
+        server_url: String = ADDRESS_OF_PAGES, "";
+        /// What the addresses of the pages of the runbook begin with.
+        runbook_url: String = ADDRESS_OF_PAGES, "";
+    }
+
     /// What is logged, and where to.
     log: LogConfig {
         /// The directory of log files; `None` logs to standard output.
@@ -260,15 +285,22 @@ pub(super) struct Array {
 }
 
 /// All arrays of tables.
-pub(super) const ARRAYS: &[Array] = &[Array {
-    name: "counter",
-    keys: CounterTable::KEYS,
-    not_yet: &["window", "breakdown"],
-}];
+pub(super) const ARRAYS: &[Array] = &[
+    Array {
+        name: "counter",
+        keys: CounterTable::KEYS,
+        not_yet: &["window", "breakdown"],
+    },
+    Array {
+        name: "alert",
+        keys: AlertTable::KEYS,
+        not_yet: &[],
+    },
+];
 
 /// What later versions will know, so that a configuration written for them is not half obeyed:
 /// whole sections, or single keys.
-pub(super) const NOT_YET: &[&str] = &["alerts"];
+pub(super) const NOT_YET: &[&str] = &[];
 
 /// Returns all keys, in the order of the table; a secret is followed by the key of its file.
 pub fn all_keys() -> impl Iterator<Item = &'static Key> {

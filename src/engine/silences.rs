@@ -8,6 +8,11 @@ impl Engine {
         self.alerts.shown(self.now())
     }
 
+    /// Returns a number that changes whenever an alert turns.
+    pub fn alerts_version(&self) -> u64 {
+        self.alerts.version()
+    }
+
     /// Silences counters until an instant, and blocks until that is stored: for threads without a runtime.
     ///
     /// # Errors

@@ -55,6 +55,7 @@ pub(super) fn unlimited() -> RateLimits {
 struct Bench {
     http: Option<HttpServer>,
     running: Running,
+    alerts: Arc<crate::alerts::AlertBoard>,
     clock: Arc<ManualClock>,
     _log: LogThread,
     _dir: tempfile::TempDir,
@@ -179,6 +180,7 @@ impl Bench {
         change(&mut options);
         let bound = Bound::to("127.0.0.1:0".parse().unwrap()).unwrap();
         let engine = crate::engine::Engine::new(&running);
+        let alerts = Arc::clone(&engine.alerts);
         let shared = Shared {
             engine,
             metrics,
@@ -188,6 +190,7 @@ impl Bench {
         Self {
             http: Some(http),
             running,
+            alerts,
             clock,
             _log: thread,
             _dir: dir,

@@ -25,7 +25,7 @@ impl Default for Retention {
             history_days: 90,
             user_days: 7,
             max_unexported_days: 30,
-            sample_days: 14,
+            sample_days: 23,
             exports: false,
         }
     }
@@ -116,7 +116,7 @@ mod tests {
     fn each_family_keeps_its_days() {
         assert_eq!(
             horizons(Retention::default(), 19_999, None),
-            [20_000, 19_993, 19_986, 19_910]
+            [20_000, 19_993, 19_977, 19_910]
         );
     }
 
@@ -124,7 +124,7 @@ mod tests {
     fn no_horizon_passes_a_day_that_is_not_archived() {
         assert_eq!(
             horizons(Retention::default(), 19_900, None),
-            [19_901, 19_901, 19_986, 19_901]
+            [19_901, 19_901, 19_977, 19_901]
         );
     }
 

@@ -24,7 +24,8 @@ pub(super) struct Companions {
     archivist: Archivist,
     exporter: Option<Exporter>,
     mirror: Option<Mirror>,
-    alerts: AlertWatch,
+    /// `None` once it runs.
+    alerts: Option<AlertWatch>,
     pub(super) desk: Desk,
     pub(super) data_dir: PathBuf,
 }
@@ -62,7 +63,13 @@ impl Companions {
         let board = AlertBoard::new();
         engine.alerts = Arc::clone(&board);
         let companions = Self {
-            alerts: AlertWatch::new(running, metrics, alert_options(config), copies, &board),
+            alerts: Some(AlertWatch::new(
+                running,
+                metrics,
+                alert_options(config),
+                copies,
+                &board,
+            )),
             archivist: Archivist::new(running, retention(config), metrics),
             exporter,
             mirror,
@@ -72,7 +79,15 @@ impl Companions {
         Ok((companions, engine))
     }
 
-    pub(super) fn start(self) -> anyhow::Result<RunningCompanions> {
+    /// Starts the watch alone, while there is no store: then it tells that there is none. Returns `None` where it runs.
+    pub(super) fn start_watch(&mut self) -> anyhow::Result<Option<Background>> {
+        let watch = self.alerts.take();
+        let started = watch.map(AlertWatch::start).transpose();
+        started.context("the alerts' thread")
+    }
+
+    pub(super) fn start(mut self) -> anyhow::Result<RunningCompanions> {
+        let watch = self.start_watch()?;
         let archivist = self.archivist.start().context("the archivist's thread")?;
         let control = ControlSocket::listen(&self.data_dir, self.desk)
             .context("the control socket in storage.data_dir")?;
@@ -83,7 +98,7 @@ impl Companions {
         if let Some(mirror) = self.mirror {
             threads.push(mirror.start().context("the mirror's thread")?);
         }
-        threads.push(self.alerts.start().context("the alerts' thread")?);
+        threads.extend(watch);
         // Ended last.
         threads.push(archivist);
         Ok(RunningCompanions { control, threads })

@@ -8,10 +8,10 @@ use arc_swap::ArcSwap;
 use http::HeaderName;
 
 use super::files;
-use crate::alerts::{AlertOptions, AlertRules, NoticeTexts};
+use crate::alerts::{AlertOptions, AlertRules, NoticeTexts, Receivers};
 use crate::calendar::Calendar;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, SEASON};
 use crate::control::CopyOptions;
 use crate::counter::{CounterName, Definition};
 use crate::export::postgres::PostgresOptions;
@@ -69,7 +69,7 @@ pub fn defined(config: &Config) -> Vec<(CounterName, Definition)> {
 
 /// Returns how long the archivist keeps what.
 pub fn retention(config: &Config) -> Retention {
-    let sample_days = config.samples.retention.as_secs().div_ceil(24 * 60 * 60);
+    let sample_days = sample_retention(config).as_secs().div_ceil(24 * 60 * 60);
     Retention {
         history_days: config.calendar.retention_days,
         user_days: config.calendar.user_retention_days,
@@ -82,12 +82,36 @@ pub fn retention(config: &Config) -> Retention {
 /// Returns what is watched, and who is told.
 pub fn alert_options(config: &Config) -> AlertOptions {
     AlertOptions {
-        rules: AlertRules::new(Vec::new()),
-        max_counters: 100,
+        rules: alert_rules(config),
+        max_counters: config.alerts.max_counters,
+        min_free: config.storage.min_free,
         texts: NoticeTexts {
-            server_url: format!("http://{}", config.server.listen),
-            ..NoticeTexts::default()
+            instance: config.alerts.instance.clone(),
+            server_url: config.alerts.server_url.clone(),
+            runbook_url: config.alerts.runbook_url.clone(),
         },
+        receivers: Receivers {
+            webhook: config.alerts.webhook.clone(),
+            alertmanager: config.alerts.alertmanager.clone(),
+            secret: config.alerts.secret.clone(),
+            timeout: config.alerts.timeout,
+            queue: config.alerts.queue,
+        },
+    }
+}
+
+/// Returns the rules of alerts.
+pub fn alert_rules(config: &Config) -> AlertRules {
+    AlertRules::new(config.alert_rules.clone())
+}
+
+/// Returns how long samples are kept: while rules compare with earlier weeks, at least so long.
+fn sample_retention(config: &Config) -> Duration {
+    let written = config.samples.retention;
+    if alert_rules(config).has_seasonal() {
+        written.max(SEASON)
+    } else {
+        written
     }
 }
 
@@ -238,7 +262,7 @@ pub(super) fn http_options(config: &Config) -> HttpOptions {
         hosts: (server.listen.ip().is_loopback() || !server.hosts.is_empty())
             .then(|| server.hosts.clone()),
         page: server.page.then(|| Arc::new(PageFiles::default())),
-        series_range: config.samples.retention,
+        series_range: sample_retention(config),
         shown_counters: config.metrics.max_counters,
         push: push_options(config),
         tokens: Arc::new(ArcSwap::from_pointee(tokens(config))),

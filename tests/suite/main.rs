@@ -8,6 +8,7 @@
 )]
 
 mod access;
+mod alerting;
 mod as_root;
 mod backup;
 mod bad_input;

@@ -12,9 +12,11 @@ use std::fmt;
 pub(super) use numbers::{Count, Size, SizeOrAuto, Span, WholeSeconds};
 pub(super) use rates::{BurstOrAuto, CLIENT_HEADER, Networks, RATE_OR_OFF};
 pub(super) use texts::{
-    ADDRESS, FILE_PATH, Instant, KEY_PREFIX, List, NAME, PATH_OR_NONE, Switch, TIME_OF_DAY, Tokens,
-    Url, ZONE, is_host, is_origin,
+    ADDRESS, ADDRESS_OF_PAGES, FILE_PATH, Instant, KEY_PREFIX, List, NAME, PATH_OR_NONE, PATTERNS,
+    SECRET_TEXT, Switch, TIME_OF_DAY, Tokens, Url, ZONE, is_host, is_origin,
 };
+
+pub(super) use words::{ALERT_RULE, SEVERITY};
 
 use crate::counter::{Millis, Seconds};
 
@@ -71,6 +73,27 @@ pub(super) trait Form<T>: Described {
 
     /// Returns the value as it would be written in the file.
     fn show(&self, value: &T) -> String;
+}
+
+/// A value of that form, or none.
+pub(super) struct MaybeOf<F>(pub(super) F);
+
+impl<F: Described> Described for MaybeOf<F> {
+    fn wanted(&self) -> String {
+        self.0.wanted()
+    }
+}
+
+impl<T, F: Form<T>> Form<Option<T>> for MaybeOf<F> {
+    fn read(&self, raw: Raw) -> Result<Option<T>, String> {
+        self.0.read(raw).map(Some)
+    }
+
+    fn show(&self, value: &Option<T>) -> String {
+        value
+            .as_ref()
+            .map_or_else(String::new, |value| self.0.show(value))
+    }
 }
 
 /// A type of which all values have one form.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Described, Form, Raw, items, quoted, refused, text};
+use crate::alerts::CounterPattern;
 use crate::calendar::{Calendar, DayStart};
 use crate::counter::CounterName;
 
@@ -67,6 +68,45 @@ pub(in crate::config) const KEY_PREFIX: Text<String> = Text {
     },
     show: quoted,
 };
+
+/// An address of pages for people; may be empty.
+pub(in crate::config) const ADDRESS_OF_PAGES: Text<String> = Text {
+    wanted: "an address that begins with http:// or https://, or \"\" for none",
+    parse: |text| {
+        let url = url::Url::parse(text);
+        let fits = url.is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+        (text.is_empty() || fits && text.len() <= 300)
+            .then(|| text.to_owned())
+            .ok_or(None)
+    },
+    show: quoted,
+};
+
+/// Names of counters, and beginnings of names with a `*`.
+pub(in crate::config) const PATTERNS: Patterns = Patterns;
+
+/// The form of [`PATTERNS`].
+pub(in crate::config) struct Patterns;
+
+impl Described for Patterns {
+    fn wanted(&self) -> String {
+        "a list of counters' names, or beginnings of names with a *, such as \"event:*\"".to_owned()
+    }
+}
+
+impl Form<Vec<CounterPattern>> for Patterns {
+    fn read(&self, raw: Raw) -> Result<Vec<CounterPattern>, String> {
+        let items = items(self, raw)?;
+        let read = |item: &String| CounterPattern::parse(item).map_err(|_| item.clone());
+        let read: Result<Vec<_>, String> = items.iter().map(read).collect();
+        read.or_else(|bad| refused(self, format!("{bad:?}")))
+    }
+
+    fn show(&self, value: &Vec<CounterPattern>) -> String {
+        let items: Vec<String> = value.iter().map(quoted).collect();
+        format!("[{}]", items.join(", "))
+    }
+}
 
 /// `HH:MM`.
 pub(in crate::config) const TIME_OF_DAY: Text<DayStart> = Text {
@@ -207,6 +247,10 @@ impl<T> Form<Option<T>> for Url<T> {
         shown.to_owned()
     }
 }
+
+/// One secret.
+pub(in crate::config) const SECRET_TEXT: Url<SecretString> =
+    Url(|text| Ok(SecretString::from(text)));
 
 /// One or several secrets: a string or a list in the file; in a variable or in a file of their own with
 /// spaces or line ends between them.

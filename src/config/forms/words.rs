@@ -2,6 +2,7 @@
 
 use super::{Described, Form, Raw, UsualForm, quoted, refused, text};
 use crate::access_log::{Access, LogFormat};
+use crate::alerts::{AlertRule, Severity};
 use crate::config::{LogLevel, StorageEngine};
 use crate::counter::{Kind, OnBound, Reset};
 
@@ -30,9 +31,15 @@ macro_rules! known_words {
 }
 
 known_words! {
-    Kind, Reset, OnBound, LogFormat, LogLevel, Access,
+    Kind, Reset, OnBound, LogFormat, LogLevel, Access, AlertRule, Severity,
     StorageEngine; later "redis",
 }
+
+/// A rule of alerts.
+pub(in crate::config) const ALERT_RULE: Word<AlertRule> = AlertRule::FORM;
+
+/// How grave an alert is.
+pub(in crate::config) const SEVERITY: Word<Severity> = Severity::FORM;
 
 impl<T> Word<T> {
     fn all(&self, between: &str) -> String {

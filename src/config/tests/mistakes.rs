@@ -68,18 +68,6 @@ fn unknown_variables_with_two_underscores_are_mistakes_and_others_a_warning() {
 #[test]
 fn what_is_not_built_yet_is_refused_in_every_layer() {
     assert_eq!(
-        file("[alerts]\nwebhook = \"x\"").mistakes(),
-        "counterd.toml:1: alerts is not in this version; remove it"
-    );
-    assert_eq!(
-        environment("COUNTERD_ALERTS__WEBHOOK", SECRET).mistakes(),
-        "COUNTERD_ALERTS__WEBHOOK: COUNTERD_ALERTS__WEBHOOK is not in this version; remove it"
-    );
-    assert_eq!(
-        flag("--set", "alerts.webhook", "true").mistakes(),
-        "--set: alerts.webhook is not in this version; remove it"
-    );
-    assert_eq!(
         file("storage.engine = \"redis\"").mistakes(),
         "counterd.toml:1: storage.engine: \"redis\" is not in this version; use \"rocksdb\""
     );
@@ -274,7 +262,7 @@ fn wrong_types_and_ranges_say_what_is_wanted() {
 #[test]
 fn all_mistakes_of_all_layers_are_told_at_once() {
     let mut written =
-        file("[server]\nworkers = 0\nlisten = 5\nzzz = 1\n[[counter]]\nkind = \"pie\"\n[alerts]\n");
+        file("[server]\nworkers = 0\nlisten = 5\nzzz = 1\n[[counter]]\nkind = \"pie\"\n[alarms]\n");
     written.environment.push(("COUNTERD_LOG__LEVEL", "loud"));
     written
         .flags

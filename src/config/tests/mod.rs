@@ -5,6 +5,7 @@ use std::ffi::OsString;
 
 use super::*;
 
+mod alerts;
 mod counters;
 mod mistakes;
 mod secrets;
@@ -184,6 +185,8 @@ fn example(key: &Key) -> String {
         ("calendar.timezone", _) => "Europe/Berlin".to_owned(),
         ("postgres.url", _) => "postgres://u:p@h/d".to_owned(),
         ("redis.url", _) => "redis://:p@h/1".to_owned(),
+        ("alerts.webhook" | "alerts.alertmanager", _) => "https://u:p@h/d".to_owned(),
+        ("alerts.server_url" | "alerts.runbook_url", _) => "https://h/d".to_owned(),
         ("redis.prefix", _) => "game:".to_owned(),
         ("storage.data_dir" | "log.dir", _) => "/somewhere/else".to_owned(),
         _ if key.form.is_secret() => SECRET.to_owned(),

@@ -49,6 +49,8 @@ pub(super) struct Books {
     pub(super) cause: Option<Cause>,
     /// That changed since all were woken for it.
     pub(super) has_new_cause: bool,
+    /// The event that says how the alerts stand, and as of which version of them; `None` before anybody asked.
+    pub(super) alerts: Option<(u64, Bytes)>,
     pub(super) copies_asked: Option<Millis>,
     pub(super) swept: Millis,
     /// The time of the last step, by the boot clock.
@@ -84,6 +86,8 @@ pub(super) struct Entry {
     pub(super) passed: Millis,
     /// What its client was told of the mode.
     pub(super) cause_sent: Option<Cause>,
+    /// Which version of the alerts its client was told; `None` where it did not ask for them.
+    pub(super) alerts_sent: Option<u64>,
     /// When it gets its next sign of life.
     pub(super) tick_at: Millis,
     /// When its client was heard last.
@@ -264,6 +268,24 @@ impl Books {
         self.cause = cause;
     }
 
+    /// Whether any session asked for alerts.
+    pub(super) fn wants_alerts(&self) -> bool {
+        self.sessions
+            .iter()
+            .any(|(_, entry)| entry.alerts_sent.is_some())
+    }
+
+    /// Takes the event that says how the alerts stand, and wakes those who asked for it.
+    pub(super) fn set_alerts(&mut self, version: u64, event: Bytes) {
+        self.alerts = Some((version, event));
+        let asked = self.sessions.iter().map(|(_, entry)| entry);
+        for entry in asked.filter(|entry| entry.alerts_sent.is_some()) {
+            if let Some(waker) = &entry.waker {
+                waker.wake_by_ref();
+            }
+        }
+    }
+
     pub(super) fn wake_all(&self) {
         for (_, entry) in &self.sessions {
             if let Some(waker) = &entry.waker {
@@ -320,6 +342,12 @@ impl Books {
         if entry.cause_sent != cause {
             entry.cause_sent = cause;
             return Next::Event(state::mode(transport, cause));
+        }
+        if let Some((sent, (version, event))) = entry.alerts_sent.as_mut().zip(self.alerts.as_ref())
+            && *sent != *version
+        {
+            *sent = *version;
+            return Next::Event(event.clone());
         }
         // The one with the lowest revision first.
         let unsent = entry.subs.iter_mut().filter_map(|sub| {

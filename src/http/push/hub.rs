@@ -105,6 +105,7 @@ impl Hub {
         if is_due {
             self.look(mark).await;
         }
+        self.look_at_alerts();
         let (mut awake, waits) = {
             let mut books = self.books.lock();
             books.sweep(self.shared.options.stall_timeout);
@@ -125,6 +126,32 @@ impl Hub {
             }
         }
         waits
+    }
+
+    /// Has those who asked for it told how the alerts stand, when one has turned.
+    fn look_at_alerts(&self) {
+        let version = self.engine.alerts_version();
+        let mut books = self.books.lock();
+        let known = books.alerts.as_ref().map(|(version, _)| *version);
+        if known != Some(version) && books.wants_alerts() {
+            // Read after the version: what turns in between is told again.
+            let event = state::alerts(&self.engine.alerts());
+            books.set_alerts(version, event);
+        }
+    }
+
+    /// Notes whether a session wants to hear of alerts.
+    pub(super) fn want_alerts(&self, key: usize, wanted: bool) {
+        {
+            let mut books = self.books.lock();
+            if let Some(entry) = books.sessions.get_mut(key) {
+                // No version has this number: the client is told at once.
+                entry.alerts_sent = wanted.then_some(u64::MAX);
+                // What nobody asked for until now may be old.
+                books.alerts = None;
+            }
+        }
+        self.look_at_alerts();
     }
 
     /// Reads everything that is watched.
@@ -196,6 +223,7 @@ impl Hub {
             pace_ms: 0,
             passed: now,
             cause_sent: None,
+            alerts_sent: None,
             tick_at: now.saturating_add(TICK_EVERY),
             heard: now,
             asked: None,

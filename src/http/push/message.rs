@@ -15,6 +15,8 @@ pub(super) struct Request {
     pub(super) unsubscribe: Vec<CounterName>,
     /// Counters that it wants to hear of; `None` where it asks for none.
     pub(super) subscribe: Option<Subscription>,
+    /// Whether it wants to hear of alerts; `None` where it does not say.
+    pub(super) alerts: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -24,6 +26,7 @@ struct Message {
     unsubscribe: Option<Vec<String>>,
     since: Option<Since>,
     interval: Option<String>,
+    alerts: Option<bool>,
 }
 
 /// A position, as its parts or as the `id` of an event.
@@ -44,10 +47,11 @@ pub(super) fn parse(text: &str) -> Result<Request, Close> {
         unsubscribe,
         since,
         interval,
+        alerts,
     } = message;
-    if subscribe.is_none() && unsubscribe.is_none() {
+    if subscribe.is_none() && unsubscribe.is_none() && alerts.is_none() {
         return Err(refused(
-            "invalid_json: send `subscribe` or `unsubscribe`".to_owned(),
+            "invalid_json: send `subscribe`, `unsubscribe` or `alerts`".to_owned(),
         ));
     }
     if subscribe.is_none() && (since.is_some() || interval.is_some()) {
@@ -84,6 +88,7 @@ pub(super) fn parse(text: &str) -> Result<Request, Close> {
     Ok(Request {
         unsubscribe: names_of(&unsubscribe.unwrap_or_default())?,
         subscribe,
+        alerts,
     })
 }
 
@@ -132,6 +137,8 @@ mod tests {
         assert_eq!(subscription.since, Some(since));
         assert_eq!(subscription.interval, Some(Duration::from_secs(5)));
         assert_eq!(request.unsubscribe.len(), 1);
+        assert_eq!(request.alerts, None);
+        assert_eq!(parse(r#"{"alerts":true}"#).unwrap().alerts, Some(true));
         let by_id = parse(r#"{"subscribe":["a"],"since":"3.9"}"#).unwrap();
         assert_eq!(by_id.subscribe.unwrap().since, Some(since));
         for bad in [
@@ -147,6 +154,8 @@ mod tests {
             r#"{"subscribe":["a"],"interval":5}"#,
             r#"{"subscribe":["a"],"token":"x"}"#,
             r#"{"unsubscribe":["a"],"since":"3.9"}"#,
+            r#"{"alerts":1}"#,
+            r#"{"alerts":true,"since":"3.9"}"#,
         ] {
             assert_eq!(parse(bad).unwrap_err().code, 1008, "{bad}");
         }

@@ -349,8 +349,12 @@ fn heed(hub: &Hub, key: usize, text: &str) -> Result<Option<Subscription>, Close
     let message::Request {
         unsubscribe,
         subscribe,
+        alerts,
     } = message::parse(text)?;
     hub.unsubscribe(key, &unsubscribe);
+    if let Some(wanted) = alerts {
+        hub.want_alerts(key, wanted);
+    }
     if let Some(subscription) = &subscribe
         && !hub.has_room(&subscription.names, key)
     {

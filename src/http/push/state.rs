@@ -6,7 +6,7 @@ use super::super::json::{push_json, push_number};
 use super::position::{EventId, Position};
 use super::said::{Said, Watched, encode};
 use crate::counter::{Millis, rfc3339};
-use crate::engine::Cause;
+use crate::engine::{AlertsShown, Cause};
 use crate::metrics::PushTransport;
 
 /// What the state says besides the counters.
@@ -87,6 +87,13 @@ pub(super) fn mode(transport: PushTransport, cause: Option<Cause>) -> Bytes {
     push_mode(&mut out, cause);
     out.push(b'}');
     encode(transport, "update", EventId::Kept, &out)
+}
+
+/// The event `alerts`.
+pub(super) fn alerts(shown: &AlertsShown) -> Bytes {
+    let mut out = Vec::with_capacity(1024);
+    push_json(&mut out, shown);
+    encode(PushTransport::Ws, "alerts", EventId::Kept, &out)
 }
 
 /// The event `tick`.

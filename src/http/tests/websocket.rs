@@ -10,7 +10,7 @@ const HANDSHAKE: &str = "upgrade: websocket\r\nconnection: Upgrade\r\nsec-websoc
      sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-protocol: counterd.v1\r\n";
 
 /// A client of the WebSocket.
-struct Socket(BufReader<TcpStream>);
+pub(super) struct Socket(BufReader<TcpStream>);
 
 /// What the server sent: the opcode and the payload.
 type Frame = (u8, Vec<u8>);
@@ -50,20 +50,20 @@ fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     out
 }
 
-fn text(payload: &str) -> Vec<u8> {
+pub(super) fn text(payload: &str) -> Vec<u8> {
     masked(0x81, payload.as_bytes())
 }
 
 impl Socket {
     #[track_caller]
-    fn open(bench: &Bench) -> Self {
+    pub(super) fn open(bench: &Bench) -> Self {
         let (head, connection) = handshake(bench, HANDSHAKE);
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         Self(connection)
     }
 
     #[track_caller]
-    fn send(&mut self, bytes: &[u8]) {
+    pub(super) fn send(&mut self, bytes: &[u8]) {
         self.0.get_mut().write_all(bytes).unwrap();
     }
 
@@ -87,7 +87,7 @@ impl Socket {
 
     /// The next event.
     #[track_caller]
-    fn event(&mut self) -> Value {
+    pub(super) fn event(&mut self) -> Value {
         let (opcode, payload) = self.frame().unwrap();
         assert_eq!(opcode, 1, "{}", String::from_utf8_lossy(&payload));
         serde_json::from_slice(&payload).unwrap()
