@@ -56,6 +56,7 @@ function makeHead() {
       wall.href = address({ kiosk: "", view: null });
       leave.href = address({ kiosk: null });
       say(themes, t(THEMES[theme()]));
+      themes.setAttribute("aria-label", `${t("theme")}: ${t(THEMES[theme()])}`);
       say(key, t(token() ? "tokenSet" : "token"));
     },
     tick() {
@@ -113,6 +114,7 @@ async function showView() {
   document.title = `${t(wanted)} · counterd`;
   if (key === shown) return view?.update?.();
   shown = key;
+  stayAwake();
   view?.drop?.();
   const mine = view = VIEWS[wanted]({ askToken });
   put(main, mine.element);
@@ -150,6 +152,13 @@ async function restart() {
   live.begin();
   rebuild();
 }
+
+// A wall does not fall asleep, where the browser lets a page ask for that.
+async function stayAwake() {
+  if (document.hidden || !state().kiosk) return;
+  await navigator.wakeLock?.request("screen").catch(() => {});
+}
+document.addEventListener("visibilitychange", stayAwake);
 
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && state().kiosk && !document.querySelector("dialog[open]")) go({ kiosk: null });

@@ -28,7 +28,8 @@ function items() {
     found.push(["alarm", t("bannerReadOnly", { time: since ? when(since) : "?", cause: why }), standing.remedy && t("bannerRemedy", { remedy: standing.remedy })]);
   } else if (cause === "slow_disk") found.push(["warn", t("bannerSlow", { time: since ? when(since) : "?" })]);
   if (standing?.draining) found.push(["warn", t("bannerDraining")]);
-  for (const alert of alerts) found.push(alertItem(alert));
+  // The mode was told above, with its cause.
+  for (const alert of alerts) if (alert.rule !== standing?.mode && alert.rule !== cause) found.push(alertItem(alert));
   return found;
 }
 
@@ -61,9 +62,11 @@ export async function look() {
   show();
 }
 
+const fires = ({ state }) => state === "firing" || state === "recovering";
+
 async function lookAtAlerts() {
   try {
-    alerts = (await get("/api/v1/alerts")).alerts.filter(({ state }) => state === "firing" || state === "recovering");
+    alerts = (await get("/api/v1/alerts")).alerts.filter(fires);
   } catch (error) {
     // What fired when the connection was lost is not known to have ended.
     if (error.status !== 0) alerts = [];
@@ -73,7 +76,7 @@ async function lookAtAlerts() {
 
 function alertItem({ counter, summary, why, severity, runbook, fired_at: at, since }) {
   const text = t(counter ? "bannerAlert" : "bannerAlertServer", { counter, summary });
-  return [severity === "critical" ? "alarm" : "warn", text, `${why} (${t("since", { time: when(Date.parse(at ?? since)) })})`, `${t("runbook")}: docs/${runbook}`];
+  return [severity === "critical" ? "alarm" : "warn", text, `${why} (${t("since", { time: when(Date.parse(at ?? since)) })})`, `${t("runbook")}: ${runbook.startsWith("docs/") ? "" : "docs/"}${runbook}`];
 }
 
 /** Looks from now on; calls `dayTurned` when the local day is another. */
@@ -83,6 +86,10 @@ export async function begin(dayTurned) {
     if (kind === "mode") {
       if (data.stale !== undefined) stale = data.stale;
       if (data.mode !== standing?.mode || data.cause !== (standing?.cause ?? undefined)) look();
+    }
+    if (kind === "alerts") {
+      alerts = data.alerts.filter(fires);
+      show();
     }
     if (kind === "link" || kind === "again") show();
     if (kind === "again") look();

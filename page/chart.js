@@ -258,6 +258,7 @@ export function makeChart() {
         if (mine === generation) {
           say(note, t("noCourse"));
           note.hidden = false;
+          element.classList.add("empty");
         }
         return;
       }
@@ -274,6 +275,7 @@ export function makeChart() {
       events = records.days.find((record) => record.date === day)?.events ?? [];
       note.hidden = courses[0].followed;
       say(note, t("notFollowed"));
+      element.classList.toggle("empty", !courses[0].followed);
       listEvents();
       draw(true);
       if (details.open) fillTable();

@@ -23,7 +23,7 @@ export function makeCounters({ askToken }) {
   const detail = h("div", {});
   const define = h("div", {});
   const element = h("div", { class: "view" }, h("div", { class: "bar" }, h("h1", {}, t("counters")), search),
-    h("div", { class: "split" }, h("section", { class: "panel", "aria-label": t("counters") }, note, items, more), h("div", {}, detail, define)));
+    h("div", { class: "split" }, h("div", {}, h("section", { class: "panel", "aria-label": t("counters") }, note, items, more), define), detail));
 
   let counters = [], cursor = null, generation = 0, asked = null, shown = null, dropped = false, searching = null;
 

@@ -19,6 +19,7 @@ function deed(title, fields, button, send, { danger = false } = {}) {
   const go = h("button", { type: "submit", class: danger ? "danger" : null }, button);
   const form = h("form", {
     novalidate: true,
+    oninput: () => say(fault, ""),
     async onsubmit(event) {
       event.preventDefault();
       say(fault, "");

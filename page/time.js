@@ -95,8 +95,12 @@ export const dateTime = (at) => format("dateTime", {
   month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23",
 }).format(wall(at));
 
-/** `24 Nov 2026`, of a date such as `2026-11-24`. */
-export const dateText = (date) => format("date", { year: "numeric", month: "short", day: "numeric" }).format(Date.parse(`${date}T00:00:00Z`));
+/** `24 Nov`, of a date such as `2026-11-24`; of another year than today's `24 Nov 2025`. */
+export function dateText(date) {
+  const isThisYear = calendar?.day.slice(0, 4) === date.slice(0, 4);
+  const made = isThisYear ? format("date", { month: "short", day: "numeric" }) : format("dateOfYear", { year: "numeric", month: "short", day: "numeric" });
+  return made.format(Date.parse(`${date}T00:00:00Z`));
+}
 
 /** `Tue, 24 Nov`, of a date. */
 export const dayText = (date) => format("day", { weekday: "short", month: "short", day: "numeric" }).format(Date.parse(`${date}T00:00:00Z`));

@@ -32,7 +32,7 @@ run(async () => {
   const clock = new Intl.DateTimeFormat('en-GB', { timeZone: 'Asia/Taipei', hour: '2-digit', minute: '2-digit' });
   await says(page, fact('.hero', 3), `${number(today.peak)} at ${clock.format(new Date(today.peak_at))}`);
   const peak = days.reduce((best, day) => (day.peak > best.peak ? day : best));
-  const date = new Intl.DateTimeFormat('en-GB', { timeZone: 'UTC', year: 'numeric', month: 'short', day: 'numeric' }).format(new Date(`${peak.date}T00:00:00Z`));
+  const date = new Intl.DateTimeFormat('en-GB', { timeZone: 'UTC', month: 'short', day: 'numeric' }).format(new Date(`${peak.date}T00:00:00Z`));
   await says(page, fact('.hero', 4), `${number(peak.peak)} on ${date}`);
   await says(page, `${card('daily_active_users')} dt`, /^Yesterday by /);
 
