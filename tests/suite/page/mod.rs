@@ -3,6 +3,7 @@
 //! Each test has a server of its own with a past that is known minute by minute (`past.rs`), and one of the programs in
 //! `check/`, which open the page, do what a person does and claim what is shown. Kept out: what the API answers.
 
+mod asks;
 mod past;
 mod shows;
 mod soak;
