@@ -176,9 +176,9 @@ impl CounterWatch {
             self.ready_at = self.ready_at.max(context.now.wall_ms);
         }
         if excuse(&seen).is_some() || context.now.wall_ms < self.ready_at {
+            // Nor does the last of them: the fall may come as this ends.
             self.recent.clear();
-        }
-        if seen.live {
+        } else {
             self.recent.push(context.now.store_ms, seen.value, within);
         }
         judged.verdicts = COUNTER_RULES

@@ -7,7 +7,7 @@ use super::AlertKey;
 use super::book::{BookedAlert, Turned};
 use super::delivery::{Outbox, ToldAlert};
 use super::notice::NoticeTexts;
-use crate::counter::CounterName;
+use crate::counter::{CounterName, Millis};
 use crate::metrics::AlertRule;
 use crate::storage::{Batch, NoticeRecord};
 
@@ -25,9 +25,11 @@ pub struct Notices {
 }
 
 impl Notices {
-    /// Adds the notice of what turned.
-    pub fn add(&mut self, turned: &Turned, texts: &NoticeTexts) {
-        self.last += 1;
+    /// Adds the notice of what turned. Its number is the time, or the next one where that is taken: so it is after those
+    /// of a store that is read later.
+    pub fn add(&mut self, turned: &Turned, texts: &NoticeTexts, now: Millis) {
+        let now = u64::try_from(now).unwrap_or(0);
+        self.last = self.last.saturating_add(1).max(now);
         let record = NoticeRecord {
             rule: turned.key.rule.as_str().to_owned(),
             counter: turned.key.counter.as_ref().map(CounterName::to_string),
@@ -107,4 +109,75 @@ fn told(record: &NoticeRecord, texts: &NoticeTexts) -> Option<ToldAlert> {
         counter,
     };
     Some(texts.told(&key, &BookedAlert::of(&record.alert)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alerts::book::AlertBook;
+    use crate::alerts::phase::{LookedAt, Verdict};
+    use crate::alerts::rule::RuleSettings;
+
+    /// An alert that fires in that second.
+    fn fired(second: i64) -> Turned {
+        let settings = RuleSettings {
+            for_ms: 0,
+            ..RuleSettings::usual(AlertRule::Drop)
+        };
+        let counter = Some(CounterName::parse(&format!("c{second}")).unwrap());
+        let key = AlertKey {
+            rule: AlertRule::Drop,
+            counter,
+        };
+        let now = LookedAt {
+            wall_ms: second * 1000,
+            store_ms: second * 1000,
+        };
+        let verdict = Verdict::holds(1, Some(5), "less".to_owned());
+        let turned = AlertBook::default().judge(&key, verdict, now, &settings);
+        turned.unwrap()
+    }
+
+    #[test]
+    fn with_too_many_the_oldest_is_given_up_here_and_in_the_store() {
+        let texts = NoticeTexts::default();
+        let mut notices = Notices::default();
+        for second in 0..12 {
+            notices.add(&fired(second), &texts, 0);
+        }
+        let mut batch = Batch::new();
+        let stored = notices.put(&mut batch);
+        assert_eq!((stored.len(), batch.count()), (12, 12));
+        notices.saved(stored);
+        assert!(notices.is_saved());
+        assert_eq!(notices.send(10), 2);
+        assert_eq!(notices.outbox.count(), 10);
+        notices.take_done();
+        assert!(!notices.is_saved());
+        let mut batch = Batch::new();
+        let stored = notices.put(&mut batch);
+        assert_eq!(batch.count(), 2, "two are deleted");
+        assert_eq!(stored.first(), Some(&3), "the oldest went");
+    }
+
+    #[test]
+    fn what_was_not_delivered_comes_back_first_with_its_number() {
+        let texts = NoticeTexts::default();
+        let mut before = Notices::default();
+        for second in 0..3 {
+            before.add(&fired(second), &texts, 0);
+        }
+        let waiting: Vec<(u64, NoticeRecord)> = before.queued.into_iter().collect();
+        let mut after = Notices::default();
+        after.add(&fired(9), &texts, 50);
+        after.restore(waiting, &texts);
+        let numbers: Vec<u64> = after.fresh.iter().map(|(number, _)| *number).collect();
+        assert_eq!(numbers, [1, 2, 3, 50]);
+        let told: Vec<&str> = after
+            .fresh
+            .iter()
+            .map(|(_, told)| told.labels["counter"].as_str())
+            .collect();
+        assert_eq!(told, ["c0", "c1", "c2", "c9"]);
+    }
 }

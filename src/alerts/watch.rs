@@ -178,7 +178,7 @@ impl AlertWatch {
             self.unsaved.insert(one.key.clone());
             log(one);
             if one.is_news() && self.options.receivers.webhook.is_some() {
-                self.notices.add(one, &self.options.texts);
+                self.notices.add(one, &self.options.texts, now.wall_ms);
             }
         }
         self.show(now, !turned.is_empty());
