@@ -369,6 +369,13 @@ mod tests {
         case.past = [0, 1, 2, 3].map(|place| course(same.center(place), of_day));
         case.own = course(case.now, |at| of_day(at).filter(|_| at < 0));
         assert_eq!(case.expected(), Some((9.0, ExpectedBy::Minutes)));
+        // Two minutes before it, those after it are of another day.
+        case.now = midnight - 2;
+        let of_day = |at: Minute| Some(if at < 2 { 9000 } else { 0 });
+        let same = SameMinutes::at(&case.calendar, case.now);
+        case.past = [0, 1, 2, 3].map(|place| course(same.center(place), of_day));
+        case.own = course(case.now, |at| of_day(at).filter(|_| at < 0));
+        assert_eq!(case.expected(), Some((9000.0, ExpectedBy::Weeks)));
         // Half an hour later growth is known: 20 of the minutes are of this day.
         case.now = midnight + 30;
         let of_day = |at: Minute| Some(if at < -30 { 9000 } else { 100 });
