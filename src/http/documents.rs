@@ -17,7 +17,7 @@ const OPENAPI: &str = include_str!("../../docs/openapi.json");
 const PAGE: &str = include_str!("../../docs/api.html");
 
 /// What the page may do: nothing but show itself in its own style, which is named by its hash.
-pub(super) const POLICY: &str = "default-src 'none'; style-src 'sha256-IR0ZqGLxAmdtT8BiLW14oF7n8sOIrvqQ6dvGVYENO8s='; base-uri 'none'; \
+pub(super) const POLICY: &str = "default-src 'none'; style-src 'sha256-SAWLT6pfJqLxBkcjP9lfHLXEDsBpWA8wBSeuvWDwrhQ='; base-uri 'none'; \
      form-action 'none'; frame-ancestors 'none'";
 
 /// `GET /openapi.json`

@@ -62,20 +62,23 @@ pub(super) fn value<T>(
     parse(&text).map(Some).ok_or_else(refused)
 }
 
-/// Reads the parameter `names`: 1 to `most` counters, each once, in the order asked.
+/// Reads the parameter `names`: 1 to `most` counters, in the order asked. One that is named again counts for the limit,
+/// and is read once.
 pub(super) fn names(text: Option<String>, most: usize) -> Result<Vec<CounterName>, Problem> {
     let mut names: Vec<CounterName> = Vec::new();
     let text = text.unwrap_or_default();
+    let mut given = 0;
     for name in text.split(',').filter(|name| !name.is_empty()) {
         let name = parse::name(name)?;
+        given += 1;
+        if given > most {
+            break;
+        }
         if !names.contains(&name) {
             names.push(name);
         }
-        if names.len() > most {
-            break;
-        }
     }
-    if (1..=most).contains(&names.len()) {
+    if (1..=most).contains(&given) {
         return Ok(names);
     }
     let detail = format!("`names` must be 1 to {most} counter names with commas between");

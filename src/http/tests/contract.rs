@@ -397,3 +397,18 @@ fn one_end_of_a_history_is_never_after_the_other() {
         .refused(400, "invalid_query");
     bench.end();
 }
+
+#[test]
+fn a_name_that_is_there_again_counts_for_the_limit() {
+    let bench = Bench::new();
+    bench.up("a", "").ok();
+    let ask = |count: usize| {
+        bench.get(&format!(
+            "/api/v1/counters?names={}",
+            vec!["a"; count].join(",")
+        ))
+    };
+    assert_eq!(ask(10).ok()["counters"].as_array().unwrap().len(), 1);
+    ask(11).refused(400, "invalid_query");
+    bench.end();
+}
