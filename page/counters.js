@@ -25,7 +25,7 @@ export function makeCounters({ askToken }) {
   const element = h("div", { class: "view" }, h("div", { class: "bar" }, h("h1", {}, t("counters")), search),
     h("div", { class: "split" }, h("div", {}, h("section", { class: "panel", "aria-label": t("counters") }, note, items, more), define), detail));
 
-  let counters = [], cursor = null, generation = 0, asked = null, shown = null, dropped = false, searching = null;
+  let counters = [], cursor = null, generation = 0, asked = null, shown = null, dropped = false, searching = null, begun = false;
 
   async function list(further = false) {
     const mine = ++generation;
@@ -92,7 +92,10 @@ export function makeCounters({ askToken }) {
       mine.deeds,
       h("section", { class: "panel" }, h("h2", {}, t("recentEvents")), events.length ? h("ul", { class: "events" }, ...events.map((event) => h("li", {}, eventText(event, dateTime)))) : h("p", { class: "note" }, t("noRecentEvents"))));
     showValue();
-    if (!isSame) administer(counter);
+    if (isSame) return;
+    administer(counter);
+    // On a small screen it stands below a list that may be long.
+    if (begun) detail.scrollIntoView({ block: "nearest" });
   }
 
   function administer(counter) {
@@ -122,6 +125,7 @@ export function makeCounters({ askToken }) {
     async begin() {
       administer();
       await Promise.all([list(), open(state().counter)]);
+      begun = true;
     },
     update() {
       const { q, counter } = state();

@@ -132,6 +132,7 @@ function connect() {
   mine.onopen = () => {
     if (mine !== socket) return;
     stand("live");
+    outbox.push(JSON.stringify({ alerts: true }));
     send("subscribe", wanted);
     tell("again");
   };

@@ -101,6 +101,8 @@ export function makeNow() {
   function choose() {
     for (const [name, card] of made) card.select(name === chosen);
     if (!chosen || facts?.name === chosen) return;
+    // On a small screen the card that was chosen may be far below.
+    if (facts) hero.scrollIntoView({ block: "nearest" });
     facts = Object.assign(makeFacts(chosen), { name: chosen });
     put(factsPlace, facts.element);
     put(title, chosen);

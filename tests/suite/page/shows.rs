@@ -41,6 +41,11 @@ fn what_is_wrong_is_told_with_its_cause() {
 }
 
 #[test]
+fn an_alert_that_fires_is_told_with_its_reason() {
+    with_program("firing", "an_alert_that_fires_is_told_with_its_reason");
+}
+
+#[test]
 fn where_reading_needs_a_token_the_page_asks_for_it() {
     let Some(tools) = tools("where_reading_needs_a_token_the_page_asks_for_it") else {
         return;
