@@ -75,7 +75,8 @@ async function lookAtAlerts() {
 }
 
 function alertItem({ counter, summary, why, severity, runbook, fired_at: at, since }) {
-  const text = t(counter ? "bannerAlert" : "bannerAlertServer", { counter, summary });
+  const isNamed = !counter || summary.includes(counter);
+  const text = isNamed ? summary : t("bannerAlert", { counter, summary });
   return [severity === "critical" ? "alarm" : "warn", text, `${why} (${t("since", { time: when(Date.parse(at ?? since)) })})`, `${t("runbook")}: ${runbook.startsWith("docs/") ? "" : "docs/"}${runbook}`];
 }
 

@@ -10,6 +10,8 @@ import { compact, number, t } from "./words.js";
 const HOUR = 3_600_000;
 /** Milliseconds between two drawings: a day's pixel is a minute or more. */
 const REDRAW = 10_000;
+/** The same where the value has moved far enough to be seen. */
+const MOVED = 2000;
 const LINES = ["today", "yesterday", "lastWeek"];
 
 /** Distances between two labels of values: whole numbers. */
@@ -33,7 +35,7 @@ export function makeChart() {
   const at = h("span", { class: "at" });
   put(legend, at, ...LINES.map((line) => h("li", { class: `line ${line}` }, h("span", {}, t(line)), readings[line])));
 
-  let name = "", plot = null, data = null, events = [], end = null, drawn = 0, gone = false, generation = 0;
+  let name = "", plot = null, data = null, events = [], end = null, drawn = 0, drawnEnd = 0, gone = false, generation = 0;
 
   function build(width) {
     const ink = colour("soft"), grid = { stroke: colour("line"), width: 1 };
@@ -187,8 +189,11 @@ export function makeChart() {
 
   function draw(force) {
     const time = performance.now();
-    if (gone || document.hidden || !data || (!force && time - drawn < REDRAW)) return;
+    const { min, max } = plot?.scales.y ?? {};
+    const least = Math.abs(Number(end) - drawnEnd) > (max - min) / 100 ? MOVED : REDRAW;
+    if (gone || document.hidden || !data || (!force && time - drawn < least)) return;
     drawn = time;
+    drawnEnd = Number(end);
     const width = stage.clientWidth;
     if (!width) return;
     if (!plot) build(width);

@@ -12,7 +12,13 @@ pub(super) fn paths_and_queries() -> Vec<Case> {
         .join(",");
     vec![
         bare("no such path", "GET /nowhere", "", 404, "not_found"),
-        bare("the root", "GET /", "", 404, "not_found"),
+        bare(
+            "a file that the page has not",
+            "GET /page/nowhere",
+            "",
+            404,
+            "not_found",
+        ),
         bare(
             "a path that ends too early",
             "GET /api/v1",
