@@ -13,6 +13,7 @@ from datetime import datetime, timedelta, timezone
 
 import schemathesis
 from hypothesis import strategies as st
+from schemathesis.specs.openapi.checks import use_after_free
 
 # Few names, so that calls meet each other's counters, and a name now and then that nobody used. Those that run beside this
 # one have others, since each expects what it deleted to be gone.
@@ -164,3 +165,10 @@ def a_good_request_is_refused_for_the_counter_alone(ctx, response, case):
     code = response.json().get("code")
     if case.operation.definition.raw.get("operationId") in ("increment", "decrement"):
         assert code in ("missing_user_id", "invalid_value"), code
+
+
+@schemathesis.check
+def a_deleted_counter_keeps_its_history_alone(ctx, response, case):
+    """The check `use_after_free`, which takes no operation out where requests follow each other."""
+    if case.operation.definition.raw.get("operationId") != "history":
+        use_after_free(ctx, response, case)
