@@ -69,7 +69,8 @@ export function makeDays() {
   function line({ date, value, before, record, underWay }, highest, isAway) {
     const bar = h("div", { class: "meter" });
     bar.style.width = `${Math.max(0, (Number(value ?? 0) / highest) * 100)}%`;
-    const change = record && value !== null && before !== null ? delta(value, before) : null;
+    // A day that is under way is not yet to be compared with a whole one.
+    const change = record && !underWay && value !== null && before !== null ? delta(value, before) : null;
     const says = (text) => h("td", {}, text);
     const extreme = (what) => h("td", {}, number(record[what]), h("span", { class: "small" }, clock(Date.parse(record[`${what}_at`]))));
     const cells = record && !record.corrupt
@@ -79,7 +80,7 @@ export function makeDays() {
     return h("tr", { class: isWeekend(date) ? "weekend" : null },
       h("th", { scope: "row" }, dayText(date), underWay && h("span", { class: "small" }, " ", t("underWay"))),
       says(value === null ? t("unknown") : number(value)), h("td", { class: "barcell", "aria-hidden": "true" }, bar),
-      h("td", {}, change && h("span", { class: `delta ${change.way}` }, `${signed(minus(value, before))} (${change.text})`)), ...cells);
+      h("td", {}, change && h("span", { class: `delta ${change.way}` }, Number(before) === 0 ? change.text : `${signed(minus(value, before))} (${change.text})`)), ...cells);
   }
 
   function save() {
