@@ -3,81 +3,35 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use serde_json::Value;
 
 use super::receiver::Receiver;
 use super::{came, fall, setup};
-use crate::harness::{Client, PATIENCE, eventually, free_port, skipped, tail};
+use crate::harness::{PATIENCE, Program, eventually, skipped};
 
-/// A running Alertmanager; dropped, it is killed.
-struct Alertmanager {
-    home: tempfile::TempDir,
-    port: u16,
-    child: Child,
+/// Starts one that tells `hook` at once.
+fn alertmanager(hook: &str) -> Program {
+    let home = tempfile::tempdir().unwrap();
+    let config = format!(
+        "route:\n  receiver: hook\n  group_by: [alertname, counter]\n  group_wait: 0s\n  \
+         group_interval: 1s\nreceivers:\n- name: hook\n  webhook_configs:\n  - url: {hook}\n    \
+         send_resolved: true\n"
+    );
+    fs::write(home.path().join("alertmanager.yml"), config).unwrap();
+    let arguments = [
+        "--config.file=alertmanager.yml",
+        "--storage.path=data",
+        "--cluster.listen-address=",
+    ];
+    Program::start("prometheus-alertmanager", arguments, home)
 }
 
-impl Alertmanager {
-    /// Starts one that tells `hook` at once.
-    fn start(hook: &str) -> Self {
-        let home = tempfile::tempdir().unwrap();
-        let config = format!(
-            "route:\n  receiver: hook\n  group_by: [alertname, counter]\n  group_wait: 0s\n  \
-             group_interval: 1s\nreceivers:\n- name: hook\n  webhook_configs:\n  - url: {hook}\n    \
-             send_resolved: true\n"
-        );
-        fs::write(home.path().join("alertmanager.yml"), config).unwrap();
-        let port = free_port();
-        let log = fs::File::create(home.path().join("log")).unwrap();
-        let child = Command::new("prometheus-alertmanager")
-            .arg("--config.file=alertmanager.yml")
-            .arg("--storage.path=data")
-            .arg("--cluster.listen-address=")
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .current_dir(home.path())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let mut manager = Self { home, port, child };
-        eventually("Alertmanager is ready", PATIENCE, || {
-            let ended = manager.child.try_wait().unwrap();
-            assert!(ended.is_none(), "{}", manager.log());
-            let answer = manager.client().request("GET", "/-/ready", &[], b"");
-            answer
-                .is_ok_and(|answer| answer.status == 200)
-                .then_some(())
-        });
-        manager
-    }
-
-    fn log(&self) -> String {
-        tail(&self.home.path().join("log"))
-    }
-
-    fn client(&self) -> Client {
-        Client::new(([127, 0, 0, 1], self.port).into()).with_timeout(PATIENCE)
-    }
-
-    fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
-    }
-
-    /// The alerts that it has and that have not ended.
-    fn active(&self) -> Vec<Value> {
-        let all = self.client().get("/api/v2/alerts").ok();
-        all.as_array().unwrap().clone()
-    }
-}
-
-impl Drop for Alertmanager {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// The alerts that it has and that have not ended.
+fn alerts_of(manager: &Program) -> Vec<Value> {
+    let all = manager.client().get("/api/v2/alerts").ok();
+    all.as_array().unwrap().clone()
 }
 
 /// The paths of a JSON value, each with the type that stands there.
@@ -116,7 +70,7 @@ fn a_real_alertmanager_takes_shows_and_ends_what_fires() {
         return skipped(what, "prometheus-alertmanager is missing");
     }
     let (of_manager, of_counterd) = (Receiver::new(&[]), Receiver::new(&[]));
-    let manager = Alertmanager::start(&of_manager.url());
+    let manager = alertmanager(&of_manager.url());
     let home = tempfile::tempdir().unwrap();
     let server = setup(home.path())
         .set("alerts.webhook", &of_counterd.url())
@@ -125,7 +79,7 @@ fn a_real_alertmanager_takes_shows_and_ends_what_fires() {
         .start();
     fall(&server);
     let active = eventually("it shows the alert", PATIENCE, || {
-        Some(manager.active()).filter(|active| !active.is_empty())
+        Some(alerts_of(&manager)).filter(|active| !active.is_empty())
     });
     assert_eq!(active.len(), 1, "{active:?}");
     assert_eq!(active[0]["labels"]["alertname"], "counterd_drop_hard");
@@ -140,7 +94,7 @@ fn a_real_alertmanager_takes_shows_and_ends_what_fires() {
         "https://counters.example/api/v1/alerts"
     );
     eventually("it has ended there", PATIENCE, || {
-        manager.active().is_empty().then_some(())
+        alerts_of(&manager).is_empty().then_some(())
     });
     let theirs = came(&of_manager, 2);
     for (place, status) in ["firing", "resolved"].into_iter().enumerate() {

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::Value;
 
 use super::compose::{compose, secrets};
-use super::{Ends, root};
-use crate::harness::{Client, PATIENCE, Setup, eventually, free_port, skipped};
+use super::root;
+use crate::harness::{PATIENCE, Program, Setup, eventually, skipped};
 
 /// Whether files of YAML can be read here.
 pub(super) fn reads_yaml() -> Result<(), String> {
@@ -112,29 +112,14 @@ fn the_prometheus_of_the_compose_file_finds_counterd() {
     // counterd's name and port, as the other services know it.
     let config = fs::read_to_string(root().join(here).join("prometheus.yml")).unwrap();
     assert!(config.contains("[\"counterd:8080\"]"));
-    let port = free_port();
     let data = home.path().join("prometheus");
     let arguments = texts(&service["command"]).into_iter().map(|word| {
         let word = word.replace(there, files.to_str().unwrap());
         word.replace("=/prometheus", &format!("={}", data.display()))
     });
-    let child = Command::new("prometheus")
-        .args(arguments)
-        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(fs::File::create(home.path().join("log")).unwrap())
-        .spawn()
-        .unwrap();
-    let mut prometheus = Ends(child);
+    let prometheus = Program::start("prometheus", arguments, tempfile::tempdir().unwrap());
     let target = eventually("the target is up", PATIENCE, || {
-        let log = || fs::read_to_string(home.path().join("log")).unwrap();
-        assert!(prometheus.0.try_wait().unwrap().is_none(), "{}", log());
-        let mut client = Client::new(([127, 0, 0, 1], port).into());
-        let answer = client.request("GET", "/api/v1/targets", &[], b"").ok()?;
-        if answer.status != 200 {
-            return None;
-        }
+        let answer = prometheus.client().get("/api/v1/targets");
         let targets = answer.json()["data"]["activeTargets"].clone();
         (targets[0]["health"] == "up").then(|| targets[0].clone())
     });

@@ -3,26 +3,19 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::{dashboard, is_installed, root};
-use crate::harness::{
-    Client, PATIENCE, Server, Setup, eventually, free_port, rounds, skipped, tail,
-};
+use crate::harness::{PATIENCE, Program, Server, Setup, eventually, rounds, skipped};
 
 /// Long enough for the longest query: rates over five minutes want two looks alone.
 const LOOKS: Duration = Duration::from_secs(120);
 
-/// A running Prometheus; dropped, it is killed.
-struct Prometheus {
-    home: tempfile::TempDir,
-    port: u16,
-    child: Child,
-}
+/// A running Prometheus.
+struct Prometheus(Program);
 
 impl Prometheus {
     /// Starts one with the files of `deploy/prometheus`, but for the server's address and the time between two looks.
@@ -35,41 +28,13 @@ impl Prometheus {
                 .replace("interval: 15s", "interval: 1s");
             fs::write(home.path().join(file), here).unwrap();
         }
-        let port = free_port();
-        let log = fs::File::create(home.path().join("log")).unwrap();
-        let child = Command::new("prometheus")
-            .arg("--config.file=prometheus.yml")
-            .arg("--storage.tsdb.path=data")
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .current_dir(home.path())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let mut prometheus = Self { home, port, child };
-        eventually("Prometheus is ready", PATIENCE, || {
-            let ended = prometheus.child.try_wait().unwrap();
-            assert!(ended.is_none(), "{}", prometheus.log());
-            let answer = prometheus.client().request("GET", "/-/ready", &[], b"");
-            answer
-                .is_ok_and(|answer| answer.status == 200)
-                .then_some(())
-        });
-        prometheus
-    }
-
-    fn log(&self) -> String {
-        tail(&self.home.path().join("log"))
-    }
-
-    fn client(&self) -> Client {
-        Client::new(([127, 0, 0, 1], self.port).into()).with_timeout(PATIENCE)
+        let arguments = ["--config.file=prometheus.yml", "--storage.tsdb.path=data"];
+        Self(Program::start("prometheus", arguments, home))
     }
 
     /// What its API answers.
     fn data(&self, path: &str) -> Value {
-        let answer = self.client().get(path).json();
+        let answer = self.0.client().get(path).json();
         assert_eq!(answer["status"], "success", "{path}: {answer}");
         answer["data"].clone()
     }
@@ -82,17 +47,6 @@ impl Prometheus {
         values
             .map(|series| series["value"][1].as_str().unwrap().parse().unwrap())
             .collect()
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        // An error says that it has ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if std::thread::panicking() {
-            eprintln!("Prometheus's last output:\n{}", self.log());
-        }
     }
 }
 
@@ -226,6 +180,7 @@ fn look(prometheus: &Prometheus) {
     let broken = format!("{}(", without_variables("sum(up)"));
     let encoded: String = broken.bytes().map(|byte| format!("%{byte:02x}")).collect();
     let refused = prometheus
+        .0
         .client()
         .get(&format!("/api/v1/query?query={encoded}"));
     assert_eq!(refused.status, 400, "what is no query is seen");
