@@ -115,11 +115,7 @@ fn writer_options(dir: &Path, clock: &Arc<ManualClock>, metrics: &Arc<Metrics>) 
         queue: 10_000,
         metrics: Arc::clone(metrics),
         ..WriterOptions::new(
-            StorageOptions {
-                data_dir: dir.to_owned(),
-                memory: 16 << 20,
-                reserve: Some(24 << 20),
-            },
+            StorageOptions::small(dir),
             Arc::clone(clock) as Arc<dyn Clock>,
             Calendar::new("UTC", "00:00".parse().unwrap()).unwrap(),
         )

@@ -53,11 +53,7 @@ fn start(dir: &Path, clock: &Arc<ManualClock>) -> Running {
         min_free: Some(1 << 20),
         queue: 1000,
         ..WriterOptions::new(
-            StorageOptions {
-                data_dir: dir.to_owned(),
-                memory: 16 << 20,
-                reserve: Some(24 << 20),
-            },
+            StorageOptions::small(dir),
             Arc::clone(clock) as Arc<dyn Clock>,
             Calendar::new("UTC", "00:00".parse().unwrap()).unwrap(),
         )

@@ -47,6 +47,18 @@ pub struct StorageOptions {
     pub reserve: Option<u64>,
 }
 
+#[cfg(test)]
+impl StorageOptions {
+    /// The options of a small store.
+    pub(crate) fn small(data_dir: &Path) -> Self {
+        Self {
+            data_dir: data_dir.to_owned(),
+            memory: 16 << 20,
+            reserve: Some(24 << 20),
+        }
+    }
+}
+
 /// What a store that is opened again after a failed write must hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expectation {

@@ -57,11 +57,7 @@ fn options(dir: &Path, clock: &Arc<ManualClock>) -> WriterOptions {
         min_free: Some(1 << 20),
         queue: 1000,
         ..WriterOptions::new(
-            StorageOptions {
-                data_dir: dir.to_owned(),
-                memory: 16 << 20,
-                reserve: Some(24 << 20),
-            },
+            StorageOptions::small(dir),
             Arc::clone(clock) as Arc<dyn crate::clock::Clock>,
             Calendar::new("UTC", "00:00".parse().unwrap()).unwrap(),
         )
@@ -491,11 +487,7 @@ fn the_period_of_an_answer_is_the_one_it_was_counted_in() {
 fn damage(dir: &Path, counter: &str, bytes: &[u8], merge: bool) {
     use crate::storage::{Batch, Damaged, DataDirLock, Reader, Store};
     let lock = DataDirLock::take(dir).unwrap();
-    let options = StorageOptions {
-        data_dir: dir.to_owned(),
-        memory: 16 << 20,
-        reserve: Some(24 << 20),
-    };
+    let options = StorageOptions::small(dir);
     let reader = Reader::default();
     let mut store = Store::open(&lock, &options, &reader, Some(1)).unwrap();
     let mut batch = Batch::new();

@@ -101,11 +101,7 @@ fn writer_options(
         min_free: Some(1 << 20),
         metrics: Arc::clone(metrics),
         ..WriterOptions::new(
-            StorageOptions {
-                data_dir: dir.to_owned(),
-                memory: 16 << 20,
-                reserve: Some(24 << 20),
-            },
+            StorageOptions::small(dir),
             Arc::clone(clock) as Arc<dyn Clock>,
             Calendar::new(zone, "00:00".parse().unwrap()).unwrap(),
         )

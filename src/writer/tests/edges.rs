@@ -62,11 +62,7 @@ impl Bench {
 
 /// Changes records of a store that nobody has open.
 pub(super) fn edit(dir: &Path, lock: &DataDirLock, change: impl FnOnce(&Store, &mut Batch)) {
-    let options = StorageOptions {
-        data_dir: dir.to_owned(),
-        memory: 16 << 20,
-        reserve: Some(24 << 20),
-    };
+    let options = StorageOptions::small(dir);
     let reader = Reader::default();
     let mut store = Store::open(lock, &options, &reader, Some(1)).unwrap();
     let mut batch = Batch::new();
@@ -286,11 +282,7 @@ fn a_recovered_store_of_a_later_day_and_bucket_is_taken_as_it_is() {
         batch.put_state(&state);
         batch.put_kept(1, "later", 7, &first.outcome);
     });
-    let storage = StorageOptions {
-        data_dir: bench.dir.path().to_owned(),
-        memory: 16 << 20,
-        reserve: Some(24 << 20),
-    };
+    let storage = StorageOptions::small(bench.dir.path());
     let epoch = bench.running.epoch();
     recover::recover(&lock, &storage, NOON, true).unwrap();
     drop(lock);
