@@ -139,7 +139,7 @@ function rebuild() {
   head = makeHead();
   head.tick();
   put(document.getElementById("foot"), h("p", {}, t("about")), h("p", {}, h("a", { href: "/page/uPlot.LICENSE.txt" }, t("licence"))));
-  document.querySelector(".skip").textContent = language() === "en" ? "Skip to content" : "跳至內容";
+  document.querySelector(".skip").textContent = t("skip");
   banner.restate();
   showView();
 }

@@ -77,7 +77,7 @@ async function lookAtAlerts() {
 function alertItem({ counter, summary, why, severity, runbook, fired_at: at, since }) {
   const isNamed = !counter || summary.includes(counter);
   const text = isNamed ? summary : t("bannerAlert", { counter, summary });
-  return [severity === "critical" ? "alarm" : "warn", text, `${why} (${t("since", { time: when(Date.parse(at ?? since)) })})`, `${t("runbook")}: ${runbook.startsWith("docs/") ? "" : "docs/"}${runbook}`];
+  return [severity === "critical" ? "alarm" : "warn", text, `${why} (${t("since", { time: when(Date.parse(at ?? since)) })})`, `${t("runbook")}: ${runbook}`];
 }
 
 /** Looks from now on; calls `dayTurned` when the local day is another. */

@@ -3,7 +3,7 @@
 import { h, minus, say, svg } from "./dom.js";
 import { value as latest } from "./live.js";
 import * as past from "./past.js";
-import { address } from "./state.js";
+import { address, go, state } from "./state.js";
 import { clock, dateText, now, shownAt, today, wall } from "./time.js";
 import { delta, number, t } from "./words.js";
 
@@ -175,6 +175,11 @@ export function makeCard(name, { pinned, onPin }) {
       this.refresh(true);
     },
   };
+}
+
+/** The field that finds counters; what is in it stands in the address. */
+export function makeSearch() {
+  return h("input", { type: "search", "aria-label": t("search"), placeholder: t("search"), value: state().q, autocomplete: "off", spellcheck: "false", maxlength: "100", oninput: ({ target }) => go({ q: target.value }, { replace: true }) });
 }
 
 /** The value, or why there is none. */

@@ -1,7 +1,7 @@
 // Counters: find one, see how it is defined and what happened to it, and administer it.
 
 import { get, token } from "./api.js";
-import { kindText, stateText, valueText } from "./card.js";
+import { kindText, makeSearch, stateText, valueText } from "./card.js";
 import { eventText } from "./chart.js";
 import { makeDefine, makeDeeds } from "./deeds.js";
 import { h, put, say } from "./dom.js";
@@ -16,7 +16,7 @@ const EVENTS = 200;
 
 /** Makes the view. */
 export function makeCounters({ askToken }) {
-  const search = h("input", { type: "search", "aria-label": t("search"), placeholder: t("search"), value: state().q, autocomplete: "off", spellcheck: "false", maxlength: "100", oninput: () => go({ q: search.value }, { replace: true }) });
+  const search = makeSearch();
   const items = h("ul", { class: "list" });
   const note = h("p", { class: "note", hidden: true });
   const more = h("button", { type: "button", class: "quiet", hidden: true, onclick: () => list(true) }, t("more"));

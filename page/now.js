@@ -1,7 +1,7 @@
 // Now: a card for each counter, and the day of the one that was chosen.
 
 import { get } from "./api.js";
-import { makeCard, makeFacts, kindText, stateText, valueText } from "./card.js";
+import { makeCard, makeFacts, makeSearch, kindText, stateText, valueText } from "./card.js";
 import { makeChart } from "./chart.js";
 import { h, put, say } from "./dom.js";
 import * as live from "./live.js";
@@ -23,7 +23,7 @@ export function makeNow() {
   const factsPlace = h("div");
   const chart = makeChart();
   const hero = h("section", { class: "hero" }, h("div", { class: "say" }, title, kind, shown, word, description, factsPlace), chart.element);
-  const search = h("input", { type: "search", "aria-label": t("search"), placeholder: t("search"), value: state().q, autocomplete: "off", spellcheck: "false", maxlength: "100", oninput: () => go({ q: search.value }, { replace: true }) });
+  const search = makeSearch();
   const cards = h("ul", { class: "cards" });
   const note = h("p", { class: "note", hidden: true });
   const first = h("div");

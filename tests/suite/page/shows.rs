@@ -9,11 +9,16 @@ use crate::harness::Setup;
 
 /// Runs a check on a server with a past.
 fn with_program(program: &str, test: &str) {
+    with_setup(program, test, |setup| setup);
+}
+
+fn with_setup(program: &str, test: &str, change: impl FnOnce(Setup) -> Setup) {
     let Some(tools) = tools(test) else {
         return;
     };
     let home = TempDir::new().unwrap();
     let (setup, known) = with_a_past(&home);
+    let setup = change(setup);
     let server = setup.start();
     check(program, &tools, &server, &setup, known);
 }
@@ -42,7 +47,11 @@ fn what_is_wrong_is_told_with_its_cause() {
 
 #[test]
 fn an_alert_that_fires_is_told_with_its_reason() {
-    with_program("firing", "an_alert_that_fires_is_told_with_its_reason");
+    let test = "an_alert_that_fires_is_told_with_its_reason";
+    // The page names the runbook that receivers are told, wherever it is.
+    with_setup("firing", test, |setup| {
+        setup.set("alerts.runbook_url", "https://wiki.example/counterd")
+    });
 }
 
 #[test]

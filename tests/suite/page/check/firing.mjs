@@ -15,7 +15,7 @@ run(async () => {
   const fired = await eventually('it fires', async () => (await api('GET', '/api/v1/alerts')).alerts.find(({ state, rule }) => state === 'firing' && rule === 'drop_hard'));
   await eventually('it is told', async () => {
     const told = await page.locator('#banner').textContent();
-    return told.includes(fired.summary) && told.includes('online_players') && told.includes(fired.why) && told.includes(fired.runbook);
+    return told.includes(fired.summary) && told.includes('online_players') && told.includes(fired.why) && told.includes(`What to do: ${fired.runbook}`);
   });
   await accessible(page, 'firing');
   await shot(page, 'firing-light', { fullPage: true });
