@@ -44,6 +44,9 @@ impl Engine {
 
     /// Adds counters that are not there yet, in the order of names, until there are `max`.
     fn fill(&self, others: &mut Vec<(CounterName, i64)>, max: usize) {
+        if others.len() >= max {
+            return;
+        }
         let known: HashSet<CounterName> = others
             .iter()
             .map(|(name, _)| name)

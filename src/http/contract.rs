@@ -133,6 +133,12 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
+    /// Whether it knows a parameter of that name behind `?`.
+    pub(super) fn takes_query(&self, name: &str) -> bool {
+        let mut parameters = self.parameters.iter();
+        parameters.any(|known| known.place == ParameterIn::Query && known.name == name)
+    }
+
     /// Returns the parameters behind `?` that it knows.
     pub(super) fn queries(&self) -> Vec<&'static str> {
         let queries = self.parameters.iter();

@@ -16,9 +16,8 @@ pub(super) fn check(uri: &Uri, endpoint: &Endpoint) -> Result<(), Problem> {
         return Ok(());
     }
     let mut seen: Vec<String> = Vec::new();
-    let known = endpoint.queries();
     for (name, _) in pairs(uri)? {
-        if !known.contains(&name.as_str()) {
+        if !endpoint.takes_query(&name) {
             return Err(unknown(&name, endpoint));
         }
         if seen.contains(&name) {

@@ -40,7 +40,7 @@ pub fn peak_ever(
 ) -> Result<Option<PeakEver>, ReadError> {
     let closed = tables.closed_through()?;
     let from = closed.map_or(Day::MIN, Day::next);
-    let mut found = of_closed_days(tables, name)?;
+    let mut found = of_closed_days(tables, name, tables.peak(name)?)?;
     for past in history::days_of(tables, calendar, name, from, today)? {
         let peak = past.content.map(|content| (content.record.peak, past.day));
         found = higher(found, peak);
@@ -75,7 +75,7 @@ impl Reached {
             return Ok(());
         };
         let recorded = tables.peak(&self.name)?;
-        let before = of_closed_days(tables, &self.name)?;
+        let before = of_closed_days(tables, &self.name, recorded)?;
         let highest = higher(before, Some((peak, self.day)));
         if let Some((peak, day)) = highest.filter(|_| highest != recorded) {
             batch.put_peak(&self.name, peak, day);
@@ -84,13 +84,12 @@ impl Reached {
     }
 }
 
-/// Returns the highest value of the closed days: what is recorded, or, in a store in which no day was closed since that
-/// is recorded, what history has.
+/// Returns the highest value of the closed days: what is recorded, or, where nothing is, what history has.
 fn of_closed_days(
     tables: &Tables,
     name: &CounterName,
+    recorded: Option<(Extreme, Day)>,
 ) -> Result<Option<(Extreme, Day)>, ReadError> {
-    let recorded = tables.peak(name)?;
     if recorded.is_some() {
         return Ok(recorded);
     }

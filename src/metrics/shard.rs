@@ -159,9 +159,7 @@ impl Shards {
             one_thread_at_a_time: PhantomData,
         }
     }
-}
 
-impl Shards {
     /// Returns how many operations had each result, in all shards.
     pub(super) fn operations(&self) -> [u64; OperationResult::COUNT] {
         let shards = self.0.lock().clone();

@@ -1,6 +1,6 @@
 //! Refusals that a call meets for what it is: by its role, its body, its rate, and whether it changes anything.
 
-use super::schema::{Shape, TEXT, Type, may, must};
+use super::schema::{Field, Shape, TEXT, Type, may, must};
 use super::service::STANDING;
 use super::values::{CAUSE, COUNT, INSTANT, KIND, RESET, VALUE};
 use super::{BodyForm, Code, Endpoint, ParameterIn, RateClass, Role};
@@ -83,6 +83,18 @@ impl Endpoint {
     }
 }
 
+// What an error says of the counter, of one operation as of the whole request.
+const OF_KIND: Field = may("kind", KIND, "the counter's kind, where that is the reason");
+const CURRENT: Field = may("current", VALUE, "the value, where a bound is the reason");
+const MINIMUM: Field = may("minimum", VALUE, "the bound");
+const MAXIMUM: Field = may("maximum", VALUE, "the bound");
+const FINAL_VALUE: Field = may(
+    "final_value",
+    VALUE,
+    "the last value of a counter that is gone",
+);
+const GONE_AT: Field = may("at", INSTANT, "since when the counter is gone");
+
 /// The body of every error.
 pub(super) static PROBLEM: Shape = Shape {
     name: "Problem",
@@ -115,21 +127,17 @@ pub(super) static PROBLEM: Shape = Shape {
             "the counter, of several, whose record cannot be read",
         ),
         may("cause", CAUSE, "why writes are refused, or wait"),
-        may("kind", KIND, "the counter's kind, where that is the reason"),
+        OF_KIND,
         may(
             "reset",
             RESET,
             "how the counter resets, where that is the reason",
         ),
-        may("current", VALUE, "the value, where a bound is the reason"),
-        may("minimum", VALUE, "the bound"),
-        may("maximum", VALUE, "the bound"),
-        may(
-            "final_value",
-            VALUE,
-            "the last value of a counter that is gone",
-        ),
-        may("at", INSTANT, "since when the counter is gone"),
+        CURRENT,
+        MINIMUM,
+        MAXIMUM,
+        FINAL_VALUE,
+        GONE_AT,
         may(
             "limit",
             Type::Word(RateLimit::WORDS),
@@ -164,16 +172,12 @@ static PART: Shape = Shape {
         must("index", COUNT, "its place in the batch, from 0"),
         must("code", Type::Word(Code::WORDS), "why it was refused"),
         must("detail", TEXT, "the same, for people"),
-        may("kind", KIND, "the counter's kind, where that is the reason"),
-        may("current", VALUE, "the value, where a bound is the reason"),
-        may("minimum", VALUE, "the bound"),
-        may("maximum", VALUE, "the bound"),
-        may(
-            "final_value",
-            VALUE,
-            "the last value of a counter that is gone",
-        ),
-        may("at", INSTANT, "since when the counter is gone"),
+        OF_KIND,
+        CURRENT,
+        MINIMUM,
+        MAXIMUM,
+        FINAL_VALUE,
+        GONE_AT,
     ],
     cases: &[],
 };

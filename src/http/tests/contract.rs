@@ -24,6 +24,11 @@ fn an_unknown_parameter_is_refused_on_every_call_and_changes_nothing() {
         "unknown parameter \"value\"; send `value` as a field of the JSON body"
     );
     assert_eq!(up("x=1"), "unknown parameter \"x\"; this call takes none");
+    // A parameter of the path is none behind `?`.
+    assert_eq!(
+        up("name=games"),
+        "unknown parameter \"name\"; this call takes none"
+    );
     // In the spelling that only the router understands, too.
     bench
         .ask("POST /api/v1/counter/%6Fnline/increment?value=5", "", "")
