@@ -120,11 +120,10 @@ impl AlertBoard {
         }
     }
 
-    /// Returns the silence that speaks of this counter at that time.
-    pub fn silence_of(&self, counter: &CounterName, now: Millis) -> Option<Silence> {
+    /// Whether a silence speaks of this counter at that time.
+    pub fn is_silenced(&self, counter: &CounterName, now: Millis) -> bool {
         let silences = self.silences.load();
-        let covering = silences.iter().find(|one| one.covers(counter, now));
-        covering.cloned()
+        silences.iter().any(|one| one.covers(counter, now))
     }
 
     /// Reads the silences of a store that was opened.

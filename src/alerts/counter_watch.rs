@@ -154,17 +154,13 @@ impl CounterWatch {
         self.recent.clear();
     }
 
-    /// Judges all rules about the counter; `None` where it cannot be read.
+    /// Judges all rules about the counter, of which `seen` is `None` where it cannot be read.
     pub fn look(&mut self, seen: Option<SeenCounter>, context: &LookContext<'_>) -> Judged {
         let mut judged = Judged::default();
-        let Some(seen) = seen else {
+        let Some(seen) = seen.filter(|seen| self.begin(seen, context)) else {
             judged.verdicts = COUNTER_RULES.map(|rule| (rule, Verdict::Unknown)).to_vec();
             return judged;
         };
-        if !self.begin(&seen, context) {
-            judged.verdicts = COUNTER_RULES.map(|rule| (rule, Verdict::Unknown)).to_vec();
-            return judged;
-        }
         if context.may_read && self.wants_past(context.same) {
             self.read_past(&seen, context);
         }
@@ -545,5 +541,20 @@ fn change(
         by,
         before: before.value,
         after: after.value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alerts::course::MinuteValue;
+
+    /// The figure of docs/alerts.md, which speaks of about 30 KB.
+    #[test]
+    fn a_counter_takes_thirty_kilobytes_at_most() {
+        let of_a_day = usize::try_from(REACH.0 + REACH.1 + READ_BEYOND).unwrap();
+        let minutes = OWN_MINUTES + DAYS_BACK.len() * of_a_day;
+        let bytes = minutes * size_of::<MinuteValue>() + size_of::<CounterWatch>();
+        assert!((20_000..30_000).contains(&bytes), "{bytes}");
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::board::{AlertBoard, Explained};
-use super::counter_watch::{CounterWatch, LookContext, SeenCounter};
+use super::counter_watch::{COUNTER_RULES, CounterWatch, LookContext, SeenCounter};
 use super::course::minute_of;
 use super::expected::SameMinutes;
 use super::past::StoredPast;
@@ -64,10 +64,9 @@ impl WatchedCounters {
         let mut chosen: BTreeSet<CounterName> = BTreeSet::new();
         let mut left_out = 0_usize;
         let mut add = |name: &CounterName| {
-            if chosen.contains(name) {
-            } else if chosen.len() < most {
+            if chosen.len() < most {
                 chosen.insert(name.clone());
-            } else {
+            } else if !chosen.contains(name) {
                 left_out += 1;
             }
         };
@@ -126,7 +125,7 @@ impl WatchedCounters {
         for ((name, watch), reading) in self.watched.iter_mut().zip(readings) {
             let Some(reading) = reading else {
                 // Nobody defined or wrote it, or it is forgotten.
-                let clear = super::counter_watch::COUNTER_RULES.map(|rule| (rule, Verdict::Clear));
+                let clear = COUNTER_RULES.map(|rule| (rule, Verdict::Clear));
                 all.push((name.clone(), clear.to_vec()));
                 continue;
             };
@@ -142,7 +141,7 @@ impl WatchedCounters {
             if bug("reset_hides_others") && parted {
                 watch.forget_recent();
             }
-            let silenced = board.silence_of(name, now.wall_ms).is_some();
+            let silenced = board.is_silenced(name, now.wall_ms);
             let seen = seen(&reading, &moment, running, silenced);
             let judged = watch.look(seen, &context);
             parted |= !judged.explained.is_empty();

@@ -35,36 +35,34 @@ fn rests_on(expected: &Expected) -> String {
 
 /// Judges whether a value is far below what is expected.
 pub fn drop(value: i64, expected: Option<Expected>, settings: &RuleSettings) -> Verdict {
-    let Some(expected) = expected else {
-        return Verdict::Unknown;
-    };
-    let is_low = float(value) < share(settings.percent, expected.value)
-        && expected.value - float(value) >= float(settings.least)
-        && expected.value >= float(settings.floor);
-    if !is_low {
-        return Verdict::Clear;
-    }
-    let why = format!(
-        "it is below {} % of what is expected ({})",
-        settings.percent,
-        rests_on(&expected)
-    );
-    Verdict::holds(value, Some(rounded(expected.value)), why)
+    far("below", -1.0, value, expected, settings)
 }
 
 /// Judges whether a value is far above what is expected.
 pub fn rise(value: i64, expected: Option<Expected>, settings: &RuleSettings) -> Verdict {
+    far("above", 1.0, value, expected, settings)
+}
+
+/// Judges whether a value is far from what is expected, on the side of `sign`, which `word` names.
+fn far(
+    word: &str,
+    sign: f64,
+    value: i64,
+    expected: Option<Expected>,
+    settings: &RuleSettings,
+) -> Verdict {
     let Some(expected) = expected else {
         return Verdict::Unknown;
     };
-    let is_high = float(value) > share(settings.percent, expected.value)
-        && float(value) - expected.value >= float(settings.least)
+    let found = float(value);
+    let is_far = sign * (found - share(settings.percent, expected.value)) > 0.0
+        && sign * (found - expected.value) >= float(settings.least)
         && expected.value >= float(settings.floor);
-    if !is_high {
+    if !is_far {
         return Verdict::Clear;
     }
     let why = format!(
-        "it is above {} % of what is expected ({})",
+        "it is {word} {} % of what is expected ({})",
         settings.percent,
         rests_on(&expected)
     );

@@ -1,6 +1,6 @@
 //! Silences: what falls or rises of some counters is meant to, until an instant.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::rule::CounterPattern;
 use crate::counter::instant::serialize_at;
@@ -35,8 +35,9 @@ pub struct SilenceWanted {
 pub struct Silence {
     /// Its number.
     pub id: u64,
-    /// Names of counters, or beginnings of names with a `*`.
-    pub counters: Vec<String>,
+    /// The counters that it speaks of, in order.
+    #[serde(serialize_with = "as_texts")]
+    pub counters: Vec<CounterPattern>,
     /// From when.
     #[serde(serialize_with = "serialize_at")]
     pub from: Millis,
@@ -103,39 +104,33 @@ impl SilenceWanted {
                 "send a `reason` of 1 to 1000 bytes without control characters".to_owned(),
             );
         }
-        Ok(Silence {
-            id,
+        let record = SilenceRecord {
             counters,
             from: now,
             until,
             reason,
-        })
+        };
+        Ok(Silence::of(id, record))
     }
 }
 
 impl Silence {
     /// Whether it speaks of this counter at that time.
     pub fn covers(&self, counter: &CounterName, now: Millis) -> bool {
-        let name = counter.as_str();
-        // Asked often: the texts were read as patterns when the silence was made.
-        let of_it = |text: &String| match text.strip_suffix('*') {
-            Some(prefix) => name.starts_with(prefix),
-            None => name == text,
-        };
-        now < self.until && self.counters.iter().any(of_it)
+        now < self.until && self.counters.iter().any(|one| one.matches(counter))
     }
 
     /// Returns what the store keeps of it.
     pub fn record(&self) -> SilenceRecord {
         SilenceRecord {
-            counters: self.counters.clone(),
+            counters: self.counters.iter().map(ToString::to_string).collect(),
             from: self.from,
             until: self.until,
             reason: self.reason.clone(),
         }
     }
 
-    /// Returns a silence as the store keeps it.
+    /// Returns a silence as the store keeps it. What is no counter's name there is left out.
     pub fn of(id: u64, record: SilenceRecord) -> Self {
         let SilenceRecord {
             counters,
@@ -143,14 +138,21 @@ impl Silence {
             until,
             reason,
         } = record;
+        let counters = counters.iter();
         Self {
             id,
-            counters,
+            counters: counters
+                .filter_map(|text| CounterPattern::parse(text).ok())
+                .collect(),
             from,
             until,
             reason,
         }
     }
+}
+
+fn as_texts<S: Serializer>(patterns: &[CounterPattern], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(patterns.iter().map(ToString::to_string))
 }
 
 #[cfg(test)]

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::delivery::{
-    AlertUrl, PostError, Posted, Poster, Receivers, ToldAlert, postable, signature,
-};
+use super::delivery::{AlertUrl, PostError, Posted, Poster, Receivers, ToldAlert, postable};
 use super::notice::{NoticeTexts, fingerprint};
 use crate::counter::Millis;
 
@@ -58,8 +56,7 @@ pub async fn tell_test(
     let mut answers = Vec::new();
     if let Some(url) = &receivers.webhook {
         let body = alert.webhook();
-        let secret = receivers.secret.as_ref();
-        let signature = secret.and_then(|secret| signature(secret, &body));
+        let signature = receivers.signed(&body);
         let posted = poster.post(url, body.into(), signature).await;
         answers.push(answered("alerts.webhook", url, posted));
     }

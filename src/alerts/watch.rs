@@ -326,9 +326,9 @@ impl AlertWatch {
         {
             let closed = running.reader.with(|tables| {
                 let state = tables.state()?;
-                // A store in which nothing was counted yet has nothing to close.
-                let is_new = state.is_none_or(|state| state.highest_day > over);
-                Ok(tables.closed_through()?.is_some_and(|day| day >= over) || !is_new)
+                // A day is closed once a later one is counted in; a store without any group has nothing to close.
+                let is_due = state.is_some_and(|state| state.highest_day > over);
+                Ok(!is_due || tables.closed_through()?.is_some_and(|day| day >= over))
             });
             self.closed = closed.ok().map(|closed| (boot_ms, closed));
         }

@@ -233,7 +233,7 @@ metrics! {
         pub notices: Counter = "alert_notices", "Notices that a receiver has taken";
         pub failures: Counter = "alert_delivery_failures", "Tries to deliver a notice that failed";
         pub dropped: Counter = "alert_notices_dropped",
-            "Notices that were given up: a receiver refused them, or 1,000 later ones waited";
+            "Notices that were given up: a receiver refused them, or more than `alerts.queue` waited";
         pub waiting: Gauge = "alert_notices_waiting", "Notices that wait to be delivered";
         pub watched: Gauge = "alert_counters", "Counters whose values are watched";
     }

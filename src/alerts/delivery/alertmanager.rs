@@ -44,10 +44,7 @@ pub async fn tell_alertmanager(
             let posted = delivery.poster.post(url, body.into(), None).await;
             let (asked, retry, error) = match posted {
                 Ok(posted) if posted.is_taken() => (None, false, String::new()),
-                Ok(posted) => {
-                    let text = format!("status {}: {}", posted.status.as_u16(), posted.said);
-                    (posted.retry_after, posted.may_retry(), url.told(text))
-                }
+                Ok(posted) => (posted.retry_after, posted.may_retry(), posted.refusal(url)),
                 Err(error) => (None, true, error.to_string()),
             };
             if error.is_empty() {

@@ -10,7 +10,8 @@ mod target;
 mod webhook;
 
 pub use alertmanager::{AlertStanding, tell_alertmanager};
-pub use payload::{ToldAlert, postable, signature};
+use payload::signature;
+pub use payload::{ToldAlert, postable};
 pub use post::{PostError, Posted, Poster};
 pub use target::AlertUrl;
 pub use webhook::{Outbox, deliver};
@@ -18,6 +19,7 @@ pub use webhook::{Outbox, deliver};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use secrecy::SecretString;
 
 use crate::rounds::Backoff;
@@ -41,6 +43,13 @@ pub struct Receivers {
     pub timeout: Duration,
     /// `alerts.queue`: most notices that wait for the webhook.
     pub queue: usize,
+}
+
+impl Receivers {
+    /// Signs what the webhook is told; `None` where there is nothing to sign with.
+    pub fn signed(&self, body: &[u8]) -> Option<HeaderValue> {
+        signature(self.secret.as_ref()?, body)
+    }
 }
 
 /// Waits between tries.

@@ -49,6 +49,11 @@ impl Posted {
                 StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
             )
     }
+
+    /// Says how the receiver of that URL did not take it.
+    pub fn refusal(&self, url: &AlertUrl) -> String {
+        url.told(format!("status {}: {}", self.status.as_u16(), self.said))
+    }
 }
 
 /// Why a receiver said nothing. The words show nothing of its URL.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::payload::{ToldAlert, signature};
+use super::payload::ToldAlert;
 use super::{Delivery, Waits};
 
 /// A notice that waits.
@@ -78,8 +78,7 @@ pub async fn deliver(outbox: Arc<Outbox>, delivery: Delivery) {
             continue;
         };
         let body = alert.webhook();
-        let secret = delivery.receivers.secret.as_ref();
-        let signature = secret.and_then(|secret| signature(secret, &body));
+        let signature = delivery.receivers.signed(&body);
         let posted = delivery.poster.post(url, body.into(), signature).await;
         let (asked, error) = match posted {
             Ok(posted) if posted.is_taken() => {
@@ -103,10 +102,7 @@ pub async fn deliver(outbox: Arc<Outbox>, delivery: Delivery) {
                 outbox.finish(number);
                 continue;
             }
-            Ok(posted) => {
-                let text = format!("status {}: {}", posted.status.as_u16(), posted.said);
-                (posted.retry_after, url.told(text))
-            }
+            Ok(posted) => (posted.retry_after, posted.refusal(url)),
             Err(error) => (None, error.to_string()),
         };
         delivery.metrics.failures.inc();
