@@ -16,6 +16,7 @@ mod tls;
 mod tracer;
 
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 pub use checkers::{checkers, compiled, run_by_node, validated_by_kubernetes};
@@ -66,13 +67,18 @@ pub fn eventually<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Opt
     }
 }
 
-/// A port that was free a moment ago.
+/// A port that is free and stays so: below those that the kernel gives to outgoing connections, and in a block of this
+/// process's own, so that neither a client of another test nor its server takes it meanwhile.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    const FIRST: u32 = 10_240;
+    const BLOCK: u32 = 16;
+    const BLOCKS: u32 = (32_768 - FIRST) / BLOCK;
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    let begin = FIRST + std::process::id() % BLOCKS * BLOCK;
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let ports = std::iter::repeat_with(|| begin + TAKEN.fetch_add(1, Ordering::Relaxed) % BLOCK);
+    let mut ports = ports.map(|port| port as u16).take(BLOCK as usize);
+    ports.find(is_free).expect("a free port")
 }
 
 /// Runs `work` on `count` threads at once, each with its number, and gives what they return. The
