@@ -7,9 +7,6 @@ use super::delivery::{AlertUrl, PostError, Posted, Poster, Receivers, ToldAlert,
 use super::notice::{NoticeTexts, fingerprint};
 use crate::counter::Millis;
 
-/// How long the test lasts in Alertmanager, in milliseconds.
-const LASTS_MS: Millis = 60_000;
-
 /// What a receiver said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answered {
@@ -29,7 +26,7 @@ fn answered(key: &str, url: &AlertUrl, posted: Result<Posted, PostError>) -> Ans
             let mut said = format!("status {}", posted.status);
             if !posted.said.is_empty() {
                 said.push_str(": ");
-                said.push_str(&url.told(&posted.said));
+                said.push_str(&posted.said);
             }
             if posted.is_taken() {
                 Ok(said)
@@ -61,7 +58,7 @@ pub async fn tell_test(
         answers.push(answered("alerts.webhook", url, posted));
     }
     if let Some(url) = &receivers.alertmanager {
-        let body = postable(&[alert], now, LASTS_MS);
+        let body = postable(&[alert]);
         let posted = poster.post(url, body.into(), None).await;
         answers.push(answered("alerts.alertmanager", url, posted));
     }

@@ -6,10 +6,12 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
 use super::AlertKey;
 use super::board::{AlertBoard, AlertShown, AlertsShown};
@@ -503,15 +505,24 @@ impl BackgroundWork for AlertWatch {
         let outbox = Arc::clone(&self.notices.outbox);
         let day = Arc::clone(&self.running.day);
         let standing = Arc::clone(&self.standing);
-        // They end with the runtime.
-        tokio::spawn(deliver(Arc::clone(&outbox), delivery.clone()));
-        tokio::spawn(tell_alertmanager(standing, delivery, day));
+        let mut deliveries = JoinSet::new();
+        deliveries.spawn(deliver(Arc::clone(&outbox), delivery.clone(), day));
+        deliveries.spawn(tell_alertmanager(standing, delivery));
+        self.metrics.alerts.up.set(1);
         let mut next = tokio::time::interval(EVERY);
         next.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let mut turned = Vec::new();
             tokio::select! {
-                _ = &mut ended => return,
+                biased;
+                _ = &mut ended => break,
+                Some(done) = deliveries.join_next() => {
+                    // One that has nobody to tell ends by itself.
+                    if let Err(error) = done && error.is_panic() {
+                        resume_unwind(error.into_panic());
+                    }
+                    continue;
+                }
                 _ = next.tick() => turned = self.look(),
                 // That it was delivered is to be stored at once.
                 () = outbox.went.notified() => {}
@@ -521,7 +532,9 @@ impl BackgroundWork for AlertWatch {
         }
     }
 
-    fn is_down(&mut self, _: &str) {}
+    fn is_down(&mut self, _: &str) {
+        self.metrics.alerts.up.set(0);
+    }
 }
 
 fn prepared(batch: Batch) -> PreparedBatch {
@@ -546,6 +559,11 @@ fn log(turned: &Turned) {
         Turn::Resolved => tracing::warn!(rule, counter, severity, "an alert has ended"),
         Turn::Pends | Turn::Passed | Turn::Recovers | Turn::Relapsed => {
             tracing::debug!(rule, counter, severity, ?turn, "an alert turned");
+        }
+        deliveries.shutdown().await;
+        // A write may be under way: then there may be more to store after it.
+        for _ in 0..2 {
+            self.save_soon().await;
         }
     }
 }

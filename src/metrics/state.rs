@@ -233,9 +233,11 @@ metrics! {
         pub notices: Counter = "alert_notices", "Notices that a receiver has taken";
         pub failures: Counter = "alert_delivery_failures", "Tries to deliver a notice that failed";
         pub dropped: Counter = "alert_notices_dropped",
-            "Notices that were given up: a receiver refused them, or more than `alerts.queue` waited";
+            "Notices that were given up: a receiver refused them, they waited for a week, or more than `alerts.queue` waited";
         pub waiting: Gauge = "alert_notices_waiting", "Notices that wait to be delivered";
         pub watched: Gauge = "alert_counters", "Counters whose values are watched";
+        pub up: Gauge = "alert_watch_up",
+            "Whether the rules of alerts are judged: 0 before the thread that does so began, and after it failed";
     }
     beside {
         /// How many alerts of each rule fire now.

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use http::HeaderName;
 
 use super::files;
-use crate::alerts::{AlertOptions, AlertRules, NoticeTexts, Receivers};
+use crate::alerts::{AlertOptions, AlertRules, AlertUrl, NoticeTexts, Receivers};
 use crate::calendar::Calendar;
 use crate::clock::Clock;
 use crate::config::{Config, SEASON};
@@ -81,6 +81,8 @@ pub fn retention(config: &Config) -> Retention {
 
 /// Returns what is watched, and who is told.
 pub fn alert_options(config: &Config) -> AlertOptions {
+    let secret = config.alerts.secret.as_ref();
+    let receiver = |url: &Option<AlertUrl>| url.clone().map(|url| url.hiding(secret));
     AlertOptions {
         rules: alert_rules(config),
         max_counters: config.alerts.max_counters,
@@ -91,8 +93,8 @@ pub fn alert_options(config: &Config) -> AlertOptions {
             runbook_url: config.alerts.runbook_url.clone(),
         },
         receivers: Receivers {
-            webhook: config.alerts.webhook.clone(),
-            alertmanager: config.alerts.alertmanager.clone(),
+            webhook: receiver(&config.alerts.webhook),
+            alertmanager: receiver(&config.alerts.alertmanager),
             secret: config.alerts.secret.clone(),
             timeout: config.alerts.timeout,
             queue: config.alerts.queue,

@@ -8,13 +8,9 @@ use tokio::sync::Notify;
 
 use super::payload::{ToldAlert, postable};
 use super::{Delivery, Waits};
-use crate::current_day::CurrentDay;
 
 /// How often it is told again.
 const AGAIN: Duration = Duration::from_secs(60);
-
-/// How long an alert that fires lasts there unless it is told again, in milliseconds.
-const LASTS_MS: i64 = 5 * 60_000;
 
 /// What Alertmanager is told: the alerts that fire, and those that ended within 5 minutes.
 #[derive(Default)]
@@ -26,11 +22,7 @@ pub struct AlertStanding {
 }
 
 /// Tells Alertmanager for as long as the task lives.
-pub async fn tell_alertmanager(
-    standing: Arc<AlertStanding>,
-    delivery: Delivery,
-    day: Arc<CurrentDay>,
-) {
+pub async fn tell_alertmanager(standing: Arc<AlertStanding>, delivery: Delivery) {
     let Some(url) = &delivery.receivers.alertmanager else {
         return;
     };
@@ -40,11 +32,11 @@ pub async fn tell_alertmanager(
         let alerts = standing.alerts.load_full();
         let mut pause = AGAIN;
         if !alerts.is_empty() {
-            let body = postable(&alerts, day.look().wall_ms, LASTS_MS);
+            let body = postable(&alerts);
             let posted = delivery.poster.post(url, body.into(), None).await;
             let (asked, retry, error) = match posted {
                 Ok(posted) if posted.is_taken() => (None, false, String::new()),
-                Ok(posted) => (posted.retry_after, posted.may_retry(), posted.refusal(url)),
+                Ok(posted) => (posted.retry_after, posted.may_retry(), posted.refusal()),
                 Err(error) => (None, true, error.to_string()),
             };
             if error.is_empty() {

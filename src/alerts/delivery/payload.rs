@@ -77,7 +77,8 @@ struct PostableAlert<'a> {
     labels: &'a BTreeMap<&'static str, String>,
     annotations: &'a BTreeMap<&'static str, String>,
     starts_at: String,
-    ends_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ends_at: Option<String>,
     #[serde(rename = "generatorURL", skip_serializing_if = "str::is_empty")]
     generator_url: &'a str,
 }
@@ -132,16 +133,16 @@ impl ToldAlert {
     }
 }
 
-/// Returns the body that the API of Alertmanager takes. An alert that fires ends `lasts_ms` after `now`, unless it is
-/// told again before.
-pub fn postable(alerts: &[ToldAlert], now: Millis, lasts_ms: Millis) -> Vec<u8> {
+/// Returns the body that the API of Alertmanager takes. An alert that fires has no end there: Alertmanager gives it one
+/// by its own clock and `resolve_timeout`. By a clock of ours that is slow it would have ended already.
+pub fn postable(alerts: &[ToldAlert]) -> Vec<u8> {
     let alerts: Vec<PostableAlert<'_>> = alerts
         .iter()
         .map(|alert| PostableAlert {
             labels: &alert.labels,
             annotations: &alert.annotations,
             starts_at: rfc3339(alert.starts_at),
-            ends_at: rfc3339(alert.ends_at.unwrap_or(now.saturating_add(lasts_ms))),
+            ends_at: alert.ends_at.map(rfc3339),
             generator_url: &alert.link,
         })
         .collect();
@@ -202,10 +203,10 @@ mod tests {
     }
 
     #[test]
-    fn the_api_is_told_until_when_an_alert_lasts() {
-        let body = postable(&[alert(None), alert(Some(5))], 1_795_521_600_000, 300_000);
+    fn the_api_is_told_an_end_only_of_what_has_ended() {
+        let body = postable(&[alert(None), alert(Some(5))]);
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!(body[0]["endsAt"], "2026-11-24T12:05:00.000Z");
+        assert_eq!(body[0].get("endsAt"), None);
         assert_eq!(body[1]["endsAt"], "1970-01-01T00:00:00.005Z");
     }
 

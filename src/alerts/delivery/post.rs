@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
+use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -18,8 +20,9 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::target::{AlertUrl, Target};
 
-/// How much of an answer is read, in bytes.
+/// How much of an answer is read, in bytes, and for how long. The status alone decides.
 const MOST_ANSWER: usize = 64 * 1024;
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// How much of an answer is shown.
 const MOST_SHOWN: usize = 200;
@@ -31,7 +34,7 @@ pub struct Posted {
     pub status: StatusCode,
     /// How long it asks to be left alone.
     pub retry_after: Option<Duration>,
-    /// The begin of its answer, for people.
+    /// The begin of its answer, for people. It shows nothing of the URL.
     pub said: String,
 }
 
@@ -50,9 +53,9 @@ impl Posted {
             )
     }
 
-    /// Says how the receiver of that URL did not take it.
-    pub fn refusal(&self, url: &AlertUrl) -> String {
-        url.told(format!("status {}: {}", self.status.as_u16(), self.said))
+    /// Says how the receiver did not take it.
+    pub fn refusal(&self) -> String {
+        format!("status {}: {}", self.status.as_u16(), self.said)
     }
 }
 
@@ -101,7 +104,18 @@ impl Poster {
         let send = self.send(&url.target, body, signature);
         let sent = tokio::time::timeout(self.timeout, send).await;
         let sent = sent.unwrap_or(Err(PostError::Timeout(self.timeout)));
-        sent.map_err(|error| error.hidden(url))
+        let Answer {
+            head,
+            body,
+            connection,
+        } = sent.map_err(|error| error.hidden(url))?;
+        let said = said(body).await;
+        drop(connection);
+        Ok(Posted {
+            status: head.status,
+            retry_after: retry_after(&head.headers),
+            said: shown(&said, url),
+        })
     }
 
     /// Connects, and says nothing.
@@ -127,7 +141,7 @@ impl Poster {
         target: &Target,
         body: Bytes,
         signature: Option<HeaderValue>,
-    ) -> Result<Posted, PostError> {
+    ) -> Result<Answer, PostError> {
         let stream = connect(target).await?;
         if target.tls {
             let stream = self.secured(target, stream).await?;
@@ -195,13 +209,13 @@ async fn exchange(
     target: &Target,
     body: Bytes,
     signature: Option<HeaderValue>,
-) -> Result<Posted, PostError> {
+) -> Result<Answer, PostError> {
     let broken = |error: &dyn std::fmt::Display| PostError::Broken(error.to_string());
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| broken(&error))?;
     // Ended with the request, whatever becomes of that.
-    let _connection = Driven(tokio::spawn(async move {
+    let connection = Driven(tokio::spawn(async move {
         // What is wrong with it is told by the request.
         let _ = connection.await;
     }));
@@ -221,14 +235,36 @@ async fn exchange(
     }
     let answer = sender.send_request(request).await;
     let (head, body) = answer.map_err(|error| broken(&error))?.into_parts();
-    // What does not fit, or breaks off, is not needed: the status says it all.
-    let body = Limited::new(body, MOST_ANSWER).collect().await;
-    let body = body.map(|body| body.to_bytes()).unwrap_or_default();
-    Ok(Posted {
-        status: head.status,
-        retry_after: retry_after(&head.headers),
-        said: shown(&body),
+    Ok(Answer {
+        head,
+        body,
+        connection,
     })
+}
+
+/// An answer whose body was not read yet.
+struct Answer {
+    head: Parts,
+    body: Incoming,
+    connection: Driven,
+}
+
+/// Reads the begin of an answer. What does not fit, breaks off or takes long is not needed.
+async fn said(mut body: Incoming) -> Vec<u8> {
+    let mut said = Vec::new();
+    let read = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            let data = frame.into_data().unwrap_or_default();
+            let room = MOST_ANSWER.saturating_sub(said.len());
+            said.extend(data.iter().take(room));
+            if data.len() >= room {
+                return;
+            }
+        }
+    };
+    // What came in time is shown.
+    let _ = tokio::time::timeout(ANSWER_WITHIN, read).await;
+    said
 }
 
 /// A task that ends with its owner.
@@ -246,10 +282,28 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     text.trim().parse().ok().map(Duration::from_secs)
 }
 
-/// Returns the begin of an answer in one line.
-fn shown(body: &[u8]) -> String {
+/// Returns the begin of an answer in one line, without anything of the URL: a secret is hidden before it can be cut.
+fn shown(body: &[u8], url: &AlertUrl) -> String {
     let text = String::from_utf8_lossy(body);
     let words: Vec<&str> = text.split_whitespace().collect();
-    let line: String = words.join(" ").chars().take(MOST_SHOWN).collect();
-    line.chars().filter(|c| !c.is_control()).collect()
+    let line: String = words
+        .join(" ")
+        .chars()
+        .filter(|c| !c.is_control())
+        .collect();
+    url.told(line).chars().take(MOST_SHOWN).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_of_an_answer_is_hidden_before_it_is_cut() {
+        let url = AlertUrl::parse("https://h/services/geheimnis?token=ebenso", "").unwrap();
+        let answer = format!("{} no\n/geheimnis, ebenso", "x".repeat(MOST_SHOWN - 9));
+        let wanted = format!("{} no /(sec", "x".repeat(MOST_SHOWN - 9));
+        assert_eq!(shown(answer.as_bytes(), &url), wanted);
+        assert_eq!(shown(b"ebenso\x07\tto", &url), "(secret) to");
+    }
 }

@@ -4,9 +4,17 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
 use percent_encoding::percent_decode_str;
+use secrecy::{ExposeSecret as _, SecretString};
 use url::{Host, Url};
 
 use crate::masking::{SecretUrl, Secrets};
+
+/// A shorter part of a path is no secret, and may be a part of ordinary words.
+const SHORTEST_SEGMENT: usize = 6;
+
+fn decoded(text: &str) -> String {
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
 
 /// Where a receiver is, with what its URL gives away.
 pub type AlertUrl = SecretUrl<Target>;
@@ -44,6 +52,26 @@ impl AlertUrl {
         if url.fragment().is_some() {
             return Err("it has a part after a `#`, which is not sent".to_owned());
         }
+        let mut secrets = Secrets::default();
+        secrets.add(text);
+        let own_path = url.path().strip_suffix(path).unwrap_or_else(|| url.path());
+        // Receivers such as chat rooms have their secret in the path or the query.
+        for segment in own_path.split('/') {
+            if segment.len() >= SHORTEST_SEGMENT {
+                secrets.add(segment);
+                secrets.add(decoded(segment));
+            }
+        }
+        for (_, value) in url.query_pairs() {
+            secrets.add(value);
+        }
+        for pair in url.query().into_iter().flat_map(|query| query.split('&')) {
+            secrets.add(pair.split_once('=').map_or(pair, |(_, value)| value));
+        }
+        for part in [url.username(), url.password().unwrap_or_default()] {
+            secrets.add(part);
+            secrets.add(decoded(part));
+        }
         if !path.is_empty() && !url.path().ends_with(path) {
             let whole = format!("{}{path}", url.path().trim_end_matches('/'));
             url.set_path(&whole);
@@ -60,11 +88,7 @@ impl AlertUrl {
             Some(port) => format!("{shown_host}:{port}"),
             None => shown_host.to_owned(),
         };
-        let mut secrets = Secrets::default();
-        secrets.add(text);
         secrets.add(url.as_str());
-        secrets.add(url.password().unwrap_or_default());
-        // Receivers such as chat rooms have their secret in the path or the query.
         let whole_path = match url.query() {
             Some(query) => format!("{}?{query}", url.path()),
             None => url.path().to_owned(),
@@ -76,13 +100,15 @@ impl AlertUrl {
         let authorization = match (url.username(), url.password()) {
             ("", None) => None,
             (user, password) => {
-                let decoded = |text: &str| percent_decode_str(text).collect::<Vec<u8>>();
+                let bytes = |text: &str| percent_decode_str(text).collect::<Vec<u8>>();
                 let pair = [
-                    decoded(user),
+                    bytes(user),
                     b":".to_vec(),
-                    decoded(password.unwrap_or_default()),
+                    bytes(password.unwrap_or_default()),
                 ];
-                let mut value = header(format!("Basic {}", STANDARD.encode(pair.concat())))?;
+                let pair = STANDARD.encode(pair.concat());
+                secrets.add(pair.as_str());
+                let mut value = header(format!("Basic {pair}"))?;
                 value.set_sensitive(true);
                 Some(value)
             }
@@ -96,6 +122,13 @@ impl AlertUrl {
             authorization,
         };
         Ok(Self { target, secrets })
+    }
+
+    /// Hides a secret that what is sent there is signed with, too.
+    pub fn hiding(mut self, secret: Option<&SecretString>) -> Self {
+        self.secrets
+            .add(secret.map_or("", |secret| secret.expose_secret()));
+        self
     }
 
     /// Returns where it is, for people: nothing of its path or its user.
@@ -157,6 +190,24 @@ mod tests {
             url.told("no answer of /services/geheim"),
             "no answer of (secret)"
         );
+        let url = AlertUrl::parse("https://ann:a%20word@h/T0/geheim%21?k=v%31&abc", "").unwrap();
+        let url = url.hiding(Some(&SecretString::from("the-key")));
+        for part in [
+            "geheim%21",
+            "geheim!",
+            "v%31",
+            "v1",
+            "abc",
+            "ann",
+            "a%20word",
+            "a word",
+            "YW5uOmEgd29yZA==",
+            "the-key",
+        ] {
+            let said = format!("no \"{part}\" here");
+            assert_eq!(url.told(said), "no \"(secret)\" here", "{part}");
+        }
+        let url = AlertUrl::parse("https://h/services/geheim", "").unwrap();
         assert_eq!(url.place(), "h:443");
         assert!(!format!("{url:?}").contains("geheim"));
     }

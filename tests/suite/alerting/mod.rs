@@ -173,6 +173,21 @@ fn a_receiver_that_fails_hangs_or_asks_for_time_is_told_in_the_end() {
 }
 
 #[test]
+fn a_receiver_whose_answer_does_not_end_has_taken_the_notice() {
+    let home = tempfile::tempdir().unwrap();
+    let receiver = Receiver::new(&[Behaviour::Unfinished]);
+    let server = setup(home.path())
+        .set("alerts.webhook", &receiver.url())
+        .set("alerts.timeout", "300ms")
+        .start();
+    fall(&server);
+    let told = came(&receiver, 2);
+    assert_eq!(statuses(&told), ["firing", "resolved"]);
+    assert_eq!(metric(&server, "counterd_alert_delivery_failures_total"), 0);
+    server.stop();
+}
+
+#[test]
 fn no_redirect_is_followed_and_what_is_refused_is_given_up() {
     let home = tempfile::tempdir().unwrap();
     let elsewhere = Receiver::new(&[]);

@@ -21,6 +21,8 @@ pub enum Behaviour {
     Close,
     /// Never answers.
     Hang,
+    /// Answers 200 and the begin of a body whose end never comes.
+    Unfinished,
 }
 
 /// A request that came.
@@ -160,6 +162,11 @@ fn take(stream: TcpStream, books: &Mutex<Books>) {
         Behaviour::Answer(status, head) => format!("HTTP/1.1 {status} X\r\n{head}"),
         Behaviour::Redirect(to) => format!("HTTP/1.1 307 X\r\nlocation: http://{to}/hook\r\n"),
         Behaviour::Close => return,
+        Behaviour::Unfinished => {
+            let _ = write!(stream, "HTTP/1.1 200 X\r\ncontent-length: 1000\r\n\r\nok");
+            books.hung.push(stream);
+            return;
+        }
         Behaviour::Hang => {
             books.hung.push(stream);
             return;
