@@ -72,7 +72,10 @@ impl AlertBook {
                 state: AlertState::new(),
                 severity: settings.severity,
             });
-        alert.severity = settings.severity;
+        // What fires keeps the labels that it was told with: another severity would be another alert to receivers.
+        if !alert.state.is_on() {
+            alert.severity = settings.severity;
+        }
         let turn = alert.state.step(verdict, now, settings)?;
         let turned = Turned {
             key: key.clone(),
@@ -132,11 +135,16 @@ impl AlertBook {
         over
     }
 
-    /// Puts an alert in as it was stored; returns `false` for a record that says nothing.
+    /// Puts an alert in as it was stored, unless it has turned since the start; what fired by the store was told, and
+    /// goes on firing. Returns `false` for a record that says nothing.
     pub fn restore(&mut self, key: AlertKey, record: &AlertRecord) -> bool {
         let Some(alert) = BookedAlert::of(record) else {
             return false;
         };
+        let known = self.alerts.get(&key);
+        if known.is_some_and(|known| known.state.is_on() || !alert.state.is_on()) {
+            return true;
+        }
         match alert.state.phase {
             AlertPhase::Ok => self.ended.insert(key, alert),
             AlertPhase::Firing | AlertPhase::Recovering if bug("second_notice") => None,
@@ -206,5 +214,74 @@ impl BookedAlert {
             expected: evidence.expected,
             why: evidence.why.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT_ONCE: RuleSettings = RuleSettings {
+        for_ms: 0,
+        keep_for_ms: 0,
+        ..RuleSettings::usual(AlertRule::Disk)
+    };
+
+    fn key() -> AlertKey {
+        AlertKey {
+            rule: AlertRule::Disk,
+            counter: None,
+        }
+    }
+
+    fn at(second: Millis) -> LookedAt {
+        LookedAt {
+            wall_ms: second * 1000,
+            store_ms: second * 1000,
+        }
+    }
+
+    fn holds() -> Verdict {
+        Verdict::holds(1, Some(2), "less".to_owned())
+    }
+
+    #[test]
+    fn what_fired_ends_with_the_severity_that_it_was_told_with() {
+        let mut book = AlertBook::default();
+        let milder = RuleSettings {
+            severity: Severity::Info,
+            ..AT_ONCE
+        };
+        let mut severity = |verdict, second, settings: &RuleSettings| {
+            let turned = book.judge(&key(), verdict, at(second), settings).unwrap();
+            (turned.turn, turned.alert.severity)
+        };
+        let fired = severity(holds(), 1, &AT_ONCE);
+        assert_eq!(fired, (Turn::Fired, Severity::Critical));
+        let ended = severity(Verdict::Clear, 2, &milder);
+        assert_eq!(ended, (Turn::Resolved, Severity::Critical));
+        let again = severity(holds(), 3, &milder);
+        assert_eq!(again, (Turn::Fired, Severity::Info));
+    }
+
+    #[test]
+    fn what_fired_by_the_store_fires_though_it_has_begun_to_wait_anew() {
+        let mut before = AlertBook::default();
+        before.judge(&key(), holds(), at(1), &AT_ONCE).unwrap();
+        let fired = before.alerts()[&key()].clone();
+        let waits = RuleSettings {
+            for_ms: 60_000,
+            ..AT_ONCE
+        };
+        let mut book = AlertBook::default();
+        let pends = book.judge(&key(), holds(), at(100), &waits).unwrap();
+        assert_eq!(pends.turn, Turn::Pends);
+        assert!(book.restore(key(), &fired.record()));
+        assert_eq!(book.alerts()[&key()].state.fired_at, Some(1000));
+        // What fired since the start stays as it is.
+        let mut later = fired.clone();
+        later.state.fired_at = Some(5);
+        assert!(book.restore(key(), &later.record()));
+        assert_eq!(book.alerts()[&key()].state.fired_at, Some(1000));
     }
 }
