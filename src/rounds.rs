@@ -189,8 +189,10 @@ struct RoundState {
     revision: Revision,
     /// How many values are refused, and the text that says so.
     refused: Option<(u64, String)>,
-    /// When the last round began after which everything was there.
+    /// When the last round began after which everything was there; before that, when this began.
     complete: Instant,
+    /// Whether there was such a round.
+    was_complete: bool,
 }
 
 /// The status at one moment.
@@ -224,6 +226,7 @@ impl RoundStatus {
             revision: 0,
             refused: None,
             complete: Instant::now(),
+            was_complete: false,
         };
         Self {
             state: Mutex::new(state),
@@ -244,6 +247,7 @@ impl RoundStatus {
         state.revision = revision;
         if refused.is_none() {
             state.complete = begun;
+            state.was_complete = true;
         }
         state.refused = refused;
     }
@@ -294,6 +298,12 @@ impl RoundStatus {
                 state.complete.elapsed().as_secs_f64()
             },
         }
+    }
+
+    /// Whether everything has been there since this began. Before that nobody knows for how long it was not: what
+    /// the report says is counted from the start.
+    pub fn was_complete(&self) -> bool {
+        self.state.lock().was_complete
     }
 
     /// Sets the metrics to the status now, when the store is at `revision`.
@@ -377,11 +387,13 @@ mod tests {
     fn what_is_refused_is_told_and_is_no_failure() {
         let status = status(&Arc::new(ManualClock::new(0)));
         status.is_there(7, Instant::now(), Some((2, "two are refused".to_owned())));
+        assert!(!status.was_complete());
         status.succeeded();
         let report = status.report(9);
         assert_eq!((report.up, report.revisions), (true, 4));
         assert_eq!(report.error.as_deref(), Some("two are refused"));
         status.is_there(9, Instant::now(), None);
+        assert!(status.was_complete());
         let report = status.report(9);
         assert_eq!(
             (report.error, report.revisions, report.seconds),

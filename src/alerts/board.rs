@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::silence::{MAX_SILENCES, Silence, SilenceFault, SilenceWanted};
 use crate::counter::instant::{self, serialize_at};
 use crate::counter::{CounterName, Millis};
+use crate::metrics::Cause;
 use crate::storage::{Batch, ReadError, Reader};
 use crate::writer::{Failure, PreparedBatch, Running};
 
@@ -80,8 +81,8 @@ pub struct AlertBoard {
     /// Changes whenever an alert turns.
     version: AtomicU64,
     silences: ArcSwap<Vec<Silence>>,
-    /// Held while the silences change, which waits for the disk.
-    change: Mutex<()>,
+    /// The epoch of the store whose silences are known. Held while they change, which waits for the disk.
+    read_of: Mutex<Option<u64>>,
 }
 
 impl AlertBoard {
@@ -91,7 +92,7 @@ impl AlertBoard {
             shown: ArcSwap::default(),
             version: AtomicU64::new(0),
             silences: ArcSwap::default(),
-            change: Mutex::default(),
+            read_of: Mutex::default(),
         })
     }
 
@@ -126,13 +127,30 @@ impl AlertBoard {
         silences.iter().any(|one| one.covers(counter, now))
     }
 
-    /// Reads the silences of a store that was opened.
-    pub(super) fn read_silences(&self, reader: &Reader) -> Result<(), ReadError> {
+    /// Reads the silences of a store that was opened, once; returns `false` where a silence is being stored just now.
+    pub(super) fn read_silences(&self, reader: &Reader, epoch: u64) -> Result<bool, ReadError> {
+        let Some(mut read_of) = self.read_of.try_lock() else {
+            return Ok(false);
+        };
+        self.read_once(&mut read_of, reader, epoch)?;
+        Ok(true)
+    }
+
+    fn read_once(
+        &self,
+        read_of: &mut Option<u64>,
+        reader: &Reader,
+        epoch: u64,
+    ) -> Result<(), ReadError> {
+        if *read_of == Some(epoch) {
+            return Ok(());
+        }
         let stored = reader.with(|tables| tables.silences())?;
         let stored = stored
             .into_iter()
             .map(|(id, record)| Silence::of(id, record));
         self.silences.store(Arc::new(stored.collect()));
+        *read_of = Some(epoch);
         Ok(())
     }
 
@@ -147,7 +165,14 @@ impl AlertBoard {
         wanted: SilenceWanted,
         now: Millis,
     ) -> Result<Result<Silence, SilenceFault>, Failure> {
-        let _change = self.change.lock();
+        let mut read_of = self.read_of.lock();
+        // What is stored already keeps its place and its number.
+        let read = self.read_once(&mut read_of, &running.reader, running.table.epoch());
+        if let Err(error) = read {
+            tracing::debug!(%error, "the silences of the store cannot be read yet");
+            let cause = running.mode.refuses().unwrap_or(Cause::StoreFailed);
+            return Err(Failure::ReadOnly(cause));
+        }
         let mut silences = self.silences.load().to_vec();
         let id = silences.iter().map(|one| one.id).max().unwrap_or(0) + 1;
         let silence = match wanted.judge(id, now) {

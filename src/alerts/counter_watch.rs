@@ -11,7 +11,7 @@ use super::past::CounterPast;
 use super::phase::{LookedAt, Verdict};
 use super::rule::{AlertRules, RuleSettings};
 use crate::calendar::Day;
-use crate::counter::{CounterName, Definition, Generation, Millis, Revision};
+use crate::counter::{CounterName, Definition, Generation, Kind, Millis, Revision, Seconds};
 use crate::metrics::AlertRule;
 
 /// How many of its own minutes are remembered.
@@ -57,6 +57,8 @@ pub struct SeenCounter {
     pub today: Day,
     /// The revision of its last change.
     pub revision: Revision,
+    /// When it last changed.
+    pub changed_at: Millis,
     /// Its generation.
     pub generation: Generation,
     /// Whether its leases settle.
@@ -89,8 +91,14 @@ pub struct CounterWatch {
     last: Option<Last>,
     /// Nothing is judged before this instant.
     ready_at: Millis,
-    /// Since when it has not changed, in the time of alerts.
+    /// Since when it has not changed, in the time of alerts, as far as that is known.
     quiet_since: Millis,
+    /// By how much longer it may have been quiet before this server began.
+    quiet_before: Millis,
+    /// When it was last looked at, in the time of alerts.
+    looked_at: Option<Millis>,
+    /// Its leases settle until then, in the time of alerts: nobody could renew them while writes were refused.
+    settles_at: Millis,
     /// What is expected in which minute.
     expected: Option<(Minute, Option<Expected>)>,
     usual: Option<(Minute, Option<i64>)>,
@@ -119,6 +127,8 @@ pub struct LookContext<'a> {
     pub past: &'a dyn CounterPast,
     /// Whether courses of earlier days may be read at this look.
     pub may_read: bool,
+    /// Whether there were no data at the looks before.
+    pub resumes: bool,
 }
 
 impl CounterWatch {
@@ -134,6 +144,9 @@ impl CounterWatch {
             last: None,
             ready_at: Millis::MIN,
             quiet_since: Millis::MIN,
+            quiet_before: 0,
+            looked_at: None,
+            settles_at: Millis::MIN,
             expected: None,
             usual: None,
             told: None,
@@ -157,10 +170,15 @@ impl CounterWatch {
     /// Judges all rules about the counter, of which `seen` is `None` where it cannot be read.
     pub fn look(&mut self, seen: Option<SeenCounter>, context: &LookContext<'_>) -> Judged {
         let mut judged = Judged::default();
-        let Some(seen) = seen.filter(|seen| self.begin(seen, context)) else {
+        let Some(mut seen) = seen.filter(|seen| self.begin(seen, context)) else {
             judged.verdicts = COUNTER_RULES.map(|rule| (rule, Verdict::Unknown)).to_vec();
             return judged;
         };
+        if context.resumes {
+            self.resume(&seen, context.now.store_ms);
+        }
+        self.looked_at = Some(context.now.store_ms);
+        seen.settling |= context.now.store_ms < self.settles_at;
         if context.may_read && self.wants_past(context.same) {
             self.read_past(&seen, context);
         }
@@ -193,6 +211,19 @@ impl CounterWatch {
             minute_revision,
         });
         judged
+    }
+
+    /// Goes on after a time in which writes were refused: no change could come, and no lease be renewed.
+    fn resume(&mut self, seen: &SeenCounter, now: Millis) {
+        let Some(looked_at) = self.looked_at else {
+            return;
+        };
+        let away = now.saturating_sub(looked_at).max(0);
+        self.quiet_since = self.quiet_since.saturating_add(away);
+        if seen.definition.kind == Kind::Presence {
+            let ttl = seen.definition.ttl.map_or(0, Seconds::millis);
+            self.settles_at = now.saturating_add(ttl);
+        }
     }
 
     fn hard_settings(&self, context: &LookContext<'_>) -> RuleSettings {
@@ -249,10 +280,16 @@ impl CounterWatch {
                 }
             }
         }
+        // The minutes in which the server was up tell for how long it has been quiet; not to the second.
+        let quiet_for = now.wall_ms.saturating_sub(seen.changed_at).max(0);
+        let after = minute_of(seen.changed_at) + 1;
+        let quiet_minutes = own.values(after.max(own.range().start)..minute).count();
+        let quiet_ms = i64::try_from(quiet_minutes).map_or(0, |minutes| minutes * MINUTE_MS);
+        self.quiet_since = now.store_ms.saturating_sub(quiet_ms);
+        self.quiet_before = quiet_for.saturating_sub(quiet_ms).max(0);
         self.own = own;
         self.known = Some(known);
         self.events = (seen.today, events);
-        self.quiet_since = now.store_ms;
         true
     }
 
@@ -289,6 +326,7 @@ impl CounterWatch {
         let mut learned = Vec::new();
         if last.seen.revision != seen.revision {
             self.quiet_since = now.store_ms;
+            self.quiet_before = 0;
             let goes_on = last.seen.generation == seen.generation;
             if goes_on && last.seen.definition != seen.definition {
                 let by = ExplainedBy::Redefinition;
@@ -331,12 +369,18 @@ impl CounterWatch {
         let Some(events) = context.past.events(&self.name, seen.today) else {
             return;
         };
-        let (day, before) = std::mem::replace(&mut self.events, (seen.today, events));
-        let before = if day == seen.today { before } else { 0 };
-        if events <= before {
+        let (day, before) = self.events;
+        // A day that has ended may have more events too: those of its last second.
+        let of_ended = if day == seen.today {
+            Some(0)
+        } else {
+            context.past.events(&self.name, day)
+        };
+        let Some(of_ended) = of_ended else { return };
+        self.events = (seen.today, events);
+        if events.saturating_add(of_ended) <= before {
             return;
         }
-        // What stood at the end of the day before was learned then, but for its last second.
         let from = context.now.wall_ms.saturating_sub(MINUTE_MS);
         let listed = context.past.known(&self.name, from, seen.today);
         let listed = listed.unwrap_or_default().0;
@@ -380,10 +424,12 @@ impl CounterWatch {
         let Some(settings) = context.rules.of(rule, Some(&self.name)) else {
             return Verdict::Clear;
         };
-        if excuse(seen).is_some() {
-            return Verdict::Clear;
+        match excuse(seen) {
+            // What is here will be known once all had the chance to say so.
+            Some(ExplainedBy::Settling) => Verdict::Unknown,
+            Some(_) => Verdict::Clear,
+            None => self.plain_verdict(rule, seen, context, &settings),
         }
-        self.plain_verdict(rule, seen, context, &settings)
     }
 
     /// What the rule says, whatever excuses the counter for a while.
@@ -406,6 +452,7 @@ impl CounterWatch {
                     .then(|| self.usual_activity(settings.within_ms, quiet_ms, context));
                 let activity = Activity {
                     quiet_ms,
+                    at_most_ms: quiet_ms.saturating_add(self.quiet_before),
                     usual: usual.flatten(),
                 };
                 judge::flat(seen.value, activity, settings)
@@ -489,7 +536,7 @@ impl CounterWatch {
         let past = self.past.as_ref()?;
         let of_day = |place: usize| {
             let center = context.same.center(place);
-            percent(past.get(place)?, center - span..center)
+            past.get(place)?.busy_percent(center - span..center)
         };
         let weeks = match [of_day(0), of_day(1), of_day(2)] {
             [Some(a), Some(b), Some(c)] => {
@@ -502,21 +549,12 @@ impl CounterWatch {
         };
         let before = || {
             let end = minute - quiet_ms.div_euclid(MINUTE_MS);
-            percent(&self.own, end - BUSY..end)
+            self.own.busy_percent(end - BUSY..end)
         };
         let usual = weeks.or_else(|| of_day(3)).or_else(before);
         self.usual = Some((minute, usual));
         usual
     }
-}
-
-/// In which share of these minutes a counter changed, in percent; `None` where fewer than half are known.
-fn percent(course: &Course, minutes: std::ops::Range<Minute>) -> Option<i64> {
-    let all = usize::try_from(minutes.end - minutes.start).unwrap_or(0);
-    let (known, changed) = course.activity(minutes);
-    let enough = known > 0 && known.saturating_mul(2) >= all;
-    let share = i64::try_from(changed.saturating_mul(100) / known.max(1));
-    share.ok().filter(|_| enough)
 }
 
 /// Returns why no rule holds of a counter now.

@@ -31,6 +31,8 @@ pub struct WatchedCounters {
     same: Option<SameMinutes>,
     events: VecDeque<Explained>,
     told_too_many: bool,
+    /// Whether there were no data at the last look.
+    paused: bool,
 }
 
 /// What the rules about one counter say.
@@ -52,6 +54,17 @@ impl WatchedCounters {
         self.events.iter().cloned().collect()
     }
 
+    /// Notes that there are no data now: writes are refused, or the clock is not believed.
+    pub fn pause(&mut self) {
+        self.paused = true;
+    }
+
+    /// Forgets what it knows of counters: another store is open. What explained falls before stays.
+    pub fn begin_anew(&mut self) {
+        self.watched.clear();
+        self.chosen_at = None;
+    }
+
     /// Chooses anew which counters are watched, if that is due: those of the configuration, then those that
     /// rules name, then those whose names begin as rules say, up to `most`.
     pub fn choose(&mut self, running: &Running, rules: &AlertRules, most: usize) {
@@ -61,30 +74,27 @@ impl WatchedCounters {
             return;
         }
         self.chosen_at = Some(boot_ms);
-        let mut chosen: BTreeSet<CounterName> = BTreeSet::new();
-        let mut left_out = 0_usize;
-        let mut add = |name: &CounterName| {
-            if chosen.len() < most {
-                chosen.insert(name.clone());
-            } else if !chosen.contains(name) {
-                left_out += 1;
-            }
-        };
-        running.configured.iter().for_each(&mut add);
+        let mut choice = Choice::of(most);
+        running.configured.iter().for_each(|name| choice.add(name));
         let mut prefixes = Vec::new();
         for pattern in rules.named() {
             match pattern {
-                CounterPattern::Name(name) => add(name),
+                CounterPattern::Name(name) => choice.add(name),
                 CounterPattern::Prefix(prefix) => prefixes.push(prefix),
             }
         }
         for prefix in prefixes {
-            let (found, _) = running.table.list(prefix, None, most.saturating_add(1));
-            found.iter().for_each(|reading| add(&reading.name));
+            // All of them are counted once, for the line of the log.
+            let listed = if self.told_too_many { most } else { usize::MAX };
+            let (found, _) = running.table.list(prefix, None, listed);
+            found.iter().for_each(|reading| choice.add(&reading.name));
         }
-        if left_out > 0 && !std::mem::replace(&mut self.told_too_many, true) {
+        let Choice {
+            chosen, left_out, ..
+        } = choice;
+        if !left_out.is_empty() && !std::mem::replace(&mut self.told_too_many, true) {
             tracing::warn!(
-                left_out,
+                left_out = left_out.len(),
                 "more counters than alerts.max_counters have rules; the others are not watched"
             );
         }
@@ -120,6 +130,7 @@ impl WatchedCounters {
         let readings = running.table.read_many(&names);
         let moment = running.day.moment();
         let mut may_read = READ_AT_ONCE;
+        let resumes = std::mem::take(&mut self.paused);
         let mut parted = false;
         let mut all = Vec::with_capacity(names.len());
         for ((name, watch), reading) in self.watched.iter_mut().zip(readings) {
@@ -137,6 +148,7 @@ impl WatchedCounters {
                 rules,
                 past: &past,
                 may_read: reads,
+                resumes,
             };
             if bug("reset_hides_others") && parted {
                 watch.forget_recent();
@@ -162,6 +174,32 @@ impl WatchedCounters {
     }
 }
 
+/// Which counters are watched, and which would be if more could.
+struct Choice {
+    most: usize,
+    chosen: BTreeSet<CounterName>,
+    left_out: BTreeSet<CounterName>,
+}
+
+impl Choice {
+    fn of(most: usize) -> Self {
+        Self {
+            most,
+            chosen: BTreeSet::new(),
+            left_out: BTreeSet::new(),
+        }
+    }
+
+    /// Adds a counter that has rules; it may have been added before.
+    fn add(&mut self, name: &CounterName) {
+        if self.chosen.len() < self.most {
+            self.chosen.insert(name.clone());
+        } else if !self.chosen.contains(name) {
+            self.left_out.insert(name.clone());
+        }
+    }
+}
+
 /// Says what a counter says; `None` where its record cannot be read.
 fn seen(
     reading: &Reading,
@@ -181,9 +219,24 @@ fn seen(
         },
         today: moment.today.day,
         revision: reading.revision,
+        changed_at: reading.changed_at,
         generation: reading.generation,
         settling,
         definition: std::sync::Arc::clone(&reading.definition),
         silenced,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_counter_that_is_left_out_is_counted_once() {
+        let mut choice = Choice::of(2);
+        for text in ["a", "b", "a", "c", "d", "c", "b"] {
+            choice.add(&CounterName::parse(text).unwrap());
+        }
+        assert_eq!((choice.chosen.len(), choice.left_out.len()), (2, 2));
+    }
 }

@@ -80,8 +80,17 @@ impl Course {
         minutes.filter_map(|minute| self.at(minute).value)
     }
 
+    /// Returns in which share of these minutes the counter changed, in percent; `None` where fewer than half are known.
+    pub fn busy_percent(&self, minutes: Range<Minute>) -> Option<i64> {
+        let all = usize::try_from(minutes.end - minutes.start).unwrap_or(0);
+        let (known, changed) = self.activity(minutes);
+        let enough = known > 0 && known.saturating_mul(2) >= all;
+        let share = i64::try_from(changed.saturating_mul(100) / known.max(1));
+        share.ok().filter(|_| enough)
+    }
+
     /// Returns how many of these minutes have values, and in how many of those the counter changed.
-    pub fn activity(&self, minutes: Range<Minute>) -> (usize, usize) {
+    fn activity(&self, minutes: Range<Minute>) -> (usize, usize) {
         let known = minutes.map(|minute| self.at(minute));
         known
             .filter(|minute| minute.value.is_some())

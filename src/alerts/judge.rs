@@ -92,8 +92,10 @@ pub fn drop_hard(value: i64, highest: Option<i64>, settings: &RuleSettings) -> V
 /// What is known of how busy a counter is.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Activity {
-    /// For how long it has not changed, in milliseconds.
+    /// For how long it has not changed, in milliseconds, at least.
     pub quiet_ms: Millis,
+    /// For how long it may not have changed, at most.
+    pub at_most_ms: Millis,
     /// In which share of the minutes of such a span it changed on earlier days, in percent; `None` where that is
     /// not known.
     pub usual: Option<i64>,
@@ -101,8 +103,11 @@ pub struct Activity {
 
 /// Judges whether nothing is counted where something always was.
 pub fn flat(value: i64, activity: Activity, settings: &RuleSettings) -> Verdict {
-    if activity.quiet_ms < settings.within_ms {
+    if activity.at_most_ms < settings.within_ms {
         return Verdict::Clear;
+    }
+    if activity.quiet_ms < settings.within_ms {
+        return Verdict::Unknown;
     }
     match activity.usual {
         None => Verdict::Unknown,
@@ -248,7 +253,16 @@ mod tests {
     #[test]
     fn nothing_is_flat_where_nothing_was_or_nobody_knows() {
         let settings = RuleSettings::usual(AlertRule::Flat);
-        let judged = |quiet_ms, usual| flat(7, Activity { quiet_ms, usual }, &settings);
+        let at_most = |quiet_ms, at_most_ms, usual| {
+            let activity = Activity {
+                quiet_ms,
+                at_most_ms,
+                usual,
+            };
+            flat(7, activity, &settings)
+        };
+        let judged = |quiet_ms, usual| at_most(quiet_ms, quiet_ms, usual);
+        assert_eq!(at_most(599_999, 600_000, None), Verdict::Unknown);
         assert_eq!(judged(599_999, Some(100)), Verdict::Clear);
         assert!(holds(&judged(600_000, Some(50))));
         assert_eq!(judged(600_000, Some(49)), Verdict::Clear);

@@ -17,6 +17,7 @@ mod disk;
 mod expected;
 mod judge;
 mod known;
+mod lag;
 mod notice;
 mod notices;
 mod past;

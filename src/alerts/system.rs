@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::lag::Lag;
 use super::phase::Verdict;
 use super::rule::RuleSettings;
 use crate::counter::Millis;
@@ -16,26 +17,18 @@ pub struct ServerFacts {
     pub clock_fault: bool,
     /// How far the clock is before the day that is counted, in milliseconds.
     pub clock_behind_ms: Millis,
-    /// For how long PostgreSQL has not had every change, in milliseconds; `None` where nothing is exported.
-    pub export_lag_ms: Option<Millis>,
-    /// For how long Redis has not had every change, in milliseconds; `None` where nothing is mirrored.
-    pub mirror_lag_ms: Option<Millis>,
-    /// For how long the last ended day has been over and is not closed, in milliseconds; 0 where it is closed,
-    /// `None` where that is not known.
-    pub close_late_ms: Option<Millis>,
+    /// For how long PostgreSQL has not had every change; `None` where nothing is exported.
+    pub export_lag: Option<Lag>,
+    /// For how long Redis has not had every change; `None` where nothing is mirrored.
+    pub mirror_lag: Option<Lag>,
+    /// For how long a day has been over and is not closed; `None` where that is not known.
+    pub close_lag: Option<Lag>,
 }
 
 /// Judges a rule about the server that needs no past.
 pub fn judge(rule: AlertRule, facts: &ServerFacts, settings: &RuleSettings) -> Verdict {
-    let longer = |lag_ms: Option<Millis>, what: &str| match lag_ms {
-        None => Verdict::Clear,
-        Some(lag_ms) if lag_ms <= settings.within_ms => Verdict::Clear,
-        Some(lag_ms) => {
-            let (lag, most) = (lag_ms / 1000, settings.within_ms / 1000);
-            let why = format!("{what} for {lag} s, longer than {most} s");
-            Verdict::holds(lag, Some(most), why)
-        }
-    };
+    let longer =
+        |lag: Option<Lag>, what: &str| lag.map_or(Verdict::Clear, |lag| lag.judge(what, settings));
     match rule {
         AlertRule::ReadOnly => match facts.read_only {
             None => Verdict::Clear,
@@ -64,15 +57,15 @@ pub fn judge(rule: AlertRule, facts: &ServerFacts, settings: &RuleSettings) -> V
         }
         AlertRule::Clock => Verdict::Clear,
         AlertRule::ExportLag => longer(
-            facts.export_lag_ms,
+            facts.export_lag,
             "PostgreSQL has not had every change",
         ),
-        AlertRule::MirrorLag => longer(facts.mirror_lag_ms, "Redis has not had every change"),
+        AlertRule::MirrorLag => longer(facts.mirror_lag, "Redis has not had every change"),
         // A day is closed by writing, and `read_only` tells why that is not done.
         AlertRule::CloseLate if facts.read_only.is_some() => Verdict::Unknown,
-        AlertRule::CloseLate => match facts.close_late_ms {
+        AlertRule::CloseLate => match facts.close_lag {
             None => Verdict::Unknown,
-            late => longer(late, "the last day is over and has not been closed"),
+            late => longer(late, "a day is over and has not been closed"),
         },
         AlertRule::Drop
         | AlertRule::DropHard
@@ -94,11 +87,11 @@ struct OperationSums {
     unknown: u64,
 }
 
-/// How often the sums are kept.
+/// How often the sums are kept, unless the longest span would have too many of them.
 const SUMS_EVERY_MS: Millis = 10_000;
 
-/// Most sums that are kept.
-const MOST_SUMS: usize = 1000;
+/// So many sums make the longest span at most.
+const MOST_SUMS: Millis = 1000;
 
 /// What became of operations in the last minutes, by the boot clock.
 #[derive(Debug, Default)]
@@ -148,14 +141,15 @@ impl OperationCourse {
                 | OperationResult::Replayed => {}
             }
         }
-        let is_due = |last: &OperationSums| boot_ms.saturating_sub(last.at) >= SUMS_EVERY_MS;
+        let every_ms = SUMS_EVERY_MS.max(self.longest_ms / MOST_SUMS);
+        let is_due = |last: &OperationSums| boot_ms.saturating_sub(last.at) >= every_ms;
         if self.kept.back().is_none_or(is_due) {
             self.kept.push_back(sums);
         }
         self.latest = sums;
         // The last one before the span stays: the span is counted from it.
         let begin = boot_ms.saturating_sub(self.longest_ms);
-        while self.kept.len() > MOST_SUMS || self.kept.get(1).is_some_and(|one| one.at <= begin) {
+        while self.kept.get(1).is_some_and(|one| one.at <= begin) {
             self.kept.pop_front();
         }
     }
@@ -220,10 +214,11 @@ mod tests {
 
     #[test]
     fn the_server_is_judged_by_what_it_says_of_itself() {
+        let whole = |ms| Some(Lag { ms, is_whole: true });
         let well = ServerFacts {
-            export_lag_ms: Some(600_000),
-            mirror_lag_ms: Some(60_000),
-            close_late_ms: Some(0),
+            export_lag: whole(600_000),
+            mirror_lag: whole(60_000),
+            close_lag: whole(0),
             ..ServerFacts::default()
         };
         for rule in [
@@ -239,9 +234,9 @@ mod tests {
             read_only: None,
             clock_fault: true,
             clock_behind_ms: 5000,
-            export_lag_ms: Some(601_000),
-            mirror_lag_ms: Some(61_000),
-            close_late_ms: Some(3_601_000),
+            export_lag: whole(601_000),
+            mirror_lag: whole(61_000),
+            close_lag: whole(3_601_000),
         };
         for (rule, value) in [
             (AlertRule::Clock, 1),
@@ -296,5 +291,29 @@ mod tests {
         }
         assert_eq!(course.unknown(&unknown), Verdict::Clear);
         assert!(course.kept.len() < 70, "{}", course.kept.len());
+    }
+
+    #[test]
+    fn the_longest_span_is_looked_back_on_as_a_whole() {
+        let day = 24 * 3600;
+        let span = 31 * day;
+        let mut course = OperationCourse::new(span * 1000);
+        let mut operations = [0; OperationResult::COUNT];
+        course.take(0, &operations);
+        operations[OperationResult::RefusedRules as usize] += 500;
+        for second in (60..=span + day).step_by(60) {
+            course.take(second * 1000, &operations);
+            let settings = RuleSettings {
+                within_ms: span * 1000,
+                ..RuleSettings::usual(AlertRule::Refusals)
+            };
+            if second == span {
+                let found = course.refusals(&settings);
+                assert!(matches!(found, Verdict::Holds(_)), "{found:?}");
+            } else if second == span + day {
+                assert_eq!(course.refusals(&settings), Verdict::Clear);
+            }
+        }
+        assert!(course.kept.len() <= 1002, "{}", course.kept.len());
     }
 }

@@ -19,6 +19,7 @@ use super::book::{AlertBook, BookedAlert, Turned};
 use super::counters::WatchedCounters;
 use super::delivery::{AlertStanding, Delivery, Poster, Receivers, deliver, tell_alertmanager};
 use super::disk::DiskCourse;
+use super::lag::{CloseCourse, Lag};
 use super::notice::{NoticeTexts, description, summary};
 use super::notices::Notices;
 use super::phase::{AlertPhase, LookedAt, Turn, Verdict};
@@ -30,7 +31,7 @@ use crate::metrics::{AlertRule, Metrics};
 use crate::rounds::RoundStatus;
 use crate::seeded::bug;
 use crate::storage::reserve::Space;
-use crate::storage::{Batch, ReadError, Tables};
+use crate::storage::{AlertRecord, Batch, NoticeRecord, ReadError, Tables};
 use crate::writer::{Failure, ModeState, PreparedBatch, Running};
 
 /// How often the rules are judged.
@@ -38,9 +39,6 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// How long what turned waits to be stored before it is told all the same.
 const STORED_WITHIN: Duration = Duration::from_secs(1);
-
-/// How often it is looked whether the last day is closed, in milliseconds.
-const CLOSED_EVERY_MS: Millis = 60_000;
 
 /// What is watched, and who is told.
 #[derive(Clone, Debug, Default)]
@@ -65,6 +63,9 @@ pub struct WatchedCopies {
     /// The mirror in Redis.
     pub mirror: Option<Arc<RoundStatus>>,
 }
+
+/// How alerts stand by a store.
+type StoredAlerts = Vec<(String, Option<CounterName>, AlertRecord)>;
 
 /// A write that tells the store of what turned.
 struct Saving {
@@ -101,9 +102,8 @@ pub struct AlertWatch {
     disk: DiskCourse,
     usual_min_free: u64,
     counters: WatchedCounters,
-    /// Whether the last day is closed, and when that was looked up by the boot clock.
-    closed: Option<(Millis, bool)>,
-    /// The boot clock at the first look.
+    close: CloseCourse,
+    /// The boot clock at the first look at a store.
     began: Option<Millis>,
 }
 
@@ -138,7 +138,7 @@ impl AlertWatch {
             disk: DiskCourse::default(),
             usual_min_free: 0,
             counters: WatchedCounters::default(),
-            closed: None,
+            close: CloseCourse::default(),
             began: None,
         }
     }
@@ -195,7 +195,9 @@ impl AlertWatch {
             && !facts.clock_fault
             && facts.clock_behind_ms == 0
             && self.read_of.is_some();
-        if has_data {
+        if !has_data {
+            self.counters.pause();
+        } else {
             let most = self.options.max_counters;
             self.counters.choose(&self.running, rules, most);
             let all = self.counters.look(&self.running, rules, &self.board, now);
@@ -245,16 +247,21 @@ impl AlertWatch {
         if self.read_of == Some(epoch) {
             return Ok(());
         }
-        let stored = self.running.reader.with(Tables::alerts)?;
-        self.board.read_silences(&self.running.reader)?;
-        if self.read_of.is_none() {
-            // From now on alerts wait in the time of this store.
-            self.time_offset = None;
+        let reader = &self.running.reader;
+        let stored = reader.with(Tables::alerts)?;
+        let waiting = reader.with(|tables| tables.notices())?;
+        if !self.board.read_silences(reader, epoch)? {
+            // One is being stored just now.
+            return Ok(());
         }
-        let waiting = self.running.reader.with(|tables| tables.notices())?;
-        if self.read_of.is_none() {
-            self.notices.restore(waiting, &self.options.texts);
+        if self.read_of.replace(epoch).is_some() {
+            self.go_on_with_another(stored, waiting);
+            return Ok(());
         }
+        // From now on alerts wait in the time of this store.
+        self.time_offset = None;
+        self.began = Some(self.running.day.boot_ms());
+        self.notices.restore(waiting, &self.options.texts);
         let now = self.now();
         for (rule, counter, mut record) in stored {
             let Some(rule) = AlertRule::of_word(&rule) else {
@@ -265,25 +272,48 @@ impl AlertWatch {
             if bug("wait_begins_anew") {
                 record.waits_from = now.store_ms;
             }
-            if !self.book.alerts().contains_key(&key) && !self.book.restore(key.clone(), &record) {
+            if !self.book.restore(key.clone(), &record) {
                 tracing::error!(alert = %key, "a stored alert says nothing that is known; it begins anew");
             }
         }
-        self.read_of = Some(epoch);
         Ok(())
+    }
+
+    /// Goes on with a store that took the place of the one before, such as a backup. How alerts stand is known here
+    /// better than there, and receivers were told of it: the store is told too. Of counters nothing that is known holds.
+    fn go_on_with_another(&mut self, stored: StoredAlerts, waiting: Vec<(u64, NoticeRecord)>) {
+        for (rule, counter, _) in stored {
+            let rule = AlertRule::of_word(&rule);
+            self.unsaved
+                .extend(rule.map(|rule| AlertKey { rule, counter }));
+        }
+        let known = self.book.alerts().keys().chain(self.book.ended().keys());
+        self.unsaved.extend(known.cloned());
+        let waiting = waiting.into_iter().map(|(number, _)| number);
+        self.notices.saved(waiting.collect());
+        self.counters.begin_anew();
+        self.close = CloseCourse::default();
     }
 
     fn facts(&mut self) -> ServerFacts {
         let running = &self.running;
         let look = running.day.look();
         let revision = running.table.revision();
+        // Before a store is open nothing can be brought anywhere.
+        let boot_ms = running.day.boot_ms();
+        let up_ms = self.began.map_or(0, |began| boot_ms.saturating_sub(began));
         let lag = |status: &Option<Arc<RoundStatus>>| {
-            let seconds = status.as_ref()?.report(revision).seconds;
-            Some(Duration::try_from_secs_f64(seconds).map_or(Millis::MAX, millis))
+            let status = status.as_ref()?;
+            let seconds = status.report(revision).seconds;
+            let ms = Duration::try_from_secs_f64(seconds).map_or(Millis::MAX, millis);
+            let is_whole = status.was_complete();
+            let ms = if is_whole { ms } else { ms.min(up_ms) };
+            Some(Lag { ms, is_whole })
         };
+        let (export_lag, mirror_lag) = (lag(&self.copies.export), lag(&self.copies.mirror));
         self.operations
             .take(running.day.boot_ms(), &self.metrics.operations());
-        let close_late_ms = self.close_late_ms();
+        let close_lag = self.close_lag();
         self.note_space();
         ServerFacts {
             read_only: match self.running.mode.state() {
@@ -292,9 +322,9 @@ impl AlertWatch {
             },
             clock_fault: look.clock_fault,
             clock_behind_ms: self.running.day.behind_ms(),
-            export_lag_ms: lag(&self.copies.export),
-            mirror_lag_ms: lag(&self.copies.mirror),
-            close_late_ms,
+            export_lag,
+            mirror_lag,
+            close_lag,
         }
     }
 
@@ -314,32 +344,30 @@ impl AlertWatch {
         self.options.min_free.unwrap_or(self.usual_min_free)
     }
 
-    /// For how long the last day has been over without being closed, since this server began; `None` where that cannot
-    /// be told. What a start finds is closed within moments.
-    fn close_late_ms(&mut self) -> Option<Millis> {
+    /// For how long a day has been over without being closed, as far as this server knows. While writes are refused
+    /// none can be closed, so it begins anew after that.
+    fn close_lag(&mut self) -> Option<Lag> {
         let running = &self.running;
-        let moment = running.day.moment();
-        let over_for = moment.now?.saturating_sub(moment.today.start);
-        let (boot_ms, over) = (running.day.boot_ms(), moment.today.day.previous());
-        let began = *self.began.get_or_insert(boot_ms);
-        if self
-            .closed
-            .is_none_or(|(at, _)| boot_ms.saturating_sub(at) >= CLOSED_EVERY_MS)
-        {
-            let closed = running.reader.with(|tables| {
-                let state = tables.state()?;
-                // A day is closed once a later one is counted in; a store without any group has nothing to close.
-                let is_due = state.is_some_and(|state| state.highest_day > over);
-                Ok(!is_due || tables.closed_through()?.is_some_and(|day| day >= over))
-            });
-            self.closed = closed.ok().map(|closed| (boot_ms, closed));
+        if self.read_of.is_none() || running.mode.refuses().is_some() {
+            self.close = CloseCourse::default();
+            return None;
         }
-        let (_, closed) = self.closed?;
-        Some(if closed {
-            0
-        } else {
-            over_for.min(boot_ms.saturating_sub(began))
-        })
+        let boot_ms = running.day.boot_ms();
+        if self.close.is_due(boot_ms) {
+            let closed = running.reader.with(|tables| {
+                let Some(state) = tables.state()? else {
+                    return Ok(true);
+                };
+                // A day is closed once a later one is counted in.
+                let over = state.highest_day.previous();
+                Ok(tables.closed_through()?.is_some_and(|day| day >= over))
+            });
+            match closed {
+                Ok(closed) => self.close.take(boot_ms, closed),
+                Err(_) => self.close = CloseCourse::default(),
+            }
+        }
+        self.close.lag(boot_ms)
     }
 
     fn verdict_of_server(
@@ -530,6 +558,11 @@ impl BackgroundWork for AlertWatch {
             self.save_soon().await;
             self.send(&turned);
         }
+        deliveries.shutdown().await;
+        // A write may be under way: then there may be more to store after it.
+        for _ in 0..2 {
+            self.save_soon().await;
+        }
     }
 
     fn is_down(&mut self, _: &str) {
@@ -559,11 +592,6 @@ fn log(turned: &Turned) {
         Turn::Resolved => tracing::warn!(rule, counter, severity, "an alert has ended"),
         Turn::Pends | Turn::Passed | Turn::Recovers | Turn::Relapsed => {
             tracing::debug!(rule, counter, severity, ?turn, "an alert turned");
-        }
-        deliveries.shutdown().await;
-        // A write may be under way: then there may be more to store after it.
-        for _ in 0..2 {
-            self.save_soon().await;
         }
     }
 }

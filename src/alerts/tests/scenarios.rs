@@ -359,6 +359,20 @@ fn a_drop_with_a_known_reason_is_none_for_that_counter_alone() {
             turns: &[],
         },
         Scenario {
+            name: "an adjust in the last second of a day",
+            play: || {
+                let midnight = NOON + 12 * 3_600_000;
+                let mut stage = Stage::at(only(&[Drop, DropHard]), midnight - 60_000, "UTC");
+                stage.usual(5000, 5000);
+                stage.until(59);
+                stage.adjust("online", Adjustment::By(-4000));
+                stage.until(200);
+                assert_eq!(stage.board.shown(0).events[0].reason, "adjust");
+                stage
+            },
+            turns: &[],
+        },
+        Scenario {
             name: "midnight hides nothing of a gauge",
             play: || {
                 let midnight = NOON + 12 * 3_600_000;

@@ -189,6 +189,7 @@ fn played(weeks: &Weeks, dice: &mut Dice, every_second: bool) -> (Vec<i64>, Fire
             period_start: Millis::MIN,
             today: calendar.day_of(wall_ms),
             revision: second.unsigned_abs(),
+            changed_at: wall_ms,
             generation: 1,
             settling: false,
             definition: Arc::clone(&definition),
@@ -200,6 +201,7 @@ fn played(weeks: &Weeks, dice: &mut Dice, every_second: bool) -> (Vec<i64>, Fire
             rules: &rules,
             past: &counted,
             may_read: true,
+            resumes: false,
         };
         for (rule, verdict) in watch.look(Some(seen), &context).verdicts {
             let counter = Some(counter.clone());

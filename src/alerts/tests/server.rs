@@ -3,6 +3,7 @@
 
 use super::scenarios::{Scenario, course, drop_stage, play};
 use super::*;
+use crate::background::BackgroundWork as _;
 use crate::metrics::{AlertRule::*, Cause, OperationResult};
 
 /// Both nights on which clocks change, in Berlin: the value follows the local time.
@@ -292,4 +293,170 @@ fn the_server_tells_what_is_wrong_with_itself() {
             turns: &["3602 close_late fires"],
         },
     ]);
+}
+
+#[test]
+fn what_a_restart_cannot_tell_holds_the_state() {
+    play(&[
+        Scenario {
+            name: "nothing is counted, before a restart and after it",
+            play: || {
+                let mut stage = Stage::new(only(&[Flat]));
+                stage.usual(5000, 5000);
+                stage.until_with(100, |stage, second| {
+                    stage.set("online", 5000 + second % 2);
+                });
+                stage.until(800);
+                stage.restart(0);
+                stage.until(2000);
+                stage
+            },
+            turns: &["700 flat online fires"],
+        },
+        Scenario {
+            name: "a day that nobody closes, before a restart and after it",
+            play: || {
+                let midnight = NOON + 12 * 3_600_000;
+                let mut stage = Stage::at(only(&[CloseLate]), midnight, "UTC");
+                stage.set("games", 1);
+                stage.until(3700);
+                stage.restart(0);
+                stage.until(8000);
+                stage
+            },
+            turns: &["3602 close_late fires"],
+        },
+        Scenario {
+            name: "a day that nobody closes, over the next midnight",
+            play: || {
+                let midnight = NOON + 12 * 3_600_000;
+                let begin = midnight - 7_200_000;
+                let mut stage = Stage::at(only(&[CloseLate]), begin, "UTC");
+                stage.set("games", 1);
+                stage.until(7300);
+                stage.set("games", 2);
+                stage.until(8500);
+                stage
+            },
+            turns: &["3602 close_late fires"],
+        },
+        Scenario {
+            name: "leases that settle",
+            play: || {
+                let mut stage = Stage::new(only(&[DropHard]));
+                let beat = |stage: &Stage, second: i64| {
+                    stage.apply("here", Action::Heartbeat, 10, Some("gs-2"));
+                    if second < 100 {
+                        stage.apply("here", Action::Heartbeat, 5000, Some("gs-1"));
+                    }
+                };
+                stage.until_with(200, beat);
+                stage.restart(0);
+                stage.until_with(1000, beat);
+                stage
+            },
+            // They settle for a minute, and only then the five begin after which it has ended.
+            turns: &["159 drop_hard here fires", "560 drop_hard here ends"],
+        },
+    ]);
+}
+
+#[test]
+fn what_comes_of_refused_writes_is_no_alert() {
+    play(&[
+        Scenario {
+            name: "leases run out that nobody could renew",
+            play: || {
+                let mut stage = Stage::new(only(&[DropHard]));
+                let beat = |stage: &Stage, _| {
+                    stage.apply("here", Action::Heartbeat, 5000, Some("gs-1"));
+                };
+                stage.until_with(100, beat);
+                stage.running.mode.raise(Cause::Operator, 0);
+                stage.until(200);
+                stage.running.mode.clear(Cause::Operator);
+                stage.until(230);
+                assert_eq!(stage.value("here"), 0);
+                stage.until_with(600, beat);
+                stage
+            },
+            turns: &[],
+        },
+        Scenario {
+            name: "nothing could be counted",
+            play: || {
+                let mut stage = Stage::new(only(&[Flat]));
+                stage.usual(5000, 5000);
+                let change = |stage: &Stage, second: i64| {
+                    stage.set("online", 5000 + second % 2);
+                };
+                stage.until_with(100, change);
+                stage.running.mode.raise(Cause::Operator, 0);
+                stage.until(900);
+                stage.running.mode.clear(Cause::Operator);
+                stage.until(1000);
+                stage.until_with(1500, change);
+                stage
+            },
+            turns: &[],
+        },
+        Scenario {
+            name: "no day could be closed",
+            play: || {
+                let midnight = NOON + 12 * 3_600_000;
+                let mut stage = Stage::at(only(&[CloseLate]), midnight, "UTC");
+                stage.set("games", 1);
+                stage.until(10);
+                stage.running.mode.raise(Cause::Operator, 0);
+                stage.until(5000);
+                stage.running.mode.clear(Cause::Operator);
+                stage.until(5100);
+                stage
+            },
+            turns: &[],
+        },
+    ]);
+}
+
+#[test]
+fn a_silence_before_the_first_look_takes_nothing_from_those_that_are_stored() {
+    let mut stage = Stage::new(only(&[]));
+    let silenced = |stage: &Stage| stage.board.shown(NOON).silences.len();
+    stage.silence("online", 100_000);
+    for _ in 0..2 {
+        stage.restart(0);
+        stage.silence("games", 100_000);
+        assert_eq!(silenced(&stage), 2);
+        stage.until(stage.second + 1);
+        assert_eq!(silenced(&stage), 2);
+    }
+    stage.running.stop();
+}
+
+#[test]
+fn a_clean_stop_stores_what_turned() {
+    let mut stage = Stage::new(only(&[OutcomeUnknown]));
+    stage.until(5);
+    stage.shard.operations(OperationResult::OutcomeUnknown, 3);
+    stage.clock.advance(1000);
+    let turned = stage.watch.look();
+    assert_eq!(turned.len(), 1);
+    let (end, ended) = tokio::sync::oneshot::channel();
+    end.send(()).unwrap();
+    let runtime = crate::background::runtime().unwrap();
+    runtime.block_on(stage.watch.run(ended));
+    stage.restart(0);
+    stage.watch.look();
+    let shown = stage.board.shown(NOON).alerts;
+    assert_eq!(shown.len(), 1, "{shown:?}");
+    stage.running.stop();
+}
+
+#[test]
+fn a_watch_that_failed_is_seen() {
+    let mut stage = Stage::new(only(&[]));
+    stage.metrics.alerts.up.set(1);
+    stage.watch.is_down("it panicked");
+    assert_eq!(stage.metrics.alerts.up.get(), 0);
+    stage.running.stop();
 }
