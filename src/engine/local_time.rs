@@ -11,8 +11,8 @@ use crate::counter::instant::serialize_at;
 /// How far back offsets are told, at most.
 const MOST_BACK_MS: i64 = 400 * DAY_MS;
 
-/// How far ahead offsets are told.
-const AHEAD_MS: i64 = 8 * DAY_MS;
+/// How far ahead offsets are told: two years and a little, for what is to happen then at a local time.
+const AHEAD_MS: i64 = 740 * DAY_MS;
 
 /// How local time runs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -27,7 +27,8 @@ pub struct LocalTime {
     /// The first instant after it.
     #[serde(serialize_with = "serialize_at")]
     pub ends_at: Millis,
-    /// How far local clocks are ahead of UTC, oldest first: for the days that are kept, 400 at most, and the next week.
+    /// How far local clocks are ahead of UTC, oldest first: for the days that are kept, 400 at most, and two years
+    /// to come.
     pub offsets: Vec<Offset>,
 }
 

@@ -108,7 +108,7 @@ static CALENDAR: Shape = Shape {
         must(
             "offsets",
             Type::List(&Type::Object(&OFFSET), 1, 10_000),
-            "oldest first, for the days that are kept (400 at most) and the week to come",
+            "oldest first, for the days that are kept (400 at most) and two years to come",
         ),
     ],
     cases: &[],

@@ -2,11 +2,11 @@
 //! changes its clocks on other days.
 
 use counterd::calendar::Calendar;
-use counterd::counter::parse_rfc3339;
+use counterd::counter::{parse_rfc3339, rfc3339};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::past::{MINUTE, Past, STEP, minute_of, players};
+use super::past::{DAY, MINUTE, Past, STEP, minute_of, players};
 use super::{calendar, check, then, tools};
 use crate::harness::Setup;
 use crate::midnight::ShiftedClock;
@@ -52,10 +52,21 @@ fn times_are_local_in_every_zone_whatever_the_viewers() {
             "then": then(&calendar, now),
             "rows": rows(&calendar, now),
             "peakClock": text(minute_of(&calendar, peak_at)),
+            "expiries": expiries(&calendar, now),
         });
         check("zone", &tools, &server, &setup, known);
         server.stop();
     }
+}
+
+/// Local times over the next two years, each as a form shows it, and its instant.
+fn expiries(calendar: &Calendar, now: i64) -> Vec<Value> {
+    let instants = [30, 190, 380, 560, 720].map(|days| now + days * DAY);
+    let both = instants.map(|at| {
+        let at = at / MINUTE * MINUTE;
+        json!({"shown": &calendar.local_text(at)[..16], "at": rfc3339(at)})
+    });
+    both.into()
 }
 
 /// `14:05`

@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
+import { connect, createServer } from 'node:net';
 import { readFileSync } from 'node:fs';
 
 export const given = JSON.parse(process.argv[2]);
@@ -15,15 +16,15 @@ export const PATIENCE = 30_000;
 
 const ARGUMENTS = ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'];
 
-/** Opens a browser and a tab; `options` are those of a context of playwright. */
-export async function open(options = {}) {
-  const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: [...ARGUMENTS, ...(given.flags ?? [])] });
+/** Opens a browser and a tab; `options` are those of a context of playwright, `flags` those of Chromium. */
+export async function open({ flags = [], server = given.url, ...options } = {}) {
+  const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: [...ARGUMENTS, ...flags] });
   process.on('exit', () => browser.process?.()?.kill('SIGKILL'));
   // The viewer's machine has a zone with summer time.
   const context = await browser.newContext({ timezoneId: 'America/New_York', locale: 'en-GB', viewport: { width: 1280, height: 900 }, reducedMotion: 'reduce', ...options });
   context.setDefaultTimeout(PATIENCE);
   const page = await context.newPage();
-  const watched = watch(page, options.server ?? given.url);
+  const watched = watch(page, server);
   return { browser, context, page, ...watched };
 }
 
@@ -99,6 +100,36 @@ export async function says(page, selector, wanted) {
   } catch (error) {
     throw new Error(`${error.message}, but ${JSON.stringify(last)}`);
   }
+}
+
+/** What the element says that has the focus. */
+export const focused = (page) => page.evaluate(() => document.activeElement.textContent.trim());
+
+/** A wire between the page and the server, which can be cut: `url`, `cut()`. Connections after that come through. */
+export async function wire() {
+  const { hostname, port } = new URL(given.url);
+  const ends = new Set();
+  const server = createServer((near) => {
+    const far = connect(Number(port), hostname);
+    for (const [one, other] of [[near, far], [far, near]]) {
+      ends.add(one);
+      one.on('error', () => {}).on('close', () => {
+        ends.delete(one);
+        other.destroy();
+      });
+      one.pipe(other);
+    }
+  });
+  await new Promise((over) => server.listen(0, '127.0.0.1', over));
+  return { url: `http://127.0.0.1:${server.address().port}`, cut: () => ends.forEach((end) => end.destroy()) };
+}
+
+/** Enters a token as a person does. */
+export async function enterToken(page, token) {
+  await page.locator('.tools button').last().click();
+  await page.locator('dialog input').fill(token);
+  await page.keyboard.press('Enter');
+  await page.waitForSelector('dialog', { state: 'detached' });
 }
 
 /** Asks the API. */
