@@ -12,7 +12,21 @@ try { tokenOfPage = sessionStorage.getItem(KEY) ?? ""; } catch { /* then it is a
 
 export const token = () => tokenOfPage;
 
+/** Which entry of a token this is: an answer to a request of an earlier one says nothing of it. */
+let entry = 0;
+/** The refusal for which nothing that needs a token is read; `null` while reading is allowed. */
+let denial = null;
+
+export const denied = () => denial;
+
+/** Takes what the user entered: reading is tried again with it. */
 export function setToken(text) {
+  entry += 1;
+  denial = null;
+  keepToken(text);
+}
+
+function keepToken(text) {
   tokenOfPage = text;
   try {
     if (text) sessionStorage.setItem(KEY, text);
@@ -22,9 +36,12 @@ export function setToken(text) {
 
 /** An answer that is an error: `status` (0 without an answer), `code`, `detail`. */
 export class Refused extends Error {
-  constructor(status, problem) {
+  constructor(status, problem, hadToken = false) {
     super(problem.detail ?? problem.title ?? `${status}`);
     this.status = status;
+    this.hadToken = hadToken;
+    /** Whether what was asked for may have been done all the same. */
+    this.isOpen = false;
     this.code = problem.code ?? "";
     this.detail = this.message;
     /** All that the answer said. */
@@ -48,9 +65,10 @@ function done() {
 const pause = (ms) => new Promise((over) => setTimeout(over, ms));
 
 async function once(method, path, body, headers) {
-  const bearer = tokenOfPage ? { authorization: `Bearer ${tokenOfPage}` } : {};
-  const type = body === undefined ? {} : { "content-type": "application/json" };
   await turn();
+  const sent = tokenOfPage, entered = entry;
+  const bearer = sent ? { authorization: `Bearer ${sent}` } : {};
+  const type = body === undefined ? {} : { "content-type": "application/json" };
   try {
     const answer = await fetch(path, {
       method, body, headers: { ...bearer, ...type, ...headers }, cache: "no-store", credentials: "omit",
@@ -61,7 +79,9 @@ async function once(method, path, body, headers) {
     let json;
     try { json = parse(text); } catch { json = {}; }
     if (answer.ok) return { json };
-    return { refused: new Refused(answer.status, json), after: Number(answer.headers.get("retry-after")) || 1 };
+    const refused = new Refused(answer.status, json, Boolean(sent));
+    if (entered === entry) heed(refused);
+    return { refused, after: Number(answer.headers.get("retry-after")) || 1 };
   } catch (error) {
     return { refused: new Refused(0, { detail: String(error.message ?? error), code: "no_answer" }), after: 1 };
   } finally {
@@ -70,18 +90,35 @@ async function once(method, path, body, headers) {
 }
 
 let onDenied = () => {};
+let onForgotten = () => {};
 
-/** Calls `listener` when a read needs a token that this tab does not have. */
-export function whenDenied(listener) {
-  onDenied = listener;
+/** Calls `denied` when reads end for want of a token, and `forgotten` when a token turned out to be wrong. */
+export function whenDenied({ denied, forgotten }) {
+  onDenied = denied;
+  onForgotten = forgotten;
 }
 
-/** Reads. What is refused for a moment is asked for again, a few times. */
+// A wrong token is not sent again: each time would count as a guess of this address.
+function heed({ status, code, hadToken }) {
+  if (status !== 401 || code !== "unauthorized" || !hadToken || !tokenOfPage) return;
+  keepToken("");
+  onForgotten();
+}
+
+function deny(refused) {
+  denial = refused;
+  onDenied(refused);
+}
+
+/** Reads. What is refused for a moment is asked for again, a few times; without a token that may read nothing is asked. */
 export async function get(path) {
+  const needsToken = path.startsWith("/api/");
   for (let tries = 0; ; tries += 1) {
+    if (needsToken && denial) throw denial;
+    const entered = entry;
     const { json, refused, after } = await once("GET", path);
     if (!refused) return json;
-    if (refused.status === 401 || refused.status === 403) onDenied(refused);
+    if (needsToken && !denial && entered === entry && (refused.status === 401 || refused.status === 403)) deny(refused);
     if (tries >= 3 || refused.status !== 429) throw refused;
     await pause(Math.min(after, 10) * 1000 + Math.random() * 500);
   }
@@ -93,14 +130,32 @@ function freshKey() {
   return `page-${Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
 }
 
-/** Changes something, once: after a lost answer it asks again with the same key. `body` is JSON text. */
+/** Changes whose outcome is not known: what was sent, and with which key. */
+const unsettled = new Map();
+
+// No answer, or none of counterd: the change may have been made.
+const mayBeDone = ({ status, code }) => status === 0 || code === "outcome_unknown" || (status >= 500 && !code);
+// Refused before it was looked whether the key is known: that says nothing of an earlier attempt.
+const isUnread = ({ status }) => [401, 403, 408, 429].includes(status) || status >= 500;
+
+/**
+ * Changes something, once: after a lost answer it asks again with the same key, and so does the next call with the same
+ * body while the outcome is not known (`isOpen` of what is thrown). `body` is JSON text.
+ */
 export async function change(method, path, body, { once: isOnce = true } = {}) {
-  const key = isOnce ? { "idempotency-key": freshKey() } : {};
+  const what = `${method} ${path}`;
+  const known = unsettled.get(what);
+  const attempt = known?.body === body && known ? known : { body, key: freshKey(), isOpen: false };
+  const key = isOnce ? { "idempotency-key": attempt.key } : {};
   for (let tries = 0; ; tries += 1) {
     const { json, refused, after } = await once(method, path, body, key);
+    if (!refused || !isUnread(refused) || mayBeDone(refused)) attempt.isOpen = Boolean(refused) && mayBeDone(refused);
+    if (isOnce && attempt.isOpen) unsettled.set(what, attempt);
+    else if (unsettled.get(what) === attempt) unsettled.delete(what);
     if (!refused) return json;
-    const isOpen = refused.status === 0 || refused.code === "outcome_unknown" || refused.code === "overloaded";
-    if (!isOpen || tries >= 4) throw refused;
+    refused.isOpen = isOnce && attempt.isOpen;
+    const isPassing = mayBeDone(refused) || refused.code === "overloaded";
+    if (!isPassing || tries >= 4) throw refused;
     await pause(after * 1000 + Math.random() * 500);
   }
 }

@@ -1,6 +1,6 @@
 // The frame: which view is shown, the head with zone and time, language, light and dark, and the form for a token.
 
-import { get, setToken, token, whenDenied } from "./api.js";
+import { denied, get, setToken, token, whenDenied } from "./api.js";
 import * as banner from "./banner.js";
 import { makeCounters } from "./counters.js";
 import { makeDays } from "./days.js";
@@ -84,11 +84,11 @@ function otherLanguage() {
   document.querySelector("#top .tools [lang]")?.focus();
 }
 
-function askToken(refused) {
+function askToken(refused = denied()) {
   if (document.querySelector("dialog[open]")) return;
   const input = h("input", { type: "password", autocomplete: "off", spellcheck: "false", value: token(), maxlength: "4096" });
   const fault = h("p", { class: "fault", role: "alert" });
-  if (refused) say(fault, token() ? t(refused.status === 403 ? "tokenWeak" : "tokenWrong") : "");
+  if (refused?.hadToken) say(fault, t(refused.status === 403 ? "tokenWeak" : "tokenWrong"));
   const use = (text) => {
     setToken(text.trim());
     dialog.close();
@@ -144,19 +144,34 @@ function rebuild() {
   showView();
 }
 
-/** Everything anew: the token is another. */
+/** Everything anew: the token is another, or may be right now. */
 async function restart() {
   forget();
   shown = "";
-  await banner.look();
+  view?.drop?.();
+  view = null;
+  put(main);
+  await banner.look({ anew: true });
   live.begin();
   rebuild();
 }
 
-// A wall does not fall asleep, where the browser lets a page ask for that.
+// A wall does not fall asleep, where the browser lets a page ask for that. The browser takes it back while the page is
+// hidden.
+let awake = null, asking = false;
 async function stayAwake() {
-  if (document.hidden || !state().kiosk) return;
-  await navigator.wakeLock?.request("screen").catch(() => {});
+  const wanted = state().kiosk && !document.hidden;
+  if (!wanted) {
+    const held = awake;
+    awake = null;
+    return held?.release().catch(() => {});
+  }
+  if (asking || (awake && !awake.released)) return;
+  asking = true;
+  awake = await navigator.wakeLock?.request("screen").catch(() => null) ?? null;
+  asking = false;
+  // The wall may have been left meanwhile.
+  if (!state().kiosk) stayAwake();
 }
 document.addEventListener("visibilitychange", stayAwake);
 
@@ -167,15 +182,29 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => view
 addEventListener("languagechange", rebuild);
 
 async function begin() {
-  whenDenied(askToken);
+  whenDenied({
+    denied(refused) {
+      banner.show();
+      askToken(refused);
+    },
+    // In the head the token stands no more.
+    forgotten: () => head?.show(),
+  });
   dress();
   head = makeHead();
   onChange(showView);
   live.listen((kind) => kind === "link" && head.tick());
   setInterval(() => document.hidden || head.tick(), 1000);
-  await banner.begin(() => {
-    forget();
-    view?.turn?.();
+  await banner.begin({
+    dayTurned() {
+      forget();
+      view?.turn?.();
+    },
+    enterToken: () => askToken(),
+    tryAgain() {
+      setToken(token());
+      restart();
+    },
   });
   if (!today()) {
     // Without a token that may read, not even the day is told: a read says so, and asks for one.

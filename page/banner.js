@@ -1,16 +1,19 @@
 // What is wrong, and why: the connection, values from a copy, counting that is refused, alerts that fire.
 
-import { get } from "./api.js";
+import { denied, get } from "./api.js";
 import { h, put } from "./dom.js";
 import { link, listen } from "./live.js";
 import { clock, dateTime, now, setCalendar, today } from "./time.js";
 import { knows, t } from "./words.js";
 
 const EVERY = 15_000;
+/** Milliseconds between two looks after the day has ended, until the server says that it has. */
+const EVERY_AT_END = 3000;
 /** Milliseconds for which a lost connection may come back unnoticed. */
 const BLINK = 2500;
 
-let standing = null, stale = null, alerts = [], onDay = () => {}, shown = "";
+let standing = null, stale = null, alerts = [], shown = "", looking = null, looked = 0;
+let told = { dayTurned() {}, enterToken() {}, tryAgain() {} };
 
 const place = () => document.getElementById("banner");
 
@@ -19,7 +22,8 @@ const when = (at) => (today() && at >= today().startsAt ? clock(at) : dateTime(a
 
 function items() {
   const found = [];
-  if (link.state === "lost" && now() - link.since > BLINK) found.push(["alarm", t("bannerLost", { time: when(link.since) })]);
+  if (denied()) found.push(["alarm", t(denied().status === 403 ? "bannerForbidden" : "bannerDenied"), denied().status === 403 && denied().detail, null, "denied"]);
+  else if (link.state === "lost" && now() - link.since > BLINK) found.push(["alarm", t("bannerLost", { time: when(link.since) }), link.cause && t(`bannerLost_${link.cause}`, { host: location.hostname })]);
   const cause = standing?.cause, since = standing?.since && Date.parse(standing.since);
   if (standing?.source) found.push(["alarm", t("bannerStale", { source: standing.source, time: standing.as_of ? when(Date.parse(standing.as_of)) : "?" })]);
   else if (stale) found.push(["alarm", t("bannerStalePlain")]);
@@ -33,18 +37,30 @@ function items() {
   return found;
 }
 
-function show() {
+/** Shows what is known now. */
+export function show() {
   const found = items();
   const key = JSON.stringify(found);
   if (key === shown) return;
   shown = key;
-  put(place(), ...found.map(([level, text, more, runbook]) => h("div", { class: `notice ${level}` },
-    h("span", { class: "sign", "aria-hidden": "true" }, level === "alarm" ? "▲" : "●"), h("p", {}, text, more && h("span", { class: "more" }, " ", more), runbook && h("span", { class: "more" }, " ", runbook)))));
+  put(place(), ...found.map(([level, text, more, runbook, what]) => h("div", { class: `notice ${level}` },
+    h("span", { class: "sign", "aria-hidden": "true" }, level === "alarm" ? "▲" : "●"), h("p", {}, text, more && h("span", { class: "more" }, " ", more), runbook && h("span", { class: "more" }, " ", runbook)),
+    what === "denied" && h("div", { class: "buttons" },
+      h("button", { type: "button", onclick: () => told.enterToken() }, t("enterToken")),
+      h("button", { type: "button", class: "quiet", onclick: () => told.tryAgain() }, t("tryAgain"))))));
 }
 
-/** Asks how the server stands. */
-export async function look() {
-  lookAtAlerts();
+/** Asks how the server stands; where that is being asked already, nothing more is, unless it has to be asked `anew`. */
+export async function look({ anew = false } = {}) {
+  if (anew) await looking;
+  looked = Date.now();
+  looking ??= Promise.all([lookAtStanding(), lookAtAlerts()]).finally(() => {
+    looking = null;
+  });
+  return looking;
+}
+
+async function lookAtStanding() {
   try {
     const answer = await get("/readyz?verbose");
     standing = answer;
@@ -57,7 +73,7 @@ export async function look() {
   if (standing?.calendar) {
     const before = today();
     setCalendar(standing.day, standing.calendar);
-    if (before && (before.day !== standing.day || before.zone !== standing.calendar.timezone)) onDay();
+    if (before && (before.day !== standing.day || before.zone !== standing.calendar.timezone)) told.dayTurned();
   }
   show();
 }
@@ -80,9 +96,9 @@ function alertItem({ counter, summary, why, severity, runbook, fired_at: at, sin
   return [severity === "critical" ? "alarm" : "warn", text, `${why} (${t("since", { time: when(Date.parse(at ?? since)) })})`, `${t("runbook")}: ${runbook}`];
 }
 
-/** Looks from now on; calls `dayTurned` when the local day is another. */
-export async function begin(dayTurned) {
-  onDay = dayTurned;
+/** Looks from now on; calls `dayTurned` when the local day is another, and what the buttons are for. */
+export async function begin(calls) {
+  told = calls;
   listen((kind, data) => {
     if (kind === "mode") {
       if (data.stale !== undefined) stale = data.stale;
@@ -97,7 +113,7 @@ export async function begin(dayTurned) {
   });
   setInterval(() => {
     show();
-    if (today() && now() >= today().endsAt) look();
+    if (today() && now() >= today().endsAt && Date.now() - looked >= EVERY_AT_END) look();
   }, 1000);
   setInterval(look, EVERY);
   await look();

@@ -1,9 +1,9 @@
 // What an administrator may do to a counter: define, adjust, reset, silence. Each is sent once, with a key of its own.
 
-import { change } from "./api.js";
+import { change, get } from "./api.js";
 import { field, h, say } from "./dom.js";
 import { forgetCounter } from "./past.js";
-import { clock, fromWall, now, wall } from "./time.js";
+import { fromWall, moment, now, wall } from "./time.js";
 import { knows, number, t } from "./words.js";
 
 const KINDS = ["gauge", "sum", "unique", "presence"];
@@ -13,8 +13,11 @@ const SPANS = [["minutes", 15], ["hours", 1], ["hours", 4], ["hours", 24]];
 
 const path = (name, what = "") => `/api/v1/counter/${encodeURIComponent(name)}${what}`;
 
-/** A form that folds out. `send` returns what to say when it is done; it may throw what was refused. */
-function deed(title, fields, button, send, { danger = false } = {}) {
+/**
+ * A form that folds out. `send` returns what to say when it is done; it may throw what was refused. `empty` makes the form
+ * ready for another.
+ */
+function deed(title, fields, button, send, { danger = false, empty } = {}) {
   const fault = h("p", { class: "fault", role: "alert" }), done = h("p", { class: "done", role: "status" });
   const go = h("button", { type: "submit", class: danger ? "danger" : null }, button);
   const form = h("form", {
@@ -27,15 +30,22 @@ function deed(title, fields, button, send, { danger = false } = {}) {
       go.disabled = true;
       try {
         say(done, await send());
-        form.reset();
+        if (empty) empty();
+        else form.reset();
       } catch (error) {
-        const own = `refused_${error.code}`;
-        say(fault, knows(own) ? t(own) : error.detail ?? error.message);
+        say(fault, whyNot(error));
       }
       go.disabled = false;
     },
   }, ...fields, fault, done, h("div", { class: "buttons" }, go));
   return h("details", { class: "deed" }, h("summary", {}, title), form);
+}
+
+/** What to say of a deed that was refused, or whose outcome is open. */
+function whyNot(error) {
+  if (error.isOpen) return t("openOutcome", { detail: error.detail });
+  const own = error.code === "unauthorized" && !error.hadToken ? "refused_no_token" : `refused_${error.code}`;
+  return knows(own) ? t(own) : error.detail ?? error.message;
 }
 
 /** What the form lacks. */
@@ -99,67 +109,103 @@ function silence(name) {
     const body = { counters: [name], until: new Date(until).toISOString(), reason: reason.value.trim() };
     // The same silence again takes the place of the first, so it needs no key.
     await change("POST", "/api/v1/alerts/silence", JSON.stringify(body), { once: false });
-    return t("doneSilence", { time: clock(until) });
+    return t("doneSilence", { time: moment(until) });
   });
 }
 
-/** The fields of a definition, and what they make as JSON. */
-function definitionFields(before) {
-  const kind = choices(KINDS.map((word) => [word, t(word)]), {});
-  const resets = choices([["never", t("neverWord")], ["daily", t("dailyWord")]], {});
-  const bound = choices([["refuse", t("refuse")], ["clamp", t("clamp")]], {});
-  const min = h("input", { inputmode: "numeric", value: String(before?.min ?? 0) }), max = h("input", { inputmode: "numeric", value: String(before?.max ?? Number.MAX_SAFE_INTEGER) });
-  const span = h("input", { value: before?.window ?? "", autocomplete: "off" }), ttl = h("input", { value: before?.ttl ?? "", autocomplete: "off" });
-  const expires = h("input", { type: "datetime-local", value: before?.expires_at ? new Date(wall(Date.parse(before.expires_at))).toISOString().slice(0, 16) : "" });
-  const description = h("input", { maxlength: "1000", value: before?.description ?? "", autocomplete: "off" });
-  kind.value = before?.kind ?? "gauge";
-  resets.value = before?.reset ?? "never";
-  bound.value = before?.on_bound ?? "refuse";
-  // These do not change while a counter lives.
-  if (before) for (const input of [kind, resets, span, ttl]) input.disabled = true;
-  const fields = [
-    h("div", { class: "grid" }, field(t("kind"), kind), field(t("reset"), resets), field(t("onBound"), bound)),
-    h("div", { class: "grid" }, field(t("min"), min), field(t("max"), max)),
-    h("div", { class: "grid" }, field(t("windowWord"), span, t("windowHint")), field(t("ttl"), ttl, t("ttlHint"))),
-    field(t("expires"), expires, t("expiresHint")), field(t("description"), description),
-  ];
-  const json = () => {
-    const parts = [`"kind":"${kind.value}"`, `"reset":"${resets.value}"`, `"on_bound":"${bound.value}"`, `"min":${whole(min)}`, `"max":${whole(max)}`];
-    if (span.value.trim()) parts.push(`"window":${JSON.stringify(span.value.trim())}`);
-    if (before?.grain) parts.push(`"grain":${JSON.stringify(before.grain)}`);
-    if (ttl.value.trim()) parts.push(`"ttl":${JSON.stringify(ttl.value.trim())}`);
-    if (description.value.trim()) parts.push(`"description":${JSON.stringify(description.value.trim())}`);
-    if (expires.value) {
-      // One that was not touched keeps its seconds.
-      const shown = before?.expires_at && new Date(wall(Date.parse(before.expires_at))).toISOString().slice(0, 16);
-      const at = expires.value === shown ? Date.parse(before.expires_at) : fromWall(Date.parse(`${expires.value}Z`));
-      if (at === null || !Number.isFinite(at)) throw lacking("needed");
-      parts.push(`"expires_at":"${new Date(at).toISOString()}"`);
-    }
-    return `{${parts.join(",")}}`;
+/** What a new counter is, unless the form says otherwise. */
+const PLAIN = { kind: "gauge", reset: "never", on_bound: "refuse", min: 0, max: Number.MAX_SAFE_INTEGER };
+
+/** JSON of plain values, with whole numbers to their last digit. */
+const json = (fields) => `{${Object.entries(fields).filter(([, value]) => value !== null && value !== undefined).map(([name, value]) => `${JSON.stringify(name)}:${typeof value === "bigint" ? value : JSON.stringify(value)}`).join(",")}}`;
+
+/** What a `datetime-local` shows of an instant. */
+const localInput = (at) => new Date(wall(at)).toISOString().slice(0, 16);
+
+function instant(text) {
+  if (!text) return null;
+  const at = fromWall(Date.parse(`${text}Z`));
+  if (at === null) throw lacking("skippedTime");
+  if (!Number.isFinite(at)) throw lacking("needed");
+  return new Date(at).toISOString();
+}
+
+/** The fields of a definition. `fill` shows one; `over` gives one with what was changed in the form since. */
+function definitionForm(before) {
+  const text = (attributes) => h("input", { autocomplete: "off", ...attributes });
+  const inputs = {
+    kind: choices(KINDS.map((word) => [word, t(word)]), {}),
+    reset: choices([["never", t("neverWord")], ["daily", t("dailyWord")]], {}),
+    on_bound: choices([["refuse", t("refuse")], ["clamp", t("clamp")]], {}),
+    min: text({ inputmode: "numeric" }), max: text({ inputmode: "numeric" }),
+    window: text(), ttl: text(),
+    expires_at: h("input", { type: "datetime-local" }),
+    description: text({ maxlength: "1000" }),
   };
-  return { fields, json };
+  const write = { expires_at: (value) => (value ? localInput(Date.parse(value)) : "") };
+  const plain = (value) => String(value ?? "");
+  const line = (input) => input.value.trim() || null;
+  const read = { min: (input) => BigInt(whole(input)), max: (input) => BigInt(whole(input)), expires_at: ({ value }) => instant(value) };
+  const shown = {};
+  const fill = (definition) => {
+    for (const [name, input] of Object.entries(inputs)) {
+      input.value = (write[name] ?? plain)(definition[name]);
+      shown[name] = input.value;
+    }
+  };
+  fill(before ?? PLAIN);
+  // These do not change while a counter lives.
+  if (before) for (const name of ["kind", "reset", "window", "ttl"]) inputs[name].disabled = true;
+  const changed = () => Object.keys(inputs).filter((name) => inputs[name].value !== shown[name]);
+  const fields = [
+    h("div", { class: "grid" }, field(t("kind"), inputs.kind), field(t("reset"), inputs.reset), field(t("onBound"), inputs.on_bound)),
+    h("div", { class: "grid" }, field(t("min"), inputs.min), field(t("max"), inputs.max)),
+    h("div", { class: "grid" }, field(t("windowWord"), inputs.window, t("windowHint")), field(t("ttl"), inputs.ttl, t("ttlHint"))),
+    field(t("expires"), inputs.expires_at, t("expiresHint")), field(t("description"), inputs.description),
+  ];
+  const over = (definition) => ({ ...definition, ...Object.fromEntries(changed().map((name) => [name, (read[name] ?? line)(inputs[name])])) });
+  return { fields, fill, over, isTouched: () => changed().length > 0 };
 }
 
-function redefine(counter, changed) {
-  const { fields, json } = definitionFields(counter.definition);
-  return deed(t("redefine"), fields, t("save"), async () => {
-    await change("PUT", path(counter.name), json());
+/** The definition as it is now; somebody else may have changed it. */
+async function definitionNow(name) {
+  const { counters } = await get(`/api/v1/counters/all?limit=1&prefix=${encodeURIComponent(name)}`);
+  const found = counters.find((counter) => counter.name === name)?.definition;
+  if (!found) throw lacking("counterGone");
+  return found;
+}
+
+function redefine({ name, definition }, changed) {
+  const form = definitionForm(definition);
+  const send = async () => {
+    const { definition: saved } = await change("PUT", path(name), json(form.over(await definitionNow(name))));
+    form.fill(saved);
     changed();
-    return t("doneDefine", { name: counter.name });
+    return t("doneDefine", { name });
+  };
+  const element = deed(t("redefine"), form.fields, t("save"), send, { empty() {} });
+  element.addEventListener("toggle", async () => {
+    if (!element.open) return;
+    const now = await definitionNow(name).catch(() => null);
+    if (now && !form.isTouched()) form.fill(now);
   });
+  return element;
 }
 
 /** A form that defines a new counter; `onDefined` is told its name. */
 export function makeDefine(onDefined) {
   const name = h("input", { maxlength: "100", autocomplete: "off", spellcheck: "false", autocapitalize: "none" });
-  const { fields, json } = definitionFields(null);
-  const form = deed(t("define"), [field(t("name"), name, t("nameHint")), ...fields], t("defineDo"), async () => {
+  const form = definitionForm(null);
+  const send = async () => {
     const wanted = name.value.trim();
     if (!wanted) throw lacking("needed");
-    await change("PUT", path(wanted), json());
+    await change("PUT", path(wanted), json(form.over(PLAIN)));
     setTimeout(() => onDefined(wanted), 0);
     return t("doneDefine", { name: wanted });
-  });
-  return h("section", { class: "panel" }, form);
+  };
+  const empty = () => {
+    name.value = "";
+    form.fill(PLAIN);
+  };
+  return h("section", { class: "panel" }, deed(t("define"), [field(t("name"), name, t("nameHint")), ...form.fields], t("defineDo"), send, { empty }));
 }

@@ -24,10 +24,17 @@ export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Replaces what is in an element. */
+/** Replaces what is in an element. Who had the focus in it keeps it, on the same element or the one that took its place. */
 export function put(element, ...children) {
+  const held = element.contains(document.activeElement) && document.activeElement !== element ? document.activeElement : null;
   element.replaceChildren(...children.flat(2).filter(Boolean));
+  if (!held || held === document.activeElement) return;
+  const place = element.contains(held) ? held : [...element.querySelectorAll(held.tagName)].find((one) => sign(one) === sign(held));
+  place?.focus({ preventScroll: true });
 }
+
+// By what an element is known again after a list was made anew.
+const sign = (element) => element.dataset.name ?? element.getAttribute("aria-label") ?? element.textContent;
 
 /** A number of the server: exact beyond 2^53, where JSON's usual reader rounds. */
 export function parse(text) {

@@ -1,6 +1,6 @@
 // Values as they change, by one WebSocket. What a counter says is kept here, and whoever shows it is told.
 
-import { get, token } from "./api.js";
+import { change, denied, get, token } from "./api.js";
 import { parse } from "./dom.js";
 import { noteTick, now } from "./time.js";
 
@@ -21,8 +21,11 @@ let outbox = [];
 let sending = null;
 let timer = null;
 
-/** How the connection stands: `connecting`, `live` or `lost`, and since when. */
-export const link = { state: "connecting", since: 0 };
+/**
+ * How the connection stands: `connecting`, `live` or `lost`, since when, and where the server answers but lets no
+ * WebSocket in, why: `host` (it refuses pages of this host) or `upgrade`.
+ */
+export const link = { state: "connecting", since: 0, cause: null };
 
 /** The last word on a counter; `undefined` before the first. */
 export const value = (name) => values.get(name);
@@ -98,7 +101,8 @@ function hear(message) {
   stand("live");
   if (event === "state") {
     for (const counter of data.counters) put(counter);
-    for (const name of [...(data.missing ?? []), ...(data.unknown_here ?? [])]) put({ name, value: null });
+    for (const name of data.missing ?? []) put({ name, value: null, missing: true });
+    for (const name of data.unknown_here ?? []) put({ name, value: null, unknown_here: true });
     tell("mode", data);
   } else if (event === "update" && data.name) {
     put(data);
@@ -123,49 +127,68 @@ const base64url = (text) => {
 
 function connect() {
   clearTimeout(timer);
+  timer = null;
+  // There is one connection at most.
+  const before = socket;
+  socket = null;
+  before?.close();
   heard = Date.now();
   outbox = [];
   const address = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/api/v1/ws`;
   const protocols = ["counterd.v1"];
   if (token()) protocols.push(`counterd.bearer.${base64url(token())}`);
   const mine = socket = new WebSocket(address, protocols);
+  let opened = false;
   mine.onopen = () => {
     if (mine !== socket) return;
+    opened = true;
+    link.cause = null;
     stand("live");
     outbox.push(JSON.stringify({ alerts: true }));
     send("subscribe", wanted);
     tell("again");
   };
   mine.onmessage = (message) => mine === socket && hear(message.data);
-  mine.onclose = (end) => mine === socket && again(end.reason);
+  mine.onclose = (end) => mine === socket && again(end.reason, opened);
 }
 
-function again(reason) {
+function again(reason, opened) {
   stand("lost");
   clearTimeout(timer);
   const told = /^retry (\d+)$/.exec(reason ?? "");
   const wait = told ? Number(told[1]) : 500 + Math.random() * Math.min(30_000, 1000 * 2 ** tries);
   tries += 1;
-  timer = setTimeout(async () => {
-    // A browser does not say why a handshake was refused; a read does.
-    try { await get("/api/v1/counters/all?limit=1"); } catch (error) {
-      if (error.status === 401 || error.status === 403) return;
-    }
-    connect();
+  const mine = timer = setTimeout(async () => {
+    // A browser does not say why a handshake was refused; a read does. Without a token that may read there is no
+    // connection: whoever enters one begins anew.
+    const answered = await get("/api/v1/counters/all?limit=1").catch(() => null);
+    if (!answered) link.cause = null;
+    else if (!opened && mine === timer) await explain();
+    if (mine === timer && !denied()) connect();
   }, wait);
+}
+
+// Why there is no WebSocket though the server answers. A browser names the page's host in a POST, as in a handshake.
+async function explain() {
+  const refused = await change("POST", "/api/v1/push-ticket", undefined, { once: false }).then(() => null, (error) => error);
+  const cause = refused?.code === "origin_not_allowed" ? "host" : !refused && tries > 1 ? "upgrade" : null;
+  if (cause === link.cause) return;
+  link.cause = cause;
+  tell("link");
 }
 
 /** Connects, or does so anew, for instance with another token. */
 export function begin() {
-  const dead = socket;
-  connect();
-  dead?.close();
+  if (!denied()) return connect();
+  clearTimeout(timer);
+  timer = null;
+  stand("lost");
 }
 
 setInterval(() => {
   if (!socket || Date.now() - heard < PATIENCE) return;
   const dead = socket;
-  again("retry 0");
   socket = null;
   dead.close();
+  again("retry 0", true);
 }, 1000);

@@ -6,6 +6,16 @@ const card = (name) => `.card:has(a:text-is("${name}"))`;
 
 run(async () => {
   const { context, page, clean, asked } = await open();
+  await context.addInitScript(() => {
+    globalThis.locks = [];
+    const request = WakeLock.prototype.request;
+    WakeLock.prototype.request = async function (...given) {
+      const lock = await request.apply(this, given);
+      globalThis.locks.push(lock);
+      return lock;
+    };
+  });
+  const locks = () => page.evaluate(() => globalThis.locks.filter((lock) => !lock.released).length);
   await reportViolations(context);
   await page.goto(given.url);
   const { value } = await api('GET', '/api/v1/counter/online_players');
@@ -109,8 +119,13 @@ run(async () => {
   await accessible(page, 'kiosk');
   await eventually('the wall needs no scrolling', async () => page.evaluate(() => document.documentElement.scrollHeight <= innerHeight));
   await shot(page, 'kiosk');
+  // A wall stays awake, by one lock, until it is left.
+  await eventually('it is kept awake', async () => (await locks()) === 1);
+  await page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')));
+  assert.equal(await locks(), 1);
   await page.keyboard.press('Escape');
   await page.waitForSelector('nav:visible');
+  await eventually('it may sleep', async () => (await locks()) === 0);
 
   // In Chinese, by the browser's own choice and by the switch.
   const taipei = await open({ locale: 'zh-TW' });
