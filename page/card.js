@@ -133,7 +133,10 @@ export function makeCard(name, { pinned, onPin }) {
     const before_ = steps.map((at) => [at, ghost.get(shownAt(at)) ?? null]);
     const course_ = own.at.map((at, place) => [at + past.STEP, own.last[place]]);
     const all = [...before_, ...course_].map(([, value]) => value).filter((value) => value !== null).map(Number);
-    if (!all.length) return;
+    if (!all.length) {
+      before.removeAttribute("d");
+      return course.removeAttribute("d");
+    }
     const low = Math.min(...all), high = Math.max(...all);
     before.setAttribute("d", line(before_, startsAt, endsAt, low, high));
     course.setAttribute("d", line(course_, startsAt, endsAt, low, high));
@@ -187,6 +190,9 @@ export const valueText = (counter) => (counter.value === null || counter.value =
 
 /** What to know of a value besides itself. */
 export function stateText(counter) {
+  if (counter.corrupt) return t("corrupt");
+  if (counter.missing) return t("missing");
+  if (counter.unknown_here) return t("unknownHere");
   if (counter.stale) return t("stale", { time: clock(Date.parse(counter.as_of)) });
   if (counter.settling) return t("settling");
   return "";

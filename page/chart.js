@@ -242,7 +242,7 @@ export function makeChart() {
 
   return {
     element,
-    /** Loads and shows a counter; with `fresh` what may have changed is read anew. */
+    /** Loads and shows a counter; with `fresh` what may have changed is read anew. Returns whether it could be read. */
     async show(counter, fresh = false) {
       const mine = ++generation;
       if (counter !== name) {
@@ -265,9 +265,9 @@ export function makeChart() {
           note.hidden = false;
           element.classList.add("empty");
         }
-        return;
+        return mine !== generation;
       }
-      if (mine !== generation || gone) return;
+      if (mine !== generation || gone) return true;
       const at = past.steps(startsAt, endsAt);
       const own = new Map(courses[0].at.map((begin, number) => [begin + past.STEP, courses[0].last[number]]));
       const ghosts = [past.byLocalTime(courses[1], 1), past.byLocalTime(courses[2], 7)];
@@ -284,6 +284,7 @@ export function makeChart() {
       listEvents();
       draw(true);
       if (details.open) fillTable();
+      return true;
     },
     /** The value is this now. */
     tick(value) {

@@ -5,6 +5,7 @@ import { kindText, makeSearch, stateText, valueText } from "./card.js";
 import { eventText } from "./chart.js";
 import { makeDefine, makeDeeds } from "./deeds.js";
 import { h, put, say } from "./dom.js";
+import { asName, find } from "./find.js";
 import * as live from "./live.js";
 import { address, go, state } from "./state.js";
 import { dateTime } from "./time.js";
@@ -19,46 +20,33 @@ export function makeCounters({ askToken }) {
   const search = makeSearch();
   const items = h("ul", { class: "list" });
   const note = h("p", { class: "note", hidden: true });
-  const more = h("button", { type: "button", class: "quiet", hidden: true, onclick: () => list(true) }, t("more"));
+  const more = h("button", { type: "button", class: "quiet", hidden: true, onclick: () => list(most + PAGE) }, t("more"));
   const detail = h("div", {});
   const define = h("div", {});
   const element = h("div", { class: "view" }, h("div", { class: "bar" }, h("h1", {}, t("counters")), search),
     h("div", { class: "split" }, h("div", {}, h("section", { class: "panel", "aria-label": t("counters") }, note, items, more), define), detail));
 
-  let counters = [], cursor = null, generation = 0, asked = null, shown = null, dropped = false, searching = null, begun = false;
+  let counters = [], most = PAGE, generation = 0, asked = null, shown = null, dropped = false, searching = null, begun = false;
 
-  async function list(further = false) {
+  async function list(wanted = most) {
     const mine = ++generation;
-    const q = state().q.trim().toLowerCase();
     asked = state().q;
-    if (!further) {
-      counters = [];
-      cursor = null;
-    }
-    // A name may contain the text anywhere; the server looks for those that begin so. Where all fit into one answer,
-    // both are found.
-    if (!further) {
-      const answer = await get("/api/v1/counters/all?limit=1000");
-      if (mine !== generation || dropped) return;
-      if (answer.next_cursor === null) counters = answer.counters.filter(({ name }) => name.includes(q));
-    }
-    if (further || counters.length === 0) {
-      const after = cursor ? `&cursor=${encodeURIComponent(cursor)}` : "";
-      const answer = await get(`/api/v1/counters/all?limit=${PAGE}&prefix=${encodeURIComponent(q)}${after}`);
-      if (mine !== generation || dropped) return;
-      counters = counters.concat(answer.counters);
-      cursor = answer.next_cursor;
-    }
-    more.hidden = cursor === null;
+    most = wanted;
+    const isWanted = () => mine === generation && !dropped;
+    // One more than is shown tells that there are more.
+    const found = await find(asName(asked), most + 1, isWanted);
+    if (!isWanted()) return;
+    counters = found.counters.slice(0, most);
+    more.hidden = found.counters.length <= most;
+    note.hidden = counters.length > 0 && (found.complete || !more.hidden);
+    say(note, note.hidden ? "" : !counters.length ? t(asked ? "noneFound" : "emptyTitle", { q: asked }) : t("notAll"));
     show();
   }
 
   function show() {
     const { counter } = state();
-    note.hidden = counters.length > 0;
-    say(note, state().q ? t("noneFound", { q: state().q }) : t("emptyTitle"));
-    put(items, ...counters.map((one) => h("li", {}, h("a", { href: address({ counter: one.name }), "data-go": "", "aria-current": one.name === counter ? "true" : null },
-      h("span", { class: "name" }, one.name, h("span", { class: "kind" }, kindText(one))), h("span", { class: "num" }, valueText(one))))));
+    put(items, ...counters.map((one) => h("li", {}, h("a", { href: address({ counter: one.name }), "data-go": "", "data-name": one.name, "aria-current": one.name === counter ? "true" : null },
+      h("span", { class: "name" }, one.name, h("span", { class: "kind" }, one.corrupt ? t("corrupt") : kindText(one))), h("span", { class: "num" }, valueText(one))))));
   }
 
   async function open(name) {
@@ -132,7 +120,7 @@ export function makeCounters({ askToken }) {
       if (q !== asked) {
         if (search.value !== q) search.value = q;
         clearTimeout(searching);
-        searching = setTimeout(() => list().catch(() => {}), 200);
+        searching = setTimeout(() => list(PAGE).catch(() => {}), 200);
       }
       if (counter !== (shown?.name ?? "")) open(counter);
       show();

@@ -2,15 +2,20 @@
 
 import { get } from "./api.js";
 import { h, minus, put, say } from "./dom.js";
+import { asName, find } from "./find.js";
 import { address, go, state } from "./state.js";
 import { addDays, clock, dayText, isWeekend, today, wall } from "./time.js";
 import { delta, number, signed, t } from "./words.js";
 
 const RANGES = [7, 30, 90];
+/** Counters to choose from in a list; of more, names are typed. */
+const LISTED = 1000;
+/** Names that are offered while one is typed. */
+const OFFERED = 50;
 
 /** Makes the view. */
 export function makeDays() {
-  const choose = h("select", { "aria-label": t("counter"), onchange: () => go({ counter: choose.value }) });
+  let choose = h("select", { "aria-label": t("counter"), onchange: () => go({ counter: choose.value }) });
   const ranges = h("div", { class: "chips", role: "group", "aria-label": t("day") });
   const csv = h("button", { type: "button", title: t("csvTitle"), onclick: save }, t("csv"));
   const title = h("h1", {}, t("days"));
@@ -18,21 +23,44 @@ export function makeDays() {
   const place = h("div", { class: "scroll tall", tabindex: "0" });
   const element = h("div", { class: "view" }, h("div", { class: "bar" }, title, choose, ranges, csv), note, h("section", { class: "panel" }, place));
 
-  let names = [], rows = [], name = "", generation = 0, dropped = false;
+  let names = [], rows = [], name = "", generation = 0, dropped = false, typing = null;
 
   async function begin() {
-    const answer = await get("/api/v1/counters/all?limit=1000");
-    names = answer.counters.map((counter) => counter.name);
+    const { counters, complete } = await find("", LISTED);
+    if (dropped) return;
+    names = counters.map((counter) => counter.name);
     const { counter } = state();
     if (counter && !names.includes(counter)) names.unshift(counter);
-    put(choose, ...names.map((known) => h("option", { value: known }, known)));
+    if (complete) put(choose, ...options(names));
+    else letType();
     await update();
+  }
+
+  const options = (all) => all.map((known) => h("option", { value: known }, known));
+
+  function letType() {
+    const offered = h("datalist", { id: "names" }, ...options(names.slice(0, OFFERED)));
+    const typed = h("input", {
+      type: "search", list: "names", "aria-label": t("counter"), autocomplete: "off", spellcheck: "false", maxlength: "100",
+      onchange: () => asName(typed.value) && go({ counter: asName(typed.value) }),
+      oninput: () => {
+        clearTimeout(typing);
+        typing = setTimeout(offer, 200);
+      },
+    });
+    async function offer() {
+      const text = asName(typed.value);
+      const { counters } = await find(text, OFFERED, () => text === asName(typed.value) && !dropped).catch(() => ({ counters: [] }));
+      if (text === asName(typed.value)) put(offered, ...options(counters.slice(0, OFFERED).map((counter) => counter.name)));
+    }
+    choose.replaceWith(typed, offered);
+    choose = typed;
   }
 
   async function update() {
     const { counter, days } = state();
     name = counter || names[0] || "";
-    choose.value = name;
+    if (choose !== document.activeElement || choose.value === "" || choose.tagName === "SELECT") choose.value = name;
     put(ranges, ...RANGES.map((n) => h("a", { href: address({ days: n }), "data-go": "", "aria-current": n === days ? "true" : null }, t("lastDays", { n }))));
     csv.disabled = true;
     if (!name || !today()) return put(place, h("p", { class: "note" }, t("noDays")));
@@ -69,8 +97,8 @@ export function makeDays() {
   function line({ date, value, before, record, underWay }, highest, isAway) {
     const bar = h("div", { class: "meter" });
     bar.style.width = `${Math.max(0, (Number(value ?? 0) / highest) * 100)}%`;
-    // A day that is under way is not yet to be compared with a whole one.
-    const change = record && !underWay && value !== null && before !== null ? delta(value, before) : null;
+    const isCompared = isWhole({ value, before, record, underWay });
+    const change = isCompared ? delta(value, before) : null;
     const says = (text) => h("td", {}, text);
     const extreme = (what) => h("td", {}, number(record[what]), h("span", { class: "small" }, clock(Date.parse(record[`${what}_at`]))));
     const cells = record && !record.corrupt
@@ -85,11 +113,16 @@ export function makeDays() {
 
   function save() {
     const stamp = (text) => new Date(wall(Date.parse(text))).toISOString().slice(0, 19).replace("T", " ");
-    const head = ["date", "closed", "opening", "final_value", "day_over_day", "peak", "peak_at", "low", "low_at", "increments", "decrements", "operations", "events", "away_seconds"];
-    const lines = rows.filter((row) => row.record && !row.record.corrupt).map(({ date, value, before, record }) => [
-      date, record.closed, record.opening, value, before === null ? "" : minus(value, before), record.peak, stamp(record.peak_at), record.low, stamp(record.low_at),
-      record.increments, record.decrements, record.operations, record.events_total, record.away_seconds,
-    ]);
+    const head = ["date", "closed", "opening", "final_value", "day_over_day", "peak", "peak_at", "low", "low_at", "increments", "decrements", "operations", "events", "away_seconds", "note"];
+    const lines = rows.map((row) => {
+      const { date, value, before, record } = row;
+      const change = isWhole(row) ? minus(value, before) : "";
+      if (!record || record.corrupt) return [date, "", "", value ?? "", change, ...Array(9).fill(""), record ? "unreadable" : "no change"];
+      return [
+        date, record.closed, record.opening, value, change, record.peak, stamp(record.peak_at), record.low, stamp(record.low_at),
+        record.increments, record.decrements, record.operations, record.events_total, record.away_seconds, row.underWay ? "under way" : "",
+      ];
+    });
     // The mark of the encoding, for spreadsheets.
     const text = `\uFEFF${[head, ...lines].map((cells) => cells.join(",")).join("\r\n")}\r\n`;
     const link = h("a", { href: URL.createObjectURL(new Blob([text], { type: "text/csv;charset=utf-8" })), download: `${name.replaceAll(":", "_")} ${rows.at(-1).date} ${rows[0].date}.csv` });
@@ -105,9 +138,13 @@ export function makeDays() {
     drop() {
       dropped = true;
       clearInterval(timer);
+      clearTimeout(typing);
     },
   };
 }
+
+/** Whether a day is compared with the one before. One that is under way is not yet to be compared with a whole one. */
+const isWhole = ({ value, before, record, underWay }) => Boolean(record) && !underWay && value !== null && before !== null;
 
 /** A row for each day, newest first. A day without a change has the value that held, or 0 where a day begins with 0. */
 function makeRows(records, first, last) {

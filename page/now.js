@@ -1,9 +1,10 @@
 // Now: a card for each counter, and the day of the one that was chosen.
 
-import { get } from "./api.js";
+import { denied, get } from "./api.js";
 import { makeCard, makeFacts, makeSearch, kindText, stateText, valueText } from "./card.js";
 import { makeChart } from "./chart.js";
 import { h, put, say } from "./dom.js";
+import { asName, find } from "./find.js";
 import * as live from "./live.js";
 import { go, state } from "./state.js";
 import { t } from "./words.js";
@@ -14,22 +15,28 @@ const MOST = 100;
 const FIRST = "online_players";
 /** Milliseconds after which the list of counters is read anew. */
 const RELIST = 60_000;
+/** Counters that are known at most, out of which the cards are taken. */
+const KNOWN = 1000;
+/** Milliseconds without a key after which a search begins. */
+const TYPING = 200;
 /** Milliseconds after which the curve's past is read anew. */
 const RELOAD = 300_000;
+/** The same when it could not be read. */
+const RELOAD_FAILED = 10_000;
 
 /** Makes the view. */
 export function makeNow() {
   const title = h("h1"), kind = h("span", { class: "kind" }), shown = h("p", { class: "value big" }, "–"), word = h("p", { class: "state" }), description = h("p", { class: "description" });
   const factsPlace = h("div");
   const chart = makeChart();
-  const hero = h("section", { class: "hero" }, h("div", { class: "say" }, title, kind, shown, word, description, factsPlace), chart.element);
+  const hero = h("section", { class: "hero", hidden: true }, h("div", { class: "say" }, title, kind, shown, word, description, factsPlace), chart.element);
   const search = makeSearch();
   const cards = h("ul", { class: "cards" });
   const note = h("p", { class: "note", hidden: true });
   const first = h("div");
   const element = h("div", { class: "view now" }, first, hero, h("div", { class: "bar" }, h("h2", {}, t("counters")), search), note, cards);
 
-  let counters = [], complete = true, made = new Map(), chosen = "", facts = null, listed = 0, reloaded = 0, dropped = false;
+  let counters = [], complete = true, fitsAll = true, generation = 0, searching = null, made = new Map(), chosen = "", facts = null, listed = 0, reloaded = 0, dropped = false;
 
   const seen = new IntersectionObserver((entries) => {
     for (const { target, isIntersecting } of entries) target.card?.see(isIntersecting);
@@ -37,31 +44,33 @@ export function makeNow() {
 
   async function list() {
     listed = Date.now();
-    const { q } = state();
-    // Where there are more than one answer holds, the server looks for those that begin so.
-    const prefix = complete || !q ? "" : `&prefix=${encodeURIComponent(q)}`;
-    const answer = await get(`/api/v1/counters/all?limit=1000${prefix}`);
-    if (dropped) return;
-    if (!prefix) complete = answer.next_cursor === null;
-    counters = answer.counters;
-    if (!complete) await addPinned();
+    const mine = ++generation;
+    const isWanted = () => mine === generation && !dropped;
+    const q = fitsAll ? "" : asName(state().q);
+    const found = await find(q, KNOWN, isWanted);
+    if (!isWanted()) return;
+    if (!q) fitsAll = found.complete;
+    if (!q && !fitsAll && asName(state().q)) return list();
+    const pinned = found.complete && !q ? [] : await readPinned(found.counters);
+    if (!isWanted()) return;
+    complete = found.complete;
+    counters = [...pinned, ...found.counters];
     arrange();
     for (const counter of counters) if (made.has(counter.name) || counter.name === chosen) live.take(counter);
   }
 
-  // Those that were pinned or chosen may be beyond the part of the list that was read.
-  async function addPinned() {
+  // Those that were pinned or chosen, and the one shown first, may be beyond the part of the list that was read.
+  async function readPinned(known) {
     const { pin, counter } = state();
-    const lacking = [...pin, counter].filter((name) => name && !counters.some((known) => known.name === name)).slice(0, 10);
-    if (!lacking.length) return;
-    const answer = await get(`/api/v1/counters?names=${encodeURIComponent(lacking.join(","))}`).catch(() => ({ counters: [] }));
-    counters = [...answer.counters, ...counters];
+    const lacking = [...new Set([counter, FIRST, ...pin])].filter((name) => name && !known.some((one) => one.name === name)).slice(0, 10);
+    if (!lacking.length) return [];
+    return (await get(`/api/v1/counters?names=${encodeURIComponent(lacking.join(","))}`).catch(() => ({ counters: [] }))).counters;
   }
 
   function arrange() {
     const { q, pin, counter } = state();
     const place = (name) => (pin.includes(name) ? pin.indexOf(name) : pin.length);
-    const fits = counters.filter(({ name }) => pin.includes(name) || name.includes(q.trim().toLowerCase()));
+    const fits = counters.filter(({ name }) => pin.includes(name) || name.includes(asName(q)));
     const order = fits.toSorted((a, b) => place(a.name) - place(b.name));
     const names = order.slice(0, MOST).map(({ name }) => name);
     const isThere = (name) => counters.some((known) => known.name === name);
@@ -115,7 +124,10 @@ export function makeNow() {
   function reload(fresh) {
     reloaded = Date.now();
     facts?.load(fresh);
-    if (chosen) chart.show(chosen, fresh);
+    if (!chosen) return;
+    chart.show(chosen, fresh).then((isShown) => {
+      if (!isShown) reloaded = Date.now() - RELOAD + RELOAD_FAILED;
+    });
   }
 
   function showHero() {
@@ -170,13 +182,21 @@ export function makeNow() {
   let asked = state().q;
   return {
     element,
-    begin: list,
+    async begin() {
+      try {
+        await list();
+      } catch (error) {
+        if (denied()) put(first, h("section", { class: "first" }, h("h1", {}, t("denied")), h("p", {}, t("deniedText"))));
+        throw error;
+      }
+    },
     /** The address is another. */
     update() {
       if (state().q !== asked) {
         asked = state().q;
         if (search.value !== asked) search.value = asked;
-        if (!complete) list().catch(() => {});
+        clearTimeout(searching);
+        if (!fitsAll) searching = setTimeout(() => list().catch(() => {}), TYPING);
       }
       arrange();
     },
@@ -189,7 +209,8 @@ export function makeNow() {
     restyle: () => chart.restyle(),
     drop() {
       dropped = true;
-      stop?.();
+      clearTimeout(searching);
+      stop();
       clearInterval(timer);
       document.removeEventListener("visibilitychange", wake);
       seen.disconnect();

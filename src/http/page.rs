@@ -69,6 +69,7 @@ files! {
     "days.js" SCRIPT,
     "deeds.js" SCRIPT,
     "dom.js" SCRIPT,
+    "find.js" SCRIPT,
     "live.js" SCRIPT,
     "now.js" SCRIPT,
     "past.js" SCRIPT,

@@ -6,6 +6,7 @@ use tempfile::TempDir;
 use super::{check, tools, with_a_past};
 use crate::degraded::{self, Copies};
 use crate::harness::Setup;
+use crate::house;
 
 /// Runs a check on a server with a past.
 fn with_program(program: &str, test: &str) {
@@ -63,6 +64,61 @@ fn where_reading_needs_a_token_the_page_asks_for_it() {
     let setup = Setup::new(home.path()).set("auth.read_token", "the-reader");
     let server = setup.start();
     check("token", &tools, &server, &setup, json!({}));
+    server.stop();
+}
+
+#[test]
+fn there_is_one_connection_and_a_proxy_that_bars_it_is_told() {
+    let test = "there_is_one_connection_and_a_proxy_that_bars_it_is_told";
+    with_program("reconnect", test);
+}
+
+#[test]
+fn a_day_whose_end_is_not_told_is_asked_for_with_patience() {
+    let test = "a_day_whose_end_is_not_told_is_asked_for_with_patience";
+    with_program("ending", test);
+}
+
+#[test]
+fn each_of_many_counters_is_found() {
+    let Some(tools) = tools("each_of_many_counters_is_found") else {
+        return;
+    };
+    let home = TempDir::new().unwrap();
+    let setup = Setup::new(home.path());
+    let server = setup.start();
+    let mut client = server.client();
+    for from in [0, 1000] {
+        let guilds = from..from + 1000;
+        let operations: Vec<_> = guilds
+            .map(|guild| {
+                let name = format!("guild:{guild:04}:members");
+                json!({"op": "increment", "name": name, "value": guild + 1})
+            })
+            .collect();
+        let batch = json!({"operations": operations});
+        client.post("/api/v1/batch", &batch).ok();
+    }
+    check("many", &tools, &server, &setup, json!({}));
+    server.stop();
+}
+
+#[test]
+fn a_counter_that_cannot_be_read_says_so() {
+    let Some(tools) = tools("a_counter_that_cannot_be_read_says_so") else {
+        return;
+    };
+    let home = TempDir::new().unwrap();
+    let setup = Setup::new(home.path());
+    let server = setup.start();
+    for name in ["rotten", "sound"] {
+        let path = format!("/api/v1/counter/{name}/increment");
+        server.client().post(&path, &json!({"value": 7})).ok();
+    }
+    server.stop();
+    house::damage(setup.data(), "rotten");
+    let server = setup.start();
+    check("corrupt", &tools, &server, &setup, json!({}));
     server.stop();
 }
 

@@ -2,7 +2,7 @@
 
 import { readFile } from 'node:fs/promises';
 
-import { accessible, api, assert, eventually, given, number, open, reportViolations, run, says, shot } from './browser.mjs';
+import { accessible, api, assert, eventually, focused, given, number, open, reportViolations, run, says, shot } from './browser.mjs';
 
 const cells = (page) => page.locator('table.days tbody tr').evaluateAll((rows) => rows.map((row) => [...row.children].map((cell) => cell.textContent.trim())));
 
@@ -18,7 +18,6 @@ run(async () => {
   assert.match(rows[0][0], /under way$/);
   assert.equal(rows[0][1], number(today.final_value));
   assert.equal(rows[1][1], number(yesterday.final_value));
-  const change = today.final_value - yesterday.final_value;
   const signed = new Intl.NumberFormat('en-GB', { signDisplay: 'exceptZero' });
   assert.equal(rows[0][3], '', 'a day that is under way against a whole one');
   // The day before yesterday nobody played: a daily counter was 0.
@@ -36,13 +35,19 @@ run(async () => {
   const text = await readFile(await saved.path(), 'utf8');
   assert(text.startsWith('\uFEFFdate,closed,opening,final_value,'), text);
   const lines = text.trim().split('\r\n').slice(1).map((line) => line.split(','));
-  assert.deepEqual(lines[0].slice(0, 6), [today.date, 'false', '0', String(today.final_value), String(change), String(today.peak)]);
+  assert.deepEqual(lines[0].slice(0, 6), [today.date, 'false', '0', String(today.final_value), '', String(today.peak)]);
+  // Each day of the table is in it, also those without a change.
+  assert.equal(lines.length, rows.length);
+  assert.deepEqual(lines[1].slice(3, 5), [String(yesterday.final_value), String(yesterday.final_value)]);
+  assert.deepEqual([lines[2][3], lines[2].at(-1)], ['0', 'no change']);
   assert.match(lines[0][6], /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$/);
   assert(lines[0][6].endsWith(`${clock.format(new Date(today.peak_at))}:${today.peak_at.slice(17, 19)}`), lines[0][6]);
 
   // What is chosen stands in the address.
-  await page.locator('.chips a:text-is("30 days")').click();
+  await page.locator('.chips a:text-is("30 days")').focus();
+  await page.keyboard.press('Enter');
   await eventually('thirty days', async () => (await cells(page)).length === 30);
+  assert.equal(await focused(page), '30 days');
   assert.equal(new URL(page.url()).searchParams.get('days'), '30');
   await page.locator('select').first().selectOption('online_players');
   await says(page, 'caption', 'online_players, the last 30 days');

@@ -25,6 +25,14 @@ run(async () => {
   counterd('mode', 'normal');
   await eventually('counting goes on', async () => !(await page.locator('#banner').textContent()).includes('Nothing is counted'));
 
+  // A curve that could not be read comes back by itself.
+  await context.route('**/series?*', (route) => route.abort());
+  await page.reload();
+  await says(page, '.chart > .note', /^The curve cannot be read now/);
+  await context.unroute('**/series?*');
+  await page.waitForSelector('.chart > .note', { state: 'hidden' });
+  await page.waitForSelector('.hero canvas');
+
   // The server is gone: the numbers stay, and are said to be old.
   const value = await page.locator('.hero .value').textContent();
   process.kill(given.pid, 'SIGKILL');
