@@ -3,7 +3,7 @@
 import { denied, get } from "./api.js";
 import { h, put } from "./dom.js";
 import { link, listen } from "./live.js";
-import { clock, dateTime, now, setCalendar, today } from "./time.js";
+import { moment, now, setCalendar, today } from "./time.js";
 import { knows, t } from "./words.js";
 
 const EVERY = 15_000;
@@ -17,20 +17,17 @@ let told = { dayTurned() {}, enterToken() {}, tryAgain() {} };
 
 const place = () => document.getElementById("banner");
 
-/** `14:05`, or with the date when it was another day. */
-const when = (at) => (today() && at >= today().startsAt ? clock(at) : dateTime(at));
-
 function items() {
   const found = [];
   if (denied()) found.push(["alarm", t(denied().status === 403 ? "bannerForbidden" : "bannerDenied"), denied().status === 403 && denied().detail, null, "denied"]);
-  else if (link.state === "lost" && now() - link.since > BLINK) found.push(["alarm", t("bannerLost", { time: when(link.since) }), link.cause && t(`bannerLost_${link.cause}`, { host: location.hostname })]);
+  else if (link.state === "lost" && now() - link.since > BLINK) found.push(["alarm", t("bannerLost", { time: moment(link.since) }), link.cause && t(`bannerLost_${link.cause}`, { host: location.hostname })]);
   const cause = standing?.cause, since = standing?.since && Date.parse(standing.since);
-  if (standing?.source) found.push(["alarm", t("bannerStale", { source: standing.source, time: standing.as_of ? when(Date.parse(standing.as_of)) : "?" })]);
+  if (standing?.source) found.push(["alarm", t("bannerStale", { source: standing.source, time: standing.as_of ? moment(Date.parse(standing.as_of)) : "?" })]);
   else if (stale) found.push(["alarm", t("bannerStalePlain")]);
   if (standing?.mode === "read_only") {
     const why = knows(`cause_${cause}`) ? t(`cause_${cause}`) : cause;
-    found.push(["alarm", t("bannerReadOnly", { time: since ? when(since) : "?", cause: why }), standing.remedy && t("bannerRemedy", { remedy: standing.remedy })]);
-  } else if (cause === "slow_disk") found.push(["warn", t("bannerSlow", { time: since ? when(since) : "?" })]);
+    found.push(["alarm", t("bannerReadOnly", { time: since ? moment(since) : "?", cause: why }), standing.remedy && t("bannerRemedy", { remedy: standing.remedy })]);
+  } else if (cause === "slow_disk") found.push(["warn", t("bannerSlow", { time: since ? moment(since) : "?" })]);
   if (standing?.draining) found.push(["warn", t("bannerDraining")]);
   // The mode was told above, with its cause.
   for (const alert of alerts) if (alert.rule !== standing?.mode && alert.rule !== cause) found.push(alertItem(alert));
@@ -93,7 +90,7 @@ async function lookAtAlerts() {
 function alertItem({ counter, summary, why, severity, runbook, fired_at: at, since }) {
   const isNamed = !counter || summary.includes(counter);
   const text = isNamed ? summary : t("bannerAlert", { counter, summary });
-  return [severity === "critical" ? "alarm" : "warn", text, `${why} (${t("since", { time: when(Date.parse(at ?? since)) })})`, `${t("runbook")}: ${runbook}`];
+  return [severity === "critical" ? "alarm" : "warn", text, `${why} (${t("since", { time: moment(Date.parse(at ?? since)) })})`, `${t("runbook")}: ${runbook}`];
 }
 
 /** Looks from now on; calls `dayTurned` when the local day is another, and what the buttons are for. */

@@ -4,7 +4,7 @@ import { h, minus, say, svg } from "./dom.js";
 import { value as latest } from "./live.js";
 import * as past from "./past.js";
 import { address, go, state } from "./state.js";
-import { clock, dateText, now, shownAt, today, wall } from "./time.js";
+import { clock, dateText, moment, now, shownAt, today, wall } from "./time.js";
 import { delta, number, t } from "./words.js";
 
 const SPARK = { width: 240, height: 44 };
@@ -193,7 +193,7 @@ export function stateText(counter) {
   if (counter.corrupt) return t("corrupt");
   if (counter.missing) return t("missing");
   if (counter.unknown_here) return t("unknownHere");
-  if (counter.stale) return t("stale", { time: clock(Date.parse(counter.as_of)) });
+  if (counter.stale) return t("stale", { time: moment(Date.parse(counter.as_of)) });
   if (counter.settling) return t("settling");
   return "";
 }

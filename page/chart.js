@@ -259,9 +259,9 @@ export function makeChart() {
       try {
         courses = await Promise.all([past.day(name, 0, fresh), past.day(name, 1), past.day(name, 7)]);
         records = await past.history(name, day, fresh).catch(() => ({ days: [] }));
-      } catch {
+      } catch (error) {
         if (mine === generation) {
-          say(note, t("noCourse"));
+          say(note, t(error.code === "corrupt_record" ? "corrupt" : "noCourse"));
           note.hidden = false;
           element.classList.add("empty");
         }

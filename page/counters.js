@@ -14,6 +14,8 @@ import { number, t } from "./words.js";
 const PAGE = 200;
 /** Events shown of one counter. */
 const EVENTS = 200;
+/** Milliseconds after which the list is read anew. */
+const RELIST = 60_000;
 
 /** Makes the view. */
 export function makeCounters({ askToken }) {
@@ -108,6 +110,8 @@ export function makeCounters({ askToken }) {
 
   const stop = live.listen((event, name) => event === "value" && name === shown?.name && showValue());
 
+  const timer = setInterval(() => document.hidden || list().catch(() => {}), RELIST);
+
   return {
     element,
     async begin() {
@@ -128,6 +132,8 @@ export function makeCounters({ askToken }) {
     turn: () => open(state().counter),
     drop() {
       dropped = true;
+      clearInterval(timer);
+      clearTimeout(searching);
       stop();
       live.watch([]);
     },

@@ -95,6 +95,9 @@ export const dateTime = (at) => format("dateTime", {
   month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23",
 }).format(wall(at));
 
+/** `14:05`, or with the date where that is not of today. */
+export const moment = (at) => (calendar && at >= calendar.startsAt && at < calendar.endsAt ? clock(at) : dateTime(at));
+
 /** `24 Nov`, of a date such as `2026-11-24`; of another year than today's `24 Nov 2025`. */
 export function dateText(date) {
   const isThisYear = calendar?.day.slice(0, 4) === date.slice(0, 4);

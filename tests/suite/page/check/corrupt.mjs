@@ -8,6 +8,7 @@ run(async () => {
   await says(page, '.hero h1', 'rotten');
   const why = /^cannot be read: its record is damaged/;
   await says(page, '.hero .state', why);
+  await says(page, '.chart > .note', why);
   await says(page, '.card:has(a:text-is("rotten")) .state', why);
   await says(page, '.card:has(a:text-is("sound")) .value', '7');
   await accessible(page, 'corrupt');
