@@ -61,6 +61,14 @@ impl Notices {
         }
     }
 
+    /// Returns all that are not done with.
+    pub fn queued(&self) -> Vec<(u64, NoticeRecord)> {
+        let queued = self.queued.iter();
+        queued
+            .map(|(number, record)| (*number, record.clone()))
+            .collect()
+    }
+
     /// Whether the store has them as they are.
     pub fn is_saved(&self) -> bool {
         self.queued.keys().eq(&self.stored)

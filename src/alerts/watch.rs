@@ -4,6 +4,9 @@
 //! What turned is stored before anybody is told, so that no restart tells it twice; where the store cannot be
 //! written to, or takes long, it is told all the same: that is what alerts are for.
 
+mod aside;
+mod saving;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::panic::resume_unwind;
@@ -12,6 +15,9 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
+
+use aside::Aside;
+use saving::Saving;
 
 use super::AlertKey;
 use super::board::{AlertBoard, AlertShown, AlertsShown};
@@ -31,14 +37,11 @@ use crate::metrics::{AlertRule, Metrics};
 use crate::rounds::RoundStatus;
 use crate::seeded::bug;
 use crate::storage::reserve::Space;
-use crate::storage::{AlertRecord, Batch, NoticeRecord, ReadError, Tables};
-use crate::writer::{Failure, ModeState, PreparedBatch, Running};
+use crate::storage::{AlertRecord, NoticeRecord, ReadError, Tables};
+use crate::writer::{ModeState, Running};
 
 /// How often the rules are judged.
 const EVERY: Duration = Duration::from_secs(1);
-
-/// How long what turned waits to be stored before it is told all the same.
-const STORED_WITHIN: Duration = Duration::from_secs(1);
 
 /// What is watched, and who is told.
 #[derive(Clone, Debug, Default)]
@@ -67,19 +70,6 @@ pub struct WatchedCopies {
 /// How alerts stand by a store.
 type StoredAlerts = Vec<(String, Option<CounterName>, AlertRecord)>;
 
-/// A write that tells the store of what turned.
-struct Saving {
-    write: tokio::task::JoinHandle<Result<(), Failure>>,
-    saved: Saved,
-}
-
-/// What a write tells the store of.
-struct Saved {
-    alerts: BTreeSet<AlertKey>,
-    /// The notices that the store then has.
-    notices: BTreeSet<u64>,
-}
-
 /// Watches, and tells.
 pub struct AlertWatch {
     running: Running,
@@ -94,8 +84,10 @@ pub struct AlertWatch {
     time_offset: Option<Millis>,
     /// Alerts that the store does not have as they stand.
     unsaved: BTreeSet<AlertKey>,
-    /// The write under way that tells the store.
+    /// The write under way that tells the store, or the file beside it.
     saving: Option<Saving>,
+    /// What the file beside the store says.
+    aside: Option<Aside>,
     notices: Notices,
     standing: Arc<AlertStanding>,
     operations: OperationCourse,
@@ -132,6 +124,7 @@ impl AlertWatch {
             time_offset: None,
             unsaved: BTreeSet::new(),
             saving: None,
+            aside: None,
             notices: Notices::default(),
             standing: Arc::default(),
             operations: OperationCourse::new(longest),
@@ -261,7 +254,7 @@ impl AlertWatch {
         // From now on alerts wait in the time of this store.
         self.time_offset = None;
         self.began = Some(self.running.day.boot_ms());
-        self.notices.restore(waiting, &self.options.texts);
+        let stored = self.take_aside(epoch, stored, waiting);
         let now = self.now();
         for (rule, counter, mut record) in stored {
             let Some(rule) = AlertRule::of_word(&rule) else {
@@ -442,74 +435,6 @@ impl AlertWatch {
         self.standing.alerts.store(Arc::new(told));
     }
 
-    /// Returns what the store is to be told; `None` where it has everything.
-    fn unsaved(&mut self) -> Option<(Batch, Saved)> {
-        self.notices.take_done();
-        let is_whole = self.unsaved.is_empty() && self.notices.is_saved();
-        if is_whole || self.read_of.is_none() {
-            return None;
-        }
-        let mut batch = Batch::new();
-        let alerts = std::mem::take(&mut self.unsaved);
-        for key in &alerts {
-            let counter = key.counter.as_ref();
-            let alert = self.book.alerts().get(key);
-            match alert.or_else(|| self.book.ended().get(key)) {
-                Some(alert) => batch.put_alert(key.rule.as_str(), counter, &alert.record()),
-                None => batch.delete_alert(key.rule.as_str(), counter),
-            }
-        }
-        let notices = self.notices.put(&mut batch);
-        Some((batch, Saved { alerts, notices }))
-    }
-
-    /// Notes how a write ended.
-    fn wrote(&mut self, saved: Saved, written: Result<(), Failure>) -> Result<(), Failure> {
-        match written {
-            Ok(()) => self.notices.saved(saved.notices),
-            // It is tried again with the next look.
-            Err(_) => self.unsaved.extend(saved.alerts),
-        }
-        written
-    }
-
-    /// Stores what turned, on the caller's thread.
-    ///
-    /// # Errors
-    /// When the writer did not store it.
-    pub fn save(&mut self) -> Result<(), Failure> {
-        let Some((batch, saved)) = self.unsaved() else {
-            return Ok(());
-        };
-        let written = self.running.intake.carry_out(prepared(batch));
-        self.wrote(saved, written)
-    }
-
-    /// Stores what turned; returns when it is stored, or cannot be, or takes long.
-    async fn save_soon(&mut self) {
-        let mut saving = match self.saving.take() {
-            Some(saving) => saving,
-            None if self.running.mode.refuses().is_some() => return,
-            None => {
-                let Some((batch, saved)) = self.unsaved() else {
-                    return;
-                };
-                let intake = Arc::clone(&self.running.intake);
-                let write = tokio::task::spawn_blocking(move || intake.carry_out(prepared(batch)));
-                Saving { write, saved }
-            }
-        };
-        match tokio::time::timeout(STORED_WITHIN, &mut saving.write).await {
-            Err(_) => self.saving = Some(saving),
-            Ok(written) => {
-                let written = written.unwrap_or(Err(Failure::OutcomeUnknown));
-                if let Err(error) = self.wrote(saving.saved, written) {
-                    tracing::debug!(%error, "alerts could not be stored");
-                }
-            }
-        }
-    }
-
     /// Hands on what is to be told, once it is stored.
     fn send(&mut self, turned: &[Turned]) {
         let dropped = self.notices.send(self.options.receivers.queue);
@@ -567,13 +492,6 @@ impl BackgroundWork for AlertWatch {
 
     fn is_down(&mut self, _: &str) {
         self.metrics.alerts.up.set(0);
-    }
-}
-
-fn prepared(batch: Batch) -> PreparedBatch {
-    PreparedBatch {
-        batch,
-        horizons: Vec::new(),
     }
 }
 

@@ -419,6 +419,49 @@ fn what_comes_of_refused_writes_is_no_alert() {
 }
 
 #[test]
+fn what_turns_while_writes_are_refused_is_told_once_over_a_restart() {
+    play(&[
+        Scenario {
+            name: "it fires",
+            play: || {
+                let mut stage = Stage::new(only(&[OutcomeUnknown]));
+                stage.until(5);
+                stage.running.mode.raise(Cause::Operator, 0);
+                stage.shard.operations(OperationResult::OutcomeUnknown, 3);
+                stage.until(10);
+                stage.restart(0);
+                stage.until(12);
+                stage.shard.operations(OperationResult::OutcomeUnknown, 3);
+                stage.until(100);
+                // The store has it by now.
+                assert!(!stage.dir.path().join("alerts").exists());
+                stage.restart(0);
+                stage.until(102);
+                stage.shard.operations(OperationResult::OutcomeUnknown, 3);
+                stage.until(150);
+                stage
+            },
+            turns: &["6 outcome_unknown fires"],
+        },
+        Scenario {
+            name: "it ends",
+            play: || {
+                let mut stage = Stage::new(only(&[OutcomeUnknown]));
+                stage.until(5);
+                stage.shard.operations(OperationResult::OutcomeUnknown, 3);
+                stage.until(500);
+                stage.running.mode.raise(Cause::Operator, 0);
+                stage.until(700);
+                stage.restart(0);
+                stage.until(1500);
+                stage
+            },
+            turns: &["6 outcome_unknown fires", "611 outcome_unknown ends"],
+        },
+    ]);
+}
+
+#[test]
 fn a_silence_before_the_first_look_takes_nothing_from_those_that_are_stored() {
     let mut stage = Stage::new(only(&[]));
     let silenced = |stage: &Stage| stage.board.shown(NOON).silences.len();
