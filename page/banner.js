@@ -90,7 +90,7 @@ async function lookAtAlerts() {
 function alertItem({ counter, summary, why, severity, runbook, fired_at: at, since }) {
   const isNamed = !counter || summary.includes(counter);
   const text = isNamed ? summary : t("bannerAlert", { counter, summary });
-  return [severity === "critical" ? "alarm" : "warn", text, `${why} (${t("since", { time: moment(Date.parse(at ?? since)) })})`, `${t("runbook")}: ${runbook}`];
+  return [severity === "critical" ? "alarm" : "warn", text, `· ${why} (${t("since", { time: moment(Date.parse(at ?? since)) })})`, `· ${t("runbook")}: ${runbook}`];
 }
 
 /** Looks from now on; calls `dayTurned` when the local day is another, and what the buttons are for. */

@@ -90,10 +90,14 @@ export const clock = (at) => format("clock", CLOCK).format(wall(at));
 /** The same at the end of a step: at a change of clocks what they showed before. */
 export const clockAtEnd = (at) => format("clock", CLOCK).format(shownAt(at));
 
-/** `24 Nov, 14:05` */
-export const dateTime = (at) => format("dateTime", {
-  month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23",
-}).format(wall(at));
+/** `24 Nov, 14:05`; of another year than today's `24 Nov 2025, 14:05` */
+export function dateTime(at) {
+  const shown = wall(at);
+  const isThisYear = !calendar || new Date(shown).toISOString().startsWith(calendar.day.slice(0, 4));
+  const parts = { month: "short", day: "numeric", ...CLOCK };
+  const made = isThisYear ? format("dateTime", parts) : format("dateTimeOfYear", { year: "numeric", ...parts });
+  return made.format(shown);
+}
 
 /** `14:05`, or with the date where that is not of today. */
 export const moment = (at) => (calendar && at >= calendar.startsAt && at < calendar.endsAt ? clock(at) : dateTime(at));
