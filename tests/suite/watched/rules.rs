@@ -116,8 +116,8 @@ fn each_alert_fires_when_it_should_and_not_when_it_should_not() {
             "counterd_disk_wait_seconds > 50",
         ),
         (
+            "counterd_day - counterd_closed_day - 1 > 0",
             "counterd_day - counterd_closed_day > 1",
-            "counterd_day - counterd_closed_day > 0",
         ),
         (
             "expr: up{job=\"counterd\"} == 0\n        for: 1m",
