@@ -3,18 +3,28 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use super::{Engine, Value};
 use crate::counter::CounterName;
 use crate::metrics::CounterValues;
 
-/// How many counters are looked through at once for such that are not shown yet.
-const PAGE: usize = 1000;
+/// How many names are looked through for each page for such that are not shown yet. A page is made where requests are
+/// served: with many names that are gone, it takes several pages until a free place is taken.
+const LOOKED_THROUGH: usize = 500;
 
 /// The counters outside the configuration that are shown. Its clones share them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct ShownCounters(Arc<Mutex<Vec<CounterName>>>);
+pub(super) struct ShownCounters(Arc<Places>);
+
+#[derive(Debug, Default)]
+struct Places {
+    taken: ArcSwap<Vec<CounterName>>,
+    /// Behind which name to look on for others; from the first on where there is none. Who holds it may change `taken`.
+    /// Nobody waits for it.
+    looked_to: Mutex<Option<CounterName>>,
+}
 
 impl Engine {
     /// Returns what the counters of the configuration say now, and up to `max` others; `None` while there is no store.
@@ -23,14 +33,17 @@ impl Engine {
     /// A counter that was shown is shown until it is gone, so that a new name takes the place of no other; free places
     /// go to the first names in their order. With `max` 0 nobody's place changes.
     pub fn shown_values(&self, max: usize, live: u64) -> Option<CounterValues> {
-        let configured = self.configured();
-        let mut shown = self.counting(configured)?;
+        let mut shown = self.counting(self.configured())?;
         if max > 0 {
-            let mut places = self.shown.0.lock();
-            places.truncate(max);
-            let mut others = self.counting(&places)?;
-            self.fill(&mut others, max);
-            *places = others.iter().map(|(name, _)| name.clone()).collect();
+            let places = &self.shown.0;
+            let looked_to = places.looked_to.try_lock();
+            let taken = places.taken.load();
+            let mut others = self.counting(taken.get(..max).unwrap_or(&taken))?;
+            if let Some(mut looked_to) = looked_to {
+                self.fill(&mut others, max, &mut looked_to);
+                let names = others.iter().map(|(name, _)| name.clone());
+                places.taken.store(Arc::new(names.collect()));
+            }
             shown.append(&mut others);
         }
         Some(CounterValues {
@@ -42,28 +55,29 @@ impl Engine {
         })
     }
 
-    /// Adds counters that are not there yet, in the order of names, until there are `max`.
-    fn fill(&self, others: &mut Vec<(CounterName, i64)>, max: usize) {
+    /// Adds counters that are not there yet, in the order of names, until there are `max` or enough names were looked
+    /// through for once.
+    fn fill(
+        &self,
+        others: &mut Vec<(CounterName, i64)>,
+        max: usize,
+        looked_to: &mut Option<CounterName>,
+    ) {
         if others.len() >= max {
+            *looked_to = None;
             return;
         }
-        let known: HashSet<CounterName> = others
-            .iter()
-            .map(|(name, _)| name)
-            .chain(self.configured())
-            .cloned()
-            .collect();
-        let mut cursor = None;
-        while others.len() < max {
-            let page = self.list_store("", cursor.as_deref(), PAGE);
-            let new = page.found.into_iter().filter_map(counted);
-            let new = new.filter(|(name, _)| !known.contains(name));
-            others.extend(new.take(max - others.len()));
-            cursor = page.next;
-            if cursor.is_none() {
-                return;
-            }
-        }
+        let known = others.iter().map(|(name, _)| name);
+        let known: HashSet<CounterName> = known.chain(self.configured()).cloned().collect();
+        let from = looked_to.as_ref().map(CounterName::as_str);
+        let (readings, more) = self.running.table.list("", from, LOOKED_THROUGH);
+        let last = readings.last().map(|reading| reading.name.clone());
+        *looked_to = last.filter(|_| more);
+        let moment = self.moment();
+        let values = readings.into_iter();
+        let new = values.filter_map(|reading| counted(self.value(reading, &moment)));
+        let new = new.filter(|(name, _)| !known.contains(name));
+        others.extend(new.take(max - others.len()));
     }
 
     /// Returns what those of the counters say that say something; `None` while there is no store.

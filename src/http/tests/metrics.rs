@@ -78,6 +78,34 @@ fn as_many_others_are_shown_as_may_be_and_each_keeps_its_place() {
     bench.end();
 }
 
+/// A page is made where requests are served, so many names that are gone do not hold it up.
+#[test]
+fn a_page_looks_through_few_names_and_the_next_one_goes_on() {
+    let bench = Bench::new();
+    let gone: Vec<String> = (0..600).map(|number| format!("a:{number:03}")).collect();
+    for names in gone.chunks(100) {
+        let operations = names.iter();
+        let operations = operations.map(|name| json!({"op": "increment", "name": name}));
+        let body = json!({"operations": operations.collect::<Vec<_>>()});
+        bench.ask("POST /api/v1/batch", "", &body.to_string()).ok();
+    }
+    let done = bench
+        .ask("DELETE /api/v1/counters?prefix=a:", ADMIN, "")
+        .ok();
+    assert_eq!(done["deleted"].as_array().unwrap().len(), 600);
+    bench.up("z", "").ok();
+    let page = || shown(&bench.get("/metrics").body);
+    assert_eq!(page(), (words(&["dau", "games"]), 1));
+    let all = (words(&["dau", "games", "z"]), 0);
+    assert_eq!(page(), all);
+    // It keeps its place, and who comes later gets one.
+    assert_eq!(page(), all);
+    bench.up("b", "").ok();
+    page();
+    assert_eq!(page(), (words(&["dau", "games", "z", "b"]), 0));
+    bench.end();
+}
+
 /// Names that somebody made up, and their values, are read with the token for reads, as everywhere.
 #[test]
 fn counters_of_others_are_for_those_who_may_read() {
