@@ -8,6 +8,7 @@ use http::header::{
 use http::{HeaderValue, Response};
 
 use super::call::{Answered, Asked, Call};
+use super::mark::mark;
 use super::reply::ReplyBody;
 use super::request_id::{REQUEST_ID, header_value};
 
@@ -21,20 +22,25 @@ pub(super) const POLICY: &str = "default-src 'none'; style-src 'sha256-SAWLT6pfJ
      form-action 'none'; frame-ancestors 'none'";
 
 /// `GET /openapi.json`
-pub(super) async fn openapi(call: &Call, _: &Asked<'_>) -> Answered {
-    Ok(answer(call, "application/json", OPENAPI))
+pub(super) async fn openapi(call: &Call, asked: &Asked<'_>) -> Answered {
+    Ok(answer(call, asked, "application/json", OPENAPI))
 }
 
 /// `GET /docs`
-pub(super) async fn page(call: &Call, _: &Asked<'_>) -> Answered {
-    let mut response = answer(call, "text/html; charset=utf-8", PAGE);
+pub(super) async fn page(call: &Call, asked: &Asked<'_>) -> Answered {
+    let mut response = answer(call, asked, "text/html; charset=utf-8", PAGE);
     let headers = response.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     Ok(response)
 }
 
-fn answer(call: &Call, media: &'static str, text: &'static str) -> Response<ReplyBody> {
+fn answer(
+    call: &Call,
+    asked: &Asked<'_>,
+    media: &'static str,
+    text: &'static str,
+) -> Response<ReplyBody> {
     let body = Bytes::from_static(text.as_bytes());
     let mut response = Response::new(ReplyBody::Whole(body));
     let headers = response.headers_mut();
@@ -43,5 +49,6 @@ fn answer(call: &Call, media: &'static str, text: &'static str) -> Response<Repl
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REQUEST_ID, header_value(&call.request_id));
+    mark(&mut response, text.as_bytes(), asked.headers);
     response
 }

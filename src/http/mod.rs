@@ -24,6 +24,7 @@ mod head;
 mod json;
 mod limits;
 mod listen;
+mod mark;
 mod notes;
 mod page;
 mod parse;

@@ -10,14 +10,14 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
-    IF_NONE_MATCH, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+    REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use xxhash_rust::xxh3::xxh3_64;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::call::{Answered, Asked, Call};
 use super::error::{Code, Problem};
+use super::mark::mark;
 use super::reply::ReplyBody;
 use super::wire::Reply;
 
@@ -118,7 +118,6 @@ fn send(call: &Call, asked: &Asked<'_>, name: &str) -> Answered {
         let detail = "there is no such file of the page, or `server.page` is off";
         Problem::new(Code::NotFound, detail)
     })?;
-    let mark = format!("\"{:016x}\"", xxh3_64(file.bytes));
     let mut response = Reply::new(&call.request_id, 64).finish(HeaderMap::new());
     let compressed = takes_gzip(asked.headers)
         .then(|| page.compressed(place, file))
@@ -127,12 +126,8 @@ fn send(call: &Call, asked: &Asked<'_>, name: &str) -> Answered {
         let gzip = HeaderValue::from_static("gzip");
         response.headers_mut().insert(CONTENT_ENCODING, gzip);
     }
-    if has(asked.headers, &mark) {
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-    } else {
-        let bytes = compressed.unwrap_or(Bytes::from_static(file.bytes));
-        *response.body_mut() = ReplyBody::Whole(bytes);
-    }
+    let bytes = compressed.unwrap_or(Bytes::from_static(file.bytes));
+    *response.body_mut() = ReplyBody::Whole(bytes);
     let headers = response.headers_mut();
     for (name, text) in [
         (CONTENT_TYPE, file.content_type),
@@ -145,10 +140,7 @@ fn send(call: &Call, asked: &Asked<'_>, name: &str) -> Answered {
     ] {
         headers.insert(name, HeaderValue::from_static(text));
     }
-    // Hexadecimal digits within quotes are a value. It is weak: the file is the same in either encoding.
-    if let Ok(mark) = HeaderValue::try_from(format!("W/{mark}")) {
-        headers.insert(ETAG, mark);
-    }
+    mark(&mut response, file.bytes, asked.headers);
     Ok(response)
 }
 
@@ -164,16 +156,6 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
         name.trim().eq_ignore_ascii_case("gzip")
             && weight.parse().is_ok_and(|weight: f32| weight > 0.0)
     })
-}
-
-/// Whether the client has the file of this mark.
-fn has(headers: &HeaderMap, mark: &str) -> bool {
-    let lines = headers.get_all(IF_NONE_MATCH).iter();
-    let mut marks = lines
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(','))
-        .map(|known| known.trim().trim_start_matches("W/"));
-    marks.any(|known| known == mark || known == "*")
 }
 
 #[cfg(test)]

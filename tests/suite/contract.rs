@@ -42,6 +42,16 @@ fn the_contract_is_served_as_it_is_committed_with_a_page_that_may_do_nothing() {
         "{policy}"
     );
     assert!(!policy.contains("unsafe"), "{policy}");
+    // Who has it is not sent it again.
+    for path in ["/openapi.json", "/docs"] {
+        let mark = client.get(path).header("etag").unwrap().to_owned();
+        let again = client.request("GET", path, &[("if-none-match", &mark)], b"");
+        let again = again.unwrap();
+        assert_eq!((again.status, again.body.len()), (304, 0), "{path}");
+        assert_eq!(again.header("etag"), Some(&*mark), "{path}");
+        let other = client.request("GET", path, &[("if-none-match", "\"0\"")], b"");
+        assert_eq!(other.unwrap().status, 200, "{path}");
+    }
     for path in [
         "/docs?x=1",
         "/openapi.json?x=1",

@@ -1,7 +1,7 @@
 //! The page for people.
 
 use super::schema::{Parameter, ParameterIn, TEXT, Type, pattern};
-use super::values::query;
+use super::values::{IF_NONE_MATCH, KNOWN, query};
 use super::{BodyForm, Code, Endpoint, GoodAnswer, Limit, Media, Method, RateClass, Role, Topic};
 use crate::metrics::Route;
 
@@ -19,13 +19,6 @@ const fn sent(media: &'static str, example: &'static str) -> GoodAnswer {
         example,
     }
 }
-
-const KNOWN: GoodAnswer = GoodAnswer {
-    status: 304,
-    meaning: "The client has it: its `If-None-Match` names it.",
-    media: Media::Nothing,
-    example: "",
-};
 
 static PAGE: Endpoint = Endpoint {
     route: Route::Page,
@@ -51,6 +44,7 @@ static PAGE: Endpoint = Endpoint {
         query("kiosk", TEXT, "for a wall", ""),
         query("lang", TEXT, "the language", "en"),
         query("theme", TEXT, "light or dark", "dark"),
+        IF_NONE_MATCH,
     ],
     body: BodyForm::None,
     answers: &[sent("text/html", "<!doctype html>"), KNOWN],
@@ -68,14 +62,17 @@ static FILE: Endpoint = Endpoint {
     rate: RateClass::Free,
     title: "A file of the page",
     meaning: "Scripts, styles and pictures of the page. 404 while `server.page` is off.",
-    parameters: &[Parameter {
-        place: ParameterIn::Path,
-        name: "name",
-        is: FILE_NAME,
-        required: true,
-        meaning: "the file",
-        example: "app.js",
-    }],
+    parameters: &[
+        Parameter {
+            place: ParameterIn::Path,
+            name: "name",
+            is: FILE_NAME,
+            required: true,
+            meaning: "the file",
+            example: "app.js",
+        },
+        IF_NONE_MATCH,
+    ],
     body: BodyForm::None,
     answers: &[
         sent("text/javascript", "export {};"),

@@ -1,8 +1,8 @@
 //! Refusals that a call meets for what it is: by its role, its body, its rate, and whether it changes anything.
 
 use super::schema::{Field, Shape, TEXT, Type, may, must};
-use super::service::STANDING;
-use super::values::{CAUSE, COUNT, INSTANT, KIND, RESET, VALUE};
+use super::service::with_standing;
+use super::values::{COUNT, INSTANT, KIND, RESET, VALUE};
 use super::{BodyForm, Code, Endpoint, ParameterIn, RateClass, Role};
 use crate::http::auth::Access;
 use crate::metrics::RateLimit;
@@ -100,7 +100,7 @@ pub(super) static PROBLEM: Shape = Shape {
     name: "Problem",
     meaning: "An error (RFC 9457). Nothing of a request that an error answers was counted, with one exception: \
               `outcome_unknown`.",
-    fields: &[
+    fields: with_standing![
         must("success", Type::Flag, "`false`"),
         must("type", TEXT, "`urn:counterd:error:` and the code"),
         must("title", TEXT, "what kind of problem it is, for people"),
@@ -126,7 +126,6 @@ pub(super) static PROBLEM: Shape = Shape {
             TEXT,
             "the counter, of several, whose record cannot be read",
         ),
-        may("cause", CAUSE, "why writes are refused, or wait"),
         OF_KIND,
         may(
             "reset",
@@ -148,19 +147,6 @@ pub(super) static PROBLEM: Shape = Shape {
             Type::List(&Type::Object(&PART), 0, 1000),
             "the operations of a batch that were refused",
         ),
-        // Of `/readyz?verbose`.
-        STANDING[0],
-        STANDING[2],
-        STANDING[3],
-        STANDING[4],
-        STANDING[5],
-        STANDING[6],
-        STANDING[7],
-        STANDING[8],
-        STANDING[9],
-        STANDING[10],
-        STANDING[11],
-        STANDING[12],
     ],
     cases: &[],
 };

@@ -1,7 +1,7 @@
 //! Probes, metrics, and the contract itself.
 
 use super::schema::{Field, Shape, TEXT, Type, may, must};
-use super::values::{CAUSE, COUNT, DAY, INSTANT, SOURCE, switch};
+use super::values::{CAUSE, COUNT, DAY, IF_NONE_MATCH, INSTANT, KNOWN, SOURCE, switch};
 use super::{BodyForm, Code, Endpoint, GoodAnswer, Limit, Media, Method, RateClass, Role, Topic};
 use crate::metrics::Route;
 
@@ -124,7 +124,7 @@ pub(super) const STANDING: [Field; 13] = [
     may(
         "cause",
         CAUSE,
-        "why they are not, or wait; `null` where all is well",
+        "why writes are refused, or wait; `null` where they are served",
     )
     .or_null(),
     may("since", INSTANT, "since when").or_null(),
@@ -159,25 +159,22 @@ pub(super) const STANDING: [Field; 13] = [
     may("lags", Type::Object(&LAGS), "what is behind"),
 ];
 
+/// The fields given, and behind them those of how the server stands.
+macro_rules! with_standing {
+    ($($field:expr),+ $(,)?) => {{
+        use crate::http::contract::service::STANDING as S;
+        &[
+            $($field,)+
+            S[0], S[1], S[2], S[3], S[4], S[5], S[6], S[7], S[8], S[9], S[10], S[11], S[12],
+        ]
+    }};
+}
+pub(super) use with_standing;
+
 static READY: Shape = Shape {
     name: "Ready",
     meaning: "Requests are served; with `verbose`, and for those who may read, how the server stands.",
-    fields: &[
-        must("status", TEXT, "`ok`"),
-        STANDING[0],
-        STANDING[1],
-        STANDING[2],
-        STANDING[3],
-        STANDING[4],
-        STANDING[5],
-        STANDING[6],
-        STANDING[7],
-        STANDING[8],
-        STANDING[9],
-        STANDING[10],
-        STANDING[11],
-        STANDING[12],
-    ],
+    fields: with_standing![must("status", TEXT, "`ok`"),],
     cases: &[],
 };
 
@@ -271,14 +268,17 @@ static OPENAPI: Endpoint = Endpoint {
     rate: RateClass::Reads,
     title: "This contract for programs",
     meaning: "All calls, their parameters, bodies, answers and errors as OpenAPI 3.1.",
-    parameters: &[],
+    parameters: &[IF_NONE_MATCH],
     body: BodyForm::None,
-    answers: &[GoodAnswer {
-        status: 200,
-        meaning: "The document.",
-        media: Media::Other("application/json"),
-        example: r#"{"openapi":"3.1.0"}"#,
-    }],
+    answers: &[
+        GoodAnswer {
+            status: 200,
+            meaning: "The document.",
+            media: Media::Other("application/json"),
+            example: r#"{"openapi":"3.1.0"}"#,
+        },
+        KNOWN,
+    ],
     refusals: &[],
 };
 
@@ -291,13 +291,16 @@ static DOCS: Endpoint = Endpoint {
     rate: RateClass::Reads,
     title: "This contract for people",
     meaning: "The same as a page, which asks for nothing outside itself.",
-    parameters: &[],
+    parameters: &[IF_NONE_MATCH],
     body: BodyForm::None,
-    answers: &[GoodAnswer {
-        status: 200,
-        meaning: "The page.",
-        media: Media::Other("text/html"),
-        example: "<!doctype html>",
-    }],
+    answers: &[
+        GoodAnswer {
+            status: 200,
+            meaning: "The page.",
+            media: Media::Other("text/html"),
+            example: "<!doctype html>",
+        },
+        KNOWN,
+    ],
     refusals: &[],
 };

@@ -1,6 +1,7 @@
 //! Types and parameters that several calls have in common.
 
 use super::schema::{Parameter, ParameterIn, TEXT, Type, format, pattern};
+use super::{GoodAnswer, Media};
 use crate::counter::{Kind, MAX_WEIGHT, Reset};
 
 const I64_MIN: i128 = i64::MIN as i128;
@@ -88,6 +89,24 @@ pub(super) const KEY: Parameter = Parameter {
     meaning: "1 to 255 printable ASCII characters that name this request: sent again with the same key, it gets \
               the first answer again and counts nothing",
     example: "7d3f2a",
+};
+
+/// What a client has already.
+pub(super) const IF_NONE_MATCH: Parameter = Parameter {
+    place: ParameterIn::Header,
+    name: "If-None-Match",
+    is: TEXT,
+    required: false,
+    meaning: "the `ETag` of what the client has: 304 where it is still the same",
+    example: "W/\"5d6cc0f5b0b1ddd5\"",
+};
+
+/// The answer to those who have it.
+pub(super) const KNOWN: GoodAnswer = GoodAnswer {
+    status: 304,
+    meaning: "The client has it: its `If-None-Match` names it.",
+    media: Media::Nothing,
+    example: "",
 };
 
 /// One parameter behind `?`, which may be absent.

@@ -102,6 +102,13 @@ fn a_lame_duck_still_takes_connections_and_closes_each_after_its_answer() {
     bench.http().begin_lame_duck();
     let ready = bench.get("/readyz");
     ready.refused(503, "shutting_down");
+    // How it stands is told with it; nothing is wrong, so there is no cause.
+    let told = bench.get("/readyz?verbose");
+    let told = told.refused(503, "shutting_down");
+    assert_eq!(
+        (&told["draining"], &told["cause"]),
+        (&json!(true), &json!(null))
+    );
     let increment = request("POST /api/v1/counter/a/increment", "", "{}");
     kept.get_mut().write_all(increment.as_bytes()).unwrap();
     let counted = receive(&mut kept).unwrap();

@@ -66,3 +66,24 @@ fn what_is_served_ahead_of_the_router_is_in_the_table() {
         );
     }
 }
+
+#[test]
+fn what_a_client_may_have_already_says_how_it_is_asked_for() {
+    let document = openapi::document();
+    let mut marked = Vec::new();
+    for endpoint in calls() {
+        let is_known = endpoint.answers.iter().any(|answer| answer.status == 304);
+        let mut parameters = endpoint.parameters.iter();
+        let is_asked = parameters.any(|parameter| parameter.name == "If-None-Match");
+        assert_eq!(is_known, is_asked, "{}", endpoint.path);
+        if is_known {
+            let responses = &document["paths"][endpoint.path]["get"]["responses"];
+            for status in ["200", "304"] {
+                let mark = &responses[status]["headers"]["ETag"];
+                assert!(mark.is_object(), "{} {status}", endpoint.path);
+            }
+            marked.push(endpoint.path);
+        }
+    }
+    assert_eq!(marked, ["/openapi.json", "/docs", "/", "/page/{name}"]);
+}

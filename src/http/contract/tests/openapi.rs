@@ -229,6 +229,9 @@ fn good_answers(schemas: &mut Schemas, endpoint: &Endpoint, responses: &mut Map<
                     headers["Idempotency-Replayed"] =
                         json!({"$ref": "#/components/headers/Idempotency-Replayed"});
                 }
+                if endpoint.answers.iter().any(|answer| answer.status == 304) {
+                    headers["ETag"] = json!({"$ref": "#/components/headers/ETag"});
+                }
                 json!({"description": answer.meaning, "headers": headers})
             });
         let (media, content) = match answer.media {
@@ -381,6 +384,7 @@ fn headers() -> Value {
             "`true`, and only there, when this is the first answer to the same `Idempotency-Key`, given again.",
             &json!({"type": "string", "enum": ["true"]}),
         ),
+        "ETag": header("Names what was sent: a client that has it says so in `If-None-Match`.", &text),
         "Retry-After": header("After how many seconds to try again.", &json!({"type": "integer", "minimum": 1})),
         "WWW-Authenticate": header("`Bearer realm=\"counterd\"`", &text),
         "RateLimit": header("How much of the limit is left, and when it is whole again.", &text),
