@@ -16,6 +16,7 @@ use crate::metrics::{Metrics, Shard};
 use crate::storage::{Batch, StorageOptions};
 use crate::writer::{Command, PreparedBatch, Request, Running, WriterOptions};
 
+mod examples;
 mod scenarios;
 mod season;
 mod server;

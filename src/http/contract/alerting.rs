@@ -185,7 +185,7 @@ static ALERTS: Endpoint = Endpoint {
         status: 200,
         meaning: "All of them.",
         media: Media::Json(&SHOWN),
-        example: r#"{"alerts":[{"rule":"drop","counter":"online_players","state":"firing","severity":"critical","since":"2026-11-24T10:29:00.000Z","fired_at":"2026-11-24T10:30:00.000Z","value":2710,"expected":5120,"summary":"online_players is far below what is expected","why":"2710 where 5120 are expected","runbook":"docs/runbook/alert-drop.md","fingerprint":"5d6cc0f5b0b1ddd5"}],"events":[],"silences":[],"judged_at":"2026-11-24T10:30:00.000Z"}"#,
+        example: r#"{"alerts":[{"rule":"drop","counter":"online_players","state":"firing","severity":"critical","since":"2026-11-24T10:29:00.000Z","fired_at":"2026-11-24T10:30:00.000Z","value":2710,"expected":5120,"summary":"online_players is far below what is expected","why":"it is below 60 % of what is expected (at this minute of the last three weeks, times 1.04 for the last hour)","runbook":"docs/runbook/alert-drop.md","fingerprint":"c09a0c28808d88c8"}],"events":[],"silences":[],"judged_at":"2026-11-24T10:30:00.000Z"}"#,
     }],
     refusals: &[],
 };
