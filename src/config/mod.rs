@@ -46,6 +46,8 @@ words! {
     StorageEngine {
         /// The embedded RocksDB.
         RocksDb = "rocksdb",
+        /// A log in Redis that several instances share.
+        Redis = "redis",
     }
 }
 
@@ -133,6 +135,16 @@ fn judge_together(config: &Config, report: &mut Report) {
         let text =
             "redis.mirror is true, and redis.url is not set: set redis.url or redis.url_file too";
         report.mistake(place("redis.mirror"), text);
+    }
+    if config.storage.engine == StorageEngine::Redis {
+        if !redis_is_set {
+            let text = "storage.engine is redis, and redis.url is not set: set redis.url or redis.url_file too";
+            report.mistake(place("storage.engine"), text);
+        }
+        if config.redis.mirror {
+            let text = "redis.mirror is for the engine rocksdb: with storage.engine = \"redis\" the counts are in Redis already";
+            report.mistake(place("redis.mirror"), text);
+        }
     }
     if config.degraded.start && !redis_is_set && !postgres_is_set {
         let text = "degraded.start is true, and neither redis.url nor postgres.url is set: there is no copy to serve";

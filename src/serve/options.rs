@@ -11,7 +11,7 @@ use super::files;
 use crate::alerts::{AlertOptions, AlertRules, AlertUrl, NoticeTexts, Receivers};
 use crate::calendar::Calendar;
 use crate::clock::Clock;
-use crate::config::{Config, SEASON};
+use crate::config::{Config, SEASON, StorageEngine};
 use crate::control::CopyOptions;
 use crate::counter::{CounterName, Definition};
 use crate::export::postgres::PostgresOptions;
@@ -20,7 +20,7 @@ use crate::http::{ClientSource, HttpOptions, Limits, PageFiles, PushOptions, Rat
 use crate::lifecycle::Retention;
 use crate::metrics::Metrics;
 use crate::mirror::MirrorOptions;
-use crate::storage::StorageOptions;
+use crate::storage::{LogAddress, StorageOptions};
 use crate::writer::WriterOptions;
 
 /// Returns what the writer is started with under this configuration; also for commands that do their work
@@ -181,7 +181,19 @@ pub fn storage_options(config: &Config) -> StorageOptions {
         data_dir: config.storage.data_dir.clone(),
         memory: config.storage.memory,
         reserve: None,
+        shared: log_address(config),
     }
+}
+
+/// Returns where the log is that several instances share; `None` with an engine that has its own.
+fn log_address(config: &Config) -> Option<LogAddress> {
+    let redis = &config.redis;
+    (config.storage.engine == StorageEngine::Redis).then_some(())?;
+    Some(LogAddress {
+        url: redis.url.clone()?,
+        prefix: redis.prefix.clone(),
+        timeout: redis.timeout,
+    })
 }
 
 /// Makes the calendar.

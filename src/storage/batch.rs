@@ -33,7 +33,7 @@ pub enum Change<'a> {
 }
 
 /// Writes that become visible and durable together, in the order in which they were added.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Batch {
     entries: Vec<BatchEntry>,
     bytes: Vec<u8>,

@@ -10,6 +10,7 @@ use rocksdb::ErrorKind;
 use super::file_error::{FileError, limit_in};
 use super::files;
 use super::pace::Ended;
+use super::shared_log::LogError;
 use crate::invariant::Broken;
 
 /// Whether a refused opening can end by itself.
@@ -205,6 +206,9 @@ pub enum CommitError {
         /// Where it was.
         path: PathBuf,
     },
+    /// The log that several instances share did not take it.
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// This program is at fault: what must hold does not.
     #[error(transparent)]
     Broken(#[from] Broken),

@@ -156,6 +156,11 @@ pub fn windows_generation(key: &[u8]) -> Option<Generation> {
     key.first_chunk().copied().map(u64::from_be_bytes)
 }
 
+/// Whether a key of `windows` is that of a seat.
+pub fn is_seat(key: &[u8]) -> bool {
+    key.get(8) == Some(&SEAT)
+}
+
 /// Writes the key of a user's seat into `key`, which is emptied first.
 pub fn seat_into(key: &mut Vec<u8>, generation: Generation, user_id: &[u8]) {
     key.clear();

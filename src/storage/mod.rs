@@ -16,6 +16,7 @@
 //! - `backup`: whole copies elsewhere, and the way back from them.
 //! - `records`: what others write and read, each kind of record by its name.
 //! - `batch`, `tables`, `store`: one group's writes, reading, the live handle.
+//! - `shared_log`, `view`: the log that several instances share in Redis, and the store that is a view of it.
 //! - `compact`: making compaction drop now what has expired.
 //! - `rot`: tables that cannot be read any more, and reading past them.
 //! - `pace`: how long work tells how far it has got.
@@ -51,9 +52,11 @@ pub mod recover;
 pub mod reserve;
 mod rot;
 mod schema;
+mod shared_log;
 mod store;
 mod tables;
 mod value;
+mod view;
 
 pub use batch::Batch;
 pub use copies::{CopyConflict, CopyContents, CopyMark, CopyOwner, OtherStore};
@@ -75,7 +78,8 @@ pub use records::{
     Recorded, RequestKey, SeatKey, SeatRecord, SilenceRecord, UserKey,
 };
 pub use rot::{Gap, Rot, RottenTable};
-pub use store::Store;
+pub use shared_log::{LogAddress, LogError, SharedLog, Told, Wake};
+pub use store::{Committed, Store};
 pub use tables::{Reader, Tables};
 pub use value::{Kept, StoreState, Undecodable};
 

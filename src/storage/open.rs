@@ -28,6 +28,7 @@ use super::paths::{NEW, Paths};
 use super::reserve::{Reserve, wal_limit};
 use super::rot::RottenTable;
 use super::schema::{DbAccess, FORMAT_VERSION, MERGE_VERSION, OLDEST_FORMAT, Schema};
+use super::shared_log::LogAddress;
 use super::store::Store;
 use super::tables::{Reader, Tables};
 use super::{backup, create};
@@ -45,6 +46,8 @@ pub struct StorageOptions {
     pub memory: u64,
     /// Length of the reserve file in bytes; `None`: as the file system suggests.
     pub reserve: Option<u64>,
+    /// Where the log is that several instances share; `None` where the store has a log of its own.
+    pub shared: Option<LogAddress>,
 }
 
 #[cfg(test)]
@@ -55,6 +58,7 @@ impl StorageOptions {
             data_dir: data_dir.to_owned(),
             memory: 16 << 20,
             reserve: Some(24 << 20),
+            shared: None,
         }
     }
 }
@@ -104,8 +108,7 @@ impl Store {
             Some(_) => {}
             None => expect_there(&opening.paths)?,
         }
-        let (mark, tables) = check(&opening.paths, &opening.schema)?;
-        opening.finish(mark, tables)
+        opening.open()
     }
 
     /// Opens a store again after a failed commit, once the failed handle was dropped. It must hold
@@ -139,7 +142,7 @@ pub(super) struct Opening {
 }
 
 impl Opening {
-    fn new(
+    pub(super) fn new(
         lock: &DataDirLock,
         options: &StorageOptions,
         reader: &Reader,
@@ -160,6 +163,12 @@ impl Opening {
     /// Prepares a look at a store, or work on it, while nobody serves it.
     pub(super) fn offline(lock: &DataDirLock, options: &StorageOptions) -> Result<Self, OpenError> {
         Self::new(lock, options, &Reader::default())
+    }
+
+    /// Checks what is there, and opens it.
+    pub(super) fn open(self) -> Result<Store, OpenError> {
+        let (mark, tables) = check(&self.paths, &self.schema)?;
+        self.finish(mark, tables)
     }
 
     /// Opens what was checked, and is open for reading, for writing, and records where it stands.

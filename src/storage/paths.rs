@@ -16,6 +16,9 @@ pub(super) const SALVAGING: &str = "store.salvaging";
 /// Where a backup is restored to, before it gets the store's place.
 pub(super) const RESTORING: &str = "store.restoring";
 
+/// Where the view of a shared log is.
+const VIEW: &str = "view";
+
 const REPLACED: &str = "store.before-";
 
 /// Where the parts of a store lie.
@@ -31,6 +34,11 @@ impl Paths {
     /// Returns where the store of a data directory lies.
     pub fn new(data_dir: &Path) -> Self {
         Self::named(data_dir, "store")
+    }
+
+    /// Returns where the view of a shared log lies.
+    pub fn view(data_dir: &Path) -> Self {
+        Self::named(data_dir, VIEW)
     }
 
     /// Returns where a store of that name lies beside this one.

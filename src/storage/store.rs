@@ -18,11 +18,22 @@ use super::family::Family;
 use super::files::{self, Live};
 use super::held::HeldDir;
 use super::lock::DataDirLock;
+use super::shared_log::{Appended, SharedLog};
 use super::tables::{Reader, Tables};
 use crate::invariant::{Broken, invariant};
 
 /// How often a commit that waits for a flush looks again.
 const STALL_POLL: Duration = Duration::from_millis(1);
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Committed {
+    /// It is durable.
+    Yes,
+    /// Other instances appended to the shared log before, so it was not written: take in what they appended
+    /// ([`Store::follow`]) and work it out again.
+    Behind,
+}
 
 /// An open store. It belongs to one thread, the writer's; others read through a [`Reader`].
 pub struct Store {
@@ -36,6 +47,8 @@ pub struct Store {
     synced_sequence: u64,
     /// How often commits waited a moment for flushes.
     pub(super) waits: u64,
+    /// The log that other instances append to as well; `None` where the store has its own.
+    log: Option<SharedLog>,
     _lock: DataDirLock,
 }
 
@@ -61,6 +74,7 @@ impl Store {
             write_options,
             poisoned: false,
             waits: 0,
+            log: None,
             _lock: lock,
         }
     }
@@ -81,19 +95,68 @@ impl Store {
     }
 
     /// Writes `batch` and syncs it, then records it as acknowledged. An empty batch does nothing.
-    /// Waits while flushes do not keep up, but not for one that failed.
+    /// Waits while flushes do not keep up, but not for one that failed. With a shared log it is appended there first,
+    /// unless others have appended since: this is the one place where engines differ.
     ///
     /// # Errors
     /// After any error nobody may be told that the batch was written, or that it was not; the
     /// store takes no further write.
-    pub fn commit(&mut self, batch: &Batch) -> Result<(), CommitError> {
+    pub fn commit(&mut self, batch: &Batch) -> Result<Committed, CommitError> {
         self.guarded(|store| {
             batch.check_whole()?;
             if batch.is_empty() {
-                return Ok(());
+                return Ok(Committed::Yes);
             }
-            store.write(batch)
+            if let Some(log) = &mut store.log
+                && log.append(batch)? == Appended::Behind
+            {
+                return Ok(Committed::Behind);
+            }
+            store.write(batch)?;
+            Ok(Committed::Yes)
         })
+    }
+
+    /// Takes in the next group that another instance appended, and returns it; `None` when there is none.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn follow(&mut self) -> Result<Option<Batch>, CommitError> {
+        self.guarded(|store| {
+            let Some(log) = &mut store.log else {
+                return Ok(None);
+            };
+            let Some(entry) = log.next()? else {
+                return Ok(None);
+            };
+            log.took(&entry);
+            store.write(&entry.batch)?;
+            Ok(Some(entry.batch))
+        })
+    }
+
+    /// Whether it is a view of a shared log.
+    pub fn is_shared(&self) -> bool {
+        self.log.is_some()
+    }
+
+    /// Gives up the handle and keeps the shared log; `None` where the store has its own.
+    pub fn into_log(mut self) -> Option<SharedLog> {
+        self.log.take()
+    }
+
+    pub(super) fn following(mut self, log: SharedLog) -> Self {
+        self.log = Some(log);
+        self
+    }
+
+    pub(super) fn never_sync(&mut self) {
+        self.write_options.set_sync(false);
+    }
+
+    /// Writes what a shared log holds.
+    pub(super) fn take_in(&mut self, batch: &Batch) -> Result<(), CommitError> {
+        self.guarded(|store| store.write(batch))
     }
 
     /// Does some work unless an earlier failure ended the handle. A failure of the work ends it.

@@ -12,7 +12,9 @@ use crate::counter::{
 };
 use crate::invariant::Broken;
 use crate::seeded::bug;
-use crate::storage::{CounterValue, DayPart, LeavingAt, ReadError, Record, StoreState, Tables};
+use crate::storage::{
+    CounterValue, DayPart, Defined, LeavingAt, ReadError, Record, StoreState, Tables, Undecodable,
+};
 
 use super::table::Reading;
 
@@ -187,16 +189,7 @@ impl Ledger {
         tables.definitions(|name, defined| {
             let index = ledger.add(name);
             if let Some(entry) = ledger.entries.get_mut(index as usize) {
-                match defined {
-                    Ok((definition, gone)) => {
-                        entry.state.definition = Arc::new(definition);
-                        entry.state.existence = gone.map_or(Existence::Live, Existence::Gone);
-                    }
-                    Err(_) => {
-                        tracing::error!(counter = %entry.name, "the definition cannot be read: `counterd repair`");
-                        entry.state.existence = Existence::Corrupt;
-                    }
-                }
+                entry.load_definition(defined);
             }
         })?;
         tables.values(|name, value| {
@@ -240,52 +233,49 @@ impl Ledger {
         slid_to: Millis,
     ) -> Result<(), ReadError> {
         for (index, entry) in (0..).zip(&mut self.entries) {
-            let Some(lapse) = entry.state.definition.lapse() else {
-                continue;
-            };
-            if entry.state.existence != Existence::Live {
-                continue;
+            if entry.load_leaving(tables, moment, slid_to)? {
+                self.lapsing.insert(index);
             }
-            let now = lapse.time(moment);
-            let end = entry.state.definition.expires_at;
-            let from = match lapse.runs_in {
-                TimeLine::Wall => wall_from(moment, slid_to, end),
-                TimeLine::Store => now,
-            };
-            let mut leaving = Leaving::new(lapse, from);
-            let mut sound = true;
-            let read = tables.leaving(entry.state.generation, |record| match record {
-                // What has left by then is not added.
-                Ok(LeavingAt {
-                    until,
-                    amount,
-                    leases,
-                }) => {
-                    let mut grain = leaving.amounts.grain_of(until);
-                    if bug("ended_lease_is_back") {
-                        grain = grain.max(leaving.amounts.now() + 1);
-                    }
-                    let _ = leaving.add(grain, amount, leases);
-                }
-                Err(_) => sound = false,
-            });
-            match read {
-                Err(error) if error.is_rot() => sound = false,
-                read => read?,
-            }
-            if !sound {
-                tracing::error!(counter = %entry.name, "what is in its window cannot be read: `counterd repair`");
-                entry.state.existence = Existence::Corrupt;
-                continue;
-            }
-            let leases = leaving.leases.as_ref();
-            if leases.is_some_and(|leases| leases.total() > 0) {
-                leaving.settles_at = now.saturating_add(lapse.span.millis());
-            }
-            entry.state.leaving = Some(Box::new(leaving));
-            self.lapsing.insert(index);
         }
         Ok(())
+    }
+
+    /// Reads one counter anew, of which another instance may have changed anything, or this one what it takes back.
+    /// Returns its place; it is absent there when there is no such counter.
+    pub(super) fn read_anew(
+        &mut self,
+        tables: &Tables,
+        name: &CounterName,
+        moment: &Moment,
+        slid_to: Millis,
+    ) -> Result<Index, ReadError> {
+        let index = self.add(name.clone());
+        self.unsettle(index);
+        let Some(entry) = self.entries.get_mut(index as usize) else {
+            return Ok(index);
+        };
+        let before = std::mem::replace(&mut entry.state, EntryState::absent());
+        if let Some(defined) = tables.defined(name)? {
+            entry.load_definition(defined);
+        }
+        if let Some(value) = tables.value(name)? {
+            entry.load_value(value);
+        }
+        let day = moment.today.day;
+        match tables.day_record(day, name)? {
+            Some(Ok(record)) => entry.state.day = Some((day, record)),
+            Some(Err(_)) => entry.state.existence = Existence::Corrupt,
+            None => {}
+        }
+        let lapses = entry.load_leaving(tables, moment, slid_to)?;
+        if let (Some(leaving), Some(before)) = (&mut entry.state.leaving, before.leaving) {
+            leaving.settles_at = before.settles_at;
+        }
+        if lapses {
+            self.lapsing.insert(index);
+        }
+        self.settle_one(index);
+        Ok(index)
     }
 
     /// Marks the counters that the configuration names. One that cannot be read is what the
@@ -304,31 +294,61 @@ impl Ledger {
 
     /// Derives what is not stored: the counts, and the sets of ends and of gone counters.
     fn settle(&mut self) {
-        for (index, entry) in self.entries.iter_mut().enumerate() {
-            let index = index as Index;
-            match entry.state.existence {
-                Existence::Live if entry.state.revision == 0 => {
-                    // A definition and its first value are always written together.
-                    tracing::error!(counter = %entry.name, "the value is missing: `counterd repair`");
-                    entry.state.existence = Existence::Corrupt;
-                    self.live += 1;
-                    self.corrupt += 1;
-                }
-                Existence::Live => {
-                    self.live += 1;
-                    self.expiries
-                        .extend(entry.state.definition.expires_at.map(|at| (at, index)));
-                }
-                Existence::Gone(gone) => {
-                    self.gone.insert((gone.at, index));
-                }
-                Existence::Corrupt => {
-                    self.live += 1;
-                    self.corrupt += 1;
-                }
-                Existence::Absent => {}
-            }
+        for index in self.indices() {
+            self.settle_one(index);
         }
+    }
+
+    fn settle_one(&mut self, index: Index) {
+        let Some(entry) = self.entries.get_mut(index as usize) else {
+            return;
+        };
+        match entry.state.existence {
+            Existence::Live if entry.state.revision == 0 => {
+                // A definition and its first value are always written together.
+                tracing::error!(counter = %entry.name, "the value is missing: `counterd repair`");
+                entry.state.existence = Existence::Corrupt;
+                self.live += 1;
+                self.corrupt += 1;
+            }
+            Existence::Live => {
+                self.live += 1;
+                self.expiries
+                    .extend(entry.state.definition.expires_at.map(|at| (at, index)));
+            }
+            Existence::Gone(gone) => {
+                self.gone.insert((gone.at, index));
+            }
+            Existence::Corrupt => {
+                self.live += 1;
+                self.corrupt += 1;
+            }
+            Existence::Absent => {}
+        }
+    }
+
+    /// Takes back what [`Ledger::settle_one`] derived of a counter.
+    fn unsettle(&mut self, index: Index) {
+        let Some(entry) = self.entries.get(index as usize) else {
+            return;
+        };
+        match entry.state.existence {
+            Existence::Live => {
+                self.live = self.live.saturating_sub(1);
+                if let Some(at) = entry.state.definition.expires_at {
+                    self.expiries.remove(&(at, index));
+                }
+            }
+            Existence::Gone(gone) => {
+                self.gone.remove(&(gone.at, index));
+            }
+            Existence::Corrupt => {
+                self.live = self.live.saturating_sub(1);
+                self.corrupt = self.corrupt.saturating_sub(1);
+            }
+            Existence::Absent => {}
+        }
+        self.lapsing.remove(&index);
     }
 
     /// Returns the place of a name, whether its counter counts or not; `None` for an unknown name.
@@ -417,6 +437,77 @@ impl Ledger {
 }
 
 impl LedgerEntry {
+    /// Whether there is no such counter.
+    pub(super) fn is_absent(&self) -> bool {
+        self.state.existence == Existence::Absent
+    }
+
+    fn load_definition(&mut self, defined: Result<Defined, Undecodable>) {
+        match defined {
+            Ok((definition, gone)) => {
+                self.state.definition = Arc::new(definition);
+                self.state.existence = gone.map_or(Existence::Live, Existence::Gone);
+            }
+            Err(_) => {
+                tracing::error!(counter = %self.name, "the definition cannot be read: `counterd repair`");
+                self.state.existence = Existence::Corrupt;
+            }
+        }
+    }
+
+    /// Reads what leaves it: its grains, not its users. Returns whether it lapses.
+    fn load_leaving(
+        &mut self,
+        tables: &Tables,
+        moment: &Moment,
+        slid_to: Millis,
+    ) -> Result<bool, ReadError> {
+        let Some(lapse) = self.state.definition.lapse() else {
+            return Ok(false);
+        };
+        if self.state.existence != Existence::Live {
+            return Ok(false);
+        }
+        let now = lapse.time(moment);
+        let end = self.state.definition.expires_at;
+        let from = match lapse.runs_in {
+            TimeLine::Wall => wall_from(moment, slid_to, end),
+            TimeLine::Store => now,
+        };
+        let mut leaving = Leaving::new(lapse, from);
+        let mut sound = true;
+        let read = tables.leaving(self.state.generation, |record| match record {
+            // What has left by then is not added.
+            Ok(LeavingAt {
+                until,
+                amount,
+                leases,
+            }) => {
+                let mut grain = leaving.amounts.grain_of(until);
+                if bug("ended_lease_is_back") {
+                    grain = grain.max(leaving.amounts.now() + 1);
+                }
+                let _ = leaving.add(grain, amount, leases);
+            }
+            Err(_) => sound = false,
+        });
+        match read {
+            Err(error) if error.is_rot() => sound = false,
+            read => read?,
+        }
+        if !sound {
+            tracing::error!(counter = %self.name, "what is in its window cannot be read: `counterd repair`");
+            self.state.existence = Existence::Corrupt;
+            return Ok(false);
+        }
+        let leases = leaving.leases.as_ref();
+        if leases.is_some_and(|leases| leases.total() > 0) {
+            leaving.settles_at = now.saturating_add(lapse.span.millis());
+        }
+        self.state.leaving = Some(Box::new(leaving));
+        Ok(true)
+    }
+
     fn load_value(&mut self, record: Record) {
         let state = &mut self.state;
         match record {

@@ -88,6 +88,26 @@ impl Memory {
         self.seats.saw(sight);
     }
 
+    /// Adds a user whom another instance counted, by the key on disk.
+    pub(super) fn counted_elsewhere(&mut self, key: &[u8]) {
+        self.users.insert(key);
+    }
+
+    /// Adds an idempotency key of which another instance keeps the answer, by the key on disk.
+    pub(super) fn kept_elsewhere(&mut self, key: &[u8]) {
+        self.keys.insert(key);
+    }
+
+    /// Notes a seat that another instance gave, or took (`None`), by the key on disk.
+    pub(super) fn saw_elsewhere(
+        &mut self,
+        generation: Generation,
+        key: &[u8],
+        record: Option<&[u8]>,
+    ) {
+        self.seats.saw_elsewhere(generation, key, record);
+    }
+
     /// Adds an idempotency key that is now on disk.
     pub(super) fn kept(&mut self, bucket: Bucket, client_key: &str) {
         let key = self.request.set(bucket, client_key);

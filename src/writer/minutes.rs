@@ -78,6 +78,20 @@ impl Minutes {
         }
     }
 
+    /// Takes back what a group that was not written took of the minutes.
+    pub(super) fn take_back(&mut self, ledger: &mut Ledger, records: &MinuteRecords) {
+        let Some(present) = records.present else {
+            return;
+        };
+        let ended = records.samples.first().map(|&(_, _, ended, _)| ended);
+        self.minute = ended.unwrap_or(present.saturating_sub(1));
+        for &(index, ..) in &records.samples {
+            if let Some(entry) = ledger.entry_mut(index) {
+                entry.sampled = Some(0);
+            }
+        }
+    }
+
     /// Stops following a counter that leaves the ledger.
     pub(super) fn leave(&mut self, index: Index) {
         self.followed.retain(|&followed| followed != index);

@@ -11,6 +11,7 @@ mod copied;
 mod disk;
 mod filter;
 mod fold;
+mod follow;
 mod group;
 mod lapse;
 mod ledger;

@@ -2,7 +2,7 @@
 //! the code of a commit itself (`run`) holds none of it. In a normal build each step here is the plain one.
 
 use crate::seeded::bug;
-use crate::storage::{Batch, CommitError, Store};
+use crate::storage::{Batch, CommitError, Committed, Store};
 
 use super::group::Group;
 use super::ledger::Index;
@@ -40,7 +40,7 @@ impl Writer {
     }
 
     /// Commits the batch.
-    pub(super) fn commit(&mut self) -> Result<(), CommitError> {
+    pub(super) fn commit(&mut self) -> Result<Committed, CommitError> {
         let store = self.handle.store.as_mut().ok_or(CommitError::Poisoned)?;
         let batch = &self.books.batch;
         #[cfg(test)]
@@ -50,13 +50,17 @@ impl Writer {
         #[cfg(feature = "mutants")]
         if bug("dedup_in_second_batch") {
             let (first, second) = batch.split(crate::storage::Family::Dedup);
-            return commit(store, &first, &fails).and_then(|()| commit(store, &second, &fails));
+            return commit(store, &first, &fails).and_then(|_| commit(store, &second, &fails));
         }
         commit(store, batch, &fails)
     }
 }
 
-fn commit(store: &mut Store, batch: &Batch, fails: &dyn Fn() -> bool) -> Result<(), CommitError> {
+fn commit(
+    store: &mut Store,
+    batch: &Batch,
+    fails: &dyn Fn() -> bool,
+) -> Result<Committed, CommitError> {
     if fails() && !bug("retry_failed_sync") {
         return Err(CommitError::Poisoned);
     }

@@ -44,13 +44,24 @@ impl Writer {
         if self.handle.store.is_none() {
             return Err(Failure::ReadOnly(Cause::StoreFailed));
         }
-        let PreparedBatch { batch, horizons } = prepared;
-        self.books.batch = batch;
+        let PreparedBatch {
+            mut batch,
+            horizons,
+        } = prepared;
         for &(daily, day) in &horizons {
-            self.books.batch.put_horizon(daily, day);
+            batch.put_horizon(daily, day);
         }
+        // Only where others append too may it have to be written again.
+        let again = self.is_shared().then(|| batch.clone());
+        self.books.batch = batch;
         let group = self.new_group(look);
-        self.write_batch(group);
+        let mut written = self.write_batch(group);
+        while let Err(behind) = written {
+            let look = self.take_back(&behind, look);
+            self.books.batch = again.clone().unwrap_or_default();
+            let group = self.new_group(look);
+            written = self.write_batch(group);
+        }
         if self.handle.store.is_none() {
             return Err(Failure::OutcomeUnknown);
         }

@@ -32,12 +32,14 @@ use crate::invariant::Broken;
 pub(super) type Reply = Result<Answer, Failure>;
 
 /// A request in the queue and where its answer goes.
+#[derive(Clone)]
 pub(super) struct Submission {
     pub(super) request: Request,
     pub(super) reply_to: ReplyTo,
 }
 
 /// Where an answer goes.
+#[derive(Clone)]
 pub(super) enum ReplyTo {
     /// A slot of the port with that number.
     Slot { port: usize, slot: u32 },
@@ -75,6 +77,8 @@ struct Exchange {
 #[derive(Default)]
 struct Doorbell {
     sleeping: AtomicBool,
+    /// There is work that is not in the queue.
+    nudged: AtomicBool,
     writer: OnceLock<Thread>,
 }
 
@@ -93,7 +97,7 @@ impl Doorbell {
     fn sleep_unless(&self, timeout: Duration, has_work: impl Fn() -> bool) {
         self.sleeping.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        if !has_work() {
+        if !self.nudged.swap(false, Ordering::Relaxed) && !has_work() {
             std::thread::park_timeout(timeout);
         }
         self.sleeping.store(false, Ordering::Relaxed);
@@ -269,6 +273,7 @@ impl Intake {
 
     /// Wakes the writer out of turn, for work that is not in the queue.
     pub fn nudge(&self) {
+        self.doorbell.nudged.store(true, Ordering::Relaxed);
         self.doorbell.ring();
     }
 

@@ -32,6 +32,8 @@ impl Writer {
             "a group would count into {}, after {stored_day:?}",
             group.today.day
         )?;
+        // A shared log holds whole values: what is taken in twice must change nothing.
+        let max_merges = if self.is_shared() { 0 } else { MAX_MERGES };
         let Books { ledger, batch, .. } = &mut self.books;
         let mut changed = Vec::with_capacity(group.touched.len());
         for &index in &group.touched {
@@ -40,7 +42,7 @@ impl Writer {
                 continue;
             }
             changed.push(index);
-            put_counter(batch, entry, group.today.day)?;
+            put_counter(batch, entry, group.today.day, max_merges)?;
         }
         for (period, generation, user) in &group.users {
             batch.put_user(*period, *generation, user.as_str());
@@ -90,6 +92,7 @@ fn put_counter(
     batch: &mut Batch,
     entry: &mut ledger::LedgerEntry,
     today: Day,
+    max_merges: u16,
 ) -> Result<(), Broken> {
     let name = &entry.name;
     let state = &mut entry.state;
@@ -105,7 +108,7 @@ fn put_counter(
         };
         batch.put_definition(name, &state.definition, gone);
     }
-    if state.whole || state.merges >= MAX_MERGES {
+    if state.whole || state.merges >= max_merges {
         batch.put_value(name, &state.stored_value());
         state.merges = 0;
     } else {

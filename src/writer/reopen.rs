@@ -81,16 +81,18 @@ impl Writer {
             return;
         };
         self.links.days.store_closed();
+        let expectation = Expectation {
+            published_sequence: store.sequence(),
+            unknown_count: unknown,
+            epoch: store.epoch(),
+        };
+        self.handle.log = store.into_log();
         let before = self.handle.relapse.as_ref();
         let relapse = Relapse::after(before, error.to_string(), Instant::now());
         let back_off = relapse.back_off;
         self.handle.relapse = Some(relapse);
         self.handle.failed = Some(Failed {
-            expectation: Expectation {
-                published_sequence: store.sequence(),
-                unknown_count: unknown,
-                epoch: store.epoch(),
-            },
+            expectation,
             retry_at: Instant::now() + back_off,
             back_off,
             last_error: String::new(),
@@ -125,13 +127,29 @@ impl Writer {
 
     fn reopen(&mut self, expectation: &Expectation) -> Result<(), StartError> {
         let lock = DataDirLock::take_existing(&self.handle.storage.data_dir)?;
-        let (store, landed) = Store::reopen(
-            &lock,
-            &self.handle.storage,
-            &self.handle.reader,
-            expectation,
-        )?;
-        let stored = stored_state(&store)?;
+        let (storage, reader) = (&self.handle.storage, &self.handle.reader);
+        let (store, landed) = match self.handle.log.take() {
+            None => Store::reopen(&lock, storage, reader, expectation)?,
+            Some(log) => match Store::view(&lock, storage, reader, log) {
+                Ok(store) => (store, Landed::NewEpoch),
+                Err(failed) => {
+                    let (log, error) = *failed;
+                    self.handle.log = Some(log);
+                    return Err(error.into());
+                }
+            },
+        };
+        let went_on = self.go_on(&store, landed);
+        match went_on {
+            Ok(()) => self.handle.store = Some(store),
+            Err(_) => self.handle.log = store.into_log(),
+        }
+        went_on
+    }
+
+    /// Brings everything to what a store that was opened again holds.
+    fn go_on(&mut self, store: &Store, landed: Landed) -> Result<(), StartError> {
+        let stored = stored_state(store)?;
         let of_store = stored.map_or(0, |stored| stored.store_time);
         let slid_to = self.handle.reader.horizons.windows();
         if let (Landed::NewEpoch, Some(stored)) = (landed, stored) {
@@ -148,7 +166,6 @@ impl Writer {
         self.books
             .minutes
             .restart(&mut self.books.ledger, stored.map(|state| state.wall_ms));
-        self.handle.store = Some(store);
         self.progress.settled = false;
         self.progress.upkeep.prune_from = None;
         self.links.days.store_opened(of_store);

@@ -12,7 +12,9 @@ use crate::counter::{CounterName, Definition, Existence, Millis, RequestId};
 use crate::current_day::{CurrentDay, Look};
 use crate::invariant::Broken;
 use crate::metrics::Metrics;
-use crate::storage::{Batch, Bucket, ReadError, Reader, StorageOptions, Store, StoreState};
+use crate::storage::{
+    Batch, Bucket, Committed, ReadError, Reader, SharedLog, StorageOptions, Store, StoreState,
+};
 
 use super::away::Away;
 use super::fold::Fold;
@@ -65,6 +67,8 @@ pub(super) struct Handle {
     pub(super) reader: Reader,
     /// `None` while the store is being reopened.
     pub(super) store: Option<Store>,
+    /// The shared log while its view is made anew; `None` else.
+    pub(super) log: Option<SharedLog>,
     pub(super) failed: Option<Failed>,
     pub(super) relapse: Option<Relapse>,
     pub(super) space: SpaceWatch,
@@ -90,6 +94,8 @@ pub(super) struct Progress {
     /// The last group that was begun. A group that came to nothing keeps its number: what it touched
     /// carries it.
     pub(super) last_group: u64,
+    /// The time of the last group of another instance.
+    pub(super) cell_ms: Millis,
     /// The highest day on disk.
     pub(super) stored_day: Option<Day>,
     pub(super) zone: String,
@@ -144,6 +150,7 @@ impl Writer {
                 // The store may have been counted into a later day.
                 look = self.observe_time();
             }
+            look = self.follow(look);
             if due {
                 self.tick(look);
             }
@@ -197,7 +204,9 @@ impl Writer {
         let look = self.observe_time();
         if self.handle.store.is_some() && self.links.mode.refuses().is_none() {
             let group = self.new_group(look);
-            self.write(group);
+            self.books.batch.clear();
+            // Where others go on, they say until when.
+            let _ = self.write_batch(group);
         }
         if let Some(store) = self.handle.store
             && let Err(error) = store.close()
@@ -210,6 +219,7 @@ impl Writer {
     /// `clock` by what it sees.
     pub(super) fn observe_time(&self) -> Look {
         let mut look = self.links.days.look();
+        look.wall_ms = look.wall_ms.max(self.progress.cell_ms);
         if look.clock_fault && self.was_born_too_early(look.wall_ms) {
             look = self.links.days.accept();
             tracing::warn!(day = %look.day, "the store began while the clock was not set, and nothing was counted: the clock is believed");
@@ -297,7 +307,12 @@ impl Writer {
             || !self.progress.zone_stored;
         self.progress.upkeep.group_due = false;
         if forced || !group.is_empty(&self.books.ledger) {
-            self.write(group);
+            self.books.batch.clear();
+            if let Err(behind) = self.write_batch(group) {
+                // The next turn does it, by what others appended.
+                self.take_back(&behind, look);
+                return;
+            }
         }
         self.progress.settled = self.handle.store.is_some();
         if new_horizon && self.handle.store.is_some() {
@@ -341,7 +356,9 @@ impl Writer {
             }
         }
         let group = self.new_group(look);
-        self.write_batch(group);
+        if let Err(behind) = self.write_batch(group) {
+            self.take_back(&behind, look);
+        }
         self.handle.store.is_some()
     }
 
@@ -392,11 +409,27 @@ impl Writer {
     }
 
     /// Works out, writes, publishes and answers everything that waits.
-    fn group(&mut self, submissions: &mut Vec<Submission>, look: Look) {
+    fn group(&mut self, submissions: &mut Vec<Submission>, mut look: Look) {
         if let Some(cause) = self.refused_by() {
             return self.refuse(submissions, cause);
         }
         self.settle(look);
+        // Only where others append too may a group have to be worked out again.
+        let mut again = self.is_shared().then(|| submissions.clone());
+        while let Some(behind) = self.try_group(submissions, look) {
+            look = self.take_back(&behind, look);
+            if let Some(cause) = self.refused_by() {
+                self.replies.clear();
+                *submissions = again.take().unwrap_or_default();
+                return self.refuse(submissions, cause);
+            }
+            submissions.clone_from(again.get_or_insert_default());
+        }
+    }
+
+    /// Works out, writes, publishes and answers what waits; returns the group where it was not appended, because others
+    /// appended before.
+    fn try_group(&mut self, submissions: &mut Vec<Submission>, look: Look) -> Option<Box<Group>> {
         let mut group = self.new_group(look);
         let mut replies = std::mem::take(&mut self.replies);
         let worked = self.with_fold(&mut group, |fold, _, _| -> Result<(), ReadError> {
@@ -420,10 +453,14 @@ impl Writer {
                 self.forget_or_fail(&group);
                 self.answer();
             }
-            Some(Ok(())) => self.write(group),
+            Some(Ok(())) => {
+                self.books.batch.clear();
+                return self.write_batch(group).err();
+            }
             Some(Err(error)) => self.give_up(&error),
             None => self.refuse(submissions, Cause::StoreFailed),
         }
+        None
     }
 
     fn refuse(&mut self, submissions: &mut Vec<Submission>, cause: Cause) {
@@ -451,25 +488,31 @@ impl Writer {
         self.links.intake.answer(&mut self.replies);
     }
 
-    fn write(&mut self, group: Group) {
-        self.books.batch.clear();
-        self.write_batch(group);
-    }
-
     /// Adds the group to the batch, writes and syncs it, publishes it, then answers.
-    pub(super) fn write_batch(&mut self, mut group: Group) {
+    ///
+    /// # Errors
+    /// The group, where others appended to the shared log before: it was not written, and nobody was answered.
+    pub(super) fn write_batch(&mut self, mut group: Group) -> Result<(), Box<Group>> {
         let filled = self.note_absence(&group);
         let changed = match filled.and_then(|()| Ok(self.fill(&mut group)?)) {
             Ok(changed) => changed,
-            Err(error) => return self.give_up(&error),
+            Err(error) => {
+                self.give_up(&error);
+                return Ok(());
+            }
         };
         self.before_commit(&group, &changed);
         let started = Instant::now();
         let count = self.books.batch.count();
-        if let Err(error) = self.commit() {
-            self.fail(&error, Some(count));
-            self.replace_replies(&Failure::OutcomeUnknown);
-            return self.answer();
+        match self.commit() {
+            Ok(Committed::Yes) => {}
+            Ok(Committed::Behind) => return Err(Box::new(group)),
+            Err(error) => {
+                self.fail(&error, Some(count));
+                self.replace_replies(&Failure::OutcomeUnknown);
+                self.answer();
+                return Ok(());
+            }
         }
         let operations = usize::try_from(group.counted).unwrap_or(usize::MAX);
         let took = started.elapsed();
@@ -500,6 +543,7 @@ impl Writer {
         self.books.ledger.ended.extend(&group.ended);
         self.forget_or_fail(&group);
         self.answer();
+        Ok(())
     }
 
     fn note_absence(&mut self, group: &Group) -> Result<(), ReadError> {

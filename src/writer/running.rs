@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::counter::{CounterName, Existence};
+use crate::counter::{CounterName, Existence, Millis};
 use crate::current_day::{self, CurrentDay, StoredTime};
-use crate::storage::{Batch, DataDirLock, Reader, StorageOptions, Store};
+use crate::storage::{Batch, DataDirLock, OpenError, Reader, SharedLog, StorageOptions, Store};
 
 use super::agreement::{Wanted, judge_definition};
 use super::away::Away;
@@ -138,7 +138,21 @@ impl Writer {
             Absent::Create => (DataDirLock::take(&storage.data_dir)?, Some(clock.wall_ms())),
             Absent::Refuse => (DataDirLock::take_existing(&storage.data_dir)?, None),
         };
-        let store = Store::open(&lock, &storage, &reader, new_at)?;
+        let store = match &storage.shared {
+            None => Store::open(&lock, &storage, &reader, new_at)?,
+            Some(address) => {
+                let intake = Arc::downgrade(&running.intake);
+                let wake = move || {
+                    intake
+                        .upgrade()
+                        .into_iter()
+                        .for_each(|intake| intake.nudge())
+                };
+                let log = SharedLog::open(address.clone(), clock.wall_ms(), Arc::new(wake));
+                let log = log.map_err(OpenError::from)?;
+                Store::view(&lock, &storage, &reader, log).map_err(|failed| failed.1)?
+            }
+        };
         let tables = store.tables();
         let stored = stored_state(&store)?;
         let zone = options.calendar.zone_name().to_owned();
@@ -183,6 +197,7 @@ impl Writer {
                 storage,
                 reader,
                 store: Some(store),
+                log: None,
                 failed: None,
                 relapse: None,
             },
@@ -207,6 +222,7 @@ impl Writer {
                 }),
                 // A writer before this one may have got as far as publishing.
                 last_group: running.table.last_group(),
+                cell_ms: stored.map_or(Millis::MIN, |state| state.wall_ms),
                 stored_day: stored.map(|state| state.highest_day),
                 zone,
                 zone_stored,

@@ -123,6 +123,19 @@ impl Seats {
         self.recent.insert(key, record.unwrap_or_default());
     }
 
+    /// Notes a seat that another instance gave, or took (`None`), by the key on disk.
+    pub(super) fn saw_elsewhere(
+        &mut self,
+        generation: Generation,
+        key: &[u8],
+        record: Option<&[u8]>,
+    ) {
+        if let (Some(known), Some(_)) = (self.known.get_mut(&generation), record) {
+            known.newer.insert_once(key);
+        }
+        self.recent.insert(key, record.unwrap_or_default());
+    }
+
     /// Returns a user's seat, which may be over; `None` for one who has none.
     pub(super) fn seat(
         &mut self,

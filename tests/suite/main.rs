@@ -31,6 +31,7 @@ mod faults;
 mod harness;
 mod help;
 mod house;
+mod instances;
 mod invariants;
 mod lapse;
 mod limits;

@@ -94,6 +94,7 @@ pub fn damage(setup: &Setup) {
     let options = StorageOptions {
         data_dir: setup.data().to_owned(),
         memory: 16 << 20,
+        shared: None,
         reserve: None,
     };
     let mut store = Store::open(&lock, &options, &Reader::default(), Some(1)).unwrap();

@@ -32,7 +32,7 @@ macro_rules! known_words {
 
 known_words! {
     Kind, Reset, OnBound, LogFormat, LogLevel, Access, AlertRule, Severity,
-    StorageEngine; later "redis",
+    StorageEngine,
 }
 
 /// A rule of alerts.

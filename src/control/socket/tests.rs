@@ -11,6 +11,7 @@ fn desk(dir: &Path) -> Desk {
         data_dir: dir.to_owned(),
         memory: 16 << 20,
         reserve: None,
+        shared: None,
     };
     let calendar = Calendar::new("UTC", DayStart::default()).unwrap();
     let options = WriterOptions::new(storage, Arc::new(SystemClock), calendar);

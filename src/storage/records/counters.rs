@@ -173,6 +173,27 @@ impl Tables {
         }
     }
 
+    /// Returns the definition of a counter and how it went; `None` when there is none.
+    ///
+    /// # Errors
+    /// When RocksDB cannot read it.
+    pub(crate) fn defined(
+        &self,
+        name: &CounterName,
+    ) -> Result<Option<Result<Defined, Undecodable>>, ReadError> {
+        let bytes = self.get(Family::Definitions, &keys::counter(name))?;
+        Ok(bytes.map(|bytes| value::decode_counter(&bytes)))
+    }
+
+    /// Returns the value of a counter; `None` when there is none.
+    ///
+    /// # Errors
+    /// When RocksDB cannot read it.
+    pub(crate) fn value(&self, name: &CounterName) -> Result<Option<Record>, ReadError> {
+        let bytes = self.get(Family::Counters, &keys::counter(name))?;
+        Ok(bytes.map(|bytes| Record::decode(&bytes)))
+    }
+
     /// Returns the definition of a counter; `None` when there is none, or it cannot be read.
     pub(super) fn definition(&self, name: &CounterName) -> Result<Option<Definition>, ReadError> {
         let bytes = self.get(Family::Definitions, &keys::counter(name))?;

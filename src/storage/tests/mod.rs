@@ -32,6 +32,7 @@ pub fn options(data_dir: &Path) -> StorageOptions {
         data_dir: data_dir.to_owned(),
         memory: 32 * MIB,
         reserve: Some(MIB),
+        shared: None,
     }
 }
 

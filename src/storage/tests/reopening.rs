@@ -140,7 +140,7 @@ fn after_a_failure_nothing_more_is_written() {
     assert_eq!(store.sequence(), sequence, "not acknowledged");
     let written = store.tables().sequence();
     let outcomes = [
-        store.commit(&group(4)),
+        store.commit(&group(4)).map(|_| ()),
         store.tick().map(|_| ()),
         store.flush(),
         store.drop_whole_files(Family::Days, &[1]),

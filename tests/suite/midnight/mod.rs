@@ -32,6 +32,7 @@ pub fn storage(dir: &Path) -> StorageOptions {
     StorageOptions {
         data_dir: dir.to_owned(),
         memory: 32 << 20,
+        shared: None,
         reserve: Some(24 << 20),
     }
 }

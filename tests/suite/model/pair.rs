@@ -154,6 +154,7 @@ impl Pair {
         StorageOptions {
             data_dir: self.dir.path().to_owned(),
             memory: 16 << 20,
+            shared: None,
             reserve: Some(24 << 20),
         }
     }

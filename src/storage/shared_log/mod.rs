@@ -1,0 +1,390 @@
+//! The log that several instances share, in Redis. An instance makes a group durable by appending it, on condition that
+//! nothing was appended since the position that the group was judged by; so every rule of counting is the writer's, and
+//! Redis knows none. The store on disk is then a view of this log, made anew at each start.
+//!
+//! - `keys`: the names in Redis, and where a record lies.
+//! - `entry`: the bytes of a group.
+//! - `told`: what a group of another instance changed.
+//! - `link`: the connection; `follower`: the thread that reads what others append.
+//!
+//! A group is sent again until an answer comes, under one number of this instance: Redis knows the last one of each and
+//! answers what became of it, so a lost answer counts nothing twice.
+
+mod entry;
+mod follower;
+mod keys;
+mod link;
+mod told;
+
+use std::collections::VecDeque;
+
+use redis::{Cmd, Value};
+
+use self::follower::Follower;
+pub use self::follower::Wake;
+use self::keys::CellKeys;
+pub use self::link::LogAddress;
+use self::link::{Link, Script};
+pub use self::told::Told;
+use super::Family;
+use super::batch::{Batch, Change};
+use super::lineage::Lineage;
+use super::schema::{FORMAT_VERSION, MERGE_VERSION};
+use crate::invariant::Broken;
+
+/// About so many entries are kept for instances that are behind; one that is further behind loads anew.
+const KEPT_ENTRIES: u64 = 100_000;
+
+/// Records that are read at once when the view is made.
+const PAGE: usize = 1000;
+
+/// Why the shared log did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// Redis cannot be reached, or refuses.
+    #[error("the shared log in Redis: {0}")]
+    Redis(String),
+    /// Something in Redis is not what counterd wrote.
+    #[error("the shared log in Redis: {0} cannot be read")]
+    Unreadable(&'static str),
+    /// The log is on another history.
+    #[error("the shared log is of epoch {found}, and this instance follows epoch {expected}")]
+    Epoch {
+        /// What Redis says.
+        found: String,
+        /// What the instance follows.
+        expected: u64,
+    },
+    /// The log ends before what this instance had of it.
+    #[error("the shared log ends at {found}, and {had} groups were acknowledged: Redis lost some")]
+    Lost {
+        /// Where it ends.
+        found: u64,
+        /// Where it ended before.
+        had: u64,
+    },
+    /// Entries that this instance lacks were trimmed.
+    #[error("the shared log begins after {had}: this instance fell behind and reads all anew")]
+    Trimmed {
+        /// Up to where the instance has it.
+        had: u64,
+    },
+    /// Another version of counterd made it.
+    #[error(
+        "the shared log has format {0}, which this counterd does not know: use the version that made it"
+    )]
+    Format(String),
+    /// The thread that follows cannot be started.
+    #[error("the thread that follows the shared log: {0}")]
+    Thread(#[from] std::io::Error),
+    /// This program is at fault: what must hold does not.
+    #[error(transparent)]
+    Broken(#[from] Broken),
+}
+
+/// Entries as Redis gives them: their id, and fields with values.
+type RawEntries = Vec<(String, Vec<Vec<u8>>)>;
+
+/// One group in the log.
+pub(super) struct Entry {
+    /// Its number: the first is 1.
+    pub(super) position: u64,
+    /// Its changes.
+    pub(super) batch: Batch,
+}
+
+impl Entry {
+    fn read((id, fields): (String, Vec<Vec<u8>>)) -> Result<Self, LogError> {
+        let position = id.strip_suffix("-0").and_then(|id| id.parse().ok());
+        let (Some(position), [_, bytes]) = (position, &fields[..]) else {
+            return Err(LogError::Unreadable("an entry of the log"));
+        };
+        let batch = entry::decode(bytes)?;
+        Ok(Self { position, batch })
+    }
+}
+
+/// What became of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Appended {
+    /// It is in the log.
+    Yes,
+    /// Others appended before: it is not, and what they appended is to be taken in first.
+    Behind,
+}
+
+/// One cell's log, as one instance has it.
+pub struct SharedLog {
+    link: Link,
+    address: LogAddress,
+    keys: CellKeys,
+    append: Script,
+    /// Names this instance in Redis, from its start to its end.
+    instance: String,
+    /// The number of its last group.
+    sequence: u64,
+    /// A group of which no answer came.
+    pending: Option<Cmd>,
+    epoch: u64,
+    /// Up to where the view has the log.
+    position: u64,
+    /// What others appended, as far as an answer told it.
+    since: VecDeque<Entry>,
+    wake: Wake,
+    follower: Option<Follower>,
+}
+
+impl SharedLog {
+    /// Connects, and makes the cell where there is none, with an epoch that begins at `now_ms`.
+    ///
+    /// # Errors
+    /// When Redis cannot be asked, or the cell is of another version.
+    pub fn open(address: LogAddress, now_ms: i64, wake: Wake) -> Result<Self, LogError> {
+        let mut log = Self {
+            link: Link::new(address.clone()),
+            keys: CellKeys::new(&address.prefix, 0),
+            address,
+            append: Script::new(include_str!("append.lua")),
+            instance: format!("{:032x}", getrandom_u128()?),
+            sequence: 0,
+            pending: None,
+            epoch: u64::try_from(now_ms).unwrap_or(0),
+            position: 0,
+            since: VecDeque::new(),
+            wake,
+            follower: None,
+        };
+        let (epoch, position) = log.create()?;
+        (log.epoch, log.position) = (epoch, position);
+        Ok(log)
+    }
+
+    /// Makes the cell where there is none; returns its epoch and the end of its log.
+    fn create(&mut self) -> Result<(u64, u64), LogError> {
+        let mut batch = Batch::new();
+        Lineage::born(self.epoch).put(&mut batch);
+        let script = Script::new(include_str!("create.lua"));
+        let meta = self.keys.hash(Family::Meta, &[]);
+        let mut call = script.call(&[self.keys.cell(), self.keys.hashes(), meta]);
+        call.arg(FORMAT_VERSION).arg(MERGE_VERSION).arg(self.epoch);
+        for (_, key, change) in batch.changes() {
+            if let Change::Put(value) = change {
+                call.arg(key).arg(value);
+            }
+        }
+        let said: Vec<Option<String>> = self.link.insist(&script, &call)?;
+        let said: Vec<_> = said.into_iter().map(Option::unwrap_or_default).collect();
+        let [format, merge, epoch, position] = &said[..] else {
+            return Err(LogError::Unreadable("the cell"));
+        };
+        if (format, merge) != (&FORMAT_VERSION.to_string(), &MERGE_VERSION.to_string()) {
+            return Err(LogError::Format(format!(
+                "{format} with merge operator {merge}"
+            )));
+        }
+        let number = |text: &str| text.parse().map_err(|_| LogError::Unreadable("the cell"));
+        Ok((number(epoch)?, number(position)?))
+    }
+
+    /// Returns which history the log is on: milliseconds since 1970 at its start.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Finds out what became of a group of which no answer came, and where the log ends. The view is then read anew.
+    ///
+    /// # Errors
+    /// When Redis cannot be asked, and when the log is not the one that was followed.
+    pub(super) fn resume(&mut self) -> Result<(), LogError> {
+        self.follower = None;
+        if let Some(call) = &self.pending {
+            // Whatever it answers: the view is made of what the log says then.
+            let _: Value = self.link.insist(&self.append, call)?;
+            self.pending = None;
+        }
+        self.since.clear();
+        let expected = self.epoch;
+        let (epoch, position) = self.create()?;
+        if epoch != expected {
+            let found = epoch.to_string();
+            return Err(LogError::Epoch { found, expected });
+        }
+        if position < self.position {
+            let had = self.position;
+            return Err(LogError::Lost {
+                found: position,
+                had,
+            });
+        }
+        self.position = position;
+        Ok(())
+    }
+
+    /// Calls `visit` with all records, in batches, as of one position, and begins to follow behind it.
+    ///
+    /// # Errors
+    /// When Redis cannot be asked, or holds something else; what `visit` returns.
+    pub(super) fn load<E: From<LogError>>(
+        &mut self,
+        mut visit: impl FnMut(&Batch) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let hashes: Vec<String> = self
+            .link
+            .ask(redis::cmd("SMEMBERS").arg(self.keys.hashes()))?;
+        for hash in &hashes {
+            let family = self.keys.family(hash);
+            let family = family.ok_or(LogError::Unreadable("the name of a hash"))?;
+            let mut cursor = 0u64;
+            loop {
+                let mut call = redis::cmd("HSCAN");
+                call.arg(hash).arg(cursor).arg("COUNT").arg(PAGE);
+                let (next, records): (u64, Vec<(Vec<u8>, Vec<u8>)>) = self.link.ask(&call)?;
+                let mut batch = Batch::new();
+                for (key, value) in &records {
+                    batch.put(family, key, value);
+                }
+                visit(&batch)?;
+                cursor = next;
+                if cursor == 0 {
+                    break;
+                }
+            }
+        }
+        let (_, end) = self.create()?;
+        // A record may have been read as of any of these.
+        while self.position < end {
+            let mut call = redis::cmd("XRANGE");
+            call.arg(self.keys.log())
+                .arg(format!("({}-0", self.position));
+            let entries: RawEntries = self.link.ask(call.arg("+").arg("COUNT").arg(PAGE))?;
+            if entries.is_empty() {
+                return Err(LogError::Trimmed { had: self.position }.into());
+            }
+            for entry in entries {
+                let entry = Entry::read(entry)?;
+                self.follows(&entry)?;
+                visit(&entry.batch)?;
+                self.took(&entry);
+            }
+        }
+        let (address, keys, wake) = (self.address.clone(), self.keys.clone(), self.wake.clone());
+        let follower = Follower::start(address, keys, self.position, wake);
+        self.follower = Some(follower.map_err(LogError::from)?);
+        Ok(())
+    }
+
+    /// Appends a group, if nothing was appended since what the view has.
+    ///
+    /// # Errors
+    /// When no answer came in time: the group may be in the log or not, and [`SharedLog::resume`] tells.
+    pub(super) fn append(&mut self, batch: &Batch) -> Result<Appended, LogError> {
+        self.sequence += 1;
+        let call = self.call(batch)?;
+        let answer = self.link.insist(&self.append, &call);
+        let answer: Vec<Value> = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.pending = Some(call);
+                return Err(error);
+            }
+        };
+        let word: String = part(&answer, 0)?;
+        match &*word {
+            "appended" => {
+                let position: u64 = part(&answer, 1)?;
+                self.position = position;
+                Ok(Appended::Yes)
+            }
+            "behind" => {
+                let entries: RawEntries = part(&answer, 2)?;
+                let entries: Result<Vec<_>, _> = entries.into_iter().map(Entry::read).collect();
+                self.since.extend(entries?);
+                Ok(Appended::Behind)
+            }
+            _ => Err(LogError::Epoch {
+                found: part(&answer, 1)?,
+                expected: self.epoch,
+            }),
+        }
+    }
+
+    fn call(&self, batch: &Batch) -> Result<Cmd, LogError> {
+        let entry = entry::encode(batch)?;
+        let mut keys = vec![
+            self.keys.cell(),
+            self.keys.log(),
+            self.keys.instances(),
+            self.keys.hashes(),
+        ];
+        let ours = keys.len();
+        let mut changes = Vec::with_capacity(batch.count() as usize);
+        for (family, key, change) in batch.changes() {
+            let hash = self.keys.hash(family, key);
+            let known = keys.iter().skip(ours).position(|known| *known == hash);
+            let at = known.unwrap_or_else(|| {
+                keys.push(hash);
+                keys.len() - ours - 1
+            });
+            changes.push((at as i64 + 1, key, change));
+        }
+        let mut call = self.append.call(&keys);
+        call.arg(self.epoch).arg(self.position).arg(&self.instance);
+        call.arg(self.sequence).arg(entry).arg(KEPT_ENTRIES);
+        for (at, key, change) in changes {
+            match change {
+                Change::Put(value) => call.arg(at).arg(key).arg(value),
+                Change::Delete => call.arg(-at).arg(key),
+                // None is encoded.
+                Change::Merge(_) => &mut call,
+            };
+        }
+        Ok(call)
+    }
+
+    /// Returns the next entry that the view lacks; `None` when it has all that is known here.
+    ///
+    /// # Errors
+    /// When it cannot be read, and when entries before it are gone.
+    pub(super) fn next(&mut self) -> Result<Option<Entry>, LogError> {
+        loop {
+            let entry = match (self.since.pop_front(), &self.follower) {
+                (Some(entry), _) => entry,
+                (None, Some(follower)) => match follower.next() {
+                    Some(entry) => entry?,
+                    None => return Ok(None),
+                },
+                (None, None) => return Ok(None),
+            };
+            // Our own, and those that came both ways.
+            if entry.position <= self.position {
+                continue;
+            }
+            self.follows(&entry)?;
+            return Ok(Some(entry));
+        }
+    }
+
+    fn follows(&self, entry: &Entry) -> Result<(), LogError> {
+        if entry.position == self.position + 1 {
+            return Ok(());
+        }
+        Err(LogError::Trimmed { had: self.position })
+    }
+
+    /// Notes that the view has everything up to that entry.
+    pub(super) fn took(&mut self, entry: &Entry) {
+        self.position = entry.position;
+    }
+}
+
+/// Reads a part of an answer.
+fn part<T: redis::FromRedisValue>(answer: &[Value], at: usize) -> Result<T, LogError> {
+    let value = answer.get(at).cloned().unwrap_or(Value::Nil);
+    redis::from_redis_value(value).map_err(|_| LogError::Unreadable("an answer"))
+}
+
+fn getrandom_u128() -> Result<u128, LogError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| std::io::Error::other(error.to_string()))?;
+    Ok(u128::from_be_bytes(bytes))
+}

@@ -1,0 +1,166 @@
+//! Taking in what other instances appended to a shared log, and taking back a group that was judged by less.
+//!
+//! Both come down to reading counters anew from the view, which holds exactly what the log says.
+
+use crate::counter::{CounterName, Millis};
+use crate::current_day::Look;
+use crate::storage::{Batch, CommitError, ReadError, StoreState, Told};
+
+use super::group::{Group, bucket_at};
+use super::ledger::Index;
+use super::run::Writer;
+
+impl Writer {
+    /// Whether other instances write as well.
+    pub(super) fn is_shared(&self) -> bool {
+        self.handle.storage.shared.is_some()
+    }
+
+    /// Takes in what others appended, and publishes it. Returns the time by which the next group is judged.
+    pub(super) fn follow(&mut self, look: Look) -> Look {
+        if !self.is_shared() {
+            return look;
+        }
+        match self.take_in_all() {
+            Ok(false) => look,
+            Ok(true) => self.observe_time(),
+            Err(error) => {
+                self.fail(&error, None);
+                look
+            }
+        }
+    }
+
+    fn take_in_all(&mut self) -> Result<bool, CommitError> {
+        let mut changed = Vec::new();
+        let mut last = None;
+        loop {
+            let Some(store) = &mut self.handle.store else {
+                return Ok(false);
+            };
+            let Some(batch) = store.follow()? else {
+                break;
+            };
+            last = batch.state().or(last);
+            self.learn(&batch, &mut changed)?;
+        }
+        let Some(state) = last else {
+            return Ok(false);
+        };
+        self.come_to(&state)?;
+        changed.sort_unstable();
+        changed.dedup();
+        self.publish_others(&changed);
+        Ok(true)
+    }
+
+    /// Brings memory and ledger to one group of another instance, which the view holds.
+    fn learn(&mut self, batch: &Batch, changed: &mut Vec<Index>) -> Result<(), CommitError> {
+        if let Some(state) = batch.state() {
+            // Before the users: the memory of a day begins empty.
+            let bucket = bucket_at(state.store_time);
+            self.books.memory.follow(state.highest_day, bucket);
+            self.books.ledger.revision = state.revision;
+            self.progress.stored_day = Some(state.highest_day);
+            self.links.days.at_least(state.highest_day, Millis::MIN);
+        }
+        let mut names = Vec::new();
+        for told in batch.told() {
+            match told {
+                Told::Counter(name) => names.push(name),
+                Told::User(key) => self.books.memory.counted_elsewhere(key),
+                Told::Request(key) => self.books.memory.kept_elsewhere(key),
+                Told::Seat(generation, key, record) => {
+                    self.books.memory.saw_elsewhere(generation, key, record);
+                }
+            }
+        }
+        names.sort_unstable();
+        names.dedup();
+        Ok(self.read_anew(&names, changed)?)
+    }
+
+    /// Brings what is not of one counter to where the store stands.
+    fn come_to(&mut self, state: &StoreState) -> Result<(), ReadError> {
+        let Some(store) = &self.handle.store else {
+            return Ok(());
+        };
+        let tables = store.tables();
+        let horizons = &self.handle.reader.horizons;
+        horizons.load(tables)?;
+        self.books.ledger.ended = tables.ended_generations()?.into_iter().collect();
+        let days = &self.links.days;
+        days.at_least(state.highest_day, horizons.windows());
+        days.store_opened(state.store_time);
+        self.progress.cell_ms = self.progress.cell_ms.max(state.wall_ms);
+        self.progress.away = None;
+        Ok(())
+    }
+
+    /// Reads counters from the view; adds their places to `changed`.
+    fn read_anew(
+        &mut self,
+        names: &[CounterName],
+        changed: &mut Vec<Index>,
+    ) -> Result<(), ReadError> {
+        let Some(store) = &self.handle.store else {
+            return Ok(());
+        };
+        let moment = self.links.days.moment();
+        let slid_to = self.handle.reader.horizons.windows();
+        for name in names {
+            let read = self
+                .books
+                .ledger
+                .read_anew(store.tables(), name, &moment, slid_to)?;
+            changed.push(read);
+        }
+        Ok(())
+    }
+
+    fn publish_others(&mut self, changed: &[Index]) {
+        self.progress.last_group += 1;
+        let number = self.progress.last_group;
+        let (table, ledger) = (&self.links.table, &mut self.books.ledger);
+        let epoch = table.epoch();
+        for &index in changed {
+            let Some(entry) = ledger.entry(index) else {
+                continue;
+            };
+            if entry.is_absent() {
+                table.forget(&entry.name);
+                self.books.minutes.leave(index);
+                ledger.remove(index);
+            } else {
+                table.stage(number, entry.reading(epoch));
+                self.books.minutes.follow(ledger, index);
+            }
+        }
+        table.publish(number, ledger.revision);
+        self.tell_counts();
+    }
+
+    /// Takes a group back that was not appended, so that the ledger is what the view says; then takes in what others
+    /// appended.
+    pub(super) fn take_back(&mut self, group: &Group, look: Look) -> Look {
+        self.replies.clear();
+        self.books
+            .minutes
+            .take_back(&mut self.books.ledger, &group.minutes);
+        let ledger = &self.books.ledger;
+        let indices = group.touched.iter().chain(&group.forgotten);
+        let names: Vec<_> = indices
+            .filter_map(|&index| Some(ledger.entry(index)?.name.clone()))
+            .collect();
+        let revision = self.links.table.revision();
+        self.books.ledger.revision = revision;
+        self.progress.upkeep.prune_from = None;
+        let mut changed = Vec::new();
+        if let Err(error) = self.read_anew(&names, &mut changed) {
+            self.fail(&error, None);
+            return look;
+        }
+        self.publish_others(&changed);
+        self.follow(look)
+    }
+}
