@@ -141,8 +141,11 @@ fn judge_together(config: &Config, report: &mut Report) {
             let text = "storage.engine is redis, and redis.url is not set: set redis.url or redis.url_file too";
             report.mistake(place("storage.engine"), text);
         }
+        let text =
+            "storage.engine = \"redis\" is a trial: docs/instances.md says what it does not do yet";
+        report.warn(place("storage.engine"), text);
         if config.redis.mirror {
-            let text = "redis.mirror is for the engine rocksdb: with storage.engine = \"redis\" the counts are in Redis already";
+            let text = "redis.mirror is for storage.engine = \"rocksdb\": with \"redis\" the counts are in Redis already";
             report.mistake(place("redis.mirror"), text);
         }
     }

@@ -10,7 +10,7 @@ use rocksdb::ErrorKind;
 use super::file_error::{FileError, limit_in};
 use super::files;
 use super::pace::Ended;
-use super::shared_log::LogError;
+use super::shared_log_error::SharedLogError;
 use crate::invariant::Broken;
 
 /// Whether a refused opening can end by itself.
@@ -208,7 +208,7 @@ pub enum CommitError {
     },
     /// The log that several instances share did not take it.
     #[error(transparent)]
-    Log(#[from] LogError),
+    Log(#[from] SharedLogError),
     /// This program is at fault: what must hold does not.
     #[error(transparent)]
     Broken(#[from] Broken),

@@ -53,6 +53,7 @@ pub mod reserve;
 mod rot;
 mod schema;
 mod shared_log;
+mod shared_log_error;
 mod store;
 mod tables;
 mod value;
@@ -78,7 +79,8 @@ pub use records::{
     Recorded, RequestKey, SeatKey, SeatRecord, SilenceRecord, UserKey,
 };
 pub use rot::{Gap, Rot, RottenTable};
-pub use shared_log::{LogAddress, LogError, SharedLog, Told, Wake};
+pub use shared_log::{FollowedChange, LogAddress, SharedLog, Wake};
+pub use shared_log_error::SharedLogError;
 pub use store::{Committed, Store};
 pub use tables::{Reader, Tables};
 pub use value::{Kept, StoreState, Undecodable};

@@ -6,7 +6,8 @@ use super::error::{CommitError, OpenCause, OpenError};
 use super::lock::DataDirLock;
 use super::open::{Opening, StorageOptions};
 use super::paths::Paths;
-use super::shared_log::{LogError, SharedLog};
+use super::shared_log::SharedLog;
+use super::shared_log_error::SharedLogError;
 use super::store::Store;
 use super::tables::Reader;
 
@@ -49,17 +50,17 @@ impl Store {
     }
 }
 
-impl From<LogError> for OpenError {
-    fn from(error: LogError) -> Self {
+impl From<SharedLogError> for OpenError {
+    fn from(error: SharedLogError) -> Self {
         let cause = match error {
-            LogError::Redis(_) | LogError::Trimmed { .. } | LogError::Thread(_) => {
-                OpenCause::Transient
-            }
-            LogError::Format(_) => OpenCause::Unsupported,
-            LogError::Unreadable(_)
-            | LogError::Epoch { .. }
-            | LogError::Lost { .. }
-            | LogError::Broken(_) => OpenCause::Damage,
+            SharedLogError::Redis(_)
+            | SharedLogError::Trimmed { .. }
+            | SharedLogError::Thread(_) => OpenCause::Transient,
+            SharedLogError::Format(_) => OpenCause::Unsupported,
+            SharedLogError::Unreadable(_)
+            | SharedLogError::Epoch { .. }
+            | SharedLogError::Lost { .. }
+            | SharedLogError::Broken(_) => OpenCause::Damage,
         };
         Self::new(cause, error.to_string())
     }

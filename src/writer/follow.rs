@@ -4,7 +4,7 @@
 
 use crate::counter::{CounterName, Millis};
 use crate::current_day::Look;
-use crate::storage::{Batch, CommitError, ReadError, StoreState, Told};
+use crate::storage::{Batch, CommitError, FollowedChange, ReadError, StoreState};
 
 use super::group::{Group, bucket_at};
 use super::ledger::Index;
@@ -67,10 +67,10 @@ impl Writer {
         let mut names = Vec::new();
         for told in batch.told() {
             match told {
-                Told::Counter(name) => names.push(name),
-                Told::User(key) => self.books.memory.counted_elsewhere(key),
-                Told::Request(key) => self.books.memory.kept_elsewhere(key),
-                Told::Seat(generation, key, record) => {
+                FollowedChange::Counter(name) => names.push(name),
+                FollowedChange::User(key) => self.books.memory.counted_elsewhere(key),
+                FollowedChange::Request(key) => self.books.memory.kept_elsewhere(key),
+                FollowedChange::Seat(generation, key, record) => {
                     self.books.memory.saw_elsewhere(generation, key, record);
                 }
             }

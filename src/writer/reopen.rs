@@ -139,12 +139,17 @@ impl Writer {
                 }
             },
         };
-        let went_on = self.go_on(&store, landed);
-        match went_on {
-            Ok(()) => self.handle.store = Some(store),
-            Err(_) => self.handle.log = store.into_log(),
+        if let Err(error) = self.go_on(&store, landed) {
+            self.handle.log = store.into_log();
+            return Err(error);
         }
-        went_on
+        self.handle.store = Some(store);
+        // Readers must see which counters cannot be read any more, and that leases settle.
+        let ledger = &self.books.ledger;
+        if landed != Landed::Absent || ledger.corrupt > 0 || !ledger.lapsing.is_empty() {
+            self.publish_all();
+        }
+        Ok(())
     }
 
     /// Brings everything to what a store that was opened again holds.
@@ -184,11 +189,6 @@ impl Writer {
                     back_at_boot: self.links.clock.boot_ms(),
                 });
             }
-        }
-        // Readers must see which counters cannot be read any more, and that leases settle.
-        let ledger = &self.books.ledger;
-        if landed != Landed::Absent || ledger.corrupt > 0 || !ledger.lapsing.is_empty() {
-            self.publish_all();
         }
         Ok(())
     }

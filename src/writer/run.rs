@@ -329,39 +329,6 @@ impl Writer {
         }
     }
 
-    /// Deletes some users of a generation that ended; returns whether there may be more.
-    fn prune_users(&mut self, look: Look) -> bool {
-        if self.links.mode.refuses().is_some() {
-            return false;
-        }
-        let (Some(store), Some(&generation)) =
-            (&self.handle.store, self.books.ledger.ended.first())
-        else {
-            return false;
-        };
-        self.books.batch.clear();
-        match self
-            .progress
-            .upkeep
-            .prune(store.tables(), generation, &mut self.books.batch)
-        {
-            Ok(true) => {
-                self.books.ledger.ended.remove(&generation);
-                self.books.batch.delete_ended(generation);
-            }
-            Ok(false) => {}
-            Err(error) => {
-                self.fail(&error, None);
-                return false;
-            }
-        }
-        let group = self.new_group(look);
-        if let Err(behind) = self.write_batch(group) {
-            self.take_back(&behind, look);
-        }
-        self.handle.store.is_some()
-    }
-
     pub(super) fn new_group(&mut self, look: Look) -> Group {
         self.progress.last_group += 1;
         let mut group = Group::new(

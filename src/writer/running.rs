@@ -222,7 +222,7 @@ impl Writer {
                 }),
                 // A writer before this one may have got as far as publishing.
                 last_group: running.table.last_group(),
-                cell_ms: stored.map_or(Millis::MIN, |state| state.wall_ms),
+                cell_ms: Millis::MIN,
                 stored_day: stored.map(|state| state.highest_day),
                 zone,
                 zone_stored,

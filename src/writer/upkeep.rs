@@ -2,6 +2,7 @@
 //! the configuration in, record expiries, forget names, delete the users of ended generations.
 
 use crate::counter::{CounterName, Definition, Existence, Generation};
+use crate::current_day::Look;
 use crate::storage::{Batch, Cursor, ReadError, Tables};
 
 use super::fold::Fold;
@@ -109,6 +110,41 @@ impl Upkeep {
         }
         self.prune_from = next.map(|next| (generation, next));
         Ok(self.prune_from.is_none())
+    }
+}
+
+impl Writer {
+    /// Deletes some users of a generation that ended; returns whether there may be more.
+    pub(super) fn prune_users(&mut self, look: Look) -> bool {
+        if self.links.mode.refuses().is_some() {
+            return false;
+        }
+        let (Some(store), Some(&generation)) =
+            (&self.handle.store, self.books.ledger.ended.first())
+        else {
+            return false;
+        };
+        self.books.batch.clear();
+        match self
+            .progress
+            .upkeep
+            .prune(store.tables(), generation, &mut self.books.batch)
+        {
+            Ok(true) => {
+                self.books.ledger.ended.remove(&generation);
+                self.books.batch.delete_ended(generation);
+            }
+            Ok(false) => {}
+            Err(error) => {
+                self.fail(&error, None);
+                return false;
+            }
+        }
+        let group = self.new_group(look);
+        if let Err(behind) = self.write_batch(group) {
+            self.take_back(&behind, look);
+        }
+        self.handle.store.is_some()
     }
 }
 

@@ -66,10 +66,23 @@ fn unknown_variables_with_two_underscores_are_mistakes_and_others_a_warning() {
 }
 
 #[test]
-fn what_is_not_built_yet_is_refused_in_every_layer() {
+fn a_shared_log_needs_to_know_where_it_is_and_has_no_mirror() {
     assert_eq!(
         file("storage.engine = \"redis\"").mistakes(),
-        "counterd.toml:1: storage.engine: \"redis\" is not in this version; use \"rocksdb\""
+        "counterd.toml:1: storage.engine is redis, and redis.url is not set: set redis.url or redis.url_file too"
+    );
+    let both = "storage.engine = \"redis\"\nredis.url = \"redis://h\"\nredis.mirror = true";
+    assert_eq!(
+        file(both).mistakes(),
+        "counterd.toml:3: redis.mirror is for storage.engine = \"rocksdb\": with \"redis\" the counts are in Redis already"
+    );
+    let (_, warnings) = file("storage.engine = \"redis\"\nredis.url = \"redis://h\"")
+        .load()
+        .unwrap();
+    assert!(
+        warnings[0].text.contains("is a trial"),
+        "{}",
+        warnings[0].text
     );
 }
 

@@ -170,6 +170,8 @@ fn example(key: &Key) -> String {
     // Of words the last, which is seldom the default.
     let limit = limits.last().and_then(|limit| limit.split(' ').next());
     match (key.name, limit) {
+        // Another one needs a second key.
+        ("storage.engine", _) => "rocksdb".to_owned(),
         (_, Some(least)) if key.form.wanted().starts_with("a size") => {
             let least: bytesize::ByteSize = least.parse().unwrap();
             format!("{}B", least.0 * 32)

@@ -5,11 +5,11 @@
 //! version u8 | (family u8 | kind u8 (0 put, 1 delete) | length of the key u32 | length of the value u32 | key | value)*
 //! ```
 
-use super::LogError;
 use crate::invariant::{Broken, invariant};
 use crate::storage::Family;
 use crate::storage::batch::{Batch, Change};
 use crate::storage::fixed::Fixed;
+use crate::storage::shared_log_error::SharedLogError;
 
 const VERSION: u8 = 1;
 const PUT: u8 = 0;
@@ -45,8 +45,8 @@ pub(super) fn encode(batch: &Batch) -> Result<Vec<u8>, Broken> {
 ///
 /// # Errors
 /// When it is none of this version, whole to its last byte.
-pub(super) fn decode(bytes: &[u8]) -> Result<Batch, LogError> {
-    read(bytes).ok_or(LogError::Unreadable("an entry of the log"))
+pub(super) fn decode(bytes: &[u8]) -> Result<Batch, SharedLogError> {
+    read(bytes).ok_or(SharedLogError::Unreadable("an entry of the log"))
 }
 
 fn read(bytes: &[u8]) -> Option<Batch> {

@@ -11,7 +11,8 @@ use parking_lot::Mutex;
 
 use super::keys::CellKeys;
 use super::link::{Link, LogAddress};
-use super::{Entry, LogError, RawEntries};
+use super::{Entry, RawEntries};
+use crate::storage::shared_log_error::SharedLogError;
 
 /// How long one read waits for an entry.
 const WAIT: Duration = Duration::from_millis(500);
@@ -30,7 +31,7 @@ pub type Wake = Arc<dyn Fn() + Send + Sync>;
 #[derive(Default)]
 struct Inbox {
     ended: AtomicBool,
-    entries: Mutex<VecDeque<Result<Entry, LogError>>>,
+    entries: Mutex<VecDeque<Result<Entry, SharedLogError>>>,
 }
 
 /// The thread. It ends when this is dropped.
@@ -63,7 +64,7 @@ impl Follower {
     }
 
     /// Takes the next entry; `None` while there is none.
-    pub(super) fn next(&self) -> Option<Result<Entry, LogError>> {
+    pub(super) fn next(&self) -> Option<Result<Entry, SharedLogError>> {
         self.inbox.entries.lock().pop_front()
     }
 }
@@ -117,7 +118,7 @@ impl Reading {
         }
     }
 
-    fn take_in(&mut self, entries: Vec<Result<Entry, LogError>>) {
+    fn take_in(&mut self, entries: Vec<Result<Entry, SharedLogError>>) {
         if entries.is_empty() {
             return;
         }

@@ -7,8 +7,8 @@ use redis::{
 };
 use sha1_smol::Sha1;
 
-use super::LogError;
 use crate::masking::SecretUrl;
+use crate::storage::shared_log_error::SharedLogError;
 
 /// How long to wait between two tries.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -61,7 +61,7 @@ impl Link {
     }
 
     /// Sends a call once and returns its answer.
-    pub(super) fn ask<T: FromRedisValue>(&mut self, call: &Cmd) -> Result<T, LogError> {
+    pub(super) fn ask<T: FromRedisValue>(&mut self, call: &Cmd) -> Result<T, SharedLogError> {
         self.try_once(call).map_err(|error| self.failed(&error))
     }
 
@@ -74,7 +74,7 @@ impl Link {
         &mut self,
         script: &Script,
         call: &Cmd,
-    ) -> Result<T, LogError> {
+    ) -> Result<T, SharedLogError> {
         let end = Instant::now() + self.address.timeout;
         loop {
             let error = match self.try_once(call) {
@@ -122,8 +122,8 @@ impl Link {
         answer
     }
 
-    fn failed(&self, error: &RedisError) -> LogError {
-        LogError::Redis(self.address.url.told(error))
+    fn failed(&self, error: &RedisError) -> SharedLogError {
+        SharedLogError::Redis(self.address.url.told(error))
     }
 }
 

@@ -25,62 +25,18 @@ pub use self::follower::Wake;
 use self::keys::CellKeys;
 pub use self::link::LogAddress;
 use self::link::{Link, Script};
-pub use self::told::Told;
+pub use self::told::FollowedChange;
 use super::Family;
 use super::batch::{Batch, Change};
 use super::lineage::Lineage;
 use super::schema::{FORMAT_VERSION, MERGE_VERSION};
-use crate::invariant::Broken;
+use super::shared_log_error::SharedLogError;
 
 /// About so many entries are kept for instances that are behind; one that is further behind loads anew.
 const KEPT_ENTRIES: u64 = 100_000;
 
 /// Records that are read at once when the view is made.
 const PAGE: usize = 1000;
-
-/// Why the shared log did not do what was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum LogError {
-    /// Redis cannot be reached, or refuses.
-    #[error("the shared log in Redis: {0}")]
-    Redis(String),
-    /// Something in Redis is not what counterd wrote.
-    #[error("the shared log in Redis: {0} cannot be read")]
-    Unreadable(&'static str),
-    /// The log is on another history.
-    #[error("the shared log is of epoch {found}, and this instance follows epoch {expected}")]
-    Epoch {
-        /// What Redis says.
-        found: String,
-        /// What the instance follows.
-        expected: u64,
-    },
-    /// The log ends before what this instance had of it.
-    #[error("the shared log ends at {found}, and {had} groups were acknowledged: Redis lost some")]
-    Lost {
-        /// Where it ends.
-        found: u64,
-        /// Where it ended before.
-        had: u64,
-    },
-    /// Entries that this instance lacks were trimmed.
-    #[error("the shared log begins after {had}: this instance fell behind and reads all anew")]
-    Trimmed {
-        /// Up to where the instance has it.
-        had: u64,
-    },
-    /// Another version of counterd made it.
-    #[error(
-        "the shared log has format {0}, which this counterd does not know: use the version that made it"
-    )]
-    Format(String),
-    /// The thread that follows cannot be started.
-    #[error("the thread that follows the shared log: {0}")]
-    Thread(#[from] std::io::Error),
-    /// This program is at fault: what must hold does not.
-    #[error(transparent)]
-    Broken(#[from] Broken),
-}
 
 /// Entries as Redis gives them: their id, and fields with values.
 type RawEntries = Vec<(String, Vec<Vec<u8>>)>;
@@ -94,10 +50,10 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    fn read((id, fields): (String, Vec<Vec<u8>>)) -> Result<Self, LogError> {
+    fn read((id, fields): (String, Vec<Vec<u8>>)) -> Result<Self, SharedLogError> {
         let position = id.strip_suffix("-0").and_then(|id| id.parse().ok());
         let (Some(position), [_, bytes]) = (position, &fields[..]) else {
-            return Err(LogError::Unreadable("an entry of the log"));
+            return Err(SharedLogError::Unreadable("an entry of the log"));
         };
         let batch = entry::decode(bytes)?;
         Ok(Self { position, batch })
@@ -139,7 +95,7 @@ impl SharedLog {
     ///
     /// # Errors
     /// When Redis cannot be asked, or the cell is of another version.
-    pub fn open(address: LogAddress, now_ms: i64, wake: Wake) -> Result<Self, LogError> {
+    pub fn open(address: LogAddress, now_ms: i64, wake: Wake) -> Result<Self, SharedLogError> {
         let mut log = Self {
             link: Link::new(address.clone()),
             keys: CellKeys::new(&address.prefix, 0),
@@ -160,7 +116,7 @@ impl SharedLog {
     }
 
     /// Makes the cell where there is none; returns its epoch and the end of its log.
-    fn create(&mut self) -> Result<(u64, u64), LogError> {
+    fn create(&mut self) -> Result<(u64, u64), SharedLogError> {
         let mut batch = Batch::new();
         Lineage::born(self.epoch).put(&mut batch);
         let script = Script::new(include_str!("create.lua"));
@@ -175,14 +131,17 @@ impl SharedLog {
         let said: Vec<Option<String>> = self.link.insist(&script, &call)?;
         let said: Vec<_> = said.into_iter().map(Option::unwrap_or_default).collect();
         let [format, merge, epoch, position] = &said[..] else {
-            return Err(LogError::Unreadable("the cell"));
+            return Err(SharedLogError::Unreadable("the cell"));
         };
         if (format, merge) != (&FORMAT_VERSION.to_string(), &MERGE_VERSION.to_string()) {
-            return Err(LogError::Format(format!(
+            return Err(SharedLogError::Format(format!(
                 "{format} with merge operator {merge}"
             )));
         }
-        let number = |text: &str| text.parse().map_err(|_| LogError::Unreadable("the cell"));
+        let number = |text: &str| {
+            text.parse()
+                .map_err(|_| SharedLogError::Unreadable("the cell"))
+        };
         Ok((number(epoch)?, number(position)?))
     }
 
@@ -195,7 +154,7 @@ impl SharedLog {
     ///
     /// # Errors
     /// When Redis cannot be asked, and when the log is not the one that was followed.
-    pub(super) fn resume(&mut self) -> Result<(), LogError> {
+    pub(super) fn resume(&mut self) -> Result<(), SharedLogError> {
         self.follower = None;
         if let Some(call) = &self.pending {
             // Whatever it answers: the view is made of what the log says then.
@@ -207,11 +166,11 @@ impl SharedLog {
         let (epoch, position) = self.create()?;
         if epoch != expected {
             let found = epoch.to_string();
-            return Err(LogError::Epoch { found, expected });
+            return Err(SharedLogError::Epoch { found, expected });
         }
         if position < self.position {
             let had = self.position;
-            return Err(LogError::Lost {
+            return Err(SharedLogError::Lost {
                 found: position,
                 had,
             });
@@ -224,7 +183,7 @@ impl SharedLog {
     ///
     /// # Errors
     /// When Redis cannot be asked, or holds something else; what `visit` returns.
-    pub(super) fn load<E: From<LogError>>(
+    pub(super) fn load<E: From<SharedLogError>>(
         &mut self,
         mut visit: impl FnMut(&Batch) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -233,7 +192,7 @@ impl SharedLog {
             .ask(redis::cmd("SMEMBERS").arg(self.keys.hashes()))?;
         for hash in &hashes {
             let family = self.keys.family(hash);
-            let family = family.ok_or(LogError::Unreadable("the name of a hash"))?;
+            let family = family.ok_or(SharedLogError::Unreadable("the name of a hash"))?;
             let mut cursor = 0u64;
             loop {
                 let mut call = redis::cmd("HSCAN");
@@ -258,7 +217,7 @@ impl SharedLog {
                 .arg(format!("({}-0", self.position));
             let entries: RawEntries = self.link.ask(call.arg("+").arg("COUNT").arg(PAGE))?;
             if entries.is_empty() {
-                return Err(LogError::Trimmed { had: self.position }.into());
+                return Err(SharedLogError::Trimmed { had: self.position }.into());
             }
             for entry in entries {
                 let entry = Entry::read(entry)?;
@@ -269,7 +228,7 @@ impl SharedLog {
         }
         let (address, keys, wake) = (self.address.clone(), self.keys.clone(), self.wake.clone());
         let follower = Follower::start(address, keys, self.position, wake);
-        self.follower = Some(follower.map_err(LogError::from)?);
+        self.follower = Some(follower.map_err(SharedLogError::from)?);
         Ok(())
     }
 
@@ -277,7 +236,7 @@ impl SharedLog {
     ///
     /// # Errors
     /// When no answer came in time: the group may be in the log or not, and [`SharedLog::resume`] tells.
-    pub(super) fn append(&mut self, batch: &Batch) -> Result<Appended, LogError> {
+    pub(super) fn append(&mut self, batch: &Batch) -> Result<Appended, SharedLogError> {
         self.sequence += 1;
         let call = self.call(batch)?;
         let answer = self.link.insist(&self.append, &call);
@@ -301,14 +260,14 @@ impl SharedLog {
                 self.since.extend(entries?);
                 Ok(Appended::Behind)
             }
-            _ => Err(LogError::Epoch {
+            _ => Err(SharedLogError::Epoch {
                 found: part(&answer, 1)?,
                 expected: self.epoch,
             }),
         }
     }
 
-    fn call(&self, batch: &Batch) -> Result<Cmd, LogError> {
+    fn call(&self, batch: &Batch) -> Result<Cmd, SharedLogError> {
         let entry = entry::encode(batch)?;
         let mut keys = vec![
             self.keys.cell(),
@@ -345,7 +304,7 @@ impl SharedLog {
     ///
     /// # Errors
     /// When it cannot be read, and when entries before it are gone.
-    pub(super) fn next(&mut self) -> Result<Option<Entry>, LogError> {
+    pub(super) fn next(&mut self) -> Result<Option<Entry>, SharedLogError> {
         loop {
             let entry = match (self.since.pop_front(), &self.follower) {
                 (Some(entry), _) => entry,
@@ -364,11 +323,11 @@ impl SharedLog {
         }
     }
 
-    fn follows(&self, entry: &Entry) -> Result<(), LogError> {
+    fn follows(&self, entry: &Entry) -> Result<(), SharedLogError> {
         if entry.position == self.position + 1 {
             return Ok(());
         }
-        Err(LogError::Trimmed { had: self.position })
+        Err(SharedLogError::Trimmed { had: self.position })
     }
 
     /// Notes that the view has everything up to that entry.
@@ -378,12 +337,12 @@ impl SharedLog {
 }
 
 /// Reads a part of an answer.
-fn part<T: redis::FromRedisValue>(answer: &[Value], at: usize) -> Result<T, LogError> {
+fn part<T: redis::FromRedisValue>(answer: &[Value], at: usize) -> Result<T, SharedLogError> {
     let value = answer.get(at).cloned().unwrap_or(Value::Nil);
-    redis::from_redis_value(value).map_err(|_| LogError::Unreadable("an answer"))
+    redis::from_redis_value(value).map_err(|_| SharedLogError::Unreadable("an answer"))
 }
 
-fn getrandom_u128() -> Result<u128, LogError> {
+fn getrandom_u128() -> Result<u128, SharedLogError> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| std::io::Error::other(error.to_string()))?;
     Ok(u128::from_be_bytes(bytes))

@@ -6,7 +6,7 @@ use crate::storage::{Family, StoreState, keys};
 
 /// One change in a group of another instance.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Told<'a> {
+pub enum FollowedChange<'a> {
     /// Definition, value or day record of a counter.
     Counter(CounterName),
     /// A user was counted, by the key on disk.
@@ -19,7 +19,7 @@ pub enum Told<'a> {
 
 impl Batch {
     /// Lists what a reader's or the writer's memory has to learn of this group.
-    pub fn told(&self) -> impl Iterator<Item = Told<'_>> {
+    pub fn told(&self) -> impl Iterator<Item = FollowedChange<'_>> {
         self.changes().filter_map(|(family, key, change)| {
             let value = match change {
                 Change::Put(value) => Some(value),
@@ -27,14 +27,16 @@ impl Batch {
             };
             match family {
                 Family::Definitions | Family::Counters => {
-                    keys::counter_name(key).map(Told::Counter)
+                    keys::counter_name(key).map(FollowedChange::Counter)
                 }
-                Family::Days => keys::day_entry(key).map(|(name, _)| Told::Counter(name)),
-                Family::Dedup => value.map(|_| Told::User(key)),
-                Family::Idempotency => value.map(|_| Told::Request(key)),
-                Family::Windows if keys::is_seat(key) => {
-                    Some(Told::Seat(keys::windows_generation(key)?, key, value))
-                }
+                Family::Days => keys::day_entry(key).map(|(name, _)| FollowedChange::Counter(name)),
+                Family::Dedup => value.map(|_| FollowedChange::User(key)),
+                Family::Idempotency => value.map(|_| FollowedChange::Request(key)),
+                Family::Windows if keys::is_seat(key) => Some(FollowedChange::Seat(
+                    keys::windows_generation(key)?,
+                    key,
+                    value,
+                )),
                 Family::Windows | Family::Meta | Family::History | Family::Samples => None,
             }
         })
