@@ -41,6 +41,9 @@ const PAGE: usize = 1000;
 /// Entries as Redis gives them: their id, and fields with values.
 type RawEntries = Vec<(String, Vec<Vec<u8>>)>;
 
+/// Records as Redis gives them: key and value.
+type RawRecords = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// One group in the log.
 pub(super) struct Entry {
     /// Its number: the first is 1.
@@ -197,7 +200,7 @@ impl SharedLog {
             loop {
                 let mut call = redis::cmd("HSCAN");
                 call.arg(hash).arg(cursor).arg("COUNT").arg(PAGE);
-                let (next, records): (u64, Vec<(Vec<u8>, Vec<u8>)>) = self.link.ask(&call)?;
+                let (next, records): (u64, RawRecords) = self.link.ask(&call)?;
                 let mut batch = Batch::new();
                 for (key, value) in &records {
                     batch.put(family, key, value);
