@@ -73,6 +73,7 @@ fn options(dir: &std::path::Path) -> StorageOptions {
     StorageOptions {
         data_dir: dir.to_owned(),
         memory: 192 << 20,
+        shared: None,
         reserve: None,
     }
 }

@@ -35,6 +35,7 @@ fn start(dir: &std::path::Path) -> Running {
             StorageOptions {
                 data_dir: dir.to_owned(),
                 memory: 192 << 20,
+                shared: None,
                 reserve: None,
             },
             Arc::new(SystemClock),
