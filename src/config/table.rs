@@ -29,6 +29,7 @@ use crate::calendar::DayStart;
 use crate::export::postgres::PostgresUrl;
 use crate::http::Rate;
 use crate::mirror::RedisUrl;
+use crate::storage::Ack;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -181,6 +182,12 @@ configuration! {
         interval: Duration = Span(TENTH, HOUR), "200ms";
         /// How long an answer may take.
         timeout: Duration = Span(TENTH, HOUR), "5s";
+        /// Who must have a group before it is acknowledged, with storage.engine = "redis".
+        ack: Ack = Ack::FORM, "replicas";
+        /// For how long a shared log may not have been read before values are told to be stale and writes are refused.
+        max_lag: Duration = Span(SECOND, HOUR), "2s";
+        /// With fewer replicas writes are refused, where they are waited for.
+        min_replicas: u32 = Count(0, 100), "1";
         /// What every key begins with.
         prefix: String = KEY_PREFIX, "";
     }

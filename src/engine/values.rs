@@ -29,7 +29,7 @@ pub struct Value {
 pub enum ReadFrom {
     /// The store: it is up to date.
     Store,
-    /// A copy, which had it then.
+    /// A copy, which had it then; `memory` while a shared log is away.
     Copy {
         /// Which copy.
         source: &'static str,
@@ -60,7 +60,8 @@ impl Engine {
         let reading = self.running.table.read(name.as_str());
         // The moment is taken after the values: no value's period is after a day seen later.
         let moment = self.moment();
-        Ok((reading.map(|reading| self.value(reading, &moment)), false))
+        let stale = self.running.stale_since().is_some();
+        Ok((reading.map(|reading| self.value(reading, &moment)), stale))
     }
 
     /// Reads counters, as of one commit and one day, in the order asked; returns also whether they are from a
@@ -74,7 +75,7 @@ impl Engine {
             let found = Box::pin(fallback.values(names)).await?.into_iter();
             return Ok((found.map(|value| self.copied(&*value?)).collect(), true));
         }
-        Ok((self.values(names), false))
+        Ok((self.values(names), self.running.stale_since().is_some()))
     }
 
     /// Reads counters as `read` does, but from the store alone; `None` while there is no store.
@@ -124,7 +125,10 @@ impl Engine {
     /// Lists counters of the store. It skips those that are gone, so that a page is full unless it is the last.
     pub(super) fn list_store(&self, prefix: &str, cursor: Option<&str>, limit: usize) -> Page {
         let mut cursor = cursor.map(str::to_owned);
-        let mut page = Page::default();
+        let mut page = Page {
+            stale: self.running.stale_since().is_some(),
+            ..Page::default()
+        };
         loop {
             let left = limit.saturating_sub(page.found.len());
             let (readings, more) = self.running.table.list(prefix, cursor.as_deref(), left);
@@ -149,7 +153,13 @@ impl Engine {
             kind: Some(reading.definition.kind),
             reset: reading.definition.reset,
             seen: reading.seen(moment, self.calendar()),
-            origin: ReadFrom::Store,
+            origin: match self.running.stale_since() {
+                None => ReadFrom::Store,
+                Some(as_of) => ReadFrom::Copy {
+                    source: "memory",
+                    as_of,
+                },
+            },
             definition: Some(reading.definition),
             name: reading.name,
         }

@@ -84,7 +84,7 @@ impl Archivist {
     /// # Errors
     /// When the step was not done; nothing is lost, and the next one tries again.
     pub fn step(&mut self) -> Result<bool, ArchiveError> {
-        if self.running.mode.refuses().is_some() {
+        if !self.running.works() {
             return Ok(false);
         }
         let reader = &self.running.reader;

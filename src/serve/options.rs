@@ -193,6 +193,9 @@ fn log_address(config: &Config) -> Option<LogAddress> {
         url: redis.url.clone()?,
         prefix: redis.prefix.clone(),
         timeout: redis.timeout,
+        max_lag: redis.max_lag,
+        ack: redis.ack,
+        min_replicas: redis.min_replicas,
     })
 }
 

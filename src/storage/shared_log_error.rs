@@ -1,5 +1,7 @@
 //! Why a log that several instances share did not do what was asked.
 
+use std::time::Duration;
+
 use crate::invariant::Broken;
 
 /// Why the shared log did not do what was asked.
@@ -8,6 +10,32 @@ pub enum SharedLogError {
     /// Redis cannot be reached, or refuses.
     #[error("the shared log in Redis: {0}")]
     Redis(String),
+    /// A setting of Redis would lose what is acknowledged.
+    #[error("Redis would lose what is acknowledged: {name} is {found:?}, and must be {wanted}")]
+    Setting {
+        /// Which.
+        name: String,
+        /// What it is.
+        found: String,
+        /// What it must be.
+        wanted: &'static str,
+    },
+    /// There are too few replicas.
+    #[error(
+        "Redis has {connected} replicas, and redis.min_replicas is {wanted}: start more, or choose a weaker redis.ack by name"
+    )]
+    Replicas {
+        /// How many are connected.
+        connected: u32,
+        /// How many must be.
+        wanted: u32,
+    },
+    /// A group is in the log, and not yet where it must be before it is acknowledged.
+    #[error("a group was not on all the disks that redis.ack asks for within {0:?}")]
+    NotDurable(Duration),
+    /// The log was not read for so long that others may have counted what is not known here.
+    #[error("the shared log in Redis was not read for {0:.1?}")]
+    Late(Duration),
     /// Something in Redis is not what counterd wrote.
     #[error("the shared log in Redis: {0} cannot be read")]
     Unreadable(&'static str),

@@ -127,6 +127,7 @@ impl Store {
                 return Ok(None);
             };
             let Some(entry) = log.next()? else {
+                log.check_lag()?;
                 return Ok(None);
             };
             log.took(&entry);
@@ -135,9 +136,9 @@ impl Store {
         })
     }
 
-    /// Whether it is a view of a shared log.
-    pub fn is_shared(&self) -> bool {
-        self.log.is_some()
+    /// Returns how long ago a shared log was last seen to be followed to its end; `None` where the store has its own.
+    pub fn followed_for(&self) -> Option<Duration> {
+        self.log.as_ref().map(SharedLog::followed_for)
     }
 
     /// Gives up the handle and keeps the shared log; `None` where the store has its own.

@@ -54,6 +54,10 @@ impl From<SharedLogError> for OpenError {
     fn from(error: SharedLogError) -> Self {
         let cause = match error {
             SharedLogError::Redis(_)
+            | SharedLogError::Setting { .. }
+            | SharedLogError::Replicas { .. }
+            | SharedLogError::NotDurable(_)
+            | SharedLogError::Late(_)
             | SharedLogError::Trimmed { .. }
             | SharedLogError::Thread(_) => OpenCause::Transient,
             SharedLogError::Format(_) => OpenCause::Unsupported,

@@ -5,6 +5,7 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::counter::Existence;
@@ -86,7 +87,14 @@ impl Writer {
             unknown_count: unknown,
             epoch: store.epoch(),
         };
+        let followed = store.followed_for();
         self.handle.log = store.into_log();
+        if let Some(since) = followed {
+            let since = now.saturating_sub(i64::try_from(since.as_millis()).unwrap_or(0));
+            self.links
+                .stale_since
+                .store(since.max(1), Ordering::Release);
+        }
         let before = self.handle.relapse.as_ref();
         let relapse = Relapse::after(before, error.to_string(), Instant::now());
         let back_off = relapse.back_off;
@@ -109,6 +117,7 @@ impl Writer {
             Ok(()) => {
                 tracing::warn!("the store is open again and verified");
                 self.watch_space(look.wall_ms);
+                self.links.stale_since.store(0, Ordering::Release);
                 self.links.mode.clear(Cause::StoreFailed);
             }
             Err(error) => {

@@ -4,6 +4,7 @@
 //! is told that the outcome is unknown, and the store is dropped, reopened and verified (`reopen`).
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::{Duration, Instant};
 
 use crate::calendar::Day;
@@ -59,6 +60,8 @@ pub(super) struct Links {
     pub(super) table: Arc<Table>,
     pub(super) intake: Arc<Intake>,
     pub(super) metrics: Arc<Metrics>,
+    /// Since when a shared log is not followed; 0 while it is.
+    pub(super) stale_since: Arc<AtomicI64>,
 }
 
 /// The store, and how it is opened again.

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -51,6 +52,10 @@ pub struct Running {
     pub storage: StorageOptions,
     /// The counters of the configuration.
     pub configured: Arc<[CounterName]>,
+    /// Since when a shared log is not followed, in milliseconds since 1970; 0 while values are up to date.
+    stale_since: Arc<AtomicI64>,
+    /// Whether this instance closes days and exports: one of several does.
+    pub does_chores: Arc<AtomicBool>,
     writer: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -85,6 +90,8 @@ impl Running {
                 .iter()
                 .map(|(name, _)| name.clone())
                 .collect(),
+            stale_since: Arc::default(),
+            does_chores: Arc::new(AtomicBool::new(true)),
             writer: Arc::default(),
         }
     }
@@ -119,6 +126,20 @@ impl Running {
         self.table.epoch()
     }
 
+    /// Returns since when values may be older than what other instances counted; `None` while they are up to date, as they
+    /// always are with a store of one's own.
+    pub fn stale_since(&self) -> Option<Millis> {
+        match self.stale_since.load(Ordering::Acquire) {
+            0 => None,
+            since => Some(since),
+        }
+    }
+
+    /// Whether the work beside the writer is to be done here now: writes are served, and no other instance does it.
+    pub fn works(&self) -> bool {
+        self.mode.refuses().is_none() && self.does_chores.load(Ordering::Acquire)
+    }
+
     /// Takes no more requests, waits until those taken are written and answered, and closes the
     /// store.
     pub fn stop(&self) {
@@ -148,7 +169,8 @@ impl Writer {
                         .into_iter()
                         .for_each(|intake| intake.nudge())
                 };
-                let log = SharedLog::open(address.clone(), clock.wall_ms(), Arc::new(wake));
+                let chores = Arc::clone(&running.does_chores);
+                let log = SharedLog::open(address.clone(), clock.wall_ms(), Arc::new(wake), chores);
                 let log = log.map_err(OpenError::from)?;
                 Store::view(&lock, &storage, &reader, log).map_err(|failed| failed.1)?
             }
@@ -189,6 +211,7 @@ impl Writer {
                 mode: Arc::clone(&running.mode),
                 table: Arc::clone(&running.table),
                 intake: Arc::clone(&running.intake),
+                stale_since: Arc::clone(&running.stale_since),
                 metrics: options.metrics,
                 clock: Arc::clone(&clock),
             },

@@ -125,7 +125,7 @@ impl ExportWork {
             through,
         };
         if known != Some(cursor) {
-            if self.context.running.mode.refuses().is_some() {
+            if !self.context.running.works() {
                 self.cursor = None;
                 return Ok(());
             }
@@ -146,7 +146,7 @@ impl ExportWork {
 
     async fn closed_days(&mut self, link: &mut Link, status: &RoundStatus) -> Result<()> {
         // Without a cursor, the store did not take how far the export got.
-        if self.cursor.is_none() || self.context.running.mode.refuses().is_some() {
+        if self.cursor.is_none() || !self.context.running.works() {
             return Ok(());
         }
         self.forget_set_aside()?;

@@ -5,12 +5,13 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::keys::CellKeys;
-use super::link::{Link, LogAddress};
+use super::address::LogAddress;
+use super::lease::Lease;
+use super::link::Link;
 use super::{Entry, RawEntries};
 use crate::storage::shared_log_error::SharedLogError;
 
@@ -32,6 +33,8 @@ pub type Wake = Arc<dyn Fn() + Send + Sync>;
 struct Inbox {
     ended: AtomicBool,
     entries: Mutex<VecDeque<Result<Entry, SharedLogError>>>,
+    /// When a read last said that it had come to the end of the log.
+    confirmed: Mutex<Option<Instant>>,
 }
 
 /// The thread. It ends when this is dropped.
@@ -41,18 +44,21 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    /// Starts to read behind `position`.
+    /// Starts to read behind `position`, and to ask for the lease.
     pub(super) fn start(
         address: LogAddress,
-        keys: CellKeys,
+        key: String,
         position: u64,
+        lease: Lease,
         wake: Wake,
     ) -> io::Result<Self> {
         let inbox = Arc::<Inbox>::default();
+        *inbox.confirmed.lock() = Some(Instant::now());
         let reading = Reading {
             link: Link::new(address),
-            key: keys.log(),
+            key,
             position,
+            lease,
             inbox: Arc::clone(&inbox),
             wake,
         };
@@ -61,6 +67,12 @@ impl Follower {
             inbox,
             thread: Some(thread.spawn(move || reading.run())?),
         })
+    }
+
+    /// Returns how long ago the log was last read to its end.
+    pub(super) fn followed_for(&self) -> Duration {
+        let confirmed = *self.inbox.confirmed.lock();
+        confirmed.map_or(Duration::ZERO, |at| at.elapsed())
     }
 
     /// Takes the next entry; `None` while there is none.
@@ -82,6 +94,7 @@ struct Reading {
     link: Link,
     key: String,
     position: u64,
+    lease: Lease,
     inbox: Arc<Inbox>,
     wake: Wake,
 }
@@ -89,6 +102,7 @@ struct Reading {
 impl Reading {
     fn run(mut self) {
         while !self.inbox.ended.load(Ordering::Acquire) {
+            self.lease.keep(&mut self.link);
             if self.inbox.entries.lock().len() >= WAITING {
                 thread::sleep(PAUSE);
                 continue;
@@ -102,6 +116,7 @@ impl Reading {
                 .arg(&self.key)
                 .arg(format!("{}-0", self.position));
             // One stream is asked for, and none is answered when nothing came.
+            let asked = Instant::now();
             match self.link.ask::<Option<Vec<(String, RawEntries)>>>(&call) {
                 Ok(streams) => {
                     let raw = streams
@@ -109,6 +124,7 @@ impl Reading {
                         .flatten()
                         .flat_map(|(_, entries)| entries);
                     self.take_in(raw.map(Entry::read).collect());
+                    *self.inbox.confirmed.lock() = Some(asked);
                 }
                 Err(error) => {
                     tracing::debug!(%error, "the shared log cannot be read; it is tried again");
@@ -116,6 +132,7 @@ impl Reading {
                 }
             }
         }
+        self.lease.end(&mut self.link);
     }
 
     fn take_in(&mut self, entries: Vec<Result<Entry, SharedLogError>>) {

@@ -33,6 +33,11 @@ impl CellKeys {
         format!("{}:instances", self.tag)
     }
 
+    /// Returns the key of who does the chores.
+    pub(super) fn lease(&self) -> String {
+        format!("{}:lease", self.tag)
+    }
+
     /// Returns the key of the set of all hashes that hold records.
     pub(super) fn hashes(&self) -> String {
         format!("{}:hashes", self.tag)

@@ -3,26 +3,16 @@
 use std::time::{Duration, Instant};
 
 use redis::{
-    Cmd, Connection, ConnectionLike, ErrorKind, FromRedisValue, RedisError, ServerErrorKind,
+    Cmd, Connection, ConnectionLike, ErrorKind, FromRedisValue, ParsingError, RedisError,
+    ServerErrorKind, Value,
 };
 use sha1_smol::Sha1;
 
-use crate::masking::SecretUrl;
+use super::address::LogAddress;
 use crate::storage::shared_log_error::SharedLogError;
 
 /// How long to wait between two tries.
 const PAUSE: Duration = Duration::from_millis(20);
-
-/// Where the log is, and how long it may take.
-#[derive(Clone, Debug)]
-pub struct LogAddress {
-    /// The Redis.
-    pub url: SecretUrl<redis::Client>,
-    /// What every key begins with.
-    pub prefix: String,
-    /// How long an answer may take, over all tries.
-    pub timeout: Duration,
-}
 
 /// A script, by its text and the digest that Redis knows it by.
 pub(super) struct Script {
@@ -46,6 +36,18 @@ impl Script {
     }
 }
 
+/// The answer of `WAIT` and `WAITAOF`.
+struct Acks(Vec<u32>);
+
+impl FromRedisValue for Acks {
+    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
+        match value {
+            Value::Int(_) => u32::from_redis_value(value).map(|count| Self(vec![count])),
+            several => Vec::from_redis_value(several).map(Self),
+        }
+    }
+}
+
 /// A connection, opened when it is needed.
 pub(super) struct Link {
     address: LogAddress,
@@ -65,8 +67,18 @@ impl Link {
         self.try_once(call).map_err(|error| self.failed(&error))
     }
 
+    /// Sends a call of a script once, and loads the script where Redis does not have it.
+    pub(super) fn call<T: FromRedisValue>(
+        &mut self,
+        script: &Script,
+        call: &Cmd,
+    ) -> Result<T, SharedLogError> {
+        self.load_and_try(script, call)
+            .map_err(|error| self.failed(&error))
+    }
+
     /// Sends a call of a script, and again for as long as no answer comes, on new connections: only for one that does
-    /// nothing when it is done for the second time. Loads the script where Redis does not have it.
+    /// nothing when it is done for the second time.
     ///
     /// # Errors
     /// When no answer came in time, and when Redis refuses.
@@ -75,23 +87,54 @@ impl Link {
         script: &Script,
         call: &Cmd,
     ) -> Result<T, SharedLogError> {
-        let end = Instant::now() + self.address.timeout;
+        self.insist_until(Instant::now() + self.address.timeout, script, call)
+    }
+
+    /// Sends a wait for disks and replicas on the connection of the last call; `None` when it broke since, so that nobody
+    /// knows what to wait for.
+    ///
+    /// # Errors
+    /// When Redis refuses.
+    pub(super) fn wait(&mut self, wait: &Cmd) -> Result<Option<Vec<u32>>, SharedLogError> {
+        match self.try_once::<Acks>(wait) {
+            Ok(Acks(acks)) => Ok(Some(acks)),
+            Err(error) if may_pass(&error) => Ok(None),
+            Err(error) => Err(self.failed(&error)),
+        }
+    }
+
+    /// Returns how long an answer may take, over all tries.
+    pub(super) fn timeout(&self) -> Duration {
+        self.address.timeout
+    }
+
+    fn insist_until<T: FromRedisValue>(
+        &mut self,
+        end: Instant,
+        script: &Script,
+        call: &Cmd,
+    ) -> Result<T, SharedLogError> {
         loop {
-            let error = match self.try_once(call) {
+            match self.load_and_try(script, call) {
                 Ok(answer) => return Ok(answer),
-                Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                    let mut load = redis::cmd("SCRIPT");
-                    match self.try_once::<()>(load.arg("LOAD").arg(script.text)) {
-                        Ok(()) => continue,
-                        Err(error) => error,
-                    }
-                }
-                Err(error) => error,
-            };
-            if !may_pass(&error) || Instant::now() >= end {
-                return Err(self.failed(&error));
+                Err(error) if may_pass(&error) && Instant::now() < end => std::thread::sleep(PAUSE),
+                Err(error) => return Err(self.failed(&error)),
             }
-            std::thread::sleep(PAUSE);
+        }
+    }
+
+    fn load_and_try<T: FromRedisValue>(
+        &mut self,
+        script: &Script,
+        call: &Cmd,
+    ) -> Result<T, RedisError> {
+        match self.try_once(call) {
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                let mut load = redis::cmd("SCRIPT");
+                self.try_once::<String>(load.arg("LOAD").arg(script.text))?;
+                self.try_once(call)
+            }
+            answer => answer,
         }
     }
 

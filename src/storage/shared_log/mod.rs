@@ -4,26 +4,36 @@
 //!
 //! - `keys`: the names in Redis, and where a record lies.
 //! - `entry`: the bytes of a group.
+//! - `address`, `ack`: where the log is, and who must have a group before it is acknowledged.
+//! - `lease`: who closes days and exports.
 //! - `told`: what a group of another instance changed.
 //! - `link`: the connection; `follower`: the thread that reads what others append.
 //!
 //! A group is sent again until an answer comes, under one number of this instance: Redis knows the last one of each and
 //! answers what became of it, so a lost answer counts nothing twice.
 
+mod ack;
+mod address;
 mod entry;
 mod follower;
 mod keys;
+mod lease;
 mod link;
 mod told;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use redis::{Cmd, Value};
 
+use self::ack::Durability;
+pub use self::address::{Ack, LogAddress};
 use self::follower::Follower;
 pub use self::follower::Wake;
 use self::keys::CellKeys;
-pub use self::link::LogAddress;
+use self::lease::Lease;
 use self::link::{Link, Script};
 pub use self::told::FollowedChange;
 use super::Family;
@@ -90,6 +100,10 @@ pub struct SharedLog {
     /// What others appended, as far as an answer told it.
     since: VecDeque<Entry>,
     wake: Wake,
+    /// Whether this instance does the chores.
+    does_chores: Arc<AtomicBool>,
+    /// What is waited for before a group is acknowledged; `None` before the first look.
+    durability: Option<Durability>,
     follower: Option<Follower>,
 }
 
@@ -98,7 +112,12 @@ impl SharedLog {
     ///
     /// # Errors
     /// When Redis cannot be asked, or the cell is of another version.
-    pub fn open(address: LogAddress, now_ms: i64, wake: Wake) -> Result<Self, SharedLogError> {
+    pub fn open(
+        address: LogAddress,
+        now_ms: i64,
+        wake: Wake,
+        does_chores: Arc<AtomicBool>,
+    ) -> Result<Self, SharedLogError> {
         let mut log = Self {
             link: Link::new(address.clone()),
             keys: CellKeys::new(&address.prefix, 0),
@@ -111,15 +130,18 @@ impl SharedLog {
             position: 0,
             since: VecDeque::new(),
             wake,
+            does_chores,
+            durability: None,
             follower: None,
         };
-        let (epoch, position) = log.create()?;
-        (log.epoch, log.position) = (epoch, position);
+        log.create()?;
+        let cell = log.cell()?.ok_or(SharedLogError::Unreadable("the cell"))?;
+        (log.epoch, log.position) = cell;
         Ok(log)
     }
 
-    /// Makes the cell where there is none; returns its epoch and the end of its log.
-    fn create(&mut self) -> Result<(u64, u64), SharedLogError> {
+    /// Makes the cell where there is none.
+    fn create(&mut self) -> Result<(), SharedLogError> {
         let mut batch = Batch::new();
         Lineage::born(self.epoch).put(&mut batch);
         let script = Script::new(include_str!("create.lua"));
@@ -131,21 +153,43 @@ impl SharedLog {
                 call.arg(key).arg(value);
             }
         }
-        let said: Vec<Option<String>> = self.link.insist(&script, &call)?;
-        let said: Vec<_> = said.into_iter().map(Option::unwrap_or_default).collect();
-        let [format, merge, epoch, position] = &said[..] else {
-            return Err(SharedLogError::Unreadable("the cell"));
+        self.link.insist(&script, &call)
+    }
+
+    /// Returns the epoch of the cell and the end of its log; `None` where there is no cell.
+    fn cell(&mut self) -> Result<Option<(u64, u64)>, SharedLogError> {
+        let mut call = redis::cmd("HMGET");
+        call.arg(self.keys.cell()).arg("format").arg("merge");
+        let said: Vec<Option<String>> = self.link.ask(call.arg("epoch").arg("position"))?;
+        let Some([format, merge, epoch, position]) = whole(&said) else {
+            return Ok(None);
         };
-        if (format, merge) != (&FORMAT_VERSION.to_string(), &MERGE_VERSION.to_string()) {
-            return Err(SharedLogError::Format(format!(
-                "{format} with merge operator {merge}"
-            )));
+        if (format, merge) != (&*FORMAT_VERSION.to_string(), &*MERGE_VERSION.to_string()) {
+            let found = format!("{format} with merge operator {merge}");
+            return Err(SharedLogError::Format(found));
         }
         let number = |text: &str| {
             text.parse()
                 .map_err(|_| SharedLogError::Unreadable("the cell"))
         };
-        Ok((number(epoch)?, number(position)?))
+        Ok(Some((number(epoch)?, number(position)?)))
+    }
+
+    /// Returns where the log ends.
+    ///
+    /// # Errors
+    /// When that is not the log that was followed, or less of it.
+    fn end(&mut self) -> Result<u64, SharedLogError> {
+        let (expected, had) = (self.epoch, self.position);
+        match self.cell()? {
+            Some((epoch, _)) if epoch != expected => Err(SharedLogError::Epoch {
+                found: epoch.to_string(),
+                expected,
+            }),
+            Some((_, found)) if found < had => Err(SharedLogError::Lost { found, had }),
+            Some((_, found)) => Ok(found),
+            None => Err(SharedLogError::Lost { found: 0, had }),
+        }
     }
 
     /// Returns which history the log is on: milliseconds since 1970 at its start.
@@ -159,26 +203,16 @@ impl SharedLog {
     /// When Redis cannot be asked, and when the log is not the one that was followed.
     pub(super) fn resume(&mut self) -> Result<(), SharedLogError> {
         self.follower = None;
+        let (ack, min_replicas) = (self.address.ack, self.address.min_replicas);
+        let durability = Durability::look(&mut self.link, ack, min_replicas)?;
         if let Some(call) = &self.pending {
             // Whatever it answers: the view is made of what the log says then.
-            let _: Value = self.link.insist(&self.append, call)?;
+            let _: Value = durability.insist(&mut self.link, &self.append, call)?;
             self.pending = None;
         }
+        self.durability = Some(durability);
         self.since.clear();
-        let expected = self.epoch;
-        let (epoch, position) = self.create()?;
-        if epoch != expected {
-            let found = epoch.to_string();
-            return Err(SharedLogError::Epoch { found, expected });
-        }
-        if position < self.position {
-            let had = self.position;
-            return Err(SharedLogError::Lost {
-                found: position,
-                had,
-            });
-        }
-        self.position = position;
+        self.position = self.end()?;
         Ok(())
     }
 
@@ -212,7 +246,7 @@ impl SharedLog {
                 }
             }
         }
-        let (_, end) = self.create()?;
+        let end = self.end()?;
         // A record may have been read as of any of these.
         while self.position < end {
             let mut call = redis::cmd("XRANGE");
@@ -229,8 +263,13 @@ impl SharedLog {
                 self.took(&entry);
             }
         }
-        let (address, keys, wake) = (self.address.clone(), self.keys.clone(), self.wake.clone());
-        let follower = Follower::start(address, keys, self.position, wake);
+        let lease = Lease::new(
+            self.keys.lease(),
+            self.instance.clone(),
+            Arc::clone(&self.does_chores),
+        );
+        let (address, key, wake) = (self.address.clone(), self.keys.log(), self.wake.clone());
+        let follower = Follower::start(address, key, self.position, lease, wake);
         self.follower = Some(follower.map_err(SharedLogError::from)?);
         Ok(())
     }
@@ -242,7 +281,10 @@ impl SharedLog {
     pub(super) fn append(&mut self, batch: &Batch) -> Result<Appended, SharedLogError> {
         self.sequence += 1;
         let call = self.call(batch)?;
-        let answer = self.link.insist(&self.append, &call);
+        let Some(durability) = &self.durability else {
+            return Err(SharedLogError::Unreadable("a log that was not looked at"));
+        };
+        let answer = durability.insist(&mut self.link, &self.append, &call);
         let answer: Vec<Value> = match answer {
             Ok(answer) => answer,
             Err(error) => {
@@ -326,6 +368,24 @@ impl SharedLog {
         }
     }
 
+    /// Returns how long ago the log was last seen to be followed to its end.
+    pub(super) fn followed_for(&self) -> Duration {
+        let follower = self.follower.as_ref();
+        follower.map_or(Duration::ZERO, Follower::followed_for)
+    }
+
+    /// Checks that the log was read not long ago.
+    ///
+    /// # Errors
+    /// When that is longer ago than `redis.max_lag`: others may have counted what nobody knows here.
+    pub(super) fn check_lag(&self) -> Result<(), SharedLogError> {
+        let lag = self.followed_for();
+        if lag > self.address.max_lag {
+            return Err(SharedLogError::Late(lag));
+        }
+        Ok(())
+    }
+
     fn follows(&self, entry: &Entry) -> Result<(), SharedLogError> {
         if entry.position == self.position + 1 {
             return Ok(());
@@ -336,6 +396,14 @@ impl SharedLog {
     /// Notes that the view has everything up to that entry.
     pub(super) fn took(&mut self, entry: &Entry) {
         self.position = entry.position;
+    }
+}
+
+/// Returns all four fields; `None` where one is missing.
+fn whole(fields: &[Option<String>]) -> Option<[&str; 4]> {
+    match fields {
+        [Some(one), Some(two), Some(three), Some(four)] => Some([one, two, three, four]),
+        _ => None,
     }
 }
 

@@ -1,18 +1,62 @@
 //! Several instances over one shared log in a real Redis: what one acknowledged, all count, once.
 
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
 use serde_json::json;
 
-use crate::harness::{PATIENCE, Redis, Server, Setup, at_once, eventually, skipped};
+use crate::harness::{
+    Client, PATIENCE, REDIS_PASSWORD, Redis, Server, Setup, at_once, eventually, skipped,
+};
 
 /// A Redis that keeps every acknowledged write.
 fn log() -> Result<Redis, String> {
     Redis::with(["--appendonly", "yes", "--appendfsync", "always"])
 }
 
+/// A replica of it.
+fn replica(of: &Redis) -> Result<Redis, String> {
+    let primary = format!("127.0.0.1 {}", of.port());
+    let arguments = ["--replicaof", &primary, "--masterauth", REDIS_PASSWORD];
+    let [to, address, auth, password] = arguments;
+    Redis::with([
+        to,
+        address,
+        auth,
+        password,
+        "--repl-diskless-sync-delay",
+        "0",
+    ])
+}
+
 fn instance(home: &tempfile::TempDir, redis: &Redis) -> Setup {
     Setup::new(home.path())
         .set("storage.engine", "redis")
         .set("redis.url", &redis.url())
+        .set("redis.ack", "primary")
+        .set("redis.timeout", "1s")
+}
+
+/// Counts once; whether that was acknowledged (`Some(true)`), refused (`Some(false)`), or nobody knows (`None`).
+fn count(client: &mut Client, name: &str) -> Option<bool> {
+    let path = format!("/api/v1/counter/{name}/increment");
+    let answer = client.request("POST", &path, &[], b"{}").ok()?;
+    match (
+        answer.status,
+        answer.status == 503 && answer.code() == "outcome_unknown",
+    ) {
+        (200 | 201, _) => Some(true),
+        (_, true) => None,
+        (503, _) => Some(false),
+        (status, _) => panic!("{status}: {}", answer.text()),
+    }
+}
+
+fn writes_again(server: &Server) {
+    let mut client = server.client();
+    eventually("writes are taken again", PATIENCE, || {
+        (count(&mut client, "again") == Some(true)).then_some(())
+    });
 }
 
 fn value(server: &Server, name: &str) -> i64 {
@@ -74,4 +118,166 @@ fn what_two_instances_count_at_once_both_say_and_a_third_that_starts_later() {
         .ok();
     let one = instance(&homes[0], &redis).start();
     agrees(&[&one, &two, &third], "a", before + 1);
+}
+
+#[test]
+fn a_redis_that_is_killed_and_stopped_under_load_loses_and_doubles_nothing() {
+    let test = "a_redis_that_is_killed_and_stopped_under_load_loses_and_doubles_nothing";
+    let mut redis = match log() {
+        Ok(redis) => redis,
+        Err(reason) => return skipped(test, &reason),
+    };
+    let homes: Vec<_> = (0..2).map(|_| tempfile::tempdir().unwrap()).collect();
+    let servers: Vec<_> = homes
+        .iter()
+        .map(|home| instance(home, &redis).start())
+        .collect();
+    let (acked, unknown) = (AtomicI64::new(0), AtomicI64::new(0));
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for client in 0..6 {
+            let (servers, acked, unknown, ended) = (&servers, &acked, &unknown, &ended);
+            scope.spawn(move || {
+                let mut http = servers[client % 2].client();
+                while !ended.load(Ordering::Relaxed) {
+                    match count(&mut http, "a") {
+                        Some(true) => acked.fetch_add(1, Ordering::Relaxed),
+                        Some(false) => {
+                            // polls: whether writes are taken again
+                            std::thread::sleep(Duration::from_millis(5));
+                            continue;
+                        }
+                        None => unknown.fetch_add(1, Ordering::Relaxed),
+                    };
+                }
+            });
+        }
+        for round in 0..2 {
+            let so_far = acked.load(Ordering::Relaxed);
+            eventually("clients count", PATIENCE, || {
+                (acked.load(Ordering::Relaxed) > so_far + 300).then_some(())
+            });
+            if round == 0 {
+                redis.kill();
+                redis.start();
+            } else {
+                redis.pause();
+                for server in &servers {
+                    let mut client = server.client();
+                    eventually("writes are refused", PATIENCE, || {
+                        (count(&mut client, "again") == Some(false)).then_some(())
+                    });
+                }
+                redis.resume();
+            }
+            servers.iter().for_each(writes_again);
+        }
+        ended.store(true, Ordering::Relaxed);
+    });
+    servers.iter().for_each(writes_again);
+    let (acked, unknown) = (acked.into_inner(), unknown.into_inner());
+    assert!(acked > 0);
+    let found = value(&servers[0], "a");
+    assert!(
+        (acked..=acked + unknown).contains(&found),
+        "{acked} acknowledged, {unknown} unknown, {found} counted"
+    );
+    agrees(&servers.iter().collect::<Vec<_>>(), "a", found);
+}
+
+#[test]
+fn nothing_is_acknowledged_before_a_replica_has_it() {
+    let test = "nothing_is_acknowledged_before_a_replica_has_it";
+    let redis = match log() {
+        Ok(redis) => redis,
+        Err(reason) => return skipped(test, &reason),
+    };
+    let home = tempfile::tempdir().unwrap();
+    let waits = |home| instance(home, &redis).set("redis.ack", "replicas");
+    let mut alone = waits(&home).spawn();
+    let status = alone.wait_exit(PATIENCE);
+    assert!(!status.success());
+    assert!(
+        alone
+            .output()
+            .contains("Redis has 0 replicas, and redis.min_replicas is 1"),
+        "{}",
+        alone.output()
+    );
+    let replica = replica(&redis).unwrap();
+    eventually("the replica follows", PATIENCE, || {
+        let info: String = redis.say("INFO replication");
+        (info.contains("connected_slaves:1") && info.contains("state=online")).then_some(())
+    });
+    let server = waits(&home).start();
+    let mut client = server.client();
+    assert_eq!(count(&mut client, "a"), Some(true));
+    replica.pause();
+    assert_eq!(
+        count(&mut client, "a"),
+        None,
+        "nobody has it but the primary"
+    );
+    assert_eq!(
+        count(&mut client, "a"),
+        Some(false),
+        "and writes are refused meanwhile"
+    );
+    replica.resume();
+    writes_again(&server);
+    assert_eq!(value(&server, "a"), 2, "what was unknown was counted, once");
+}
+
+#[test]
+fn a_log_that_was_emptied_by_hand_is_noticed_and_not_begun_anew() {
+    let test = "a_log_that_was_emptied_by_hand_is_noticed_and_not_begun_anew";
+    let redis = match log() {
+        Ok(redis) => redis,
+        Err(reason) => return skipped(test, &reason),
+    };
+    let home = tempfile::tempdir().unwrap();
+    let server = instance(&home, &redis).start();
+    let mut client = server.client();
+    assert_eq!(count(&mut client, "a"), Some(true));
+    redis.say::<String>("FLUSHALL");
+    assert_ne!(count(&mut client, "a"), Some(true));
+    eventually("the loss is told", PATIENCE, || {
+        server.output().contains("Redis lost some").then_some(())
+    });
+    assert_eq!(count(&mut client, "a"), Some(false));
+    assert_eq!(value(&server, "a"), 1);
+    assert_eq!(redis.say::<u64>("DBSIZE"), 0, "nothing was begun anew");
+}
+
+#[test]
+fn while_redis_is_stopped_reads_say_that_they_are_stale_and_writes_are_refused() {
+    let test = "while_redis_is_stopped_reads_say_that_they_are_stale_and_writes_are_refused";
+    let redis = match log() {
+        Ok(redis) => redis,
+        Err(reason) => return skipped(test, &reason),
+    };
+    let home = tempfile::tempdir().unwrap();
+    let server = instance(&home, &redis).start();
+    let mut client = server.client();
+    assert_eq!(count(&mut client, "a"), Some(true));
+    let read = |client: &mut Client| client.get("/api/v1/counter/a").ok();
+    assert_eq!(read(&mut client)["stale"], false);
+    redis.pause();
+    eventually("reads are stale", PATIENCE, || {
+        (read(&mut client)["stale"] == true).then_some(())
+    });
+    let stale = read(&mut client);
+    assert_eq!(
+        (&stale["value"], &stale["source"]),
+        (&json!(1), &json!("memory"))
+    );
+    assert!(stale["as_of"].is_string(), "{stale}");
+    let both = client.get("/api/v1/counters?names=a,online_players").ok();
+    assert_eq!(both["counters"][1]["stale"], true, "{both}");
+    let refused = client.post("/api/v1/counter/a/increment", &json!({}));
+    refused.refused(503, "read_only");
+    redis.resume();
+    writes_again(&server);
+    assert_eq!(read(&mut client)["stale"], false);
+    assert_eq!(read(&mut client)["value"], 1);
 }

@@ -1,0 +1,183 @@
+//! When a group in the log may be acknowledged: once the primary has it on disk, and so many replicas have it.
+
+use std::time::{Duration, Instant};
+
+use redis::{Cmd, FromRedisValue};
+
+use super::address::Ack;
+use super::link::{Link, Script};
+use crate::storage::shared_log_error::SharedLogError;
+
+/// What Redis is asked for after each group, and what it has to answer.
+#[derive(Debug)]
+pub(super) struct Durability {
+    replicas: u32,
+    /// Whether Redis tells when a group is on disk (7.2 and later). An earlier one syncs before it answers, as its settings
+    /// were found to say.
+    tells_of_disks: bool,
+}
+
+impl Durability {
+    /// Looks at the primary: its version, its settings, its replicas.
+    ///
+    /// # Errors
+    /// When it would lose what is acknowledged, with the setting that has to be another.
+    pub(super) fn look(
+        link: &mut Link,
+        ack: Ack,
+        min_replicas: u32,
+    ) -> Result<Self, SharedLogError> {
+        let info: String = link.ask(&redis::cmd("INFO"))?;
+        let field = |name: &str| {
+            let mut lines = info.lines().filter_map(|line| line.split_once(':'));
+            lines.find_map(|(key, value)| (key == name).then_some(value.trim()))
+        };
+        if field("role") != Some("master") {
+            let found = field("role").unwrap_or_default();
+            return Err(unsafe_setting(
+                "its role",
+                found,
+                "master: redis.url must name the primary",
+            ));
+        }
+        // Valkey tells the Redis that it is like as its version.
+        let version = field("valkey_version").or_else(|| field("redis_version"));
+        let tells_of_disks = version.is_some_and(|version| at_least(version, 7, 2));
+        for (name, wanted) in [
+            ("appendonly", "yes"),
+            ("appendfsync", if tells_of_disks { "" } else { "always" }),
+            ("maxmemory-policy", "noeviction"),
+        ] {
+            // Where settings cannot be read, as with those who rent theirs, nobody is judged by them.
+            let mut call = redis::cmd("CONFIG");
+            let Ok(found) = link.ask::<Vec<String>>(call.arg("GET").arg(name)) else {
+                continue;
+            };
+            if let [_, found] = &found[..]
+                && !wanted.is_empty()
+                && found != wanted
+            {
+                return Err(unsafe_setting(name, found, wanted));
+            }
+        }
+        let connected = field("connected_slaves").and_then(|count| count.parse().ok());
+        let connected: u32 = connected.unwrap_or(0);
+        if ack == Ack::Replicas && connected < min_replicas {
+            return Err(SharedLogError::Replicas {
+                connected,
+                wanted: min_replicas,
+            });
+        }
+        Ok(Self {
+            replicas: if ack == Ack::Replicas { connected } else { 0 },
+            tells_of_disks,
+        })
+    }
+
+    /// Sends a call of a script until it is answered, and returns the answer only once what it did is durable: only for a
+    /// call that does nothing when it is done for the second time.
+    ///
+    /// # Errors
+    /// When no answer came in time or it is not durable by then, and when Redis refuses.
+    pub(super) fn insist<T: FromRedisValue>(
+        &self,
+        link: &mut Link,
+        script: &Script,
+        call: &Cmd,
+    ) -> Result<T, SharedLogError> {
+        let timeout = link.timeout();
+        let end = Instant::now() + timeout;
+        loop {
+            let answer = link.insist(script, call)?;
+            let Some(wait) = self.wait(end.saturating_duration_since(Instant::now())) else {
+                return Ok(answer);
+            };
+            // Else the call is sent again: a connection waits for what was written on it.
+            let acks = link.wait(&wait)?;
+            if acks.is_some_and(|acks| self.is_reached(&acks)) {
+                return Ok(answer);
+            }
+            if Instant::now() >= end {
+                return Err(SharedLogError::NotDurable(timeout));
+            }
+        }
+    }
+
+    /// Returns the call that waits until a group is durable; `None` where nothing is to be waited for.
+    fn wait(&self, timeout: Duration) -> Option<Cmd> {
+        let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        let mut call;
+        if self.tells_of_disks {
+            call = redis::cmd("WAITAOF");
+            call.arg(1).arg(self.replicas).arg(millis);
+        } else if self.replicas > 0 {
+            call = redis::cmd("WAIT");
+            call.arg(self.replicas).arg(millis);
+        } else {
+            return None;
+        }
+        Some(call)
+    }
+
+    /// Whether that is what was waited for.
+    fn is_reached(&self, answer: &[u32]) -> bool {
+        match (self.tells_of_disks, answer) {
+            (true, [local, replicas]) => *local >= 1 && *replicas >= self.replicas,
+            (false, [replicas]) => *replicas >= self.replicas,
+            _ => false,
+        }
+    }
+}
+
+fn unsafe_setting(name: &str, found: &str, wanted: &'static str) -> SharedLogError {
+    SharedLogError::Setting {
+        name: name.to_owned(),
+        found: found.to_owned(),
+        wanted,
+    }
+}
+
+/// Whether a version such as `7.0.15` is that one or a later one.
+fn at_least(version: &str, major: u32, minor: u32) -> bool {
+    let mut numbers = version.split('.').map_while(|number| number.parse().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_compared_by_its_numbers() {
+        for (version, is) in [
+            ("7.2", true),
+            ("7.10.1", true),
+            ("8.0", true),
+            ("7.0.15", false),
+            ("", false),
+        ] {
+            assert_eq!(at_least(version, 7, 2), is, "{version}");
+        }
+    }
+
+    #[test]
+    fn a_group_is_durable_only_where_all_have_it_that_were_waited_for() {
+        let told = Durability {
+            replicas: 2,
+            tells_of_disks: true,
+        };
+        assert!(told.is_reached(&[1, 2]));
+        assert!(!told.is_reached(&[0, 2]) && !told.is_reached(&[1, 1]) && !told.is_reached(&[2]));
+        let synced = Durability {
+            replicas: 1,
+            tells_of_disks: false,
+        };
+        assert!(synced.is_reached(&[1]) && !synced.is_reached(&[0]) && !synced.is_reached(&[]));
+        assert!(synced.wait(Duration::from_secs(1)).is_some());
+        let alone = Durability {
+            replicas: 0,
+            tells_of_disks: false,
+        };
+        assert!(alone.wait(Duration::from_secs(1)).is_none());
+    }
+}

@@ -1,0 +1,32 @@
+//! Where a shared log is, and what is asked of it.
+
+use std::time::Duration;
+
+use crate::masking::SecretUrl;
+
+words! {
+    /// Who must have a group before it is acknowledged.
+    Ack {
+        /// The primary, on disk, and all replicas that it had at the last look.
+        Replicas = "replicas",
+        /// The primary alone, on disk. A failover may lose what was acknowledged.
+        Primary = "primary",
+    }
+}
+
+/// Where the log is, and how long it may take.
+#[derive(Clone, Debug)]
+pub struct LogAddress {
+    /// The Redis.
+    pub url: SecretUrl<redis::Client>,
+    /// What every key begins with.
+    pub prefix: String,
+    /// How long an answer may take, over all tries.
+    pub timeout: Duration,
+    /// For how long the log may not have been read before reads are told to be stale and writes are refused.
+    pub max_lag: Duration,
+    /// Who must have a group before it is acknowledged.
+    pub ack: Ack,
+    /// With fewer replicas writes are refused, where those are waited for.
+    pub min_replicas: u32,
+}
