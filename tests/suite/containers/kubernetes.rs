@@ -14,6 +14,8 @@ use crate::harness::{
 
 const MANIFESTS: [&str; 4] = [
     "configmap.yaml",
+    "networkpolicy.yaml",
+    "poddisruptionbudget.yaml",
     "secret.example.yaml",
     "service.yaml",
     "statefulset.yaml",
@@ -46,6 +48,8 @@ fn the_manifests_are_valid_field_for_field() {
         ),
         ("service.yaml", "port: 8080", "ports: 8080"),
         ("configmap.yaml", "data:", "datas:"),
+        ("networkpolicy.yaml", "podSelector:", "podSelectors:"),
+        ("poddisruptionbudget.yaml", "minAvailable:", "minAvailables:"),
         ("secret.example.yaml", "stringData:", "strings:"),
     ] {
         let text = fs::read_to_string(manifest(name)).unwrap();
