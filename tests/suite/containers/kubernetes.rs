@@ -12,7 +12,7 @@ use crate::harness::{
     Client, PATIENCE, checkers, compiled, eventually, run_by_node, skipped, validated_by_kubernetes,
 };
 
-const MANIFESTS: [&str; 4] = [
+const MANIFESTS: [&str; 6] = [
     "configmap.yaml",
     "networkpolicy.yaml",
     "poddisruptionbudget.yaml",
