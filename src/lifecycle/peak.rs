@@ -58,13 +58,10 @@ pub(super) struct Reached {
 
 impl Reached {
     pub(super) fn new(name: &CounterName, day: Day, peak: Extreme, events: &[Event]) -> Self {
-        let is_gone = events
-            .last()
-            .is_some_and(|last| matches!(last.kind, EventKind::Delete | EventKind::Expiry));
         Self {
             name: name.clone(),
             day,
-            peak: (!is_gone).then_some(peak),
+            peak: (!ends_gone(events)).then_some(peak),
         }
     }
 
@@ -84,7 +81,14 @@ impl Reached {
     }
 }
 
-/// Returns the highest value of the closed days: what is recorded, or, where nothing is, what history has.
+/// Whether a counter was gone when the day of these events ended.
+fn ends_gone(events: &[Event]) -> bool {
+    let last = events.last();
+    last.is_some_and(|last| matches!(last.kind, EventKind::Delete | EventKind::Expiry))
+}
+
+/// Returns the highest value of the closed days: what is recorded, or, where nothing is, what history has since the counter
+/// was last gone at the end of a day.
 fn of_closed_days(
     tables: &Tables,
     name: &CounterName,
@@ -95,8 +99,11 @@ fn of_closed_days(
     }
     let mut found = None;
     tables.history(name, Day::MIN..=Day::MAX, |day, content| {
-        let peak = content.ok().map(|content| (content.record.peak, day));
-        found = higher(found, peak);
+        let Ok(content) = content else { return };
+        found = match ends_gone(&content.events) {
+            true => None,
+            false => higher(found, Some((content.record.peak, day))),
+        };
     })?;
     Ok(found)
 }

@@ -83,6 +83,12 @@ fn the_record_goes_with_a_counter_that_is_gone() {
         house.running.reader.with(read).unwrap()
     };
     assert_eq!(record(&house), None);
+    // Its history stays, and is that of an earlier life.
+    house.pass(8 * DAY);
+    house.up("cup", None);
+    next_day(&house);
+    assert_eq!(record(&house).unwrap().0.value, 1);
+    assert_eq!(peak(&house, "cup").unwrap().0, 1);
     house.running.stop();
 }
 
