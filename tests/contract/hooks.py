@@ -104,6 +104,20 @@ def before_call(context, case, kwargs):
         for field in ("until", "expires_at"):
             if field in case.body:
                 case.body[field] = to_come(case.body[field])
+        for field in SPANS & case.body.keys():
+            case.body[field] = span(case.body[field], is_good)
+
+
+SPANS = {"window", "grain", "ttl"}
+SPAN = re.compile("([0-9]+[smhd])+")
+
+
+def span(value, is_good):
+    """A format beside `null` is drawn wrongly now and then: a text without the format counts as right, and `null` as a wrong
+    text. In place of them comes what they were to be."""
+    if is_good and isinstance(value, str) and not SPAN.fullmatch(value):
+        return "1m"
+    return "no span" if value is None and not is_good else value
 
 
 def in_the_past(query, number):
