@@ -136,6 +136,17 @@ impl Store {
         })
     }
 
+    /// Waits until everything that it holds is durable, also what other instances appended. Without a shared log it always is.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn confirm(&mut self) -> Result<(), CommitError> {
+        self.guarded(|store| match &mut store.log {
+            Some(log) => Ok(log.confirm()?),
+            None => Ok(()),
+        })
+    }
+
     /// Returns how long ago a shared log was last seen to be followed to its end; `None` where the store has its own.
     pub fn followed_for(&self) -> Option<Duration> {
         self.log.as_ref().map(SharedLog::followed_for)

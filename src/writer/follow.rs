@@ -4,8 +4,9 @@
 
 use crate::counter::{CounterName, Millis};
 use crate::current_day::Look;
-use crate::storage::{Batch, CommitError, FollowedChange, ReadError, StoreState};
+use crate::storage::{Batch, CommitError, FollowedChange, ReadError, Store, StoreState};
 
+use super::Failure;
 use super::group::{Group, bucket_at};
 use super::ledger::Index;
 use super::run::Writer;
@@ -14,6 +15,24 @@ impl Writer {
     /// Whether other instances write as well.
     pub(super) fn is_shared(&self) -> bool {
         self.handle.storage.shared.is_some()
+    }
+
+    /// Waits until what answers rest on is durable, where other instances may have appended it.
+    pub(super) fn confirm(&mut self) {
+        let confirmed = self.handle.store.as_mut().map(Store::confirm);
+        if let Some(Err(error)) = confirmed {
+            self.fail(&error, None);
+            self.replace_replies(&Failure::OutcomeUnknown);
+        }
+    }
+
+    /// Looks at the time again where others append too: what was appended meanwhile may be of a later one.
+    pub(super) fn look_again(&self, look: Look) -> Look {
+        if self.is_shared() {
+            self.observe_time()
+        } else {
+            look
+        }
     }
 
     /// Takes in what others appended, and publishes it. Returns the time by which the next group is judged.
@@ -130,7 +149,10 @@ impl Writer {
             if entry.is_absent() {
                 table.forget(&entry.name);
                 self.books.minutes.leave(index);
-                ledger.remove(index);
+                // One of the configuration keeps its place, which says so.
+                if !entry.configured {
+                    ledger.remove(index);
+                }
             } else {
                 table.stage(number, entry.reading(epoch));
                 self.books.minutes.follow(ledger, index);

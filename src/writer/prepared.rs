@@ -37,7 +37,7 @@ impl Writer {
         let _ = done.try_send(self.prepared(prepared, look));
     }
 
-    fn prepared(&mut self, prepared: PreparedBatch, look: Look) -> Result<(), Failure> {
+    fn prepared(&mut self, prepared: PreparedBatch, mut look: Look) -> Result<(), Failure> {
         if let Some(cause) = self.links.mode.refuses() {
             return Err(Failure::ReadOnly(cause));
         }
@@ -57,7 +57,7 @@ impl Writer {
         let group = self.new_group(look);
         let mut written = self.write_batch(group);
         while let Err(behind) = written {
-            let look = self.take_back(&behind, look);
+            look = self.take_back(&behind, look);
             self.books.batch = again.clone().unwrap_or_default();
             let group = self.new_group(look);
             written = self.write_batch(group);

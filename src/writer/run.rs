@@ -156,9 +156,11 @@ impl Writer {
             look = self.follow(look);
             if due {
                 self.tick(look);
+                look = self.look_again(look);
             }
-            self.settle(look);
+            look = self.settle(look);
             self.write_prepared(look);
+            look = self.look_again(look);
             let goes_on = if any {
                 self.group(&mut submissions, look);
                 self.fill_memory(FILLED_WHEN_BUSY);
@@ -268,6 +270,7 @@ impl Writer {
                 self.watch_space(look.wall_ms);
                 if self.links.mode.refuses().is_none() {
                     self.maintain(look, group_due);
+                    let look = self.look_again(look);
                     // Here too, or it would wait for as long as requests never cease.
                     self.prune_users(look);
                 } else if group_due {
@@ -280,13 +283,15 @@ impl Writer {
 
     /// Defines the counters of the configuration before any request. Otherwise a first increment would
     /// create a counter of another kind under their names.
-    fn settle(&mut self, look: Look) {
-        if !self.progress.settled
+    fn settle(&mut self, mut look: Look) -> Look {
+        while !self.progress.settled
             && self.handle.store.is_some()
             && self.links.mode.refuses().is_none()
         {
             self.maintain(look, false);
+            look = self.look_again(look);
         }
+        look
     }
 
     /// Writes what no client asked for: counters of the configuration, expiries, forgotten names, a
@@ -383,7 +388,7 @@ impl Writer {
         if let Some(cause) = self.refused_by() {
             return self.refuse(submissions, cause);
         }
-        self.settle(look);
+        look = self.settle(look);
         // Only where others append too may a group have to be worked out again.
         let mut again = self.is_shared().then(|| submissions.clone());
         while let Some(behind) = self.try_group(submissions, look) {
@@ -421,6 +426,7 @@ impl Writer {
         match worked {
             Some(Ok(())) if group.is_empty(&self.books.ledger) => {
                 self.forget_or_fail(&group);
+                self.confirm();
                 self.answer();
             }
             Some(Ok(())) => {
@@ -447,7 +453,7 @@ impl Writer {
         self.answer();
     }
 
-    fn replace_replies(&mut self, failure: &Failure) {
+    pub(super) fn replace_replies(&mut self, failure: &Failure) {
         for (_, reply) in &mut self.replies {
             *reply = Err(failure.clone());
         }

@@ -60,8 +60,11 @@ impl Durability {
                 return Err(unsafe_setting(name, found, wanted));
             }
         }
-        let connected = field("connected_slaves").and_then(|count| count.parse().ok());
-        let connected: u32 = connected.unwrap_or(0);
+        // One that still takes in the whole acknowledges nothing.
+        let lines = info.lines();
+        let replicas =
+            lines.filter(|line| line.starts_with("slave") && line.contains("state=online"));
+        let connected = u32::try_from(replicas.count()).unwrap_or(u32::MAX);
         if ack == Ack::Replicas && connected < min_replicas {
             return Err(SharedLogError::Replicas {
                 connected,
@@ -105,7 +108,10 @@ impl Durability {
 
     /// Returns the call that waits until a group is durable; `None` where nothing is to be waited for.
     fn wait(&self, timeout: Duration) -> Option<Cmd> {
-        let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        // Redis takes 0 for without an end.
+        let millis = u64::try_from(timeout.as_millis())
+            .unwrap_or(u64::MAX)
+            .max(1);
         let mut call;
         if self.tells_of_disks {
             call = redis::cmd("WAITAOF");

@@ -15,7 +15,7 @@ use super::link::Link;
 use super::{Entry, RawEntries};
 use crate::storage::shared_log_error::SharedLogError;
 
-/// How long one read waits for an entry.
+/// How long one read waits for an entry, at most.
 const WAIT: Duration = Duration::from_millis(500);
 
 /// How long to wait after a read that failed, and while the writer has not taken what was read.
@@ -55,6 +55,7 @@ impl Follower {
         let inbox = Arc::<Inbox>::default();
         *inbox.confirmed.lock() = Some(Instant::now());
         let reading = Reading {
+            max_lag: address.max_lag,
             link: Link::new(address),
             key,
             position,
@@ -92,6 +93,7 @@ impl Drop for Follower {
 
 struct Reading {
     link: Link,
+    max_lag: Duration,
     key: String,
     position: u64,
     lease: Lease,
@@ -101,6 +103,9 @@ struct Reading {
 
 impl Reading {
     fn run(mut self) {
+        // Well below the limits of an answer and of the lag: a read without an entry is no late one.
+        let wait = WAIT.min(self.link.timeout() / 2).min(self.max_lag / 4);
+        let wait = wait.as_millis().max(1) as u64;
         while !self.inbox.ended.load(Ordering::Acquire) {
             self.lease.keep(&mut self.link);
             if self.inbox.entries.lock().len() >= WAITING {
@@ -108,10 +113,7 @@ impl Reading {
                 continue;
             }
             let mut call = redis::cmd("XREAD");
-            call.arg("COUNT")
-                .arg(AT_ONCE)
-                .arg("BLOCK")
-                .arg(WAIT.as_millis() as u64);
+            call.arg("COUNT").arg(AT_ONCE).arg("BLOCK").arg(wait);
             call.arg("STREAMS")
                 .arg(&self.key)
                 .arg(format!("{}-0", self.position));

@@ -97,6 +97,8 @@ pub struct SharedLog {
     epoch: u64,
     /// Up to where the view has the log.
     position: u64,
+    /// Up to where all disks and replicas that are waited for certainly have it.
+    durable: u64,
     /// What others appended, as far as an answer told it.
     since: VecDeque<Entry>,
     wake: Wake,
@@ -128,6 +130,7 @@ impl SharedLog {
             pending: None,
             epoch: u64::try_from(now_ms).unwrap_or(0),
             position: 0,
+            durable: 0,
             since: VecDeque::new(),
             wake,
             does_chores,
@@ -213,6 +216,7 @@ impl SharedLog {
         self.durability = Some(durability);
         self.since.clear();
         self.position = self.end()?;
+        self.durable = 0;
         Ok(())
     }
 
@@ -297,10 +301,19 @@ impl SharedLog {
             "appended" => {
                 let position: u64 = part(&answer, 1)?;
                 self.position = position;
+                self.durable = position;
                 Ok(Appended::Yes)
             }
             "behind" => {
+                let found: u64 = part(&answer, 1)?;
                 let entries: RawEntries = part(&answer, 2)?;
+                let had = self.position;
+                if found < had {
+                    return Err(SharedLogError::Lost { found, had });
+                }
+                if entries.is_empty() {
+                    return Err(SharedLogError::Trimmed { had });
+                }
                 let entries: Result<Vec<_>, _> = entries.into_iter().map(Entry::read).collect();
                 self.since.extend(entries?);
                 Ok(Appended::Behind)
@@ -366,6 +379,25 @@ impl SharedLog {
             self.follows(&entry)?;
             return Ok(Some(entry));
         }
+    }
+
+    /// Waits until all that the view has is durable: an answer may rest on a group of another instance that is not yet.
+    ///
+    /// # Errors
+    /// When that is not so in time.
+    pub(super) fn confirm(&mut self) -> Result<(), SharedLogError> {
+        let position = self.position;
+        if position <= self.durable {
+            return Ok(());
+        }
+        let script = Script::new(include_str!("confirm.lua"));
+        let mut call = script.call(&[self.keys.instances()]);
+        call.arg(position);
+        if let Some(durability) = &self.durability {
+            let _: u8 = durability.insist(&mut self.link, &script, &call)?;
+        }
+        self.durable = position;
+        Ok(())
     }
 
     /// Returns how long ago the log was last seen to be followed to its end.

@@ -49,7 +49,11 @@ fn the_manifests_are_valid_field_for_field() {
         ("service.yaml", "port: 8080", "ports: 8080"),
         ("configmap.yaml", "data:", "datas:"),
         ("networkpolicy.yaml", "podSelector:", "podSelectors:"),
-        ("poddisruptionbudget.yaml", "minAvailable:", "minAvailables:"),
+        (
+            "poddisruptionbudget.yaml",
+            "minAvailable:",
+            "minAvailables:",
+        ),
         ("secret.example.yaml", "stringData:", "strings:"),
     ] {
         let text = fs::read_to_string(manifest(name)).unwrap();

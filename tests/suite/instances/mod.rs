@@ -281,3 +281,67 @@ fn while_redis_is_stopped_reads_say_that_they_are_stale_and_writes_are_refused()
     assert_eq!(read(&mut client)["stale"], false);
     assert_eq!(read(&mut client)["value"], 1);
 }
+
+#[test]
+fn an_answer_that_rests_on_another_instances_group_waits_for_the_replica_too() {
+    let test = "an_answer_that_rests_on_another_instances_group_waits_for_the_replica_too";
+    let redis = match log() {
+        Ok(redis) => redis,
+        Err(reason) => return skipped(test, &reason),
+    };
+    let replica = replica(&redis).unwrap();
+    eventually("the replica follows", PATIENCE, || {
+        let info: String = redis.say("INFO replication");
+        info.contains("state=online").then_some(())
+    });
+    let homes: Vec<_> = (0..2).map(|_| tempfile::tempdir().unwrap()).collect();
+    let start = |home| {
+        let waits = instance(home, &redis).set("redis.ack", "replicas");
+        // As long as the first of both waits, so that the second is asked meanwhile.
+        waits.set("redis.timeout", "10s").start()
+    };
+    let (one, two) = (start(&homes[0]), start(&homes[1]));
+    let ask = |server: &Server, timeout: Duration| {
+        let mut client = server.client().with_timeout(timeout);
+        let key = [("Idempotency-Key", "k")];
+        client.request("POST", "/api/v1/counter/a/increment", &key, b"{}")
+    };
+    replica.pause();
+    let short = Duration::from_millis(1500);
+    assert!(ask(&one, short).is_err(), "it waits for the replica");
+    eventually("the other has the group", PATIENCE, || {
+        (value(&two, "a") == 1).then_some(())
+    });
+    assert!(
+        ask(&two, short).is_err(),
+        "so does its repetition elsewhere"
+    );
+    replica.resume();
+    eventually("the repetition is answered", PATIENCE, || {
+        let answer = ask(&two, PATIENCE).ok()?;
+        (answer.status == 200 && answer.json()["current_value"] == 1).then_some(())
+    });
+    agrees(&[&one, &two], "a", 1);
+}
+
+#[test]
+fn a_log_that_lost_its_end_is_told_and_not_written_to() {
+    let test = "a_log_that_lost_its_end_is_told_and_not_written_to";
+    let redis = match log() {
+        Ok(redis) => redis,
+        Err(reason) => return skipped(test, &reason),
+    };
+    let home = tempfile::tempdir().unwrap();
+    let server = instance(&home, &redis).start();
+    let mut client = server.client();
+    assert_eq!(count(&mut client, "a"), Some(true));
+    assert_eq!(count(&mut client, "a"), Some(true));
+    redis.say::<u64>("HSET {counterd:0}:cell position 1");
+    assert_ne!(count(&mut client, "a"), Some(true));
+    eventually("the loss is told", PATIENCE, || {
+        server.output().contains("Redis lost some").then_some(())
+    });
+    assert_eq!(count(&mut client, "a"), Some(false));
+    let position: String = redis.say("HGET {counterd:0}:cell position");
+    assert_eq!(position, "1");
+}
