@@ -50,10 +50,7 @@ impl TryFrom<String> for LineageId {
 
 impl LineageId {
     fn random() -> Self {
-        // Keyed by the operating system's random numbers.
-        let random = RandomState::new();
-        let (high, low) = (random.hash_one(0), random.hash_one(1));
-        Self(u128::from(high) << 64 | u128::from(low))
+        Self(random_id())
     }
 
     fn of_epoch(epoch: u64) -> Self {
@@ -61,6 +58,14 @@ impl LineageId {
             format!("counterd store of epoch {epoch}").as_bytes(),
         ))
     }
+}
+
+/// Returns a number that nobody else has.
+pub(super) fn random_id() -> u128 {
+    // Keyed by the operating system's random numbers.
+    let random = RandomState::new();
+    let (high, low) = (random.hash_one(0), random.hash_one(1));
+    u128::from(high) << 64 | u128::from(low)
 }
 
 impl fmt::Display for LineageId {

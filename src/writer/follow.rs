@@ -40,7 +40,12 @@ impl Writer {
         if !self.is_shared() {
             return look;
         }
-        match self.take_in_all() {
+        self.take_in(&[], look)
+    }
+
+    /// Takes in what others appended, reads these counters anew as well, and publishes it all.
+    fn take_in(&mut self, names: &[CounterName], look: Look) -> Look {
+        match self.take_in_all(names) {
             Ok(false) => look,
             Ok(true) => self.observe_time(),
             Err(error) => {
@@ -50,32 +55,34 @@ impl Writer {
         }
     }
 
-    fn take_in_all(&mut self) -> Result<bool, CommitError> {
+    fn take_in_all(&mut self, names: &[CounterName]) -> Result<bool, CommitError> {
         let mut changed = Vec::new();
         let mut last = None;
-        loop {
-            let Some(store) = &mut self.handle.store else {
-                return Ok(false);
-            };
-            let Some(batch) = store.follow()? else {
-                break;
-            };
-            last = batch.state().or(last);
-            self.learn(&batch, &mut changed)?;
+        while let Some(store) = &mut self.handle.store
+            && let Some(batch) = store.follow()?
+        {
+            last = self.learn(&batch, &mut changed)?.or(last);
         }
-        let Some(state) = last else {
-            return Ok(false);
-        };
-        self.come_to(&state)?;
+        if let Some(state) = &last {
+            self.come_to(state)?;
+        }
+        self.read_anew(names, &mut changed)?;
         changed.sort_unstable();
         changed.dedup();
-        self.publish_others(&changed);
-        Ok(true)
+        if last.is_some() || !changed.is_empty() {
+            self.publish_others(&changed);
+        }
+        Ok(last.is_some())
     }
 
-    /// Brings memory and ledger to one group of another instance, which the view holds.
-    fn learn(&mut self, batch: &Batch, changed: &mut Vec<Index>) -> Result<(), CommitError> {
-        if let Some(state) = batch.state() {
+    /// Brings memory and ledger to one group of another instance, which the view holds. Returns where the store stands with it.
+    fn learn(
+        &mut self,
+        batch: &Batch,
+        changed: &mut Vec<Index>,
+    ) -> Result<Option<StoreState>, ReadError> {
+        let state = batch.state();
+        if let Some(state) = &state {
             // Before the users: the memory of a day begins empty.
             let bucket = bucket_at(state.store_time);
             self.books.memory.follow(state.highest_day, bucket);
@@ -96,7 +103,8 @@ impl Writer {
         }
         names.sort_unstable();
         names.dedup();
-        Ok(self.read_anew(&names, changed)?)
+        self.read_anew(&names, changed)?;
+        Ok(state)
     }
 
     /// Brings what is not of one counter to where the store stands.
@@ -174,15 +182,8 @@ impl Writer {
         let names: Vec<_> = indices
             .filter_map(|&index| Some(ledger.entry(index)?.name.clone()))
             .collect();
-        let revision = self.links.table.revision();
-        self.books.ledger.revision = revision;
+        self.books.ledger.revision = self.links.table.revision();
         self.progress.upkeep.prune_from = None;
-        let mut changed = Vec::new();
-        if let Err(error) = self.read_anew(&names, &mut changed) {
-            self.fail(&error, None);
-            return look;
-        }
-        self.publish_others(&changed);
-        self.follow(look)
+        self.take_in(&names, look)
     }
 }

@@ -55,7 +55,7 @@ pub struct Running {
     /// Since when a shared log is not followed, in milliseconds since 1970; 0 while values are up to date.
     stale_since: Arc<AtomicI64>,
     /// Whether this instance closes days and exports: one of several does.
-    pub does_chores: Arc<AtomicBool>,
+    does_chores: Arc<AtomicBool>,
     writer: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 

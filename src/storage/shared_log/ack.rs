@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use redis::{Cmd, FromRedisValue};
 
-use super::address::Ack;
+use super::address::{Ack, LogAddress};
 use super::link::{Link, Script};
 use crate::storage::shared_log_error::SharedLogError;
 
@@ -22,11 +22,10 @@ impl Durability {
     ///
     /// # Errors
     /// When it would lose what is acknowledged, with the setting that has to be another.
-    pub(super) fn look(
-        link: &mut Link,
-        ack: Ack,
-        min_replicas: u32,
-    ) -> Result<Self, SharedLogError> {
+    pub(super) fn look(link: &mut Link) -> Result<Self, SharedLogError> {
+        let LogAddress {
+            ack, min_replicas, ..
+        } = *link.address();
         let info: String = link.ask(&redis::cmd("INFO"))?;
         let field = |name: &str| {
             let mut lines = info.lines().filter_map(|line| line.split_once(':'));
@@ -88,7 +87,7 @@ impl Durability {
         script: &Script,
         call: &Cmd,
     ) -> Result<T, SharedLogError> {
-        let timeout = link.timeout();
+        let timeout = link.address().timeout;
         let end = Instant::now() + timeout;
         loop {
             let answer = link.insist(script, call)?;

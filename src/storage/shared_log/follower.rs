@@ -3,11 +3,10 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use super::address::LogAddress;
 use super::lease::Lease;
@@ -15,10 +14,10 @@ use super::link::Link;
 use super::{Entry, RawEntries};
 use crate::storage::shared_log_error::SharedLogError;
 
-/// How long one read waits for an entry, at most.
+/// How long one read waits for an entry, at most, and how long to wait at a time for the writer to take what was read.
 const WAIT: Duration = Duration::from_millis(500);
 
-/// How long to wait after a read that failed, and while the writer has not taken what was read.
+/// How long to wait after a read that failed.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Most entries that one read returns, and most that wait for the writer.
@@ -29,12 +28,17 @@ const WAITING: usize = 4096;
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
 /// What the thread and the writer share.
-#[derive(Default)]
 struct Inbox {
-    ended: AtomicBool,
-    entries: Mutex<VecDeque<Result<Entry, SharedLogError>>>,
+    state: Mutex<InboxState>,
+    /// Ends a wait of the thread: the writer took an entry, or the thread is to end.
+    turned: Condvar,
+}
+
+struct InboxState {
+    is_ended: bool,
+    entries: VecDeque<Result<Entry, SharedLogError>>,
     /// When a read last said that it had come to the end of the log.
-    confirmed: Mutex<Option<Instant>>,
+    confirmed: Instant,
 }
 
 /// The thread. It ends when this is dropped.
@@ -52,10 +56,15 @@ impl Follower {
         lease: Lease,
         wake: Wake,
     ) -> io::Result<Self> {
-        let inbox = Arc::<Inbox>::default();
-        *inbox.confirmed.lock() = Some(Instant::now());
+        let inbox = Arc::new(Inbox {
+            state: Mutex::new(InboxState {
+                is_ended: false,
+                entries: VecDeque::new(),
+                confirmed: Instant::now(),
+            }),
+            turned: Condvar::new(),
+        });
         let reading = Reading {
-            max_lag: address.max_lag,
             link: Link::new(address),
             key,
             position,
@@ -72,19 +81,21 @@ impl Follower {
 
     /// Returns how long ago the log was last read to its end.
     pub(super) fn followed_for(&self) -> Duration {
-        let confirmed = *self.inbox.confirmed.lock();
-        confirmed.map_or(Duration::ZERO, |at| at.elapsed())
+        self.inbox.state.lock().confirmed.elapsed()
     }
 
     /// Takes the next entry; `None` while there is none.
     pub(super) fn next(&self) -> Option<Result<Entry, SharedLogError>> {
-        self.inbox.entries.lock().pop_front()
+        let next = self.inbox.state.lock().entries.pop_front();
+        self.inbox.turned.notify_one();
+        next
     }
 }
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        self.inbox.ended.store(true, Ordering::Release);
+        self.inbox.state.lock().is_ended = true;
+        self.inbox.turned.notify_one();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -93,7 +104,6 @@ impl Drop for Follower {
 
 struct Reading {
     link: Link,
-    max_lag: Duration,
     key: String,
     position: u64,
     lease: Lease,
@@ -104,12 +114,15 @@ struct Reading {
 impl Reading {
     fn run(mut self) {
         // Well below the limits of an answer and of the lag: a read without an entry is no late one.
-        let wait = WAIT.min(self.link.timeout() / 2).min(self.max_lag / 4);
+        let LogAddress {
+            timeout, max_lag, ..
+        } = *self.link.address();
+        let wait = WAIT.min(timeout / 2).min(max_lag / 4);
         let wait = wait.as_millis().max(1) as u64;
-        while !self.inbox.ended.load(Ordering::Acquire) {
+        while !self.inbox.state.lock().is_ended {
             self.lease.keep(&mut self.link);
-            if self.inbox.entries.lock().len() >= WAITING {
-                thread::sleep(PAUSE);
+            if self.inbox.state.lock().entries.len() >= WAITING {
+                self.rest(WAIT);
                 continue;
             }
             let mut call = redis::cmd("XREAD");
@@ -125,26 +138,35 @@ impl Reading {
                         .into_iter()
                         .flatten()
                         .flat_map(|(_, entries)| entries);
-                    self.take_in(raw.map(Entry::read).collect());
-                    *self.inbox.confirmed.lock() = Some(asked);
+                    self.take_in(raw.map(Entry::read).collect(), asked);
                 }
                 Err(error) => {
                     tracing::debug!(%error, "the shared log cannot be read; it is tried again");
-                    thread::sleep(PAUSE);
+                    self.rest(PAUSE);
                 }
             }
         }
         self.lease.end(&mut self.link);
     }
 
-    fn take_in(&mut self, entries: Vec<Result<Entry, SharedLogError>>) {
-        if entries.is_empty() {
-            return;
+    /// Waits for so long at most; no longer than until the writer takes an entry, or the thread is to end.
+    fn rest(&self, most: Duration) {
+        let mut state = self.inbox.state.lock();
+        if !state.is_ended {
+            self.inbox.turned.wait_for(&mut state, most);
         }
-        for entry in entries.iter().flatten() {
-            self.position = entry.position;
+    }
+
+    fn take_in(&mut self, entries: Vec<Result<Entry, SharedLogError>>, asked: Instant) {
+        let last = entries.iter().flatten().last();
+        self.position = last.map_or(self.position, |entry| entry.position);
+        let is_news = !entries.is_empty();
+        let mut state = self.inbox.state.lock();
+        state.entries.extend(entries);
+        state.confirmed = asked;
+        drop(state);
+        if is_news {
+            (self.wake)();
         }
-        self.inbox.entries.lock().extend(entries);
-        (self.wake)();
     }
 }

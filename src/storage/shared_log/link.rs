@@ -1,5 +1,6 @@
 //! A connection to the Redis that holds the log: one call at a time, each within a limit of time.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use redis::{
@@ -87,7 +88,15 @@ impl Link {
         script: &Script,
         call: &Cmd,
     ) -> Result<T, SharedLogError> {
-        self.insist_until(Instant::now() + self.address.timeout, script, call)
+        let end = Instant::now() + self.address.timeout;
+        loop {
+            match self.load_and_try(script, call) {
+                Ok(answer) => return Ok(answer),
+                // Nobody says when Redis is there again, and the caller has nothing else to do before it is.
+                Err(error) if may_pass(&error) && Instant::now() < end => thread::sleep(PAUSE),
+                Err(error) => return Err(self.failed(&error)),
+            }
+        }
     }
 
     /// Sends a wait for disks and replicas on the connection of the last call; `None` when it broke since, so that nobody
@@ -103,24 +112,9 @@ impl Link {
         }
     }
 
-    /// Returns how long an answer may take, over all tries.
-    pub(super) fn timeout(&self) -> Duration {
-        self.address.timeout
-    }
-
-    fn insist_until<T: FromRedisValue>(
-        &mut self,
-        end: Instant,
-        script: &Script,
-        call: &Cmd,
-    ) -> Result<T, SharedLogError> {
-        loop {
-            match self.load_and_try(script, call) {
-                Ok(answer) => return Ok(answer),
-                Err(error) if may_pass(&error) && Instant::now() < end => std::thread::sleep(PAUSE),
-                Err(error) => return Err(self.failed(&error)),
-            }
-        }
+    /// Returns where it leads.
+    pub(super) fn address(&self) -> &LogAddress {
+        &self.address
     }
 
     fn load_and_try<T: FromRedisValue>(
@@ -155,11 +149,11 @@ impl Link {
         };
         let answer = call.query(connection);
         // What is still to come on a connection that failed would be taken for the next answer.
-        if answer.is_err() && !connection.is_open()
-            || answer
-                .as_ref()
-                .is_err_and(|error| !matches!(error.kind(), ErrorKind::Server(_)))
-        {
+        let is_answered = match &answer {
+            Ok(_) => true,
+            Err(error) => matches!(error.kind(), ErrorKind::Server(_)) && connection.is_open(),
+        };
+        if !is_answered {
             self.connection = None;
         }
         answer

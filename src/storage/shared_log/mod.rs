@@ -38,9 +38,10 @@ use self::link::{Link, Script};
 pub use self::told::FollowedChange;
 use super::Family;
 use super::batch::{Batch, Change};
-use super::lineage::Lineage;
+use super::lineage::{Lineage, random_id};
 use super::schema::{FORMAT_VERSION, MERGE_VERSION};
 use super::shared_log_error::SharedLogError;
+use crate::invariant::Broken;
 
 /// About so many entries are kept for instances that are behind; one that is further behind loads anew.
 const KEPT_ENTRIES: u64 = 100_000;
@@ -85,9 +86,9 @@ pub(super) enum Appended {
 /// One cell's log, as one instance has it.
 pub struct SharedLog {
     link: Link,
-    address: LogAddress,
     keys: CellKeys,
     append: Script,
+    confirm: Script,
     /// Names this instance in Redis, from its start to its end.
     instance: String,
     /// The number of its last group.
@@ -121,11 +122,11 @@ impl SharedLog {
         does_chores: Arc<AtomicBool>,
     ) -> Result<Self, SharedLogError> {
         let mut log = Self {
-            link: Link::new(address.clone()),
             keys: CellKeys::new(&address.prefix, 0),
-            address,
+            link: Link::new(address),
             append: Script::new(include_str!("append.lua")),
-            instance: format!("{:032x}", getrandom_u128()?),
+            confirm: Script::new(include_str!("confirm.lua")),
+            instance: format!("{:032x}", random_id()),
             sequence: 0,
             pending: None,
             epoch: u64::try_from(now_ms).unwrap_or(0),
@@ -206,8 +207,7 @@ impl SharedLog {
     /// When Redis cannot be asked, and when the log is not the one that was followed.
     pub(super) fn resume(&mut self) -> Result<(), SharedLogError> {
         self.follower = None;
-        let (ack, min_replicas) = (self.address.ack, self.address.min_replicas);
-        let durability = Durability::look(&mut self.link, ack, min_replicas)?;
+        let durability = Durability::look(&mut self.link)?;
         if let Some(call) = &self.pending {
             // Whatever it answers: the view is made of what the log says then.
             let _: Value = durability.insist(&mut self.link, &self.append, call)?;
@@ -272,7 +272,8 @@ impl SharedLog {
             self.instance.clone(),
             Arc::clone(&self.does_chores),
         );
-        let (address, key, wake) = (self.address.clone(), self.keys.log(), self.wake.clone());
+        let (address, key) = (self.link.address().clone(), self.keys.log());
+        let wake = self.wake.clone();
         let follower = Follower::start(address, key, self.position, lease, wake);
         self.follower = Some(follower.map_err(SharedLogError::from)?);
         Ok(())
@@ -285,9 +286,7 @@ impl SharedLog {
     pub(super) fn append(&mut self, batch: &Batch) -> Result<Appended, SharedLogError> {
         self.sequence += 1;
         let call = self.call(batch)?;
-        let Some(durability) = &self.durability else {
-            return Err(SharedLogError::Unreadable("a log that was not looked at"));
-        };
+        let durability = looked_at(&self.durability)?;
         let answer = durability.insist(&mut self.link, &self.append, &call);
         let answer: Vec<Value> = match answer {
             Ok(answer) => answer,
@@ -390,12 +389,10 @@ impl SharedLog {
         if position <= self.durable {
             return Ok(());
         }
-        let script = Script::new(include_str!("confirm.lua"));
-        let mut call = script.call(&[self.keys.instances()]);
+        let mut call = self.confirm.call(&[self.keys.instances()]);
         call.arg(position);
-        if let Some(durability) = &self.durability {
-            let _: u8 = durability.insist(&mut self.link, &script, &call)?;
-        }
+        let durability = looked_at(&self.durability)?;
+        let _: u8 = durability.insist(&mut self.link, &self.confirm, &call)?;
         self.durable = position;
         Ok(())
     }
@@ -412,7 +409,7 @@ impl SharedLog {
     /// When that is longer ago than `redis.max_lag`: others may have counted what nobody knows here.
     pub(super) fn check_lag(&self) -> Result<(), SharedLogError> {
         let lag = self.followed_for();
-        if lag > self.address.max_lag {
+        if lag > self.link.address().max_lag {
             return Err(SharedLogError::Late(lag));
         }
         Ok(())
@@ -445,8 +442,9 @@ fn part<T: redis::FromRedisValue>(answer: &[Value], at: usize) -> Result<T, Shar
     redis::from_redis_value(value).map_err(|_| SharedLogError::Unreadable("an answer"))
 }
 
-fn getrandom_u128() -> Result<u128, SharedLogError> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| std::io::Error::other(error.to_string()))?;
-    Ok(u128::from_be_bytes(bytes))
+/// Returns what a look at Redis said; every use of the log comes after [`SharedLog::resume`].
+fn looked_at(durability: &Option<Durability>) -> Result<&Durability, Broken> {
+    let looked = durability.as_ref();
+    looked
+        .ok_or_else(|| Broken::found(format_args!("a shared log is used before it was looked at")))
 }
