@@ -9,24 +9,28 @@ use crate::harness::{
     Client, PATIENCE, REDIS_PASSWORD, Redis, Server, Setup, at_once, eventually, skipped,
 };
 
-/// A Redis that keeps every acknowledged write.
-fn log() -> Result<Redis, String> {
-    Redis::with(["--appendonly", "yes", "--appendfsync", "always"])
+/// A Redis that keeps every acknowledged write; `None` where there is no Redis.
+fn log(test: &str) -> Option<Redis> {
+    let redis = Redis::with(["--appendonly", "yes", "--appendfsync", "always"]);
+    redis.map_err(|reason| skipped(test, &reason)).ok()
 }
 
-/// A replica of it.
-fn replica(of: &Redis) -> Result<Redis, String> {
+/// A replica of it that has all of it.
+fn replica(of: &Redis) -> Redis {
     let primary = format!("127.0.0.1 {}", of.port());
-    let arguments = ["--replicaof", &primary, "--masterauth", REDIS_PASSWORD];
-    let [to, address, auth, password] = arguments;
-    Redis::with([
-        to,
-        address,
-        auth,
-        password,
+    let replica = Redis::with([
+        "--replicaof",
+        &primary,
+        "--masterauth",
+        REDIS_PASSWORD,
         "--repl-diskless-sync-delay",
         "0",
-    ])
+    ]);
+    eventually("the replica follows", PATIENCE, || {
+        let info: String = of.say("INFO replication");
+        info.contains("state=online").then_some(())
+    });
+    replica.unwrap()
 }
 
 fn instance(home: &tempfile::TempDir, redis: &Redis) -> Setup {
@@ -41,14 +45,10 @@ fn instance(home: &tempfile::TempDir, redis: &Redis) -> Setup {
 fn count(client: &mut Client, name: &str) -> Option<bool> {
     let path = format!("/api/v1/counter/{name}/increment");
     let answer = client.request("POST", &path, &[], b"{}").ok()?;
-    match (
-        answer.status,
-        answer.status == 503 && answer.code() == "outcome_unknown",
-    ) {
-        (200 | 201, _) => Some(true),
-        (_, true) => None,
-        (503, _) => Some(false),
-        (status, _) => panic!("{status}: {}", answer.text()),
+    match answer.status {
+        200 | 201 => Some(true),
+        503 => (answer.code() != "outcome_unknown").then_some(false),
+        status => panic!("{status}: {}", answer.text()),
     }
 }
 
@@ -75,10 +75,7 @@ fn agrees(servers: &[&Server], name: &str, want: i64) {
 #[test]
 fn what_two_instances_count_at_once_both_say_and_a_third_that_starts_later() {
     let test = "what_two_instances_count_at_once_both_say_and_a_third_that_starts_later";
-    let redis = match log() {
-        Ok(redis) => redis,
-        Err(reason) => return skipped(test, &reason),
-    };
+    let Some(redis) = log(test) else { return };
     let homes: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
     let one = instance(&homes[0], &redis).start();
     let two = instance(&homes[1], &redis).start();
@@ -123,10 +120,7 @@ fn what_two_instances_count_at_once_both_say_and_a_third_that_starts_later() {
 #[test]
 fn a_redis_that_is_killed_and_stopped_under_load_loses_and_doubles_nothing() {
     let test = "a_redis_that_is_killed_and_stopped_under_load_loses_and_doubles_nothing";
-    let mut redis = match log() {
-        Ok(redis) => redis,
-        Err(reason) => return skipped(test, &reason),
-    };
+    let Some(mut redis) = log(test) else { return };
     let homes: Vec<_> = (0..2).map(|_| tempfile::tempdir().unwrap()).collect();
     let servers: Vec<_> = homes
         .iter()
@@ -143,8 +137,7 @@ fn a_redis_that_is_killed_and_stopped_under_load_loses_and_doubles_nothing() {
                     match count(&mut http, "a") {
                         Some(true) => acked.fetch_add(1, Ordering::Relaxed),
                         Some(false) => {
-                            // polls: whether writes are taken again
-                            std::thread::sleep(Duration::from_millis(5));
+                            writes_again(&servers[client % 2]);
                             continue;
                         }
                         None => unknown.fetch_add(1, Ordering::Relaxed),
@@ -188,10 +181,7 @@ fn a_redis_that_is_killed_and_stopped_under_load_loses_and_doubles_nothing() {
 #[test]
 fn nothing_is_acknowledged_before_a_replica_has_it() {
     let test = "nothing_is_acknowledged_before_a_replica_has_it";
-    let redis = match log() {
-        Ok(redis) => redis,
-        Err(reason) => return skipped(test, &reason),
-    };
+    let Some(redis) = log(test) else { return };
     let home = tempfile::tempdir().unwrap();
     let waits = |home| instance(home, &redis).set("redis.ack", "replicas");
     let mut alone = waits(&home).spawn();
@@ -204,11 +194,7 @@ fn nothing_is_acknowledged_before_a_replica_has_it() {
         "{}",
         alone.output()
     );
-    let replica = replica(&redis).unwrap();
-    eventually("the replica follows", PATIENCE, || {
-        let info: String = redis.say("INFO replication");
-        (info.contains("connected_slaves:1") && info.contains("state=online")).then_some(())
-    });
+    let replica = replica(&redis);
     let server = waits(&home).start();
     let mut client = server.client();
     assert_eq!(count(&mut client, "a"), Some(true));
@@ -231,10 +217,7 @@ fn nothing_is_acknowledged_before_a_replica_has_it() {
 #[test]
 fn a_log_that_was_emptied_by_hand_is_noticed_and_not_begun_anew() {
     let test = "a_log_that_was_emptied_by_hand_is_noticed_and_not_begun_anew";
-    let redis = match log() {
-        Ok(redis) => redis,
-        Err(reason) => return skipped(test, &reason),
-    };
+    let Some(redis) = log(test) else { return };
     let home = tempfile::tempdir().unwrap();
     let server = instance(&home, &redis).start();
     let mut client = server.client();
@@ -252,10 +235,7 @@ fn a_log_that_was_emptied_by_hand_is_noticed_and_not_begun_anew() {
 #[test]
 fn while_redis_is_stopped_reads_say_that_they_are_stale_and_writes_are_refused() {
     let test = "while_redis_is_stopped_reads_say_that_they_are_stale_and_writes_are_refused";
-    let redis = match log() {
-        Ok(redis) => redis,
-        Err(reason) => return skipped(test, &reason),
-    };
+    let Some(redis) = log(test) else { return };
     let home = tempfile::tempdir().unwrap();
     let server = instance(&home, &redis).start();
     let mut client = server.client();
@@ -285,15 +265,8 @@ fn while_redis_is_stopped_reads_say_that_they_are_stale_and_writes_are_refused()
 #[test]
 fn an_answer_that_rests_on_another_instances_group_waits_for_the_replica_too() {
     let test = "an_answer_that_rests_on_another_instances_group_waits_for_the_replica_too";
-    let redis = match log() {
-        Ok(redis) => redis,
-        Err(reason) => return skipped(test, &reason),
-    };
-    let replica = replica(&redis).unwrap();
-    eventually("the replica follows", PATIENCE, || {
-        let info: String = redis.say("INFO replication");
-        info.contains("state=online").then_some(())
-    });
+    let Some(redis) = log(test) else { return };
+    let replica = replica(&redis);
     let homes: Vec<_> = (0..2).map(|_| tempfile::tempdir().unwrap()).collect();
     let start = |home| {
         let waits = instance(home, &redis).set("redis.ack", "replicas");
@@ -327,10 +300,7 @@ fn an_answer_that_rests_on_another_instances_group_waits_for_the_replica_too() {
 #[test]
 fn a_log_that_lost_its_end_is_told_and_not_written_to() {
     let test = "a_log_that_lost_its_end_is_told_and_not_written_to";
-    let redis = match log() {
-        Ok(redis) => redis,
-        Err(reason) => return skipped(test, &reason),
-    };
+    let Some(redis) = log(test) else { return };
     let home = tempfile::tempdir().unwrap();
     let server = instance(&home, &redis).start();
     let mut client = server.client();
@@ -344,4 +314,44 @@ fn a_log_that_lost_its_end_is_told_and_not_written_to() {
     assert_eq!(count(&mut client, "a"), Some(false));
     let position: String = redis.say("HGET {counterd:0}:cell position");
     assert_eq!(position, "1");
+}
+
+#[test]
+fn a_redis_that_would_lose_what_is_acknowledged_is_refused_by_the_setting() {
+    let test = "a_redis_that_would_lose_what_is_acknowledged_is_refused_by_the_setting";
+    let Some(redis) = log(test) else { return };
+    for (name, right, wrong) in [
+        ("appendonly", "yes", "no"),
+        ("appendfsync", "always", "everysec"),
+        ("maxmemory-policy", "noeviction", "allkeys-lru"),
+    ] {
+        redis.say::<()>(&format!("CONFIG SET {name} {wrong}"));
+        let setting = format!("{name} is \"{wrong}\"");
+        let home = tempfile::tempdir().unwrap();
+        let mut server = instance(&home, &redis).spawn();
+        assert!(!server.wait_exit(PATIENCE).success());
+        let output = server.output();
+        assert!(output.contains(&setting), "{setting}: {output}");
+        redis.say::<()>(&format!("CONFIG SET {name} {right}"));
+    }
+}
+
+#[test]
+fn one_instance_has_the_chores_and_another_takes_over_from_one_that_is_killed() {
+    let test = "one_instance_has_the_chores_and_another_takes_over_from_one_that_is_killed";
+    let Some(redis) = log(test) else { return };
+    let homes: Vec<_> = (0..2).map(|_| tempfile::tempdir().unwrap()).collect();
+    let holder = || redis.say::<Option<String>>("GET {counterd:0}:lease");
+    let one = instance(&homes[0], &redis).start();
+    let first = eventually("the first has them", PATIENCE, holder);
+    let two = instance(&homes[1], &redis).start();
+    writes_again(&two);
+    assert_eq!(holder(), Some(first.clone()), "they stay with it");
+    one.kill9();
+    let second = eventually("the other takes over", PATIENCE, || {
+        holder().filter(|holder| *holder != first)
+    });
+    // One that ends gives them back.
+    two.stop();
+    assert_ne!(holder(), Some(second));
 }
