@@ -183,7 +183,9 @@ Examples:
   counterd recover --data-dir /var/lib/counterd
 
 The server must be off. What is given up is printed; the damaged store is kept beside the recovered \
-one. A new epoch begins, by which the copies in Redis and PostgreSQL know. If a backup is newer, restore that instead.")]
+one. A new epoch begins, by which the copies in Redis and PostgreSQL know. If a backup is newer, restore that instead.
+
+With storage.engine = \"redis\", and a loss there: what Redis still holds becomes a new epoch, and all instances go on.")]
     Recover(ConfigArgs),
 
     /// Back up the store, also while a server uses it, and verify the backup

@@ -27,7 +27,7 @@ use crate::serve::{
     why_no_new_store, zone_is_written,
 };
 use crate::storage::reserve::Space;
-use crate::storage::{DataDirLock, Reader, lock, look, read_through};
+use crate::storage::{DataDirLock, Reader, SharedLog, lock, look, read_through};
 use crate::writer::Wanted;
 
 /// How a thing is that was looked at: `ok`, or `warn` if it works and may not be what anybody wants; and in
@@ -249,7 +249,14 @@ fn data_directory(
     if !is_usable {
         return None;
     }
-    let epoch = store(config, calendar, findings);
+    let epoch = match storage_options(config).shared {
+        None => store(config, calendar, findings),
+        Some(address) => {
+            let found = SharedLog::examine(address, dir).map_err(Error::from);
+            findings.push(("shared log", found.map(|text| ("ok", text))));
+            None
+        }
+    };
     if deep {
         findings.push(("tables", tables(config, dir)));
     }

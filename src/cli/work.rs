@@ -17,7 +17,7 @@ use crate::lifecycle::Archivist;
 use crate::metrics::Metrics;
 use crate::serve;
 use crate::storage::recover::recover;
-use crate::storage::{DataDirLock, give_back};
+use crate::storage::{DataDirLock, SharedLog, give_back};
 use crate::writer::{Running, StartError};
 
 /// Lists the counters that cannot be read, or sets one right.
@@ -122,7 +122,7 @@ pub(super) fn no_store(data_dir: &Path) -> anyhow::Error {
     anyhow!("there is no store in {}", data_dir.display())
 }
 
-/// Opens a damaged store at its last consistent point.
+/// Opens a damaged store at its last consistent point, or begins a new epoch of a shared log that lost groups.
 pub(super) fn recover_store(config: &Config) -> anyhow::Result<()> {
     let data_dir: &Path = &config.storage.data_dir;
     // Taking the lock would make the directory.
@@ -131,7 +131,15 @@ pub(super) fn recover_store(config: &Config) -> anyhow::Result<()> {
     }
     let lock = DataDirLock::take_patiently(data_dir)?;
     let options = serve::storage_options(config);
-    let report = recover(&lock, &options, SystemClock.wall_ms(), false);
+    let now = SystemClock.wall_ms();
+    let report = match options.shared.clone() {
+        None => recover(&lock, &options, now, false)
+            .map(|report| report.to_string())
+            .map_err(anyhow::Error::from),
+        Some(log) => SharedLog::recover(log, &lock, now)
+            .map(|report| report.to_string())
+            .map_err(anyhow::Error::from),
+    };
     drop(lock);
     hand_over(data_dir);
     print(&format!("{}\n", report?))

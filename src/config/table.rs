@@ -29,7 +29,7 @@ use crate::calendar::DayStart;
 use crate::export::postgres::PostgresUrl;
 use crate::http::Rate;
 use crate::mirror::RedisUrl;
-use crate::storage::Ack;
+use crate::storage::{Ack, OnLoss};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -186,6 +186,8 @@ configuration! {
         ack: Ack = Ack::FORM, "replicas";
         /// For how long a shared log may not have been read before values are told to be stale and writes are refused.
         max_lag: Duration = Span(SECOND, HOUR), "2s";
+        /// What is done when Redis has lost what was acknowledged, with storage.engine = "redis".
+        on_loss: OnLoss = OnLoss::FORM, "stop";
         /// With fewer replicas writes are refused, where they are waited for.
         min_replicas: u32 = Count(0, 100), "1";
         /// What every key begins with.

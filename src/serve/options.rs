@@ -143,10 +143,11 @@ pub fn copy_options(config: &Config) -> CopyOptions {
 }
 
 /// Returns where values are read while there is no store: also out of a mirror that
-/// another server writes.
+/// another server writes. Beside a shared log Redis holds no mirror.
 pub(super) fn fallback_options(config: &Config) -> FallbackOptions {
+    let mirrors = config.storage.engine == StorageEngine::RocksDb;
     FallbackOptions {
-        redis: redis_options(config),
+        redis: mirrors.then(|| redis_options(config)).flatten(),
         postgres: postgres_options(config),
         timeout: config.degraded.timeout,
         cache_for: config.degraded.cache_for,
@@ -195,6 +196,7 @@ fn log_address(config: &Config) -> Option<LogAddress> {
         timeout: redis.timeout,
         max_lag: redis.max_lag,
         ack: redis.ack,
+        on_loss: redis.on_loss,
         min_replicas: redis.min_replicas,
     })
 }

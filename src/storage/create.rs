@@ -34,12 +34,6 @@ pub(super) fn create(paths: &Paths, schema: &Schema, epoch: u64) -> Result<(), O
     Ok(())
 }
 
-/// Returns the epoch that begins at `now_ms`, milliseconds since 1970, after the epoch `last`.
-pub(super) fn next_epoch(now_ms: i64, last: u64) -> u64 {
-    let now = u64::try_from(now_ms).unwrap_or(0);
-    now.max(last.saturating_add(1))
-}
-
 /// Makes the directories of a store anew, for their owner alone.
 pub(super) fn directories(of: &Paths) -> Result<(), FileError> {
     remove(&of.store)?;

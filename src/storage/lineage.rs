@@ -22,7 +22,7 @@ use crate::invariant::invariant;
 
 /// Key in [`Family::Meta`] of the lineage: a version byte, the id (16 bytes), then the epochs of the
 /// store, oldest first (8 bytes each); all numbers big-endian.
-const META_LINEAGE: &[u8] = b"store.lineage";
+pub(super) const META_LINEAGE: &[u8] = b"store.lineage";
 
 const VERSION: u8 = 1;
 
@@ -66,6 +66,12 @@ pub(super) fn random_id() -> u128 {
     let random = RandomState::new();
     let (high, low) = (random.hash_one(0), random.hash_one(1));
     u128::from(high) << 64 | u128::from(low)
+}
+
+/// Returns the epoch that begins at `now_ms`, milliseconds since 1970, after the epoch `last`.
+pub(super) fn next_epoch(now_ms: i64, last: u64) -> u64 {
+    let now = u64::try_from(now_ms).unwrap_or(0);
+    now.max(last.saturating_add(1))
 }
 
 impl fmt::Display for LineageId {
@@ -140,6 +146,11 @@ impl Lineage {
         self.epochs.drain(..surplus);
     }
 
+    /// Returns the present epoch; 0 where none is known.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epochs.last().copied().unwrap_or(0)
+    }
+
     /// Whether the store has ever been on that epoch, as far as is known.
     pub fn has(&self, epoch: u64) -> bool {
         self.epochs.contains(&epoch)
@@ -154,7 +165,7 @@ impl Lineage {
         batch.put(Family::Meta, META_LINEAGE, &bytes);
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let (id, epochs) = bytes.strip_prefix(&[VERSION])?.split_first_chunk::<16>()?;
         let (epochs, rest) = epochs.as_chunks::<8>();
         rest.is_empty().then(|| Self {

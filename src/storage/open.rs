@@ -22,7 +22,7 @@ use super::family::Family;
 use super::file_error::FileError;
 use super::files::{self, Live};
 use super::held::HeldDir;
-use super::lineage::Lineage;
+use super::lineage::{Lineage, next_epoch};
 use super::lock::DataDirLock;
 use super::paths::{NEW, Paths};
 use super::reserve::{Reserve, wal_limit};
@@ -102,7 +102,7 @@ impl Store {
         let opening = Opening::new(lock, options, reader)?;
         match new_at {
             Some(now_ms) if !is_there(&opening.paths)? => {
-                let epoch = create::next_epoch(now_ms, 0);
+                let epoch = next_epoch(now_ms, 0);
                 create::create(&opening.paths, &opening.schema, epoch)?;
             }
             Some(_) => {}

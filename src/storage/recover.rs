@@ -18,12 +18,12 @@ use std::path::PathBuf;
 use bytesize::ByteSize;
 use rocksdb::WriteBatch;
 
-use super::create::{begin_epoch, directories, next_epoch, put_in_place, remove};
+use super::create::{begin_epoch, directories, put_in_place, remove};
 pub use super::error::RecoverError;
 use super::error::{OpenCause, OpenError, ReadError};
 use super::family::Family;
 use super::file_error::FileError;
-use super::lineage::Lineage;
+use super::lineage::{Lineage, next_epoch};
 use super::lock::DataDirLock;
 use super::open::{Opening, StorageOptions};
 use super::paths::{Paths, RECOVERING, SALVAGING};

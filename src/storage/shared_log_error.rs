@@ -1,7 +1,9 @@
 //! Why a log that several instances share did not do what was asked.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use super::file_error::FileError;
 use crate::invariant::Broken;
 
 /// Why the shared log did not do what was asked.
@@ -39,22 +41,54 @@ pub enum SharedLogError {
     /// Something in Redis is not what counterd wrote.
     #[error("the shared log in Redis: {0} cannot be read")]
     Unreadable(&'static str),
-    /// The log is on another history.
-    #[error("the shared log is of epoch {found}, and this instance follows epoch {expected}")]
+    /// The log is another one.
+    #[error(
+        "the shared log is another one, of epoch {found}, than this data directory followed, of epoch {expected}; put back what \
+         Redis held, or run `counterd recover`, which says what it gives up"
+    )]
     Epoch {
         /// What Redis says.
-        found: String,
+        found: u64,
         /// What the instance follows.
         expected: u64,
     },
-    /// The log ends before what this instance had of it.
-    #[error("the shared log ends at {found}, and {had} groups were acknowledged: Redis lost some")]
+    /// The log does not go on from where this instance has it: it is looked at anew.
+    #[error("the shared log does not go on from what this instance has of it; it is read anew")]
+    Diverged,
+    /// The log does not hold what was acknowledged.
+    #[error(
+        "Redis lost some of the {had} groups that were acknowledged: the shared log ends at {found}; put back what Redis held, or \
+         run `counterd recover`, which says what it gives up"
+    )]
     Lost {
         /// Where it ends.
         found: u64,
         /// Where it ended before.
         had: u64,
     },
+    /// There are parts of a log without its cell.
+    #[error(
+        "the key {0} is gone, and other keys of the shared log are there: put back what Redis held, or choose another redis.prefix"
+    )]
+    Parts(String),
+    /// There is no log, where a copy tells that there was one.
+    #[error(
+        "there is no shared log under {0}, but a copy tells of one: put back what Redis held; to begin a new log all the same, start \
+         once with degraded.start = false"
+    )]
+    Gone(String),
+    /// There is no log to recover, or it lost nothing.
+    #[error("{0}")]
+    Refused(String),
+    /// The file that says how much was acknowledged is damaged.
+    #[error(
+        "{} is damaged: without it nobody knows whether the shared log is whole; remove it to follow the log as it is",
+        .0.display()
+    )]
+    DamagedMark(PathBuf),
+    /// A file in the data directory.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// Entries that this instance lacks were trimmed.
     #[error("the shared log begins after {had}: this instance fell behind and reads all anew")]
     Trimmed {
@@ -72,4 +106,13 @@ pub enum SharedLogError {
     /// This program is at fault: what must hold does not.
     #[error(transparent)]
     Broken(#[from] Broken),
+}
+
+impl SharedLogError {
+    /// Says what was found, without the advice that follows it.
+    pub(super) fn finding(&self) -> String {
+        let text = self.to_string();
+        let parts = text.split_once("; ");
+        parts.map_or(text.clone(), |(found, _)| found.to_owned())
+    }
 }

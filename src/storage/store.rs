@@ -248,10 +248,19 @@ impl Store {
         }
         self.look_for_background_errors()?;
         self.tables.forget_rotten();
+        self.record_log()?;
         let live = files::live(self.tables.db.path())?;
         let log_is_new = live.wal.number != self.acked.mark().live.wal.number;
         self.record(live)?;
         Ok(log_is_new)
+    }
+
+    fn record_log(&mut self) -> Result<(), CommitError> {
+        let [data_dir, _] = &self.place;
+        match &mut self.log {
+            Some(log) => Ok(log.record(data_dir)?),
+            None => Ok(()),
+        }
     }
 
     fn record(&mut self, live: Live) -> Result<(), CommitError> {
@@ -311,6 +320,7 @@ impl Store {
     /// # Errors
     /// As [`Store::commit`].
     pub fn close(mut self) -> Result<(), CommitError> {
+        self.record_log()?;
         self.flush()?;
         let live = files::live(self.tables.db.path())?;
         self.record(live)

@@ -59,11 +59,17 @@ impl From<SharedLogError> for OpenError {
             | SharedLogError::NotDurable(_)
             | SharedLogError::Late(_)
             | SharedLogError::Trimmed { .. }
+            | SharedLogError::Diverged
+            | SharedLogError::File(_)
             | SharedLogError::Thread(_) => OpenCause::Transient,
             SharedLogError::Format(_) => OpenCause::Unsupported,
             SharedLogError::Unreadable(_)
             | SharedLogError::Epoch { .. }
             | SharedLogError::Lost { .. }
+            | SharedLogError::Parts(_)
+            | SharedLogError::Gone(_)
+            | SharedLogError::Refused(_)
+            | SharedLogError::DamagedMark(_)
             | SharedLogError::Broken(_) => OpenCause::Damage,
         };
         Self::new(cause, error.to_string())

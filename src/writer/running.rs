@@ -155,9 +155,12 @@ impl Writer {
     fn open(options: WriterOptions, running: &Running, absent: Absent) -> Result<Self, StartError> {
         let (storage, clock) = (options.storage, options.clock);
         let reader = running.reader.clone();
-        let (lock, new_at) = match absent {
-            Absent::Create => (DataDirLock::take(&storage.data_dir)?, Some(clock.wall_ms())),
-            Absent::Refuse => (DataDirLock::take_existing(&storage.data_dir)?, None),
+        let new_at = (absent == Absent::Create).then(|| clock.wall_ms());
+        // The view of a shared log may be made in a directory that is new.
+        let lock = if new_at.is_some() || storage.shared.is_some() {
+            DataDirLock::take(&storage.data_dir)?
+        } else {
+            DataDirLock::take_existing(&storage.data_dir)?
         };
         let store = match &storage.shared {
             None => Store::open(&lock, &storage, &reader, new_at)?,
@@ -170,7 +173,8 @@ impl Writer {
                         .for_each(|intake| intake.nudge())
                 };
                 let chores = Arc::clone(&running.does_chores);
-                let log = SharedLog::open(address.clone(), clock.wall_ms(), Arc::new(wake), chores);
+                let address = address.clone();
+                let log = SharedLog::open(address, &lock, new_at, Arc::new(wake), chores);
                 let log = log.map_err(OpenError::from)?;
                 Store::view(&lock, &storage, &reader, log).map_err(|failed| failed.1)?
             }

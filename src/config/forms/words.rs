@@ -5,7 +5,7 @@ use crate::access_log::{Access, LogFormat};
 use crate::alerts::{AlertRule, Severity};
 use crate::config::{LogLevel, StorageEngine};
 use crate::counter::{Kind, OnBound, Reset};
-use crate::storage::Ack;
+use crate::storage::{Ack, OnLoss};
 
 /// One of the words of `T`.
 pub(in crate::config) struct Word<T> {
@@ -33,7 +33,7 @@ macro_rules! known_words {
 
 known_words! {
     Kind, Reset, OnBound, LogFormat, LogLevel, Access, AlertRule, Severity,
-    StorageEngine, Ack,
+    StorageEngine, Ack, OnLoss,
 }
 
 /// A rule of alerts.

@@ -1,5 +1,6 @@
 //! When a group in the log may be acknowledged: once the primary has it on disk, and so many replicas have it.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use redis::{Cmd, FromRedisValue};
@@ -130,6 +131,19 @@ impl Durability {
             (true, [local, replicas]) => *local >= 1 && *replicas >= self.replicas,
             (false, [replicas]) => *replicas >= self.replicas,
             _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.replicas {
+            0 => out.write_str("a group is acknowledged once the primary has it on disk"),
+            1 => out.write_str("a group is acknowledged once the primary and a replica have it"),
+            replicas => write!(
+                out,
+                "a group is acknowledged once the primary and {replicas} replicas have it"
+            ),
         }
     }
 }

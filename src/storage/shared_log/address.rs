@@ -14,6 +14,16 @@ words! {
     }
 }
 
+words! {
+    /// What an instance does when Redis has lost acknowledged groups.
+    OnLoss {
+        /// Nobody writes any more, until an operator runs `counterd recover`.
+        Stop = "stop",
+        /// A new epoch begins with what is there.
+        Continue = "continue",
+    }
+}
+
 /// Where the log is, and how long it may take.
 #[derive(Clone, Debug)]
 pub struct LogAddress {
@@ -27,6 +37,8 @@ pub struct LogAddress {
     pub max_lag: Duration,
     /// Who must have a group before it is acknowledged.
     pub ack: Ack,
+    /// What to do when acknowledged groups are lost.
+    pub on_loss: OnLoss,
     /// With fewer replicas writes are refused, where those are waited for.
     pub min_replicas: u32,
 }

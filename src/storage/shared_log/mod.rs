@@ -5,6 +5,8 @@
 //! - `keys`: the names in Redis, and where a record lies.
 //! - `entry`: the bytes of a group.
 //! - `address`, `ack`: where the log is, and who must have a group before it is acknowledged.
+//! - `history`, `log_mark`: which log it is, and whether it still holds what was acknowledged; what of that is kept on disk.
+//! - `recovery`: the way past a loss.
 //! - `lease`: who closes days and exports.
 //! - `told`: what a group of another instance changed.
 //! - `link`: the connection; `follower`: the thread that reads what others append.
@@ -16,9 +18,12 @@ mod ack;
 mod address;
 mod entry;
 mod follower;
+mod history;
 mod keys;
 mod lease;
 mod link;
+mod log_mark;
+mod recovery;
 mod told;
 
 use std::collections::VecDeque;
@@ -29,17 +34,19 @@ use std::time::Duration;
 use redis::{Cmd, Value};
 
 use self::ack::Durability;
-pub use self::address::{Ack, LogAddress};
+pub use self::address::{Ack, LogAddress, OnLoss};
 use self::follower::Follower;
 pub use self::follower::Wake;
 use self::keys::CellKeys;
 use self::lease::Lease;
 use self::link::{Link, Script};
+use self::log_mark::{LogMark, LogPlace};
+pub use self::recovery::LogRecovery;
 pub use self::told::FollowedChange;
-use super::Family;
 use super::batch::{Batch, Change};
+use super::held::HeldDir;
 use super::lineage::{Lineage, random_id};
-use super::schema::{FORMAT_VERSION, MERGE_VERSION};
+use super::lock::DataDirLock;
 use super::shared_log_error::SharedLogError;
 use crate::invariant::Broken;
 
@@ -59,6 +66,12 @@ type RawRecords = Vec<(Vec<u8>, Vec<u8>)>;
 pub(super) struct Entry {
     /// Its number: the first is 1.
     pub(super) position: u64,
+    /// The name of the group before it; empty where it is the first.
+    before: String,
+    /// Its own.
+    name: String,
+    /// Up to where its instance knew the log to be acknowledged.
+    acknowledged: u64,
     /// Its changes.
     pub(super) batch: Batch,
 }
@@ -66,11 +79,20 @@ pub(super) struct Entry {
 impl Entry {
     fn read((id, fields): (String, Vec<Vec<u8>>)) -> Result<Self, SharedLogError> {
         let position = id.strip_suffix("-0").and_then(|id| id.parse().ok());
-        let (Some(position), [_, bytes]) = (position, &fields[..]) else {
-            return Err(SharedLogError::Unreadable("an entry of the log"));
+        let unreadable = || SharedLogError::Unreadable("an entry of the log");
+        let (Some(position), [_, before, _, name, _, acknowledged, _, bytes]) =
+            (position, &fields[..])
+        else {
+            return Err(unreadable());
         };
-        let batch = entry::decode(bytes)?;
-        Ok(Self { position, batch })
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| unreadable());
+        Ok(Self {
+            position,
+            before: text(before)?,
+            name: text(name)?,
+            acknowledged: text(acknowledged)?.parse().map_err(|_| unreadable())?,
+            batch: entry::decode(bytes)?,
+        })
     }
 }
 
@@ -95,11 +117,17 @@ pub struct SharedLog {
     sequence: u64,
     /// A group of which no answer came.
     pending: Option<Cmd>,
-    epoch: u64,
+    lineage: Lineage,
     /// Up to where the view has the log.
-    position: u64,
+    at: LogPlace,
     /// Up to where all disks and replicas that are waited for certainly have it.
-    durable: u64,
+    acknowledged: LogPlace,
+    /// The places after that, as far as the view has them.
+    followed: VecDeque<LogPlace>,
+    /// The last group that this instance acknowledged, or the one before it in this data directory.
+    own: Option<String>,
+    /// What is on disk of all this.
+    recorded: Option<LogMark>,
     /// What others appended, as far as an answer told it.
     since: VecDeque<Entry>,
     wake: Wake,
@@ -111,17 +139,39 @@ pub struct SharedLog {
 }
 
 impl SharedLog {
-    /// Connects, and makes the cell where there is none, with an epoch that begins at `now_ms`.
+    /// Connects, and makes the cell where there is none, with an epoch that begins at `new_at_ms`; with `None` there must be
+    /// one. A data directory that followed the log before never has it made: what is gone then is lost.
     ///
     /// # Errors
-    /// When Redis cannot be asked, or the cell is of another version.
+    /// When Redis cannot be asked, or the cell is not there or of another version.
     pub fn open(
         address: LogAddress,
-        now_ms: i64,
+        lock: &DataDirLock,
+        new_at_ms: Option<i64>,
         wake: Wake,
         does_chores: Arc<AtomicBool>,
     ) -> Result<Self, SharedLogError> {
-        let mut log = Self {
+        let mark = LogMark::read(&HeldDir::open(lock.data_dir())?)?;
+        let mark = mark.filter(|mark| mark.prefix == address.prefix);
+        let mut log = Self::new(address, wake, does_chores);
+        match (mark, new_at_ms) {
+            (Some(mark), _) => log.take_over(mark),
+            (None, new_at_ms) => {
+                match new_at_ms {
+                    Some(now_ms) => log.create(now_ms)?,
+                    None if log.state()?.is_none() => {
+                        return Err(SharedLogError::Gone(log.keys.cell()));
+                    }
+                    None => {}
+                }
+                log.lineage = log.lineage_there()?;
+            }
+        }
+        Ok(log)
+    }
+
+    fn new(address: LogAddress, wake: Wake, does_chores: Arc<AtomicBool>) -> Self {
+        Self {
             keys: CellKeys::new(&address.prefix, 0),
             link: Link::new(address),
             append: Script::new(include_str!("append.lua")),
@@ -129,76 +179,32 @@ impl SharedLog {
             instance: format!("{:032x}", random_id()),
             sequence: 0,
             pending: None,
-            epoch: u64::try_from(now_ms).unwrap_or(0),
-            position: 0,
-            durable: 0,
+            lineage: Lineage::born(0),
+            at: LogPlace::default(),
+            acknowledged: LogPlace::default(),
+            followed: VecDeque::new(),
+            own: None,
+            recorded: None,
             since: VecDeque::new(),
             wake,
             does_chores,
             durability: None,
             follower: None,
-        };
-        log.create()?;
-        let cell = log.cell()?.ok_or(SharedLogError::Unreadable("the cell"))?;
-        (log.epoch, log.position) = cell;
-        Ok(log)
+        }
     }
 
-    /// Makes the cell where there is none.
-    fn create(&mut self) -> Result<(), SharedLogError> {
-        let mut batch = Batch::new();
-        Lineage::born(self.epoch).put(&mut batch);
-        let script = Script::new(include_str!("create.lua"));
-        let meta = self.keys.hash(Family::Meta, &[]);
-        let mut call = script.call(&[self.keys.cell(), self.keys.hashes(), meta]);
-        call.arg(FORMAT_VERSION).arg(MERGE_VERSION).arg(self.epoch);
-        for (_, key, change) in batch.changes() {
-            if let Change::Put(value) = change {
-                call.arg(key).arg(value);
-            }
-        }
-        self.link.insist(&script, &call)
-    }
-
-    /// Returns the epoch of the cell and the end of its log; `None` where there is no cell.
-    fn cell(&mut self) -> Result<Option<(u64, u64)>, SharedLogError> {
-        let mut call = redis::cmd("HMGET");
-        call.arg(self.keys.cell()).arg("format").arg("merge");
-        let said: Vec<Option<String>> = self.link.ask(call.arg("epoch").arg("position"))?;
-        let Some([format, merge, epoch, position]) = whole(&said) else {
-            return Ok(None);
-        };
-        if (format, merge) != (&*FORMAT_VERSION.to_string(), &*MERGE_VERSION.to_string()) {
-            let found = format!("{format} with merge operator {merge}");
-            return Err(SharedLogError::Format(found));
-        }
-        let number = |text: &str| {
-            text.parse()
-                .map_err(|_| SharedLogError::Unreadable("the cell"))
-        };
-        Ok(Some((number(epoch)?, number(position)?)))
-    }
-
-    /// Returns where the log ends.
-    ///
-    /// # Errors
-    /// When that is not the log that was followed, or less of it.
-    fn end(&mut self) -> Result<u64, SharedLogError> {
-        let (expected, had) = (self.epoch, self.position);
-        match self.cell()? {
-            Some((epoch, _)) if epoch != expected => Err(SharedLogError::Epoch {
-                found: epoch.to_string(),
-                expected,
-            }),
-            Some((_, found)) if found < had => Err(SharedLogError::Lost { found, had }),
-            Some((_, found)) => Ok(found),
-            None => Err(SharedLogError::Lost { found: 0, had }),
-        }
+    /// Takes over what the data directory says.
+    fn take_over(&mut self, mark: LogMark) {
+        self.lineage = mark.lineage.clone();
+        self.at = mark.acknowledged.clone();
+        self.acknowledged = mark.acknowledged.clone();
+        self.own = mark.own.clone();
+        self.recorded = Some(mark);
     }
 
     /// Returns which history the log is on: milliseconds since 1970 at its start.
     pub(super) fn epoch(&self) -> u64 {
-        self.epoch
+        self.lineage.epoch()
     }
 
     /// Finds out what became of a group of which no answer came, and where the log ends. The view is then read anew.
@@ -215,8 +221,12 @@ impl SharedLog {
         }
         self.durability = Some(durability);
         self.since.clear();
-        self.position = self.end()?;
-        self.durable = 0;
+        let end = match self.check() {
+            Err(SharedLogError::Lost { found, had }) => self.after_loss(found, had)?,
+            end => end?,
+        };
+        self.followed.clear();
+        self.at = end;
         Ok(())
     }
 
@@ -250,15 +260,16 @@ impl SharedLog {
                 }
             }
         }
-        let end = self.end()?;
+        let state = self.state()?.filter(|state| state.epoch == self.epoch());
+        let end = state.ok_or(SharedLogError::Diverged)?.end;
         // A record may have been read as of any of these.
-        while self.position < end {
+        while self.at.position < end.position {
             let mut call = redis::cmd("XRANGE");
             call.arg(self.keys.log())
-                .arg(format!("({}-0", self.position));
+                .arg(format!("({}-0", self.at.position));
             let entries: RawEntries = self.link.ask(call.arg("+").arg("COUNT").arg(PAGE))?;
             if entries.is_empty() {
-                return Err(SharedLogError::Trimmed { had: self.position }.into());
+                return Err(self.trimmed().into());
             }
             for entry in entries {
                 let entry = Entry::read(entry)?;
@@ -274,7 +285,7 @@ impl SharedLog {
         );
         let (address, key) = (self.link.address().clone(), self.keys.log());
         let wake = self.wake.clone();
-        let follower = Follower::start(address, key, self.position, lease, wake);
+        let follower = Follower::start(address, key, self.at.position, lease, wake);
         self.follower = Some(follower.map_err(SharedLogError::from)?);
         Ok(())
     }
@@ -298,29 +309,30 @@ impl SharedLog {
         let word: String = part(&answer, 0)?;
         match &*word {
             "appended" => {
-                let position: u64 = part(&answer, 1)?;
-                self.position = position;
-                self.durable = position;
+                let name = format!("{} {}", self.instance, self.sequence);
+                self.own = Some(name.clone());
+                self.at = LogPlace {
+                    position: part(&answer, 1)?,
+                    tail: name,
+                };
+                self.note_acknowledged();
                 Ok(Appended::Yes)
             }
             "behind" => {
                 let found: u64 = part(&answer, 1)?;
-                let entries: RawEntries = part(&answer, 2)?;
-                let had = self.position;
-                if found < had {
-                    return Err(SharedLogError::Lost { found, had });
+                let entries: RawEntries = part(&answer, 3)?;
+                if found <= self.at.position {
+                    return Err(SharedLogError::Diverged);
                 }
                 if entries.is_empty() {
-                    return Err(SharedLogError::Trimmed { had });
+                    return Err(self.trimmed());
                 }
                 let entries: Result<Vec<_>, _> = entries.into_iter().map(Entry::read).collect();
                 self.since.extend(entries?);
                 Ok(Appended::Behind)
             }
-            _ => Err(SharedLogError::Epoch {
-                found: part(&answer, 1)?,
-                expected: self.epoch,
-            }),
+            // Another epoch, or a loss that another instance noticed: [`SharedLog::check`] tells.
+            _ => Err(SharedLogError::Diverged),
         }
     }
 
@@ -344,8 +356,11 @@ impl SharedLog {
             changes.push((at as i64 + 1, key, change));
         }
         let mut call = self.append.call(&keys);
-        call.arg(self.epoch).arg(self.position).arg(&self.instance);
-        call.arg(self.sequence).arg(entry).arg(KEPT_ENTRIES);
+        call.arg(self.epoch())
+            .arg(self.at.position)
+            .arg(&self.at.tail);
+        call.arg(&self.instance).arg(self.sequence).arg(entry);
+        call.arg(KEPT_ENTRIES).arg(self.acknowledged.position);
         for (at, key, change) in changes {
             match change {
                 Change::Put(value) => call.arg(at).arg(key).arg(value),
@@ -372,7 +387,7 @@ impl SharedLog {
                 (None, None) => return Ok(None),
             };
             // Our own, and those that came both ways.
-            if entry.position <= self.position {
+            if entry.position <= self.at.position {
                 continue;
             }
             self.follows(&entry)?;
@@ -385,15 +400,14 @@ impl SharedLog {
     /// # Errors
     /// When that is not so in time.
     pub(super) fn confirm(&mut self) -> Result<(), SharedLogError> {
-        let position = self.position;
-        if position <= self.durable {
+        if self.at == self.acknowledged {
             return Ok(());
         }
         let mut call = self.confirm.call(&[self.keys.instances()]);
-        call.arg(position);
+        call.arg(self.at.position);
         let durability = looked_at(&self.durability)?;
         let _: u8 = durability.insist(&mut self.link, &self.confirm, &call)?;
-        self.durable = position;
+        self.note_acknowledged();
         Ok(())
     }
 
@@ -416,23 +430,19 @@ impl SharedLog {
     }
 
     fn follows(&self, entry: &Entry) -> Result<(), SharedLogError> {
-        if entry.position == self.position + 1 {
-            return Ok(());
+        if entry.position != self.at.position + 1 {
+            return Err(self.trimmed());
         }
-        Err(SharedLogError::Trimmed { had: self.position })
+        if entry.before != self.at.tail {
+            return Err(SharedLogError::Diverged);
+        }
+        Ok(())
     }
 
-    /// Notes that the view has everything up to that entry.
-    pub(super) fn took(&mut self, entry: &Entry) {
-        self.position = entry.position;
-    }
-}
-
-/// Returns all four fields; `None` where one is missing.
-fn whole(fields: &[Option<String>]) -> Option<[&str; 4]> {
-    match fields {
-        [Some(one), Some(two), Some(three), Some(four)] => Some([one, two, three, four]),
-        _ => None,
+    fn trimmed(&self) -> SharedLogError {
+        SharedLogError::Trimmed {
+            had: self.at.position,
+        }
     }
 }
 

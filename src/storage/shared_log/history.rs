@@ -1,0 +1,288 @@
+//! Which log this is, and whether it still holds what was acknowledged.
+//!
+//! Each group has a name, its instance and that instance's number of it, and is appended behind the group of one name: so
+//! the name of a group stands for the whole log up to it. A log that lost its end and grew again has other names there. An
+//! instance knows up to where the log was certainly acknowledged, by its own waits and by what the groups of others say, and
+//! keeps that in the data directory ([`LogMark`]). Where the log does not hold that place any more, acknowledged groups are
+//! lost: nobody appends then until an operator begins a new epoch, or `redis.on_loss` says to go on.
+//!
+//! What was only followed may go without a loss: nobody was told that it counts.
+
+use redis::Value;
+
+use super::log_mark::{LogMark, LogPlace};
+use super::{Entry, OnLoss, RawEntries, Script, SharedLog};
+use crate::storage::Family;
+use crate::storage::batch::{Batch, Change};
+use crate::storage::held::HeldDir;
+use crate::storage::lineage::{Lineage, META_LINEAGE, next_epoch};
+use crate::storage::schema::{FORMAT_VERSION, MERGE_VERSION};
+use crate::storage::shared_log_error::SharedLogError;
+
+/// What the cell says of the log.
+pub(super) struct LogState {
+    pub(super) epoch: u64,
+    /// Where it ends.
+    pub(super) end: LogPlace,
+    /// Where it ended, and where it must have, as an instance noticed.
+    lost: Option<(u64, u64)>,
+}
+
+impl LogState {
+    /// Reads `end had`, as the cell keeps it.
+    fn lost(text: &str) -> Option<(u64, u64)> {
+        let (found, had) = text.split_once(' ')?;
+        Some((found.parse().ok()?, had.parse().ok()?))
+    }
+}
+
+impl SharedLog {
+    /// Makes the cell where there is nothing.
+    pub(super) fn create(&mut self, now_ms: i64) -> Result<(), SharedLogError> {
+        let epoch = next_epoch(now_ms, 0);
+        let mut batch = Batch::new();
+        Lineage::born(epoch).put(&mut batch);
+        let script = Script::new(include_str!("create.lua"));
+        let mut call = script.call(&[
+            self.keys.cell(),
+            self.keys.hashes(),
+            self.keys.log(),
+            self.keys.instances(),
+            self.keys.hash(Family::Meta, &[]),
+        ]);
+        call.arg(FORMAT_VERSION).arg(MERGE_VERSION).arg(epoch);
+        for (_, key, change) in batch.changes() {
+            if let Change::Put(value) = change {
+                call.arg(key).arg(value);
+            }
+        }
+        if self.link.insist::<u8>(&script, &call)? == 0 {
+            return Err(SharedLogError::Parts(self.keys.cell()));
+        }
+        Ok(())
+    }
+
+    /// Reads what the cell says; `None` where there is no cell.
+    pub(super) fn state(&mut self) -> Result<Option<LogState>, SharedLogError> {
+        let mut call = redis::cmd("HMGET");
+        call.arg(self.keys.cell()).arg("format").arg("merge");
+        call.arg("epoch").arg("position").arg("tail").arg("lost");
+        let said: Vec<Option<String>> = self.link.ask(&call)?;
+        let [
+            Some(format),
+            Some(merge),
+            Some(epoch),
+            Some(position),
+            Some(tail),
+            lost,
+        ] = &said[..]
+        else {
+            return Ok(None);
+        };
+        if (&**format, &**merge) != (&*FORMAT_VERSION.to_string(), &*MERGE_VERSION.to_string()) {
+            let found = format!("{format} with merge operator {merge}");
+            return Err(SharedLogError::Format(found));
+        }
+        let number = |text: &str| {
+            text.parse()
+                .map_err(|_| SharedLogError::Unreadable("the cell"))
+        };
+        Ok(Some(LogState {
+            epoch: number(epoch)?,
+            end: LogPlace {
+                position: number(position)?,
+                tail: tail.clone(),
+            },
+            lost: lost.as_deref().and_then(LogState::lost),
+        }))
+    }
+
+    /// Reads which log it is.
+    pub(super) fn lineage_there(&mut self) -> Result<Lineage, SharedLogError> {
+        let mut call = redis::cmd("HGET");
+        call.arg(self.keys.hash(Family::Meta, META_LINEAGE))
+            .arg(META_LINEAGE);
+        let bytes: Option<Vec<u8>> = self.link.ask(&call)?;
+        let lineage = bytes.and_then(|bytes| Lineage::decode(&bytes));
+        lineage.ok_or(SharedLogError::Unreadable("its lineage"))
+    }
+
+    /// Returns where the log ends, once it is certain that it holds what was acknowledged. Changes nothing in Redis.
+    ///
+    /// # Errors
+    /// [`SharedLogError::Lost`] when it does not, [`SharedLogError::Epoch`] when it is another log.
+    pub(super) fn check(&mut self) -> Result<LogPlace, SharedLogError> {
+        let had = self.acknowledged.position;
+        let Some(LogState { epoch, end, lost }) = self.state()? else {
+            return Err(SharedLogError::Lost { found: 0, had });
+        };
+        if epoch != self.epoch() {
+            let there = self.lineage_there()?;
+            if !there.has(self.epoch()) {
+                return Err(SharedLogError::Epoch {
+                    found: epoch,
+                    expected: self.epoch(),
+                });
+            }
+            let from = self.epoch();
+            tracing::warn!(
+                from,
+                to = epoch,
+                "the shared log is on a new epoch, after a loss that was accepted"
+            );
+            self.goes_on(there, end.clone());
+        }
+        if let Some((found, had)) = lost {
+            return Err(SharedLogError::Lost { found, had });
+        }
+        let (acknowledged, followed) = (self.acknowledged.clone(), self.at.clone());
+        if !self.holds(&end, &acknowledged)? {
+            let found = end.position;
+            return Err(SharedLogError::Lost { found, had });
+        }
+        if !self.holds(&end, &followed)? {
+            let (from, to) = (acknowledged.position, followed.position);
+            tracing::warn!(
+                from,
+                to,
+                "groups that nobody is known to have acknowledged are no more in the shared log"
+            );
+        }
+        Ok(end)
+    }
+
+    /// Whether a log that ends there holds that place.
+    fn holds(&mut self, end: &LogPlace, place: &LogPlace) -> Result<bool, SharedLogError> {
+        if end.position <= place.position {
+            return Ok(end == place);
+        }
+        let next = format!("{}-0", place.position + 1);
+        let mut call = redis::cmd("XRANGE");
+        let entries: RawEntries = self
+            .link
+            .ask(call.arg(self.keys.log()).arg(&next).arg(&next))?;
+        if let Some(entry) = entries.into_iter().next() {
+            return Ok(Entry::read(entry)?.before == place.tail);
+        }
+        // Trimmed since. Redis keeps the number of each instance's last group, and it only goes forward.
+        let Some((instance, sequence)) = self.own.as_deref().and_then(|own| own.split_once(' '))
+        else {
+            return Ok(true);
+        };
+        let mut call = redis::cmd("HGET");
+        let last: Option<String> = self
+            .link
+            .ask(call.arg(self.keys.instances()).arg(instance))?;
+        let last = last.as_deref().and_then(|last| last.split_once(' '));
+        let number = |text: &str| text.parse::<u64>().ok();
+        Ok(last.and_then(|(last, _)| number(last)) >= number(sequence))
+    }
+
+    /// Does what `redis.on_loss` says after a loss, and returns where the log ends then. In Redis it is noted, so that nobody
+    /// appends meanwhile.
+    ///
+    /// # Errors
+    /// The loss, where nobody is to go on; when Redis cannot be asked.
+    pub(super) fn after_loss(&mut self, found: u64, had: u64) -> Result<LogPlace, SharedLogError> {
+        let script = Script::new(include_str!("lost.lua"));
+        let mut call = script.call(&[self.keys.cell()]);
+        call.arg(self.epoch()).arg(found).arg(had);
+        let _: Value = self.link.insist(&script, &call)?;
+        let lost = SharedLogError::Lost { found, had };
+        match self.link.address().on_loss {
+            OnLoss::Stop => Err(lost),
+            OnLoss::Continue => {
+                tracing::error!(error = %lost, "redis.on_loss says to go on: a new epoch begins");
+                self.begin_epoch(0)
+            }
+        }
+    }
+
+    /// Begins the epoch of `now_ms`, milliseconds since 1970, or the one after the present one, and returns where the log ends
+    /// then.
+    ///
+    /// # Errors
+    /// When Redis cannot be asked.
+    pub(super) fn begin_epoch(&mut self, now_ms: i64) -> Result<LogPlace, SharedLogError> {
+        let found = self.state()?.map(|state| state.epoch);
+        if found.is_some_and(|found| found != self.epoch()) {
+            // Another instance was first.
+            return self.check();
+        }
+        let mut lineage = self.lineage.clone();
+        let epoch = next_epoch(now_ms, self.epoch());
+        lineage.add(epoch);
+        let mut batch = Batch::new();
+        lineage.put(&mut batch);
+        let script = Script::new(include_str!("epoch.lua"));
+        let mut call = script.call(&[
+            self.keys.cell(),
+            self.keys.log(),
+            self.keys.hashes(),
+            self.keys.hash(Family::Meta, &[]),
+        ]);
+        call.arg(found.map_or_else(String::new, |found| found.to_string()));
+        call.arg(epoch).arg(FORMAT_VERSION).arg(MERGE_VERSION);
+        for (_, key, change) in batch.changes() {
+            if let Change::Put(value) = change {
+                call.arg(key).arg(value);
+            }
+        }
+        let _: Value = self.link.insist(&script, &call)?;
+        // By this call, or by another instance that was first.
+        let there = self.lineage_there()?;
+        let Some(state) = self.state()?.filter(|state| there.has(state.epoch)) else {
+            return Err(SharedLogError::Diverged);
+        };
+        self.goes_on(there, state.end.clone());
+        Ok(state.end)
+    }
+
+    /// Follows another epoch of the log, which is taken as it is.
+    fn goes_on(&mut self, lineage: Lineage, end: LogPlace) {
+        self.lineage = lineage;
+        self.acknowledged = end.clone();
+        self.at = end;
+        self.followed.clear();
+        self.own = None;
+    }
+
+    /// Notes that the view has a group of another instance.
+    pub(in crate::storage) fn took(&mut self, entry: &Entry) {
+        self.at = LogPlace {
+            position: entry.position,
+            tail: entry.name.clone(),
+        };
+        self.followed.push_back(self.at.clone());
+        while let Some(place) = self
+            .followed
+            .pop_front_if(|place| place.position <= entry.acknowledged)
+        {
+            self.acknowledged = place;
+        }
+    }
+
+    /// Notes that all that the view has is acknowledged, or may be.
+    pub(super) fn note_acknowledged(&mut self) {
+        self.acknowledged = self.at.clone();
+        self.followed.clear();
+    }
+
+    /// Records how much was acknowledged in the data directory, where that is news.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub(in crate::storage) fn record(&mut self, dir: &HeldDir) -> Result<(), SharedLogError> {
+        let mark = LogMark {
+            prefix: self.link.address().prefix.clone(),
+            lineage: self.lineage.clone(),
+            acknowledged: self.acknowledged.clone(),
+            own: self.own.clone(),
+        };
+        if self.recorded.as_ref() != Some(&mark) {
+            mark.write(dir)?;
+            self.recorded = Some(mark);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,117 @@
+//! `LOG_ACKED`: how much of a shared log was acknowledged, as far as the instance in this data directory knows. Written about
+//! once a second, like `ACKED` of a store of one's own: an instance that is started again knows by it whether the log still
+//! holds what was acknowledged, and never takes an emptied Redis for a new one.
+//!
+//! Kept out: judging. What a mark means for a log is `history`'s to decide.
+
+use std::io::{Read as _, Write as _};
+
+use serde::{Deserialize, Serialize};
+
+use crate::storage::file_error::{FileError, if_there};
+use crate::storage::held::HeldDir;
+use crate::storage::lineage::Lineage;
+use crate::storage::shared_log_error::SharedLogError;
+
+/// The file's name in the data directory.
+const FILE_NAME: &str = "LOG_ACKED";
+
+/// Its name until it is written whole.
+const NEW: &str = "LOG_ACKED.new";
+
+/// Most bytes that are read of it: 256 epochs of 20 digits are 6 KB.
+const MAX_BYTES: u64 = 64 * 1024;
+
+/// A place in the log: behind so many groups, the last of which has this name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LogPlace {
+    /// How many groups.
+    pub(super) position: u64,
+    /// The name of the last of them; empty where that is none.
+    pub(super) tail: String,
+}
+
+/// What the file says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LogMark {
+    /// `redis.prefix` of the log.
+    pub(super) prefix: String,
+    /// Which log it is; its last epoch is the one that is followed.
+    pub(super) lineage: Lineage,
+    /// Up to where it was certainly acknowledged.
+    pub(super) acknowledged: LogPlace,
+    /// The last group of this data directory that was acknowledged, by its name; `None` before the first.
+    pub(super) own: Option<String>,
+}
+
+impl LogMark {
+    /// Reads the file; `None` where there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is damaged.
+    pub(super) fn read(dir: &HeldDir) -> Result<Option<Self>, SharedLogError> {
+        let Some(file) = if_there(dir.read(FILE_NAME))? else {
+            return Ok(None);
+        };
+        let path = dir.path_of(FILE_NAME);
+        let mut bytes = Vec::new();
+        let read = file.take(MAX_BYTES).read_to_end(&mut bytes);
+        read.map_err(FileError::new("read", &path))?;
+        let mark = serde_json::from_slice(&bytes);
+        mark.map(Some)
+            .map_err(|_| SharedLogError::DamagedMark(path))
+    }
+
+    /// Writes the file and syncs it: it is the earlier one or this one, whatever happens meanwhile.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub(super) fn write(&self, dir: &HeldDir) -> Result<(), FileError> {
+        let path = dir.path_of(NEW);
+        let bytes = serde_json::to_vec(self).map_err(FileError::new("write", &path))?;
+        let mut file = dir.create(NEW)?;
+        let written = file.write_all(&bytes).and_then(|()| file.sync_all());
+        written.map_err(FileError::new("write", &path))?;
+        dir.rename(NEW, FILE_NAME)?;
+        dir.sync()
+    }
+
+    /// Removes the file.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub(super) fn forget(dir: &HeldDir) -> Result<(), FileError> {
+        dir.remove(FILE_NAME)?;
+        dir.sync()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_comes_back_and_a_damaged_one_is_no_new_beginning() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = HeldDir::open(dir.path()).unwrap();
+        assert!(LogMark::read(&held).unwrap().is_none());
+        let mark = LogMark {
+            prefix: "game:".to_owned(),
+            lineage: Lineage::born(7),
+            acknowledged: LogPlace {
+                position: 9,
+                tail: "ab 3".to_owned(),
+            },
+            own: Some("ab 3".to_owned()),
+        };
+        mark.write(&held).unwrap();
+        assert_eq!(LogMark::read(&held).unwrap(), Some(mark));
+        std::fs::write(dir.path().join(FILE_NAME), b"{\"prefix\":").unwrap();
+        let error = LogMark::read(&held).unwrap_err();
+        assert!(matches!(error, SharedLogError::DamagedMark(_)), "{error}");
+        LogMark::forget(&held).unwrap();
+        assert!(LogMark::read(&held).unwrap().is_none());
+    }
+}

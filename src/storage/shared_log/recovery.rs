@@ -1,0 +1,138 @@
+//! What a command says of a shared log, and the way past a loss: what Redis still holds becomes the log, as a new epoch.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::ack::Durability;
+use super::log_mark::LogMark;
+use super::{LogAddress, SharedLog};
+use crate::storage::held::HeldDir;
+use crate::storage::lock::DataDirLock;
+use crate::storage::shared_log_error::SharedLogError;
+
+/// What was done, and what was given up for it.
+#[derive(Debug)]
+pub struct LogRecovery {
+    /// What was found, in words.
+    found: String,
+    /// Where the log ends; `None` where it was gone.
+    end: Option<u64>,
+    /// How many groups were acknowledged, as far as the data directory says.
+    acknowledged: u64,
+    /// The epoch that was followed.
+    old_epoch: u64,
+    /// The epoch from now on.
+    epoch: u64,
+}
+
+impl fmt::Display for LogRecovery {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let given_up = match self.end {
+            Some(end) if end < self.acknowledged => {
+                format!("{} groups at least", self.acknowledged - end)
+            }
+            Some(_) => "some groups: others were appended in their place".to_owned(),
+            None => "everything".to_owned(),
+        };
+        write!(
+            out,
+            "found:         {}\n\
+             acknowledged:  {} groups\n\
+             recovered:     {} groups\n\
+             given up:      {given_up}\n\
+             epoch:         {} (was {})",
+            self.found,
+            self.acknowledged,
+            self.end.unwrap_or(0),
+            self.epoch,
+            self.old_epoch
+        )
+    }
+}
+
+impl SharedLog {
+    /// Looks at Redis and at the log there, as an instance with that data directory would at its start, and says how both are.
+    /// Changes nothing.
+    ///
+    /// # Errors
+    /// What a start would refuse, or have against the log.
+    pub fn examine(address: LogAddress, data_dir: &Path) -> Result<String, SharedLogError> {
+        let mark = if data_dir.exists() {
+            LogMark::read(&HeldDir::open(data_dir)?)?
+        } else {
+            None
+        };
+        let mark = mark.filter(|mark| mark.prefix == address.prefix);
+        let mut log = Self::new(address, Arc::new(|| ()), Arc::default());
+        let durability = Durability::look(&mut log.link)?;
+        match mark {
+            Some(mark) => log.take_over(mark),
+            None if log.state()?.is_none() => {
+                return Ok(format!("there is no log yet; {durability}"));
+            }
+            None => log.lineage = log.lineage_there()?,
+        }
+        let groups = log.check()?.position;
+        let epoch = log.epoch();
+        Ok(format!("{groups} groups, epoch {epoch}; {durability}"))
+    }
+
+    /// Begins a new epoch of the log that was followed from the directory that `lock` holds, with what Redis still holds of it.
+    /// Every instance that runs goes on with it by itself. `now_ms` is milliseconds since 1970; the new epoch is that, or one
+    /// more than the old.
+    ///
+    /// # Errors
+    /// [`SharedLogError::Refused`] when nothing is lost; when Redis cannot be asked.
+    pub fn recover(
+        address: LogAddress,
+        lock: &DataDirLock,
+        now_ms: i64,
+    ) -> Result<LogRecovery, SharedLogError> {
+        let dir = HeldDir::open(lock.data_dir())?;
+        let mark = LogMark::read(&dir)?.filter(|mark| mark.prefix == address.prefix);
+        let mut log = Self::new(address, Arc::new(|| ()), Arc::default());
+        let state = log.state()?;
+        match (mark, &state) {
+            (Some(mark), _) => log.take_over(mark),
+            (None, Some(state)) => {
+                log.lineage = log.lineage_there()?;
+                log.acknowledged = state.end.clone();
+                log.at = state.end.clone();
+            }
+            (None, None) => {
+                return Err(SharedLogError::Refused(format!(
+                    "there is no shared log under {}, and this data directory followed none",
+                    log.keys.cell()
+                )));
+            }
+        }
+        let (acknowledged, old_epoch) = (log.acknowledged.position, log.epoch());
+        let finding = match log.check() {
+            Ok(_) => {
+                return Err(SharedLogError::Refused(
+                    "the shared log holds all that was acknowledged; nothing was changed"
+                        .to_owned(),
+                ));
+            }
+            Err(error @ (SharedLogError::Lost { .. } | SharedLogError::Epoch { .. })) => error,
+            Err(error) => return Err(error),
+        };
+        let end = state.as_ref().map(|state| state.end.position);
+        if matches!(finding, SharedLogError::Epoch { .. }) {
+            // Whoever began it counts there; this directory forgets the one that it knew.
+            log.lineage = log.lineage_there()?;
+            LogMark::forget(&dir)?;
+        } else {
+            log.begin_epoch(now_ms)?;
+            log.record(&dir)?;
+        }
+        Ok(LogRecovery {
+            found: finding.finding(),
+            end,
+            acknowledged,
+            old_epoch,
+            epoch: log.epoch(),
+        })
+    }
+}
