@@ -91,6 +91,9 @@ impl Opening {
     }
 
     fn attempt(&mut self) -> anyhow::Result<()> {
+        if self.options.storage.shared.is_some() {
+            return self.attempt_shared();
+        }
         let data_dir = &self.options.storage.data_dir;
         // Whatever state it is in. What cannot be looked at may be one.
         self.seen |= data_dir.join("store").try_exists().unwrap_or(true);
@@ -109,6 +112,15 @@ impl Opening {
                 );
             }
         }
+        Ok(self.running.open(self.options.clone(), absent)?)
+    }
+
+    /// The same with a shared log: the directory says nothing of whether there is one. None is made where a copy tells of one.
+    fn attempt_shared(&mut self) -> anyhow::Result<()> {
+        let absent = match &self.copies {
+            Some(copies) if against_a_new_store(copies)?.is_some() => Absent::Refuse,
+            Some(_) | None => Absent::Create,
+        };
         Ok(self.running.open(self.options.clone(), absent)?)
     }
 

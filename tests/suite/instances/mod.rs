@@ -1,6 +1,7 @@
 //! Several instances over one shared log in a real Redis: what one acknowledged, all count, once.
 
 mod loss;
+mod outage;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
