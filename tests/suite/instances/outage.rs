@@ -100,4 +100,9 @@ fn redis_holds_the_counts_and_postgresql_the_history_and_redis_is_stopped_and_co
     assert_eq!(read(&mut client, daily)["value"], 3);
     let history = client.get(&path).ok();
     assert_eq!(history["days"][0]["final_value"], 3, "{history}");
+
+    // What PostgreSQL has keeps nobody from a log that is there.
+    server.stop();
+    let server = setup.start();
+    assert_eq!(read(&mut server.client(), daily)["stale"], false);
 }
