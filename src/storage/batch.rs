@@ -92,6 +92,18 @@ impl Batch {
         });
     }
 
+    /// Adds all changes of another batch behind its own.
+    pub(super) fn append(&mut self, other: &Self) {
+        let begin = self.bytes.len();
+        self.bytes.extend_from_slice(&other.bytes);
+        self.entries
+            .extend(other.entries.iter().map(|entry| BatchEntry {
+                key_end: begin + entry.key_end,
+                value_end: begin + entry.value_end,
+                ..*entry
+            }));
+    }
+
     /// Returns how many changes it holds. A commit moves the store's sequence number by as many.
     pub fn count(&self) -> u64 {
         self.entries.len() as u64
@@ -175,6 +187,10 @@ mod tests {
             ]
         );
         assert_eq!((batch.count(), batch.bytes()), (4, 11));
+        let mut both = batch.clone();
+        both.append(&batch);
+        let twice: Vec<_> = both.changes().collect();
+        assert_eq!(twice, [&changes[..], &changes].concat());
         batch.clear();
         assert!(batch.is_empty());
         batch.put(Family::Meta, b"k", b"v");

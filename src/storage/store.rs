@@ -22,6 +22,9 @@ use super::shared_log::{Appended, SharedLog};
 use super::tables::{Reader, Tables};
 use crate::invariant::{Broken, invariant};
 
+/// About so many bytes of what other instances appended are written at once.
+const FOLLOWED_AT_ONCE: usize = 1 << 20;
+
 /// How often a commit that waits for a flush looks again.
 const STALL_POLL: Duration = Duration::from_millis(1);
 
@@ -117,22 +120,29 @@ impl Store {
         })
     }
 
-    /// Takes in the next group that another instance appended, and returns it; `None` when there is none.
+    /// Takes in groups that other instances appended, in one write, and returns them; none when it has all of them.
     ///
     /// # Errors
     /// As [`Store::commit`].
-    pub fn follow(&mut self) -> Result<Option<Batch>, CommitError> {
+    pub fn follow(&mut self) -> Result<Vec<Batch>, CommitError> {
         self.guarded(|store| {
+            let (mut all, mut groups) = (Batch::new(), Vec::new());
             let Some(log) = &mut store.log else {
-                return Ok(None);
+                return Ok(groups);
             };
-            let Some(entry) = log.next()? else {
+            while all.bytes() < FOLLOWED_AT_ONCE
+                && let Some(entry) = log.next()?
+            {
+                log.took(&entry);
+                all.append(&entry.batch);
+                groups.push(entry.batch);
+            }
+            if groups.is_empty() {
                 log.check_lag()?;
-                return Ok(None);
-            };
-            log.took(&entry);
-            store.write(&entry.batch)?;
-            Ok(Some(entry.batch))
+            } else {
+                store.write(&all)?;
+            }
+            Ok(groups)
         })
     }
 

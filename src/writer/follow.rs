@@ -2,7 +2,9 @@
 //!
 //! Both come down to reading counters anew from the view, which holds exactly what the log says.
 
-use crate::counter::{CounterName, Millis};
+use std::collections::BTreeSet;
+
+use crate::counter::CounterName;
 use crate::current_day::Look;
 use crate::storage::{Batch, CommitError, FollowedChange, ReadError, Store, StoreState};
 
@@ -10,6 +12,15 @@ use super::Failure;
 use super::group::{Group, bucket_at};
 use super::ledger::Index;
 use super::run::Writer;
+
+/// What groups of other instances say that the ledger does not know yet. It learns it once for all of them.
+#[derive(Default)]
+struct News {
+    /// Counters of which anything may be another.
+    counters: BTreeSet<CounterName>,
+    /// Where the store stands with the last group.
+    state: Option<StoreState>,
+}
 
 impl Writer {
     /// Whether other instances write as well.
@@ -56,44 +67,40 @@ impl Writer {
     }
 
     fn take_in_all(&mut self, names: &[CounterName]) -> Result<bool, CommitError> {
-        let mut changed = Vec::new();
-        let mut last = None;
-        while let Some(store) = &mut self.handle.store
-            && let Some(batch) = store.follow()?
-        {
-            last = self.learn(&batch, &mut changed)?.or(last);
+        let mut news = News::default();
+        news.counters.extend(names.iter().cloned());
+        while let Some(store) = &mut self.handle.store {
+            let groups = store.follow()?;
+            if groups.is_empty() {
+                break;
+            }
+            for group in &groups {
+                self.learn(group, &mut news);
+            }
         }
-        if let Some(state) = &last {
+        if let Some(state) = &news.state {
             self.come_to(state)?;
         }
-        self.read_anew(names, &mut changed)?;
-        changed.sort_unstable();
-        changed.dedup();
-        if last.is_some() || !changed.is_empty() {
+        let changed = self.read_anew(&news.counters)?;
+        if news.state.is_some() || !changed.is_empty() {
             self.publish_others(&changed);
         }
-        Ok(last.is_some())
+        Ok(news.state.is_some())
     }
 
-    /// Brings memory and ledger to one group of another instance, which the view holds. Returns where the store stands with it.
-    fn learn(
-        &mut self,
-        batch: &Batch,
-        changed: &mut Vec<Index>,
-    ) -> Result<Option<StoreState>, ReadError> {
-        let state = batch.state();
-        if let Some(state) = &state {
+    /// Brings the memory to one group of another instance, which the view holds, and notes what else there is to learn.
+    fn learn(&mut self, group: &Batch, news: &mut News) {
+        if let Some(state) = group.state() {
             // Before the users: the memory of a day begins empty.
             let bucket = bucket_at(state.store_time);
             self.books.memory.follow(state.highest_day, bucket);
-            self.books.ledger.revision = state.revision;
-            self.progress.stored_day = Some(state.highest_day);
-            self.links.days.at_least(state.highest_day, Millis::MIN);
+            news.state = Some(state);
         }
-        let mut names = Vec::new();
-        for told in batch.told() {
+        for told in group.told() {
             match told {
-                FollowedChange::Counter(name) => names.push(name),
+                FollowedChange::Counter(name) => {
+                    news.counters.insert(name);
+                }
                 FollowedChange::User(key) => self.books.memory.counted_elsewhere(key),
                 FollowedChange::Request(key) => self.books.memory.kept_elsewhere(key),
                 FollowedChange::Seat(generation, key, record) => {
@@ -101,10 +108,6 @@ impl Writer {
                 }
             }
         }
-        names.sort_unstable();
-        names.dedup();
-        self.read_anew(&names, changed)?;
-        Ok(state)
     }
 
     /// Brings what is not of one counter to where the store stands.
@@ -116,6 +119,8 @@ impl Writer {
         let horizons = &self.handle.reader.horizons;
         horizons.load(tables)?;
         self.books.ledger.ended = tables.ended_generations()?.into_iter().collect();
+        self.books.ledger.revision = state.revision;
+        self.progress.stored_day = Some(state.highest_day);
         let days = &self.links.days;
         days.at_least(state.highest_day, horizons.windows());
         days.store_opened(state.store_time);
@@ -124,25 +129,18 @@ impl Writer {
         Ok(())
     }
 
-    /// Reads counters from the view; adds their places to `changed`.
-    fn read_anew(
-        &mut self,
-        names: &[CounterName],
-        changed: &mut Vec<Index>,
-    ) -> Result<(), ReadError> {
+    /// Reads counters from the view; returns their places.
+    fn read_anew(&mut self, names: &BTreeSet<CounterName>) -> Result<Vec<Index>, ReadError> {
         let Some(store) = &self.handle.store else {
-            return Ok(());
+            return Ok(Vec::new());
         };
+        let (tables, ledger) = (store.tables(), &mut self.books.ledger);
         let moment = self.links.days.moment();
         let slid_to = self.handle.reader.horizons.windows();
-        for name in names {
-            let read = self
-                .books
-                .ledger
-                .read_anew(store.tables(), name, &moment, slid_to)?;
-            changed.push(read);
-        }
-        Ok(())
+        let names = names.iter();
+        names
+            .map(|name| ledger.read_anew(tables, name, &moment, slid_to))
+            .collect()
     }
 
     fn publish_others(&mut self, changed: &[Index]) {
