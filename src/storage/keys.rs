@@ -129,6 +129,11 @@ pub fn sample(day: Day, name: &CounterName, minute: u32) -> Vec<u8> {
     key
 }
 
+/// Reads the counter from a key of `samples`; `None` for the record that the server was up.
+pub fn sampled_counter(key: &[u8]) -> Option<CounterName> {
+    split_name(key.get(4..)?).map(|(name, _)| name)
+}
+
 /// Returns the key of the record that the server was up in a minute (minutes since 1970).
 pub fn uptime_minute(day: Day, minute: u32) -> [u8; 9] {
     let [a, b, c, d] = day_prefix(day.days());
@@ -267,6 +272,11 @@ mod tests {
         assert_eq!(history_entry(&key[..key.len() - 1]), None);
         assert_eq!(history_entry(&key).unwrap().1.days(), 20781);
         assert_eq!(trailing_minute(&uptime_minute(day, 7)), Some(7));
+        assert_eq!(
+            sampled_counter(&sample(day, &name("ab"), 258)),
+            Some(name("ab"))
+        );
+        assert_eq!(sampled_counter(&uptime_minute(day, 7)), None);
         assert_eq!(leading_bucket(b"\x00\x00\x01\x00k"), Some(256));
         assert_eq!(leading_bucket(b"\x00"), None);
     }

@@ -11,13 +11,15 @@ use crate::storage::{Batch, CommitError, FollowedChange, ReadError, Store, Store
 use super::Failure;
 use super::group::{Group, bucket_at};
 use super::ledger::Index;
-use super::run::Writer;
+use super::run::{Books, Writer};
 
 /// What groups of other instances say that the ledger does not know yet. It learns it once for all of them.
 #[derive(Default)]
 struct News {
     /// Counters of which anything may be another.
     counters: BTreeSet<CounterName>,
+    /// Counters that have not changed since their value at the end of a minute was noted.
+    sampled: BTreeSet<CounterName>,
     /// Where the store stands with the last group.
     state: Option<StoreState>,
 }
@@ -85,6 +87,12 @@ impl Writer {
         if news.state.is_some() || !changed.is_empty() {
             self.publish_others(&changed);
         }
+        let Books {
+            ledger, minutes, ..
+        } = &mut self.books;
+        for name in &news.sampled {
+            minutes.sampled_elsewhere(ledger, name);
+        }
         Ok(news.state.is_some())
     }
 
@@ -96,10 +104,14 @@ impl Writer {
             self.books.memory.follow(state.highest_day, bucket);
             news.state = Some(state);
         }
+        let mut changed = BTreeSet::new();
         for told in group.told() {
             match told {
                 FollowedChange::Counter(name) => {
-                    news.counters.insert(name);
+                    changed.insert(name);
+                }
+                FollowedChange::Sample(name) => {
+                    news.sampled.insert(name);
                 }
                 FollowedChange::User(key) => self.books.memory.counted_elsewhere(key),
                 FollowedChange::Request(key) => self.books.memory.kept_elsewhere(key),
@@ -108,6 +120,9 @@ impl Writer {
                 }
             }
         }
+        // What a group notes of minutes is from before it.
+        news.sampled.retain(|name| !changed.contains(name));
+        news.counters.append(&mut changed);
     }
 
     /// Brings what is not of one counter to where the store stands.
@@ -121,6 +136,7 @@ impl Writer {
         self.books.ledger.ended = tables.ended_generations()?.into_iter().collect();
         self.books.ledger.revision = state.revision;
         self.progress.stored_day = Some(state.highest_day);
+        self.books.minutes.come_to(state.wall_ms);
         let days = &self.links.days;
         days.at_least(state.highest_day, horizons.windows());
         days.store_opened(state.store_time);
@@ -154,9 +170,9 @@ impl Writer {
             };
             if entry.is_absent() {
                 table.forget(&entry.name);
-                self.books.minutes.leave(index);
                 // One of the configuration keeps its place, which says so.
                 if !entry.configured {
+                    self.books.minutes.leave(index);
                     ledger.remove(index);
                 }
             } else {

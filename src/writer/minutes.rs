@@ -3,11 +3,18 @@
 //!
 //! They go into the first group of the new minute, before anything of that group is worked out, so
 //! that a value is exactly the one at the end of its minute.
+//!
+//! Where several instances share a log, that is the first group of the minute in the log, whose ever it
+//! is. The times of groups never go back there, so each instance knows by the groups that it took in
+//! which minute is under way and in which day the last group counted: a minute that another instance has
+//! ended is ended here too, and what it noted is not noted again. A group that was not appended is taken
+//! back with its minute, before what others appended is taken in. Each instance follows the counters that
+//! it chose; where more than `samples.max_counters` change, they may have chosen others.
 
 use std::cmp::Reverse;
 
 use crate::calendar::Day;
-use crate::counter::{Existence, Millis};
+use crate::counter::{CounterName, Existence, Millis, Revision};
 use crate::storage::Batch;
 
 use super::ledger::{Index, Ledger};
@@ -24,8 +31,23 @@ pub(super) struct Minutes {
 /// What a group writes of the minutes.
 #[derive(Default)]
 pub(super) struct MinuteRecords {
-    pub(super) samples: Vec<(Index, Day, u32, Option<i64>)>,
-    pub(super) present: Option<u32>,
+    /// The minute that ended.
+    ended: u32,
+    /// Values at its end.
+    samples: Vec<Sample>,
+    /// The minute that began.
+    present: Option<u32>,
+}
+
+/// The value of a counter at the end of a minute.
+#[derive(Debug, PartialEq, Eq)]
+struct Sample {
+    index: Index,
+    day: Day,
+    /// `None` for a counter that was gone by then.
+    value: Option<i64>,
+    /// The revision of the sample before.
+    before: Option<Revision>,
 }
 
 fn minute_of(wall_ms: Millis) -> u32 {
@@ -80,15 +102,29 @@ impl Minutes {
 
     /// Takes back what a group that was not written took of the minutes.
     pub(super) fn take_back(&mut self, ledger: &mut Ledger, records: &MinuteRecords) {
-        let Some(present) = records.present else {
+        if records.present.is_none() {
             return;
-        };
-        let ended = records.samples.first().map(|&(_, _, ended, _)| ended);
-        self.minute = ended.unwrap_or(present.saturating_sub(1));
-        for &(index, ..) in &records.samples {
-            if let Some(entry) = ledger.entry_mut(index) {
-                entry.sampled = Some(0);
+        }
+        self.minute = records.ended;
+        for sample in &records.samples {
+            if let Some(entry) = ledger.entry_mut(sample.index) {
+                entry.sampled = sample.before;
             }
+        }
+    }
+
+    /// Goes on to the minute of a group of another instance, which has ended those before.
+    pub(super) fn come_to(&mut self, wall_ms: Millis) {
+        self.minute = self.minute.max(minute_of(wall_ms));
+    }
+
+    /// Notes that another instance wrote the value of a counter that has not changed since.
+    pub(super) fn sampled_elsewhere(&mut self, ledger: &mut Ledger, name: &CounterName) {
+        if let Some(index) = ledger.find(name)
+            && let Some(entry) = ledger.entry_mut(index)
+            && entry.sampled.is_some()
+        {
+            entry.sampled = Some(entry.state.revision);
         }
     }
 
@@ -124,10 +160,16 @@ impl Minutes {
                 Existence::Gone(_) => None,
                 Existence::Absent | Existence::Corrupt => continue,
             };
-            entry.sampled = Some(revision);
-            samples.push((index, day, ended, value));
+            let before = entry.sampled.replace(revision);
+            samples.push(Sample {
+                index,
+                day,
+                value,
+                before,
+            });
         }
         MinuteRecords {
+            ended,
             samples,
             present: Some(minute),
         }
@@ -141,9 +183,9 @@ impl MinuteRecords {
 
     /// Adds them to the batch of a group of that day.
     pub(super) fn put(&self, batch: &mut Batch, ledger: &Ledger, today: Day) {
-        for &(index, day, minute, value) in &self.samples {
-            if let Some(name) = ledger.entry(index).map(|entry| &entry.name) {
-                batch.put_sample(day, name, minute, value);
+        for sample in &self.samples {
+            if let Some(name) = ledger.entry(sample.index).map(|entry| &entry.name) {
+                batch.put_sample(sample.day, name, self.ended, sample.value);
             }
         }
         if let Some(minute) = self.present {
@@ -155,7 +197,6 @@ impl MinuteRecords {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::counter::CounterName;
 
     fn ledger(names: &[&str]) -> Ledger {
         let mut ledger = Ledger::default();
@@ -176,6 +217,14 @@ mod tests {
 
     const DAY: Day = Day::MIN;
 
+    impl MinuteRecords {
+        /// The samples: counter, day, minute, value.
+        fn told(&self) -> Vec<(Index, Day, u32, Option<i64>)> {
+            let told = |of: &Sample| (of.index, of.day, self.ended, of.value);
+            self.samples.iter().map(told).collect()
+        }
+    }
+
     #[test]
     fn a_minute_in_which_nothing_changed_leaves_only_that_the_server_was_there() {
         let mut ledger = ledger(&["a", "b"]);
@@ -185,12 +234,62 @@ mod tests {
         assert!(minutes.passed(&mut ledger, Some(DAY), 59_999).is_empty());
         let first = minutes.passed(&mut ledger, Some(DAY), 60_000);
         assert_eq!(first.present, Some(1));
-        assert_eq!(first.samples, [(0, DAY, 0, Some(7))]);
+        assert_eq!(first.told(), [(0, DAY, 0, Some(7))]);
         let second = minutes.passed(&mut ledger, Some(DAY), 120_000);
-        assert_eq!((second.present, second.samples.len()), (Some(2), 0));
+        assert_eq!((second.present, second.told()), (Some(2), Vec::new()));
         change(&mut ledger, 1, 3, 121_000);
         let third = minutes.passed(&mut ledger, Some(DAY), 400_000);
-        assert_eq!(third.samples, [(1, DAY, 2, Some(3))]);
+        assert_eq!(third.told(), [(1, DAY, 2, Some(3))]);
+    }
+
+    #[test]
+    fn what_another_instance_noted_of_a_minute_is_not_noted_again() {
+        let mut ledger = ledger(&["a", "b"]);
+        let mut minutes = Minutes::new(10);
+        minutes.restart(&mut ledger, Some(0));
+        change(&mut ledger, 0, 7, 59_000);
+        change(&mut ledger, 1, 5, 59_000);
+        // Its first group of the next minute, and day, notes `a` and changes `b`; `b` is not followed there.
+        minutes.come_to(60_000);
+        minutes.sampled_elsewhere(&mut ledger, &CounterName::parse("a").unwrap());
+        change(&mut ledger, 1, 6, 60_000);
+        let tomorrow = DAY.next();
+        let in_the_minute = minutes.passed(&mut ledger, Some(tomorrow), 61_000);
+        assert!(in_the_minute.is_empty(), "{:?}", in_the_minute.told());
+        let next = minutes.passed(&mut ledger, Some(tomorrow), 120_000);
+        assert_eq!(next.told(), [(1, tomorrow, 1, Some(6))]);
+        minutes.come_to(119_000);
+        assert!(
+            minutes.passed(&mut ledger, Some(DAY), 121_000).is_empty(),
+            "no minute comes back"
+        );
+    }
+
+    #[test]
+    fn a_group_that_is_taken_back_takes_its_minute_back() {
+        let mut ledger = ledger(&["a", "b"]);
+        let mut minutes = Minutes::new(10);
+        minutes.restart(&mut ledger, Some(0));
+        change(&mut ledger, 0, 7, 1000);
+        assert_eq!(
+            minutes.passed(&mut ledger, Some(DAY), 60_000).told().len(),
+            1
+        );
+        change(&mut ledger, 0, 8, 60_000);
+        let late = minutes.passed(&mut ledger, Some(DAY), 300_000);
+        assert_eq!(late.told(), [(0, DAY, 1, Some(8))]);
+        // Another instance was first, in the same minute as the group before.
+        minutes.take_back(&mut ledger, &late);
+        minutes.come_to(119_000);
+        change(&mut ledger, 0, 9, 119_000);
+        let again = minutes.passed(&mut ledger, Some(DAY), 300_000);
+        assert_eq!(again.told(), [(0, DAY, 1, Some(9))]);
+        // And once more, with a group that ended the minute.
+        minutes.take_back(&mut ledger, &again);
+        minutes.come_to(299_000);
+        minutes.sampled_elsewhere(&mut ledger, &CounterName::parse("a").unwrap());
+        let nothing = minutes.passed(&mut ledger, Some(DAY), 300_000);
+        assert_eq!((nothing.present, nothing.told()), (Some(5), Vec::new()));
     }
 
     #[test]

@@ -9,6 +9,8 @@ use crate::storage::{Family, StoreState, keys};
 pub enum FollowedChange<'a> {
     /// Definition, value or day record of a counter.
     Counter(CounterName),
+    /// The value of a counter at the end of a minute was noted: that before the group.
+    Sample(CounterName),
     /// A user was counted, by the key on disk.
     User(&'a [u8]),
     /// An answer is kept, by the key on disk.
@@ -37,7 +39,8 @@ impl Batch {
                     key,
                     value,
                 )),
-                Family::Windows | Family::Meta | Family::History | Family::Samples => None,
+                Family::Samples => keys::sampled_counter(key).map(FollowedChange::Sample),
+                Family::Windows | Family::Meta | Family::History => None,
             }
         })
     }

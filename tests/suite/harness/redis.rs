@@ -19,6 +19,7 @@ pub struct Redis {
     home: tempfile::TempDir,
     port: u16,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     child: Option<Child>,
 }
 
@@ -30,6 +31,14 @@ impl Redis {
 
     /// The same with further arguments.
     pub fn with<const N: usize>(arguments: [&str; N]) -> Result<Self, String> {
+        Self::in_environment(&[], &arguments)
+    }
+
+    /// The same with these variables in its environment.
+    pub fn in_environment(
+        environment: &[(&str, String)],
+        arguments: &[&str],
+    ) -> Result<Self, String> {
         let there = Command::new("redis-server").arg("--version").output();
         if !there.is_ok_and(|there| there.status.success()) {
             return Err("no redis-server is installed".to_owned());
@@ -37,7 +46,11 @@ impl Redis {
         let mut redis = Self {
             home: tempfile::tempdir().unwrap(),
             port: free_port(),
-            arguments: arguments.map(str::to_owned).to_vec(),
+            arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
+            environment: environment
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.clone()))
+                .collect(),
             child: None,
         };
         redis.start();
@@ -57,6 +70,7 @@ impl Redis {
             .args(["--requirepass", REDIS_PASSWORD, "--dir"])
             .arg(self.home.path())
             .args(&self.arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

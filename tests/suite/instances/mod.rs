@@ -2,6 +2,7 @@
 
 mod loss;
 mod outage;
+mod time;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;

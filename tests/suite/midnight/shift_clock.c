@@ -2,7 +2,8 @@
  *
  * Reads the shift, 8 bytes of milliseconds, from the file TEST_CLOCK_SHIFT names, which the test may write
  * to at any time. A program that asks the kernel's vDSO without the C library is reached too: the
- * vDSO's clock_gettime is overwritten in this process's private copy. x86-64 only. */
+ * vDSO's clock_gettime is overwritten in this process's private copy. One that asks the C library's gettimeofday, as
+ * Redis does, asks this one. x86-64 only. */
 #define _GNU_SOURCE
 #include <elf.h>
 #include <fcntl.h>
@@ -12,6 +13,7 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -25,12 +27,21 @@ static long shifted(clockid_t id, struct timespec *t) {
   asm volatile("syscall" : "+r"(result) : "D"((long)id), "S"(t) : "rcx", "r11", "memory");
   failed = result;
   if (!failed && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE)) {
-    int64_t ms = *shift, ns = t->tv_nsec + (ms % 1000) * MILLISECOND;
+    int64_t ms = shift ? *shift : 0, ns = t->tv_nsec + (ms % 1000) * MILLISECOND;
     int64_t borrowed = ns < 0 ? -1 : ns / SECOND;
     t->tv_sec += ms / 1000 + borrowed;
     t->tv_nsec = ns - borrowed * SECOND;
   }
   return failed;
+}
+
+int gettimeofday(struct timeval *restrict t, void *restrict zone) {
+  struct timespec at;
+  (void)zone;
+  shifted(CLOCK_REALTIME, &at);
+  t->tv_sec = at.tv_sec;
+  t->tv_usec = at.tv_nsec / 1000;
+  return 0;
 }
 
 /* Where the vDSO has the function of that name; 0 if nowhere. */

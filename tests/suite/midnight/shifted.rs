@@ -17,17 +17,35 @@ use crate::traffic::{Control, parts, request};
 /// Moves the wall clock of the processes that were set up with it.
 pub struct ShiftedClock {
     shift: File,
+    environment: [(&'static str, String); 2],
 }
 
 impl ShiftedClock {
     /// Gives `setup` a wall clock of its own; where that cannot be done, says that the test is skipped.
     pub fn for_server(test: &str, setup: Setup, home: &Path) -> Option<(Setup, Self)> {
-        Self::preloaded(setup, home)
+        let clock = Self::in_home(test, home)?;
+        Some((clock.given_to(setup), clock))
+    }
+
+    /// Makes a clock with its files in `home`; where that cannot be done, says that the test is skipped.
+    pub fn in_home(test: &str, home: &Path) -> Option<Self> {
+        Self::preloaded(home)
             .map_err(|reason| skipped(test, &reason))
             .ok()
     }
 
-    fn preloaded(setup: Setup, home: &Path) -> Result<(Setup, Self), String> {
+    /// Gives it to one more server.
+    pub fn given_to(&self, setup: Setup) -> Setup {
+        let environment = self.environment.iter();
+        environment.fold(setup, |setup, (name, value)| setup.env(name, value))
+    }
+
+    /// The environment of another program that is to have it.
+    pub fn environment(&self) -> &[(&'static str, String)] {
+        &self.environment
+    }
+
+    fn preloaded(home: &Path) -> Result<Self, String> {
         if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
             return Err("the preload is for x86-64 Linux".to_owned());
         }
@@ -48,22 +66,20 @@ impl ShiftedClock {
         }
         std::fs::write(&shift, [0; 8]).unwrap();
         let text = |path: &Path| path.to_str().unwrap().to_owned();
+        let environment = [
+            ("LD_PRELOAD", text(&library)),
+            ("TEST_CLOCK_SHIFT", text(&shift)),
+        ];
         let probe = counterd()
             .arg("version")
-            .envs([
-                ("LD_PRELOAD", text(&library)),
-                ("TEST_CLOCK_SHIFT", text(&shift)),
-            ])
+            .envs(environment.clone())
             .output()
             .unwrap();
         if matches!(probe.status.code(), Some(97 | 98)) {
             return Err("the kernel does not let the vDSO be changed".to_owned());
         }
-        let setup = setup
-            .env("LD_PRELOAD", &text(&library))
-            .env("TEST_CLOCK_SHIFT", &text(&shift));
         let shift = File::options().write(true).open(shift).unwrap();
-        Ok((setup, Self { shift }))
+        Ok(Self { shift, environment })
     }
 
     /// From now on the wall clock goes on from there, in milliseconds since 1970.

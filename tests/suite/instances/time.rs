@@ -1,0 +1,70 @@
+//! What time is to several instances over one log: minutes, days, absences, clocks that are wrong.
+
+use serde_json::json;
+
+use super::{agrees, count, instance};
+use crate::harness::{PATIENCE, Redis, Server, eventually, skipped};
+use crate::midnight::ShiftedClock;
+
+/// 2026-11-25T00:00:00Z.
+const MIDNIGHT: i64 = 1_795_564_800_000;
+const MINUTE: i64 = 60_000;
+
+/// A Redis under a clock that the test moves, in `home`; `None` where one of both cannot be had.
+fn log_under_a_clock(test: &str, home: &tempfile::TempDir) -> Option<(Redis, ShiftedClock)> {
+    let clock = ShiftedClock::in_home(test, home.path())?;
+    let arguments = ["--appendonly", "yes", "--appendfsync", "always"];
+    let redis = Redis::in_environment(clock.environment(), &arguments);
+    let redis = redis.map_err(|reason| skipped(test, &reason)).ok()?;
+    Some((redis, clock))
+}
+
+/// Counts once, as soon as that is taken.
+fn counts(server: &Server, name: &str) {
+    let mut client = server.client();
+    eventually("it counts", PATIENCE, || {
+        let counted = count(&mut client, name);
+        counted.expect("somebody knows").then_some(())
+    });
+}
+
+#[test]
+fn a_series_has_the_value_at_the_end_of_each_minute_whichever_instance_ended_it() {
+    let test = "a_series_has_the_value_at_the_end_of_each_minute_whichever_instance_ended_it";
+    let homes: Vec<_> = (0..2).map(|_| tempfile::tempdir().unwrap()).collect();
+    let Some((redis, clock)) = log_under_a_clock(test, &homes[0]) else {
+        return;
+    };
+    clock.set(MIDNIGHT - 2 * MINUTE + MINUTE / 2);
+    let start = |home| clock.given_to(instance(home, &redis)).start();
+    let (one, two) = (start(&homes[0]), start(&homes[1]));
+    let names = ["players", "total_games_played"];
+    for name in names {
+        counts(&one, name);
+        agrees(&[&one, &two], name, 1);
+    }
+    // In each minute the one is first, and the other counts when it knows that.
+    for (minute, [players, games]) in [(-1, [3, 3]), (0, [5, 2]), (1, [7, 4])] {
+        clock.set(MIDNIGHT + minute * MINUTE + MINUTE / 2);
+        for (name, want) in names.into_iter().zip([players, games]) {
+            counts(&one, name);
+            agrees(&[&one, &two], name, want - 1);
+            counts(&two, name);
+            agrees(&[&one, &two], name, want);
+        }
+    }
+    for server in [&one, &two] {
+        for (name, ends) in [("players", [1, 3, 5]), ("total_games_played", [1, 3, 2])] {
+            let path = format!("/api/v1/counter/{name}/series?range=5m&step=1m");
+            let series = server.client().get(&path).ok();
+            let last = |minute: &str| {
+                let at = format!("2026-11-{minute}:00.000Z");
+                let mut points = series["points"].as_array().unwrap().iter();
+                let point = points.find(|point| point["at"] == at.as_str());
+                point.unwrap_or_else(|| panic!("{at}: {series}"))["last"].clone()
+            };
+            let found = ["24T23:58", "24T23:59", "25T00:00"].map(last);
+            assert_eq!(found, ends.map(|end| json!(end)), "{name}: {series}");
+        }
+    }
+}
