@@ -195,7 +195,7 @@ impl AlertBoard {
         if !batch.is_empty() {
             running.intake.carry_out(PreparedBatch {
                 batch,
-                horizons: Vec::new(),
+                ..PreparedBatch::default()
             })?;
         }
         silences.retain(|one| !is_over(one));

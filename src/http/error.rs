@@ -257,6 +257,10 @@ impl From<Failure> for Problem {
                 Code::Overloaded,
                 "the queue is full, nothing was counted; retry after a short pause",
             ),
+            Failure::Overtaken => Self::new(
+                Code::Overloaded,
+                "other instances were first again and again, nothing was counted; retry after a short pause",
+            ),
             Failure::Closing => Self::new(
                 Code::ShuttingDown,
                 "the server is ending, nothing was counted; connect again and retry",

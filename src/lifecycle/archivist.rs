@@ -42,6 +42,8 @@ pub struct Archivist {
     metrics: PastMetrics,
     /// Where the close of a day goes on.
     resume: Option<Resume>,
+    /// What other instances had done when the step began.
+    as_of: u64,
 }
 
 /// Where the close of a day goes on, in the history that the store was on.
@@ -59,6 +61,7 @@ impl Archivist {
             retention,
             metrics: metrics.past.clone(),
             resume: None,
+            as_of: 0,
         }
     }
 
@@ -87,6 +90,15 @@ impl Archivist {
         if !self.running.works() {
             return Ok(false);
         }
+        self.as_of = self.running.done_elsewhere();
+        match self.next_step() {
+            // The store says something else by now.
+            Err(ArchiveError::Write(Failure::Overtaken)) => Ok(true),
+            done => done,
+        }
+    }
+
+    fn next_step(&mut self) -> Result<bool, ArchiveError> {
         let reader = &self.running.reader;
         let (state, closed) =
             reader.with(|tables| Ok((tables.state()?, tables.closed_through()?)))?;
@@ -212,7 +224,11 @@ impl Archivist {
     }
 
     fn write(&self, batch: Batch, horizons: Vec<(Daily, Day)>) -> Result<(), ArchiveError> {
-        let prepared = PreparedBatch { batch, horizons };
+        let prepared = PreparedBatch {
+            batch,
+            horizons,
+            as_of: Some(self.as_of),
+        };
         Ok(self.running.intake.carry_out(prepared)?)
     }
 }

@@ -3,6 +3,7 @@
 //! Both come down to reading counters anew from the view, which holds exactly what the log says.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use crate::counter::CounterName;
 use crate::current_day::Look;
@@ -20,6 +21,8 @@ struct News {
     counters: BTreeSet<CounterName>,
     /// Counters that have not changed since their value at the end of a minute was noted.
     sampled: BTreeSet<CounterName>,
+    /// Whether days were worked through.
+    days: bool,
     /// Where the store stands with the last group.
     state: Option<StoreState>,
 }
@@ -93,7 +96,16 @@ impl Writer {
         for name in &news.sampled {
             minutes.sampled_elsewhere(ledger, name);
         }
+        if news.days {
+            self.days_done_elsewhere();
+        }
         Ok(news.state.is_some())
+    }
+
+    /// Lets what was prepared before be worked out again: another instance closed, exported or let go of days.
+    pub(super) fn days_done_elsewhere(&self) {
+        // After the view has it: who reads the number first, and the view then, never takes old records for new ones.
+        self.links.done_elsewhere.fetch_add(1, Ordering::Release);
     }
 
     /// Brings the memory to one group of another instance, which the view holds, and notes what else there is to learn.
@@ -113,6 +125,7 @@ impl Writer {
                 FollowedChange::Sample(name) => {
                     news.sampled.insert(name);
                 }
+                FollowedChange::Days => news.days = true,
                 FollowedChange::User(key) => self.books.memory.counted_elsewhere(key),
                 FollowedChange::Request(key) => self.books.memory.kept_elsewhere(key),
                 FollowedChange::Seat(generation, key, record) => {

@@ -154,6 +154,9 @@ pub enum Failure {
     /// The queue is full.
     #[error("the queue is full; try again")]
     Overloaded,
+    /// Other instances that share the log were first.
+    #[error("other instances were first; work it out again")]
+    Overtaken,
     /// The server is ending.
     #[error("the server is ending")]
     Closing,

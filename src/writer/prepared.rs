@@ -1,6 +1,11 @@
 //! Batches that others prepared: closed days, horizons, cursors. They change no counter and take no
 //! revision, but are written like everything else, in order, by the one writer.
+//!
+//! Where several instances share a log, one of them works through the days, and another takes over from one that is gone
+//! or was paused. What an instance prepared before it knew of the other's work is not written: its cursors and horizons
+//! might lie behind those that are stored by then.
 
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 
 use crate::calendar::Day;
@@ -19,6 +24,9 @@ pub struct PreparedBatch {
     /// Horizons to store with it, and to publish once they are on disk: files that lie below one
     /// whole are dropped then.
     pub horizons: Vec<(Daily, Day)>,
+    /// What [`super::Running::done_elsewhere`] said before it was worked out: it is not written once other instances
+    /// worked through days since. `None` where it rests on nothing that they may do.
+    pub as_of: Option<u64>,
 }
 
 /// A prepared batch that waits, and whom to tell.
@@ -47,7 +55,11 @@ impl Writer {
         let PreparedBatch {
             mut batch,
             horizons,
+            as_of,
         } = prepared;
+        if self.is_overtaken(as_of) {
+            return Err(Failure::Overtaken);
+        }
         for &(daily, day) in &horizons {
             batch.put_horizon(daily, day);
         }
@@ -58,6 +70,12 @@ impl Writer {
         let mut written = self.write_batch(group);
         while let Err(behind) = written {
             look = self.take_back(&behind, look);
+            if let Some(cause) = self.links.mode.refuses() {
+                return Err(Failure::ReadOnly(cause));
+            }
+            if self.is_overtaken(as_of) {
+                return Err(Failure::Overtaken);
+            }
             self.books.batch = again.clone().unwrap_or_default();
             let group = self.new_group(look);
             written = self.write_batch(group);
@@ -70,6 +88,12 @@ impl Writer {
             self.drop_days(daily, day);
         }
         Ok(())
+    }
+
+    /// Whether other instances worked through days since.
+    fn is_overtaken(&self, as_of: Option<u64>) -> bool {
+        let done = self.links.done_elsewhere.load(Ordering::Relaxed);
+        as_of.is_some_and(|as_of| as_of != done)
     }
 
     fn drop_days(&mut self, daily: Daily, below: Day) {

@@ -182,6 +182,9 @@ impl Writer {
             .restart(&mut self.books.ledger, stored.map(|state| state.wall_ms));
         self.progress.settled = false;
         self.progress.upkeep.prune_from = None;
+        if self.is_shared() {
+            self.days_done_elsewhere();
+        }
         self.links.days.store_opened(of_store);
         let bucket = bucket_at(self.links.days.store_ms());
         self.books

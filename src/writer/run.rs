@@ -4,7 +4,7 @@
 //! is told that the outcome is unknown, and the store is dropped, reopened and verified (`reopen`).
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::{Duration, Instant};
 
 use crate::calendar::Day;
@@ -62,6 +62,8 @@ pub(super) struct Links {
     pub(super) metrics: Arc<Metrics>,
     /// Since when a shared log is not followed; 0 while it is.
     pub(super) stale_since: Arc<AtomicI64>,
+    /// How often other instances were found to have worked through days.
+    pub(super) done_elsewhere: Arc<AtomicU64>,
 }
 
 /// The store, and how it is opened again.

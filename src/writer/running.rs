@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -56,6 +56,8 @@ pub struct Running {
     stale_since: Arc<AtomicI64>,
     /// Whether this instance closes days and exports: one of several does.
     does_chores: Arc<AtomicBool>,
+    /// How often other instances were found to have worked through days.
+    done_elsewhere: Arc<AtomicU64>,
     writer: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -92,6 +94,7 @@ impl Running {
                 .collect(),
             stale_since: Arc::default(),
             does_chores: Arc::new(AtomicBool::new(true)),
+            done_elsewhere: Arc::default(),
             writer: Arc::default(),
         }
     }
@@ -138,6 +141,12 @@ impl Running {
     /// Whether the work beside the writer is to be done here now: writes are served, and no other instance does it.
     pub fn works(&self) -> bool {
         self.mode.refuses().is_none() && self.does_chores.load(Ordering::Acquire)
+    }
+
+    /// Returns a number that is another one once other instances closed, exported or let go of days. What is prepared
+    /// carries the number from before it was read from the store ([`super::PreparedBatch::as_of`]).
+    pub fn done_elsewhere(&self) -> u64 {
+        self.done_elsewhere.load(Ordering::Acquire)
     }
 
     /// Takes no more requests, waits until those taken are written and answered, and closes the
@@ -216,6 +225,7 @@ impl Writer {
                 table: Arc::clone(&running.table),
                 intake: Arc::clone(&running.intake),
                 stale_since: Arc::clone(&running.stale_since),
+                done_elsewhere: Arc::clone(&running.done_elsewhere),
                 metrics: options.metrics,
                 clock: Arc::clone(&clock),
             },

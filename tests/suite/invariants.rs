@@ -54,7 +54,7 @@ fn a_broken_invariant_is_told_and_ends_writes_until_the_store_is_verified() {
     batch.damage(Damaged::StrayOperand, &name("online"), b"x");
     let prepared = PreparedBatch {
         batch,
-        horizons: Vec::new(),
+        ..PreparedBatch::default()
     };
     let refused = house.running.intake.carry_out(prepared);
     assert_eq!(refused, Err(Failure::OutcomeUnknown));

@@ -161,7 +161,11 @@ impl Stage {
             }
         }
         let horizons = Vec::new();
-        let prepared = PreparedBatch { batch, horizons };
+        let prepared = PreparedBatch {
+            batch,
+            horizons,
+            as_of: None,
+        };
         self.running.intake.carry_out(prepared).unwrap();
     }
 

@@ -200,8 +200,10 @@ impl AlertWatch {
 
 /// Stores a batch; then nothing is aside any more.
 fn carry_out(intake: &Intake, batch: Batch, aside: PathBuf) -> Result<(), Failure> {
-    let horizons = Vec::new();
-    intake.carry_out(PreparedBatch { batch, horizons })?;
+    intake.carry_out(PreparedBatch {
+        batch,
+        ..PreparedBatch::default()
+    })?;
     // Mostly there is none.
     let _ = std::fs::remove_file(aside);
     Ok(())

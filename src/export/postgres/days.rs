@@ -69,6 +69,7 @@ impl ExportContext {
             ..selection.clone()
         };
         let total = self.size(&selection)?;
+        let as_of = self.running.done_elsewhere();
         let progress = AtomicU64::new(0);
         let work = async {
             let mut link = open(&self.options).await?;
@@ -78,7 +79,7 @@ impl ExportContext {
             let mut day = selection.from;
             while day <= selection.to {
                 let counter = selection.counter.clone();
-                let mut work = DayWork::new(self, day, counter, &progress)?;
+                let mut work = DayWork::new(self, as_of, day, counter, &progress)?;
                 work.guard.replace = replace;
                 work.written = written;
                 while work.step(&mut link).await? {}
@@ -144,6 +145,8 @@ impl ExportContext {
 /// A day on its way into the database.
 pub(super) struct DayWork<'a> {
     context: &'a ExportContext,
+    /// What other instances had done when it was prepared.
+    as_of: u64,
     pub(super) guard: Guard,
     pages: RowPages,
     /// Rows with users, which are written one by one.
@@ -166,6 +169,7 @@ impl<'a> DayWork<'a> {
     /// Prepares a day, or one counter of it.
     pub(super) fn new(
         context: &'a ExportContext,
+        as_of: u64,
         day: Day,
         counter: Option<CounterName>,
         progress: &'a AtomicU64,
@@ -176,6 +180,7 @@ impl<'a> DayWork<'a> {
         let of_the_day = before.into_iter().filter(|aside| aside.day == day);
         Ok(Self {
             context,
+            as_of,
             pages: RowPages::new(Selection {
                 from: day,
                 to: day,
@@ -428,7 +433,7 @@ impl<'a> DayWork<'a> {
         if let Some(cursor) = cursor {
             self.batch.put_export_cursor(&cursor);
         }
-        self.context.write(self.batch)?;
+        self.context.write(self.batch, self.as_of)?;
         Ok(self.written)
     }
 }

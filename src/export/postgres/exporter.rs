@@ -30,6 +30,8 @@ pub struct ExportWork {
     values: CurrentValues,
     /// How far closed days are; `None` before the database was asked.
     cursor: Option<ExportCursor>,
+    /// What other instances had done when this round began.
+    as_of: u64,
     /// Whether an emptied database was filled again and nothing came of it.
     refilled: bool,
     /// The last closed day, and the oldest one that was kept then: the last one itself where there was no record.
@@ -52,6 +54,7 @@ impl Rounds<ExportWork> {
             context,
             link: None,
             cursor: None,
+            as_of: 0,
             refilled: false,
             oldest: None,
         };
@@ -66,6 +69,12 @@ impl RoundWork for ExportWork {
     const GOES_ON: &'static str = "the export to PostgreSQL goes on";
 
     async fn round(&mut self, status: &RoundStatus) -> Result<()> {
+        let as_of = self.context.running.done_elsewhere();
+        if as_of != self.as_of {
+            // Another instance may have exported since: the store knows how far.
+            self.cursor = None;
+            self.as_of = as_of;
+        }
         self.tell_days()?;
         // Taken out of its place: after a round that is cut off, the state of the connection is unknown.
         let mut link = match self.link.take() {
@@ -137,7 +146,7 @@ impl ExportWork {
             // Before anything is exported: horizons follow it.
             let mut batch = Batch::new();
             batch.put_export_cursor(&cursor);
-            self.context.write(batch)?;
+            self.context.write(batch, self.as_of)?;
             self.values.forget();
         }
         self.cursor = Some(cursor);
@@ -175,13 +184,13 @@ impl ExportWork {
         for row in aside.iter().filter(|row| row.day.days() < kept_from) {
             batch.delete_aside(row.day, &row.counter);
         }
-        self.context.write(batch)
+        self.context.write(batch, self.as_of)
     }
 
     async fn closed_day(&mut self, link: &mut Link, day: Day, status: &RoundStatus) -> Result<()> {
         let context = self.context.clone();
         let progress = AtomicU64::new(0);
-        let mut work = DayWork::new(&context, day, None, &progress)?;
+        let mut work = DayWork::new(&context, self.as_of, day, None, &progress)?;
         while work.step(link).await? {
             // Current values do not wait for a long day.
             if self.values.are_due() {

@@ -95,16 +95,17 @@ impl ExportContext {
         Ok(row)
     }
 
-    /// Has the writer write the batch into the store; an empty one is not written.
-    pub(super) fn write(&self, batch: Batch) -> Result<()> {
+    /// Has the writer write the batch into the store; an empty one is not written, nor one that was prepared before other
+    /// instances worked through days: `as_of` is what they had done then.
+    pub(super) fn write(&self, batch: Batch, as_of: u64) -> Result<()> {
         if batch.is_empty() {
             return Ok(());
         }
-        let horizons = Vec::new();
-        let written = self
-            .running
-            .intake
-            .carry_out(PreparedBatch { batch, horizons });
+        let written = self.running.intake.carry_out(PreparedBatch {
+            batch,
+            horizons: Vec::new(),
+            as_of: Some(as_of),
+        });
         written.map_err(PostgresError::Write)
     }
 }

@@ -26,6 +26,11 @@ const fn key(daily: Daily) -> &'static [u8] {
     }
 }
 
+/// Whether a key of `meta` is of a bound that is a day.
+pub(super) fn is_of_days(found: &[u8]) -> bool {
+    Daily::ALL.into_iter().any(|daily| key(daily) == found)
+}
+
 impl Batch {
     /// Puts the day below which records of that family may go.
     pub(crate) fn put_horizon(&mut self, daily: Daily, day: Day) {

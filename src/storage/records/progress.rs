@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use super::horizons;
 use crate::calendar::Day;
 use crate::counter::CounterName;
 use crate::storage::Family;
@@ -40,6 +41,14 @@ pub struct Aside {
     pub counter: CounterName,
     /// Why.
     pub reason: String,
+}
+
+/// Whether a key of `meta` is of a record that says how far days were worked through.
+pub(in crate::storage) fn is_of_days(key: &[u8]) -> bool {
+    let begins = |prefix: &&[u8]| key.starts_with(prefix);
+    key == CLOSED_KEY
+        || [EXPORT_KEY, WAITS_KEY, ASIDE_PREFIX].iter().any(begins)
+        || horizons::is_of_days(key)
 }
 
 impl ExportCursor {
@@ -201,6 +210,16 @@ mod tests {
         });
         let key = b"export|aside|\x80\x00\x51\x2d\x02ab";
         assert_eq!(only(&batch), (key.to_vec(), b"\x01no".to_vec()));
+    }
+
+    #[test]
+    fn what_says_how_far_days_are_is_told_from_what_each_group_stores() {
+        for of_days in [CLOSED_KEY, EXPORT_KEY, b"export|aside|x", b"horizon|dedup"] {
+            assert!(is_of_days(of_days), "{of_days:?}");
+        }
+        for other in [&b"state"[..], b"horizon|windows", b"horizon|idempotency"] {
+            assert!(!is_of_days(other), "{other:?}");
+        }
     }
 
     #[test]

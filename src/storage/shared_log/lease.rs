@@ -1,5 +1,5 @@
 //! Who does the chores of a cell: one instance at a time closes days and exports. The lease saves work; that nothing is
-//! done twice rests on the condition of each append.
+//! done twice rests on the condition of each append, and on what was prepared saying as of what.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -2,6 +2,7 @@
 
 use crate::counter::{CounterName, Generation};
 use crate::storage::batch::{Batch, Change};
+use crate::storage::records::is_of_days;
 use crate::storage::{Family, StoreState, keys};
 
 /// One change in a group of another instance.
@@ -15,6 +16,8 @@ pub enum FollowedChange<'a> {
     User(&'a [u8]),
     /// An answer is kept, by the key on disk.
     Request(&'a [u8]),
+    /// Days were worked through: closed, exported or let go.
+    Days,
     /// A user's seat is another one (`Some`) or is gone (`None`), by the key on disk.
     Seat(Generation, &'a [u8], Option<&'a [u8]>),
 }
@@ -40,7 +43,9 @@ impl Batch {
                     value,
                 )),
                 Family::Samples => keys::sampled_counter(key).map(FollowedChange::Sample),
-                Family::Windows | Family::Meta | Family::History => None,
+                Family::History => Some(FollowedChange::Days),
+                Family::Meta => is_of_days(key).then_some(FollowedChange::Days),
+                Family::Windows => None,
             }
         })
     }

@@ -1,5 +1,6 @@
 //! Several instances over one shared log in a real Redis: what one acknowledged, all count, once.
 
+mod chores;
 mod loss;
 mod outage;
 mod time;
