@@ -1,6 +1,7 @@
 //! How long the server was away: the time between the last group before a start and that start,
 //! noted for the two days that it can have been away from: the one that was counted in last and the
-//! one that is counted in now. In days between them nothing was counted.
+//! one that is counted in now. In days between them nothing was counted. Where several instances share a log,
+//! nobody was away while one of them was up.
 
 use crate::calendar::{Calendar, Day};
 use crate::counter::Millis;

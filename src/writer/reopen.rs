@@ -194,6 +194,11 @@ impl Writer {
             Landed::Absent => {}
             // The group in flight has stored the absence.
             Landed::Present => self.progress.away = None,
+            // This instance was up meanwhile, and what was before it may still have to be noted.
+            Landed::NewEpoch if self.is_shared() => {
+                let away = self.progress.away;
+                self.progress.away = away.filter(|away| stored == Some(away.stored));
+            }
             Landed::NewEpoch => {
                 // In this history nothing was counted since its last group.
                 self.progress.away = stored.map(|stored| Away {

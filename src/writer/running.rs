@@ -171,8 +171,8 @@ impl Writer {
         } else {
             DataDirLock::take_existing(&storage.data_dir)?
         };
-        let store = match &storage.shared {
-            None => Store::open(&lock, &storage, &reader, new_at)?,
+        let (store, beside_others) = match &storage.shared {
+            None => (Store::open(&lock, &storage, &reader, new_at)?, false),
             Some(address) => {
                 let intake = Arc::downgrade(&running.intake);
                 let wake = move || {
@@ -184,8 +184,10 @@ impl Writer {
                 let chores = Arc::clone(&running.does_chores);
                 let address = address.clone();
                 let log = SharedLog::open(address, &lock, new_at, Arc::new(wake), chores);
-                let log = log.map_err(OpenError::from)?;
-                Store::view(&lock, &storage, &reader, log).map_err(|failed| failed.1)?
+                let mut log = log.map_err(OpenError::from)?;
+                let beside_others = log.is_any_up().map_err(OpenError::from)?;
+                let store = Store::view(&lock, &storage, &reader, log);
+                (store.map_err(|failed| failed.1)?, beside_others)
             }
         };
         let tables = store.tables();
@@ -215,7 +217,10 @@ impl Writer {
             slid_to,
             store_ms: state.store_time,
         }));
-        let ledger = Ledger::load(tables, stored.as_ref(), &days.moment(), slid_to)?;
+        let mut ledger = Ledger::load(tables, stored.as_ref(), &days.moment(), slid_to)?;
+        ledger.configure(&options.configured);
+        let mut minutes = Minutes::new(options.followed_counters);
+        minutes.restart(&mut ledger, stored.map(|state| state.wall_ms));
         let bucket = bucket_at(days.store_ms());
         let memory = Memory::new(options.recent_users, days.look().day, bucket);
         Ok(Self {
@@ -247,13 +252,14 @@ impl Writer {
                 configured: options.configured,
                 ledger,
                 memory,
-                minutes: Minutes::new(options.followed_counters),
+                minutes,
                 batch: Batch::new(),
             },
             progress: Progress {
                 settled: false,
                 upkeep: Upkeep::new(clock.boot_ms()),
-                away: stored.map(|stored| Away {
+                // Where others were up, nobody was away.
+                away: stored.filter(|_| !beside_others).map(|stored| Away {
                     stored,
                     back_at_boot: clock.boot_ms(),
                 }),
@@ -272,11 +278,6 @@ impl Writer {
     /// Publishes what is on disk and defines the counters of the configuration, before the first request.
     fn begin(&mut self) -> Result<(), StartError> {
         let look = self.observe_time();
-        self.books.ledger.configure(&self.books.configured);
-        let last_commit = self.progress.away.map(|away| away.stored.wall_ms);
-        self.books
-            .minutes
-            .restart(&mut self.books.ledger, last_commit);
         for (name, definition) in &self.books.configured {
             if let Some(entry) = self.books.ledger.named(name) {
                 let stored = &entry.state.definition;

@@ -11,6 +11,7 @@ use parking_lot::{Condvar, Mutex};
 use super::address::LogAddress;
 use super::lease::Lease;
 use super::link::Link;
+use super::pulse::Pulse;
 use super::{Entry, RawEntries};
 use crate::storage::shared_log_error::SharedLogError;
 
@@ -48,12 +49,12 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    /// Starts to read behind `position`, and to ask for the lease.
+    /// Starts to read behind `position`, to ask for the lease, and to note that the instance is up.
     pub(super) fn start(
         address: LogAddress,
         key: String,
         position: u64,
-        lease: Lease,
+        (lease, pulse): (Lease, Pulse),
         wake: Wake,
     ) -> io::Result<Self> {
         let inbox = Arc::new(Inbox {
@@ -69,6 +70,7 @@ impl Follower {
             key,
             position,
             lease,
+            pulse,
             inbox: Arc::clone(&inbox),
             wake,
         };
@@ -107,6 +109,7 @@ struct Reading {
     key: String,
     position: u64,
     lease: Lease,
+    pulse: Pulse,
     inbox: Arc<Inbox>,
     wake: Wake,
 }
@@ -121,6 +124,7 @@ impl Reading {
         let wait = wait.as_millis().max(1) as u64;
         while !self.inbox.state.lock().is_ended {
             self.lease.keep(&mut self.link);
+            self.pulse.keep(&mut self.link);
             if self.inbox.state.lock().entries.len() >= WAITING {
                 self.rest(WAIT);
                 continue;
@@ -147,6 +151,7 @@ impl Reading {
             }
         }
         self.lease.end(&mut self.link);
+        self.pulse.end(&mut self.link);
     }
 
     /// Waits for so long at most; no longer than until the writer takes an entry, or the thread is to end.

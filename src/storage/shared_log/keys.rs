@@ -38,6 +38,11 @@ impl CellKeys {
         format!("{}:lease", self.tag)
     }
 
+    /// Returns the key of when each instance was last up.
+    pub(super) fn up(&self) -> String {
+        format!("{}:up", self.tag)
+    }
+
     /// Returns the key of the set of all hashes that hold records.
     pub(super) fn hashes(&self) -> String {
         format!("{}:hashes", self.tag)
@@ -81,5 +86,6 @@ mod tests {
         );
         assert_eq!(keys.family("{game:counterd:4}:days:8000512d"), None);
         assert_eq!(keys.family(&keys.log()), None);
+        assert_eq!(keys.family(&keys.up()), None);
     }
 }

@@ -7,7 +7,7 @@
 //! - `address`, `ack`: where the log is, and who must have a group before it is acknowledged.
 //! - `history`, `log_mark`: which log it is, and whether it still holds what was acknowledged; what of that is kept on disk.
 //! - `recovery`: the way past a loss.
-//! - `lease`: who closes days and exports.
+//! - `lease`: who closes days and exports; `pulse`: who is up.
 //! - `told`: what a group of another instance changed.
 //! - `link`: the connection; `follower`: the thread that reads what others append.
 //!
@@ -23,6 +23,7 @@ mod keys;
 mod lease;
 mod link;
 mod log_mark;
+mod pulse;
 mod recovery;
 mod told;
 
@@ -41,6 +42,7 @@ use self::keys::CellKeys;
 use self::lease::Lease;
 use self::link::{Link, Script};
 use self::log_mark::{LogMark, LogPlace};
+use self::pulse::Pulse;
 pub use self::recovery::LogRecovery;
 pub use self::told::FollowedChange;
 use super::batch::{Batch, Change};
@@ -202,6 +204,14 @@ impl SharedLog {
         self.recorded = Some(mark);
     }
 
+    /// Returns whether another instance is up, or was a moment ago, before this one follows the log.
+    ///
+    /// # Errors
+    /// When Redis cannot be asked.
+    pub fn is_any_up(&mut self) -> Result<bool, SharedLogError> {
+        pulse::is_any_up(&mut self.link, &self.keys.up())
+    }
+
     /// Returns which history the log is on: milliseconds since 1970 at its start.
     pub(super) fn epoch(&self) -> u64 {
         self.lineage.epoch()
@@ -283,9 +293,11 @@ impl SharedLog {
             self.instance.clone(),
             Arc::clone(&self.does_chores),
         );
+        let pulse = Pulse::new(self.keys.up(), self.instance.clone());
         let (address, key) = (self.link.address().clone(), self.keys.log());
         let wake = self.wake.clone();
-        let follower = Follower::start(address, key, self.at.position, lease, wake);
+        let notes = (lease, pulse);
+        let follower = Follower::start(address, key, self.at.position, notes, wake);
         self.follower = Some(follower.map_err(SharedLogError::from)?);
         Ok(())
     }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{agrees, count, instance};
-use crate::harness::{PATIENCE, Redis, Server, eventually, skipped};
+use crate::harness::{PATIENCE, Redis, Server, Setup, eventually, skipped};
 use crate::midnight::ShiftedClock;
 
 /// 2026-11-25T00:00:00Z.
@@ -67,4 +67,53 @@ fn a_series_has_the_value_at_the_end_of_each_minute_whichever_instance_ended_it(
             assert_eq!(found, ends.map(|end| json!(end)), "{name}: {series}");
         }
     }
+}
+
+/// For how long of the day nobody was up, as an instance says.
+fn away(server: &Server) -> i64 {
+    let history = server.client().get("/api/v1/counter/players/history").ok();
+    let days = history["days"].as_array().unwrap();
+    days.last().unwrap()["away_seconds"].as_i64().unwrap()
+}
+
+#[test]
+fn an_absence_is_noted_once_and_only_where_no_instance_was_up() {
+    let test = "an_absence_is_noted_once_and_only_where_no_instance_was_up";
+    let homes: Vec<_> = (0..2).map(|_| tempfile::tempdir().unwrap()).collect();
+    let Some((redis, clock)) = log_under_a_clock(test, &homes[0]) else {
+        return;
+    };
+    const NOON: i64 = MIDNIGHT - 720 * MINUTE;
+    clock.set(NOON);
+    let setups = [0, 1].map(|at| clock.given_to(instance(&homes[at], &redis)));
+    let [one, two] = setups.each_ref().map(Setup::start);
+    counts(&one, "players");
+    agrees(&[&one, &two], "players", 1);
+    // Nothing was counted for a while when one of them is restarted.
+    clock.set(NOON + 40_000);
+    eventually("they say that they are up", PATIENCE, || {
+        let (now, _): (i64, i64) = redis.say("TIME");
+        let since = (now - 5) * 1000;
+        let up: u64 = redis.say(&format!("ZCOUNT {{counterd:0}}:up {since} +inf"));
+        (up == 2).then_some(())
+    });
+    two.kill9();
+    let two = setups[1].start();
+    counts(&two, "players");
+    agrees(&[&one, &two], "players", 2);
+    assert_eq!([&one, &two].map(away), [0, 0]);
+    // Both are down.
+    one.stop();
+    two.stop();
+    clock.set(NOON + 11 * MINUTE);
+    let [mut one, mut two] = setups.each_ref().map(Setup::spawn);
+    one.wait_ready();
+    two.wait_ready();
+    for (server, players) in [(&one, 3), (&two, 4)] {
+        counts(server, "players");
+        agrees(&[&one, &two], "players", players);
+    }
+    let noted = away(&one);
+    assert!((400..=900).contains(&noted), "{noted}");
+    assert_eq!(away(&two), noted);
 }
