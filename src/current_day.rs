@@ -2,7 +2,8 @@
 //!
 //! Whoever looks first after a boundary advances the day for all; it never goes back. Every look
 //! compares how far the wall clock has moved with how far the boot clock has: a difference over the
-//! limit since the last accepted look is a jump, under which no day advances.
+//! limit since the last accepted look is a jump, under which no day advances. Where several instances count by one
+//! time, each compares its wall clock with that of Redis as well.
 //!
 //! What follows from a jump (the mode) and where the highest day is stored is not decided here.
 
@@ -85,7 +86,18 @@ struct DayState {
     /// Below and above these offsets (wall minus boot clock) the wall clock has jumped.
     lowest: i64,
     highest: i64,
+    /// The clock of Redis, where the wall clock has to agree with it.
+    of_redis: Option<OtherClock>,
     store_time: StoreTime,
+}
+
+/// A clock by which the wall clock is judged.
+#[derive(Debug, Clone, Copy)]
+struct OtherClock {
+    /// What it shows more than the boot clock.
+    offset: i64,
+    /// How far from it the wall clock may be.
+    limit_ms: i64,
 }
 
 /// Time during which the store was open, summed over its life.
@@ -117,6 +129,7 @@ impl CurrentDay {
             vouched_tick: 0,
             lowest: i64::MIN,
             highest: i64::MAX,
+            of_redis: None,
             store_time: StoreTime::Stands(0),
         };
         let current = CurrentDay {
@@ -164,6 +177,18 @@ impl CurrentDay {
         }));
     }
 
+    /// Compares the wall clock with that of Redis, which shows `redis_ms` now: from now on it is not trusted while it is
+    /// further from it than `limit_ms`.
+    pub fn compare_with_redis(&self, redis_ms: Millis, limit_ms: i64) {
+        let _change = self.change.lock();
+        let offset = redis_ms.saturating_sub(self.options.clock.boot_ms());
+        let before = self.state();
+        self.state.store(Arc::new(DayState {
+            of_redis: Some(OtherClock { offset, limit_ms }),
+            ..before
+        }));
+    }
+
     /// Returns the time during which the store was open, summed over its life, in milliseconds.
     pub fn store_ms(&self) -> Millis {
         self.state
@@ -191,8 +216,10 @@ impl CurrentDay {
             ),
             None => (i64::MIN, i64::MAX),
         };
-        let fault = offset < lowest || offset > highest;
-        let today = self.options.calendar.day_of(wall_ms);
+        let far = self.state().far_from_redis(offset);
+        let fault = offset < lowest || offset > highest || far.is_some();
+        let right_ms = far.map_or(wall_ms, |redis| redis.offset.saturating_add(boot_ms));
+        let today = self.options.calendar.day_of(right_ms);
         let day = match highest_stored {
             Some(stored) if fault => stored,
             Some(stored) => stored.max(today),
@@ -200,6 +227,10 @@ impl CurrentDay {
         };
         if fault {
             self.vouch(day, wall_ms, lowest, highest, fault);
+        }
+        if let Some(redis) = far {
+            redis.report(offset);
+        } else if fault {
             tracing::error!(
                 wall_ms,
                 last_commit_ms,
@@ -316,18 +347,22 @@ impl CurrentDay {
         let (wall_ms, boot_ms) = (self.options.clock.wall_ms(), self.options.clock.boot_ms());
         let offset = wall_ms.saturating_sub(boot_ms);
         let before = self.state();
-        if !accept && before.jumped(offset) {
+        let far = before.far_from_redis(offset);
+        if far.is_some() || !accept && before.jumped(offset) {
             if !before.fault {
                 let fault = true;
                 self.settle(before.day.day, wall_ms, DayState { fault, ..before });
                 let limit_ms = self.options.max_clock_jump_ms;
                 let accepted = before.lowest.saturating_add(limit_ms);
-                tracing::error!(
-                    moved_ms = offset.saturating_sub(accepted),
-                    limit_ms,
-                    "the wall clock jumped; set it right, or accept it with \
-                     `counterd mode normal --accept-clock`"
-                );
+                match far {
+                    Some(redis) => redis.report(offset),
+                    None => tracing::error!(
+                        moved_ms = offset.saturating_sub(accepted),
+                        limit_ms,
+                        "the wall clock jumped; set it right, or accept it with \
+                         `counterd mode normal --accept-clock`"
+                    ),
+                }
             }
         } else {
             let day = before.day.day.max(self.options.calendar.day_of(wall_ms));
@@ -411,7 +446,26 @@ impl DayState {
     }
 
     fn jumped(&self, offset: i64) -> bool {
-        offset < self.lowest || offset > self.highest
+        offset < self.lowest || offset > self.highest || self.far_from_redis(offset).is_some()
+    }
+
+    /// Returns the clock of Redis where the wall clock is too far from it.
+    fn far_from_redis(&self, offset: i64) -> Option<OtherClock> {
+        let is_far = |redis: &OtherClock| {
+            offset.saturating_sub(redis.offset).saturating_abs() > redis.limit_ms
+        };
+        self.of_redis.filter(is_far)
+    }
+}
+
+impl OtherClock {
+    /// Says that the wall clock is too far from it.
+    fn report(&self, offset: i64) {
+        tracing::error!(
+            ahead_ms = offset.saturating_sub(self.offset),
+            limit_ms = self.limit_ms,
+            "the wall clock is too far from that of Redis, by which all instances count; set it right"
+        );
     }
 }
 

@@ -318,3 +318,39 @@ fn many_threads_see_a_jump_and_its_end_together() {
     });
     expect(&f, "2026-11-24", false);
 }
+
+#[test]
+fn under_a_clock_far_from_that_of_redis_no_day_advances_and_nobody_can_accept_it() {
+    let f = at_noon();
+    f.current.compare_with_redis(NOON + 1500, 2000);
+    expect(&f, "2026-11-24", false);
+    f.clock.shift_wall(DAY_MS);
+    expect(&f, "2026-11-24", true);
+    f.current.accept();
+    expect(&f, "2026-11-24", true);
+    f.clock.shift_wall(-DAY_MS);
+    expect(&f, "2026-11-24", false);
+    // It goes wrong by and by.
+    f.clock.shift_wall(-600);
+    f.clock.advance(VOUCHED_MS + 1);
+    expect(&f, "2026-11-24", true);
+    f.current.compare_with_redis(f.clock.wall_ms(), 2000);
+    expect(&f, "2026-11-24", false);
+}
+
+#[test]
+fn a_start_with_a_clock_far_from_that_of_redis_begins_in_the_right_day() {
+    for stored in [None, Some(NOON - HOUR)] {
+        let f = start("UTC", NOON + DAY_MS, None, None);
+        f.current.compare_with_redis(NOON, 2000);
+        f.current.begin(stored.map(|last_commit_ms| StoredTime {
+            highest_day: day("2026-11-24"),
+            last_commit_ms,
+            slid_to: i64::MIN,
+            store_ms: 0,
+        }));
+        expect(&f, "2026-11-24", true);
+        f.clock.shift_wall(-DAY_MS);
+        expect(&f, "2026-11-24", false);
+    }
+}

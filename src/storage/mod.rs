@@ -79,7 +79,9 @@ pub use records::{
     Recorded, RequestKey, SeatKey, SeatRecord, SilenceRecord, UserKey,
 };
 pub use rot::{Gap, Rot, RottenTable};
-pub use shared_log::{Ack, FollowedChange, LogAddress, LogRecovery, OnLoss, SharedLog, Wake};
+pub use shared_log::{
+    Ack, FollowedChange, LogAddress, LogRecovery, OnLoss, RedisTime, SharedLog, Wake,
+};
 pub use shared_log_error::SharedLogError;
 pub use store::{Committed, Store};
 pub use tables::{Reader, Tables};

@@ -18,7 +18,7 @@ use super::family::Family;
 use super::files::{self, Live};
 use super::held::HeldDir;
 use super::lock::DataDirLock;
-use super::shared_log::{Appended, SharedLog};
+use super::shared_log::{Appended, RedisTime, SharedLog};
 use super::tables::{Reader, Tables};
 use crate::invariant::{Broken, invariant};
 
@@ -160,6 +160,11 @@ impl Store {
     /// Returns how long ago a shared log was last seen to be followed to its end; `None` where the store has its own.
     pub fn followed_for(&self) -> Option<Duration> {
         self.log.as_ref().map(SharedLog::followed_for)
+    }
+
+    /// Returns what time it was in the Redis of a shared log when that was last asked; `None` where the store has its own.
+    pub fn redis_time(&self) -> Option<RedisTime> {
+        self.log.as_ref().and_then(SharedLog::time)
     }
 
     /// Gives up the handle and keeps the shared log; `None` where the store has its own.

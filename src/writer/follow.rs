@@ -6,13 +6,24 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use crate::counter::CounterName;
-use crate::current_day::Look;
+use crate::current_day::{CurrentDay, Look};
 use crate::storage::{Batch, CommitError, FollowedChange, ReadError, Store, StoreState};
 
 use super::Failure;
 use super::group::{Group, bucket_at};
 use super::ledger::Index;
 use super::run::{Books, Writer};
+
+/// How far the clock of an instance may be from that of Redis, in milliseconds. Beyond it takes no writes.
+const MAX_CLOCK_DISTANCE_MS: i64 = 2000;
+
+/// Compares the clock of this machine with that of the Redis of a shared log.
+pub(super) fn compare_clocks(store: &Store, days: &CurrentDay) {
+    if let Some(time) = store.redis_time() {
+        let limit_ms = MAX_CLOCK_DISTANCE_MS.saturating_add(time.error_ms());
+        days.compare_with_redis(time.now_ms(), limit_ms);
+    }
+}
 
 /// What groups of other instances say that the ledger does not know yet. It learns it once for all of them.
 #[derive(Default)]
@@ -31,6 +42,13 @@ impl Writer {
     /// Whether other instances write as well.
     pub(super) fn is_shared(&self) -> bool {
         self.handle.storage.shared.is_some()
+    }
+
+    /// Compares the clock of this machine with that of Redis: one that is wrong would move the time of all.
+    pub(super) fn compare_clocks(&self) {
+        if let Some(store) = &self.handle.store {
+            compare_clocks(store, &self.links.days);
+        }
     }
 
     /// Waits until what answers rest on is durable, where other instances may have appended it.
@@ -151,7 +169,7 @@ impl Writer {
         self.progress.stored_day = Some(state.highest_day);
         self.books.minutes.come_to(state.wall_ms);
         let days = &self.links.days;
-        days.at_least(state.highest_day, horizons.windows());
+        days.at_least(state.highest_day, horizons.windows().max(state.wall_ms));
         days.store_opened(state.store_time);
         self.progress.cell_ms = self.progress.cell_ms.max(state.wall_ms);
         self.progress.away = None;

@@ -168,7 +168,12 @@ impl Writer {
         let slid_to = self.handle.reader.horizons.windows();
         if let (Landed::NewEpoch, Some(stored)) = (landed, stored) {
             // Another history may have lasted longer.
-            self.links.days.at_least(stored.highest_day, slid_to);
+            let mut latest = slid_to;
+            if self.is_shared() {
+                self.progress.cell_ms = self.progress.cell_ms.max(stored.wall_ms);
+                latest = latest.max(self.progress.cell_ms);
+            }
+            self.links.days.at_least(stored.highest_day, latest);
             self.links.days.store_opened(of_store);
         }
         let moment = self.links.days.moment();

@@ -99,7 +99,7 @@ pub(super) struct Progress {
     /// The last group that was begun. A group that came to nothing keeps its number: what it touched
     /// carries it.
     pub(super) last_group: u64,
-    /// The time of the last group of another instance.
+    /// The time of the last group in a shared log, below which no later one lies; the minimum without one.
     pub(super) cell_ms: Millis,
     /// The highest day on disk.
     pub(super) stored_day: Option<Day>,
@@ -149,6 +149,9 @@ impl Writer {
             self.links.mode.disk().begin();
             // Read before the time is observed, so that upkeep never works by an older time.
             let due = self.progress.upkeep.is_due(self.links.clock.boot_ms());
+            if due {
+                self.compare_clocks();
+            }
             let mut look = self.observe_time();
             if self.handle.store.is_none() {
                 self.try_reopen(look);
@@ -226,7 +229,10 @@ impl Writer {
     /// `clock` by what it sees.
     pub(super) fn observe_time(&self) -> Look {
         let mut look = self.links.days.look();
-        look.wall_ms = look.wall_ms.max(self.progress.cell_ms);
+        if look.wall_ms < self.progress.cell_ms {
+            look.wall_ms = self.progress.cell_ms;
+            look.latest_ms = look.latest_ms.max(look.wall_ms);
+        }
         if look.clock_fault && self.was_born_too_early(look.wall_ms) {
             look = self.links.days.accept();
             tracing::warn!(day = %look.day, "the store began while the clock was not set, and nothing was counted: the clock is believed");
@@ -500,6 +506,9 @@ impl Writer {
         self.progress.stored_day = Some(group.today.day);
         self.progress.zone_stored = true;
         self.progress.away = None;
+        if self.is_shared() {
+            self.progress.cell_ms = self.progress.cell_ms.max(group.now);
+        }
         self.publish(&group, &changed);
         for &index in &changed {
             self.books.minutes.follow(&mut self.books.ledger, index);

@@ -14,6 +14,7 @@ use crate::storage::{Batch, DataDirLock, OpenError, Reader, SharedLog, StorageOp
 
 use super::agreement::{Wanted, judge_definition};
 use super::away::Away;
+use super::follow::compare_clocks;
 use super::group::{Rules, bucket_at};
 use super::ledger::Ledger;
 use super::lookups::Memory;
@@ -211,12 +212,17 @@ impl Writer {
         let zone_stored = has_zone && changed.is_none();
         let days = Arc::clone(&running.day);
         let slid_to = reader.horizons.windows();
+        compare_clocks(&store, &days);
         days.begin(stored.map(|state| StoredTime {
             highest_day: state.highest_day,
             last_commit_ms: state.wall_ms,
             slid_to,
             store_ms: state.store_time,
         }));
+        let of_cell = stored.filter(|_| storage.shared.is_some());
+        if let Some(cell) = of_cell {
+            days.at_least(cell.highest_day, cell.wall_ms);
+        }
         let mut ledger = Ledger::load(tables, stored.as_ref(), &days.moment(), slid_to)?;
         ledger.configure(&options.configured);
         let mut minutes = Minutes::new(options.followed_counters);
@@ -265,7 +271,7 @@ impl Writer {
                 }),
                 // A writer before this one may have got as far as publishing.
                 last_group: running.table.last_group(),
-                cell_ms: Millis::MIN,
+                cell_ms: of_cell.map_or(Millis::MIN, |cell| cell.wall_ms),
                 stored_day: stored.map(|state| state.highest_day),
                 zone,
                 zone_stored,

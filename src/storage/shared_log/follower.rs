@@ -11,7 +11,7 @@ use parking_lot::{Condvar, Mutex};
 use super::address::LogAddress;
 use super::lease::Lease;
 use super::link::Link;
-use super::pulse::Pulse;
+use super::pulse::{Pulse, RedisTime};
 use super::{Entry, RawEntries};
 use crate::storage::shared_log_error::SharedLogError;
 
@@ -40,6 +40,8 @@ struct InboxState {
     entries: VecDeque<Result<Entry, SharedLogError>>,
     /// When a read last said that it had come to the end of the log.
     confirmed: Instant,
+    /// What time it was in Redis, when that was last asked.
+    time: Option<RedisTime>,
 }
 
 /// The thread. It ends when this is dropped.
@@ -62,6 +64,7 @@ impl Follower {
                 is_ended: false,
                 entries: VecDeque::new(),
                 confirmed: Instant::now(),
+                time: None,
             }),
             turned: Condvar::new(),
         });
@@ -84,6 +87,11 @@ impl Follower {
     /// Returns how long ago the log was last read to its end.
     pub(super) fn followed_for(&self) -> Duration {
         self.inbox.state.lock().confirmed.elapsed()
+    }
+
+    /// Returns what time it was in Redis when that was last asked.
+    pub(super) fn time(&self) -> Option<RedisTime> {
+        self.inbox.state.lock().time
     }
 
     /// Takes the next entry; `None` while there is none.
@@ -124,7 +132,9 @@ impl Reading {
         let wait = wait.as_millis().max(1) as u64;
         while !self.inbox.state.lock().is_ended {
             self.lease.keep(&mut self.link);
-            self.pulse.keep(&mut self.link);
+            if let Some(time) = self.pulse.keep(&mut self.link) {
+                self.inbox.state.lock().time = Some(time);
+            }
             if self.inbox.state.lock().entries.len() >= WAITING {
                 self.rest(WAIT);
                 continue;

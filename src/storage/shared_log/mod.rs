@@ -43,6 +43,7 @@ use self::lease::Lease;
 use self::link::{Link, Script};
 use self::log_mark::{LogMark, LogPlace};
 use self::pulse::Pulse;
+pub use self::pulse::RedisTime;
 pub use self::recovery::LogRecovery;
 pub use self::told::FollowedChange;
 use super::batch::{Batch, Change};
@@ -137,6 +138,8 @@ pub struct SharedLog {
     does_chores: Arc<AtomicBool>,
     /// What is waited for before a group is acknowledged; `None` before the first look.
     durability: Option<Durability>,
+    /// What time it was in Redis at the last look.
+    time: Option<RedisTime>,
     follower: Option<Follower>,
 }
 
@@ -191,6 +194,7 @@ impl SharedLog {
             wake,
             does_chores,
             durability: None,
+            time: None,
             follower: None,
         }
     }
@@ -224,6 +228,7 @@ impl SharedLog {
     pub(super) fn resume(&mut self) -> Result<(), SharedLogError> {
         self.follower = None;
         let durability = Durability::look(&mut self.link)?;
+        self.time = Some(pulse::time(&mut self.link)?);
         if let Some(call) = &self.pending {
             // Whatever it answers: the view is made of what the log says then.
             let _: Value = durability.insist(&mut self.link, &self.append, call)?;
@@ -421,6 +426,14 @@ impl SharedLog {
         let _: u8 = durability.insist(&mut self.link, &self.confirm, &call)?;
         self.note_acknowledged();
         Ok(())
+    }
+
+    /// Returns what time it was in Redis when that was last asked.
+    pub(super) fn time(&self) -> Option<RedisTime> {
+        self.follower
+            .as_ref()
+            .and_then(Follower::time)
+            .or(self.time)
     }
 
     /// Returns how long ago the log was last seen to be followed to its end.

@@ -1,4 +1,4 @@
-//! Which instances are up: each notes about once a second that it is.
+//! Which instances are up, and by what time: each notes about once a second that it is, and is told what time Redis has.
 
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,38 @@ const LASTS: Duration = Duration::from_secs(8);
 
 /// How often an instance notes it.
 const EVERY: Duration = Duration::from_secs(1);
+
+/// What time it was in Redis at an instant.
+#[derive(Clone, Copy, Debug)]
+pub struct RedisTime {
+    ms: i64,
+    at: Instant,
+    error: Duration,
+}
+
+impl RedisTime {
+    /// Makes one of an answer to a question that was asked then.
+    fn told(ms: i64, asked: Instant) -> Self {
+        // It was read at some instant in between.
+        let error = asked.elapsed() / 2;
+        let at = asked + error;
+        Self { ms, at, error }
+    }
+
+    /// Returns what time it is there now, in milliseconds since 1970.
+    pub fn now_ms(&self) -> i64 {
+        self.ms.saturating_add(millis(self.at.elapsed()))
+    }
+
+    /// Returns by how much that may be wrong at most, in milliseconds.
+    pub fn error_ms(&self) -> i64 {
+        millis(self.error)
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
 
 /// The notes of one instance.
 pub(super) struct Pulse {
@@ -30,14 +62,16 @@ impl Pulse {
         }
     }
 
-    /// Notes that the instance is up, where that is due.
-    pub(super) fn keep(&mut self, link: &mut Link) {
+    /// Notes that the instance is up, where that is due; returns what time it was then.
+    pub(super) fn keep(&mut self, link: &mut Link) -> Option<RedisTime> {
         let now = Instant::now();
-        if now >= self.due {
-            self.due = now + EVERY;
-            // The next one is soon.
-            let _ = self.note(link, LASTS);
+        if now < self.due {
+            return None;
         }
+        self.due = now + EVERY;
+        // After an error the next one is soon.
+        let told = self.note(link, LASTS).ok()?;
+        Some(RedisTime::told(told.parse().ok()?, now))
     }
 
     /// Notes that it is not up any more.
@@ -53,15 +87,25 @@ impl Pulse {
     }
 }
 
+/// Asks what time it is.
+///
+/// # Errors
+/// When Redis cannot be asked.
+pub(super) fn time(link: &mut Link) -> Result<RedisTime, SharedLogError> {
+    let asked = Instant::now();
+    let (seconds, micros): (i64, i64) = link.ask(&redis::cmd("TIME"))?;
+    let ms = seconds.saturating_mul(1000).saturating_add(micros / 1000);
+    Ok(RedisTime::told(ms, asked))
+}
+
 /// Returns whether any instance is up, or was a moment ago.
 ///
 /// # Errors
 /// When Redis cannot be asked.
 pub(super) fn is_any_up(link: &mut Link, key: &str) -> Result<bool, SharedLogError> {
-    let (seconds, _): (i64, i64) = link.ask(&redis::cmd("TIME"))?;
-    let since = seconds.saturating_sub(LASTS.as_secs() as i64);
+    let since = time(link)?.now_ms().saturating_sub(millis(LASTS));
     let mut count = redis::cmd("ZCOUNT");
-    count.arg(key).arg(since.saturating_mul(1000)).arg("+inf");
+    count.arg(key).arg(since).arg("+inf");
     let up: u64 = link.ask(&count)?;
     Ok(up > 0)
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{agrees, count, instance};
+use super::{agrees, count, instance, log, value};
 use crate::harness::{PATIENCE, Redis, Server, Setup, eventually, skipped};
 use crate::midnight::ShiftedClock;
 
@@ -116,4 +116,55 @@ fn an_absence_is_noted_once_and_only_where_no_instance_was_up() {
     let noted = away(&one);
     assert!((400..=900).contains(&noted), "{noted}");
     assert_eq!(away(&two), noted);
+}
+
+/// The cause for which an instance refuses a write; `None` where it counts.
+fn refusal(server: &Server) -> Option<String> {
+    let path = "/api/v1/counter/total_games_played/increment";
+    let answer = server.client().post(path, &json!({}));
+    if answer.status == 200 {
+        return None;
+    }
+    let refused = answer.refused(503, "read_only");
+    Some(refused["cause"].as_str().unwrap().to_owned())
+}
+
+#[test]
+fn an_instance_whose_clock_is_wrong_takes_no_writes_and_moves_nobodys_day() {
+    let test = "an_instance_whose_clock_is_wrong_takes_no_writes_and_moves_nobodys_day";
+    let Some(redis) = log(test) else { return };
+    let homes: Vec<_> = (0..2).map(|_| tempfile::tempdir().unwrap()).collect();
+    let wrong = instance(&homes[1], &redis);
+    let Some((wrong, clock)) = ShiftedClock::for_server(test, wrong, homes[1].path()) else {
+        return;
+    };
+    let now = || {
+        let (seconds, _): (i64, i64) = redis.say("TIME");
+        seconds * 1000
+    };
+    let right = instance(&homes[0], &redis).start();
+    assert_eq!(refusal(&right), None);
+    let period = |server: &Server| {
+        let path = "/api/v1/counter/total_games_played";
+        server.client().get(path).ok()["period"].clone()
+    };
+    let today = period(&right);
+    // It starts with a wrong clock, and it goes wrong later: by a day, and by ten seconds.
+    clock.set(now() + 25 * 60 * MINUTE);
+    let wrong = wrong.start();
+    for ahead in [25 * 60 * MINUTE, -10_000, 10_000] {
+        clock.set(now() + ahead);
+        eventually("it takes no writes", PATIENCE, || {
+            (refusal(&wrong)? == "clock").then_some(())
+        });
+        assert_eq!(refusal(&right), None, "{ahead}");
+        let counted = value(&right, "total_games_played");
+        agrees(&[&wrong], "total_games_played", counted);
+        assert_eq!([&right, &wrong].map(period), [today.clone(), today.clone()]);
+        clock.set(now());
+        eventually("it counts again", PATIENCE, || {
+            refusal(&wrong).is_none().then_some(())
+        });
+        assert_eq!([&right, &wrong].map(period), [today.clone(), today.clone()]);
+    }
 }
