@@ -331,6 +331,7 @@ impl Writer {
             }
         }
         self.progress.settled = self.handle.store.is_some();
+        self.progress.upkeep.has_defined |= self.progress.settled && self.is_shared();
         if new_horizon && self.handle.store.is_some() {
             self.drop_buckets(bucket.saturating_sub(1));
         }

@@ -26,6 +26,9 @@ pub(super) struct Upkeep {
     pub(super) group_due: bool,
     /// Where the deletion of users goes on: what lies before is deleted.
     pub(super) prune_from: Option<(Generation, Cursor)>,
+    /// Whether this instance of several has said what its configuration says of counters: from then on the configuration
+    /// of one that was started later holds.
+    pub(super) has_defined: bool,
 }
 
 impl Upkeep {
@@ -34,6 +37,7 @@ impl Upkeep {
             next_ms: boot_ms + EVERY_MS,
             group_due: false,
             prune_from: None,
+            has_defined: false,
         }
     }
 
@@ -53,7 +57,7 @@ impl Upkeep {
         configured: &[(CounterName, Definition)],
     ) -> Result<(), ReadError> {
         for (name, definition) in configured {
-            if wants_definition(fold, name, definition) {
+            if wants_definition(fold, name, definition, self.has_defined) {
                 let (name, definition) = (name.clone(), definition.clone());
                 let put = fold.put_definition(name, definition, false, &Writer::own_request());
                 if let Err(Stop::Unreadable(error)) = put {
@@ -148,15 +152,19 @@ impl Writer {
     }
 }
 
-/// Whether a counter of the configuration has to be started or changed.
+/// Whether a counter of the configuration has to be started or changed; once that was said, only whether it is missing.
 fn wants_definition<L: Lookups>(
     fold: &Fold<'_, L>,
     name: &CounterName,
     definition: &Definition,
+    has_defined: bool,
 ) -> bool {
     let Some(entry) = fold.ledger.named(name) else {
         return true;
     };
+    if has_defined {
+        return entry.is_absent();
+    }
     let over = definition.expired_at(fold.group.now);
     match entry.state.existence {
         Existence::Absent => true,

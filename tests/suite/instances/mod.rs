@@ -1,6 +1,7 @@
 //! Several instances over one shared log in a real Redis: what one acknowledged, all count, once.
 
 mod chores;
+mod configured;
 mod loss;
 mod outage;
 mod time;
