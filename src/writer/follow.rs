@@ -184,10 +184,12 @@ impl Writer {
         let (tables, ledger) = (store.tables(), &mut self.books.ledger);
         let moment = self.links.days.moment();
         let slid_to = self.handle.reader.horizons.windows();
-        let names = names.iter();
-        names
-            .map(|name| ledger.read_anew(tables, name, &moment, slid_to))
-            .collect()
+        let table = &self.links.table;
+        let read = |name: &CounterName| {
+            let published = || table.read(name.as_str());
+            ledger.read_anew(tables, name, (&moment, slid_to), published)
+        };
+        names.iter().map(read).collect()
     }
 
     fn publish_others(&mut self, changed: &[Index]) {

@@ -240,21 +240,22 @@ impl Ledger {
         Ok(())
     }
 
-    /// Reads one counter anew, of which another instance may have changed anything, or this one what it takes back.
-    /// Returns its place; it is absent there when there is no such counter.
+    /// Reads one counter anew, of which another instance may have changed anything, or this one what it takes back;
+    /// `published` returns what readers saw of it last. Returns its place; it is absent there when there is no such
+    /// counter.
     pub(super) fn read_anew(
         &mut self,
         tables: &Tables,
         name: &CounterName,
-        moment: &Moment,
-        slid_to: Millis,
+        (moment, slid_to): (&Moment, Millis),
+        published: impl FnOnce() -> Option<Reading>,
     ) -> Result<Index, ReadError> {
         let index = self.add(name.clone());
         self.unsettle(index);
         let Some(entry) = self.entries.get_mut(index as usize) else {
             return Ok(index);
         };
-        let before = std::mem::replace(&mut entry.state, EntryState::absent());
+        entry.state = EntryState::absent();
         if let Some(defined) = tables.defined(name)? {
             entry.load_definition(defined);
         }
@@ -268,8 +269,12 @@ impl Ledger {
             None => {}
         }
         let lapses = entry.load_leaving(tables, moment, slid_to)?;
-        if let (Some(leaving), Some(before)) = (&mut entry.state.leaving, before.leaving) {
-            leaving.settles_at = before.settles_at;
+        let generation = entry.state.generation;
+        if let Some(leaving) = &mut entry.state.leaving {
+            // Of leases that another instance gave nothing is uncertain.
+            let known = published().filter(|known| known.generation == generation);
+            let known = known.and_then(|known| known.leaving);
+            leaving.settles_at = known.map_or(Millis::MIN, |known| known.settles_at);
         }
         if lapses {
             self.lapsing.insert(index);
