@@ -36,7 +36,7 @@ pub use labels::{
 pub use shard::Shard;
 pub use state::{
     AlertMetrics, CommitMetrics, ExportMetrics, FloatGauge, LogMetrics, MirrorMetrics, PastMetrics,
-    PushMetrics, RateMetrics, RoundMetrics, StateMetrics,
+    PushMetrics, RateMetrics, RoundMetrics, SharedLogMetrics, StateMetrics,
 };
 pub use store::{StoreFigure, StoreFigures, TellFigure};
 pub use values::CounterValues;
@@ -52,6 +52,8 @@ pub struct Metrics {
     pub store: StoreFigures,
     /// The writer's.
     pub commits: CommitMetrics,
+    /// The writer's, of a log that several instances append to.
+    pub shared_log: SharedLogMetrics,
     /// Mode, revision, day and the like.
     pub state: StateMetrics,
     /// The limits of rates'.
@@ -92,6 +94,7 @@ impl Metrics {
             store,
             hooks: RwLock::default(),
             commits: CommitMetrics::register(&mut registry),
+            shared_log: SharedLogMetrics::register(registry.sub_registry_with_prefix("shared_log")),
             state: StateMetrics::register(&mut registry),
             rate: RateMetrics::register(&mut registry),
             log: LogMetrics::register(&mut registry),

@@ -76,6 +76,25 @@ impl CommitMetrics {
 }
 
 metrics! {
+    /// Told by the writer where several instances append to one log.
+    SharedLogMetrics {
+        pub appends: Counter = "appends", "Tries to append a commit group to the shared log";
+        pub conflicts: Counter = "conflicts",
+            "Commit groups that were worked out again because other instances had appended before";
+        append_duration: Histogram = "append_duration" in Seconds from Histogram::new([
+            0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
+        ]), "Time from the first try to append a commit group until it was appended and durable";
+    }
+}
+
+impl SharedLogMetrics {
+    /// Tells that a group was appended so long after its first try.
+    pub fn appended(&self, took: Duration) {
+        self.append_duration.observe(took.as_secs_f64());
+    }
+}
+
+metrics! {
     /// Told by whoever owns the state, when it changes or just before `/metrics` is read.
     StateMetrics {
         pub revision: Gauge = "revision", "Revision of the last published change";

@@ -25,6 +25,7 @@ mod queue;
 mod recent;
 mod record;
 mod reopen;
+mod requests;
 mod run;
 mod running;
 mod seats;

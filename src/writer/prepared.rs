@@ -13,6 +13,7 @@ use crate::current_day::Look;
 use crate::storage::Batch;
 use crate::storage::expiry::Daily;
 
+use super::requests::Tries;
 use super::run::Writer;
 use super::{Cause, Failure};
 
@@ -68,12 +69,13 @@ impl Writer {
         self.books.batch = batch;
         let group = self.new_group(look);
         let mut written = self.write_batch(group);
+        let tries = Tries::begin();
         while let Err(behind) = written {
             look = self.take_back(&behind, look);
             if let Some(cause) = self.links.mode.refuses() {
                 return Err(Failure::ReadOnly(cause));
             }
-            if self.is_overtaken(as_of) {
+            if self.is_overtaken(as_of) || self.is_too_late(&tries) {
                 return Err(Failure::Overtaken);
             }
             self.books.batch = again.clone().unwrap_or_default();

@@ -24,8 +24,9 @@ use super::ledger::{EntryState, Index, Ledger, LedgerEntry};
 use super::lookups::{Memory, StoreLookups};
 use super::minutes::Minutes;
 use super::options::StartError;
-use super::queue::{Intake, Reply, ReplyTo, Submission};
+use super::queue::{Intake, Reply, ReplyTo};
 use super::reopen::{Failed, Relapse};
+use super::requests::Tries;
 use super::space::SpaceWatch;
 use super::table::Table;
 use super::upkeep::Upkeep;
@@ -105,6 +106,8 @@ pub(super) struct Progress {
     pub(super) stored_day: Option<Day>,
     pub(super) zone: String,
     pub(super) zone_stored: bool,
+    /// Since when the group under way is tried, where that is not its first try.
+    pub(super) tried_since: Option<Instant>,
     /// How long the synced writes of this turn took.
     pub(super) synced: Duration,
 }
@@ -291,10 +294,12 @@ impl Writer {
 
     /// Defines the counters of the configuration before any request. Otherwise a first increment would
     /// create a counter of another kind under their names.
-    fn settle(&mut self, mut look: Look) -> Look {
+    pub(super) fn settle(&mut self, mut look: Look) -> Look {
+        let tries = Tries::begin();
         while !self.progress.settled
             && self.handle.store.is_some()
             && self.links.mode.refuses().is_none()
+            && !self.is_too_late(&tries)
         {
             self.maintain(look, false);
             look = self.look_again(look);
@@ -362,7 +367,7 @@ impl Writer {
         group
     }
 
-    fn with_fold<T>(
+    pub(super) fn with_fold<T>(
         &mut self,
         group: &mut Group,
         work: impl FnOnce(
@@ -392,87 +397,6 @@ impl Writer {
         Some(work(&mut fold, &mut self.progress.upkeep, configured))
     }
 
-    /// Works out, writes, publishes and answers everything that waits.
-    fn group(&mut self, submissions: &mut Vec<Submission>, mut look: Look) {
-        if let Some(cause) = self.refused_by() {
-            return self.refuse(submissions, cause);
-        }
-        look = self.settle(look);
-        // Only where others append too may a group have to be worked out again.
-        let mut again = self.is_shared().then(|| submissions.clone());
-        while let Some(behind) = self.try_group(submissions, look) {
-            look = self.take_back(&behind, look);
-            if let Some(cause) = self.refused_by() {
-                self.replies.clear();
-                *submissions = again.take().unwrap_or_default();
-                return self.refuse(submissions, cause);
-            }
-            submissions.clone_from(again.get_or_insert_default());
-        }
-    }
-
-    /// Works out, writes, publishes and answers what waits; returns the group where it was not appended, because others
-    /// appended before.
-    fn try_group(&mut self, submissions: &mut Vec<Submission>, look: Look) -> Option<Box<Group>> {
-        let mut group = self.new_group(look);
-        let mut replies = std::mem::take(&mut self.replies);
-        let worked = self.with_fold(&mut group, |fold, _, _| -> Result<(), ReadError> {
-            let mut waiting = submissions.drain(..);
-            while let Some(Submission { request, reply_to }) = waiting.next() {
-                match fold.request(request) {
-                    Ok(reply) => replies.push((reply_to, reply)),
-                    Err(error) => {
-                        let unjudged = std::iter::once(reply_to).chain(waiting.map(|s| s.reply_to));
-                        let failure = || Err(Failure::ReadOnly(Cause::StoreFailed));
-                        replies.extend(unjudged.map(|reply_to| (reply_to, failure())));
-                        return Err(error);
-                    }
-                }
-            }
-            Ok(())
-        });
-        self.replies = replies;
-        match worked {
-            Some(Ok(())) if group.is_empty(&self.books.ledger) => {
-                self.forget_or_fail(&group);
-                self.confirm();
-                self.answer();
-            }
-            Some(Ok(())) => {
-                self.books.batch.clear();
-                return self.write_batch(group).err();
-            }
-            Some(Err(error)) => self.give_up(&error),
-            None => self.refuse(submissions, Cause::StoreFailed),
-        }
-        None
-    }
-
-    fn refuse(&mut self, submissions: &mut Vec<Submission>, cause: Cause) {
-        let refusals = submissions.drain(..);
-        self.replies
-            .extend(refusals.map(|s| (s.reply_to, Err(Failure::ReadOnly(cause)))));
-        self.answer();
-    }
-
-    /// Ends the handle before anything of the group was written. Nothing of it will be.
-    fn give_up(&mut self, error: &ReadError) {
-        self.fail(error, None);
-        self.replace_replies(&Failure::ReadOnly(Cause::StoreFailed));
-        self.answer();
-    }
-
-    pub(super) fn replace_replies(&mut self, failure: &Failure) {
-        for (_, reply) in &mut self.replies {
-            *reply = Err(failure.clone());
-        }
-    }
-
-    pub(super) fn answer(&mut self) {
-        self.before_answers();
-        self.links.intake.answer(&mut self.replies);
-    }
-
     /// Adds the group to the batch, writes and syncs it, publishes it, then answers.
     ///
     /// # Errors
@@ -488,10 +412,16 @@ impl Writer {
         };
         self.before_commit(&group, &changed);
         let started = Instant::now();
+        if self.is_shared() {
+            self.links.metrics.shared_log.appends.inc();
+        }
         let count = self.books.batch.count();
         match self.commit() {
             Ok(Committed::Yes) => {}
-            Ok(Committed::Behind) => return Err(Box::new(group)),
+            Ok(Committed::Behind) => {
+                self.links.metrics.shared_log.conflicts.inc();
+                return Err(Box::new(group));
+            }
             Err(error) => {
                 self.fail(&error, Some(count));
                 self.replace_replies(&Failure::OutcomeUnknown);
@@ -509,6 +439,8 @@ impl Writer {
         self.progress.away = None;
         if self.is_shared() {
             self.progress.cell_ms = self.progress.cell_ms.max(group.now);
+            let since = self.progress.tried_since.unwrap_or(started);
+            self.links.metrics.shared_log.appended(since.elapsed());
         }
         self.publish(&group, &changed);
         for &index in &changed {
@@ -559,7 +491,7 @@ impl Writer {
         self.tell_counts();
     }
 
-    fn forget_or_fail(&mut self, group: &Group) {
+    pub(super) fn forget_or_fail(&mut self, group: &Group) {
         if let Err(broken) = self.forget(group) {
             self.fail(&broken, None);
         }

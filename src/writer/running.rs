@@ -275,6 +275,7 @@ impl Writer {
                 stored_day: stored.map(|state| state.highest_day),
                 zone,
                 zone_stored,
+                tried_since: None,
                 synced: Duration::ZERO,
             },
             replies: Vec::new(),

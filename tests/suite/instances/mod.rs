@@ -2,6 +2,7 @@
 
 mod chores;
 mod configured;
+mod contest;
 mod leases;
 mod loss;
 mod outage;
