@@ -148,11 +148,9 @@ impl Reading {
             let asked = Instant::now();
             match self.link.ask::<Option<Vec<(String, RawEntries)>>>(&call) {
                 Ok(streams) => {
-                    let raw = streams
-                        .into_iter()
-                        .flatten()
-                        .flat_map(|(_, entries)| entries);
-                    self.take_in(raw.map(Entry::read).collect(), asked);
+                    let streams = streams.into_iter().flatten();
+                    let entries = streams.flat_map(|(_, entries)| entries);
+                    self.take_in(entries.collect(), asked);
                 }
                 Err(error) => {
                     tracing::debug!(%error, "the shared log cannot be read; it is tried again");
@@ -172,9 +170,10 @@ impl Reading {
         }
     }
 
-    fn take_in(&mut self, entries: Vec<Result<Entry, SharedLogError>>, asked: Instant) {
-        let last = entries.iter().flatten().last();
-        self.position = last.map_or(self.position, |entry| entry.position);
+    fn take_in(&mut self, raw: RawEntries, asked: Instant) {
+        let last = raw.last().and_then(|last| Entry::label(last).0);
+        self.position = last.unwrap_or(self.position);
+        let entries = of_others(raw, self.pulse.instance());
         let is_news = !entries.is_empty();
         let mut state = self.inbox.state.lock();
         state.entries.extend(entries);
@@ -183,5 +182,40 @@ impl Reading {
         if is_news {
             (self.wake)();
         }
+    }
+}
+
+/// Decodes what others appended. What the instance itself did, it has taken in when it was answered.
+fn of_others(raw: RawEntries, instance: &str) -> Vec<Result<Entry, SharedLogError>> {
+    raw.into_iter()
+        .filter(|entry| Entry::label(entry).1 != Some(instance.as_bytes()))
+        .map(Entry::read)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_instance_appended_itself_is_not_even_decoded() {
+        let entry = |position: u64, instance: &str, bytes: &[u8]| {
+            let name = format!("{instance} 3");
+            let (name, none) = (name.as_bytes(), &b""[..]);
+            let fields = [none, none, none, name, none, b"0", none, bytes];
+            (format!("{position}-0"), fields.map(<[u8]>::to_vec).to_vec())
+        };
+        let raw = vec![
+            entry(7, "us", b"cannot be read"),
+            entry(8, "them", b"\x01"),
+            entry(9, "us", b"nor this"),
+            entry(10, "them", b"nor that"),
+        ];
+        let found = of_others(raw, "us");
+        let positions: Vec<_> = found
+            .iter()
+            .map(|entry| entry.as_ref().ok().map(|entry| entry.position))
+            .collect();
+        assert_eq!(positions, [Some(8), None]);
     }
 }

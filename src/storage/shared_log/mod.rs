@@ -59,8 +59,11 @@ const KEPT_ENTRIES: u64 = 100_000;
 /// Records that are read at once when the view is made.
 const PAGE: usize = 1000;
 
-/// Entries as Redis gives them: their id, and fields with values.
-type RawEntries = Vec<(String, Vec<Vec<u8>>)>;
+/// An entry as Redis gives it: its id, and fields with values.
+type RawEntry = (String, Vec<Vec<u8>>);
+
+/// Entries as Redis gives them.
+type RawEntries = Vec<RawEntry>;
 
 /// Records as Redis gives them: key and value.
 type RawRecords = Vec<(Vec<u8>, Vec<u8>)>;
@@ -80,11 +83,22 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    fn read((id, fields): (String, Vec<Vec<u8>>)) -> Result<Self, SharedLogError> {
+    /// Returns the number of an entry, and the instance that appended it, without a look at its changes.
+    fn label((id, fields): &RawEntry) -> (Option<u64>, Option<&[u8]>) {
         let position = id.strip_suffix("-0").and_then(|id| id.parse().ok());
+        // Its name is that of its instance, and a number.
+        let instance = match &fields[..] {
+            [_, _, _, name, ..] => name.split(|&byte| byte == b' ').next(),
+            _ => None,
+        };
+        (position, instance)
+    }
+
+    fn read(raw: RawEntry) -> Result<Self, SharedLogError> {
+        let (position, _) = Self::label(&raw);
         let unreadable = || SharedLogError::Unreadable("an entry of the log");
         let (Some(position), [_, before, _, name, _, acknowledged, _, bytes]) =
-            (position, &fields[..])
+            (position, &raw.1[..])
         else {
             return Err(unreadable());
         };

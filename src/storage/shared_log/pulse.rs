@@ -62,6 +62,11 @@ impl Pulse {
         }
     }
 
+    /// Returns the name of the instance.
+    pub(super) fn instance(&self) -> &str {
+        &self.instance
+    }
+
     /// Notes that the instance is up, where that is due; returns what time it was then.
     pub(super) fn keep(&mut self, link: &mut Link) -> Option<RedisTime> {
         let now = Instant::now();
