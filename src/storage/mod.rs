@@ -80,7 +80,7 @@ pub use records::{
 };
 pub use rot::{Gap, Rot, RottenTable};
 pub use shared_log::{
-    Ack, FollowedChange, LogAddress, LogRecovery, OnLoss, RedisTime, SharedLog, Wake,
+    Ack, Chores, FollowedChange, LogAddress, LogRecovery, OnLoss, RedisTime, SharedLog, Wake,
 };
 pub use shared_log_error::SharedLogError;
 pub use store::{Committed, Store};

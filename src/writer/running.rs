@@ -10,7 +10,9 @@ use parking_lot::Mutex;
 
 use crate::counter::{CounterName, Existence, Millis};
 use crate::current_day::{self, CurrentDay, StoredTime};
-use crate::storage::{Batch, DataDirLock, OpenError, Reader, SharedLog, StorageOptions, Store};
+use crate::storage::{
+    Batch, Chores, DataDirLock, OpenError, Reader, SharedLog, StorageOptions, Store,
+};
 
 use super::agreement::{Wanted, judge_definition};
 use super::away::Away;
@@ -182,7 +184,11 @@ impl Writer {
                         .into_iter()
                         .for_each(|intake| intake.nudge())
                 };
-                let chores = Arc::clone(&running.does_chores);
+                let mode = Arc::clone(&running.mode);
+                let chores = Chores {
+                    held: Arc::clone(&running.does_chores),
+                    can: Arc::new(move || mode.refuses().is_none()),
+                };
                 let address = address.clone();
                 let log = SharedLog::open(address, &lock, new_at, Arc::new(wake), chores);
                 let mut log = log.map_err(OpenError::from)?;

@@ -28,8 +28,6 @@ mod recovery;
 mod told;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use redis::{Cmd, Value};
@@ -39,6 +37,7 @@ pub use self::address::{Ack, LogAddress, OnLoss};
 use self::follower::Follower;
 pub use self::follower::Wake;
 use self::keys::CellKeys;
+pub use self::lease::Chores;
 use self::lease::Lease;
 use self::link::{Link, Script};
 use self::log_mark::{LogMark, LogPlace};
@@ -148,8 +147,7 @@ pub struct SharedLog {
     /// What others appended, as far as an answer told it.
     since: VecDeque<Entry>,
     wake: Wake,
-    /// Whether this instance does the chores.
-    does_chores: Arc<AtomicBool>,
+    chores: Chores,
     /// What is waited for before a group is acknowledged; `None` before the first look.
     durability: Option<Durability>,
     /// What time it was in Redis at the last look.
@@ -168,11 +166,11 @@ impl SharedLog {
         lock: &DataDirLock,
         new_at_ms: Option<i64>,
         wake: Wake,
-        does_chores: Arc<AtomicBool>,
+        chores: Chores,
     ) -> Result<Self, SharedLogError> {
         let mark = LogMark::read(&HeldDir::open(lock.data_dir())?)?;
         let mark = mark.filter(|mark| mark.prefix == address.prefix);
-        let mut log = Self::new(address, wake, does_chores);
+        let mut log = Self::new(address, wake, chores);
         match (mark, new_at_ms) {
             (Some(mark), _) => log.take_over(mark),
             (None, new_at_ms) => {
@@ -189,7 +187,7 @@ impl SharedLog {
         Ok(log)
     }
 
-    fn new(address: LogAddress, wake: Wake, does_chores: Arc<AtomicBool>) -> Self {
+    fn new(address: LogAddress, wake: Wake, chores: Chores) -> Self {
         Self {
             keys: CellKeys::new(&address.prefix, 0),
             link: Link::new(address),
@@ -206,7 +204,7 @@ impl SharedLog {
             recorded: None,
             since: VecDeque::new(),
             wake,
-            does_chores,
+            chores,
             durability: None,
             time: None,
             follower: None,
@@ -310,7 +308,7 @@ impl SharedLog {
         let lease = Lease::new(
             self.keys.lease(),
             self.instance.clone(),
-            Arc::clone(&self.does_chores),
+            self.chores.clone(),
         );
         let pulse = Pulse::new(self.keys.up(), self.instance.clone());
         let (address, key) = (self.link.address().clone(), self.keys.log());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::ack::Durability;
 use super::log_mark::LogMark;
-use super::{LogAddress, SharedLog};
+use super::{Chores, LogAddress, SharedLog};
 use crate::storage::held::HeldDir;
 use crate::storage::lock::DataDirLock;
 use crate::storage::shared_log_error::SharedLogError;
@@ -64,7 +64,7 @@ impl SharedLog {
             None
         };
         let mark = mark.filter(|mark| mark.prefix == address.prefix);
-        let mut log = Self::new(address, Arc::new(|| ()), Arc::default());
+        let mut log = Self::new(address, Arc::new(|| ()), Chores::none());
         let durability = Durability::look(&mut log.link)?;
         match mark {
             Some(mark) => log.take_over(mark),
@@ -91,7 +91,7 @@ impl SharedLog {
     ) -> Result<LogRecovery, SharedLogError> {
         let dir = HeldDir::open(lock.data_dir())?;
         let mark = LogMark::read(&dir)?.filter(|mark| mark.prefix == address.prefix);
-        let mut log = Self::new(address, Arc::new(|| ()), Arc::default());
+        let mut log = Self::new(address, Arc::new(|| ()), Chores::none());
         let state = log.state()?;
         match (mark, &state) {
             (Some(mark), _) => log.take_over(mark),

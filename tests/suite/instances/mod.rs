@@ -346,16 +346,33 @@ fn a_redis_that_would_lose_what_is_acknowledged_is_refused_by_the_setting() {
 }
 
 #[test]
-fn one_instance_has_the_chores_and_another_takes_over_from_one_that_is_killed() {
-    let test = "one_instance_has_the_chores_and_another_takes_over_from_one_that_is_killed";
+fn one_instance_has_the_chores_and_another_takes_over_where_it_cannot_do_them() {
+    let test = "one_instance_has_the_chores_and_another_takes_over_where_it_cannot_do_them";
     let Some(redis) = log(test) else { return };
     let homes: Vec<_> = (0..2).map(|_| tempfile::tempdir().unwrap()).collect();
     let holder = || redis.say::<Option<String>>("GET {counterd:0}:lease");
-    let one = instance(&homes[0], &redis).start();
+    let setup = instance(&homes[0], &redis);
+    let one = setup.start();
     let first = eventually("the first has them", PATIENCE, holder);
     let two = instance(&homes[1], &redis).start();
     writes_again(&two);
     assert_eq!(holder(), Some(first.clone()), "they stay with it");
+    // One that takes no writes gives them to another.
+    let mode = |mode: &str| {
+        let said = setup.command("mode").arg(mode).output().unwrap();
+        assert!(said.status.success(), "{said:?}");
+    };
+    mode("read_only");
+    eventually("the other takes over", PATIENCE, || {
+        holder().filter(|holder| *holder != first)
+    });
+    two.stop();
+    mode("normal");
+    eventually("they come back", PATIENCE, || {
+        (holder() == Some(first.clone())).then_some(())
+    });
+    let two = instance(&homes[1], &redis).start();
+    writes_again(&two);
     one.kill9();
     let second = eventually("the other takes over", PATIENCE, || {
         holder().filter(|holder| *holder != first)
