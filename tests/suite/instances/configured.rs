@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::{instance, log};
+use super::{log, patient};
 use crate::harness::{PATIENCE, Server, eventually};
 
 /// The greatest value that an instance says the counter may have, and the revision of its last change.
@@ -34,7 +34,7 @@ fn a_counter_is_what_the_instance_that_was_started_last_says_and_no_other_says_s
             let file = home.path().join("counterd.toml");
             let counter = format!("[[counter]]\nname = \"songs\"\nkind = \"sum\"\nmax = {max}\n");
             fs::write(&file, counter).unwrap();
-            let setup = instance(home, &redis).arg("--config");
+            let setup = patient(home, &redis).arg("--config");
             setup.arg(file.to_str().unwrap())
         })
         .collect();

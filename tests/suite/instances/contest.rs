@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use super::{agrees, count, instance, log};
+use super::{agrees, count, log, patient};
 use crate::harness::{PATIENCE, Server, eventually};
 
 /// What `/metrics` says under a name without labels.
@@ -27,7 +27,7 @@ fn instances_that_count_at_once_tell_how_often_they_were_too_late() {
     let test = "instances_that_count_at_once_tell_how_often_they_were_too_late";
     let Some(redis) = log(test) else { return };
     let homes: Vec<_> = (0..2).map(|_| tempfile::tempdir().unwrap()).collect();
-    let [one, two] = [0, 1].map(|at| instance(&homes[at], &redis).start());
+    let [one, two] = [0, 1].map(|at| patient(&homes[at], &redis).start());
     let servers = [&one, &two];
     let (counted, ended) = (AtomicI64::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {

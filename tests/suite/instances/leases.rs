@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{agrees, instance, log};
+use super::{agrees, log, patient};
 use crate::harness::{PATIENCE, Server, eventually};
 
 const HERE: &str = "/api/v1/counter/here";
@@ -24,14 +24,14 @@ fn only_an_instance_that_was_started_says_that_leases_settle_and_only_of_those_f
         "only_an_instance_that_was_started_says_that_leases_settle_and_only_of_those_from_before";
     let Some(redis) = log(test) else { return };
     let homes: Vec<_> = (0..2).map(|_| tempfile::tempdir().unwrap()).collect();
-    let [one, two] = [0, 1].map(|at| instance(&homes[at], &redis).start());
+    let [one, two] = [0, 1].map(|at| patient(&homes[at], &redis).start());
     let definition = json!({ "kind": "presence", "ttl": "1h" });
     one.admin().put(HERE, &definition).ok();
     beats(&one, "u1");
     agrees(&[&one, &two], "here", 1);
     assert_eq!([&one, &two].map(settles), [false, false]);
     two.stop();
-    let two = instance(&homes[1], &redis).start();
+    let two = patient(&homes[1], &redis).start();
     beats(&one, "u2");
     agrees(&[&one, &two], "here", 2);
     assert_eq!([&one, &two].map(settles), [false, true]);

@@ -49,6 +49,12 @@ fn instance(home: &tempfile::TempDir, redis: &Redis) -> Setup {
         .set("redis.timeout", "1s")
 }
 
+/// One that a slow machine does not make late.
+fn patient(home: &tempfile::TempDir, redis: &Redis) -> Setup {
+    let setup = instance(home, redis).set("redis.timeout", "20s");
+    setup.set("redis.max_lag", "20s")
+}
+
 /// Counts once; whether that was acknowledged (`Some(true)`), refused (`Some(false)`), or nobody knows (`None`).
 fn count(client: &mut Client, name: &str) -> Option<bool> {
     let path = format!("/api/v1/counter/{name}/increment");

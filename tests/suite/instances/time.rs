@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{agrees, count, instance, log, value};
+use super::{agrees, count, log, patient, value};
 use crate::harness::{PATIENCE, Redis, Server, Setup, eventually, skipped};
 use crate::midnight::ShiftedClock;
 
@@ -36,7 +36,7 @@ fn a_series_has_the_value_at_the_end_of_each_minute_whichever_instance_ended_it(
         return;
     };
     clock.set(MIDNIGHT - 2 * MINUTE + MINUTE / 2);
-    let start = |home| clock.given_to(instance(home, &redis)).start();
+    let start = |home| clock.given_to(patient(home, &redis)).start();
     let (one, two) = (start(&homes[0]), start(&homes[1]));
     let names = ["players", "total_games_played"];
     for name in names {
@@ -85,7 +85,7 @@ fn an_absence_is_noted_once_and_only_where_no_instance_was_up() {
     };
     const NOON: i64 = MIDNIGHT - 720 * MINUTE;
     clock.set(NOON);
-    let setups = [0, 1].map(|at| clock.given_to(instance(&homes[at], &redis)));
+    let setups = [0, 1].map(|at| clock.given_to(patient(&homes[at], &redis)));
     let [one, two] = setups.each_ref().map(Setup::start);
     counts(&one, "players");
     agrees(&[&one, &two], "players", 1);
@@ -134,7 +134,7 @@ fn an_instance_whose_clock_is_wrong_takes_no_writes_and_moves_nobodys_day() {
     let test = "an_instance_whose_clock_is_wrong_takes_no_writes_and_moves_nobodys_day";
     let Some(redis) = log(test) else { return };
     let homes: Vec<_> = (0..2).map(|_| tempfile::tempdir().unwrap()).collect();
-    let wrong = instance(&homes[1], &redis);
+    let wrong = patient(&homes[1], &redis);
     let Some((wrong, clock)) = ShiftedClock::for_server(test, wrong, homes[1].path()) else {
         return;
     };
@@ -142,7 +142,7 @@ fn an_instance_whose_clock_is_wrong_takes_no_writes_and_moves_nobodys_day() {
         let (seconds, _): (i64, i64) = redis.say("TIME");
         seconds * 1000
     };
-    let right = instance(&homes[0], &redis).start();
+    let right = patient(&homes[0], &redis).start();
     assert_eq!(refusal(&right), None);
     let period = |server: &Server| {
         let path = "/api/v1/counter/total_games_played";
