@@ -32,6 +32,7 @@ mod seats;
 mod secret_hash;
 mod space;
 mod table;
+mod tries;
 mod upkeep;
 
 pub use agreement::Wanted;

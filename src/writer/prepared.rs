@@ -13,8 +13,8 @@ use crate::current_day::Look;
 use crate::storage::Batch;
 use crate::storage::expiry::Daily;
 
-use super::requests::Tries;
 use super::run::Writer;
+use super::tries::Tries;
 use super::{Cause, Failure};
 
 /// A batch for the writer, in a commit group of its own.

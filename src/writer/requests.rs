@@ -4,54 +4,14 @@
 //! Nothing of it was appended, so after a time it is refused, and nobody waits without an end. An instance whose groups
 //! are always too late, since they are large or its way to Redis is long, makes smaller ones.
 
-use std::time::{Duration, Instant};
-
 use crate::current_day::Look;
 use crate::storage::ReadError;
 
 use super::group::Group;
 use super::queue::Submission;
 use super::run::Writer;
+use super::tries::Tries;
 use super::{Cause, Failure};
-
-/// After so many groups that others were ahead of, each further one is half as large, and is tried after a pause.
-const PATIENT_TRIES: u32 = 3;
-
-/// The longest pause: so that two instances do not try in step.
-const LONGEST_PAUSE: Duration = Duration::from_millis(2);
-
-/// The tries to append one group.
-pub(super) struct Tries {
-    begun: Instant,
-    lost: u32,
-}
-
-impl Tries {
-    pub(super) fn begin() -> Self {
-        Self {
-            begun: Instant::now(),
-            lost: 0,
-        }
-    }
-
-    /// Returns how many of those that wait are in the next group.
-    fn size(&self, waiting: usize) -> usize {
-        (waiting >> self.impatience().min(16)).max(1).min(waiting)
-    }
-
-    /// Returns how long to wait before the next try; `drawn` is any number.
-    fn pause(&self, drawn: u64) -> Duration {
-        if self.impatience() == 0 {
-            return Duration::ZERO;
-        }
-        let longest = LONGEST_PAUSE.as_micros() as u64;
-        Duration::from_micros(drawn % longest)
-    }
-
-    fn impatience(&self) -> u32 {
-        self.lost.saturating_sub(PATIENT_TRIES)
-    }
-}
 
 impl Writer {
     /// Works out, writes, publishes and answers everything that waits.
@@ -81,10 +41,10 @@ impl Writer {
             }
             let size = tries.size(waiting.len());
             submissions.extend(waiting.iter().take(size).cloned());
-            self.progress.tried_since = Some(tries.begun);
+            self.progress.tried_since = Some(tries.begun());
             if let Some(behind) = self.try_group(submissions, look) {
                 look = self.take_back(&behind, look);
-                tries.lost += 1;
+                tries.lose();
                 std::thread::sleep(tries.pause(self.links.clock.boot_ns()));
             } else {
                 waiting.drain(..size);
@@ -98,7 +58,7 @@ impl Writer {
     /// Whether others were ahead for so long that it is not tried again. Nothing was appended by then.
     pub(super) fn is_too_late(&self, tries: &Tries) -> bool {
         let shared = self.handle.storage.shared.as_ref();
-        shared.is_some_and(|log| tries.begun.elapsed() > log.timeout)
+        shared.is_some_and(|log| tries.begun().elapsed() > log.timeout)
     }
 
     /// Works out, writes, publishes and answers what waits; returns the group where it was not appended.
@@ -164,27 +124,5 @@ impl Writer {
     pub(super) fn answer(&mut self) {
         self.before_answers();
         self.links.intake.answer(&mut self.replies);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_group_that_is_too_late_again_and_again_becomes_smaller_and_pauses_a_little() {
-        let mut tries = Tries::begin();
-        let sizes: Vec<_> = (0..8)
-            .map(|lost| {
-                tries.lost = lost;
-                tries.size(100)
-            })
-            .collect();
-        assert_eq!(sizes, [100, 100, 100, 100, 50, 25, 12, 6]);
-        assert!(tries.pause(u64::MAX) < LONGEST_PAUSE);
-        tries.lost = u32::MAX;
-        assert_eq!((tries.size(100), tries.size(1)), (1, 1));
-        tries.lost = PATIENT_TRIES;
-        assert_eq!(tries.pause(u64::MAX), Duration::ZERO);
     }
 }

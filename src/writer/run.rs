@@ -26,9 +26,9 @@ use super::minutes::Minutes;
 use super::options::StartError;
 use super::queue::{Intake, Reply, ReplyTo};
 use super::reopen::{Failed, Relapse};
-use super::requests::Tries;
 use super::space::SpaceWatch;
 use super::table::Table;
+use super::tries::Tries;
 use super::upkeep::Upkeep;
 use super::{Cause, Failure, Mode};
 

@@ -10,11 +10,8 @@ use crate::harness::{PATIENCE, Server, eventually};
 /// The greatest value that an instance says the counter may have, and the revision of its last change.
 fn said(server: &Server) -> (Value, Value) {
     let all = server.admin().get("/api/v1/counters/all").ok();
-    let counters = all["counters"].as_array().unwrap().iter();
-    let songs = counters
-        .cloned()
-        .find(|counter| counter["name"] == "songs")
-        .unwrap();
+    let mut counters = all["counters"].as_array().unwrap().iter();
+    let songs = counters.find(|counter| counter["name"] == "songs").unwrap();
     (
         songs["definition"]["max"].clone(),
         songs["revision"].clone(),
