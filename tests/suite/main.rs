@@ -32,6 +32,12 @@ mod harness;
 mod help;
 mod house;
 mod instances;
+#[path = "instances/mod.rs"]
+#[allow(
+    clippy::duplicate_mod,
+    reason = "each of its tests runs with each server"
+)]
+mod instances_on_valkey;
 mod invariants;
 mod lapse;
 mod limits;

@@ -1,17 +1,30 @@
-//! What judges files of `deploy/` and is no package of Debian's: `script/setup` installs it into the cache.
+//! What tests need and is no package of Debian's: `script/setup` installs it into the cache. Most of it judges files of
+//! `deploy/`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// The directory of the checkers; none, and why, where they are not installed.
 pub fn checkers() -> Result<PathBuf, String> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
-    let dir = cache.map(|cache| cache.join("counterd/tools/checkers"));
-    dir.filter(|dir| dir.join("versions").is_file())
+    tools("checkers")
+        .filter(|dir| dir.join("versions").is_file())
         .ok_or_else(|| {
             "script/test installs the checkers of deploy/, which are not here".to_owned()
         })
+}
+
+/// The program of Valkey's server; none, and why, where it is not installed.
+pub fn valkey() -> Result<PathBuf, String> {
+    tools("valkey")
+        .filter(|dir| dir.join("version").is_file())
+        .map(|dir| dir.join("valkey-server"))
+        .ok_or_else(|| "script/test installs Valkey, which is not here".to_owned())
+}
+
+fn tools(name: &str) -> Option<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    cache.map(|cache| cache.join("counterd/tools").join(name))
 }
 
 /// What the compiler of TypeScript says of that text, in strict mode; nothing when all is well.

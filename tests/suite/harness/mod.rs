@@ -19,7 +19,7 @@ use std::net::TcpListener;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-pub use checkers::{checkers, compiled, run_by_node, validated_by_kubernetes};
+pub use checkers::{checkers, compiled, run_by_node, validated_by_kubernetes, valkey};
 pub use client::{Client, Response};
 pub use database::{Database, PASSWORD};
 pub use disk::{SmallDisk, store_files};

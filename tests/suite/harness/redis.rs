@@ -1,6 +1,7 @@
-//! A real Redis of the test's own: in a directory and at a port of its own, ended by its pid.
+//! A real Redis of the test's own, or another server of its kind: in a directory and at a port of its own, ended by its
+//! pid.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ const OTHER_PASSWORD: &str = "another-redis-password-of-tests";
 
 /// A running Redis; dropped, it is killed.
 pub struct Redis {
+    program: PathBuf,
     home: tempfile::TempDir,
     port: u16,
     arguments: Vec<String>,
@@ -26,24 +28,31 @@ pub struct Redis {
 impl Redis {
     /// Starts an empty one; none, and why, where there is no Redis.
     pub fn new() -> Result<Self, String> {
-        Self::with([])
+        Self::with(&[])
     }
 
     /// The same with further arguments.
-    pub fn with<const N: usize>(arguments: [&str; N]) -> Result<Self, String> {
-        Self::in_environment(&[], &arguments)
+    pub fn with(arguments: &[&str]) -> Result<Self, String> {
+        Self::of(Path::new("redis-server"), arguments)
+    }
+
+    /// The same by another program.
+    pub fn of(program: &Path, arguments: &[&str]) -> Result<Self, String> {
+        Self::in_environment(program, &[], arguments)
     }
 
     /// The same with these variables in its environment.
     pub fn in_environment(
+        program: &Path,
         environment: &[(&str, String)],
         arguments: &[&str],
     ) -> Result<Self, String> {
-        let there = Command::new("redis-server").arg("--version").output();
+        let there = Command::new(program).arg("--version").output();
         if !there.is_ok_and(|there| there.status.success()) {
-            return Err("no redis-server is installed".to_owned());
+            return Err(format!("no {} is installed", program.display()));
         }
         let mut redis = Self {
+            program: program.to_owned(),
             home: tempfile::tempdir().unwrap(),
             port: free_port(),
             arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
@@ -64,7 +73,7 @@ impl Redis {
             .append(true)
             .open(self.home.path().join("log"))
             .unwrap();
-        let child = Command::new("redis-server")
+        let child = Command::new(&self.program)
             .args(["--port", &self.port.to_string()])
             .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
             .args(["--requirepass", REDIS_PASSWORD, "--dir"])
@@ -118,6 +127,23 @@ impl Redis {
     pub fn forget_saved(&self) {
         // There may be none.
         let _ = std::fs::remove_file(self.saved());
+    }
+
+    /// Has its saves fail, so that it takes no writes: a directory lies where its file would be.
+    pub fn break_saving(&self) {
+        std::fs::create_dir(self.saved()).unwrap();
+        self.ask::<()>(redis::cmd("CONFIG").arg("SET").arg("save").arg("3600 1000"));
+        self.say::<()>("BGSAVE");
+        eventually("the save has failed", PATIENCE, || {
+            let info: String = self.say("INFO persistence");
+            info.contains("rdb_last_bgsave_status:err").then_some(())
+        });
+    }
+
+    /// Has it save nothing again.
+    pub fn mend_saving(&self) {
+        std::fs::remove_dir(self.saved()).unwrap();
+        self.ask::<()>(redis::cmd("CONFIG").arg("SET").arg("save").arg(""));
     }
 
     fn saved(&self) -> PathBuf {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{agrees, count, log, patient, value};
+use super::{agrees, count, log, patient, program, value};
 use crate::harness::{PATIENCE, Redis, Server, Setup, eventually, skipped};
 use crate::midnight::ShiftedClock;
 
@@ -14,7 +14,8 @@ const MINUTE: i64 = 60_000;
 fn log_under_a_clock(test: &str, home: &tempfile::TempDir) -> Option<(Redis, ShiftedClock)> {
     let clock = ShiftedClock::in_home(test, home.path())?;
     let arguments = ["--appendonly", "yes", "--appendfsync", "always"];
-    let redis = Redis::in_environment(clock.environment(), &arguments);
+    let redis = program()
+        .and_then(|program| Redis::in_environment(&program, clock.environment(), &arguments));
     let redis = redis.map_err(|reason| skipped(test, &reason)).ok()?;
     Some((redis, clock))
 }

@@ -48,7 +48,7 @@ fn a_redis_that_takes_no_writes_is_a_fault_and_a_check_leaves_nothing() {
 #[test]
 fn a_cluster_is_a_fault() {
     let test = "a_cluster_is_a_fault";
-    let redis = match Redis::with(["--cluster-enabled", "yes"]) {
+    let redis = match Redis::with(&["--cluster-enabled", "yes"]) {
         Ok(redis) => redis,
         Err(reason) => return crate::harness::skipped(test, &reason),
     };

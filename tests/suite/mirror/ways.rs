@@ -30,7 +30,7 @@ fn over_tls_only_a_redis_that_a_root_vouches_for_is_spoken_to() {
     certificates(dir.path());
     let port = free_port();
     let path = |name: &str| dir.path().join(name).display().to_string();
-    let redis = Redis::with([
+    let redis = Redis::with(&[
         "--tls-port",
         &port.to_string(),
         "--tls-cert-file",
@@ -86,7 +86,7 @@ fn a_unix_socket_and_another_database_lead_to_it_too() {
     let test = "a_unix_socket_and_another_database_lead_to_it_too";
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("redis.sock").display().to_string();
-    let redis = match Redis::with(["--unixsocket", &socket]) {
+    let redis = match Redis::with(&["--unixsocket", &socket]) {
         Ok(redis) => redis,
         Err(reason) => return skipped(test, &reason),
     };
