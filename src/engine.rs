@@ -131,7 +131,11 @@ impl Engine {
     /// When they are refused, and why.
     pub fn writes(&self) -> Result<(), (Cause, Millis)> {
         match self.running.mode.state() {
-            ModeState::Normal => Ok(()),
+            // The writer may not have seen it yet: it may be waiting for Redis.
+            ModeState::Normal => match self.running.stale_since() {
+                None => Ok(()),
+                Some(since) => Err((Cause::StoreFailed, self.now().saturating_sub(since))),
+            },
             ModeState::ReadOnly { cause, since } => Err((cause, self.now().saturating_sub(since))),
         }
     }

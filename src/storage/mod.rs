@@ -80,7 +80,8 @@ pub use records::{
 };
 pub use rot::{Gap, Rot, RottenTable};
 pub use shared_log::{
-    Ack, Chores, FollowedChange, LogAddress, LogRecovery, OnLoss, RedisTime, SharedLog, Wake,
+    Ack, Chores, Confirmed, FollowedChange, LogAddress, LogRecovery, OnLoss, RedisTime, SharedLog,
+    Wake,
 };
 pub use shared_log_error::SharedLogError;
 pub use store::{Committed, Store};

@@ -12,6 +12,14 @@ pub enum SharedLogError {
     /// Redis cannot be reached, or refuses.
     #[error("the shared log in Redis: {0}")]
     Redis(String),
+    /// Redis refuses, and did nothing of what it was asked.
+    #[error("the shared log in Redis takes nothing: {said}; {remedy}")]
+    RedisRefused {
+        /// What it said.
+        said: String,
+        /// What ends that.
+        remedy: &'static str,
+    },
     /// A setting of Redis would lose what is acknowledged.
     #[error("Redis would lose what is acknowledged: {name} is {found:?}, and must be {wanted}")]
     Setting {
@@ -33,11 +41,13 @@ pub enum SharedLogError {
         wanted: u32,
     },
     /// A group is in the log, and not yet where it must be before it is acknowledged.
-    #[error("a group was not on all the disks that redis.ack asks for within {0:?}")]
-    NotDurable(Duration),
-    /// The log was not read for so long that others may have counted what is not known here.
-    #[error("the shared log in Redis was not read for {0:.1?}")]
-    Late(Duration),
+    #[error("a group was not on all the disks that redis.ack asks for within {within:?}: {found}")]
+    NotDurable {
+        /// How long was waited.
+        within: Duration,
+        /// Who has it, of how many, and the likely cause.
+        found: String,
+    },
     /// Something in Redis is not what counterd wrote.
     #[error("the shared log in Redis: {0} cannot be read")]
     Unreadable(&'static str),

@@ -19,6 +19,7 @@ use super::files::{self, Live};
 use super::held::HeldDir;
 use super::lock::DataDirLock;
 use super::shared_log::{Appended, RedisTime, SharedLog};
+use super::shared_log_error::SharedLogError;
 use super::tables::{Reader, Tables};
 use crate::invariant::{Broken, invariant};
 
@@ -29,13 +30,15 @@ const FOLLOWED_AT_ONCE: usize = 1 << 20;
 const STALL_POLL: Duration = Duration::from_millis(1);
 
 /// What became of a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Committed {
     /// It is durable.
     Yes,
     /// Other instances appended to the shared log before, so it was not written: take in what they appended
     /// ([`Store::follow`]) and work it out again.
     Behind,
+    /// The Redis of the shared log refused, so it was not written; the store still holds all that was.
+    Refused(SharedLogError),
 }
 
 /// An open store. It belongs to one thread, the writer's; others read through a [`Reader`].
@@ -110,10 +113,12 @@ impl Store {
             if batch.is_empty() {
                 return Ok(Committed::Yes);
             }
-            if let Some(log) = &mut store.log
-                && log.append(batch)? == Appended::Behind
-            {
-                return Ok(Committed::Behind);
+            if let Some(log) = &mut store.log {
+                match log.append(batch)? {
+                    Appended::Yes => {}
+                    Appended::Behind => return Ok(Committed::Behind),
+                    Appended::Refused(error) => return Ok(Committed::Refused(error)),
+                }
             }
             store.write(batch)?;
             Ok(Committed::Yes)
@@ -137,9 +142,7 @@ impl Store {
                 all.append(&entry.batch);
                 groups.push(entry.batch);
             }
-            if groups.is_empty() {
-                log.check_lag()?;
-            } else {
+            if !groups.is_empty() {
                 store.write(&all)?;
             }
             Ok(groups)
@@ -150,16 +153,20 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::commit`].
-    pub fn confirm(&mut self) -> Result<(), CommitError> {
-        self.guarded(|store| match &mut store.log {
-            Some(log) => Ok(log.confirm()?),
-            None => Ok(()),
-        })
+    pub fn confirm(&mut self) -> Result<Committed, CommitError> {
+        self.guarded(
+            |store| match store.log.as_mut().map_or(Ok(()), SharedLog::confirm) {
+                Ok(()) => Ok(Committed::Yes),
+                Err(error @ SharedLogError::RedisRefused { .. }) => Ok(Committed::Refused(error)),
+                Err(error) => Err(error.into()),
+            },
+        )
     }
 
-    /// Returns how long ago a shared log was last seen to be followed to its end; `None` where the store has its own.
-    pub fn followed_for(&self) -> Option<Duration> {
-        self.log.as_ref().map(SharedLog::followed_for)
+    /// Returns how long ago all of a shared log was known last, where that is longer than `redis.max_lag`; `None` where the
+    /// store has its own.
+    pub fn late(&self) -> Option<Duration> {
+        self.log.as_ref().and_then(SharedLog::late)
     }
 
     /// Returns what time it was in the Redis of a shared log when that was last asked; `None` where the store has its own.
@@ -169,7 +176,9 @@ impl Store {
 
     /// Gives up the handle and keeps the shared log; `None` where the store has its own.
     pub fn into_log(mut self) -> Option<SharedLog> {
-        self.log.take()
+        let mut log = self.log.take()?;
+        log.stop_following();
+        Some(log)
     }
 
     pub(super) fn following(mut self, log: SharedLog) -> Self {
@@ -336,6 +345,9 @@ impl Store {
     /// As [`Store::commit`].
     pub fn close(mut self) -> Result<(), CommitError> {
         self.record_log()?;
+        if let Some(log) = self.log.take() {
+            log.close();
+        }
         self.flush()?;
         let live = files::live(self.tables.db.path())?;
         self.record(live)

@@ -54,10 +54,10 @@ impl From<SharedLogError> for OpenError {
     fn from(error: SharedLogError) -> Self {
         let cause = match error {
             SharedLogError::Redis(_)
+            | SharedLogError::RedisRefused { .. }
             | SharedLogError::Setting { .. }
             | SharedLogError::Replicas { .. }
-            | SharedLogError::NotDurable(_)
-            | SharedLogError::Late(_)
+            | SharedLogError::NotDurable { .. }
             | SharedLogError::Trimmed { .. }
             | SharedLogError::Diverged
             | SharedLogError::File(_)

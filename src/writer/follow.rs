@@ -3,16 +3,19 @@
 //! Both come down to reading counters anew from the view, which holds exactly what the log says.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::counter::CounterName;
 use crate::current_day::{CurrentDay, Look};
-use crate::storage::{Batch, CommitError, FollowedChange, ReadError, Store, StoreState};
+use crate::storage::{
+    Batch, CommitError, Committed, FollowedChange, ReadError, SharedLogError, Store, StoreState,
+};
 
-use super::Failure;
 use super::group::{Group, bucket_at};
 use super::ledger::Index;
 use super::run::{Books, Writer};
+use super::{Cause, Failure};
 
 /// How far the clock of an instance may be from that of Redis, in milliseconds. Beyond it takes no writes.
 const MAX_CLOCK_DISTANCE_MS: i64 = 2000;
@@ -53,11 +56,28 @@ impl Writer {
 
     /// Waits until what answers rest on is durable, where other instances may have appended it.
     pub(super) fn confirm(&mut self) {
-        let confirmed = self.handle.store.as_mut().map(Store::confirm);
-        if let Some(Err(error)) = confirmed {
-            self.fail(&error, None);
-            self.replace_replies(&Failure::OutcomeUnknown);
+        match self.handle.store.as_mut().map(Store::confirm) {
+            Some(Ok(Committed::Yes | Committed::Behind)) | None => {}
+            Some(Ok(Committed::Refused(error))) => {
+                self.refused(&error);
+                self.replace_replies(&Failure::ReadOnly(Cause::StoreFailed));
+            }
+            Some(Err(error)) => {
+                self.fail(&error, None);
+                self.replace_replies(&Failure::OutcomeUnknown);
+            }
         }
+    }
+
+    /// Notes that Redis refused a group, which is in no log then, and refuses writes until it takes one.
+    pub(super) fn refused(&mut self, error: &SharedLogError) {
+        let error = error.to_string();
+        if self.handle.refused.as_ref() != Some(&error) {
+            tracing::error!(%error, "nothing was counted; it is tried again every second");
+        }
+        self.handle.refused = Some(error);
+        let now = self.links.clock.wall_ms();
+        self.links.mode.raise(Cause::StoreFailed, now);
     }
 
     /// Looks at the time again where others append too: what was appended meanwhile may be of a later one.
@@ -75,6 +95,34 @@ impl Writer {
             return look;
         }
         self.take_in(&[], look)
+    }
+
+    /// Refuses writes while others may have counted what is not known here, and takes them again when it is known and Redis
+    /// takes them, which one group finds out where it is `due`. The view stays: it lacks nothing but what comes.
+    pub(super) fn watch_log(&mut self, look: Look, due: bool) {
+        let Some(store) = self.handle.store.as_ref().filter(|_| self.is_shared()) else {
+            return;
+        };
+        let mode = Arc::clone(&self.links.mode);
+        if let Some(late) = store.late() {
+            if mode.raise(Cause::StoreFailed, look.wall_ms) {
+                tracing::error!(
+                    ?late,
+                    "the shared log in Redis cannot be read; it is tried again and again"
+                );
+            }
+            return;
+        }
+        let refuses = |&cause: &Cause| cause != Cause::StoreFailed && mode.stands(cause);
+        if self.handle.refused.is_some() && due && !Cause::ALL.iter().any(refuses) {
+            self.maintain(look, true);
+        }
+        if self.handle.store.is_some()
+            && self.handle.refused.is_none()
+            && mode.stands(Cause::StoreFailed)
+        {
+            mode.clear(Cause::StoreFailed);
+        }
     }
 
     /// Takes in what others appended, reads these counters anew as well, and publishes it all.

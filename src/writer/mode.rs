@@ -17,7 +17,7 @@ impl Cause {
                 "the store cannot be opened: the log names the file and what to do; once it is put right it is opened by itself"
             }
             Self::StoreFailed => {
-                "the store is reopened and verified by itself as soon as the disk works again"
+                "the store is reopened and verified by itself as soon as the disk, or the Redis of several instances, works again"
             }
             Self::Clock => {
                 "set the clock right, or accept it with `counterd mode normal --accept-clock`"

@@ -5,7 +5,6 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::counter::Existence;
@@ -87,15 +86,12 @@ impl Writer {
             unknown_count: unknown,
             epoch: store.epoch(),
         };
-        let followed = store.followed_for();
         self.handle.log = store.into_log();
-        if let Some(since) = followed {
-            let since = now.saturating_sub(i64::try_from(since.as_millis()).unwrap_or(0));
-            self.links
-                .stale_since
-                .store(since.max(1), Ordering::Release);
-        }
-        let before = self.handle.relapse.as_ref();
+        self.handle.refused = None;
+        // A Redis that was away may be back at once, however often that was so.
+        let log = self.handle.log.as_ref();
+        let was_away = log.is_some_and(|log| log.is_unanswered());
+        let before = self.handle.relapse.as_ref().filter(|_| !was_away);
         let relapse = Relapse::after(before, error.to_string(), Instant::now());
         let back_off = relapse.back_off;
         self.handle.relapse = Some(relapse);
@@ -117,7 +113,6 @@ impl Writer {
             Ok(()) => {
                 tracing::warn!("the store is open again and verified");
                 self.watch_space(look.wall_ms);
-                self.links.stale_since.store(0, Ordering::Release);
                 self.links.mode.clear(Cause::StoreFailed);
             }
             Err(error) => {

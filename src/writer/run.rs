@@ -4,7 +4,7 @@
 //! is told that the outcome is unknown, and the store is dropped, reopened and verified (`reopen`).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use crate::calendar::Day;
@@ -61,8 +61,6 @@ pub(super) struct Links {
     pub(super) table: Arc<Table>,
     pub(super) intake: Arc<Intake>,
     pub(super) metrics: Arc<Metrics>,
-    /// Since when a shared log is not followed; 0 while it is.
-    pub(super) stale_since: Arc<AtomicI64>,
     /// How often other instances were found to have worked through days.
     pub(super) done_elsewhere: Arc<AtomicU64>,
 }
@@ -75,6 +73,8 @@ pub(super) struct Handle {
     pub(super) store: Option<Store>,
     /// The shared log while its view is made anew; `None` else.
     pub(super) log: Option<SharedLog>,
+    /// Why the Redis of the shared log refused the last group; `None` where it did not.
+    pub(super) refused: Option<String>,
     pub(super) failed: Option<Failed>,
     pub(super) relapse: Option<Relapse>,
     pub(super) space: SpaceWatch,
@@ -147,7 +147,7 @@ impl Writer {
         loop {
             // Read before the queue, so that requests from before the close are still taken.
             let closing = self.links.intake.is_closed();
-            let any = self.links.intake.take(&mut submissions);
+            self.links.intake.take(&mut submissions);
             let begun = Instant::now();
             self.links.mode.disk().begin();
             // Read before the time is observed, so that upkeep never works by an older time.
@@ -157,11 +157,17 @@ impl Writer {
             }
             let mut look = self.observe_time();
             if self.handle.store.is_none() {
+                if self.is_shared() {
+                    // Now: a try may wait for Redis.
+                    self.refuse(&mut submissions, Cause::StoreFailed);
+                }
                 self.try_reopen(look);
                 // The store may have been counted into a later day.
                 look = self.observe_time();
             }
             look = self.follow(look);
+            self.watch_log(look, due);
+            look = self.look_again(look);
             if due {
                 self.tick(look);
                 look = self.look_again(look);
@@ -169,7 +175,7 @@ impl Writer {
             look = self.settle(look);
             self.write_prepared(look);
             look = self.look_again(look);
-            let goes_on = if any {
+            let goes_on = if !submissions.is_empty() {
                 self.group(&mut submissions, look);
                 self.fill_memory(FILLED_WHEN_BUSY);
                 true
@@ -400,7 +406,8 @@ impl Writer {
     /// Adds the group to the batch, writes and syncs it, publishes it, then answers.
     ///
     /// # Errors
-    /// The group, where others appended to the shared log before: it was not written, and nobody was answered.
+    /// The group, where others appended to the shared log before, or its Redis refuses: it was not written, and nobody was
+    /// answered.
     pub(super) fn write_batch(&mut self, mut group: Group) -> Result<(), Box<Group>> {
         let filled = self.note_absence(&group);
         let changed = match filled.and_then(|()| Ok(self.fill(&mut group)?)) {
@@ -417,9 +424,14 @@ impl Writer {
         }
         let count = self.books.batch.count();
         match self.commit() {
-            Ok(Committed::Yes) => {}
+            Ok(Committed::Yes) => self.handle.refused = None,
             Ok(Committed::Behind) => {
+                self.handle.refused = None;
                 self.links.metrics.shared_log.conflicts.inc();
+                return Err(Box::new(group));
+            }
+            Ok(Committed::Refused(error)) => {
+                self.refused(&error);
                 return Err(Box::new(group));
             }
             Err(error) => {

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use crate::counter::{CounterName, Existence, Millis};
 use crate::current_day::{self, CurrentDay, StoredTime};
 use crate::storage::{
-    Batch, Chores, DataDirLock, OpenError, Reader, SharedLog, StorageOptions, Store,
+    Batch, Chores, Confirmed, DataDirLock, OpenError, Reader, SharedLog, StorageOptions, Store,
 };
 
 use super::agreement::{Wanted, judge_definition};
@@ -55,8 +55,8 @@ pub struct Running {
     pub storage: StorageOptions,
     /// The counters of the configuration.
     pub configured: Arc<[CounterName]>,
-    /// Since when a shared log is not followed, in milliseconds since 1970; 0 while values are up to date.
-    stale_since: Arc<AtomicI64>,
+    /// When all of a shared log was known last; `None` with a store of one's own.
+    confirmed: Option<Arc<Confirmed>>,
     /// Whether this instance closes days and exports: one of several does.
     does_chores: Arc<AtomicBool>,
     /// How often other instances were found to have worked through days.
@@ -95,7 +95,10 @@ impl Running {
                 .iter()
                 .map(|(name, _)| name.clone())
                 .collect(),
-            stale_since: Arc::default(),
+            confirmed: options.storage.shared.as_ref().map(|address| {
+                let clock = Arc::clone(&options.clock);
+                Arc::new(Confirmed::new(clock, address.max_lag))
+            }),
             does_chores: Arc::new(AtomicBool::new(true)),
             done_elsewhere: Arc::default(),
             writer: Arc::default(),
@@ -135,10 +138,7 @@ impl Running {
     /// Returns since when values may be older than what other instances counted; `None` while they are up to date, as they
     /// always are with a store of one's own.
     pub fn stale_since(&self) -> Option<Millis> {
-        match self.stale_since.load(Ordering::Acquire) {
-            0 => None,
-            since => Some(since),
-        }
+        self.confirmed.as_ref()?.stale_since()
     }
 
     /// Whether the work beside the writer is to be done here now: writes are served, and no other instance does it.
@@ -174,9 +174,9 @@ impl Writer {
         } else {
             DataDirLock::take_existing(&storage.data_dir)?
         };
-        let (store, beside_others) = match &storage.shared {
+        let (store, beside_others) = match storage.shared.as_ref().zip(running.confirmed.as_ref()) {
             None => (Store::open(&lock, &storage, &reader, new_at)?, false),
-            Some(address) => {
+            Some((address, confirmed)) => {
                 let intake = Arc::downgrade(&running.intake);
                 let wake = move || {
                     intake
@@ -189,8 +189,9 @@ impl Writer {
                     held: Arc::clone(&running.does_chores),
                     can: Arc::new(move || mode.refuses().is_none()),
                 };
-                let address = address.clone();
-                let log = SharedLog::open(address, &lock, new_at, Arc::new(wake), chores);
+                let (address, confirmed) = (address.clone(), Arc::clone(confirmed));
+                let wake = Arc::new(wake);
+                let log = SharedLog::open(address, &lock, new_at, wake, chores, confirmed);
                 let mut log = log.map_err(OpenError::from)?;
                 let beside_others = log.is_any_up().map_err(OpenError::from)?;
                 let store = Store::view(&lock, &storage, &reader, log);
@@ -241,7 +242,6 @@ impl Writer {
                 mode: Arc::clone(&running.mode),
                 table: Arc::clone(&running.table),
                 intake: Arc::clone(&running.intake),
-                stale_since: Arc::clone(&running.stale_since),
                 done_elsewhere: Arc::clone(&running.done_elsewhere),
                 metrics: options.metrics,
                 clock: Arc::clone(&clock),
@@ -252,6 +252,7 @@ impl Writer {
                 reader,
                 store: Some(store),
                 log: None,
+                refused: None,
                 failed: None,
                 relapse: None,
             },
@@ -309,6 +310,8 @@ impl Writer {
         if !Cause::ALL.iter().any(refuses) {
             self.maintain(look, true);
         }
+        // What is published is from now on what the log says.
+        self.follow(look);
         Ok(())
     }
 }

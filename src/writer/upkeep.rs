@@ -147,6 +147,8 @@ impl Writer {
         let group = self.new_group(look);
         if let Err(behind) = self.write_batch(group) {
             self.take_back(&behind, look);
+            // It was not deleted.
+            self.books.ledger.ended.insert(generation);
         }
         self.handle.store.is_some()
     }

@@ -23,11 +23,11 @@ impl Durability {
     ///
     /// # Errors
     /// When it would lose what is acknowledged, with the setting that has to be another.
-    pub(super) fn look(link: &mut Link) -> Result<Self, SharedLogError> {
+    pub(super) fn look(link: &mut Link, limit: Instant) -> Result<Self, SharedLogError> {
         let LogAddress {
             ack, min_replicas, ..
         } = *link.address();
-        let info: String = link.ask(&redis::cmd("INFO"))?;
+        let info: String = link.ask(limit, &redis::cmd("INFO"))?;
         let field = |name: &str| {
             let mut lines = info.lines().filter_map(|line| line.split_once(':'));
             lines.find_map(|(key, value)| (key == name).then_some(value.trim()))
@@ -50,7 +50,7 @@ impl Durability {
         ] {
             // Where settings cannot be read, as with those who rent theirs, nobody is judged by them.
             let mut call = redis::cmd("CONFIG");
-            let Ok(found) = link.ask::<Vec<String>>(call.arg("GET").arg(name)) else {
+            let Ok(found) = link.ask::<Vec<String>>(limit, call.arg("GET").arg(name)) else {
                 continue;
             };
             if let [_, found] = &found[..]
@@ -81,37 +81,48 @@ impl Durability {
     /// call that does nothing when it is done for the second time.
     ///
     /// # Errors
-    /// When no answer came in time or it is not durable by then, and when Redis refuses.
+    /// When no answer came in time or it is not durable by then, and when Redis refuses: [`SharedLogError::RedisRefused`] where
+    /// nothing was done.
     pub(super) fn insist<T: FromRedisValue>(
         &self,
         link: &mut Link,
+        limit: Instant,
         script: &Script,
         call: &Cmd,
     ) -> Result<T, SharedLogError> {
-        let timeout = link.address().timeout;
-        let end = Instant::now() + timeout;
+        let mut is_done = false;
         loop {
-            let answer = link.insist(script, call)?;
-            let Some(wait) = self.wait(end.saturating_duration_since(Instant::now())) else {
+            let answer = match link.insist(limit, script, call) {
+                // Only this repetition is.
+                Err(SharedLogError::RedisRefused { said, .. }) if is_done => {
+                    return Err(SharedLogError::Redis(said));
+                }
+                answer => answer?,
+            };
+            is_done = true;
+            let Some(wait) = self.wait(limit.saturating_duration_since(Instant::now())) else {
                 return Ok(answer);
             };
-            // Else the call is sent again: a connection waits for what was written on it.
-            let acks = link.wait(&wait)?;
-            if acks.is_some_and(|acks| self.is_reached(&acks)) {
-                return Ok(answer);
-            }
-            if Instant::now() >= end {
-                return Err(SharedLogError::NotDurable(timeout));
+            let acks = link.wait(limit, &wait)?;
+            match &acks {
+                Some(acks) if self.is_reached(acks) => return Ok(answer),
+                // The call is sent again: a connection waits for what was written on it.
+                None if Instant::now() < limit => {}
+                Some(_) | None => {
+                    let within = link.address().timeout;
+                    let found = self.found(acks.as_deref());
+                    return Err(SharedLogError::NotDurable { within, found });
+                }
             }
         }
     }
 
-    /// Returns the call that waits until a group is durable; `None` where nothing is to be waited for.
-    fn wait(&self, timeout: Duration) -> Option<Cmd> {
+    /// Returns the call that waits until a group is durable, for most of the time that is left, so that its answer comes
+    /// within it; `None` where nothing is to be waited for.
+    fn wait(&self, left: Duration) -> Option<Cmd> {
+        let millis = u64::try_from(left.mul_f64(0.9).as_millis()).unwrap_or(u64::MAX);
         // Redis takes 0 for without an end.
-        let millis = u64::try_from(timeout.as_millis())
-            .unwrap_or(u64::MAX)
-            .max(1);
+        let millis = millis.max(1);
         let mut call;
         if self.tells_of_disks {
             call = redis::cmd("WAITAOF");
@@ -123,6 +134,23 @@ impl Durability {
             return None;
         }
         Some(call)
+    }
+
+    /// Says what a wait that was not reached found, and the likely cause.
+    fn found(&self, acks: Option<&[u32]>) -> String {
+        let wanted = self.replicas;
+        match (self.tells_of_disks, acks) {
+            (true, Some([0, _])) => {
+                "the primary has not synced it: its disk is slow, or appendonly is off".to_owned()
+            }
+            (true, Some([_, replicas])) => format!(
+                "{replicas} of {wanted} replicas have synced it; each needs `appendonly yes` as well, and must not be far behind"
+            ),
+            (_, Some([replicas])) => {
+                format!("{replicas} of {wanted} replicas have it: one is gone or far behind")
+            }
+            (_, _) => "Redis did not say who has it".to_owned(),
+        }
     }
 
     /// Whether that is what was waited for.
@@ -192,6 +220,15 @@ mod tests {
             tells_of_disks: false,
         };
         assert!(synced.is_reached(&[1]) && !synced.is_reached(&[0]) && !synced.is_reached(&[]));
+        let on_one = "1 of 2 replicas have synced it; each needs `appendonly yes`";
+        for (durability, acks, want) in [
+            (&told, &[0, 2][..], "the primary has not synced it"),
+            (&told, &[1, 1][..], on_one),
+            (&synced, &[0][..], "0 of 1 replicas have it"),
+        ] {
+            let found = durability.found(Some(acks));
+            assert!(found.contains(want), "{found}");
+        }
         assert!(synced.wait(Duration::from_secs(1)).is_some());
         let alone = Durability {
             replicas: 0,

@@ -1,9 +1,11 @@
+#!lua
+-- The line above has Redis judge memory, role, replicas and disk before the first command, and not amid them.
 -- Appends one group to the log of a cell, if the log ends where the group was judged by.
 -- KEYS: cell, log, instances, hashes; then each hash with records of the group.
 -- ARGV: epoch, expected position, expected tail, instance, its sequence, the entry, longest log, up to where the instance
 -- knows the log to be acknowledged; then each change, in order: which hash (1 is the first), field, value; of a record to
 -- delete the number of the hash is negative, and there is no value.
--- Answers a word, a position, and with 'behind' also the tail and the entries after the expected position.
+-- Answers a word, a position, and with 'behind' also the tail and the first entries after the expected position.
 local epoch, position, tail, lost = unpack(redis.call('HMGET', KEYS[1], 'epoch', 'position', 'tail', 'lost'))
 if epoch ~= ARGV[1] then
   return {'epoch', epoch or ''}
@@ -21,7 +23,16 @@ if lost then
   return {'lost', lost}
 end
 if position ~= ARGV[2] or tail ~= ARGV[3] then
-  local since = redis.call('XRANGE', KEYS[2], '(' .. ARGV[2] .. '-0', '+', 'COUNT', 1000)
+  -- A megabyte of them or so: more would keep Redis from all others, and the next answer has the rest.
+  local since, bytes, from = {}, 0, '(' .. ARGV[2] .. '-0'
+  repeat
+    local some = redis.call('XRANGE', KEYS[2], from, '+', 'COUNT', 20)
+    for _, entry in ipairs(some) do
+      since[#since + 1] = entry
+      bytes = bytes + #entry[2][#entry[2]]
+      from = '(' .. entry[1]
+    end
+  until #some < 20 or #since >= 1000 or bytes >= 1048576
   return {'behind', position or '', tail or '', since}
 end
 local following = string.format('%.0f', tonumber(position) + 1)

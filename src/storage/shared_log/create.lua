@@ -1,3 +1,4 @@
+#!lua
 -- Makes a cell where there is nothing. KEYS: cell, hashes, log, instances, the hash of the family meta. ARGV: format, version
 -- of the merge operator, epoch, then each record of meta: key, value. Answers 0 where there are parts of a log without a cell.
 if redis.call('EXISTS', KEYS[1]) == 1 then

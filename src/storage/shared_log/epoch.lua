@@ -1,3 +1,4 @@
+#!lua
 -- Begins another epoch of a cell that lost groups, or of one that is gone. KEYS: cell, log, hashes, the hash of the family
 -- meta. ARGV: the epoch that was found ('' where the cell is gone), the next one, format, version of the merge operator, then
 -- the record of the lineage: key, value. Answers 0 where the epoch is another one by now.

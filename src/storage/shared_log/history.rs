@@ -8,6 +8,8 @@
 //!
 //! What was only followed may go without a loss: nobody was told that it counts.
 
+use std::time::Instant;
+
 use redis::Value;
 
 use super::log_mark::{LogMark, LogPlace};
@@ -38,7 +40,7 @@ impl LogState {
 
 impl SharedLog {
     /// Makes the cell where there is nothing.
-    pub(super) fn create(&mut self, now_ms: i64) -> Result<(), SharedLogError> {
+    pub(super) fn create(&mut self, limit: Instant, now_ms: i64) -> Result<(), SharedLogError> {
         let epoch = next_epoch(now_ms, 0);
         let mut batch = Batch::new();
         Lineage::born(epoch).put(&mut batch);
@@ -56,18 +58,18 @@ impl SharedLog {
                 call.arg(key).arg(value);
             }
         }
-        if self.link.insist::<u8>(&script, &call)? == 0 {
+        if self.link.insist::<u8>(limit, &script, &call)? == 0 {
             return Err(SharedLogError::Parts(self.keys.cell()));
         }
         Ok(())
     }
 
     /// Reads what the cell says; `None` where there is no cell.
-    pub(super) fn state(&mut self) -> Result<Option<LogState>, SharedLogError> {
+    pub(super) fn state(&mut self, limit: Instant) -> Result<Option<LogState>, SharedLogError> {
         let mut call = redis::cmd("HMGET");
         call.arg(self.keys.cell()).arg("format").arg("merge");
         call.arg("epoch").arg("position").arg("tail").arg("lost");
-        let said: Vec<Option<String>> = self.link.ask(&call)?;
+        let said: Vec<Option<String>> = self.link.ask(limit, &call)?;
         let [
             Some(format),
             Some(merge),
@@ -98,11 +100,11 @@ impl SharedLog {
     }
 
     /// Reads which log it is.
-    pub(super) fn lineage_there(&mut self) -> Result<Lineage, SharedLogError> {
+    pub(super) fn lineage_there(&mut self, limit: Instant) -> Result<Lineage, SharedLogError> {
         let mut call = redis::cmd("HGET");
         call.arg(self.keys.hash(Family::Meta, META_LINEAGE))
             .arg(META_LINEAGE);
-        let bytes: Option<Vec<u8>> = self.link.ask(&call)?;
+        let bytes: Option<Vec<u8>> = self.link.ask(limit, &call)?;
         let lineage = bytes.and_then(|bytes| Lineage::decode(&bytes));
         lineage.ok_or(SharedLogError::Unreadable("its lineage"))
     }
@@ -111,13 +113,13 @@ impl SharedLog {
     ///
     /// # Errors
     /// [`SharedLogError::Lost`] when it does not, [`SharedLogError::Epoch`] when it is another log.
-    pub(super) fn check(&mut self) -> Result<LogPlace, SharedLogError> {
+    pub(super) fn check(&mut self, limit: Instant) -> Result<LogPlace, SharedLogError> {
         let had = self.acknowledged.position;
-        let Some(LogState { epoch, end, lost }) = self.state()? else {
+        let Some(LogState { epoch, end, lost }) = self.state(limit)? else {
             return Err(SharedLogError::Lost { found: 0, had });
         };
         if epoch != self.epoch() {
-            let there = self.lineage_there()?;
+            let there = self.lineage_there(limit)?;
             if !there.has(self.epoch()) {
                 return Err(SharedLogError::Epoch {
                     found: epoch,
@@ -136,11 +138,11 @@ impl SharedLog {
             return Err(SharedLogError::Lost { found, had });
         }
         let (acknowledged, followed) = (self.acknowledged.clone(), self.at.clone());
-        if !self.holds(&end, &acknowledged)? {
+        if !self.holds(limit, &end, &acknowledged)? {
             let found = end.position;
             return Err(SharedLogError::Lost { found, had });
         }
-        if !self.holds(&end, &followed)? {
+        if !self.holds(limit, &end, &followed)? {
             let (from, to) = (acknowledged.position, followed.position);
             tracing::warn!(
                 from,
@@ -152,15 +154,19 @@ impl SharedLog {
     }
 
     /// Whether a log that ends there holds that place.
-    fn holds(&mut self, end: &LogPlace, place: &LogPlace) -> Result<bool, SharedLogError> {
+    fn holds(
+        &mut self,
+        limit: Instant,
+        end: &LogPlace,
+        place: &LogPlace,
+    ) -> Result<bool, SharedLogError> {
         if end.position <= place.position {
             return Ok(end == place);
         }
         let next = format!("{}-0", place.position + 1);
         let mut call = redis::cmd("XRANGE");
-        let entries: RawEntries = self
-            .link
-            .ask(call.arg(self.keys.log()).arg(&next).arg(&next))?;
+        call.arg(self.keys.log()).arg(&next).arg(&next);
+        let entries: RawEntries = self.link.ask(limit, &call)?;
         if let Some(entry) = entries.into_iter().next() {
             return Ok(Entry::read(entry)?.before == place.tail);
         }
@@ -170,9 +176,8 @@ impl SharedLog {
             return Ok(true);
         };
         let mut call = redis::cmd("HGET");
-        let last: Option<String> = self
-            .link
-            .ask(call.arg(self.keys.instances()).arg(instance))?;
+        call.arg(self.keys.instances()).arg(instance);
+        let last: Option<String> = self.link.ask(limit, &call)?;
         let last = last.as_deref().and_then(|last| last.split_once(' '));
         let number = |text: &str| text.parse::<u64>().ok();
         Ok(last.and_then(|(last, _)| number(last)) >= number(sequence))
@@ -183,17 +188,22 @@ impl SharedLog {
     ///
     /// # Errors
     /// The loss, where nobody is to go on; when Redis cannot be asked.
-    pub(super) fn after_loss(&mut self, found: u64, had: u64) -> Result<LogPlace, SharedLogError> {
+    pub(super) fn after_loss(
+        &mut self,
+        limit: Instant,
+        found: u64,
+        had: u64,
+    ) -> Result<LogPlace, SharedLogError> {
         let script = Script::new(include_str!("lost.lua"));
         let mut call = script.call(&[self.keys.cell()]);
         call.arg(self.epoch()).arg(found).arg(had);
-        let _: Value = self.link.insist(&script, &call)?;
+        let _: Value = self.link.insist(limit, &script, &call)?;
         let lost = SharedLogError::Lost { found, had };
         match self.link.address().on_loss {
             OnLoss::Stop => Err(lost),
             OnLoss::Continue => {
                 tracing::error!(error = %lost, "redis.on_loss says to go on: a new epoch begins");
-                self.begin_epoch(0)
+                self.begin_epoch(limit, 0)
             }
         }
     }
@@ -203,11 +213,15 @@ impl SharedLog {
     ///
     /// # Errors
     /// When Redis cannot be asked.
-    pub(super) fn begin_epoch(&mut self, now_ms: i64) -> Result<LogPlace, SharedLogError> {
-        let found = self.state()?.map(|state| state.epoch);
+    pub(super) fn begin_epoch(
+        &mut self,
+        limit: Instant,
+        now_ms: i64,
+    ) -> Result<LogPlace, SharedLogError> {
+        let found = self.state(limit)?.map(|state| state.epoch);
         if found.is_some_and(|found| found != self.epoch()) {
             // Another instance was first.
-            return self.check();
+            return self.check(limit);
         }
         let mut lineage = self.lineage.clone();
         let epoch = next_epoch(now_ms, self.epoch());
@@ -228,10 +242,10 @@ impl SharedLog {
                 call.arg(key).arg(value);
             }
         }
-        let _: Value = self.link.insist(&script, &call)?;
+        let _: Value = self.link.insist(limit, &script, &call)?;
         // By this call, or by another instance that was first.
-        let there = self.lineage_there()?;
-        let Some(state) = self.state()?.filter(|state| there.has(state.epoch)) else {
+        let there = self.lineage_there(limit)?;
+        let Some(state) = self.state(limit)?.filter(|state| there.has(state.epoch)) else {
             return Err(SharedLogError::Diverged);
         };
         self.goes_on(there, state.end.clone());

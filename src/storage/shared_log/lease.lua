@@ -1,3 +1,4 @@
+#!lua
 -- Gives the chores of a cell to an instance, or goes on giving them. KEYS: lease. ARGV: instance, for how many
 -- milliseconds (0 gives them back). Answers 1 where the instance has them.
 local holder = redis.call('GET', KEYS[1])

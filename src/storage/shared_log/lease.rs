@@ -87,6 +87,6 @@ impl Lease {
     fn ask(&self, link: &mut Link, lasts: Duration) -> Result<bool, ()> {
         let mut call = self.script.call(std::slice::from_ref(&self.key));
         call.arg(&self.instance).arg(lasts.as_millis() as u64);
-        link.call(&self.script, &call).map_err(drop)
+        link.call(link.limit(), &self.script, &call).map_err(drop)
     }
 }

@@ -1,5 +1,6 @@
 //! A connection to the Redis that holds the log: one call at a time, each within a limit of time.
 
+use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use redis::{
 use sha1_smol::Sha1;
 
 use super::address::LogAddress;
+use super::reaction::{Reaction, judge, said};
 use crate::storage::shared_log_error::SharedLogError;
 
 /// How long to wait between two tries.
@@ -49,7 +51,7 @@ impl FromRedisValue for Acks {
     }
 }
 
-/// A connection, opened when it is needed.
+/// A connection, opened when it is needed. Every call is given the instant by which it has to be over.
 pub(super) struct Link {
     address: LogAddress,
     connection: Option<Connection>,
@@ -63,39 +65,63 @@ impl Link {
         }
     }
 
+    /// Returns by when what begins now has to be over, however many calls it takes.
+    pub(super) fn limit(&self) -> Instant {
+        Instant::now() + self.address.timeout
+    }
+
     /// Sends a call once and returns its answer.
-    pub(super) fn ask<T: FromRedisValue>(&mut self, call: &Cmd) -> Result<T, SharedLogError> {
-        self.try_once(call).map_err(|error| self.failed(&error))
+    pub(super) fn ask<T: FromRedisValue>(
+        &mut self,
+        limit: Instant,
+        call: &Cmd,
+    ) -> Result<T, SharedLogError> {
+        self.try_once(limit, call)
+            .map_err(|failed| self.unknown(&failed))
     }
 
     /// Sends a call of a script once, and loads the script where Redis does not have it.
     pub(super) fn call<T: FromRedisValue>(
         &mut self,
+        limit: Instant,
         script: &Script,
         call: &Cmd,
     ) -> Result<T, SharedLogError> {
-        self.load_and_try(script, call)
-            .map_err(|error| self.failed(&error))
+        self.load_and_try(limit, script, call)
+            .map_err(|failed| self.unknown(&failed))
     }
 
     /// Sends a call of a script, and again for as long as no answer comes, on new connections: only for one that does
     /// nothing when it is done for the second time.
     ///
     /// # Errors
-    /// When no answer came in time, and when Redis refuses.
+    /// When no answer came in time, and when Redis refuses: [`SharedLogError::RedisRefused`] where no try of this call can have
+    /// done anything.
     pub(super) fn insist<T: FromRedisValue>(
         &mut self,
+        limit: Instant,
         script: &Script,
         call: &Cmd,
     ) -> Result<T, SharedLogError> {
-        let end = Instant::now() + self.address.timeout;
+        let mut may_be_done = false;
         loop {
-            match self.load_and_try(script, call) {
+            let failed = match self.load_and_try(limit, script, call) {
                 Ok(answer) => return Ok(answer),
+                Err(failed) => failed,
+            };
+            let (reaction, remedy) = judge(&failed.error, failed.is_sent);
+            may_be_done |= matches!(reaction, Reaction::Unanswered | Reaction::Unknown);
+            let goes_on = matches!(reaction, Reaction::Again | Reaction::Unanswered);
+            if goes_on && Instant::now() + PAUSE < limit {
                 // Nobody says when Redis is there again, and the caller has nothing else to do before it is.
-                Err(error) if may_pass(&error) && Instant::now() < end => thread::sleep(PAUSE),
-                Err(error) => return Err(self.failed(&error)),
+                thread::sleep(PAUSE);
+                continue;
             }
+            if may_be_done {
+                return Err(self.unknown(&failed));
+            }
+            let said = self.told(&failed);
+            return Err(SharedLogError::RedisRefused { said, remedy });
         }
     }
 
@@ -104,12 +130,31 @@ impl Link {
     ///
     /// # Errors
     /// When Redis refuses.
-    pub(super) fn wait(&mut self, wait: &Cmd) -> Result<Option<Vec<u32>>, SharedLogError> {
-        match self.try_once::<Acks>(wait) {
+    pub(super) fn wait(
+        &mut self,
+        limit: Instant,
+        wait: &Cmd,
+    ) -> Result<Option<Vec<u32>>, SharedLogError> {
+        match self.try_once::<Acks>(limit, wait) {
             Ok(Acks(acks)) => Ok(Some(acks)),
-            Err(error) if may_pass(&error) => Ok(None),
-            Err(error) => Err(self.failed(&error)),
+            Err(failed) => match judge(&failed.error, failed.is_sent).0 {
+                Reaction::Again | Reaction::Unanswered => Ok(None),
+                Reaction::Refused | Reaction::Unknown => Err(self.unknown(&failed)),
+            },
         }
+    }
+
+    /// Checks that the connection still leads to a primary; a new one is checked when it is opened.
+    pub(super) fn check_role(&mut self, limit: Instant) -> Result<(), SharedLogError> {
+        let Some(connection) = &mut self.connection else {
+            return Ok(());
+        };
+        let checked = set_limit(connection, limit).and_then(|()| check_role(connection));
+        checked.map_err(|error| {
+            self.connection = None;
+            let is_sent = false;
+            self.unknown(&FailedTry { error, is_sent })
+        })
     }
 
     /// Returns where it leads.
@@ -119,63 +164,119 @@ impl Link {
 
     fn load_and_try<T: FromRedisValue>(
         &mut self,
+        limit: Instant,
         script: &Script,
         call: &Cmd,
-    ) -> Result<T, RedisError> {
-        match self.try_once(call) {
-            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+    ) -> Result<T, FailedTry> {
+        match self.try_once(limit, call) {
+            Err(failed) if failed.lacks_script() => {
                 let mut load = redis::cmd("SCRIPT");
-                self.try_once::<String>(load.arg("LOAD").arg(script.text))?;
-                self.try_once(call)
+                let loaded = self.try_once::<String>(limit, load.arg("LOAD").arg(script.text));
+                // The call itself is not sent before.
+                loaded.map_err(|failed| FailedTry {
+                    is_sent: false,
+                    ..failed
+                })?;
+                self.try_once(limit, call)
             }
             answer => answer,
         }
     }
 
-    fn try_once<T: FromRedisValue>(&mut self, call: &Cmd) -> Result<T, RedisError> {
-        let timeout = self.address.timeout;
+    fn try_once<T: FromRedisValue>(&mut self, limit: Instant, call: &Cmd) -> Result<T, FailedTry> {
+        let unsent = |error| FailedTry {
+            error,
+            is_sent: false,
+        };
         let connection = match &mut self.connection {
             Some(connection) => connection,
             None => {
-                let opened = self
-                    .address
-                    .url
-                    .target
-                    .get_connection_with_timeout(timeout)?;
-                opened.set_read_timeout(Some(timeout))?;
-                opened.set_write_timeout(Some(timeout))?;
+                let opened = open(&self.address, limit).map_err(unsent)?;
                 self.connection.insert(opened)
             }
         };
+        set_limit(connection, limit).map_err(unsent)?;
         let answer = call.query(connection);
-        // What is still to come on a connection that failed would be taken for the next answer.
-        let is_answered = match &answer {
+        // What is still to come on a connection that failed would be taken for the next answer, and a server that became
+        // read-only is the wrong one.
+        let is_kept = match &answer {
             Ok(_) => true,
-            Err(error) => matches!(error.kind(), ErrorKind::Server(_)) && connection.is_open(),
+            Err(error) => {
+                let is_right = |kind| kind != ServerErrorKind::ReadOnly;
+                matches!(error.kind(), ErrorKind::Server(kind) if is_right(kind))
+                    && connection.is_open()
+            }
         };
-        if !is_answered {
+        if !is_kept {
             self.connection = None;
         }
-        answer
+        answer.map_err(|error| FailedTry {
+            error,
+            is_sent: true,
+        })
     }
 
-    fn failed(&self, error: &RedisError) -> SharedLogError {
-        SharedLogError::Redis(self.address.url.told(error))
+    fn unknown(&self, failed: &FailedTry) -> SharedLogError {
+        SharedLogError::Redis(self.told(failed))
+    }
+
+    fn told(&self, failed: &FailedTry) -> String {
+        self.address.url.told(said(&failed.error))
     }
 }
 
-/// Whether the same call may succeed a moment later.
-fn may_pass(error: &RedisError) -> bool {
-    match error.kind() {
-        ErrorKind::Server(kind) => matches!(
-            kind,
-            ServerErrorKind::BusyLoading
-                | ServerErrorKind::ClusterDown
-                | ServerErrorKind::MasterDown
-                | ServerErrorKind::TryAgain
-                | ServerErrorKind::NoScript
-        ),
-        ErrorKind::Io => true,
-        _ => error.is_timeout() || error.is_connection_dropped(),
+/// Why a try failed.
+struct FailedTry {
+    error: RedisError,
+    /// Whether the call may have been sent.
+    is_sent: bool,
+}
+
+impl FailedTry {
+    fn lacks_script(&self) -> bool {
+        self.error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
     }
+}
+
+fn open(address: &LogAddress, limit: Instant) -> Result<Connection, RedisError> {
+    let client = &address.url.target;
+    let mut opened = client.get_connection_with_timeout(left(limit)?)?;
+    set_limit(&opened, limit)?;
+    check_role(&mut opened)?;
+    Ok(opened)
+}
+
+/// Checks that a connection leads to a primary: a replica answers reads, however far it is behind.
+fn check_role(connection: &mut Connection) -> Result<(), RedisError> {
+    let role: Vec<Value> = match redis::cmd("ROLE").query(connection) {
+        Ok(role) => role,
+        // Who may not ask, as with those who rent theirs, has to believe.
+        Err(error) if error.code().is_some() => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let role = role.into_iter().next().unwrap_or(Value::Nil);
+    let role: String = redis::from_redis_value(role)?;
+    if role == "master" {
+        return Ok(());
+    }
+    let told = format!("its role is {role}");
+    Err(redis::make_extension_error(
+        "READONLY".to_owned(),
+        Some(told),
+    ))
+}
+
+fn set_limit(connection: &Connection, limit: Instant) -> Result<(), RedisError> {
+    let left = left(limit)?;
+    connection.set_read_timeout(Some(left))?;
+    connection.set_write_timeout(Some(left))
+}
+
+/// Returns how long it is until then.
+fn left(limit: Instant) -> Result<Duration, RedisError> {
+    let left = limit.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(io::Error::from(io::ErrorKind::TimedOut).into());
+    }
+    Ok(left)
 }

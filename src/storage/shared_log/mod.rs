@@ -9,13 +9,15 @@
 //! - `recovery`: the way past a loss.
 //! - `lease`: who closes days and exports; `pulse`: who is up.
 //! - `told`: what a group of another instance changed.
-//! - `link`: the connection; `follower`: the thread that reads what others append.
+//! - `reaction`: what an error of Redis says of the call that it answers; `rights`: whether its user may call all of it.
+//! - `link`: the connection; `follower`: the thread that reads what others append; `confirmed`: when all of it was known.
 //!
 //! A group is sent again until an answer comes, under one number of this instance: Redis knows the last one of each and
 //! answers what became of it, so a lost answer counts nothing twice.
 
 mod ack;
 mod address;
+mod confirmed;
 mod entry;
 mod follower;
 mod history;
@@ -24,18 +26,22 @@ mod lease;
 mod link;
 mod log_mark;
 mod pulse;
+mod reaction;
 mod recovery;
+mod rights;
 mod told;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{Cmd, Value};
 
 use self::ack::Durability;
 pub use self::address::{Ack, LogAddress, OnLoss};
-use self::follower::Follower;
+pub use self::confirmed::Confirmed;
 pub use self::follower::Wake;
+use self::follower::{Follower, Place};
 use self::keys::CellKeys;
 pub use self::lease::Chores;
 use self::lease::Lease;
@@ -45,6 +51,7 @@ use self::pulse::Pulse;
 pub use self::pulse::RedisTime;
 pub use self::recovery::LogRecovery;
 pub use self::told::FollowedChange;
+use super::Family;
 use super::batch::{Batch, Change};
 use super::held::HeldDir;
 use super::lineage::{Lineage, random_id};
@@ -57,6 +64,9 @@ const KEPT_ENTRIES: u64 = 100_000;
 
 /// Records that are read at once when the view is made.
 const PAGE: usize = 1000;
+
+/// Entries that are read at once when the view is made. Each may be some hundred kilobytes.
+const ENTRIES_PAGE: usize = 100;
 
 /// An entry as Redis gives it: its id, and fields with values.
 type RawEntry = (String, Vec<Vec<u8>>);
@@ -93,6 +103,13 @@ impl Entry {
         (position, instance)
     }
 
+    /// Returns the number and the name of an entry.
+    fn end(raw: &RawEntry) -> Option<(u64, String)> {
+        let (position, _) = Self::label(raw);
+        let name = raw.1.get(3)?;
+        Some((position?, String::from_utf8(name.clone()).ok()?))
+    }
+
     fn read(raw: RawEntry) -> Result<Self, SharedLogError> {
         let (position, _) = Self::label(&raw);
         let unreadable = || SharedLogError::Unreadable("an entry of the log");
@@ -113,12 +130,14 @@ impl Entry {
 }
 
 /// What became of a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Appended {
     /// It is in the log.
     Yes,
     /// Others appended before: it is not, and what they appended is to be taken in first.
     Behind,
+    /// Redis refused: it is not, and the view still has all that is.
+    Refused(SharedLogError),
 }
 
 /// One cell's log, as one instance has it.
@@ -148,6 +167,8 @@ pub struct SharedLog {
     since: VecDeque<Entry>,
     wake: Wake,
     chores: Chores,
+    /// When this instance last knew all of the log.
+    confirmed: Arc<Confirmed>,
     /// What is waited for before a group is acknowledged; `None` before the first look.
     durability: Option<Durability>,
     /// What time it was in Redis at the last look.
@@ -167,27 +188,29 @@ impl SharedLog {
         new_at_ms: Option<i64>,
         wake: Wake,
         chores: Chores,
+        confirmed: Arc<Confirmed>,
     ) -> Result<Self, SharedLogError> {
         let mark = LogMark::read(&HeldDir::open(lock.data_dir())?)?;
         let mark = mark.filter(|mark| mark.prefix == address.prefix);
-        let mut log = Self::new(address, wake, chores);
+        let mut log = Self::new(address, wake, chores, confirmed);
+        let limit = log.link.limit();
         match (mark, new_at_ms) {
             (Some(mark), _) => log.take_over(mark),
             (None, new_at_ms) => {
                 match new_at_ms {
-                    Some(now_ms) => log.create(now_ms)?,
-                    None if log.state()?.is_none() => {
+                    Some(now_ms) => log.create(limit, now_ms)?,
+                    None if log.state(limit)?.is_none() => {
                         return Err(SharedLogError::Gone(log.keys.cell()));
                     }
                     None => {}
                 }
-                log.lineage = log.lineage_there()?;
+                log.lineage = log.lineage_there(limit)?;
             }
         }
         Ok(log)
     }
 
-    fn new(address: LogAddress, wake: Wake, chores: Chores) -> Self {
+    fn new(address: LogAddress, wake: Wake, chores: Chores, confirmed: Arc<Confirmed>) -> Self {
         Self {
             keys: CellKeys::new(&address.prefix, 0),
             link: Link::new(address),
@@ -205,6 +228,7 @@ impl SharedLog {
             since: VecDeque::new(),
             wake,
             chores,
+            confirmed,
             durability: None,
             time: None,
             follower: None,
@@ -233,23 +257,35 @@ impl SharedLog {
         self.lineage.epoch()
     }
 
-    /// Finds out what became of a group of which no answer came, and where the log ends. The view is then read anew.
+    /// Finds out what became of a group of which no answer came, and where the log ends, within one limit of time. The view
+    /// is then read anew.
     ///
     /// # Errors
     /// When Redis cannot be asked, and when the log is not the one that was followed.
     pub(super) fn resume(&mut self) -> Result<(), SharedLogError> {
         self.follower = None;
-        let durability = Durability::look(&mut self.link)?;
-        self.time = Some(pulse::time(&mut self.link)?);
+        let limit = self.link.limit();
+        let durability = Durability::look(&mut self.link, limit)?;
+        let keys = [
+            self.keys.cell(),
+            self.keys.log(),
+            self.keys.instances(),
+            self.keys.hashes(),
+            self.keys.lease(),
+            self.keys.hash(Family::Counters, &[]),
+            self.keys.up(),
+        ];
+        rights::check(&mut self.link, limit, &keys)?;
+        self.time = Some(pulse::time(&mut self.link, limit)?);
         if let Some(call) = &self.pending {
             // Whatever it answers: the view is made of what the log says then.
-            let _: Value = durability.insist(&mut self.link, &self.append, call)?;
+            let _: Value = durability.insist(&mut self.link, limit, &self.append, call)?;
             self.pending = None;
         }
         self.durability = Some(durability);
         self.since.clear();
-        let end = match self.check() {
-            Err(SharedLogError::Lost { found, had }) => self.after_loss(found, had)?,
+        let end = match self.check(limit) {
+            Err(SharedLogError::Lost { found, had }) => self.after_loss(limit, found, had)?,
             end => end?,
         };
         self.followed.clear();
@@ -265,9 +301,9 @@ impl SharedLog {
         &mut self,
         mut visit: impl FnMut(&Batch) -> Result<(), E>,
     ) -> Result<(), E> {
-        let hashes: Vec<String> = self
-            .link
-            .ask(redis::cmd("SMEMBERS").arg(self.keys.hashes()))?;
+        let mut call = redis::cmd("SMEMBERS");
+        call.arg(self.keys.hashes());
+        let hashes: Vec<String> = self.link.ask(self.link.limit(), &call)?;
         for hash in &hashes {
             let family = self.keys.family(hash);
             let family = family.ok_or(SharedLogError::Unreadable("the name of a hash"))?;
@@ -275,7 +311,7 @@ impl SharedLog {
             loop {
                 let mut call = redis::cmd("HSCAN");
                 call.arg(hash).arg(cursor).arg("COUNT").arg(PAGE);
-                let (next, records): (u64, RawRecords) = self.link.ask(&call)?;
+                let (next, records): (u64, RawRecords) = self.link.ask(self.link.limit(), &call)?;
                 let mut batch = Batch::new();
                 for (key, value) in &records {
                     batch.put(family, key, value);
@@ -287,14 +323,17 @@ impl SharedLog {
                 }
             }
         }
-        let state = self.state()?.filter(|state| state.epoch == self.epoch());
+        let asked_ms = self.confirmed.now_ms();
+        let state = self.state(self.link.limit())?;
+        let state = state.filter(|state| state.epoch == self.epoch());
         let end = state.ok_or(SharedLogError::Diverged)?.end;
         // A record may have been read as of any of these.
         while self.at.position < end.position {
             let mut call = redis::cmd("XRANGE");
             call.arg(self.keys.log())
                 .arg(format!("({}-0", self.at.position));
-            let entries: RawEntries = self.link.ask(call.arg("+").arg("COUNT").arg(PAGE))?;
+            call.arg("+").arg("COUNT").arg(ENTRIES_PAGE);
+            let entries: RawEntries = self.link.ask(self.link.limit(), &call)?;
             if entries.is_empty() {
                 return Err(self.trimmed().into());
             }
@@ -311,10 +350,17 @@ impl SharedLog {
             self.chores.clone(),
         );
         let pulse = Pulse::new(self.keys.up(), self.instance.clone());
-        let (address, key) = (self.link.address().clone(), self.keys.log());
-        let wake = self.wake.clone();
-        let notes = (lease, pulse);
-        let follower = Follower::start(address, key, self.at.position, notes, wake);
+        let place = Place {
+            cell: self.keys.cell(),
+            log: self.keys.log(),
+            epoch: self.epoch(),
+            position: self.at.position,
+            tail: self.at.tail.clone(),
+            asked_ms,
+        };
+        let address = self.link.address().clone();
+        let (confirmed, wake) = (Arc::clone(&self.confirmed), self.wake.clone());
+        let follower = Follower::start(address, place, (lease, pulse), confirmed, wake);
         self.follower = Some(follower.map_err(SharedLogError::from)?);
         Ok(())
     }
@@ -327,9 +373,13 @@ impl SharedLog {
         self.sequence += 1;
         let call = self.call(batch)?;
         let durability = looked_at(&self.durability)?;
-        let answer = durability.insist(&mut self.link, &self.append, &call);
+        let limit = self.link.limit();
+        let answer = durability.insist(&mut self.link, limit, &self.append, &call);
         let answer: Vec<Value> = match answer {
             Ok(answer) => answer,
+            Err(error @ SharedLogError::RedisRefused { .. }) => {
+                return Ok(Appended::Refused(error));
+            }
             Err(error) => {
                 self.pending = Some(call);
                 return Err(error);
@@ -435,7 +485,8 @@ impl SharedLog {
         let mut call = self.confirm.call(&[self.keys.instances()]);
         call.arg(self.at.position);
         let durability = looked_at(&self.durability)?;
-        let _: u8 = durability.insist(&mut self.link, &self.confirm, &call)?;
+        let limit = self.link.limit();
+        let _: u8 = durability.insist(&mut self.link, limit, &self.confirm, &call)?;
         self.note_acknowledged();
         Ok(())
     }
@@ -448,22 +499,26 @@ impl SharedLog {
             .or(self.time)
     }
 
-    /// Returns how long ago the log was last seen to be followed to its end.
-    pub(super) fn followed_for(&self) -> Duration {
-        let follower = self.follower.as_ref();
-        follower.map_or(Duration::ZERO, Follower::followed_for)
+    /// Returns how long ago this instance last knew all of the log, where that is too long.
+    pub(super) fn late(&self) -> Option<Duration> {
+        self.confirmed.late()
     }
 
-    /// Checks that the log was read not long ago.
-    ///
-    /// # Errors
-    /// When that is longer ago than `redis.max_lag`: others may have counted what nobody knows here.
-    pub(super) fn check_lag(&self) -> Result<(), SharedLogError> {
-        let lag = self.followed_for();
-        if lag > self.link.address().max_lag {
-            return Err(SharedLogError::Late(lag));
+    /// Whether it is not known yet what became of a group.
+    pub fn is_unanswered(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// Follows no longer, until the view is made anew: the thread ends by itself.
+    pub(super) fn stop_following(&mut self) {
+        self.follower = None;
+    }
+
+    /// Ends the thread that follows, which gives the chores back.
+    pub(super) fn close(mut self) {
+        if let Some(follower) = self.follower.take() {
+            follower.end();
         }
-        Ok(())
     }
 
     fn follows(&self, entry: &Entry) -> Result<(), SharedLogError> {

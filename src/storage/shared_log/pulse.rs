@@ -88,7 +88,7 @@ impl Pulse {
     fn note(&self, link: &mut Link, lasts: Duration) -> Result<String, SharedLogError> {
         let mut call = self.script.call(std::slice::from_ref(&self.key));
         call.arg(&self.instance).arg(lasts.as_millis() as u64);
-        link.call(&self.script, &call)
+        link.call(link.limit(), &self.script, &call)
     }
 }
 
@@ -96,9 +96,9 @@ impl Pulse {
 ///
 /// # Errors
 /// When Redis cannot be asked.
-pub(super) fn time(link: &mut Link) -> Result<RedisTime, SharedLogError> {
+pub(super) fn time(link: &mut Link, limit: Instant) -> Result<RedisTime, SharedLogError> {
     let asked = Instant::now();
-    let (seconds, micros): (i64, i64) = link.ask(&redis::cmd("TIME"))?;
+    let (seconds, micros): (i64, i64) = link.ask(limit, &redis::cmd("TIME"))?;
     let ms = seconds.saturating_mul(1000).saturating_add(micros / 1000);
     Ok(RedisTime::told(ms, asked))
 }
@@ -108,9 +108,10 @@ pub(super) fn time(link: &mut Link) -> Result<RedisTime, SharedLogError> {
 /// # Errors
 /// When Redis cannot be asked.
 pub(super) fn is_any_up(link: &mut Link, key: &str) -> Result<bool, SharedLogError> {
-    let since = time(link)?.now_ms().saturating_sub(millis(LASTS));
+    let limit = link.limit();
+    let since = time(link, limit)?.now_ms().saturating_sub(millis(LASTS));
     let mut count = redis::cmd("ZCOUNT");
     count.arg(key).arg(since).arg("+inf");
-    let up: u64 = link.ask(&count)?;
+    let up: u64 = link.ask(limit, &count)?;
     Ok(up > 0)
 }

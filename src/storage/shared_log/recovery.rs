@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::ack::Durability;
 use super::log_mark::LogMark;
-use super::{Chores, LogAddress, SharedLog};
+use super::{Chores, Confirmed, LogAddress, SharedLog};
+use crate::clock::SystemClock;
 use crate::storage::held::HeldDir;
 use crate::storage::lock::DataDirLock;
 use crate::storage::shared_log_error::SharedLogError;
@@ -52,6 +53,17 @@ impl fmt::Display for LogRecovery {
 }
 
 impl SharedLog {
+    /// Makes one that follows nothing.
+    fn alone(address: LogAddress) -> Self {
+        let confirmed = Confirmed::new(Arc::new(SystemClock), address.max_lag);
+        Self::new(
+            address,
+            Arc::new(|| ()),
+            Chores::none(),
+            Arc::new(confirmed),
+        )
+    }
+
     /// Looks at Redis and at the log there, as an instance with that data directory would at its start, and says how both are.
     /// Changes nothing.
     ///
@@ -64,16 +76,17 @@ impl SharedLog {
             None
         };
         let mark = mark.filter(|mark| mark.prefix == address.prefix);
-        let mut log = Self::new(address, Arc::new(|| ()), Chores::none());
-        let durability = Durability::look(&mut log.link)?;
+        let mut log = Self::alone(address);
+        let limit = log.link.limit();
+        let durability = Durability::look(&mut log.link, limit)?;
         match mark {
             Some(mark) => log.take_over(mark),
-            None if log.state()?.is_none() => {
+            None if log.state(limit)?.is_none() => {
                 return Ok(format!("there is no log yet; {durability}"));
             }
-            None => log.lineage = log.lineage_there()?,
+            None => log.lineage = log.lineage_there(limit)?,
         }
-        let groups = log.check()?.position;
+        let groups = log.check(limit)?.position;
         let epoch = log.epoch();
         Ok(format!("{groups} groups, epoch {epoch}; {durability}"))
     }
@@ -91,12 +104,13 @@ impl SharedLog {
     ) -> Result<LogRecovery, SharedLogError> {
         let dir = HeldDir::open(lock.data_dir())?;
         let mark = LogMark::read(&dir)?.filter(|mark| mark.prefix == address.prefix);
-        let mut log = Self::new(address, Arc::new(|| ()), Chores::none());
-        let state = log.state()?;
+        let mut log = Self::alone(address);
+        let limit = log.link.limit();
+        let state = log.state(limit)?;
         match (mark, &state) {
             (Some(mark), _) => log.take_over(mark),
             (None, Some(state)) => {
-                log.lineage = log.lineage_there()?;
+                log.lineage = log.lineage_there(limit)?;
                 log.acknowledged = state.end.clone();
                 log.at = state.end.clone();
             }
@@ -108,7 +122,7 @@ impl SharedLog {
             }
         }
         let (acknowledged, old_epoch) = (log.acknowledged.position, log.epoch());
-        let finding = match log.check() {
+        let finding = match log.check(limit) {
             Ok(_) => {
                 return Err(SharedLogError::Refused(
                     "the shared log holds all that was acknowledged; nothing was changed"
@@ -121,10 +135,10 @@ impl SharedLog {
         let end = state.as_ref().map(|state| state.end.position);
         if matches!(finding, SharedLogError::Epoch { .. }) {
             // Whoever began it counts there; this directory forgets the one that it knew.
-            log.lineage = log.lineage_there()?;
+            log.lineage = log.lineage_there(limit)?;
             LogMark::forget(&dir)?;
         } else {
-            log.begin_epoch(now_ms)?;
+            log.begin_epoch(limit, now_ms)?;
             log.record(&dir)?;
         }
         Ok(LogRecovery {

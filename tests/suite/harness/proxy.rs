@@ -1,7 +1,8 @@
-//! A TCP proxy that holds back what a server answers, for as long as the test wants.
+//! A TCP proxy that holds back what a server answers, for as long as the test wants, or loses some of it.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -16,9 +17,18 @@ pub struct SlowProxy {
 struct Delay {
     length: Mutex<Option<Duration>>,
     changed: Condvar,
+    /// Every so many pieces one is lost; 0: none is.
+    losing: AtomicU32,
+    pieces: AtomicU32,
 }
 
 impl Delay {
+    /// Whether this piece is lost.
+    fn loses(&self) -> bool {
+        let every = self.losing.load(Ordering::Relaxed);
+        every > 0 && self.pieces.fetch_add(1, Ordering::Relaxed) % every == every - 1
+    }
+
     fn set(&self, length: Option<Duration>) {
         *self.length.lock().unwrap() = length;
         self.changed.notify_all();
@@ -64,6 +74,11 @@ impl SlowProxy {
         self.delay.set(Some(by));
     }
 
+    /// From now on one of so many pieces of answers is lost, and its connection with it; 0: none is.
+    pub fn lose_one_of(&self, pieces: u32) {
+        self.delay.losing.store(pieces, Ordering::Relaxed);
+    }
+
     /// Passes on at once again, also what is held back.
     pub fn hurry(&self) {
         self.delay.set(None);
@@ -92,6 +107,9 @@ fn copy(mut from: TcpStream, mut to: TcpStream, delay: Option<&Delay>) {
     while let Ok(length @ 1..) = from.read(&mut piece) {
         if let Some(delay) = delay {
             delay.hold_back();
+            if delay.loses() {
+                break;
+            }
         }
         if to.write_all(&piece[..length]).is_err() {
             break;

@@ -4,6 +4,7 @@
 mod chores;
 mod configured;
 mod contest;
+mod faults;
 mod leases;
 mod loss;
 mod outage;

@@ -1,0 +1,17 @@
+#!lua flags=no-writes
+-- Answers the first command of the other scripts that the user may not call; nothing where it may call all of them.
+-- KEYS: cell, log, instances, hashes, lease, a hash of records, up.
+local calls = {
+  {'HMGET', KEYS[1], 'f'}, {'HSET', KEYS[1], 'f', 'v'}, {'EXISTS', KEYS[1]},
+  {'XRANGE', KEYS[2], '-', '+'}, {'XADD', KEYS[2], '1-0', 'f', 'v'},
+  {'HGET', KEYS[3], 'f'}, {'HSET', KEYS[3], 'f', 'v'}, {'SADD', KEYS[4], 'm'},
+  {'GET', KEYS[5]}, {'SET', KEYS[5], 'v'}, {'DEL', KEYS[5]},
+  {'HSET', KEYS[6], 'f', 'v'}, {'HDEL', KEYS[6], 'f'},
+  {'TIME'}, {'ZADD', KEYS[7], '0', 'm'}, {'ZREM', KEYS[7], 'm'}, {'ZREMRANGEBYSCORE', KEYS[7], '0', '0'},
+}
+for _, call in ipairs(calls) do
+  if not redis.acl_check_cmd(unpack(call)) then
+    return call[1] .. ' ' .. (call[2] or '')
+  end
+end
+return false
