@@ -23,7 +23,6 @@ pub use counters::{Damaged, Defined};
 pub use days::{DayPart, Recorded};
 pub use leaving::{LeavingAt, SeatKey, SeatRecord};
 pub use lookups::{LookedUp, RequestKey, UserKey};
-pub(super) use progress::is_of_days;
 pub use progress::{Aside, ExportCursor};
 
 /// Where the reading of a family goes on.

@@ -43,12 +43,14 @@ pub struct Aside {
     pub reason: String,
 }
 
-/// Whether a key of `meta` is of a record that says how far days were worked through.
-pub(in crate::storage) fn is_of_days(key: &[u8]) -> bool {
-    let begins = |prefix: &&[u8]| key.starts_with(prefix);
-    key == CLOSED_KEY
-        || [EXPORT_KEY, WAITS_KEY, ASIDE_PREFIX].iter().any(begins)
-        || horizons::is_of_days(key)
+impl Batch {
+    /// Whether a key of `meta` is of a record that says how far days were worked through.
+    pub(in crate::storage) fn is_of_days(key: &[u8]) -> bool {
+        let begins = |prefix: &&[u8]| key.starts_with(prefix);
+        key == CLOSED_KEY
+            || [EXPORT_KEY, WAITS_KEY, ASIDE_PREFIX].iter().any(begins)
+            || horizons::is_of_days(key)
+    }
 }
 
 impl ExportCursor {
@@ -215,10 +217,10 @@ mod tests {
     #[test]
     fn what_says_how_far_days_are_is_told_from_what_each_group_stores() {
         for of_days in [CLOSED_KEY, EXPORT_KEY, b"export|aside|x", b"horizon|dedup"] {
-            assert!(is_of_days(of_days), "{of_days:?}");
+            assert!(Batch::is_of_days(of_days), "{of_days:?}");
         }
         for other in [&b"state"[..], b"horizon|windows", b"horizon|idempotency"] {
-            assert!(!is_of_days(other), "{other:?}");
+            assert!(!Batch::is_of_days(other), "{other:?}");
         }
     }
 

@@ -2,7 +2,6 @@
 
 use crate::counter::{CounterName, Generation};
 use crate::storage::batch::{Batch, Change};
-use crate::storage::records::is_of_days;
 use crate::storage::{Family, StoreState, keys};
 
 /// One change in a group of another instance.
@@ -44,7 +43,7 @@ impl Batch {
                 )),
                 Family::Samples => keys::sampled_counter(key).map(FollowedChange::Sample),
                 Family::History => Some(FollowedChange::Days),
-                Family::Meta => is_of_days(key).then_some(FollowedChange::Days),
+                Family::Meta => Batch::is_of_days(key).then_some(FollowedChange::Days),
                 Family::Windows => None,
             }
         })
