@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{agrees, count, instance, log, replica, value, writes_again};
+use super::{agrees, count, instance, log, replica, rests, value, writes_again};
 use crate::harness::{PATIENCE, REDIS_PASSWORD, Redis, Server, Setup, eventually};
 
 /// A copy of it that stays as it is.
@@ -20,13 +20,19 @@ fn becomes(redis: &Redis, copy: &Redis) {
     redis.say::<()>(&format!("REPLICAOF 127.0.0.1 {}", copy.port()));
     eventually("it has what the copy has", PATIENCE, || {
         let info: String = redis.say("INFO replication");
-        info.contains("master_link_status:up").then_some(())
+        // The link may be up before all of it is loaded.
+        let is_up = info.contains("master_link_status:up");
+        (is_up && holds(redis) == holds(copy)).then_some(())
     });
     redis.say::<()>("REPLICAOF NO ONE");
 }
 
-fn position(redis: &Redis) -> u64 {
+fn holds(redis: &Redis) -> Option<u64> {
     redis.say("HGET {counterd:0}:cell position")
+}
+
+fn position(redis: &Redis) -> u64 {
+    holds(redis).expect("a position")
 }
 
 /// Waits until the instance has on disk that everything so far was acknowledged.
@@ -147,10 +153,15 @@ fn what_nobody_acknowledged_may_go_without_a_loss() {
     let Some(redis) = log(test) else { return };
     let replica = replica(&redis);
     let homes: Vec<_> = (0..2).map(|_| tempfile::tempdir().unwrap()).collect();
-    let start = |home| instance(home, &redis).set("redis.ack", "replicas").start();
+    let start = |home| {
+        let waits = instance(home, &redis).set("redis.ack", "replicas");
+        // Replicas tell what is on disk about once a second.
+        waits.set("redis.timeout", "5s").start()
+    };
     let (one, two) = (start(&homes[0]), start(&homes[1]));
     let mut client = one.client().with_timeout(Duration::from_secs(30));
     assert_eq!(count(&mut client, "a"), Some(true));
+    rests(&redis);
     replica.say::<()>("REPLICAOF NO ONE");
     assert_eq!(count(&mut client, "a"), None, "no replica has it");
     eventually("the other follows it all the same", PATIENCE, || {

@@ -60,12 +60,13 @@ fn replica_with(of: &Redis, arguments: [&str; 2]) -> Redis {
     let mut all = vec!["--replicaof", &primary, "--masterauth", REDIS_PASSWORD];
     all.extend(["--repl-diskless-sync-delay", "0"]);
     all.extend(arguments);
-    let replica = Redis::of(&program().unwrap(), &all);
+    let replica = Redis::of(&program().unwrap(), &all).unwrap();
     eventually("the replica follows", PATIENCE, || {
-        let info: String = of.say("INFO replication");
-        info.contains("state=online").then_some(())
+        let [of, replica]: [String; 2] = [of, &replica].map(|redis| redis.say("INFO replication"));
+        let is_up = replica.contains("master_link_status:up");
+        (is_up && of.contains("state=online")).then_some(())
     });
-    replica.unwrap()
+    replica
 }
 
 /// Waits until no instance appends anything, as one does after its start.
