@@ -2,13 +2,15 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 /// Stands before a server of this machine; dropped, it takes no more connections.
 pub struct SlowProxy {
     address: SocketAddr,
+    /// The port of the server.
+    leads_to: Arc<AtomicU16>,
     delay: Arc<Delay>,
 }
 
@@ -51,22 +53,34 @@ impl SlowProxy {
         let address = listener.local_addr().unwrap();
         let delay = Arc::new(Delay::default());
         let of_all = Arc::downgrade(&delay);
+        let leads_to = Arc::new(AtomicU16::new(port));
+        let server_port = Arc::clone(&leads_to);
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let Some(delay) = of_all.upgrade() else {
                     break;
                 };
                 // Without a server the client is cut off, as it would be without a proxy.
+                let port = server_port.load(Ordering::Relaxed);
                 if let Ok(server) = TcpStream::connect(("127.0.0.1", port)) {
                     pass_on(client, server, &delay);
                 }
             }
         });
-        Self { address, delay }
+        Self {
+            address,
+            leads_to,
+            delay,
+        }
     }
 
     pub fn port(&self) -> u16 {
         self.address.port()
+    }
+
+    /// Passes whoever connects from now on to that port.
+    pub fn leads_to(&self, port: u16) {
+        self.leads_to.store(port, Ordering::Relaxed);
     }
 
     /// From now on each piece of an answer comes so much later.

@@ -1,6 +1,7 @@
 //! Several instances over one shared log in a real Redis: what one acknowledged, all count, once. The suite has these tests
 //! twice: as `instances` with Redis, and as `instances_on_valkey` with Valkey.
 
+mod accounts;
 mod chores;
 mod configured;
 mod contest;
