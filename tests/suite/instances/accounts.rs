@@ -2,7 +2,6 @@
 //! clients were told.
 
 use std::mem;
-use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -132,13 +131,14 @@ fn three_instances_are_exact_while_they_and_redis_are_killed_and_stopped() {
                             0 => {}
                             1 => {
                                 server.signal(libc::SIGSTOP);
-                                thread::sleep(Duration::from_millis(500 + dice.below(3000))); // polls: it stands still meanwhile
+                                // The others go on meanwhile.
+                                control.wait_for(200 + dice.below(2000));
                                 server.signal(libc::SIGCONT);
                             }
                             2 => redis.fail_over(),
                             3 => {
                                 redis.primary.pause();
-                                thread::sleep(Duration::from_millis(500 + dice.below(3000))); // polls: it stands still meanwhile
+                                control.wait_refused(1 + dice.below(200));
                                 redis.primary.resume();
                             }
                             4 => {
