@@ -22,18 +22,10 @@ struct Pair {
 
 impl Pair {
     fn new(test: &str) -> Option<Self> {
-        let start = || {
-            Redis::with([
-                "--appendonly",
-                "yes",
-                "--appendfsync",
-                "always",
-                "--masterauth",
-                REDIS_PASSWORD,
-                "--repl-diskless-sync-delay",
-                "0",
-            ])
-        };
+        let arguments = ["--appendonly", "yes", "--appendfsync", "always"];
+        let arguments = [&arguments[..], &["--masterauth", REDIS_PASSWORD]].concat();
+        let arguments = [&arguments[..], &["--repl-diskless-sync-delay", "0"]].concat();
+        let start = || Redis::with(&arguments);
         let both = start().and_then(|primary| Ok((primary, start()?)));
         let (primary, replica) = both.map_err(|reason| skipped(test, &reason)).ok()?;
         let way = SlowProxy::before(primary.port());
