@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import re
+import sys
 import threading
 from datetime import datetime, timedelta, timezone
 
@@ -66,10 +67,16 @@ def map_query(context, query):
     return query
 
 
+# No parser of JSON need take a greater number, and counterd's takes none.
+GREATEST = int(sys.float_info.max)
+
+
 def whole(value):
     """The value with whole numbers written without a fraction: the contract refuses `1.0`, which JSON Schema takes for 1."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
+    if isinstance(value, int) and abs(value) > GREATEST:
+        return GREATEST
     if isinstance(value, list):
         return [whole(item) for item in value]
     if isinstance(value, dict):
@@ -106,6 +113,8 @@ def before_call(context, case, kwargs):
                 case.body[field] = to_come(case.body[field])
         for field in SPANS & case.body.keys():
             case.body[field] = span(case.body[field], is_good)
+        if not is_good:
+            wrong_sessions(case.body)
 
 
 SPANS = {"window", "grain", "ttl"}
@@ -118,6 +127,14 @@ def span(value, is_good):
     if is_good and isinstance(value, str) and not SPAN.fullmatch(value):
         return "1m"
     return "no span" if value is None and not is_good else value
+
+
+def wrong_sessions(body):
+    """The same of a session, also in the operations of a batch: `null` is none, and an empty text is a wrong one."""
+    operations = body.get("operations")
+    for one in [body, *(operations if isinstance(operations, list) else [])]:
+        if isinstance(one, dict) and "session" in one and one["session"] is None:
+            one["session"] = ""
 
 
 def in_the_past(query, number):
