@@ -194,6 +194,9 @@ def a_good_request_is_refused_for_the_counter_alone(ctx, response, case):
     if response.status_code != 400 or case.meta is None or not case.meta.generation.mode.is_positive:
         return
     code = response.json().get("code")
+    # The limit is of bytes as they are sent, escapes and all, for which JSON Schema has no word.
+    if code == "invalid_metadata" and len(response.request.body) > 4096:
+        return
     if case.operation.definition.raw.get("operationId") in ("increment", "decrement"):
         assert code in ("missing_user_id", "invalid_value"), code
 
