@@ -45,7 +45,6 @@ impl Writer {
             if let Some(behind) = self.try_group(submissions, look) {
                 look = self.take_back(&behind, look);
                 tries.lose();
-                std::thread::sleep(tries.pause(self.links.clock.boot_ns()));
             } else {
                 waiting.drain(..size);
                 look = self.look_again(look);

@@ -1,12 +1,9 @@
-//! The tries to append one group to a log that other instances append to as well: how large the next one is, and when.
+//! The tries to append one group to a log that other instances append to as well: how large the next one is.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// After so many groups that others were ahead of, each further one is half as large, and is tried after a pause.
+/// After so many groups that others were ahead of, each further one is half as large.
 const PATIENT_TRIES: u32 = 3;
-
-/// The longest pause: so that two instances do not try in step.
-const LONGEST_PAUSE: Duration = Duration::from_millis(2);
 
 /// The tries to append one group.
 pub(super) struct Tries {
@@ -35,20 +32,8 @@ impl Tries {
 
     /// Returns how many of those that wait are in the next group.
     pub(super) fn size(&self, waiting: usize) -> usize {
-        (waiting >> self.impatience().min(16)).max(1).min(waiting)
-    }
-
-    /// Returns how long to wait before the next try; `drawn` is any number.
-    pub(super) fn pause(&self, drawn: u64) -> Duration {
-        if self.impatience() == 0 {
-            return Duration::ZERO;
-        }
-        let longest = LONGEST_PAUSE.as_micros() as u64;
-        Duration::from_micros(drawn % longest)
-    }
-
-    fn impatience(&self) -> u32 {
-        self.lost.saturating_sub(PATIENT_TRIES)
+        let halvings = self.lost.saturating_sub(PATIENT_TRIES).min(16);
+        (waiting >> halvings).max(1).min(waiting)
     }
 }
 
@@ -57,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_group_that_is_too_late_again_and_again_becomes_smaller_and_pauses_a_little() {
+    fn a_group_that_is_too_late_again_and_again_becomes_smaller() {
         let mut tries = Tries::begin();
         let sizes: Vec<_> = (0..8)
             .map(|lost| {
@@ -66,10 +51,7 @@ mod tests {
             })
             .collect();
         assert_eq!(sizes, [100, 100, 100, 100, 50, 25, 12, 6]);
-        assert!(tries.pause(u64::MAX) < LONGEST_PAUSE);
         tries.lost = u32::MAX;
         assert_eq!((tries.size(100), tries.size(1)), (1, 1));
-        tries.lost = PATIENT_TRIES;
-        assert_eq!(tries.pause(u64::MAX), Duration::ZERO);
     }
 }
