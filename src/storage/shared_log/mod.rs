@@ -33,7 +33,7 @@ mod told;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::{Cmd, Value};
 
@@ -265,17 +265,7 @@ impl SharedLog {
     pub(super) fn resume(&mut self) -> Result<(), SharedLogError> {
         self.follower = None;
         let limit = self.link.limit();
-        let durability = Durability::look(&mut self.link, limit)?;
-        let keys = [
-            self.keys.cell(),
-            self.keys.log(),
-            self.keys.instances(),
-            self.keys.hashes(),
-            self.keys.lease(),
-            self.keys.hash(Family::Counters, &[]),
-            self.keys.up(),
-        ];
-        rights::check(&mut self.link, limit, &keys)?;
+        let durability = self.look_at_redis(limit)?;
         self.time = Some(pulse::time(&mut self.link, limit)?);
         if let Some(call) = &self.pending {
             // Whatever it answers: the view is made of what the log says then.
@@ -291,6 +281,25 @@ impl SharedLog {
         self.followed.clear();
         self.at = end;
         Ok(())
+    }
+
+    /// Looks at the settings of Redis, and at the rights of its user.
+    ///
+    /// # Errors
+    /// When it would lose what is acknowledged, a right is missing, or Redis cannot be asked.
+    fn look_at_redis(&mut self, limit: Instant) -> Result<Durability, SharedLogError> {
+        let durability = Durability::look(&mut self.link, limit)?;
+        let keys = [
+            self.keys.cell(),
+            self.keys.log(),
+            self.keys.instances(),
+            self.keys.hashes(),
+            self.keys.lease(),
+            self.keys.hash(Family::Counters, &[]),
+            self.keys.up(),
+        ];
+        rights::check(&mut self.link, limit, &keys)?;
+        Ok(durability)
     }
 
     /// Calls `visit` with all records, in batches, as of one position, and begins to follow behind it.

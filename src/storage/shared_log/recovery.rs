@@ -4,7 +4,6 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::ack::Durability;
 use super::log_mark::LogMark;
 use super::{Chores, Confirmed, LogAddress, SharedLog};
 use crate::clock::SystemClock;
@@ -78,7 +77,7 @@ impl SharedLog {
         let mark = mark.filter(|mark| mark.prefix == address.prefix);
         let mut log = Self::alone(address);
         let limit = log.link.limit();
-        let durability = Durability::look(&mut log.link, limit)?;
+        let durability = log.look_at_redis(limit)?;
         match mark {
             Some(mark) => log.take_over(mark),
             None if log.state(limit)?.is_none() => {

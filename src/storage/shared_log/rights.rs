@@ -26,3 +26,32 @@ pub(super) fn check(
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    fn words<'a>(script: &'a str, before: &'a str) -> impl Iterator<Item = &'a str> {
+        let parts = script.split(before).skip(1);
+        parts.filter_map(|part| part.split('\'').next())
+    }
+
+    #[test]
+    fn every_command_of_the_scripts_is_asked_for() {
+        let asked: BTreeSet<_> = words(include_str!("rights.lua"), "{'").collect();
+        let scripts = [
+            include_str!("append.lua"),
+            include_str!("confirm.lua"),
+            include_str!("create.lua"),
+            include_str!("epoch.lua"),
+            include_str!("lease.lua"),
+            include_str!("lost.lua"),
+            include_str!("pulse.lua"),
+        ];
+        let called = scripts.map(|script| words(script, "redis.call('").collect::<BTreeSet<_>>());
+        assert!(called.iter().all(|called| !called.is_empty()));
+        let called: BTreeSet<_> = called.into_iter().flatten().collect();
+        let missing: Vec<_> = called.difference(&asked).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+}
