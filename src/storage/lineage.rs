@@ -157,12 +157,16 @@ impl Lineage {
     }
 
     pub(super) fn put(&self, batch: &mut Batch) {
+        batch.put(Family::Meta, META_LINEAGE, &self.encode());
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![VERSION];
         bytes.extend_from_slice(&self.id.0.to_be_bytes());
         for epoch in &self.epochs {
             bytes.extend_from_slice(&epoch.to_be_bytes());
         }
-        batch.put(Family::Meta, META_LINEAGE, &bytes);
+        bytes
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {

@@ -1,6 +1,6 @@
 #!lua
 -- Makes a cell where there is nothing. KEYS: cell, hashes, log, instances, the hash of the family meta. ARGV: format, version
--- of the merge operator, epoch, then each record of meta: key, value. Answers 0 where there are parts of a log without a cell.
+-- of the merge operator, epoch, then the record of the lineage: key, value. Answers 0 where there are parts of a log without a cell.
 if redis.call('EXISTS', KEYS[1]) == 1 then
   if redis.call('HEXISTS', KEYS[1], 'tail') == 0 then
     -- Of a version whose groups did not name the one before. All records are in the hashes.
@@ -12,7 +12,7 @@ end
 if redis.call('EXISTS', KEYS[2], KEYS[3], KEYS[4], KEYS[5]) > 0 then
   return 0
 end
-redis.call('HSET', KEYS[5], unpack(ARGV, 4))
+redis.call('HSET', KEYS[5], ARGV[4], ARGV[5])
 redis.call('SADD', KEYS[2], KEYS[5])
 redis.call('HSET', KEYS[1], 'format', ARGV[1], 'merge', ARGV[2], 'epoch', ARGV[3], 'position', '0', 'tail', '')
 return 1

@@ -12,6 +12,7 @@ use super::address::LogAddress;
 use super::confirmed::Confirmed;
 use super::lease::Lease;
 use super::link::Link;
+use super::log_mark::LogPlace;
 use super::pulse::{Pulse, RedisTime};
 use super::{Entry, RawEntries, RawEntry};
 use crate::storage::shared_log_error::SharedLogError;
@@ -168,9 +169,8 @@ pub(super) struct Place {
     pub(super) cell: String,
     pub(super) log: String,
     pub(super) epoch: u64,
-    /// The last entry that was read, and its name.
-    pub(super) position: u64,
-    pub(super) tail: String,
+    /// Behind the last entry that was read.
+    pub(super) at: LogPlace,
     /// When that of the start was the end of the log.
     pub(super) asked_ms: i64,
 }
@@ -219,7 +219,7 @@ impl Reading {
             call.arg("COUNT").arg(self.at_once).arg("BLOCK").arg(wait);
             call.arg("STREAMS")
                 .arg(&self.place.log)
-                .arg(format!("{}-0", self.place.position));
+                .arg(format!("{}-0", self.place.at.position));
             let limit = self.link.limit();
             match self.look(limit) {
                 Ok(true) => {}
@@ -251,20 +251,18 @@ impl Reading {
         }
         self.link.check_role(limit)?;
         let Place {
-            cell,
-            epoch,
-            position,
-            tail,
-            ..
+            cell, epoch, at, ..
         } = &self.place;
         let mut call = redis::cmd("HMGET");
         call.arg(cell).arg("epoch").arg("position").arg("tail");
-        let there: (Option<u64>, Option<u64>, Option<String>) = self.link.ask(limit, &call)?;
+        let said: (Option<u64>, Option<u64>, Option<String>) = self.link.ask(limit, &call)?;
         self.look_due = now + LOOK;
+        let (Some(its_epoch), Some(position), Some(tail)) = said else {
+            return Ok(false);
+        };
         // What comes behind it names it.
-        let is_behind = there.1 > Some(*position);
-        Ok(there.0 == Some(*epoch)
-            && (is_behind || (there.1 == Some(*position) && there.2.as_ref() == Some(tail))))
+        let is_behind = position > at.position;
+        Ok(its_epoch == *epoch && (is_behind || LogPlace { position, tail } == *at))
     }
 
     /// Hands the writer what it closes the store for.
@@ -299,9 +297,8 @@ impl Reading {
         self.last_error.clear();
         let is_end = raw.len() < self.at_once;
         self.at_once = at_once(&raw);
-        if let Some((position, tail)) = raw.last().and_then(Entry::end) {
-            self.place.position = position;
-            self.place.tail = tail;
+        if let Some(end) = raw.last().and_then(Entry::end) {
+            self.place.at = end;
         }
         let entries = of_others(raw, self.pulse.instance());
         let mut has_work = !entries.is_empty();

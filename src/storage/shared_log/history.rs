@@ -15,7 +15,6 @@ use redis::Value;
 use super::log_mark::{LogMark, LogPlace};
 use super::{Entry, OnLoss, RawEntries, Script, SharedLog};
 use crate::storage::Family;
-use crate::storage::batch::{Batch, Change};
 use crate::storage::held::HeldDir;
 use crate::storage::lineage::{Lineage, META_LINEAGE, next_epoch};
 use crate::storage::schema::{FORMAT_VERSION, MERGE_VERSION};
@@ -42,8 +41,6 @@ impl SharedLog {
     /// Makes the cell where there is nothing.
     pub(super) fn create(&mut self, limit: Instant, now_ms: i64) -> Result<(), SharedLogError> {
         let epoch = next_epoch(now_ms, 0);
-        let mut batch = Batch::new();
-        Lineage::born(epoch).put(&mut batch);
         let script = Script::new(include_str!("create.lua"));
         let mut call = script.call(&[
             self.keys.cell(),
@@ -53,11 +50,7 @@ impl SharedLog {
             self.keys.hash(Family::Meta, &[]),
         ]);
         call.arg(FORMAT_VERSION).arg(MERGE_VERSION).arg(epoch);
-        for (_, key, change) in batch.changes() {
-            if let Change::Put(value) = change {
-                call.arg(key).arg(value);
-            }
-        }
+        call.arg(META_LINEAGE).arg(Lineage::born(epoch).encode());
         if self.link.insist::<u8>(limit, &script, &call)? == 0 {
             return Err(SharedLogError::Parts(self.keys.cell()));
         }
@@ -226,8 +219,6 @@ impl SharedLog {
         let mut lineage = self.lineage.clone();
         let epoch = next_epoch(now_ms, self.epoch());
         lineage.add(epoch);
-        let mut batch = Batch::new();
-        lineage.put(&mut batch);
         let script = Script::new(include_str!("epoch.lua"));
         let mut call = script.call(&[
             self.keys.cell(),
@@ -237,11 +228,7 @@ impl SharedLog {
         ]);
         call.arg(found.map_or_else(String::new, |found| found.to_string()));
         call.arg(epoch).arg(FORMAT_VERSION).arg(MERGE_VERSION);
-        for (_, key, change) in batch.changes() {
-            if let Change::Put(value) = change {
-                call.arg(key).arg(value);
-            }
-        }
+        call.arg(META_LINEAGE).arg(lineage.encode());
         let _: Value = self.link.insist(limit, &script, &call)?;
         // By this call, or by another instance that was first.
         let there = self.lineage_there(limit)?;

@@ -47,11 +47,11 @@ pub(super) struct LogMark {
 }
 
 impl LogMark {
-    /// Reads the file; `None` where there is none.
+    /// Reads the file; `None` where there is none, or it is of a log under another prefix.
     ///
     /// # Errors
     /// When it cannot be read, or is damaged.
-    pub(super) fn read(dir: &HeldDir) -> Result<Option<Self>, SharedLogError> {
+    pub(super) fn read(dir: &HeldDir, prefix: &str) -> Result<Option<Self>, SharedLogError> {
         let Some(file) = if_there(dir.read(FILE_NAME))? else {
             return Ok(None);
         };
@@ -59,9 +59,9 @@ impl LogMark {
         let mut bytes = Vec::new();
         let read = file.take(MAX_BYTES).read_to_end(&mut bytes);
         read.map_err(FileError::new("read", &path))?;
-        let mark = serde_json::from_slice(&bytes);
-        mark.map(Some)
-            .map_err(|_| SharedLogError::DamagedMark(path))
+        let mark: Result<Self, _> = serde_json::from_slice(&bytes);
+        let mark = mark.map_err(|_| SharedLogError::DamagedMark(path))?;
+        Ok(Some(mark).filter(|mark| mark.prefix == prefix))
     }
 
     /// Writes the file and syncs it: it is the earlier one or this one, whatever happens meanwhile.
@@ -96,7 +96,7 @@ mod tests {
     fn a_mark_comes_back_and_a_damaged_one_is_no_new_beginning() {
         let dir = tempfile::tempdir().unwrap();
         let held = HeldDir::open(dir.path()).unwrap();
-        assert!(LogMark::read(&held).unwrap().is_none());
+        assert!(LogMark::read(&held, "game:").unwrap().is_none());
         let mark = LogMark {
             prefix: "game:".to_owned(),
             lineage: Lineage::born(7),
@@ -107,11 +107,12 @@ mod tests {
             own: Some("ab 3".to_owned()),
         };
         mark.write(&held).unwrap();
-        assert_eq!(LogMark::read(&held).unwrap(), Some(mark));
+        assert_eq!(LogMark::read(&held, "game:").unwrap(), Some(mark));
+        assert_eq!(LogMark::read(&held, "").unwrap(), None);
         std::fs::write(dir.path().join(FILE_NAME), b"{\"prefix\":").unwrap();
-        let error = LogMark::read(&held).unwrap_err();
+        let error = LogMark::read(&held, "game:").unwrap_err();
         assert!(matches!(error, SharedLogError::DamagedMark(_)), "{error}");
         LogMark::forget(&held).unwrap();
-        assert!(LogMark::read(&held).unwrap().is_none());
+        assert!(LogMark::read(&held, "game:").unwrap().is_none());
     }
 }

@@ -103,11 +103,11 @@ impl Entry {
         (position, instance)
     }
 
-    /// Returns the number and the name of an entry.
-    fn end(raw: &RawEntry) -> Option<(u64, String)> {
+    /// Returns the place behind an entry.
+    fn end(raw: &RawEntry) -> Option<LogPlace> {
         let (position, _) = Self::label(raw);
-        let name = raw.1.get(3)?;
-        Some((position?, String::from_utf8(name.clone()).ok()?))
+        let tail = String::from_utf8(raw.1.get(3)?.clone()).ok()?;
+        position.map(|position| LogPlace { position, tail })
     }
 
     fn read(raw: RawEntry) -> Result<Self, SharedLogError> {
@@ -190,8 +190,7 @@ impl SharedLog {
         chores: Chores,
         confirmed: Arc<Confirmed>,
     ) -> Result<Self, SharedLogError> {
-        let mark = LogMark::read(&HeldDir::open(lock.data_dir())?)?;
-        let mark = mark.filter(|mark| mark.prefix == address.prefix);
+        let mark = LogMark::read(&HeldDir::open(lock.data_dir())?, &address.prefix)?;
         let mut log = Self::new(address, wake, chores, confirmed);
         let limit = log.link.limit();
         match (mark, new_at_ms) {
@@ -363,8 +362,7 @@ impl SharedLog {
             cell: self.keys.cell(),
             log: self.keys.log(),
             epoch: self.epoch(),
-            position: self.at.position,
-            tail: self.at.tail.clone(),
+            at: self.at.clone(),
             asked_ms,
         };
         let address = self.link.address().clone();

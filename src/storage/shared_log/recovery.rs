@@ -70,11 +70,10 @@ impl SharedLog {
     /// What a start would refuse, or have against the log.
     pub fn examine(address: LogAddress, data_dir: &Path) -> Result<String, SharedLogError> {
         let mark = if data_dir.exists() {
-            LogMark::read(&HeldDir::open(data_dir)?)?
+            LogMark::read(&HeldDir::open(data_dir)?, &address.prefix)?
         } else {
             None
         };
-        let mark = mark.filter(|mark| mark.prefix == address.prefix);
         let mut log = Self::alone(address);
         let limit = log.link.limit();
         let durability = log.look_at_redis(limit)?;
@@ -102,7 +101,7 @@ impl SharedLog {
         now_ms: i64,
     ) -> Result<LogRecovery, SharedLogError> {
         let dir = HeldDir::open(lock.data_dir())?;
-        let mark = LogMark::read(&dir)?.filter(|mark| mark.prefix == address.prefix);
+        let mark = LogMark::read(&dir, &address.prefix)?;
         let mut log = Self::alone(address);
         let limit = log.link.limit();
         let state = log.state(limit)?;
