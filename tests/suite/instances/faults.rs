@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{
-    agrees, count, instance, log, log_with, replica, replica_with, rests, tells_of_disks, value,
-    writes_again,
+    agrees, count, instance, log, log_with, replica, replica_with, rests, tells_of_disks,
+    tells_the_loss, value, writes_again,
 };
 use crate::harness::{Client, PATIENCE, Redis, Server, SlowProxy, eventually, skipped};
 
@@ -127,9 +127,7 @@ fn an_instance_that_only_reads_notices_that_the_log_lost_its_end_too() {
     let server = instance(&home, &redis).start();
     assert_eq!(count(&mut server.client(), "a"), Some(true));
     redis.say::<u64>("HSET {counterd:0}:cell position 0");
-    eventually("the loss is told", PATIENCE, || {
-        server.output().contains("Redis lost some").then_some(())
-    });
+    tells_the_loss(&server);
     eventually("reads are stale", PATIENCE, || {
         is_stale(&server).then_some(())
     });
@@ -293,7 +291,7 @@ fn counts_exactly(servers: &[Server], meanwhile: impl FnOnce(&Told)) {
     let (told, ended) = (Told::default(), AtomicBool::new(false));
     std::thread::scope(|scope| {
         let _ended = Ended(&ended);
-        for client in 0..4 {
+        for client in 0..6 {
             let (told, ended) = (&told, &ended);
             let server = &servers[client % servers.len()];
             scope.spawn(move || {
@@ -320,6 +318,31 @@ fn counts_exactly(servers: &[Server], meanwhile: impl FnOnce(&Told)) {
         "{acked} acknowledged, {unknown} unknown, {found} counted"
     );
     agrees(&servers.iter().collect::<Vec<_>>(), "a", found);
+}
+
+#[test]
+fn a_redis_that_is_killed_and_stopped_under_load_loses_and_doubles_nothing() {
+    let test = "a_redis_that_is_killed_and_stopped_under_load_loses_and_doubles_nothing";
+    let Some(mut redis) = log(test) else { return };
+    let homes: Vec<_> = (0..2).map(|_| tempfile::tempdir().unwrap()).collect();
+    let start = |home| instance(home, &redis).start();
+    let servers: Vec<_> = homes.iter().map(start).collect();
+    counts_exactly(&servers, |told| {
+        told.goes_on(301);
+        redis.kill();
+        redis.start();
+        servers.iter().for_each(writes_again);
+        told.goes_on(301);
+        redis.pause();
+        for server in &servers {
+            let mut client = server.client();
+            eventually("writes are refused", PATIENCE, || {
+                (count(&mut client, "again") == Some(false)).then_some(())
+            });
+        }
+        redis.resume();
+        servers.iter().for_each(writes_again);
+    });
 }
 
 #[test]

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{agrees, count, instance, log, replica, rests, value, writes_again};
+use super::{
+    agrees, count, instance, log, replica, rests, tells_the_loss, value, waiting, writes_again,
+};
 use crate::harness::{PATIENCE, REDIS_PASSWORD, Redis, Server, Setup, eventually};
 
 /// A copy of it that stays as it is.
@@ -41,12 +43,6 @@ fn is_remembered(setup: &Setup, redis: &Redis) {
         let bytes = std::fs::read(setup.data().join("LOG_ACKED")).ok()?;
         let mark: Value = serde_json::from_slice(&bytes).ok()?;
         (mark["acknowledged"]["position"].as_u64() == Some(position(redis))).then_some(())
-    });
-}
-
-fn tells_the_loss(server: &Server) {
-    eventually("the loss is told", PATIENCE, || {
-        server.output().contains("Redis lost some").then_some(())
     });
 }
 
@@ -110,9 +106,7 @@ fn an_instance_that_is_started_again_does_not_begin_an_emptied_log_anew() {
     server.kill9();
     redis.say::<String>("FLUSHALL");
     let mut again = setup.spawn();
-    eventually("the loss is told", PATIENCE, || {
-        again.output().contains("Redis lost some").then_some(())
-    });
+    tells_the_loss(&again);
     assert!(!again.wait_exit(PATIENCE).success());
     assert_eq!(redis.say::<u64>("DBSIZE"), 0, "nothing was begun anew");
     let told = recover(&setup);
@@ -153,11 +147,7 @@ fn what_nobody_acknowledged_may_go_without_a_loss() {
     let Some(redis) = log(test) else { return };
     let replica = replica(&redis);
     let homes: Vec<_> = (0..2).map(|_| tempfile::tempdir().unwrap()).collect();
-    let start = |home| {
-        let waits = instance(home, &redis).set("redis.ack", "replicas");
-        // Replicas tell what is on disk about once a second.
-        waits.set("redis.timeout", "5s").start()
-    };
+    let start = |home| waiting(home, &redis).start();
     let (one, two) = (start(&homes[0]), start(&homes[1]));
     let mut client = one.client().with_timeout(Duration::from_secs(30));
     assert_eq!(count(&mut client, "a"), Some(true));

@@ -12,7 +12,6 @@ mod outage;
 mod time;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -130,6 +129,19 @@ fn agrees(servers: &[&Server], name: &str, want: i64) {
     }
 }
 
+fn tells_the_loss(server: &Server) {
+    eventually("the loss is told", PATIENCE, || {
+        server.output().contains("Redis lost some").then_some(())
+    });
+}
+
+/// One whose groups wait for the replicas.
+fn waiting(home: &tempfile::TempDir, redis: &Redis) -> Setup {
+    let setup = instance(home, redis).set("redis.ack", "replicas");
+    // Replicas tell what is on disk about once a second.
+    setup.set("redis.timeout", "5s")
+}
+
 #[test]
 fn what_two_instances_count_at_once_both_say_and_a_third_that_starts_later() {
     let test = "what_two_instances_count_at_once_both_say_and_a_third_that_starts_later";
@@ -176,77 +188,11 @@ fn what_two_instances_count_at_once_both_say_and_a_third_that_starts_later() {
 }
 
 #[test]
-fn a_redis_that_is_killed_and_stopped_under_load_loses_and_doubles_nothing() {
-    let test = "a_redis_that_is_killed_and_stopped_under_load_loses_and_doubles_nothing";
-    let Some(mut redis) = log(test) else { return };
-    let homes: Vec<_> = (0..2).map(|_| tempfile::tempdir().unwrap()).collect();
-    let servers: Vec<_> = homes
-        .iter()
-        .map(|home| instance(home, &redis).start())
-        .collect();
-    let (acked, unknown) = (AtomicI64::new(0), AtomicI64::new(0));
-    let ended = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for client in 0..6 {
-            let (servers, acked, unknown, ended) = (&servers, &acked, &unknown, &ended);
-            scope.spawn(move || {
-                let mut http = servers[client % 2].client();
-                while !ended.load(Ordering::Relaxed) {
-                    match count(&mut http, "a") {
-                        Some(true) => acked.fetch_add(1, Ordering::Relaxed),
-                        Some(false) => {
-                            writes_again(&servers[client % 2]);
-                            continue;
-                        }
-                        None => unknown.fetch_add(1, Ordering::Relaxed),
-                    };
-                }
-            });
-        }
-        for round in 0..2 {
-            let so_far = acked.load(Ordering::Relaxed);
-            eventually("clients count", PATIENCE, || {
-                (acked.load(Ordering::Relaxed) > so_far + 300).then_some(())
-            });
-            if round == 0 {
-                redis.kill();
-                redis.start();
-            } else {
-                redis.pause();
-                for server in &servers {
-                    let mut client = server.client();
-                    eventually("writes are refused", PATIENCE, || {
-                        (count(&mut client, "again") == Some(false)).then_some(())
-                    });
-                }
-                redis.resume();
-            }
-            servers.iter().for_each(writes_again);
-        }
-        ended.store(true, Ordering::Relaxed);
-    });
-    servers.iter().for_each(writes_again);
-    let (acked, unknown) = (acked.into_inner(), unknown.into_inner());
-    assert!(acked > 0);
-    let found = value(&servers[0], "a");
-    assert!(
-        (acked..=acked + unknown).contains(&found),
-        "{acked} acknowledged, {unknown} unknown, {found} counted"
-    );
-    agrees(&servers.iter().collect::<Vec<_>>(), "a", found);
-}
-
-#[test]
 fn nothing_is_acknowledged_before_a_replica_has_it() {
     let test = "nothing_is_acknowledged_before_a_replica_has_it";
     let Some(redis) = log(test) else { return };
     let home = tempfile::tempdir().unwrap();
-    let waits = |home| {
-        let setup = instance(home, &redis).set("redis.ack", "replicas");
-        // Replicas tell what is on disk about once a second.
-        setup.set("redis.timeout", "5s")
-    };
-    let mut alone = waits(&home).spawn();
+    let mut alone = waiting(&home, &redis).spawn();
     let status = alone.wait_exit(PATIENCE);
     assert!(!status.success());
     assert!(
@@ -257,7 +203,7 @@ fn nothing_is_acknowledged_before_a_replica_has_it() {
         alone.output()
     );
     let replica = replica(&redis);
-    let server = waits(&home).start();
+    let server = waiting(&home, &redis).start();
     let mut client = server.client();
     assert_eq!(count(&mut client, "a"), Some(true));
     rests(&redis);
@@ -287,9 +233,7 @@ fn a_log_that_was_emptied_by_hand_is_noticed_and_not_begun_anew() {
     assert_eq!(count(&mut client, "a"), Some(true));
     redis.say::<String>("FLUSHALL");
     assert_ne!(count(&mut client, "a"), Some(true));
-    eventually("the loss is told", PATIENCE, || {
-        server.output().contains("Redis lost some").then_some(())
-    });
+    tells_the_loss(&server);
     assert_eq!(count(&mut client, "a"), Some(false));
     assert_eq!(value(&server, "a"), 1);
     let begun: u64 = redis.say("EXISTS {counterd:0}:cell {counterd:0}:log {counterd:0}:hashes");
@@ -333,9 +277,9 @@ fn an_answer_that_rests_on_another_instances_group_waits_for_the_replica_too() {
     let replica = replica(&redis);
     let homes: Vec<_> = (0..2).map(|_| tempfile::tempdir().unwrap()).collect();
     let start = |home| {
-        let waits = instance(home, &redis).set("redis.ack", "replicas");
+        let setup = waiting(home, &redis);
         // As long as the first of both waits, so that the second is asked meanwhile.
-        waits.set("redis.timeout", "30s").start()
+        setup.set("redis.timeout", "30s").start()
     };
     let (one, two) = (start(&homes[0]), start(&homes[1]));
     let ask = |server: &Server, timeout: Duration| {
@@ -373,9 +317,7 @@ fn a_log_that_lost_its_end_is_told_and_not_written_to() {
     assert_eq!(count(&mut client, "a"), Some(true));
     redis.say::<u64>("HSET {counterd:0}:cell position 1");
     assert_ne!(count(&mut client, "a"), Some(true));
-    eventually("the loss is told", PATIENCE, || {
-        server.output().contains("Redis lost some").then_some(())
-    });
+    tells_the_loss(&server);
     assert_eq!(count(&mut client, "a"), Some(false));
     let position: String = redis.say("HGET {counterd:0}:cell position");
     assert_eq!(position, "1");
