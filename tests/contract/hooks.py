@@ -8,7 +8,6 @@ import itertools
 import json
 import os
 import re
-import sys
 import threading
 from datetime import datetime, timedelta, timezone
 
@@ -67,16 +66,10 @@ def map_query(context, query):
     return query
 
 
-# No parser of JSON need take a greater number, and counterd's takes none.
-GREATEST = int(sys.float_info.max)
-
-
 def whole(value):
     """The value with whole numbers written without a fraction: the contract refuses `1.0`, which JSON Schema takes for 1."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    if isinstance(value, int) and abs(value) > GREATEST:
-        return GREATEST
     if isinstance(value, list):
         return [whole(item) for item in value]
     if isinstance(value, dict):
