@@ -10,6 +10,7 @@ mod check;
 mod export;
 mod health;
 mod live;
+mod migrate;
 mod progress;
 mod work;
 
@@ -29,9 +30,10 @@ pub use backup::{BackupArgs, CompactArgs, InspectArgs, RestoreArgs};
 pub use export::{ExportArgs, ExportTarget, HistoryArgs};
 pub use health::HealthArgs;
 pub use live::{LogArgs, ModeArgs, WantedMode};
+pub use migrate::MigrateArgs;
+pub use work::{DeleteArgs, RepairArgs};
 
 use crate::config::{Config, ConfigErrors, Override, Warning};
-use crate::counter::CounterName;
 use crate::writer::StartError;
 
 /// Read when it is there and `--config` names no other.
@@ -212,6 +214,18 @@ The server must be off. Every byte and record is checked before anything is chan
 store than the one that is there is refused. What was counted after the backup is not in it.")]
     Restore(Configured<RestoreArgs>),
 
+    /// Move all counts from a data directory to a shared log in Redis, or back
+    #[command(after_help = "\
+Examples:
+  counterd migrate --from /var/lib/counterd --to redis
+  counterd migrate --from redis --to /var/lib/counterd
+  counterd migrate --from /var/lib/counterd --to redis --json
+
+No server may run, on the directory or with the log. Where the log is, the section `redis` of the configuration says. Every record \
+is compared before anything counts there; the counts keep their epoch. One that was broken off is run again, and begins anew. A \
+store that was moved is kept as store.moved-TIME.")]
+    Migrate(Configured<MigrateArgs>),
+
     /// Show whose the copies in Redis and PostgreSQL are; take over those of another store
     #[command(after_help = "\
 Examples:
@@ -342,39 +356,6 @@ pub struct ConfigArgs {
     pub set: Vec<String>,
 }
 
-/// Arguments of `repair`.
-#[derive(Debug, Clone, Args)]
-pub struct RepairArgs {
-    /// The counter to set right; without it the corrupt ones are listed
-    #[arg(value_parser = CounterName::parse, requires = "value")]
-    pub name: Option<CounterName>,
-
-    /// The value it should have
-    #[arg(
-        long,
-        value_name = "NUMBER",
-        allow_negative_numbers = true,
-        requires = "name"
-    )]
-    pub value: Option<i64>,
-
-    /// Why, for the audit line and the day's events
-    #[arg(long, value_name = "TEXT", requires = "name")]
-    pub reason: Option<String>,
-}
-
-/// Arguments of `delete`.
-#[derive(Debug, Clone, Args)]
-pub struct DeleteArgs {
-    /// What the names of the counters to delete begin with
-    #[arg(long, value_name = "TEXT")]
-    pub prefix: String,
-
-    /// Delete them; without it they are only listed
-    #[arg(long)]
-    pub yes: bool,
-}
-
 /// Why a command did not do what was asked. `main` makes an exit code and a message of it.
 #[derive(Debug, thiserror::Error)]
 pub enum CliFailure {
@@ -449,6 +430,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), CliFailu
         CliCommand::Delete(command) => command.run(work::delete),
         CliCommand::Recover(args) => work::recover_store(&args.load_and_warn()?),
         CliCommand::Backup(command) => command.run(backup::backup),
+        CliCommand::Migrate(command) => command.run(migrate::migrate),
         CliCommand::Adopt(command) => command.run(adopt::adopt),
         CliCommand::Restore(command) => command.run(backup::restore),
         CliCommand::Inspect(command) => command.run(backup::inspect),

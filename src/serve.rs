@@ -32,8 +32,9 @@ use companions::{Companions, RunningCompanions};
 use logs::Logs;
 use opening::{Opening, StandIn};
 pub use options::{
-    alert_options, alert_rules, calendar, copy_options, defined, mirror_options, postgres_options,
-    retention, storage_options, why_no_new_store, writer_options, zone_is_written,
+    alert_options, alert_rules, calendar, copy_options, defined, log_address, mirror_options,
+    postgres_options, retention, storage_options, why_no_new_store, writer_options,
+    zone_is_written,
 };
 use options::{fallback_options, http_options};
 pub use reload::LoadAgain;

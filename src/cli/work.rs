@@ -5,20 +5,55 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
+use clap::Args;
 use serde::de::DeserializeOwned;
 
+use super::print;
 use super::progress::Progress;
-use super::{DeleteArgs, RepairArgs, print};
 use crate::calendar::Calendar;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::control::{self, Ask, Desk, Part, Tell, Told};
+use crate::counter::CounterName;
 use crate::lifecycle::Archivist;
 use crate::metrics::Metrics;
 use crate::serve;
 use crate::storage::recover::recover;
 use crate::storage::{DataDirLock, SharedLog, give_back};
 use crate::writer::{Running, StartError};
+
+/// Arguments of `repair`.
+#[derive(Debug, Clone, Args)]
+pub struct RepairArgs {
+    /// The counter to set right; without it the corrupt ones are listed
+    #[arg(value_parser = CounterName::parse, requires = "value")]
+    pub name: Option<CounterName>,
+
+    /// The value it should have
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        allow_negative_numbers = true,
+        requires = "name"
+    )]
+    pub value: Option<i64>,
+
+    /// Why, for the audit line and the day's events
+    #[arg(long, value_name = "TEXT", requires = "name")]
+    pub reason: Option<String>,
+}
+
+/// Arguments of `delete`.
+#[derive(Debug, Clone, Args)]
+pub struct DeleteArgs {
+    /// What the names of the counters to delete begin with
+    #[arg(long, value_name = "TEXT")]
+    pub prefix: String,
+
+    /// Delete them; without it they are only listed
+    #[arg(long)]
+    pub yes: bool,
+}
 
 /// Lists the counters that cannot be read, or sets one right.
 pub(super) fn repair(config: &Config, args: RepairArgs) -> anyhow::Result<()> {

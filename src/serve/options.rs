@@ -182,14 +182,15 @@ pub fn storage_options(config: &Config) -> StorageOptions {
         data_dir: config.storage.data_dir.clone(),
         memory: config.storage.memory,
         reserve: None,
-        shared: log_address(config),
+        shared: (config.storage.engine == StorageEngine::Redis)
+            .then(|| log_address(config))
+            .flatten(),
     }
 }
 
-/// Returns where the log is that several instances share; `None` with an engine that has its own.
-fn log_address(config: &Config) -> Option<LogAddress> {
+/// Returns where the log is that several instances share, whatever the engine; `None` where `redis.url` is not set.
+pub fn log_address(config: &Config) -> Option<LogAddress> {
     let redis = &config.redis;
-    (config.storage.engine == StorageEngine::Redis).then_some(())?;
     Some(LogAddress {
         url: redis.url.clone()?,
         prefix: redis.prefix.clone(),

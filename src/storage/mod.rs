@@ -14,6 +14,7 @@
 //! - `lock`: one process at a time in a data directory.
 //! - `create`, `open`, `recover`: a new store, the checked opening, and the way past damage.
 //! - `backup`: whole copies elsewhere, and the way back from them.
+//! - `migrate`: from a store on disk to a shared log, and back.
 //! - `records`: what others write and read, each kind of record by its name.
 //! - `batch`, `tables`, `store`: one group's writes, reading, the live handle.
 //! - `shared_log`, `view`: the log that several instances share in Redis, and the store that is a view of it.
@@ -43,6 +44,7 @@ mod keys;
 mod lineage;
 pub mod lock;
 mod merge;
+pub mod migrate;
 mod open;
 mod owner;
 pub mod pace;

@@ -24,7 +24,7 @@ use super::files::{self, Live};
 use super::held::HeldDir;
 use super::lineage::{Lineage, next_epoch};
 use super::lock::DataDirLock;
-use super::paths::{NEW, Paths};
+use super::paths::{MIGRATING, MOVED, NEW, Paths};
 use super::reserve::{Reserve, wal_limit};
 use super::rot::RottenTable;
 use super::schema::{DbAccess, FORMAT_VERSION, MERGE_VERSION, OLDEST_FORMAT, Schema};
@@ -260,7 +260,22 @@ fn is_there(paths: &Paths) -> Result<bool, OpenError> {
     }
     for entry in files::entries(&paths.data_dir)? {
         let name = entry.file_name();
-        if name.as_encoded_bytes().starts_with(b"store.") && name != NEW {
+        let name = name.to_string_lossy();
+        if name == MIGRATING {
+            return Err(damage(format!(
+                "there is no store/, but {} is there: `counterd migrate` was broken off; nothing was changed: run it again, which \
+                 begins anew, or remove that directory",
+                entry.path().display()
+            )));
+        }
+        if name.starts_with(MOVED) {
+            return Err(damage(format!(
+                "there is no store/, but {} is there: its counts were moved to a shared log with `counterd migrate`, and are counted \
+                 on there; nothing was changed: say storage.engine = \"redis\", or move them back with `counterd migrate`",
+                entry.path().display()
+            )));
+        }
+        if name.starts_with("store.") && name != NEW {
             return Err(damage(format!(
                 "there is no store/, but {} is there, so this is not a first start; nothing was changed: \
                  rename it to store/ if it is the store, or move it away to start empty",

@@ -16,6 +16,12 @@ pub(super) const SALVAGING: &str = "store.salvaging";
 /// Where a backup is restored to, before it gets the store's place.
 pub(super) const RESTORING: &str = "store.restoring";
 
+/// Where a store is made of the records of a shared log, before it gets its place.
+pub(super) const MIGRATING: &str = "store.migrating";
+
+/// What the name begins with of a store that was moved to a shared log; then when, in milliseconds since 1970.
+pub(super) const MOVED: &str = "store.moved-";
+
 /// Where the view of a shared log is.
 const VIEW: &str = "view";
 

@@ -87,7 +87,22 @@ pub enum SharedLogError {
          once with degraded.start = false"
     )]
     Gone(String),
-    /// There is no log to recover, or it lost nothing.
+    /// Its counts were moved to a store on disk.
+    #[error(
+        "the counts of the shared log were moved to {to} with `counterd migrate`, and are counted on there; serve that directory \
+         with storage.engine = \"rocksdb\""
+    )]
+    MovedOut {
+        /// The data directory.
+        to: String,
+    },
+    /// A store on disk is being moved in, or that was broken off.
+    #[error(
+        "a store is being moved into the shared log, or that was broken off (the key {0}); wait for its end, or run \
+         `counterd migrate` again, which begins anew"
+    )]
+    MovingIn(String),
+    /// What was asked cannot be done with the log that is there, or needs none.
     #[error("{0}")]
     Refused(String),
     /// The file that says how much was acknowledged is damaged.

@@ -60,6 +60,7 @@ impl From<SharedLogError> for OpenError {
             | SharedLogError::NotDurable { .. }
             | SharedLogError::Trimmed { .. }
             | SharedLogError::Diverged
+            | SharedLogError::MovingIn(_)
             | SharedLogError::File(_)
             | SharedLogError::Thread(_) => OpenCause::Transient,
             SharedLogError::Format(_) => OpenCause::Unsupported,
@@ -68,6 +69,7 @@ impl From<SharedLogError> for OpenError {
             | SharedLogError::Lost { .. }
             | SharedLogError::Parts(_)
             | SharedLogError::Gone(_)
+            | SharedLogError::MovedOut { .. }
             | SharedLogError::Refused(_)
             | SharedLogError::DamagedMark(_)
             | SharedLogError::Broken(_) => OpenCause::Damage,

@@ -62,6 +62,10 @@ fn an_option_takes_the_same_everywhere() {
             let Some(long) = option.get_long() else {
                 continue;
             };
+            // What is moved from and to is no day and no target of an export.
+            if command.get_name() == "migrate" && ["from", "to"].contains(&long) {
+                continue;
+            }
             let known = takes
                 .entry(long.to_owned())
                 .or_insert_with(|| names.clone());

@@ -6,7 +6,7 @@
 -- knows the log to be acknowledged; then each change, in order: which hash (1 is the first), field, value; of a record to
 -- delete the number of the hash is negative, and there is no value.
 -- Answers a word, a position, and with 'behind' also the tail and the first entries after the expected position.
-local epoch, position, tail, lost = unpack(redis.call('HMGET', KEYS[1], 'epoch', 'position', 'tail', 'lost'))
+local epoch, position, tail, lost, moved = unpack(redis.call('HMGET', KEYS[1], 'epoch', 'position', 'tail', 'lost', 'moved'))
 if epoch ~= ARGV[1] then
   return {'epoch', epoch or ''}
 end
@@ -19,8 +19,8 @@ if done then
     return {'appended', at}
   end
 end
-if lost then
-  return {'lost', lost}
+if lost or moved then
+  return {'lost', lost or moved}
 end
 if position ~= ARGV[2] or tail ~= ARGV[3] then
   -- A megabyte of them or so: more would keep Redis from all others, and the next answer has the rest.

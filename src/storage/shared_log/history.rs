@@ -12,7 +12,8 @@ use std::time::Instant;
 
 use redis::Value;
 
-use super::log_mark::{LogMark, LogPlace};
+use super::log_mark::{LogMark, LogPlace, id_text, parse_id};
+use super::relocation::HeldLogs;
 use super::{Entry, OnLoss, RawEntries, Script, SharedLog};
 use crate::storage::Family;
 use crate::storage::held::HeldDir;
@@ -23,10 +24,14 @@ use crate::storage::shared_log_error::SharedLogError;
 /// What the cell says of the log.
 pub(super) struct LogState {
     pub(super) epoch: u64,
+    /// Which log of the store.
+    pub(super) log_id: u128,
     /// Where it ends.
     pub(super) end: LogPlace,
     /// Where it ended, and where it must have, as an instance noticed.
-    lost: Option<(u64, u64)>,
+    pub(super) lost: Option<(u64, u64)>,
+    /// The data directory that its counts were moved to.
+    pub(super) moved: Option<String>,
 }
 
 impl LogState {
@@ -48,20 +53,45 @@ impl SharedLog {
             self.keys.log(),
             self.keys.instances(),
             self.keys.hash(Family::Meta, &[]),
+            self.keys.moving(),
         ]);
         call.arg(FORMAT_VERSION).arg(MERGE_VERSION).arg(epoch);
         call.arg(META_LINEAGE).arg(Lineage::born(epoch).encode());
-        if self.link.insist::<u8>(limit, &script, &call)? == 0 {
-            return Err(SharedLogError::Parts(self.keys.cell()));
+        match self.link.insist::<u8>(limit, &script, &call)? {
+            0 => Err(SharedLogError::Parts(self.keys.cell())),
+            2 => Err(SharedLogError::MovingIn(self.keys.moving())),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Reads what the cell says; `None` where there is no cell.
+    ///
+    /// # Errors
+    /// When its counts were moved elsewhere, or are being moved in.
     pub(super) fn state(&mut self, limit: Instant) -> Result<Option<LogState>, SharedLogError> {
+        let state = self.cell_state(limit)?;
+        if let Some(to) = state.as_ref().and_then(|state| state.moved.clone()) {
+            return Err(SharedLogError::MovedOut { to });
+        }
+        if state.is_none() {
+            let mut call = redis::cmd("EXISTS");
+            let moving = self.keys.moving();
+            if self.link.ask(limit, call.arg(&moving))? {
+                return Err(SharedLogError::MovingIn(moving));
+            }
+        }
+        Ok(state)
+    }
+
+    /// Reads what the cell says, whatever that is; `None` where there is no cell.
+    pub(super) fn cell_state(
+        &mut self,
+        limit: Instant,
+    ) -> Result<Option<LogState>, SharedLogError> {
         let mut call = redis::cmd("HMGET");
         call.arg(self.keys.cell()).arg("format").arg("merge");
-        call.arg("epoch").arg("position").arg("tail").arg("lost");
+        call.arg("epoch").arg("position").arg("tail");
+        call.arg("lost").arg("log").arg("moved");
         let said: Vec<Option<String>> = self.link.ask(limit, &call)?;
         let [
             Some(format),
@@ -70,6 +100,8 @@ impl SharedLog {
             Some(position),
             Some(tail),
             lost,
+            log,
+            moved,
         ] = &said[..]
         else {
             return Ok(None);
@@ -84,11 +116,13 @@ impl SharedLog {
         };
         Ok(Some(LogState {
             epoch: number(epoch)?,
+            log_id: log.as_deref().map_or(0, parse_id),
             end: LogPlace {
                 position: number(position)?,
                 tail: tail.clone(),
             },
             lost: lost.as_deref().and_then(LogState::lost),
+            moved: moved.clone(),
         }))
     }
 
@@ -102,15 +136,32 @@ impl SharedLog {
         lineage.ok_or(SharedLogError::Unreadable("its lineage"))
     }
 
+    /// Reads how much of earlier logs of the store is in this one.
+    pub(super) fn held_logs(&mut self, limit: Instant) -> Result<HeldLogs, SharedLogError> {
+        let mut call = redis::cmd("HGET");
+        call.arg(self.keys.hash(Family::Meta, HeldLogs::KEY))
+            .arg(HeldLogs::KEY);
+        let bytes: Option<Vec<u8>> = self.link.ask(limit, &call)?;
+        let held = bytes.map_or(Some(HeldLogs::default()), |bytes| HeldLogs::decode(&bytes));
+        held.ok_or(SharedLogError::Unreadable("which logs it held before"))
+    }
+
     /// Returns where the log ends, once it is certain that it holds what was acknowledged. Changes nothing in Redis.
     ///
     /// # Errors
     /// [`SharedLogError::Lost`] when it does not, [`SharedLogError::Epoch`] when it is another log.
     pub(super) fn check(&mut self, limit: Instant) -> Result<LogPlace, SharedLogError> {
         let had = self.acknowledged.position;
-        let Some(LogState { epoch, end, lost }) = self.state(limit)? else {
+        let Some(state) = self.state(limit)? else {
             return Err(SharedLogError::Lost { found: 0, had });
         };
+        let LogState {
+            epoch,
+            log_id,
+            end,
+            lost,
+            ..
+        } = state;
         if epoch != self.epoch() {
             let there = self.lineage_there(limit)?;
             if !there.has(self.epoch()) {
@@ -125,10 +176,19 @@ impl SharedLog {
                 to = epoch,
                 "the shared log is on a new epoch, after a loss that was accepted"
             );
-            self.goes_on(there, end.clone());
+            self.goes_on(there, log_id, end.clone());
         }
         if let Some((found, had)) = lost {
             return Err(SharedLogError::Lost { found, had });
+        }
+        if log_id != self.log_id {
+            // Made of a store on disk, which says how much of the log it had taken in that was followed here.
+            let there = self.lineage_there(limit)?;
+            let found = self.held_logs(limit)?.position(self.log_id);
+            if there.id != self.lineage.id || found < had {
+                return Err(SharedLogError::Lost { found, had });
+            }
+            self.goes_on(there, log_id, end.clone());
         }
         let (acknowledged, followed) = (self.acknowledged.clone(), self.at.clone());
         if !self.holds(limit, &end, &acknowledged)? {
@@ -235,13 +295,14 @@ impl SharedLog {
         let Some(state) = self.state(limit)?.filter(|state| there.has(state.epoch)) else {
             return Err(SharedLogError::Diverged);
         };
-        self.goes_on(there, state.end.clone());
+        self.goes_on(there, state.log_id, state.end.clone());
         Ok(state.end)
     }
 
-    /// Follows another epoch of the log, which is taken as it is.
-    fn goes_on(&mut self, lineage: Lineage, end: LogPlace) {
+    /// Follows another epoch of the log, or another log of the store, which is taken as it is.
+    fn goes_on(&mut self, lineage: Lineage, log_id: u128, end: LogPlace) {
         self.lineage = lineage;
+        self.log_id = log_id;
         self.acknowledged = end.clone();
         self.at = end;
         self.followed.clear();
@@ -277,6 +338,7 @@ impl SharedLog {
         let mark = LogMark {
             prefix: self.link.address().prefix.clone(),
             lineage: self.lineage.clone(),
+            log: id_text(self.log_id),
             acknowledged: self.acknowledged.clone(),
             own: self.own.clone(),
         };

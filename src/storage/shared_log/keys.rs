@@ -43,6 +43,16 @@ impl CellKeys {
         format!("{}:up", self.tag)
     }
 
+    /// Returns the key of which store is being moved in.
+    pub(super) fn moving(&self) -> String {
+        format!("{}:moving", self.tag)
+    }
+
+    /// Returns what all keys begin with.
+    pub(super) fn tag(&self) -> &str {
+        &self.tag
+    }
+
     /// Returns the key of the set of all hashes that hold records.
     pub(super) fn hashes(&self) -> String {
         format!("{}:hashes", self.tag)

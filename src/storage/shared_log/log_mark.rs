@@ -32,6 +32,19 @@ pub(super) struct LogPlace {
     pub(super) tail: String,
 }
 
+/// Writes which log of a store it is; nothing for the one that was not made by a relocation.
+pub(super) fn id_text(id: u128) -> String {
+    if id == 0 {
+        return String::new();
+    }
+    format!("{id:032x}")
+}
+
+/// Reads what [`id_text`] wrote.
+pub(super) fn parse_id(text: &str) -> u128 {
+    u128::from_str_radix(text, 16).unwrap_or(0)
+}
+
 /// What the file says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,6 +53,9 @@ pub(super) struct LogMark {
     pub(super) prefix: String,
     /// Which log it is; its last epoch is the one that is followed.
     pub(super) lineage: Lineage,
+    /// Which log of that store, where a relocation made it; else empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) log: String,
     /// Up to where it was certainly acknowledged.
     pub(super) acknowledged: LogPlace,
     /// The last group of this data directory that was acknowledged, by its name; `None` before the first.
@@ -47,6 +63,11 @@ pub(super) struct LogMark {
 }
 
 impl LogMark {
+    /// Returns which log of the store it is: 0, or that of the relocation that made it.
+    pub(super) fn log_id(&self) -> u128 {
+        parse_id(&self.log)
+    }
+
     /// Reads the file; `None` where there is none, or it is of a log under another prefix.
     ///
     /// # Errors
@@ -100,12 +121,14 @@ mod tests {
         let mark = LogMark {
             prefix: "game:".to_owned(),
             lineage: Lineage::born(7),
+            log: id_text(258),
             acknowledged: LogPlace {
                 position: 9,
                 tail: "ab 3".to_owned(),
             },
             own: Some("ab 3".to_owned()),
         };
+        assert_eq!((mark.log_id(), parse_id(&id_text(0))), (258, 0));
         mark.write(&held).unwrap();
         assert_eq!(LogMark::read(&held, "game:").unwrap(), Some(mark));
         assert_eq!(LogMark::read(&held, "").unwrap(), None);

@@ -7,6 +7,7 @@
 //! - `address`, `ack`: where the log is, and who must have a group before it is acknowledged.
 //! - `history`, `log_mark`: which log it is, and whether it still holds what was acknowledged; what of that is kept on disk.
 //! - `recovery`: the way past a loss.
+//! - `records`: reading the records; `relocation`: moving them in from a store on disk, and out to one.
 //! - `lease`: who closes days and exports; `pulse`: who is up.
 //! - `told`: what a group of another instance changed.
 //! - `reaction`: what an error of Redis says of the call that it answers; `rights`: whether its user may call all of it.
@@ -27,7 +28,9 @@ mod link;
 mod log_mark;
 mod pulse;
 mod reaction;
+mod records;
 mod recovery;
+mod relocation;
 mod rights;
 mod told;
 
@@ -50,6 +53,7 @@ use self::log_mark::{LogMark, LogPlace};
 use self::pulse::Pulse;
 pub use self::pulse::RedisTime;
 pub use self::recovery::LogRecovery;
+pub(super) use self::relocation::LogRelocation;
 pub use self::told::FollowedChange;
 use super::Family;
 use super::batch::{Batch, Change};
@@ -61,9 +65,6 @@ use crate::invariant::Broken;
 
 /// About so many entries are kept for instances that are behind; one that is further behind loads anew.
 const KEPT_ENTRIES: u64 = 100_000;
-
-/// Records that are read at once when the view is made.
-const PAGE: usize = 1000;
 
 /// Entries that are read at once when the view is made. Each may be some hundred kilobytes.
 const ENTRIES_PAGE: usize = 100;
@@ -153,6 +154,8 @@ pub struct SharedLog {
     /// A group of which no answer came.
     pending: Option<Cmd>,
     lineage: Lineage,
+    /// Which log of that store it is: 0, or that of the relocation that made it.
+    log_id: u128,
     /// Up to where the view has the log.
     at: LogPlace,
     /// Up to where all disks and replicas that are waited for certainly have it.
@@ -196,13 +199,13 @@ impl SharedLog {
         match (mark, new_at_ms) {
             (Some(mark), _) => log.take_over(mark),
             (None, new_at_ms) => {
-                match new_at_ms {
-                    Some(now_ms) => log.create(limit, now_ms)?,
-                    None if log.state(limit)?.is_none() => {
-                        return Err(SharedLogError::Gone(log.keys.cell()));
-                    }
-                    None => {}
+                if let Some(now_ms) = new_at_ms {
+                    log.create(limit, now_ms)?;
                 }
+                let Some(state) = log.state(limit)? else {
+                    return Err(SharedLogError::Gone(log.keys.cell()));
+                };
+                log.log_id = state.log_id;
                 log.lineage = log.lineage_there(limit)?;
             }
         }
@@ -219,6 +222,7 @@ impl SharedLog {
             sequence: 0,
             pending: None,
             lineage: Lineage::born(0),
+            log_id: 0,
             at: LogPlace::default(),
             acknowledged: LogPlace::default(),
             followed: VecDeque::new(),
@@ -237,6 +241,7 @@ impl SharedLog {
     /// Takes over what the data directory says.
     fn take_over(&mut self, mark: LogMark) {
         self.lineage = mark.lineage.clone();
+        self.log_id = mark.log_id();
         self.at = mark.acknowledged.clone();
         self.acknowledged = mark.acknowledged.clone();
         self.own = mark.own.clone();
@@ -309,28 +314,13 @@ impl SharedLog {
         &mut self,
         mut visit: impl FnMut(&Batch) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut call = redis::cmd("SMEMBERS");
-        call.arg(self.keys.hashes());
-        let hashes: Vec<String> = self.link.ask(self.link.limit(), &call)?;
-        for hash in &hashes {
-            let family = self.keys.family(hash);
-            let family = family.ok_or(SharedLogError::Unreadable("the name of a hash"))?;
-            let mut cursor = 0u64;
-            loop {
-                let mut call = redis::cmd("HSCAN");
-                call.arg(hash).arg(cursor).arg("COUNT").arg(PAGE);
-                let (next, records): (u64, RawRecords) = self.link.ask(self.link.limit(), &call)?;
-                let mut batch = Batch::new();
-                for (key, value) in &records {
-                    batch.put(family, key, value);
-                }
-                visit(&batch)?;
-                cursor = next;
-                if cursor == 0 {
-                    break;
-                }
+        self.each_page(|family, records| {
+            let mut batch = Batch::new();
+            for (key, value) in records {
+                batch.put(family, key, value);
             }
-        }
+            visit(&batch)
+        })?;
         let asked_ms = self.confirmed.now_ms();
         let state = self.state(self.link.limit())?;
         let state = state.filter(|state| state.epoch == self.epoch());

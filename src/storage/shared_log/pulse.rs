@@ -6,7 +6,7 @@ use super::link::{Link, Script};
 use crate::storage::shared_log_error::SharedLogError;
 
 /// For how long after its last note an instance is taken to be up.
-const LASTS: Duration = Duration::from_secs(8);
+pub(super) const LASTS: Duration = Duration::from_secs(8);
 
 /// How often an instance notes it.
 const EVERY: Duration = Duration::from_secs(1);

@@ -53,7 +53,7 @@ impl fmt::Display for LogRecovery {
 
 impl SharedLog {
     /// Makes one that follows nothing.
-    fn alone(address: LogAddress) -> Self {
+    pub(super) fn alone(address: LogAddress) -> Self {
         let confirmed = Confirmed::new(Arc::new(SystemClock), address.max_lag);
         Self::new(
             address,
@@ -79,10 +79,13 @@ impl SharedLog {
         let durability = log.look_at_redis(limit)?;
         match mark {
             Some(mark) => log.take_over(mark),
-            None if log.state(limit)?.is_none() => {
-                return Ok(format!("there is no log yet; {durability}"));
+            None => {
+                let Some(state) = log.state(limit)? else {
+                    return Ok(format!("there is no log yet; {durability}"));
+                };
+                log.log_id = state.log_id;
+                log.lineage = log.lineage_there(limit)?;
             }
-            None => log.lineage = log.lineage_there(limit)?,
         }
         let groups = log.check(limit)?.position;
         let epoch = log.epoch();
@@ -109,6 +112,7 @@ impl SharedLog {
             (Some(mark), _) => log.take_over(mark),
             (None, Some(state)) => {
                 log.lineage = log.lineage_there(limit)?;
+                log.log_id = state.log_id;
                 log.acknowledged = state.end.clone();
                 log.at = state.end.clone();
             }

@@ -8,6 +8,7 @@ mod contest;
 mod faults;
 mod leases;
 mod loss;
+mod migrate;
 mod outage;
 mod time;
 

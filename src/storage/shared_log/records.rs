@@ -1,0 +1,77 @@
+//! Reading the records of a cell: all of them in pages, some by their keys, and how many there are.
+
+use super::{RawRecords, SharedLog};
+use crate::storage::Family;
+use crate::storage::shared_log_error::SharedLogError;
+
+/// Records that are read at once.
+const PAGE: usize = 1000;
+
+impl SharedLog {
+    /// Calls `visit` with all records, page by page: one may come twice.
+    ///
+    /// # Errors
+    /// When Redis cannot be asked, or holds something else; what `visit` returns.
+    pub(super) fn each_page<E: From<SharedLogError>>(
+        &mut self,
+        mut visit: impl FnMut(Family, &RawRecords) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for (family, hash) in self.hashes()? {
+            let mut cursor = 0u64;
+            loop {
+                let mut call = redis::cmd("HSCAN");
+                call.arg(&hash).arg(cursor).arg("COUNT").arg(PAGE);
+                let (next, records): (u64, RawRecords) = self.link.ask(self.link.limit(), &call)?;
+                visit(family, &records)?;
+                cursor = next;
+                if cursor == 0 {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Lists the hashes that hold records, each with its family.
+    ///
+    /// # Errors
+    /// When Redis cannot be asked, or names something else.
+    pub(super) fn hashes(&mut self) -> Result<Vec<(Family, String)>, SharedLogError> {
+        let mut call = redis::cmd("SMEMBERS");
+        call.arg(self.keys.hashes());
+        let hashes: Vec<String> = self.link.ask(self.link.limit(), &call)?;
+        let with_family = |hash: String| {
+            let family = self.keys.family(&hash);
+            let family = family.ok_or(SharedLogError::Unreadable("the name of a hash"))?;
+            Ok((family, hash))
+        };
+        hashes.into_iter().map(with_family).collect()
+    }
+
+    /// Returns how many records a hash holds.
+    ///
+    /// # Errors
+    /// When Redis cannot be asked.
+    pub(super) fn length(&mut self, hash: &str) -> Result<u64, SharedLogError> {
+        let mut call = redis::cmd("HLEN");
+        call.arg(hash);
+        self.link.ask(self.link.limit(), &call)
+    }
+
+    /// Reads the values of some keys of one hash; `None` where there is no such record.
+    ///
+    /// # Errors
+    /// When Redis cannot be asked.
+    pub(super) fn values<'a>(
+        &mut self,
+        hash: &str,
+        keys: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Vec<Option<Vec<u8>>>, SharedLogError> {
+        let mut call = redis::cmd("HMGET");
+        call.arg(hash);
+        for key in keys {
+            call.arg(key);
+        }
+        self.link.ask(self.link.limit(), &call)
+    }
+}
