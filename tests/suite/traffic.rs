@@ -5,6 +5,8 @@
 //! they wait for it. Others watch what is counted meanwhile (`watching`). Kept out: what happens to the server, which is
 //! each test's own matter.
 
+mod wire;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,9 +14,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::checker::{
-    Account, Answer, Done, History, Intent, Moment, Reading, Step, Try, Violation,
-};
+pub use self::wire::{parts, request};
+use crate::checker::{Account, Answer, History, Intent, Moment, Reading, Step, Try, Violation};
 use crate::harness::{Client, Dice, PATIENCE, Response, at_once, eventually};
 use crate::watching;
 
@@ -165,6 +166,16 @@ pub fn during<T>(
     control: &Control,
     during: impl FnOnce() -> T,
 ) -> (History, T) {
+    at_several(&[address], mix, control, during)
+}
+
+/// The same at several servers: each next try of a client is at another one. Watched is the first.
+pub fn at_several<T>(
+    addresses: &[SocketAddr],
+    mix: Mix,
+    control: &Control,
+    during: impl FnOnce() -> T,
+) -> (History, T) {
     /// Also when a claim fails, so that the failure is seen and not waited on.
     struct StopsClients<'a>(&'a Control);
     impl Drop for StopsClients<'_> {
@@ -173,24 +184,27 @@ pub fn during<T>(
         }
     }
     control.stop.store(false, Ordering::SeqCst);
-    let (watched, (mut history, given)) = watching::during(address, mix.watchers, control, || {
-        std::thread::scope(|scope| {
-            let load = scope.spawn(move || run(address, mix, control));
-            let stops = StopsClients(control);
-            let given = during();
-            drop(stops);
-            (load.join().unwrap(), given)
-        })
-    });
+    let (watched, (mut history, given)) =
+        watching::during(addresses[0], mix.watchers, control, || {
+            std::thread::scope(|scope| {
+                let load = scope.spawn(move || run(addresses, mix, control));
+                let stops = StopsClients(control);
+                let given = during();
+                drop(stops);
+                (load.join().unwrap(), given)
+            })
+        });
     history.extend(watched);
     (history, given)
 }
 
 /// Runs the clients until [`Control::stop`].
-fn run(address: SocketAddr, mix: Mix, control: &Control) -> History {
+fn run(addresses: &[SocketAddr], mix: Mix, control: &Control) -> History {
     let histories = at_once(mix.connections, |number| {
         let mut one = Counting {
-            client: Client::new(address).with_timeout(Duration::from_secs(20)),
+            client: client(addresses[number % addresses.len()]),
+            addresses,
+            at: number % addresses.len(),
             dice: Dice::new(mix.seed ^ (number as u64).wrapping_mul(0x5851_F42D_4C95_7F2D)),
             number,
             mix,
@@ -208,8 +222,14 @@ fn run(address: SocketAddr, mix: Mix, control: &Control) -> History {
     whole
 }
 
+fn client(address: SocketAddr) -> Client {
+    Client::new(address).with_timeout(Duration::from_secs(20))
+}
+
 struct Counting<'a> {
     client: Client,
+    addresses: &'a [SocketAddr],
+    at: usize,
     dice: Dice,
     number: usize,
     mix: Mix,
@@ -266,10 +286,10 @@ impl Counting<'_> {
     fn someone(&mut self) -> Step {
         let user = format!("user-{}", self.dice.below(self.mix.users));
         let counter = OF_USERS[usize::try_from(self.dice.below(3)).unwrap()];
+        let user = Some(user);
         Step {
-            counter: counter.to_owned(),
-            delta: 1,
-            user: Some(user),
+            user,
+            ..step(counter, 1)
         }
     }
 
@@ -281,10 +301,10 @@ impl Counting<'_> {
                 self.dice.next(),
                 self.number
             );
+            let user = Some(user);
             Step {
-                counter: USERS.to_owned(),
-                delta: 1,
-                user: Some(user),
+                user,
+                ..step(USERS, 1)
             }
         };
         (0..200).map(|_| one()).collect()
@@ -304,6 +324,7 @@ impl Counting<'_> {
                 }
                 assert!(Instant::now() < given_up, "the server stays away");
                 wait_a_little();
+                self.goes_elsewhere();
                 continue;
             }
             let one = self.attempt(&path, key.as_deref(), &body);
@@ -326,6 +347,7 @@ impl Counting<'_> {
                 intent.tries.last()
             );
             wait_a_little();
+            self.goes_elsewhere();
             // What is refused is tried again until it is not: reads go on meanwhile.
             if self.dice.below(4) == 0 {
                 self.read();
@@ -333,6 +355,14 @@ impl Counting<'_> {
         }
         if !intent.tries.is_empty() {
             self.history.intents.push(intent);
+        }
+    }
+
+    /// Takes the next of several servers.
+    fn goes_elsewhere(&mut self) {
+        self.at = (self.at + 1) % self.addresses.len();
+        if self.addresses[self.at] != self.client.address() {
+            self.client = client(self.addresses[self.at]);
         }
     }
 
@@ -430,53 +460,6 @@ pub fn step(counter: &str, delta: i64) -> Step {
     }
 }
 
-/// Path and body of what the steps ask for.
-pub fn request(steps: &[Step]) -> (String, Value) {
-    let verb = |step: &Step| match step.delta > 0 {
-        true if step.counter == HERE => "heartbeat",
-        true => "increment",
-        false => "decrement",
-    };
-    let body = |step: &Step| match &step.user {
-        Some(user) => json!({"value": step.delta.abs(), "user_id": user}),
-        None => json!({"value": step.delta.abs()}),
-    };
-    if let [one] = steps {
-        return (
-            format!("/api/v1/counter/{}/{}", one.counter, verb(one)),
-            body(one),
-        );
-    }
-    let operations: Vec<Value> = steps
-        .iter()
-        .map(|step| {
-            let mut operation = body(step);
-            operation["op"] = verb(step).into();
-            operation["name"] = step.counter.as_str().into();
-            operation
-        })
-        .collect();
-    (
-        "/api/v1/batch".to_owned(),
-        json!({"operations": operations}),
-    )
-}
-
-/// The parts of a 200 to [`request`].
-pub fn parts(body: &Value) -> Vec<Done> {
-    let part = |one: &Value| Done {
-        current_value: one["current_value"].as_i64().unwrap(),
-        // Who is seen again in a window counts, and changes nothing but until when.
-        counted: one["counted"] == true && one["applied"] != 0,
-        revision: one["revision"].as_u64().unwrap(),
-        period: one["period"].as_str().map(str::to_owned),
-    };
-    match body["results"].as_array() {
-        Some(results) => results.iter().map(part).collect(),
-        None => vec![part(body)],
-    }
-}
-
 /// Asks the server once more for what must not have changed, then claims that the whole history is that
 /// of an exact counter.
 pub fn verify(client: &mut Client, control: &Control, mut history: History) {
@@ -517,9 +500,8 @@ pub fn ask_again(client: &mut Client, control: &Control, history: &mut History) 
     let users: Vec<(String, String)> = users.into_iter().collect();
     for users in users.chunks(500) {
         let one = |(counter, user): &(String, String)| Step {
-            counter: counter.clone(),
-            delta: 1,
             user: Some(user.clone()),
+            ..step(counter, 1)
         };
         let steps: Vec<Step> = users.iter().map(one).collect();
         let (begun, (path, body)) = (control.now(), request(&steps));

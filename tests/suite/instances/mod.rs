@@ -10,6 +10,7 @@ mod leases;
 mod loss;
 mod migrate;
 mod outage;
+mod rolling;
 mod time;
 
 use std::path::PathBuf;

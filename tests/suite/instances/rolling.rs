@@ -1,0 +1,61 @@
+//! Three instances are started again one after another while clients count: who is refused counts at the next one.
+
+use std::time::Duration;
+
+use super::{log, patient, writes_again};
+use crate::harness::{Server, Setup, rounds, seed};
+use crate::traffic::{self, Control, Mix};
+
+/// The first try, and those at both other instances: one of them is up.
+const TRIES: usize = 3;
+
+#[test]
+fn instances_that_are_started_again_one_by_one_refuse_nothing_that_the_next_one_does_not_take() {
+    let test = "instances_that_are_started_again_one_by_one_refuse_nothing_that_the_next_one_does_not_take";
+    let Some(redis) = log(test) else { return };
+    let homes: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let setups: Vec<Setup> = homes.iter().map(|home| patient(home, &redis)).collect();
+    let mut servers: Vec<Server> = setups.iter().map(Setup::start).collect();
+    traffic::define(&mut servers[0].admin());
+    servers.iter().for_each(writes_again);
+    let addresses: Vec<_> = setups.iter().map(Setup::address).collect();
+    let control = Control::with_rest(Duration::from_millis(2));
+    let mix = Mix {
+        connections: 9,
+        seed: seed("rolling"),
+        users: 2000,
+        big_batches: 1,
+        watchers: 0,
+    };
+    let (mut history, ()) = traffic::at_several(&addresses, mix, &control, || {
+        for _ in 0..rounds(2) {
+            for (setup, server) in setups.iter().zip(&mut servers) {
+                control.wait_for(300);
+                server.signal(libc::SIGTERM);
+                server.wait_exit(2 * crate::harness::PATIENCE);
+                // The others count on alone.
+                control.wait_for(300);
+                *server = setup.start();
+                writes_again(server);
+            }
+        }
+        control.wait_for(300);
+    });
+    // What one instance counted, another says a moment later.
+    for reading in &mut history.readings {
+        reading.begun = 0;
+    }
+    let tries = history.intents.iter().map(|intent| intent.tries.len());
+    let most = tries.max().unwrap();
+    println!(
+        "{} operations, {most} tries at most",
+        control.acknowledged()
+    );
+    assert!(most > 1, "nothing was refused");
+    for intent in &history.intents {
+        assert!(intent.tries.len() <= TRIES, "{intent:?}");
+    }
+    for server in &servers {
+        traffic::verify(&mut server.client(), &control, history.clone());
+    }
+}
