@@ -100,6 +100,12 @@ impl Redis {
         }
     }
 
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        let ended = |child: &mut Child| child.try_wait().unwrap().is_some();
+        self.child.as_mut().is_none_or(ended)
+    }
+
     /// Stops it where it is.
     pub fn pause(&self) {
         self.signal(libc::SIGSTOP);

@@ -261,14 +261,14 @@ fn a_redis_that_runs_another_script_for_too_long_is_waited_for_and_then_refuses(
 
 /// What clients were told.
 #[derive(Default)]
-struct Told {
+pub(super) struct Told {
     acked: AtomicI64,
     unknown: AtomicI64,
 }
 
 impl Told {
     /// Waits until so many more were acknowledged.
-    fn goes_on(&self, by: i64) {
+    pub(super) fn goes_on(&self, by: i64) {
         let so_far = self.acked.load(Ordering::Relaxed);
         eventually("clients count", PATIENCE, || {
             (self.acked.load(Ordering::Relaxed) >= so_far + by).then_some(())
@@ -287,7 +287,7 @@ impl Drop for Ended<'_> {
 
 /// Has several clients count at all of these while something happens, and claims that everything acknowledged was counted,
 /// once, and nothing else but what nobody knew.
-fn counts_exactly(servers: &[Server], meanwhile: impl FnOnce(&Told)) {
+pub(super) fn counts_exactly(servers: &[Server], meanwhile: impl FnOnce(&Told)) {
     let (told, ended) = (Told::default(), AtomicBool::new(false));
     std::thread::scope(|scope| {
         let _ended = Ended(&ended);

@@ -6,6 +6,7 @@ mod chores;
 mod configured;
 mod contest;
 mod faults;
+mod full_disk;
 mod leases;
 mod loss;
 mod migrate;
