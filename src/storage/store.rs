@@ -327,7 +327,11 @@ impl Store {
                 .tables
                 .db
                 .delete_file_in_range_cf(handle, &[][..], end);
-            dropped.map_err(|error| store.failed(error))
+            dropped.map_err(|error| store.failed(error))?;
+            if let Some(log) = &mut store.log {
+                log.drop_before(family, end);
+            }
+            Ok(())
         })
     }
 

@@ -1,5 +1,7 @@
-//! Reading the records of a cell: all of them in pages, some by their keys, and how many there are.
+//! Reading the records of a cell: all of them in pages, some by their keys, and how many there are; and removing those that
+//! are over.
 
+use super::link::Script;
 use super::{RawRecords, SharedLog};
 use crate::storage::Family;
 use crate::storage::shared_log_error::SharedLogError;
@@ -46,6 +48,29 @@ impl SharedLog {
             Ok((family, hash))
         };
         hashes.into_iter().map(with_family).collect()
+    }
+
+    /// Removes the days or buckets of a family that lie before `end`, the bare prefix of the first that stays. The group that
+    /// says so must be acknowledged. Where Redis does not do it now, the next time does.
+    pub(in crate::storage) fn drop_before(&mut self, family: Family, end: &[u8]) {
+        if let Err(error) = self.try_drop(family, end) {
+            tracing::debug!(%error, "what is over stays in the shared log for now");
+        }
+    }
+
+    fn try_drop(&mut self, family: Family, end: &[u8]) -> Result<(), SharedLogError> {
+        let script = Script::new(include_str!("drop.lua"));
+        let limit = self.link.limit();
+        let first_kept = self.keys.hash(family, end);
+        for (of, hash) in self.hashes()? {
+            // Of one family they sort as their days do.
+            if of != family || hash >= first_kept {
+                continue;
+            }
+            let mut call = script.call(&[self.keys.cell(), self.keys.hashes(), hash]);
+            let _: u8 = self.link.call(limit, &script, call.arg(self.epoch()))?;
+        }
+        Ok(())
     }
 
     /// Returns how many records a hash holds.

@@ -71,3 +71,36 @@ fn what_was_prepared_before_another_instance_worked_through_days_is_not_written(
     one.stop();
     two.stop();
 }
+
+#[test]
+fn days_that_are_over_leave_redis_and_those_that_are_not_stay() {
+    let test = "days_that_are_over_leave_redis_and_those_that_are_not_stay";
+    let Some(redis) = log(test) else { return };
+    let home = tempfile::tempdir().unwrap();
+    let running = within(home.path(), &redis);
+    // The days as they stand in keys.
+    let hash =
+        |family: &str, day: u32| format!("{{counterd:0}}:{family}:{:08x}", 0x8000_0000 + day);
+    let planted = [
+        (hash("samples", 19_000), false),
+        (hash("samples", 19_999), false),
+        (hash("samples", 20_000), true),
+        (hash("days", 19_000), true),
+    ];
+    for (hash, _) in &planted {
+        redis.say::<u64>(&format!("HSET {hash} key value"));
+        redis.say::<u64>(&format!("SADD {{counterd:0}}:hashes {hash}"));
+    }
+    let moved = running.intake.carry_out(PreparedBatch {
+        horizons: vec![(Daily::Samples, Day::from_days(20_000).unwrap())],
+        as_of: Some(running.done_elsewhere()),
+        ..PreparedBatch::default()
+    });
+    assert_eq!(moved, Ok(()));
+    for (hash, stays) in &planted {
+        let is_there = redis.say::<u64>(&format!("EXISTS {hash}")) == 1;
+        let is_named = redis.say::<u64>(&format!("SISMEMBER {{counterd:0}}:hashes {hash}")) == 1;
+        assert_eq!([is_there, is_named], [*stays; 2], "{hash}");
+    }
+    running.stop();
+}
