@@ -2,11 +2,12 @@
 -- The line above has Redis judge memory, role, replicas and disk before the first command, and not amid them.
 -- Appends one group to the log of a cell, if the log ends where the group was judged by.
 -- KEYS: cell, log, instances, hashes; then each hash with records of the group.
--- ARGV: epoch, expected position, expected tail, instance, its sequence, the entry, longest log, up to where the instance
--- knows the log to be acknowledged; then each change, in order: which hash (1 is the first), field, value; of a record to
--- delete the number of the hash is negative, and there is no value.
+-- ARGV: epoch, expected position, expected tail, instance, its sequence, the entry, longest log, after how many bytes more its
+-- size is looked at, up to where the instance knows the log to be acknowledged; then each change, in order: which hash (1 is the
+-- first), field, value; of a record to delete the number of the hash is negative, and there is no value.
 -- Answers a word, a position, and with 'behind' also the tail and the first entries after the expected position.
-local epoch, position, tail, lost, moved = unpack(redis.call('HMGET', KEYS[1], 'epoch', 'position', 'tail', 'lost', 'moved'))
+local epoch, position, tail, lost, moved, bytes, since = unpack(redis.call('HMGET', KEYS[1],
+  'epoch', 'position', 'tail', 'lost', 'moved', 'bytes', 'since'))
 if epoch ~= ARGV[1] then
   return {'epoch', epoch or ''}
 end
@@ -24,22 +25,31 @@ if lost or moved then
 end
 if position ~= ARGV[2] or tail ~= ARGV[3] then
   -- A megabyte of them or so: more would keep Redis from all others, and the next answer has the rest.
-  local since, bytes, from = {}, 0, '(' .. ARGV[2] .. '-0'
+  local entries, length, from = {}, 0, '(' .. ARGV[2] .. '-0'
   repeat
     local some = redis.call('XRANGE', KEYS[2], from, '+', 'COUNT', 20)
     for _, entry in ipairs(some) do
-      since[#since + 1] = entry
-      bytes = bytes + #entry[2][#entry[2]]
+      entries[#entries + 1] = entry
+      length = length + #entry[2][#entry[2]]
       from = '(' .. entry[1]
     end
-  until #some < 20 or #since >= 1000 or bytes >= 1048576
-  return {'behind', position or '', tail or '', since}
+  until #some < 20 or #entries >= 1000 or length >= 1048576
+  return {'behind', position or '', tail or '', entries}
 end
 local following = string.format('%.0f', tonumber(position) + 1)
 local own = ARGV[4] .. ' ' .. ARGV[5]
 -- First: where the log is not that of the cell, this fails before anything is written.
-redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[7], following .. '-0', 'b', tail, 't', own, 'd', ARGV[8], 'e', ARGV[6])
-local at = 9
+redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[7], following .. '-0', 'b', tail, 't', own, 'd', ARGV[9], 'e', ARGV[6])
+bytes, since = tonumber(bytes or '0') + #ARGV[6], since or position
+if bytes > tonumber(ARGV[8]) then
+  -- By the mean of the groups since the last look: where all are more than so many bytes, half as many are kept.
+  local kept = math.max(1, math.floor(ARGV[8] / 2 / (bytes / (following - since))))
+  if redis.call('XLEN', KEYS[2]) > 2 * kept then
+    redis.call('XTRIM', KEYS[2], 'MAXLEN', kept)
+  end
+  bytes, since = 0, following
+end
+local at = 10
 while ARGV[at] do
   local hash = tonumber(ARGV[at])
   if hash > 0 then
@@ -53,6 +63,6 @@ end
 if KEYS[5] then
   redis.call('SADD', KEYS[4], unpack(KEYS, 5))
 end
-redis.call('HSET', KEYS[1], 'position', following, 'tail', own)
+redis.call('HSET', KEYS[1], 'position', following, 'tail', own, 'bytes', string.format('%.0f', bytes), 'since', since)
 redis.call('HSET', KEYS[3], ARGV[4], ARGV[5] .. ' ' .. following)
 return {'appended', following}

@@ -66,6 +66,9 @@ use crate::invariant::Broken;
 /// About so many entries are kept for instances that are behind; one that is further behind loads anew.
 const KEPT_ENTRIES: u64 = 100_000;
 
+/// Half of the bytes or so that they may take at most: their size is looked at whenever so many more were appended.
+const KEPT_BYTES: u64 = 512 << 20;
+
 /// Entries that are read at once when the view is made. Each may be some hundred kilobytes.
 const ENTRIES_PAGE: usize = 100;
 
@@ -436,7 +439,8 @@ impl SharedLog {
             .arg(self.at.position)
             .arg(&self.at.tail);
         call.arg(&self.instance).arg(self.sequence).arg(entry);
-        call.arg(KEPT_ENTRIES).arg(self.acknowledged.position);
+        call.arg(KEPT_ENTRIES).arg(KEPT_BYTES);
+        call.arg(self.acknowledged.position);
         for (at, key, change) in changes {
             match change {
                 Change::Put(value) => call.arg(at).arg(key).arg(value),
