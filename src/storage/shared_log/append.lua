@@ -3,8 +3,9 @@
 -- Appends one group to the log of a cell, if the log ends where the group was judged by.
 -- KEYS: cell, log, instances, hashes; then each hash with records of the group.
 -- ARGV: epoch, expected position, expected tail, instance, its sequence, the entry, longest log, after how many bytes more its
--- size is looked at, up to where the instance knows the log to be acknowledged; then each change, in order: which hash (1 is the
--- first), field, value; of a record to delete the number of the hash is negative, and there is no value.
+-- size is looked at, up to where the instance knows the log to be acknowledged, whether it knows of a group of its own (1) or
+-- not (0); then each change, in order: which hash (1 is the first), field, value; of a record to delete the number of the hash
+-- is negative, and there is no value.
 -- Answers a word, a position, and with 'behind' also the tail and the first entries after the expected position.
 local epoch, position, tail, lost, moved, bytes, since = unpack(redis.call('HMGET', KEYS[1],
   'epoch', 'position', 'tail', 'lost', 'moved', 'bytes', 'since'))
@@ -19,6 +20,9 @@ if done then
     redis.call('HSET', KEYS[3], ARGV[4], done)
     return {'appended', at}
   end
+end
+if not done and ARGV[10] == '1' then
+  return {'forgotten', ''}
 end
 if lost or moved then
   return {'lost', lost or moved}
@@ -49,7 +53,7 @@ if bytes > tonumber(ARGV[8]) then
   end
   bytes, since = 0, following
 end
-local at = 10
+local at = 11
 while ARGV[at] do
   local hash = tonumber(ARGV[at])
   if hash > 0 then

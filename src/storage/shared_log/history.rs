@@ -223,17 +223,23 @@ impl SharedLog {
         if let Some(entry) = entries.into_iter().next() {
             return Ok(Entry::read(entry)?.before == place.tail);
         }
-        // Trimmed since. Redis keeps the number of each instance's last group, and it only goes forward.
-        let Some((instance, sequence)) = self.own.as_deref().and_then(|own| own.split_once(' '))
-        else {
+        // Trimmed since. Redis keeps the number of each instance's last group for long, and it only goes forward.
+        let own = self.own.as_ref();
+        let own = own.and_then(|own| Some((own.position, own.tail.split_once(' ')?)));
+        let Some((position, (instance, sequence))) = own else {
             return Ok(true);
         };
-        let mut call = redis::cmd("HGET");
-        call.arg(self.keys.instances()).arg(instance);
-        let last: Option<String> = self.link.ask(limit, &call)?;
-        let last = last.as_deref().and_then(|last| last.split_once(' '));
+        let mut call = redis::cmd("HMGET");
+        call.arg(self.keys.instances())
+            .arg(instance)
+            .arg("forgotten");
+        let (last, forgotten): (Option<String>, Option<String>) = self.link.ask(limit, &call)?;
         let number = |text: &str| text.parse::<u64>().ok();
-        Ok(last.and_then(|(last, _)| number(last)) >= number(sequence))
+        let Some(last) = last else {
+            return Ok(forgotten.as_deref().and_then(number) >= Some(position));
+        };
+        let last = last.split_once(' ').and_then(|(last, _)| number(last));
+        Ok(last >= number(sequence))
     }
 
     /// Does what `redis.on_loss` says after a loss, and returns where the log ends then. In Redis it is noted, so that nobody
@@ -340,7 +346,8 @@ impl SharedLog {
             lineage: self.lineage.clone(),
             log: id_text(self.log_id),
             acknowledged: self.acknowledged.clone(),
-            own: self.own.clone(),
+            own: self.own.as_ref().map(|own| own.tail.clone()),
+            own_position: self.own.as_ref().map_or(0, |own| own.position),
         };
         if self.recorded.as_ref() != Some(&mark) {
             mark.write(dir)?;

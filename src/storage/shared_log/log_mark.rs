@@ -60,12 +60,22 @@ pub(super) struct LogMark {
     pub(super) acknowledged: LogPlace,
     /// The last group of this data directory that was acknowledged, by its name; `None` before the first.
     pub(super) own: Option<String>,
+    /// Its number; 0 where that is not known.
+    #[serde(default)]
+    pub(super) own_position: u64,
 }
 
 impl LogMark {
     /// Returns which log of the store it is: 0, or that of the relocation that made it.
     pub(super) fn log_id(&self) -> u128 {
         parse_id(&self.log)
+    }
+
+    /// Returns the last group of this data directory that was acknowledged; `None` before the first.
+    pub(super) fn own(&self) -> Option<LogPlace> {
+        let position = self.own_position;
+        let place = |tail| LogPlace { position, tail };
+        self.own.clone().map(place)
     }
 
     /// Reads the file; `None` where there is none, or it is of a log under another prefix.
@@ -127,6 +137,7 @@ mod tests {
                 tail: "ab 3".to_owned(),
             },
             own: Some("ab 3".to_owned()),
+            own_position: 9,
         };
         assert_eq!((mark.log_id(), parse_id(&id_text(0))), (258, 0));
         mark.write(&held).unwrap();

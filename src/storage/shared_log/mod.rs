@@ -150,7 +150,7 @@ pub struct SharedLog {
     keys: CellKeys,
     append: Script,
     confirm: Script,
-    /// Names this instance in Redis, from its start to its end.
+    /// Names this instance in Redis, from its start to its end, or until Redis has forgotten it.
     instance: String,
     /// The number of its last group.
     sequence: u64,
@@ -166,7 +166,7 @@ pub struct SharedLog {
     /// The places after that, as far as the view has them.
     followed: VecDeque<LogPlace>,
     /// The last group that this instance acknowledged, or the one before it in this data directory.
-    own: Option<String>,
+    own: Option<LogPlace>,
     /// What is on disk of all this.
     recorded: Option<LogMark>,
     /// What others appended, as far as an answer told it.
@@ -247,7 +247,7 @@ impl SharedLog {
         self.log_id = mark.log_id();
         self.at = mark.acknowledged.clone();
         self.acknowledged = mark.acknowledged.clone();
-        self.own = mark.own.clone();
+        self.own = mark.own();
         self.recorded = Some(mark);
     }
 
@@ -350,7 +350,10 @@ impl SharedLog {
             self.instance.clone(),
             self.chores.clone(),
         );
-        let pulse = Pulse::new(self.keys.up(), self.instance.clone());
+        let pulse = Pulse::new(
+            [self.keys.up(), self.keys.instances()],
+            self.instance.clone(),
+        );
         let place = Place {
             cell: self.keys.cell(),
             log: self.keys.log(),
@@ -389,11 +392,11 @@ impl SharedLog {
         match &*word {
             "appended" => {
                 let name = format!("{} {}", self.instance, self.sequence);
-                self.own = Some(name.clone());
                 self.at = LogPlace {
                     position: part(&answer, 1)?,
                     tail: name,
                 };
+                self.own = Some(self.at.clone());
                 self.note_acknowledged();
                 Ok(Appended::Yes)
             }
@@ -409,6 +412,11 @@ impl SharedLog {
                 let entries: Result<Vec<_>, _> = entries.into_iter().map(Entry::read).collect();
                 self.since.extend(entries?);
                 Ok(Appended::Behind)
+            }
+            // Nobody knows any more what became of its last group before: the view is read anew.
+            "forgotten" => {
+                (self.instance, self.sequence) = (format!("{:032x}", random_id()), 0);
+                Err(SharedLogError::Diverged)
             }
             // Another epoch, or a loss that another instance noticed: [`SharedLog::check`] tells.
             _ => Err(SharedLogError::Diverged),
@@ -440,7 +448,8 @@ impl SharedLog {
             .arg(&self.at.tail);
         call.arg(&self.instance).arg(self.sequence).arg(entry);
         call.arg(KEPT_ENTRIES).arg(KEPT_BYTES);
-        call.arg(self.acknowledged.position);
+        call.arg(self.acknowledged.position)
+            .arg(u8::from(self.is_known()));
         for (at, key, change) in changes {
             match change {
                 Change::Put(value) => call.arg(at).arg(key).arg(value),
@@ -450,6 +459,12 @@ impl SharedLog {
             };
         }
         Ok(call)
+    }
+
+    /// Whether Redis has the number of a group of this instance.
+    fn is_known(&self) -> bool {
+        let own = self.own.as_ref();
+        own.is_some_and(|own| own.tail.starts_with(&self.instance))
     }
 
     /// Returns the next entry that the view lacks; `None` when it has all that is known here.

@@ -8,6 +8,10 @@ use crate::storage::shared_log_error::SharedLogError;
 /// For how long after its last note an instance is taken to be up.
 pub(super) const LASTS: Duration = Duration::from_secs(8);
 
+/// For how long after that Redis keeps the number of its last group. One that is stopped for so long and goes on has nothing
+/// to send again, and its name is told to be forgotten.
+const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
 /// How often an instance notes it.
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -46,17 +50,17 @@ fn millis(duration: Duration) -> i64 {
 /// The notes of one instance.
 pub(super) struct Pulse {
     script: Script,
-    key: String,
+    keys: [String; 2],
     instance: String,
     due: Instant,
 }
 
 impl Pulse {
-    /// Makes one that is due.
-    pub(super) fn new(key: String, instance: String) -> Self {
+    /// Makes one that is due, by the keys of who is up and of the last group of each instance.
+    pub(super) fn new(keys: [String; 2], instance: String) -> Self {
         Self {
             script: Script::new(include_str!("pulse.lua")),
-            key,
+            keys,
             instance,
             due: Instant::now(),
         }
@@ -75,19 +79,22 @@ impl Pulse {
         }
         self.due = now + EVERY;
         // After an error the next one is soon.
-        let told = self.note(link, LASTS).ok()?;
+        let told = self.note(link, true).ok()?;
         Some(RedisTime::told(told.parse().ok()?, now))
     }
 
     /// Notes that it is not up any more.
     pub(super) fn end(&self, link: &mut Link) {
         // The note goes by itself.
-        let _ = self.note(link, Duration::ZERO);
+        let _ = self.note(link, false);
     }
 
-    fn note(&self, link: &mut Link, lasts: Duration) -> Result<String, SharedLogError> {
-        let mut call = self.script.call(std::slice::from_ref(&self.key));
-        call.arg(&self.instance).arg(lasts.as_millis() as u64);
+    fn note(&self, link: &mut Link, is_up: bool) -> Result<String, SharedLogError> {
+        let mut call = self.script.call(&self.keys);
+        call.arg(&self.instance).arg(u8::from(is_up));
+        for time in [LASTS, REMEMBERED] {
+            call.arg(time.as_millis() as u64);
+        }
         link.call(link.limit(), &self.script, &call)
     }
 }
