@@ -189,6 +189,13 @@ impl CurrentDay {
         }));
     }
 
+    /// Returns how much later the wall clock is than that of Redis, in milliseconds; `None` where they were not compared.
+    pub fn ahead_of_redis_ms(&self) -> Option<i64> {
+        let redis = self.state.load().of_redis?;
+        let (wall_ms, boot_ms) = (self.options.clock.wall_ms(), self.options.clock.boot_ms());
+        Some(wall_ms.saturating_sub(boot_ms).saturating_sub(redis.offset))
+    }
+
     /// Returns the time during which the store was open, summed over its life, in milliseconds.
     pub fn store_ms(&self) -> Millis {
         self.state

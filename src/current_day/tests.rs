@@ -322,9 +322,12 @@ fn many_threads_see_a_jump_and_its_end_together() {
 #[test]
 fn under_a_clock_far_from_that_of_redis_no_day_advances_and_nobody_can_accept_it() {
     let f = at_noon();
+    assert_eq!(f.current.ahead_of_redis_ms(), None);
     f.current.compare_with_redis(NOON + 1500, 2000);
+    assert_eq!(f.current.ahead_of_redis_ms(), Some(-1500));
     expect(&f, "2026-11-24", false);
     f.clock.shift_wall(DAY_MS);
+    assert_eq!(f.current.ahead_of_redis_ms(), Some(DAY_MS - 1500));
     expect(&f, "2026-11-24", true);
     f.current.accept();
     expect(&f, "2026-11-24", true);

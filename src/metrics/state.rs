@@ -81,6 +81,8 @@ metrics! {
         pub appends: Counter = "appends", "Tries to append a commit group to the shared log";
         pub conflicts: Counter = "conflicts",
             "Commit groups that were worked out again because other instances had appended before";
+        clock_ahead: FloatGauge = "clock_ahead" in Seconds,
+            "How much later the wall clock is than that of Redis; below 0 where it is earlier";
         append_duration: Histogram = "append_duration" in Seconds from Histogram::new([
             0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
         ]), "Time from the first try to append a commit group until it was appended and durable";
@@ -88,6 +90,15 @@ metrics! {
 }
 
 impl SharedLogMetrics {
+    /// Tells how much later the wall clock is than that of Redis, in milliseconds.
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "below 2^53: a few hundred thousand years"
+    )]
+    pub fn clock_is_ahead(&self, ahead_ms: i64) {
+        self.clock_ahead.set(ahead_ms as f64 / 1e3);
+    }
+
     /// Tells that a group was appended so long after its first try.
     pub fn appended(&self, took: Duration) {
         self.append_duration.observe(took.as_secs_f64());

@@ -28,6 +28,9 @@ pub(super) fn attach(metrics: &Metrics, running: &Running) {
         state.day.set(i64::from(running.day.look().day.days()));
         let behind = Duration::from_millis(running.day.behind_ms().unsigned_abs());
         state.clock_behind.set(behind.as_secs_f64());
+        if let Some(ahead_ms) = running.day.ahead_of_redis_ms() {
+            metrics.shared_log.clock_is_ahead(ahead_ms);
+        }
         let disk_wait = running.mode.disk().lasts();
         state.disk_wait.set(disk_wait.as_secs_f64());
         state.set_read_only(|cause| running.mode.stands(cause));
