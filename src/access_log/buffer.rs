@@ -8,8 +8,9 @@ use super::queue::Queue;
 use super::stamp::Stamp;
 use super::{AccessLog, Choice, Entry, LogFormat, line};
 
-/// Handed over when it has grown to this many bytes, unless a flush comes first.
-const CHUNK_BYTES: usize = 32 * 1024;
+/// Handed over when it has grown to this many bytes, unless a flush comes first. Each time wakes the thread that writes,
+/// beside those that count.
+const CHUNK_BYTES: usize = 128 * 1024;
 
 struct Pending {
     text: Vec<u8>,

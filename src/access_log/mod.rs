@@ -109,7 +109,7 @@ pub struct LogOptions {
     pub format: LogFormat,
     /// Lines that may wait to be written; what comes on top is dropped and counted.
     pub queue_lines: usize,
-    /// The same in bytes. For requests, each runtime's buffer, 32 KiB or less, comes on top.
+    /// The same in bytes. For requests, each runtime's buffer, 128 KiB or less, comes on top.
     pub queue_bytes: usize,
 }
 
