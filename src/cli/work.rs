@@ -12,7 +12,7 @@ use super::print;
 use super::progress::Progress;
 use crate::calendar::Calendar;
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, StorageEngine};
 use crate::control::{self, Ask, Desk, Part, Tell, Told};
 use crate::counter::CounterName;
 use crate::lifecycle::Archivist;
@@ -129,8 +129,19 @@ pub(super) fn hand_over(data_dir: &Path) {
 
 /// Does what the server would, without one.
 fn on_the_store(config: &Config, ask: Ask, tell: Tell<'_>) -> anyhow::Result<Told> {
-    if !config.storage.data_dir.join("store").exists() {
-        return Err(no_store(&config.storage.data_dir));
+    let data_dir = &config.storage.data_dir;
+    match config.storage.engine {
+        StorageEngine::RocksDb if !data_dir.join("store").exists() => {
+            return Err(no_store(data_dir));
+        }
+        // It would begin the log anew where Redis is empty.
+        StorageEngine::Redis if !SharedLog::was_followed_in(data_dir) => {
+            return Err(anyhow!(
+                "no instance has counted with the data directory {}: name that of one that has, or start one",
+                data_dir.display()
+            ));
+        }
+        StorageEngine::RocksDb | StorageEngine::Redis => {}
     }
     let metrics = Arc::new(Metrics::new());
     let mut options = serve::writer_options(config, Arc::new(SystemClock), &metrics)?;

@@ -5,6 +5,7 @@
 //! Kept out: judging. What a mark means for a log is `history`'s to decide.
 
 use std::io::{Read as _, Write as _};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -76,6 +77,11 @@ impl LogMark {
         let position = self.own_position;
         let place = |tail| LogPlace { position, tail };
         self.own.clone().map(place)
+    }
+
+    /// Returns whether there is the file.
+    pub(super) fn is_in(data_dir: &Path) -> bool {
+        data_dir.join(FILE_NAME).exists()
     }
 
     /// Reads the file; `None` where there is none, or it is of a log under another prefix.

@@ -35,6 +35,7 @@ mod rights;
 mod told;
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -249,6 +250,11 @@ impl SharedLog {
         self.acknowledged = mark.acknowledged.clone();
         self.own = mark.own();
         self.recorded = Some(mark);
+    }
+
+    /// Returns whether the instance of this data directory has followed a shared log.
+    pub fn was_followed_in(data_dir: &Path) -> bool {
+        LogMark::is_in(data_dir)
     }
 
     /// Returns whether another instance is up, or was a moment ago, before this one follows the log.
