@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Dice, PATIENCE, Setup, at_once, eventually};
+use crate::harness::{Client, Dice, PATIENCE, at_once, eventually, setup};
 
 const CLIENTS: usize = 1000;
 
 #[test]
 fn a_thousand_concurrent_clients_leave_the_exact_sum() {
     let home = tempfile::tempdir().unwrap();
-    let server = Setup::new(home.path()).start();
+    let server = setup!(home.path()).start();
     server
         .admin()
         .define("mixed", &json!({"kind": "gauge", "min": -1_000_000}));
@@ -44,7 +44,7 @@ fn a_thousand_concurrent_clients_leave_the_exact_sum() {
 #[test]
 fn every_concurrent_increment_is_answered_its_own_value() {
     let home = tempfile::tempdir().unwrap();
-    let server = Setup::new(home.path()).start();
+    let server = setup!(home.path()).start();
     let answers = at_once(CLIENTS, |_| {
         let mut client = server.client();
         let mut increment = || {
@@ -91,7 +91,7 @@ fn patiently(client: &mut Client, path: &str, body: &Value) -> Value {
 #[test]
 fn the_same_500_users_from_a_thousand_concurrent_clients_are_500() {
     let home = tempfile::tempdir().unwrap();
-    let server = Setup::new(home.path()).start();
+    let server = setup!(home.path()).start();
     let counted = at_once(CLIENTS, |number| {
         let mut client = server.client();
         let mut dice = Dice::new(number as u64);
@@ -118,7 +118,7 @@ fn the_same_500_users_from_a_thousand_concurrent_clients_are_500() {
 #[test]
 fn counters_moved_together_by_a_batch_are_never_read_apart() {
     let home = tempfile::tempdir().unwrap();
-    let server = Setup::new(home.path()).start();
+    let server = setup!(home.path()).start();
     let names = ["left", "middle", "right"];
     for name in names {
         server
@@ -164,7 +164,7 @@ fn counters_moved_together_by_a_batch_are_never_read_apart() {
 #[test]
 fn duplicate_requests_under_one_key_that_come_at_once_count_once() {
     let home = tempfile::tempdir().unwrap();
-    let server = Setup::new(home.path()).start();
+    let server = setup!(home.path()).start();
     for round in 1..=20 {
         let key = format!("key-{round}");
         let answers = at_once(32, |_| {

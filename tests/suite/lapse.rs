@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, PATIENCE, Setup, eventually};
+use crate::harness::{Client, PATIENCE, eventually, setup};
 use crate::midnight::ShiftedClock;
 
 const MINUTE: i64 = 60_000;
@@ -28,7 +28,7 @@ fn a_window_slides_for_readers_copies_and_days_and_over_a_kill() {
     let home = tempfile::tempdir().unwrap();
     let Some((setup, clock)) = ShiftedClock::for_server(
         "a_window_slides_for_readers_copies_and_days_and_over_a_kill",
-        Setup::new(home.path()),
+        setup!(home.path()),
         home.path(),
     ) else {
         return;
@@ -48,7 +48,7 @@ fn a_window_slides_for_readers_copies_and_days_and_over_a_kill() {
     server
         .admin()
         .define("rounds", &json!({"kind": "sum", "window": "10m"}));
-    client
+    let counted = client
         .post(&path("rounds", "increment"), &json!({"value": 7}))
         .ok();
 
@@ -62,7 +62,7 @@ fn a_window_slides_for_readers_copies_and_days_and_over_a_kill() {
         || {
             let rounds = read(&mut client, "rounds");
             assert_eq!(rounds["value"], 0);
-            (rounds["revision"].as_u64() > later["revision"].as_u64()).then_some(())
+            (rounds["revision"].as_u64() > counted["revision"].as_u64()).then_some(())
         },
     );
     let out = client
@@ -111,7 +111,7 @@ fn a_window_slides_for_readers_copies_and_days_and_over_a_kill() {
 #[test]
 fn leases_end_by_themselves_and_settle_after_a_kill() {
     let home = tempfile::tempdir().unwrap();
-    let setup = Setup::new(home.path());
+    let setup = setup!(home.path());
     let server = setup.start();
     let mut client = server.client();
     let definition = server

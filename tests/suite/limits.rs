@@ -6,7 +6,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Server, Setup, at_once};
+use crate::harness::{Server, at_once, setup};
 
 const PATH: &str = "/api/v1/counter/games/increment";
 
@@ -26,7 +26,7 @@ fn metric(server: &Server, name: &str) -> u64 {
 #[test]
 fn a_flood_is_counted_exactly_as_far_as_it_was_let_in_and_nobody_else_is_refused() {
     let home = tempfile::tempdir().unwrap();
-    let server = Setup::new(home.path())
+    let server = setup!(home.path())
         .set("limits.per_ip", "100/h")
         .set("limits.trusted_proxies", "127.0.0.1")
         .start();
@@ -67,7 +67,7 @@ fn a_flood_is_counted_exactly_as_far_as_it_was_let_in_and_nobody_else_is_refused
 #[test]
 fn a_full_table_is_told_once_and_shares_a_limit_among_newcomers() {
     let home = tempfile::tempdir().unwrap();
-    let server = Setup::new(home.path())
+    let server = setup!(home.path())
         .set("limits.per_ip", "2/h")
         .set("limits.max_keys", "1024")
         .set("limits.trusted_proxies", "127.0.0.1")
@@ -97,7 +97,7 @@ fn a_full_table_is_told_once_and_shares_a_limit_among_newcomers() {
 #[test]
 fn an_address_that_guesses_is_heard_by_the_control_socket_still() {
     let home = tempfile::tempdir().unwrap();
-    let setup = Setup::new(home.path());
+    let setup = setup!(home.path());
     let server = setup.start();
     let define = |token: &str| {
         let mut client = server.client().with_token(token);

@@ -49,6 +49,7 @@ mod matrix;
 mod midnight;
 mod mirror;
 mod model;
+mod on_shared_log;
 mod operate;
 mod page;
 mod postgres;

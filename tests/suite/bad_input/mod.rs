@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde_json::json;
 use tempfile::tempdir;
 
-use crate::harness::{Client, PATIENCE, Server, Setup, eventually};
+use crate::harness::{Client, PATIENCE, Server, eventually, setup};
 use table::{Case, post, raw};
 
 /// The revision of the store's last change.
@@ -26,7 +26,7 @@ fn revision(server: &Server) -> i64 {
 
 /// A server with a counter of each sort, and time limits that a test can wait for.
 fn server_with_counters(home: &std::path::Path) -> Server {
-    let server = Setup::new(home)
+    let server = setup!(home)
         .set("server.header_timeout", "300ms")
         .set("server.body_timeout", "300ms")
         .start();
@@ -130,7 +130,7 @@ fn each_bad_request_gets_its_status_and_code_and_counts_nothing() {
 #[test]
 fn the_first_fault_in_the_order_of_judgement_is_answered() {
     let home = tempdir().unwrap();
-    let setup = Setup::new(home.path()).set("auth.write_token", "the-write-token-of-tests");
+    let setup = setup!(home.path()).set("auth.write_token", "the-write-token-of-tests");
     let server = setup.start();
     let token = "authorization: Bearer the-write-token-of-tests\r\n";
     let large = "x".repeat(20_000);

@@ -16,6 +16,7 @@ pub const REDIS_PASSWORD: &str = "a-redis-password-of-tests";
 const OTHER_PASSWORD: &str = "another-redis-password-of-tests";
 
 /// A running Redis; dropped, it is killed.
+#[derive(Debug)]
 pub struct Redis {
     program: PathBuf,
     home: tempfile::TempDir,

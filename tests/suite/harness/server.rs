@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use counterd::storage::LogAddress;
+
+use super::engine::Engine;
 use super::{Client, PATIENCE, eventually, free_port};
 
 /// The administrator's token of every server started here.
@@ -21,6 +24,7 @@ pub struct Setup {
     environment: Vec<(String, String)>,
     arguments: Vec<String>,
     wrapper: Vec<String>,
+    engine: Engine,
 }
 
 /// `counterd` with nothing of this process's configuration.
@@ -50,12 +54,21 @@ impl Setup {
             environment: Vec::new(),
             arguments: Vec::new(),
             wrapper: Vec::new(),
+            engine: Engine::RocksDb,
         }
         .set("auth.admin_token", ADMIN)
         .set("calendar.timezone", "UTC")
         .set("storage.min_free", "1MiB")
         .set("storage.memory", "32MiB")
         .set("log.access", "off")
+    }
+
+    /// The same with the engine that the tests of this module run with: see [`setup!`](super::setup).
+    pub fn of_module(module: &str, home: &Path) -> Self {
+        Self {
+            engine: Engine::of_module(module),
+            ..Self::new(home)
+        }
     }
 
     /// Sets a key of the configuration, by its environment variable.
@@ -99,6 +112,16 @@ impl Setup {
         &self.data_dir
     }
 
+    /// Whether it counts into a log in Redis.
+    pub fn is_on_shared_log(&self) -> bool {
+        matches!(self.engine, Engine::SharedLog(_))
+    }
+
+    /// The log in Redis that its servers counted into; `None` where it has its own.
+    pub fn shared_log(&self) -> Option<LogAddress> {
+        self.engine.shared_log()
+    }
+
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
@@ -115,6 +138,7 @@ impl Setup {
         command
             .env("COUNTERD_SERVER__LISTEN", self.address().to_string())
             .env("COUNTERD_STORAGE__DATA_DIR", &self.data_dir)
+            .envs(self.engine.settings(&self.environment))
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             // Away from a counterd.toml that may lie where the tests run.
             .current_dir(self.output.parent().unwrap());

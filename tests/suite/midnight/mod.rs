@@ -12,16 +12,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use counterd::calendar::{Calendar, Day};
-use counterd::clock::{Clock as _, ManualClock};
+use counterd::clock::{Clock as _, ManualClock, SystemClock};
 use counterd::counter::{
     Action, ClosedDay, CounterName, Definition, Kind, Operation, Outcome, RequestId, Reset, UserId,
 };
 use counterd::lifecycle::{Archivist, Retention};
-use counterd::storage::{DataDirLock, DayPart, Reader, StorageOptions, Store};
+use counterd::storage::{DataDirLock, DayPart, Reader, StorageOptions, Store, Tables};
 use counterd::writer::{Command, Request, Running, WriterOptions};
 
 use crate::checker::{Account, Answer, Done, History, Intent, Reading, Step, Try};
-use crate::harness::{Dice, PATIENCE, at_once, eventually};
+use crate::harness::{Dice, PATIENCE, Setup, at_once, eventually};
 
 /// 2026-11-24T23:00:00Z, which is midnight in Berlin.
 const MIDNIGHT: i64 = 1_795_561_200_000;
@@ -63,8 +63,26 @@ fn start(dir: &Path, clock: &Arc<ManualClock>, calendar: &Calendar) -> Running {
 pub fn closing_values(data_dir: &Path, memory: StorageOptions) -> BTreeMap<Account, i64> {
     let lock = DataDirLock::take(data_dir).unwrap();
     let store = Store::open(&lock, &memory, &Reader::default(), Some(1)).unwrap();
+    closing_values_in(store.tables())
+}
+
+/// The same of a server that has ended, with either engine.
+pub fn closing_values_of(setup: &Setup) -> BTreeMap<Account, i64> {
+    let mut options = storage(setup.data());
+    options.shared = setup.shared_log();
+    if options.shared.is_none() {
+        return closing_values(setup.data(), options);
+    }
+    let calendar = Calendar::new("UTC", "00:00".parse().unwrap()).unwrap();
+    let clock = Arc::new(SystemClock);
+    let running = Running::start(WriterOptions::new(options, clock, calendar)).unwrap();
+    let found = running.reader.with(|tables| Ok(closing_values_in(tables)));
+    running.stop();
+    found.unwrap()
+}
+
+fn closing_values_in(tables: &Tables) -> BTreeMap<Account, i64> {
     let mut found = BTreeMap::new();
-    let tables = store.tables();
     let visit = |day: Day, name: CounterName, part| {
         if let DayPart::Record(record) = part {
             let of = (name.to_string(), Some(day.to_string()));

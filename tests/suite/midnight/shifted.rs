@@ -1,6 +1,7 @@
 //! The real binary under a wall clock that the test moves, by a small preload of our own.
 
 use std::fs::File;
+use std::net::SocketAddr;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::Command;
@@ -11,19 +12,22 @@ use serde_json::json;
 
 use super::{claim_days_only_advance, closing_values, storage};
 use crate::checker::{Answer, Done, History, Intent, Step, Try};
-use crate::harness::{Dice, PATIENCE, Setup, at_once, counterd, eventually, skipped};
+use crate::harness::{Client, Dice, PATIENCE, Setup, at_once, counterd, eventually, skipped};
 use crate::traffic::{Control, parts, request};
 
 /// Moves the wall clock of the processes that were set up with it.
 pub struct ShiftedClock {
     shift: File,
+    /// A server that compares its clock with that of Redis.
+    compares: Option<SocketAddr>,
     environment: [(&'static str, String); 2],
 }
 
 impl ShiftedClock {
     /// Gives `setup` a wall clock of its own; where that cannot be done, says that the test is skipped.
     pub fn for_server(test: &str, setup: Setup, home: &Path) -> Option<(Setup, Self)> {
-        let clock = Self::in_home(test, home)?;
+        let mut clock = Self::in_home(test, home)?;
+        clock.compares = setup.is_on_shared_log().then(|| setup.address());
         Some((clock.given_to(setup), clock))
     }
 
@@ -79,7 +83,11 @@ impl ShiftedClock {
             return Err("the kernel does not let the vDSO be changed".to_owned());
         }
         let shift = File::options().write(true).open(shift).unwrap();
-        Ok(Self { shift, environment })
+        Ok(Self {
+            shift,
+            compares: None,
+            environment,
+        })
     }
 
     /// From now on the wall clock goes on from there, in milliseconds since 1970.
@@ -89,7 +97,24 @@ impl ShiftedClock {
             .unwrap();
         let shift = wall_ms - i64::try_from(real.as_millis()).unwrap();
         self.shift.write_all_at(&shift.to_ne_bytes(), 0).unwrap();
+        if let Some(address) = self.compares {
+            eventually("the clocks agree again", PATIENCE, || {
+                agrees(address).then_some(())
+            });
+        }
     }
+}
+
+/// Whether a server knows that its clock is that of Redis; one that does not answer will know it at its start.
+fn agrees(address: SocketAddr) -> bool {
+    let page = Client::new(address).request("GET", "/metrics", &[], b"");
+    let ahead = page.ok().and_then(|page| {
+        let text = page.text();
+        let of_clock = "counterd_shared_log_clock_ahead_seconds ";
+        let ahead = text.lines().find_map(|line| line.strip_prefix(of_clock));
+        ahead?.parse::<f64>().ok()
+    });
+    ahead.is_none_or(|ahead| ahead.abs() < 1.0)
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{Client, Listener, PATIENCE, Server, Setup, eventually, skipped};
+use crate::harness::{Client, Listener, PATIENCE, Server, eventually, setup, skipped};
 
 /// A program whose lines are read as they come; dropped, it is killed.
 struct Program {
@@ -101,7 +101,7 @@ fn script(name: &str) -> String {
 }
 
 fn start(home: &TempDir) -> Server {
-    Setup::new(home.path())
+    setup!(home.path())
         .set("push.interval", "10ms")
         .set("auth.read_token", "the-reader")
         .start()
@@ -251,7 +251,7 @@ fn browser_shows(page: usize) {
         return skipped("push::clients", "chromium or node-ws is not installed");
     }
     let home = TempDir::new().unwrap();
-    let mut setup = Setup::new(home.path()).set("push.interval", "10ms");
+    let mut setup = setup!(home.path()).set("push.interval", "10ms");
     let wire = Wire::to(setup.address());
     let text = &pages()[page];
     assert!(text.contains("\"http://127.0.0.1:8080\""), "{text}");
@@ -311,7 +311,7 @@ fn a_browser_shows_the_page_with_a_websocket() {
 #[test]
 fn each_stream_has_a_line_in_the_log_at_its_end_and_holds_no_drain_up() {
     let home = TempDir::new().unwrap();
-    let server = Setup::new(home.path())
+    let server = setup!(home.path())
         .set("log.access", "all")
         .set("server.drain_timeout", "60s")
         .start();

@@ -6,12 +6,12 @@ mod reconnects;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::harness::{Listener, Setup};
+use crate::harness::{Listener, setup};
 
 #[test]
 fn a_stream_tells_of_each_change_and_goes_on_from_where_it_was_cut() {
     let home = TempDir::new().unwrap();
-    let server = Setup::new(home.path()).set("push.interval", "10ms").start();
+    let server = setup!(home.path()).set("push.interval", "10ms").start();
     let mut client = server.admin();
     client.post("/api/v1/counter/a/increment", &json!({})).ok();
     let mut listener = Listener::open(&server, "names=a,b", &[]);
@@ -48,7 +48,7 @@ fn a_stream_tells_of_each_change_and_goes_on_from_where_it_was_cut() {
 #[test]
 fn a_change_after_a_quiet_time_does_not_wait_for_the_interval() {
     let home = TempDir::new().unwrap();
-    let server = Setup::new(home.path()).set("push.interval", "1h").start();
+    let server = setup!(home.path()).set("push.interval", "1h").start();
     let mut client = server.admin();
     client.post("/api/v1/counter/a/increment", &json!({})).ok();
     let mut listener = Listener::open(&server, "names=a", &[]);

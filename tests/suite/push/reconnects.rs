@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{Dice, Event, Listener, Server, Setup, rounds, seed};
+use crate::harness::{Dice, Event, Listener, Server, rounds, seed, setup};
 
 const NAMES: [&str; 6] = ["r0", "r1", "r2", "r3", "r4", "r5"];
 
@@ -65,7 +65,7 @@ fn whoever_comes_back_at_any_moment_ends_with_the_last_values() {
         "whoever_comes_back_at_any_moment_ends_with_the_last_values",
     ));
     let home = TempDir::new().unwrap();
-    let server = Setup::new(home.path()).set("push.interval", "10ms").start();
+    let server = setup!(home.path()).set("push.interval", "10ms").start();
     let done = AtomicBool::new(false);
     let mut known = Known::default();
     std::thread::scope(|scope| {
@@ -122,7 +122,7 @@ fn whoever_comes_back_at_any_moment_ends_with_the_last_values() {
 #[test]
 fn a_stream_goes_on_over_kills_of_the_server() {
     let home = TempDir::new().unwrap();
-    let setup = Setup::new(home.path()).set("push.interval", "10ms");
+    let setup = setup!(home.path()).set("push.interval", "10ms");
     let mut known = Known::default();
     let mut server = setup.start();
     for round in 1..=rounds(3) {
