@@ -136,6 +136,20 @@ fn judge_together(config: &Config, report: &mut Report) {
             "redis.mirror is true, and redis.url is not set: set redis.url or redis.url_file too";
         report.mistake(place("redis.mirror"), text);
     }
+    let nodes = config.redis.url.as_ref().map(|url| &url.target);
+    let are_several = nodes.is_some_and(|nodes| !nodes.others.is_empty());
+    if are_several && config.storage.engine != StorageEngine::Redis {
+        let text = "redis.url lists several nodes, which is for storage.engine = \"redis\": name the one that has the mirror";
+        let in_file = place("redis.url_file").is_written();
+        report.mistake(
+            place(if in_file {
+                "redis.url_file"
+            } else {
+                "redis.url"
+            }),
+            text,
+        );
+    }
     if config.storage.engine == StorageEngine::Redis {
         if !redis_is_set {
             let text = "storage.engine is redis, and redis.url is not set: set redis.url or redis.url_file too";

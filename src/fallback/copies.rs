@@ -28,8 +28,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 /// A reader of a copy.
 enum CopyReader {
-    Redis(MirrorReader),
-    Postgres(PostgresReader),
+    Redis(Box<MirrorReader>),
+    Postgres(Box<PostgresReader>),
 }
 
 /// Why a copy did not answer.
@@ -55,10 +55,10 @@ impl CopyReader {
     fn all(options: &FallbackOptions, timeout: Duration) -> impl Iterator<Item = Self> {
         let redis = options.redis.clone().map(|redis| {
             let options = MirrorOptions { timeout, ..redis };
-            Self::Redis(MirrorReader::new(options))
+            Self::Redis(Box::new(MirrorReader::new(options)))
         });
         let postgres = options.postgres.clone();
-        let postgres = postgres.map(|options| PostgresReader::new(options, timeout));
+        let postgres = postgres.map(|options| Box::new(PostgresReader::new(options, timeout)));
         redis.into_iter().chain(postgres.map(Self::Postgres))
     }
 

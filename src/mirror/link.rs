@@ -79,7 +79,7 @@ impl Wire {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(timeout))
             .set_response_timeout(Some(timeout));
-        let client = &url.target;
+        let client = &url.target.first;
         let connecting = client.get_multiplexed_async_connection_with_config(&config);
         match tokio::time::timeout(timeout, connecting).await {
             Ok(Ok(connection)) => Ok(Self {

@@ -4,9 +4,10 @@ use redis::Client;
 use url::Url;
 
 use crate::masking::{SecretUrl, Secrets, unknown_parameter};
+use crate::storage::RedisNodes;
 
 /// Where a Redis is, with the password to it.
-pub type RedisUrl = SecretUrl<Client>;
+pub type RedisUrl = SecretUrl<RedisNodes>;
 
 impl RedisUrl {
     /// Parses a URL.
@@ -22,31 +23,62 @@ impl RedisUrl {
             let text = "it has a part after a `#`, which is not taken; in a password that is %23";
             return Err(text.to_owned());
         }
-        let mut url = Url::parse(text)
-            .map_err(|error| format!("{error}; want redis://USER:PASSWORD@HOST:PORT/DATABASE"))?;
-        let mut database = None;
-        for (name, value) in url.query_pairs() {
-            match (scheme, &*name) {
-                ("unix", "db" | "user" | "pass" | "protocol") | (_, "protocol") => {}
-                (_, "db") => database = Some(value.into_owned()),
-                _ => return Err(unknown_parameter(text, &name)),
-            }
-        }
-        if let Some(database) = database {
-            // The driver takes it from the path only.
-            put_database(&mut url, &database)?;
-        }
         let mut secrets = Secrets::default();
         secrets.add(text);
-        secrets.add(url.as_str());
-        let target = Client::open(url).map_err(|error| secrets.hide(&error.to_string()))?;
-        let settings = target.get_connection_info().redis_settings();
-        if settings.db() < 0 {
-            return Err("the number of its database is negative".to_owned());
+        let mut nodes = Vec::new();
+        for text in each_node(scheme, text) {
+            nodes.push(node(scheme, &text, &mut secrets)?);
         }
-        secrets.add(settings.password().unwrap_or_default());
+        let mut nodes = nodes.into_iter();
+        let first = nodes.next().ok_or("it names no host")?;
+        let others = nodes.collect();
+        let target = RedisNodes { first, others };
         Ok(Self { target, secrets })
     }
+}
+
+/// Returns a URL for each node that a URL lists.
+fn each_node(scheme: &str, text: &str) -> Vec<String> {
+    let after = text.get(scheme.len() + 3..).unwrap_or_default();
+    let (place, rest) = after.split_at(after.find(['/', '?']).unwrap_or(after.len()));
+    let (user, hosts) = match place.rsplit_once('@') {
+        Some((user, hosts)) => (format!("{user}@"), hosts),
+        None => (String::new(), place),
+    };
+    if scheme == "unix" {
+        return vec![text.to_owned()];
+    }
+    let hosts = hosts.split(',');
+    hosts
+        .map(|host| format!("{scheme}://{user}{host}{rest}"))
+        .collect()
+}
+
+/// Parses the URL of one node.
+fn node(scheme: &str, text: &str, secrets: &mut Secrets) -> Result<Client, String> {
+    let mut url = Url::parse(text)
+        .map_err(|error| format!("{error}; want redis://USER:PASSWORD@HOST:PORT/DATABASE"))?;
+    let mut database = None;
+    for (name, value) in url.query_pairs() {
+        match (scheme, &*name) {
+            ("unix", "db" | "user" | "pass" | "protocol") | (_, "protocol") => {}
+            (_, "db") => database = Some(value.into_owned()),
+            _ => return Err(unknown_parameter(text, &name)),
+        }
+    }
+    if let Some(database) = database {
+        // The driver takes it from the path only.
+        put_database(&mut url, &database)?;
+    }
+    secrets.add(text);
+    secrets.add(url.as_str());
+    let client = Client::open(url).map_err(|error| secrets.hide(&error.to_string()))?;
+    let settings = client.get_connection_info().redis_settings();
+    if settings.db() < 0 {
+        return Err("the number of its database is negative".to_owned());
+    }
+    secrets.add(settings.password().unwrap_or_default());
+    Ok(client)
 }
 
 /// Puts the database that the parameter `db` names into the path.
@@ -68,7 +100,44 @@ mod tests {
 
     fn database(url: &str) -> Result<i64, String> {
         let parsed = RedisUrl::parse(url)?;
-        Ok(parsed.target.get_connection_info().redis_settings().db())
+        let first = parsed.target.first.get_connection_info();
+        Ok(first.redis_settings().db())
+    }
+
+    #[test]
+    fn each_node_that_is_listed_has_the_user_the_password_and_the_database_of_all() {
+        for (url, nodes) in [
+            ("redis://u:p@h1:6380,h2/0", &["h1:6380", "h2:6379"][..]),
+            (
+                "rediss://u:p@h1,[::1]:7,h3:8?db=0",
+                &["h1:6379", "::1:7", "h3:8"],
+            ),
+            ("redis://u:p,q@h1/0", &["h1:6379"]),
+        ] {
+            let target = RedisUrl::parse(url).unwrap().target;
+            let clients = std::iter::once(&target.first).chain(&target.others);
+            let infos: Vec<_> = clients.map(Client::get_connection_info).collect();
+            let found: Vec<_> = infos.iter().map(|info| info.addr().to_string()).collect();
+            assert_eq!(found, nodes, "{url}");
+            for info in infos {
+                let settings = info.redis_settings();
+                let is_tls = matches!(info.addr(), redis::ConnectionAddr::TcpTls { .. });
+                assert_eq!(is_tls, url.starts_with("rediss"), "{url}");
+                assert_eq!(
+                    (settings.username(), settings.db()),
+                    (Some("u"), 0),
+                    "{url}"
+                );
+                assert!(settings.password().unwrap().starts_with('p'), "{url}");
+            }
+        }
+        for url in ["redis://u:hunter2@h1,,h2", "redis://u:hunter2@h1,"] {
+            let error = database(url).unwrap_err();
+            assert!(
+                error.contains("host") && !error.contains("hunter2"),
+                "{error}"
+            );
+        }
     }
 
     #[test]

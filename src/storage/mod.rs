@@ -82,8 +82,8 @@ pub use records::{
 };
 pub use rot::{Gap, Rot, RottenTable};
 pub use shared_log::{
-    Ack, Chores, Confirmed, FollowedChange, LogAddress, LogRecovery, OnLoss, RedisTime, SharedLog,
-    Wake,
+    Ack, Chores, Confirmed, FollowedChange, LogAddress, LogRecovery, OnLoss, RedisNodes, RedisTime,
+    SharedLog, Wake,
 };
 pub use shared_log_error::SharedLogError;
 pub use store::{Committed, Store};

@@ -76,6 +76,12 @@ pub enum SharedLogError {
         /// Where it ended before.
         had: u64,
     },
+    /// A key is not where the other keys are.
+    #[error(
+        "{0} and the other keys of the shared log are at different nodes, or some are gone: a failover came amid a move of their \
+         slot; `redis-cli --cluster fix` puts them together"
+    )]
+    Torn(String),
     /// There are parts of a log without its cell.
     #[error(
         "the key {0} is gone, and other keys of the shared log are there: put back what Redis held, or choose another redis.prefix"

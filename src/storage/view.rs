@@ -59,6 +59,7 @@ impl From<SharedLogError> for OpenError {
             | SharedLogError::Replicas { .. }
             | SharedLogError::NotDurable { .. }
             | SharedLogError::Trimmed { .. }
+            | SharedLogError::Torn(_)
             | SharedLogError::Diverged
             | SharedLogError::MovingIn(_)
             | SharedLogError::File(_)

@@ -76,7 +76,12 @@ fn a_shared_log_needs_to_know_where_it_is_and_has_no_mirror() {
         file(both).mistakes(),
         "counterd.toml:3: redis.mirror is for storage.engine = \"rocksdb\": with \"redis\" the counts are in Redis already"
     );
-    let (_, warnings) = file("storage.engine = \"redis\"\nredis.url = \"redis://h\"")
+    let mirror = "redis.mirror = true\nredis.url = \"redis://u:hunter2@h1,h2\"";
+    assert_eq!(
+        file(mirror).mistakes(),
+        "counterd.toml:2: redis.url lists several nodes, which is for storage.engine = \"redis\": name the one that has the mirror"
+    );
+    let (_, warnings) = file("storage.engine = \"redis\"\nredis.url = \"redis://h1,h2\"")
         .load()
         .unwrap();
     assert!(

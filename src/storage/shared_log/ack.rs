@@ -1,9 +1,9 @@
 //! When a group in the log may be acknowledged: once the primary has it on disk, and so many replicas have it.
 
-use std::fmt;
 use std::time::{Duration, Instant};
+use std::{fmt, mem};
 
-use redis::{Cmd, FromRedisValue};
+use redis::{Cmd, ConnectionAddr, FromRedisValue};
 
 use super::address::{Ack, LogAddress};
 use super::link::{Link, Script};
@@ -12,6 +12,10 @@ use crate::storage::shared_log_error::SharedLogError;
 /// What Redis is asked for after each group, and what it has to answer.
 #[derive(Debug)]
 pub(super) struct Durability {
+    /// Which node it was asked of; `None` where that cannot be known.
+    node: Option<ConnectionAddr>,
+    /// Whether that is one of a Cluster.
+    is_cluster: bool,
     replicas: u32,
     /// Whether Redis tells when a group is on disk (7.2 and later). An earlier one syncs before it answers, as its settings
     /// were found to say.
@@ -19,7 +23,7 @@ pub(super) struct Durability {
 }
 
 impl Durability {
-    /// Looks at the primary: its version, its settings, its replicas.
+    /// Looks at the primary that answered the last call: its version, its settings, its replicas.
     ///
     /// # Errors
     /// When it would lose what is acknowledged, with the setting that has to be another.
@@ -27,7 +31,7 @@ impl Durability {
         let LogAddress {
             ack, min_replicas, ..
         } = *link.address();
-        let info: String = link.ask(limit, &redis::cmd("INFO"))?;
+        let info: String = link.ask_there(limit, &redis::cmd("INFO"))?;
         let field = |name: &str| {
             let mut lines = info.lines().filter_map(|line| line.split_once(':'));
             lines.find_map(|(key, value)| (key == name).then_some(value.trim()))
@@ -50,7 +54,7 @@ impl Durability {
         ] {
             // Where settings cannot be read, as with those who rent theirs, nobody is judged by them.
             let mut call = redis::cmd("CONFIG");
-            let Ok(found) = link.ask::<Vec<String>>(limit, call.arg("GET").arg(name)) else {
+            let Ok(found) = link.ask_there::<Vec<String>>(limit, call.arg("GET").arg(name)) else {
                 continue;
             };
             if let [_, found] = &found[..]
@@ -72,19 +76,23 @@ impl Durability {
             });
         }
         Ok(Self {
+            node: link.node().cloned(),
+            is_cluster: field("redis_mode") == Some("cluster")
+                || field("server_mode") == Some("cluster"),
             replicas: if ack == Ack::Replicas { connected } else { 0 },
             tells_of_disks,
         })
     }
 
     /// Sends a call of a script until it is answered, and returns the answer only once what it did is durable: only for a
-    /// call that does nothing when it is done for the second time.
+    /// call that does nothing when it is done for the second time. Where another node answers than the one that was looked
+    /// at, that one is looked at before it is believed.
     ///
     /// # Errors
     /// When no answer came in time or it is not durable by then, and when Redis refuses: [`SharedLogError::RedisRefused`] where
     /// nothing was done.
     pub(super) fn insist<T: FromRedisValue>(
-        &self,
+        &mut self,
         link: &mut Link,
         limit: Instant,
         script: &Script,
@@ -100,6 +108,12 @@ impl Durability {
                 answer => answer?,
             };
             is_done = true;
+            if link.node() != self.node.as_ref() {
+                let before = mem::replace(self, Self::look(link, limit)?);
+                self.tell_news(Some(&before));
+                // Sent again: a wait has to be on the connection of the call, which may be another one by now.
+                continue;
+            }
             let Some(wait) = self.wait(limit.saturating_duration_since(Instant::now())) else {
                 return Ok(answer);
             };
@@ -114,6 +128,15 @@ impl Durability {
                     return Err(SharedLogError::NotDurable { within, found });
                 }
             }
+        }
+    }
+
+    /// Says in the log which node it is, where that is news.
+    pub(super) fn tell_news(&self, before: Option<&Self>) {
+        let before = before.and_then(|before| before.node.as_ref());
+        if let Some(node) = self.node.as_ref().filter(|node| before != Some(node)) {
+            let is_cluster = self.is_cluster;
+            tracing::info!(%node, is_cluster, "the shared log is at this node");
         }
     }
 
@@ -165,6 +188,10 @@ impl Durability {
 
 impl fmt::Display for Durability {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(node) = &self.node {
+            let kind = if self.is_cluster { " of a Cluster" } else { "" };
+            write!(out, "it is at {node}{kind}; ")?;
+        }
         match self.replicas {
             0 => out.write_str("a group is acknowledged once the primary has it on disk"),
             1 => out.write_str("a group is acknowledged once the primary and a replica have it"),
@@ -210,12 +237,16 @@ mod tests {
     #[test]
     fn a_group_is_durable_only_where_all_have_it_that_were_waited_for() {
         let told = Durability {
+            node: None,
+            is_cluster: false,
             replicas: 2,
             tells_of_disks: true,
         };
         assert!(told.is_reached(&[1, 2]));
         assert!(!told.is_reached(&[0, 2]) && !told.is_reached(&[1, 1]) && !told.is_reached(&[2]));
         let synced = Durability {
+            node: None,
+            is_cluster: false,
             replicas: 1,
             tells_of_disks: false,
         };
@@ -231,6 +262,8 @@ mod tests {
         }
         assert!(synced.wait(Duration::from_secs(1)).is_some());
         let alone = Durability {
+            node: None,
+            is_cluster: false,
             replicas: 0,
             tells_of_disks: false,
         };

@@ -24,11 +24,27 @@ words! {
     }
 }
 
+/// The nodes of a Redis, as they are listed: one, or several of which one has what is asked for.
+#[derive(Clone)]
+pub struct RedisNodes {
+    /// The first.
+    pub first: redis::Client,
+    /// All others.
+    pub others: Vec<redis::Client>,
+}
+
+impl RedisNodes {
+    /// Lists all of them.
+    pub(super) fn all(&self) -> impl Iterator<Item = &redis::Client> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+}
+
 /// Where the log is, and how long it may take.
 #[derive(Clone, Debug)]
 pub struct LogAddress {
     /// The Redis.
-    pub url: SecretUrl<redis::Client>,
+    pub url: SecretUrl<RedisNodes>,
     /// What every key begins with.
     pub prefix: String,
     /// How long an answer may take, over all tries.

@@ -7,10 +7,15 @@
 -- not (0); then each change, in order: which hash (1 is the first), field, value; of a record to delete the number of the hash
 -- is negative, and there is no value.
 -- Answers a word, a position, and with 'behind' also the tail and the first entries after the expected position.
-local epoch, position, tail, lost, moved, bytes, since = unpack(redis.call('HMGET', KEYS[1],
-  'epoch', 'position', 'tail', 'lost', 'moved', 'bytes', 'since'))
+local epoch, position, tail, lost, moved, begun, bytes, since = unpack(redis.call('HMGET', KEYS[1],
+  'epoch', 'position', 'tail', 'lost', 'moved', 'begun', 'bytes', 'since'))
 if epoch ~= ARGV[1] then
   return {'epoch', epoch or ''}
+end
+-- A Cluster that failed over while it moved the slot has keys at a node that nobody is sent to: what is missing here is not
+-- gone. A cell of an earlier version does not tell what there must be.
+if begun and position ~= begun and redis.call('EXISTS', KEYS[2], KEYS[3], KEYS[4]) < 3 then
+  return {'torn'}
 end
 local done = redis.call('HGET', KEYS[3], ARGV[4])
 if done then
@@ -40,6 +45,15 @@ if position ~= ARGV[2] or tail ~= ARGV[3] then
   until #some < 20 or #entries >= 1000 or length >= 1048576
   return {'behind', position or '', tail or '', entries}
 end
+if begun then
+  local known = 0
+  for _, is in ipairs(KEYS[5] and redis.call('SMISMEMBER', KEYS[4], unpack(KEYS, 5)) or {}) do
+    known = known + is
+  end
+  if known > 0 and redis.call('EXISTS', unpack(KEYS, 5)) < known then
+    return {'torn'}
+  end
+end
 local following = string.format('%.0f', tonumber(position) + 1)
 local own = ARGV[4] .. ' ' .. ARGV[5]
 -- First: where the log is not that of the cell, this fails before anything is written.
@@ -64,8 +78,13 @@ while ARGV[at] do
     at = at + 2
   end
 end
-if KEYS[5] then
-  redis.call('SADD', KEYS[4], unpack(KEYS, 5))
+for at = 5, #KEYS do
+  if redis.call('EXISTS', KEYS[at]) == 1 then
+    redis.call('SADD', KEYS[4], KEYS[at])
+  else
+    -- A hash without a record is no key, and none that is missing.
+    redis.call('SREM', KEYS[4], KEYS[at])
+  end
 end
 redis.call('HSET', KEYS[1], 'position', following, 'tail', own, 'bytes', string.format('%.0f', bytes), 'since', since)
 redis.call('HSET', KEYS[3], ARGV[4], ARGV[5] .. ' ' .. following)

@@ -18,5 +18,5 @@ if redis.call('EXISTS', KEYS[2], KEYS[3], KEYS[4], KEYS[5]) > 0 then
 end
 redis.call('HSET', KEYS[5], ARGV[4], ARGV[5])
 redis.call('SADD', KEYS[2], KEYS[5])
-redis.call('HSET', KEYS[1], 'format', ARGV[1], 'merge', ARGV[2], 'epoch', ARGV[3], 'position', '0', 'tail', '')
+redis.call('HSET', KEYS[1], 'format', ARGV[1], 'merge', ARGV[2], 'epoch', ARGV[3], 'position', '0', 'tail', '', 'begun', '0')
 return 1

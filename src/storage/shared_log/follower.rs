@@ -104,7 +104,7 @@ impl Follower {
             turned: Condvar::new(),
         });
         let reading = Reading {
-            link: Link::new(address),
+            link: Link::new(address, place.cell.clone()),
             place,
             lease,
             pulse,

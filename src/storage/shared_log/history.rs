@@ -32,6 +32,8 @@ pub(super) struct LogState {
     pub(super) lost: Option<(u64, u64)>,
     /// The data directory that its counts were moved to.
     pub(super) moved: Option<String>,
+    /// Whether it tells which keys there must be: one of an earlier version does not.
+    pub(super) tells_keys: bool,
 }
 
 impl LogState {
@@ -91,7 +93,7 @@ impl SharedLog {
         let mut call = redis::cmd("HMGET");
         call.arg(self.keys.cell()).arg("format").arg("merge");
         call.arg("epoch").arg("position").arg("tail");
-        call.arg("lost").arg("log").arg("moved");
+        call.arg("lost").arg("log").arg("moved").arg("begun");
         let said: Vec<Option<String>> = self.link.ask(limit, &call)?;
         let [
             Some(format),
@@ -102,6 +104,7 @@ impl SharedLog {
             lost,
             log,
             moved,
+            begun,
         ] = &said[..]
         else {
             return Ok(None);
@@ -123,6 +126,7 @@ impl SharedLog {
             },
             lost: lost.as_deref().and_then(LogState::lost),
             moved: moved.clone(),
+            tells_keys: begun.is_some(),
         }))
     }
 
@@ -149,11 +153,15 @@ impl SharedLog {
     /// Returns where the log ends, once it is certain that it holds what was acknowledged. Changes nothing in Redis.
     ///
     /// # Errors
-    /// [`SharedLogError::Lost`] when it does not, [`SharedLogError::Epoch`] when it is another log.
+    /// [`SharedLogError::Lost`] when it does not, [`SharedLogError::Epoch`] when it is another log, [`SharedLogError::Torn`]
+    /// when its cell is not where the other keys are.
     pub(super) fn check(&mut self, limit: Instant) -> Result<LogPlace, SharedLogError> {
         let had = self.acknowledged.position;
         let Some(state) = self.state(limit)? else {
-            return Err(SharedLogError::Lost { found: 0, had });
+            return Err(match self.is_torn(limit)? {
+                true => SharedLogError::Torn(self.keys.cell()),
+                false => SharedLogError::Lost { found: 0, had },
+            });
         };
         let LogState {
             epoch,
@@ -204,6 +212,20 @@ impl SharedLog {
             );
         }
         Ok(end)
+    }
+
+    /// Whether other keys are there than the cell, which is not, in a Cluster.
+    fn is_torn(&mut self, limit: Instant) -> Result<bool, SharedLogError> {
+        if !self.link.is_cluster() {
+            return Ok(false);
+        }
+        // One by one: their slot may be being moved.
+        for key in [self.keys.log(), self.keys.instances(), self.keys.hashes()] {
+            if self.link.ask(limit, redis::cmd("EXISTS").arg(key))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Whether a log that ends there holds that place.
@@ -259,6 +281,8 @@ impl SharedLog {
         let _: Value = self.link.insist(limit, &script, &call)?;
         let lost = SharedLogError::Lost { found, had };
         match self.link.address().on_loss {
+            // Keys that a Cluster has at another node, where nobody is sent, look as if all were gone.
+            OnLoss::Continue if found == 0 && self.link.is_cluster() => Err(lost),
             OnLoss::Stop => Err(lost),
             OnLoss::Continue => {
                 tracing::error!(error = %lost, "redis.on_loss says to go on: a new epoch begins");
@@ -286,12 +310,14 @@ impl SharedLog {
         let epoch = next_epoch(now_ms, self.epoch());
         lineage.add(epoch);
         let script = Script::new(include_str!("epoch.lua"));
-        let mut call = script.call(&[
+        let mut keys = vec![
             self.keys.cell(),
             self.keys.log(),
             self.keys.hashes(),
             self.keys.hash(Family::Meta, &[]),
-        ]);
+        ];
+        keys.extend(self.hashes()?.into_iter().map(|(_, hash)| hash));
+        let mut call = script.call(&keys);
         call.arg(found.map_or_else(String::new, |found| found.to_string()));
         call.arg(epoch).arg(FORMAT_VERSION).arg(MERGE_VERSION);
         call.arg(META_LINEAGE).arg(lineage.encode());

@@ -1,21 +1,25 @@
-//! A connection to the Redis that holds the log: one call at a time, each within a limit of time.
+//! The connection to the Redis that holds the log: one call at a time, each within a limit of time. Where the log is at
+//! another node by now, the call goes there: nothing of it was done before.
 
-use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use redis::{
-    Cmd, Connection, ConnectionLike, ErrorKind, FromRedisValue, ParsingError, RedisError,
+    Cmd, ConnectionAddr, ConnectionLike, ErrorKind, FromRedisValue, ParsingError, RedisError,
     ServerErrorKind, Value,
 };
 use sha1_smol::Sha1;
 
 use super::address::LogAddress;
+use super::nodes::{Nodes, Opened, check_role, set_limit, target};
 use super::reaction::{Reaction, judge, said};
 use crate::storage::shared_log_error::SharedLogError;
 
 /// How long to wait between two tries.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// How often a call is sent on to another node, at most.
+const MOST_MOVES: u32 = 5;
 
 /// A script, by its text and the digest that Redis knows it by.
 pub(super) struct Script {
@@ -51,17 +55,36 @@ impl FromRedisValue for Acks {
     }
 }
 
+/// Which of two nodes is asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum At {
+    /// The one that has the log.
+    Main,
+    /// The one that takes the log over, and has some of its keys already.
+    Aside,
+}
+
 /// A connection, opened when it is needed. Every call is given the instant by which it has to be over.
 pub(super) struct Link {
     address: LogAddress,
-    connection: Option<Connection>,
+    /// The key of the cell: who has it, has the log.
+    cell: String,
+    nodes: Nodes,
+    main: Option<Opened>,
+    aside: Option<Opened>,
+    /// Where the last call was answered.
+    last: At,
 }
 
 impl Link {
-    pub(super) fn new(address: LogAddress) -> Self {
+    pub(super) fn new(address: LogAddress, cell: String) -> Self {
         Self {
+            nodes: Nodes::new(address.url.target.clone()),
             address,
-            connection: None,
+            cell,
+            main: None,
+            aside: None,
+            last: At::Main,
         }
     }
 
@@ -111,7 +134,11 @@ impl Link {
             };
             let (reaction, remedy) = judge(&failed.error, failed.is_sent);
             may_be_done |= matches!(reaction, Reaction::Unanswered | Reaction::Unknown);
-            let goes_on = matches!(reaction, Reaction::Again | Reaction::Unanswered);
+            let goes_on = match reaction {
+                Reaction::Again | Reaction::Unanswered => true,
+                Reaction::Elsewhere => self.nodes.are_several(),
+                Reaction::Refused | Reaction::Unknown => false,
+            };
             if goes_on && Instant::now() + PAUSE < limit {
                 // Nobody says when Redis is there again, and the caller has nothing else to do before it is.
                 thread::sleep(PAUSE);
@@ -125,6 +152,19 @@ impl Link {
         }
     }
 
+    /// Asks the node that answered the last call, whatever keys it has: only for calls without a key.
+    pub(super) fn ask_there<T: FromRedisValue>(
+        &mut self,
+        limit: Instant,
+        call: &Cmd,
+    ) -> Result<T, SharedLogError> {
+        let answer = match self.there() {
+            Some(_) => self.try_at(self.last, limit, call),
+            None => self.try_once(limit, call),
+        };
+        answer.map_err(|failed| self.unknown(&failed))
+    }
+
     /// Sends a wait for disks and replicas on the connection of the last call; `None` when it broke since, so that nobody
     /// knows what to wait for.
     ///
@@ -135,10 +175,13 @@ impl Link {
         limit: Instant,
         wait: &Cmd,
     ) -> Result<Option<Vec<u32>>, SharedLogError> {
-        match self.try_once::<Acks>(limit, wait) {
+        if self.there().is_none() {
+            return Ok(None);
+        }
+        match self.try_at::<Acks>(self.last, limit, wait) {
             Ok(Acks(acks)) => Ok(Some(acks)),
             Err(failed) => match judge(&failed.error, failed.is_sent).0 {
-                Reaction::Again | Reaction::Unanswered => Ok(None),
+                Reaction::Again | Reaction::Elsewhere | Reaction::Unanswered => Ok(None),
                 Reaction::Refused | Reaction::Unknown => Err(self.unknown(&failed)),
             },
         }
@@ -146,20 +189,49 @@ impl Link {
 
     /// Checks that the connection still leads to a primary; a new one is checked when it is opened.
     pub(super) fn check_role(&mut self, limit: Instant) -> Result<(), SharedLogError> {
-        let Some(connection) = &mut self.connection else {
+        let Some(main) = &mut self.main else {
             return Ok(());
         };
+        let connection = &mut main.connection;
         let checked = set_limit(connection, limit).and_then(|()| check_role(connection));
         checked.map_err(|error| {
-            self.connection = None;
-            let is_sent = false;
-            self.unknown(&FailedTry { error, is_sent })
+            self.main = None;
+            self.unknown(&FailedTry::unsent(error))
         })
+    }
+
+    /// Has the node that has the log be looked for anew: the one that was known may be a replica by now, which answers all
+    /// calls without a key.
+    pub(super) fn look_anew(&mut self) {
+        self.main = None;
+        self.aside = None;
     }
 
     /// Returns where it leads.
     pub(super) fn address(&self) -> &LogAddress {
         &self.address
+    }
+
+    /// Whether it is a Cluster, as far as one was asked.
+    pub(super) fn is_cluster(&self) -> bool {
+        self.nodes.is_cluster()
+    }
+
+    /// Returns the node that answered the last call; `None` where its connection broke since.
+    pub(super) fn node(&self) -> Option<&ConnectionAddr> {
+        self.there().map(|opened| &opened.node)
+    }
+
+    /// Returns the number of the connection on which the last call was answered; `None` where it broke since.
+    pub(super) fn connection(&self) -> Option<u64> {
+        self.there().map(|opened| opened.number)
+    }
+
+    fn there(&self) -> Option<&Opened> {
+        match self.last {
+            At::Main => self.main.as_ref(),
+            At::Aside => self.aside.as_ref(),
+        }
     }
 
     fn load_and_try<T: FromRedisValue>(
@@ -171,8 +243,9 @@ impl Link {
         match self.try_once(limit, call) {
             Err(failed) if failed.lacks_script() => {
                 let mut load = redis::cmd("SCRIPT");
-                let loaded = self.try_once::<String>(limit, load.arg("LOAD").arg(script.text));
-                // The call itself is not sent before.
+                load.arg("LOAD").arg(script.text);
+                // There, and the call itself is not sent before.
+                let loaded = self.try_at::<String>(self.last, limit, &load);
                 loaded.map_err(|failed| FailedTry {
                     is_sent: false,
                     ..failed
@@ -183,32 +256,94 @@ impl Link {
         }
     }
 
+    /// Sends a call to the node that has the log, and on to those that it names.
     fn try_once<T: FromRedisValue>(&mut self, limit: Instant, call: &Cmd) -> Result<T, FailedTry> {
-        let unsent = |error| FailedTry {
-            error,
+        let mut moves = 0;
+        loop {
+            let mut answer = self.try_at(At::Main, limit, call);
+            if let Err(failed) = &answer
+                && let Some(node) = self.target(failed, ServerErrorKind::Ask)
+            {
+                answer = self.try_aside(node, limit, call);
+            }
+            let Err(failed) = answer else { return answer };
+            let (reaction, _) = judge(&failed.error, failed.is_sent);
+            if reaction != Reaction::Elsewhere || !failed.is_sent || moves == MOST_MOVES {
+                return Err(failed);
+            }
+            if let Some(node) = self.target(&failed, ServerErrorKind::Moved) {
+                self.nodes.prefer(node);
+            }
+            if !self.nodes.are_several() {
+                return Err(failed);
+            }
+            self.main = None;
+            moves += 1;
+        }
+    }
+
+    /// Returns the node that an answer names, where it is a redirection of that kind.
+    fn target(&self, failed: &FailedTry, kind: ServerErrorKind) -> Option<ConnectionAddr> {
+        let is_one = failed.error.kind() == ErrorKind::Server(kind);
+        self.node()
+            .filter(|_| is_one)
+            .and_then(|by| target(&failed.error, by))
+    }
+
+    /// Sends a call to a node that takes the log over: it is asked for this one call only.
+    fn try_aside<T: FromRedisValue>(
+        &mut self,
+        node: ConnectionAddr,
+        limit: Instant,
+        call: &Cmd,
+    ) -> Result<T, FailedTry> {
+        if self.aside.as_ref().is_none_or(|aside| aside.node != node) {
+            let opened = self.nodes.connect(&node, limit);
+            self.aside = Some(opened.map_err(FailedTry::unsent)?);
+        }
+        let asking = self.try_at::<Value>(At::Aside, limit, &redis::cmd("ASKING"));
+        asking.map_err(|failed| FailedTry {
             is_sent: false,
+            ..failed
+        })?;
+        self.try_at(At::Aside, limit, call)
+    }
+
+    fn try_at<T: FromRedisValue>(
+        &mut self,
+        at: At,
+        limit: Instant,
+        call: &Cmd,
+    ) -> Result<T, FailedTry> {
+        let slot = match at {
+            At::Main => &mut self.main,
+            At::Aside => &mut self.aside,
         };
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
+        let connection = match slot {
+            Some(opened) => &mut opened.connection,
             None => {
-                let opened = open(&self.address, limit).map_err(unsent)?;
-                self.connection.insert(opened)
+                let opened = self.nodes.find(&self.cell, limit);
+                &mut slot.insert(opened.map_err(FailedTry::unsent)?).connection
             }
         };
-        set_limit(connection, limit).map_err(unsent)?;
+        set_limit(connection, limit).map_err(FailedTry::unsent)?;
         let answer = call.query(connection);
-        // What is still to come on a connection that failed would be taken for the next answer, and a server that became
-        // read-only is the wrong one.
+        self.last = at;
+        // What is still to come on a connection that failed would be taken for the next answer, and a server that is read-only
+        // or lacks its cluster is the wrong one.
         let is_kept = match &answer {
             Ok(_) => true,
             Err(error) => {
-                let is_right = |kind| kind != ServerErrorKind::ReadOnly;
-                matches!(error.kind(), ErrorKind::Server(kind) if is_right(kind))
+                let is_wrong = |kind| {
+                    use ServerErrorKind::{ClusterDown, MasterDown, ReadOnly};
+                    matches!(kind, ClusterDown | MasterDown | ReadOnly)
+                };
+                matches!(error.kind(), ErrorKind::Server(kind) if !is_wrong(kind))
                     && connection.is_open()
             }
         };
         if !is_kept {
-            self.connection = None;
+            *slot = None;
         }
         answer.map_err(|error| FailedTry {
             error,
@@ -233,50 +368,12 @@ struct FailedTry {
 }
 
 impl FailedTry {
+    fn unsent(error: RedisError) -> Self {
+        let is_sent = false;
+        Self { error, is_sent }
+    }
+
     fn lacks_script(&self) -> bool {
         self.error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
     }
-}
-
-fn open(address: &LogAddress, limit: Instant) -> Result<Connection, RedisError> {
-    let client = &address.url.target;
-    let mut opened = client.get_connection_with_timeout(left(limit)?)?;
-    set_limit(&opened, limit)?;
-    check_role(&mut opened)?;
-    Ok(opened)
-}
-
-/// Checks that a connection leads to a primary: a replica answers reads, however far it is behind.
-fn check_role(connection: &mut Connection) -> Result<(), RedisError> {
-    let role: Vec<Value> = match redis::cmd("ROLE").query(connection) {
-        Ok(role) => role,
-        // Who may not ask, as with those who rent theirs, has to believe.
-        Err(error) if error.code().is_some() => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    let role = role.into_iter().next().unwrap_or(Value::Nil);
-    let role: String = redis::from_redis_value(role)?;
-    if role == "master" {
-        return Ok(());
-    }
-    let told = format!("its role is {role}");
-    Err(redis::make_extension_error(
-        "READONLY".to_owned(),
-        Some(told),
-    ))
-}
-
-fn set_limit(connection: &Connection, limit: Instant) -> Result<(), RedisError> {
-    let left = left(limit)?;
-    connection.set_read_timeout(Some(left))?;
-    connection.set_write_timeout(Some(left))
-}
-
-/// Returns how long it is until then.
-fn left(limit: Instant) -> Result<Duration, RedisError> {
-    let left = limit.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        return Err(io::Error::from(io::ErrorKind::TimedOut).into());
-    }
-    Ok(left)
 }

@@ -11,7 +11,7 @@
 //! - `lease`: who closes days and exports; `pulse`: who is up.
 //! - `told`: what a group of another instance changed.
 //! - `reaction`: what an error of Redis says of the call that it answers; `rights`: whether its user may call all of it.
-//! - `link`: the connection; `follower`: the thread that reads what others append; `confirmed`: when all of it was known.
+//! - `link`: the connection; `nodes`: which node has the log; `follower`: the thread that reads what others append; `confirmed`: when all of it was known.
 //!
 //! A group is sent again until an answer comes, under one number of this instance: Redis knows the last one of each and
 //! answers what became of it, so a lost answer counts nothing twice.
@@ -26,6 +26,7 @@ mod keys;
 mod lease;
 mod link;
 mod log_mark;
+mod nodes;
 mod pulse;
 mod reaction;
 mod records;
@@ -42,7 +43,7 @@ use std::time::{Duration, Instant};
 use redis::{Cmd, Value};
 
 use self::ack::Durability;
-pub use self::address::{Ack, LogAddress, OnLoss};
+pub use self::address::{Ack, LogAddress, OnLoss, RedisNodes};
 pub use self::confirmed::Confirmed;
 pub use self::follower::Wake;
 use self::follower::{Follower, Place};
@@ -217,9 +218,10 @@ impl SharedLog {
     }
 
     fn new(address: LogAddress, wake: Wake, chores: Chores, confirmed: Arc<Confirmed>) -> Self {
+        let keys = CellKeys::new(&address.prefix, 0);
         Self {
-            keys: CellKeys::new(&address.prefix, 0),
-            link: Link::new(address),
+            link: Link::new(address, keys.cell()),
+            keys,
             append: Script::new(include_str!("append.lua")),
             confirm: Script::new(include_str!("confirm.lua")),
             instance: format!("{:032x}", random_id()),
@@ -277,14 +279,16 @@ impl SharedLog {
     /// When Redis cannot be asked, and when the log is not the one that was followed.
     pub(super) fn resume(&mut self) -> Result<(), SharedLogError> {
         self.follower = None;
+        self.link.look_anew();
         let limit = self.link.limit();
-        let durability = self.look_at_redis(limit)?;
+        let mut durability = self.look_at_redis(limit)?;
         self.time = Some(pulse::time(&mut self.link, limit)?);
         if let Some(call) = &self.pending {
             // Whatever it answers: the view is made of what the log says then.
             let _: Value = durability.insist(&mut self.link, limit, &self.append, call)?;
             self.pending = None;
         }
+        durability.tell_news(self.durability.as_ref());
         self.durability = Some(durability);
         self.since.clear();
         let end = match self.check(limit) {
@@ -381,7 +385,7 @@ impl SharedLog {
     pub(super) fn append(&mut self, batch: &Batch) -> Result<Appended, SharedLogError> {
         self.sequence += 1;
         let call = self.call(batch)?;
-        let durability = looked_at(&self.durability)?;
+        let durability = looked_at(&mut self.durability)?;
         let limit = self.link.limit();
         let answer = durability.insist(&mut self.link, limit, &self.append, &call);
         let answer: Vec<Value> = match answer {
@@ -419,6 +423,7 @@ impl SharedLog {
                 self.since.extend(entries?);
                 Ok(Appended::Behind)
             }
+            "torn" => Ok(Appended::Refused(SharedLogError::Torn(self.keys.cell()))),
             // Nobody knows any more what became of its last group before: the view is read anew.
             "forgotten" => {
                 (self.instance, self.sequence) = (format!("{:032x}", random_id()), 0);
@@ -504,9 +509,11 @@ impl SharedLog {
         if self.at == self.acknowledged {
             return Ok(());
         }
-        let mut call = self.confirm.call(&[self.keys.instances()]);
+        let mut call =
+            self.confirm
+                .call(&[self.keys.instances(), self.keys.cell(), self.keys.log()]);
         call.arg(self.at.position);
-        let durability = looked_at(&self.durability)?;
+        let durability = looked_at(&mut self.durability)?;
         let limit = self.link.limit();
         let _: u8 = durability.insist(&mut self.link, limit, &self.confirm, &call)?;
         self.note_acknowledged();
@@ -567,8 +574,8 @@ fn part<T: redis::FromRedisValue>(answer: &[Value], at: usize) -> Result<T, Shar
 }
 
 /// Returns what a look at Redis said; every use of the log comes after [`SharedLog::resume`].
-fn looked_at(durability: &Option<Durability>) -> Result<&Durability, Broken> {
-    let looked = durability.as_ref();
+fn looked_at(durability: &mut Option<Durability>) -> Result<&mut Durability, Broken> {
+    let looked = durability.as_mut();
     looked
         .ok_or_else(|| Broken::found(format_args!("a shared log is used before it was looked at")))
 }

@@ -7,6 +7,7 @@ end
 if redis.call('GET', KEYS[1]) ~= ARGV[1] or redis.call('EXISTS', KEYS[2]) == 1 then
   return 0
 end
-redis.call('HSET', KEYS[2], 'format', ARGV[2], 'merge', ARGV[3], 'epoch', ARGV[4], 'position', '0', 'tail', '', 'log', ARGV[1])
+redis.call('HSET', KEYS[2], 'format', ARGV[2], 'merge', ARGV[3], 'epoch', ARGV[4], 'log', ARGV[1])
+redis.call('HSET', KEYS[2], 'position', '0', 'tail', '', 'begun', '0')
 redis.call('DEL', KEYS[1])
 return 1

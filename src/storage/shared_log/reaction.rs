@@ -3,13 +3,15 @@
 
 use redis::{ErrorKind, RedisError};
 
-use self::Reaction::{Again, Refused, Unanswered, Unknown};
+use self::Reaction::{Again, Elsewhere, Refused, Unanswered, Unknown};
 
 /// What is done about a failed try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reaction {
     /// Nothing was done, and it may be a moment later: the call is sent again.
     Again,
+    /// Nothing was done here, and another node may do it: the call goes there. Without another node it is as `Refused`.
+    Elsewhere,
     /// Nothing was done, and nothing will be before somebody acts.
     Refused,
     /// No answer came: it may have been done, and the call is sent again.
@@ -19,23 +21,27 @@ pub(super) enum Reaction {
 }
 
 /// Each word with which Redis refuses a call before it does anything of it, and what ends that.
-const WORDS: [(&str, Reaction, &str); 16] = [
+const WORDS: [(&str, Reaction, &str); 18] = [
     ("LOADING", Again, "it reads its data after a start"),
     (
         "BUSY",
         Again,
         "another script runs for too long: SCRIPT KILL ends it",
     ),
-    ("TRYAGAIN", Again, "its slots are being moved"),
+    ("MOVED", Elsewhere, MOVES),
+    ("ASK", Elsewhere, MOVES),
+    ("TRYAGAIN", Again, MOVES),
     ("CLUSTERDOWN", Again, "its cluster lacks nodes"),
     ("MASTERDOWN", Again, "its primary is down"),
+    // A wait that was under way; the call that it belongs to is sent again.
+    ("UNBLOCKED", Again, "its primary became a replica"),
     (
         "NOSCRIPT",
         Again,
         "somebody empties its scripts: SCRIPT FLUSH",
     ),
     ("OOM", Refused, "give it more maxmemory"),
-    ("READONLY", Refused, "redis.url must lead to the primary"),
+    ("READONLY", Elsewhere, "redis.url must lead to the primary"),
     (
         "NOREPLICAS",
         Refused,
@@ -49,14 +55,17 @@ const WORDS: [(&str, Reaction, &str); 16] = [
     ("NOPERM", Refused, "give its user the right: ACL SETUSER"),
     ("NOAUTH", Refused, "redis.url needs a user and a password"),
     ("WRONGPASS", Refused, WRONG_PASSWORD),
-    ("MOVED", Refused, CLUSTER),
-    ("ASK", Refused, CLUSTER),
-    ("CROSSSLOT", Refused, CLUSTER),
+    ("CROSSSLOT", Refused, "redis.prefix must not begin with a }"),
+    (
+        "PRIMARIES",
+        Refused,
+        "make one of them a replica of the other, or leave it out of redis.url",
+    ),
 ];
 
 const NO_REMEDY: &str = "it goes on when Redis answers";
 const WRONG_PASSWORD: &str = "the user or the password in redis.url is not right";
-const CLUSTER: &str = "it is a cluster, which counterd cannot use yet";
+const MOVES: &str = "its slots are being moved";
 
 /// Judges a failed try. `is_sent` tells whether the call may have been sent, else there was no connection for it. Returns
 /// also what ends it, where that is known.
@@ -121,6 +130,8 @@ mod tests {
         let lost = RedisError::from(io::Error::from(io::ErrorKind::TimedOut));
         assert_eq!(judge(&lost, true).0, Unanswered);
         assert_eq!(judge(&lost, false).0, Again);
+        let moved = answered("MOVED", "3999 127.0.0.1:6381");
+        assert_eq!(judge(&moved, true).0, Elsewhere);
         let busy = answered("BUSY", "Redis is busy running a script.");
         assert_eq!(judge(&busy, true).0, Again);
         let wrong = RedisError::from((ErrorKind::AuthenticationFailed, "wrong password"));

@@ -1,6 +1,8 @@
 //! Reading the records of a cell: all of them in pages, some by their keys, and how many there are; and removing those that
 //! are over.
 
+use std::mem;
+
 use super::link::Script;
 use super::{RawRecords, SharedLog};
 use crate::storage::Family;
@@ -18,18 +20,40 @@ impl SharedLog {
         &mut self,
         mut visit: impl FnMut(Family, &RawRecords) -> Result<(), E>,
     ) -> Result<(), E> {
+        let state = self.cell_state(self.link.limit())?;
+        let tells_keys = state.is_some_and(|state| state.tells_keys);
         for (family, hash) in self.hashes()? {
-            let mut cursor = 0u64;
+            let (mut cursor, mut from) = (0u64, None);
             loop {
                 let mut call = redis::cmd("HSCAN");
                 call.arg(&hash).arg(cursor).arg("COUNT").arg(PAGE);
                 let (next, records): (u64, RawRecords) = self.link.ask(self.link.limit(), &call)?;
+                let is_begun = cursor != 0;
+                let before = mem::replace(&mut from, self.link.connection());
+                if is_begun && before != from {
+                    // A cursor means nothing to another server: the hash has moved.
+                    cursor = 0;
+                    continue;
+                }
+                if tells_keys && !is_begun && next == 0 && records.is_empty() {
+                    self.was_emptied(&hash)?;
+                }
                 visit(family, &records)?;
                 cursor = next;
                 if cursor == 0 {
                     break;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Checks that a hash without a record lost the last one in a group, and is not somewhere else.
+    fn was_emptied(&mut self, hash: &str) -> Result<(), SharedLogError> {
+        let mut call = redis::cmd("SISMEMBER");
+        call.arg(self.keys.hashes()).arg(hash);
+        if self.link.ask(self.link.limit(), &call)? {
+            return Err(SharedLogError::Torn(hash.to_owned()));
         }
         Ok(())
     }

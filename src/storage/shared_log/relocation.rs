@@ -163,7 +163,7 @@ impl LogRelocation {
         call.arg(id_text(log.log_id));
         call.arg(FORMAT_VERSION).arg(MERGE_VERSION).arg(log.epoch());
         let limit = log.link.limit();
-        let durability = super::looked_at(&log.durability)?;
+        let durability = super::looked_at(&mut log.durability)?;
         match durability.insist(&mut log.link, limit, &script, &call)? {
             1u8 => log.record(dir),
             _ => Err(overtaken()),

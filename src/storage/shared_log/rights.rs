@@ -16,7 +16,9 @@ pub(super) fn check(
     keys: &[String],
 ) -> Result<(), SharedLogError> {
     let script = Script::new(include_str!("rights.lua"));
-    let missing: Option<String> = link.call(limit, &script, &script.call(keys))?;
+    let mut call = script.call(&[]);
+    call.arg(keys);
+    let missing: Option<String> = link.call(limit, &script, &call)?;
     match missing {
         None => Ok(()),
         Some(call) => Err(SharedLogError::Setting {

@@ -4,6 +4,7 @@
 mod accounts;
 mod bounds;
 mod chores;
+mod cluster;
 mod configured;
 mod contest;
 mod faults;
