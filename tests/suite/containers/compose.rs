@@ -111,8 +111,13 @@ fn the_compose_file_is_valid_and_says_what_the_docs_promise() {
 
 /// The compose file as JSON, or why it cannot be had.
 pub(super) fn compose() -> Result<Value, String> {
-    let (valid, text) = validated(&root().join("docker-compose.yml"))
-        .ok_or("python3 with jsonschema and yaml is not here")?;
+    composed("docker-compose.yml")
+}
+
+/// The same for another file of the repository.
+pub(super) fn composed(file: &str) -> Result<Value, String> {
+    let (valid, text) =
+        validated(&root().join(file)).ok_or("python3 with jsonschema and yaml is not here")?;
     assert!(valid, "{text}");
     Ok(serde_json::from_str(text.lines().last().unwrap()).unwrap())
 }
@@ -197,7 +202,7 @@ fn shell(script: &str) -> (bool, String) {
 }
 
 /// The command lines of all processes that show `secret`.
-fn shown_by_ps(secret: &str) -> Vec<String> {
+pub(super) fn shown_by_ps(secret: &str) -> Vec<String> {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     processes
         .filter_map(|entry| fs::read(entry.path().join("cmdline")).ok())
@@ -436,6 +441,7 @@ fn the_secrets_that_compose_mounts_are_made_once_and_fit_together() {
             "grafana_password",
             "postgres_password",
             "postgres_url",
+            "redis_cluster_url",
             "redis_password",
             "redis_url",
             "write_token"
@@ -445,6 +451,7 @@ fn the_secrets_that_compose_mounts_are_made_once_and_fit_together() {
     assert!(url.contains(&first["postgres_password"]) && url.contains("@postgres:5432/"));
     let url = &first["redis_url"];
     assert!(url.contains(&first["redis_password"]) && url.contains("@redis:6379/"));
+    assert!(first["redis_cluster_url"].contains(&first["redis_password"]));
     assert!(first["admin_token"].len() >= 32 && first["admin_token"] != first["write_token"]);
     let mode = fs::metadata(&dir).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);

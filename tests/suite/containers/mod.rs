@@ -2,6 +2,7 @@
 //! entry point that the Dockerfile names is run as the image would run it: that user, that environment,
 //! as process 1, with that health check, ended by that signal.
 
+mod cluster;
 mod compose;
 mod kubernetes;
 mod watch;
