@@ -138,7 +138,9 @@ fn judge_together(config: &Config, report: &mut Report) {
     }
     let nodes = config.redis.url.as_ref().map(|url| &url.target);
     let are_several = nodes.is_some_and(|nodes| !nodes.others.is_empty());
-    if are_several && config.storage.engine != StorageEngine::Redis {
+    // Such a URL alone may be for `counterd migrate`.
+    let reads_mirror = config.redis.mirror || config.degraded.start;
+    if are_several && reads_mirror && config.storage.engine != StorageEngine::Redis {
         let text = "redis.url lists several nodes, which is for storage.engine = \"redis\": name the one that has the mirror";
         let in_file = place("redis.url_file").is_written();
         report.mistake(

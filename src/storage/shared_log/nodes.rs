@@ -292,3 +292,46 @@ fn left(limit: Instant) -> Result<Duration, RedisError> {
     }
     Ok(left)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moved(told: &str) -> RedisError {
+        let kind = ErrorKind::Server(ServerErrorKind::Moved);
+        RedisError::from((kind, "moved", format!("3999 {told}")))
+    }
+
+    #[test]
+    fn a_redirection_names_a_node_that_is_reached_as_the_one_that_named_it() {
+        let plain = ConnectionAddr::Tcp("h1".to_owned(), 6379);
+        for (told, node) in [
+            ("10.0.0.2:6380", "10.0.0.2:6380"),
+            ("fd00::2:6380", "fd00::2:6380"),
+            (":6380", "h1:6380"),
+            ("?:6380", "h1:6380"),
+        ] {
+            let found = target(&moved(told), &plain).unwrap();
+            assert_eq!(found.to_string(), node, "{told}");
+        }
+        for told in ["", "10.0.0.2", "10.0.0.2:none"] {
+            assert!(target(&moved(told), &plain).is_none(), "{told}");
+        }
+        let client = Client::open("rediss://h1:6379").unwrap();
+        let found = target(&moved("h2:6380"), &address(&client)).unwrap();
+        let ConnectionAddr::TcpTls { host, insecure, .. } = found else {
+            panic!("{found}: without TLS");
+        };
+        assert_eq!((&*host, insecure), ("h2", false));
+    }
+
+    #[test]
+    fn what_redis_said_is_told_rather_than_that_another_node_is_away() {
+        let away = || RedisError::from(io::Error::from(io::ErrorKind::ConnectionRefused));
+        let said = || redis::make_extension_error("CLUSTERDOWN".to_owned(), None);
+        for (before, after) in [(away(), said()), (said(), away())] {
+            let told = the_clearer(Some(before), after);
+            assert_eq!(told.code(), Some("CLUSTERDOWN"));
+        }
+    }
+}

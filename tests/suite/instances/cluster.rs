@@ -230,6 +230,20 @@ impl Move<'_> {
         self.from.say::<String>(&call);
     }
 
+    /// How many records a key holds.
+    fn holds(&self, key: &str) -> u64 {
+        let length = redis::cmd("HLEN")
+            .arg(key)
+            .query(&mut self.from.connect().unwrap());
+        length.unwrap_or(0)
+    }
+
+    /// Whether somebody is in the middle of reading records.
+    fn is_scanned(&self) -> Option<()> {
+        let clients: String = self.from.say("CLIENT LIST");
+        clients.contains("cmd=hscan").then_some(())
+    }
+
     /// Moves all that is left, and says so to both.
     fn ends(self) {
         // The lease comes and goes meanwhile.
@@ -418,6 +432,50 @@ fn keys_that_a_failover_left_at_two_nodes_are_not_taken_for_gone() {
     }
     agrees(&[&server], "a", moved.len() as i64);
     assert!(!server.output().contains("Redis lost some"));
+}
+
+#[test]
+fn an_instance_that_reads_all_records_while_they_are_moved_misses_none() {
+    let test = "an_instance_that_reads_all_records_while_they_are_moved_misses_none";
+    let Some(cluster) = Cluster::new(test) else {
+        return;
+    };
+    let homes = homes();
+    let start = |home| {
+        let setup = cluster.instance(home, &[0]).set("redis.ack", "primary");
+        setup
+            .set("redis.timeout", "20s")
+            .set("redis.max_lag", "20s")
+    };
+    let first = start(&homes[0]).start();
+    let mut client = first.client();
+    const USERS: usize = 60_000;
+    let counts = |client: &mut Client| {
+        for from in (0..USERS).step_by(1000) {
+            let count = |user| json!({ "op": "increment", "name": "daily_active_users", "user_id": format!("u{user}") });
+            let operations: Vec<_> = (from..from + 1000).map(count).collect();
+            let batch = json!({ "operations": operations });
+            client.post("/api/v1/batch", &batch).ok();
+        }
+    };
+    counts(&mut client);
+    let late = start(&homes[1]).start();
+    agrees(&[&first, &late], "daily_active_users", USERS as i64);
+    // One that knows the log need not ask whether there is one, which needs all of its keys at one node.
+    late.stop();
+    let to = (cluster.owner() + 1) % PRIMARIES;
+    let slot = cluster.begins_to_move_to(to);
+    let keys = slot.keys();
+    let users = keys.iter().find(|key| slot.holds(key) as usize == USERS);
+    let users = users.expect("a hash of the users");
+    let mut late = start(&homes[1]).spawn();
+    eventually("the late one reads them", PATIENCE, || slot.is_scanned());
+    slot.moves(users);
+    slot.ends();
+    late.wait_ready();
+    // None of them is new to it.
+    counts(&mut late.client());
+    agrees(&[&first, &late], "daily_active_users", USERS as i64);
 }
 
 #[test]
