@@ -27,7 +27,7 @@ use crate::serve::{
     why_no_new_store, zone_is_written,
 };
 use crate::storage::reserve::Space;
-use crate::storage::{DataDirLock, Reader, SharedLog, lock, look, read_through};
+use crate::storage::{DataDirLock, Reader, SharedLog, lock, look, read_through, refuse_remains};
 use crate::writer::Wanted;
 
 /// How a thing is that was looked at: `ok`, or `warn` if it works and may not be what anybody wants; and in
@@ -382,6 +382,7 @@ fn store(config: &Config, calendar: &Calendar, findings: &mut Findings) -> Optio
 
 /// Says whether a start would make a store where there is none.
 fn none_yet(config: &Config) -> Judgement {
+    refuse_remains(&config.storage.data_dir)?;
     let remedy = match why_no_new_store(config) {
         Err(error) => bail!("whether one is missing: {error}"),
         Ok(None) => return ok("none yet; the first start makes it"),

@@ -72,7 +72,7 @@ pub use lock::DataDirLock;
 #[doc(hidden)]
 pub use merge::fold;
 pub use merge::{CounterValue, Operand, Record};
-pub use open::{Expectation, Landed, Sound, StorageOptions, look, read_through};
+pub use open::{Expectation, Landed, Sound, StorageOptions, look, read_through, refuse_remains};
 pub use owner::give_back;
 #[doc(hidden)]
 pub use records::Damaged;

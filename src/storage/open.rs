@@ -246,6 +246,17 @@ fn judge(
     }
 }
 
+/// Checks that a start would make a store in a data directory without one, as far as the directory tells.
+///
+/// # Errors
+/// When the remains of a store are there, or the directory cannot be read.
+pub fn refuse_remains(data_dir: &Path) -> Result<(), OpenError> {
+    if !data_dir.exists() {
+        return Ok(());
+    }
+    is_there(&Paths::new(data_dir)).map(drop)
+}
+
 /// Whether there is a store. Returns `Err` when something else stands in its place, or when only the
 /// remains of a store are found.
 fn is_there(paths: &Paths) -> Result<bool, OpenError> {

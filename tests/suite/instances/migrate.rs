@@ -60,6 +60,15 @@ fn start_refused(setup: &Setup) -> String {
     server.output()
 }
 
+/// What `counterd check` says that finds a fault.
+#[track_caller]
+fn checked(setup: &Setup) -> String {
+    let ran = setup.command("check").output().unwrap();
+    let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+    assert_eq!(ran.status.code(), Some(3), "{said}");
+    said
+}
+
 /// What counters say, without what a start changes by itself.
 fn said(server: &Server) -> Value {
     let mut client = server.client();
@@ -201,6 +210,7 @@ fn counts_that_were_moved_to_redis_and_back_are_the_same_and_go_on() {
     let told = done(&mut migrate(&disk, disk.data(), Path::new(REDIS)));
     assert!(told.contains("every record compared"), "{told}");
     assert!(start_refused(&disk).contains("moved to a shared log"));
+    assert!(checked(&disk).contains("moved to a shared log"));
     let instances = [0, 1].map(|at| patient(&homes[at], &redis));
     let servers = instances.each_ref().map(Setup::start);
     for server in &servers {
@@ -275,6 +285,7 @@ fn a_move_to_disk_that_was_killed_serves_nobody_and_is_begun_anew() {
         let child = held_back(&back, &way, &redis, places, at);
         kill9(&way, child);
         assert!(start_refused(&back).contains("was broken off"), "{at}");
+        assert!(checked(&back).contains("was broken off"), "{at}");
     }
     // Nothing is lost in Redis by that.
     let instance = patient(&homes[0], &redis).start();

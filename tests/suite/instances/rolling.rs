@@ -47,9 +47,15 @@ fn instances_that_are_started_again_one_by_one_refuse_nothing_that_the_next_one_
     }
     let tries = history.intents.iter().map(|intent| intent.tries.len());
     let most = tries.max().unwrap();
+    let refused = history.intents.iter().filter(|one| one.tries.len() > 1);
+    let healed = refused
+        .clone()
+        .map(|one| one.tries[one.tries.len() - 1].ended - one.tries[0].ended);
     println!(
-        "{} operations, {most} tries at most",
-        control.acknowledged()
+        "{} operations, {} refused, {most} tries and {} ms until the next at most",
+        control.acknowledged(),
+        refused.count(),
+        healed.max().unwrap_or(0) / 1_000_000
     );
     assert!(most > 1, "nothing was refused");
     for intent in &history.intents {
