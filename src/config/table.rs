@@ -186,6 +186,8 @@ configuration! {
         ack: Ack = Ack::FORM, "replicas";
         /// For how long a shared log may not have been read before values are told to be stale and writes are refused.
         max_lag: Duration = Span(SECOND, HOUR), "2s";
+        /// How far the clock of an instance may be from that of Redis, with storage.engine = "redis".
+        max_clock_skew: Duration = Span(TENTH, HOUR), "2s";
         /// What is done when Redis has lost what was acknowledged, with storage.engine = "redis".
         on_loss: OnLoss = OnLoss::FORM, "stop";
         /// With fewer replicas writes are refused, where they are waited for.

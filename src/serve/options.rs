@@ -196,6 +196,7 @@ pub fn log_address(config: &Config) -> Option<LogAddress> {
         prefix: redis.prefix.clone(),
         timeout: redis.timeout,
         max_lag: redis.max_lag,
+        max_clock_skew: redis.max_clock_skew,
         ack: redis.ack,
         on_loss: redis.on_loss,
         min_replicas: redis.min_replicas,

@@ -9,22 +9,20 @@ use std::sync::atomic::Ordering;
 use crate::counter::CounterName;
 use crate::current_day::{CurrentDay, Look};
 use crate::storage::{
-    Batch, CommitError, Committed, FollowedChange, ReadError, SharedLogError, Store, StoreState,
+    Batch, CommitError, Committed, FollowedChange, LogAddress, ReadError, SharedLogError, Store,
+    StoreState,
 };
 
 use super::group::{Group, bucket_at};
 use super::ledger::Index;
-use super::run::{Books, Writer};
+use super::run::{Books, Handle, Writer};
 use super::{Cause, Failure};
 
-/// How far the clock of an instance may be from that of Redis, in milliseconds. Beyond it takes no writes.
-const MAX_CLOCK_DISTANCE_MS: i64 = 2000;
-
-/// Compares the clock of this machine with that of the Redis of a shared log.
-pub(super) fn compare_clocks(store: &Store, days: &CurrentDay) {
+/// Compares the clock of this machine with that of the Redis of a shared log there.
+pub(super) fn compare_clocks(store: &Store, log: &LogAddress, days: &CurrentDay) {
     if let Some(time) = store.redis_time() {
-        let limit_ms = MAX_CLOCK_DISTANCE_MS.saturating_add(time.error_ms());
-        days.compare_with_redis(time.now_ms(), limit_ms);
+        let most = i64::try_from(log.max_clock_skew.as_millis()).unwrap_or(i64::MAX);
+        days.compare_with_redis(time.now_ms(), most.saturating_add(time.error_ms()));
     }
 }
 
@@ -49,8 +47,9 @@ impl Writer {
 
     /// Compares the clock of this machine with that of Redis: one that is wrong would move the time of all.
     pub(super) fn compare_clocks(&self) {
-        if let Some(store) = &self.handle.store {
-            compare_clocks(store, &self.links.days);
+        let Handle { store, storage, .. } = &self.handle;
+        if let (Some(store), Some(log)) = (store, &storage.shared) {
+            compare_clocks(store, log, &self.links.days);
         }
     }
 

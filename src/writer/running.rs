@@ -219,7 +219,9 @@ impl Writer {
         let zone_stored = has_zone && changed.is_none();
         let days = Arc::clone(&running.day);
         let slid_to = reader.horizons.windows();
-        compare_clocks(&store, &days);
+        if let Some(log) = &storage.shared {
+            compare_clocks(&store, log, &days);
+        }
         days.begin(stored.map(|state| StoredTime {
             highest_day: state.highest_day,
             last_commit_ms: state.wall_ms,

@@ -14,5 +14,7 @@ mod days;
 mod lapse;
 #[path = "limits.rs"]
 mod limits;
+#[path = "model/mod.rs"]
+mod model;
 #[path = "push/mod.rs"]
 mod push;

@@ -51,6 +51,8 @@ pub struct LogAddress {
     pub timeout: Duration,
     /// For how long the log may not have been read before reads are told to be stale and writes are refused.
     pub max_lag: Duration,
+    /// How far the clock of this machine may be from that of Redis before writes are refused.
+    pub max_clock_skew: Duration,
     /// Who must have a group before it is acknowledged.
     pub ack: Ack,
     /// What to do when acknowledged groups are lost.

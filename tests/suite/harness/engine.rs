@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use counterd::mirror::RedisUrl;
 use counterd::storage::{Ack, LogAddress, OnLoss};
@@ -40,10 +41,11 @@ impl Engine {
             return None;
         };
         Some(LogAddress {
-            url: RedisUrl::parse(&redis.get()?.url()).unwrap(),
+            url: RedisUrl::parse(&begun(redis, &[]).url()).unwrap(),
             prefix: String::new(),
             timeout: PATIENCE,
             max_lag: PATIENCE,
+            max_clock_skew: Duration::from_secs(2),
             ack: Ack::Primary,
             on_loss: OnLoss::Stop,
             min_replicas: 0,
@@ -55,16 +57,7 @@ impl Engine {
         let Self::SharedLog(redis) = self else {
             return Vec::new();
         };
-        let redis = redis.get_or_init(|| {
-            // It must have the clock of the server.
-            let clock = environment
-                .iter()
-                .filter(|(name, _)| name == "LD_PRELOAD" || name == "TEST_CLOCK_SHIFT")
-                .map(|(name, value)| (name.as_str(), value.clone()));
-            let arguments = ["--appendonly", "yes", "--appendfsync", "always"];
-            let program = Path::new("redis-server");
-            Redis::in_environment(program, &clock.collect::<Vec<_>>(), &arguments).unwrap()
-        });
+        let redis = begun(redis, environment);
         let setting = |name, value: &str| (name, value.to_owned());
         vec![
             setting("COUNTERD_STORAGE__ENGINE", "redis"),
@@ -75,4 +68,18 @@ impl Engine {
             setting("COUNTERD_REDIS__MAX_LAG", "20s"),
         ]
     }
+}
+
+/// The Redis, which begins now where it has not.
+fn begun<'a>(redis: &'a OnceLock<Redis>, environment: &[(String, String)]) -> &'a Redis {
+    redis.get_or_init(|| {
+        // It must have the clock of the server.
+        let clock = environment
+            .iter()
+            .filter(|(name, _)| name == "LD_PRELOAD" || name == "TEST_CLOCK_SHIFT")
+            .map(|(name, value)| (name.as_str(), value.clone()));
+        let arguments = ["--appendonly", "yes", "--appendfsync", "always"];
+        let program = Path::new("redis-server");
+        Redis::in_environment(program, &clock.collect::<Vec<_>>(), &arguments).unwrap()
+    })
 }

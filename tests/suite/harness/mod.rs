@@ -24,7 +24,7 @@ pub use checkers::{checkers, compiled, run_by_node, validated_by_kubernetes, val
 pub use client::{Client, Response};
 pub use database::{Database, PASSWORD};
 pub use disk::{SmallDisk, store_files};
-pub(crate) use engine::setup;
+pub(crate) use engine::{Engine, setup};
 pub use listener::{Event, Listener, Transport};
 pub use program::Program;
 pub use proxy::SlowProxy;

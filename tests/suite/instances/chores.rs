@@ -22,6 +22,7 @@ fn within(dir: &Path, redis: &Redis) -> Running {
             prefix: String::new(),
             timeout: Duration::from_secs(5),
             max_lag: Duration::from_secs(10),
+            max_clock_skew: Duration::from_secs(2),
             ack: Ack::Primary,
             on_loss: OnLoss::Stop,
             min_replicas: 0,

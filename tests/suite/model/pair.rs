@@ -10,7 +10,7 @@ use counterd::counter::{
     Action, Adjustment, CounterName, DEFAULT_MAX, Definition, Existence, Kind, OnBound, Operation,
     Outcome, RequestId, Reset, UserId,
 };
-use counterd::storage::StorageOptions;
+use counterd::storage::{LogAddress, StorageOptions};
 use counterd::writer::{
     Answer, Command, Failure, IdempotencyKey, Port, Reading, Request, Running, StartError,
     WriterOptions,
@@ -69,14 +69,16 @@ pub struct Pair {
     clock: Arc<TwoClocks>,
     pub dir: TempDir,
     pub running: Option<Running>,
+    /// The log in Redis that it counts into; `None` where it has its own.
+    pub log: Option<LogAddress>,
     runtime: tokio::runtime::Runtime,
     port: Option<Port>,
     requests: u64,
     keyed: Vec<Request>,
 }
 
-pub fn run(ops: &[Op]) -> Result<(), String> {
-    let mut pair = Pair::new();
+pub fn run(log: Option<LogAddress>, ops: &[Op]) -> Result<(), String> {
+    let mut pair = Pair::new(log);
     pair.start(0)?;
     for op in ops {
         pair.step(op)
@@ -132,7 +134,7 @@ fn configuration(number: usize) -> Vec<(CounterName, Definition)> {
 }
 
 impl Pair {
-    fn new() -> Self {
+    fn new(log: Option<LogAddress>) -> Self {
         let clock = Arc::new(TwoClocks::default());
         clock.wall.store(NOON, Ordering::SeqCst);
         clock.boot.store(1000, Ordering::SeqCst);
@@ -141,6 +143,7 @@ impl Pair {
             clock,
             dir: tempfile::tempdir().unwrap(),
             running: None,
+            log,
             port: None,
             runtime: tokio::runtime::Builder::new_current_thread()
                 .build()
@@ -154,7 +157,7 @@ impl Pair {
         StorageOptions {
             data_dir: self.dir.path().to_owned(),
             memory: 16 << 20,
-            shared: None,
+            shared: self.log.clone(),
             reserve: Some(24 << 20),
         }
     }
@@ -221,6 +224,8 @@ impl Pair {
                 self.move_clocks(*ms, *ms);
                 self.settle()?;
             }
+            // No time of a shared log goes back: an instance takes that of the group before.
+            Op::Shift(..0) if self.log.is_some() => {}
             Op::Shift(ms) => {
                 self.anchor()?;
                 self.move_clocks(*ms, 0);
@@ -238,8 +243,12 @@ impl Pair {
                 self.anchor()?;
                 self.stop()?;
                 if let Some(away) = away {
+                    let away = match self.log {
+                        Some(_) => (*away).max(0),
+                        None => *away,
+                    };
                     let boot = 1000 - self.model.boot;
-                    self.move_clocks(*away, boot);
+                    self.move_clocks(away, boot);
                 }
                 self.start(*configuration)?;
             }

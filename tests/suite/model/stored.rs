@@ -6,24 +6,37 @@ use counterd::calendar::Day;
 use counterd::counter::Event;
 use counterd::storage::{
     CounterValue, DataDirLock, DayPart, Family, Kept, ReadError, Reader, Record, RequestKey, Store,
+    Tables,
 };
 
 use super::naive;
 use super::pair::{Pair, differs};
 
 impl Pair {
-    /// Stops the writer and compares what it left on disk.
+    /// Stops the writer and compares what it left on disk, or has of a shared log.
     pub fn stop(&mut self) -> Result<(), String> {
-        if let Some(running) = self.running.take() {
+        let running = self.running.take();
+        if let (Some(running), Some(_)) = (&running, &self.log) {
+            let compared = |tables: &Tables| Ok(self.compare_stored(tables, &running.reader));
+            running.reader.with(compared).unwrap()?;
+        }
+        if let Some(running) = running {
             running.stop();
+        }
+        if self.log.is_some() {
+            return Ok(());
         }
         let lock = DataDirLock::take(self.dir.path()).map_err(|error| error.to_string())?;
         let reader = Reader::default();
         let store = Store::open(&lock, &self.storage(), &reader, Some(1));
         let store = store.map_err(|error| error.to_string())?;
+        self.compare_stored(store.tables(), &reader)
+    }
+
+    fn compare_stored(&self, tables: &Tables, reader: &Reader) -> Result<(), String> {
         let model = &self.model;
 
-        let state = store.tables().stored_state().unwrap().unwrap().unwrap();
+        let state = tables.stored_state().unwrap().unwrap().unwrap();
         differs(
             "stored revision and day",
             &(state.revision, state.highest_day),
@@ -34,7 +47,7 @@ impl Pair {
         let visit = |name, defined: Result<_, _>| {
             found.insert(name, defined.unwrap());
         };
-        store.tables().definitions(visit).unwrap();
+        tables.definitions(visit).unwrap();
         let of = |counter: &naive::Counter| (counter.definition.clone(), counter.gone);
         let expected = model
             .counters
@@ -47,7 +60,7 @@ impl Pair {
         let visit = |name, value| {
             found.insert(name, value);
         };
-        store.tables().values(visit).unwrap();
+        tables.values(visit).unwrap();
         let of = |counter: &naive::Counter| {
             let &naive::Counter {
                 value,
@@ -72,12 +85,12 @@ impl Pair {
             .collect();
         differs("stored values", &found, &expected)?;
 
-        self.compare_days(&store)?;
-        self.compare_users(&store, &reader)?;
-        self.compare_keys(&store)
+        self.compare_days(tables)?;
+        self.compare_users(tables, reader)?;
+        self.compare_keys(tables)
     }
 
-    fn compare_days(&self, store: &Store) -> Result<(), String> {
+    fn compare_days(&self, tables: &Tables) -> Result<(), String> {
         let (mut records, mut events) = (BTreeMap::new(), BTreeMap::<_, Vec<Event>>::new());
         let mut indices = Ok(());
         let visit = |day, name, part| match part {
@@ -92,7 +105,7 @@ impl Pair {
             }
         };
         let days = Day::MIN..=Day::MAX;
-        store.tables().day_parts(days, visit).unwrap();
+        tables.day_parts(days, visit).unwrap();
         indices?;
         let expected = self
             .model
@@ -112,7 +125,7 @@ impl Pair {
         differs("stored events", &events, &expected)
     }
 
-    fn compare_users(&self, store: &Store, reader: &Reader) -> Result<(), String> {
+    fn compare_users(&self, tables: &Tables, reader: &Reader) -> Result<(), String> {
         let mut expected = BTreeMap::<_, BTreeSet<Vec<u8>>>::new();
         for (period, generation, user) in &self.model.users {
             let users = expected.entry((*period, *generation)).or_default();
@@ -120,10 +133,7 @@ impl Pair {
         }
         let mut known = 0;
         for ((period, generation), expected) in expected {
-            let (found, _) = store
-                .tables()
-                .users(period, generation, None, usize::MAX)
-                .unwrap();
+            let (found, _) = tables.users(period, generation, None, usize::MAX).unwrap();
             known += found.len() as u64;
             let found = found.into_iter().collect();
             // Users of a `never` generation that ended are deleted at leisure.
@@ -142,14 +152,14 @@ impl Pair {
         differs("how many users are stored", &all.unwrap(), &known)
     }
 
-    fn compare_keys(&self, store: &Store) -> Result<(), String> {
+    fn compare_keys(&self, tables: &Tables) -> Result<(), String> {
         let mut key = RequestKey::default();
         for (client_key, (fingerprint, outcome, bucket)) in &self.model.kept {
             if self.model.bucket() - bucket > 1 {
                 continue;
             }
             let key = key.set(u32::try_from(*bucket).unwrap(), client_key);
-            let kept = store.tables().kept(key).unwrap();
+            let kept = tables.kept(key).unwrap();
             let expected = Kept {
                 fingerprint: *fingerprint,
                 outcome: outcome.clone(),
