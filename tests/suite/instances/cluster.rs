@@ -11,19 +11,25 @@ use crate::harness::{
     Client, PATIENCE, REDIS_PASSWORD, Redis, Server, Setup, eventually, free_port, skipped,
 };
 
-const PRIMARIES: usize = 3;
+pub(super) const PRIMARIES: usize = 3;
 
 /// Whose slot has the log.
 const CELL: &str = "{counterd:0}:cell";
 
-/// Primaries, then a replica of each in the same order.
-struct Cluster {
-    nodes: Vec<Redis>,
+/// Primaries, then a replica of each in the same order, if any.
+pub(super) struct Cluster {
+    pub(super) nodes: Vec<Redis>,
 }
 
 impl Cluster {
     fn new(test: &str) -> Option<Self> {
+        Self::of(test, 2 * PRIMARIES, Vec::new)
+    }
+
+    /// One of so many nodes, each with further arguments.
+    pub(super) fn of(test: &str, nodes: usize, more: impl Fn() -> Vec<String>) -> Option<Self> {
         let start = |program: &std::path::Path| {
+            let more = more();
             let bus = free_port().to_string();
             let mut all = vec!["--cluster-enabled", "yes", "--cluster-port", &bus];
             all.extend(["--cluster-node-timeout", "2000"]);
@@ -31,11 +37,12 @@ impl Cluster {
             all.extend(["--appendonly", "yes", "--appendfsync", "always"]);
             all.extend(["--masterauth", REDIS_PASSWORD]);
             all.extend(["--repl-diskless-sync-delay", "0"]);
+            all.extend(more.iter().map(String::as_str));
             let node = Redis::of(program, &all)?;
             Ok((node, bus))
         };
         let started = program().and_then(|program| {
-            let nodes = (0..2 * PRIMARIES).map(|_| start(&program));
+            let nodes = (0..nodes).map(|_| start(&program));
             nodes.collect::<Result<Vec<_>, String>>()
         });
         let started = started.map_err(|reason| skipped(test, &reason)).ok()?;
@@ -85,7 +92,8 @@ impl Cluster {
             let up = said
                 .iter()
                 .filter(|said| said.contains("master_link_status:up"));
-            (online.count() == PRIMARIES && up.count() == PRIMARIES).then_some(())
+            let replicas = self.nodes.len() - PRIMARIES;
+            (online.count() == replicas && up.count() == replicas).then_some(())
         });
     }
 
@@ -113,7 +121,7 @@ impl Cluster {
         self.nodes.iter().position(|node| has(node).is_some())
     }
 
-    fn owner(&self) -> usize {
+    pub(super) fn owner(&self) -> usize {
         eventually("a node has the log", PATIENCE, || self.owner_now())
     }
 
@@ -150,13 +158,14 @@ impl Cluster {
     }
 
     /// Begins to move the slot of the log to another primary.
-    fn begins_to_move_to(&self, to: usize) -> Move<'_> {
+    pub(super) fn begins_to_move_to(&self, to: usize) -> Move<'_> {
         let from = self.owner();
         let moved = Move {
             slot: self.nodes[from].say(&format!("CLUSTER KEYSLOT {CELL}")),
             ids: [from, to].map(|node| self.id(node)),
             from: &self.nodes[from],
             to: &self.nodes[to],
+            port: self.nodes[to].port(),
         };
         let (slot, [from_id, _]) = (moved.slot, &moved.ids);
         let importing = format!("CLUSTER SETSLOT {slot} IMPORTING {from_id}");
@@ -190,11 +199,13 @@ impl Cluster {
 }
 
 /// A move of the slot of the log that is under way.
-struct Move<'a> {
+pub(super) struct Move<'a> {
     slot: u64,
     ids: [String; 2],
     from: &'a Redis,
     to: &'a Redis,
+    /// Where the keys are sent to.
+    pub(super) port: u16,
 }
 
 impl Move<'_> {
@@ -225,7 +236,7 @@ impl Move<'_> {
         } else {
             ""
         };
-        let port = self.to.port();
+        let port = self.port;
         let call = format!("MIGRATE 127.0.0.1 {port} {key} 0 5000 {replace}{auth}");
         self.from.say::<String>(&call);
     }
@@ -245,7 +256,7 @@ impl Move<'_> {
     }
 
     /// Moves all that is left, and says so to both.
-    fn ends(self) {
+    pub(super) fn ends(self) {
         // The lease comes and goes meanwhile.
         while let Some(key) = self.keys().first() {
             self.moves(key);
@@ -362,6 +373,33 @@ fn a_primary_that_hands_over_under_load_loses_and_doubles_nothing() {
     for server in &servers {
         assert!(!server.output().contains("Redis lost some"));
     }
+}
+
+#[test]
+fn a_primary_that_took_over_is_looked_at_before_it_acknowledges_anything() {
+    let test = "a_primary_that_took_over_is_looked_at_before_it_acknowledges_anything";
+    let Some(cluster) = Cluster::new(test) else {
+        return;
+    };
+    let home = tempfile::tempdir().unwrap();
+    let setup = cluster.instance(&home, &[0]).set("redis.ack", "primary");
+    let server = setup.start();
+    let mut client = server.client();
+    assert_eq!(count(&mut client, "a"), Some(true));
+    let next = Cluster::partner(cluster.owner());
+    let replica = &cluster.nodes[next];
+    replica.say::<()>("CONFIG SET maxmemory-policy allkeys-lru");
+    cluster.hands_over_to(next);
+    assert_ne!(count(&mut client, "a"), Some(true));
+    assert!(
+        server
+            .output()
+            .contains("maxmemory-policy is \"allkeys-lru\"")
+    );
+    replica.say::<()>("CONFIG SET maxmemory-policy noeviction");
+    writes_again(&server);
+    // What was not known was sent again, and counted once, or was refused.
+    assert!([1, 2].contains(&value(&server, "a")));
 }
 
 #[test]

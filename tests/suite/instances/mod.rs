@@ -14,6 +14,7 @@ mod loss;
 mod migrate;
 mod outage;
 mod rolling;
+mod secured;
 mod time;
 
 use std::path::PathBuf;
