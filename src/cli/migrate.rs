@@ -13,7 +13,7 @@ use super::{print, print_json, table, usage};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::serve::{log_address, storage_options};
-use crate::storage::migrate::{Migrated, from_log, to_log};
+use crate::storage::migrate::{Migrated, from_log, is_there, to_log};
 use crate::storage::{DataDirLock, StorageOptions};
 
 /// The word for the shared log, in place of a directory.
@@ -58,7 +58,7 @@ pub(super) fn migrate(config: &Config, args: MigrateArgs) -> anyhow::Result<()> 
     let mut progress = Progress::begin();
     let watch = &mut |step| progress.step(step);
     let migrated = if is_redis(&args.to) {
-        if !data_dir.join("store").exists() {
+        if !is_there(data_dir) {
             return Err(no_store(data_dir));
         }
         let lock = DataDirLock::take_existing(data_dir)?;

@@ -20,15 +20,18 @@ use super::held::HeldDir;
 use super::lineage::{LineageId, META_LINEAGE};
 use super::lock::DataDirLock;
 use super::open::{self, Opening, Sound, StorageOptions};
-use super::owner;
 use super::pace::{Ended, Pace, Watch};
-use super::paths::{MIGRATING, MOVED, Paths};
+use super::paths::{MIGRATING, MOVED, MOVING, Paths};
 use super::schema::{DbAccess, META_EPOCH, META_VERSIONS};
 use super::shared_log::{LogAddress, LogRelocation};
 use super::shared_log_error::SharedLogError;
 use super::tables::Tables;
 use super::value::StoreState;
+use super::{acked, owner};
 use crate::counter::Millis;
+
+/// The name of a store that is served.
+const STORE: &str = "store";
 
 /// Records that are written or compared at once.
 const PIECE: usize = 1000;
@@ -108,11 +111,18 @@ pub enum MigrateError {
     },
 }
 
+/// Whether there is a store to be moved in a data directory.
+pub fn is_there(data_dir: &Path) -> bool {
+    let paths = Paths::new(data_dir);
+    paths.store.exists() || paths.beside(MOVING).store.exists()
+}
+
 /// Moves the store in the directory that `lock` holds to a shared log, where there is none. `now_ms` is milliseconds since
 /// 1970, and goes into the name that the store gets.
 ///
 /// # Errors
-/// When nothing was moved: the store is as it was. What was written of the log is begun anew by the next try.
+/// When nothing was moved: the store is as it was. What was written of the log is begun anew by the next try. Where nobody
+/// knows whether there is a log by now, the store has a name under which it is not served, and the next try finds out.
 pub fn to_log(
     lock: &DataDirLock,
     options: &StorageOptions,
@@ -121,15 +131,46 @@ pub fn to_log(
     watch: Watch<'_>,
 ) -> Result<Migrated, MigrateError> {
     let paths = Paths::new(lock.data_dir());
-    let mut migrated = open::look(lock, options, |store| {
-        copy_in(store, &paths, address, watch)
-    })??;
-    let kept = format!("{MOVED}{now_ms}");
     let dir = HeldDir::open(&paths.data_dir)?;
-    dir.rename_to_free("store", &kept)?;
-    dir.sync()?;
+    let kept = format!("{MOVED}{now_ms}");
+    let moving = paths.beside(MOVING);
+    if moving.store.is_dir() && !paths.store.exists() {
+        let epoch = acked::epoch_in(&moving.acked);
+        if epoch.is_some() && LogRelocation::epoch_there(address.clone())? == epoch {
+            rename(&dir, MOVING, &kept)?;
+            return Err(MigrateError::Refused(
+                "the counts were moved by an earlier run, which was broken off before the store got its name; it has it now: say \
+                 storage.engine = \"redis\", and start the server"
+                    .to_owned(),
+            ));
+        }
+        rename(&dir, MOVING, STORE)?;
+    }
+    let copied = open::look(lock, options, |store| {
+        copy_in(store, &paths, address, watch)
+    })?;
+    let (log, mut migrated) = copied?;
+    // From now on it is not served, for the log may be.
+    rename(&dir, STORE, MOVING)?;
+    if let Err(error) = log.finish_in(&dir) {
+        let nothing_was_done = matches!(
+            error,
+            SharedLogError::Refused(_) | SharedLogError::RedisRefused { .. }
+        );
+        if nothing_was_done {
+            rename(&dir, MOVING, STORE)?;
+        }
+        return Err(error.into());
+    }
+    rename(&dir, MOVING, &kept)?;
     migrated.kept = Some(paths.data_dir.join(kept));
     Ok(migrated)
+}
+
+/// Gives a store another name, for good.
+fn rename(dir: &HeldDir, from: &str, to: &str) -> Result<(), FileError> {
+    dir.rename_to_free(from, to)?;
+    dir.sync()
 }
 
 fn copy_in(
@@ -137,9 +178,8 @@ fn copy_in(
     paths: &Paths,
     address: LogAddress,
     watch: Watch<'_>,
-) -> Result<Migrated, MigrateError> {
+) -> Result<(LogRelocation, Migrated), MigrateError> {
     let mut pace = Pace::new(watch);
-    let dir = HeldDir::open(&paths.data_dir)?;
     let mut log = LogRelocation::begin_in(address, &store.lineage)?;
     let copied = store.reader.with(|tables| {
         Ok(write_in(tables, &mut log, &mut pace)
@@ -156,8 +196,7 @@ fn copy_in(
         records,
         kept: None,
     };
-    log.finish_in(&dir)?;
-    Ok(migrated)
+    Ok((log, migrated))
 }
 
 fn write_in(

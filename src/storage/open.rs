@@ -24,7 +24,7 @@ use super::files::{self, Live};
 use super::held::HeldDir;
 use super::lineage::{Lineage, next_epoch};
 use super::lock::DataDirLock;
-use super::paths::{MIGRATING, MOVED, NEW, Paths};
+use super::paths::{MIGRATING, MOVED, MOVING, NEW, Paths};
 use super::reserve::{Reserve, wal_limit};
 use super::rot::RottenTable;
 use super::schema::{DbAccess, FORMAT_VERSION, MERGE_VERSION, OLDEST_FORMAT, Schema};
@@ -276,6 +276,13 @@ fn is_there(paths: &Paths) -> Result<bool, OpenError> {
             return Err(damage(format!(
                 "there is no store/, but {} is there: `counterd migrate` was broken off; nothing was changed: run it again, which \
                  begins anew, or remove that directory",
+                entry.path().display()
+            )));
+        }
+        if name == MOVING {
+            return Err(damage(format!(
+                "there is no store/, but {} is there: `counterd migrate` was broken off at its end; nothing was changed: run it \
+                 again, which finds out whether the counts are in the shared log",
                 entry.path().display()
             )));
         }

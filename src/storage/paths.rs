@@ -19,6 +19,9 @@ pub(super) const RESTORING: &str = "store.restoring";
 /// Where a store is made of the records of a shared log, before it gets its place.
 pub(super) const MIGRATING: &str = "store.migrating";
 
+/// What a store is called between the making of a shared log of its records and its name for good.
+pub(super) const MOVING: &str = "store.moving";
+
 /// What the name begins with of a store that was moved to a shared log; then when, in milliseconds since 1970.
 pub(super) const MOVED: &str = "store.moved-";
 

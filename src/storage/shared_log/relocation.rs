@@ -123,6 +123,19 @@ impl LogRelocation {
         Ok(Self::new(log))
     }
 
+    /// Returns the epoch of the log that is there; `None` where there is none.
+    ///
+    /// # Errors
+    /// When Redis cannot be asked, or holds something else.
+    pub(in crate::storage) fn epoch_there(
+        address: LogAddress,
+    ) -> Result<Option<u64>, SharedLogError> {
+        let mut log = SharedLog::alone(address);
+        let limit = log.link.limit();
+        let state = log.cell_state(limit)?;
+        Ok(state.map(|state| state.epoch))
+    }
+
     /// Writes some records of one family, all of one day or bucket.
     ///
     /// # Errors

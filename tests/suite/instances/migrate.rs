@@ -17,6 +17,9 @@ const REDIS: &str = "redis";
 /// What the comparison asks first.
 const COMPARES: &str = "HMGET\r\n$17\r\n{counterd:0}:meta";
 
+/// The keys of what makes a log of the records that were moved in.
+const MAKES: &str = "{counterd:0}:moving\r\n$17\r\n{counterd:0}:cell";
+
 /// How long one counts as up after it said so, and the field that is set at the end of a move out.
 const ENDS: &str = "8000\r\n$5\r\nmoved";
 
@@ -269,6 +272,39 @@ fn a_move_to_redis_that_was_killed_serves_nobody_and_is_begun_anew() {
     redis.say::<u64>("HSET {counterd:0}:counters nobody value");
     done(&mut migrate(&disk, disk.data(), Path::new(REDIS)));
     is_exact(&instance.start(), &control, &account);
+}
+
+#[test]
+fn a_move_to_redis_that_was_killed_at_its_end_leaves_no_store_that_counts_as_well() {
+    let test = "a_move_to_redis_that_was_killed_at_its_end_leaves_no_store_that_counts_as_well";
+    let Some(redis) = log(test) else { return };
+    let home = tempfile::tempdir().unwrap();
+    let disk = on_disk(&home, &redis);
+    let server = disk.start();
+    assert_eq!(count(&mut server.client(), "a"), Some(true));
+    server.stop();
+    let way = SlowProxy::before(redis.port());
+    let places = [disk.data(), Path::new(REDIS)];
+    let child = held_back(&disk, &way, &redis, places, MAKES);
+    kill9(&way, child);
+    // Nobody can tell from here whether the log was made.
+    assert!(start_refused(&disk).contains("was broken off at its end"));
+    assert!(checked(&disk).contains("was broken off at its end"));
+    done(&mut migrate(&disk, disk.data(), Path::new(REDIS)));
+    let store = disk.data().join("store");
+    let moving = disk.data().join("store.moving");
+    assert!(!store.exists() && !moving.exists());
+    // The same, but the log was made.
+    let moved = std::fs::read_dir(disk.data()).unwrap();
+    let moved = moved.map(|entry| entry.unwrap().path());
+    let is_moved = |path: &PathBuf| path.to_string_lossy().contains("store.moved-");
+    let moved = moved.into_iter().find(is_moved).unwrap();
+    std::fs::rename(moved, &moving).unwrap();
+    assert!(start_refused(&disk).contains("was broken off at its end"));
+    let why = refused(&mut migrate(&disk, disk.data(), Path::new(REDIS)));
+    assert!(why.contains("were moved by an earlier run"), "{why}");
+    assert!(!store.exists() && !moving.exists());
+    assert_eq!(value(&patient(&home, &redis).start(), "a"), 1);
 }
 
 #[test]
