@@ -23,9 +23,6 @@ const WAIT: Duration = Duration::from_millis(500);
 /// How often to look whether the log is still the one that was followed, at the primary.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How long to wait after a read that failed.
-const PAUSE: Duration = Duration::from_millis(20);
-
 /// How long to wait at most for the thread at the end of the process.
 const LAST_WAIT: Duration = Duration::from_secs(2);
 
@@ -282,7 +279,7 @@ impl Reading {
             self.last_error = error;
         }
         self.look_due = Instant::now();
-        self.rest(PAUSE);
+        self.rest(self.link.pause());
     }
 
     /// Waits for so long at most; no longer than until the writer takes an entry, or the thread is to end.

@@ -15,8 +15,9 @@ use super::nodes::{Nodes, Opened, check_role, set_limit, target};
 use super::reaction::{Reaction, judge, said};
 use crate::storage::shared_log_error::SharedLogError;
 
-/// How long to wait between two tries.
+/// How long to wait between two tries; and where each of them asks several nodes.
 const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE_OF_SEVERAL: Duration = Duration::from_millis(100);
 
 /// How often a call is sent on to another node, at most.
 const MOST_MOVES: u32 = 5;
@@ -139,9 +140,10 @@ impl Link {
                 Reaction::Elsewhere => self.nodes.are_several(),
                 Reaction::Refused | Reaction::Unknown => false,
             };
-            if goes_on && Instant::now() + PAUSE < limit {
+            let pause = self.pause();
+            if goes_on && Instant::now() + pause < limit {
                 // Nobody says when Redis is there again, and the caller has nothing else to do before it is.
-                thread::sleep(PAUSE);
+                thread::sleep(pause);
                 continue;
             }
             if may_be_done {
@@ -205,6 +207,14 @@ impl Link {
     pub(super) fn look_anew(&mut self) {
         self.main = None;
         self.aside = None;
+    }
+
+    /// Returns how long to wait before a call that failed is tried again.
+    pub(super) fn pause(&self) -> Duration {
+        match self.nodes.are_several() {
+            true => PAUSE_OF_SEVERAL,
+            false => PAUSE,
+        }
     }
 
     /// Returns where it leads.
