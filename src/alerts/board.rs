@@ -128,10 +128,18 @@ impl AlertBoard {
     }
 
     /// Reads the silences of a store that was opened, once; returns `false` where a silence is being stored just now.
-    pub(super) fn read_silences(&self, reader: &Reader, epoch: u64) -> Result<bool, ReadError> {
+    pub(super) fn read_silences(
+        &self,
+        reader: &Reader,
+        epoch: u64,
+        anew: bool,
+    ) -> Result<bool, ReadError> {
         let Some(mut read_of) = self.read_of.try_lock() else {
             return Ok(false);
         };
+        if anew {
+            *read_of = None;
+        }
         self.read_once(&mut read_of, reader, epoch)?;
         Ok(true)
     }

@@ -155,6 +155,12 @@ impl AlertBook {
         true
     }
 
+    /// Forgets all but those that `stays`; nobody is told.
+    pub fn leave(&mut self, stays: impl Fn(&AlertKey) -> bool) {
+        self.alerts.retain(|key, _| stays(key));
+        self.ended.retain(|key, _| stays(key));
+    }
+
     /// Returns the alerts that are not ok.
     pub fn alerts(&self) -> &BTreeMap<AlertKey, BookedAlert> {
         &self.alerts
@@ -173,6 +179,11 @@ impl AlertBook {
 }
 
 impl BookedAlert {
+    /// Returns whether it is one that is not ok.
+    pub fn is_shown(&self) -> bool {
+        self.state.phase != AlertPhase::Ok
+    }
+
     /// Reads what the store keeps of it; `None` for a record that says nothing.
     pub fn of(record: &AlertRecord) -> Option<Self> {
         let state = AlertState {

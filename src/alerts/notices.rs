@@ -46,12 +46,23 @@ impl Notices {
         for (number, record) in waiting {
             self.last = self.last.max(number);
             self.stored.insert(number);
+            if self.queued.contains_key(&number) {
+                continue;
+            }
             if let Some(told) = told(&record, texts) {
                 self.queued.insert(number, record);
                 restored.push((number, told));
             }
         }
         self.fresh.splice(..0, restored);
+    }
+
+    /// Forgets all that were not handed on but those of rules that `stays`: another instance has them.
+    pub fn leave(&mut self, stays: impl Fn(AlertRule) -> bool) {
+        let is_left = |record: &NoticeRecord| AlertRule::of_word(&record.rule).is_some_and(&stays);
+        self.queued.retain(|_, record| is_left(record));
+        let queued = &self.queued;
+        self.fresh.retain(|(number, _)| queued.contains_key(number));
     }
 
     /// Forgets those that are done with.

@@ -35,6 +35,23 @@ impl AlertRule {
         }
     }
 
+    /// Returns whether the rule is about one of several instances, and not about what all of them count.
+    pub const fn is_of_instance(self) -> bool {
+        match self {
+            Self::Refusals | Self::OutcomeUnknown | Self::ReadOnly | Self::Clock | Self::Disk => {
+                true
+            }
+            Self::Drop
+            | Self::DropHard
+            | Self::Rise
+            | Self::Flat
+            | Self::AtBound
+            | Self::ExportLag
+            | Self::MirrorLag
+            | Self::CloseLate => false,
+        }
+    }
+
     /// Returns whether the rule compares a value with those of earlier weeks.
     pub const fn is_seasonal(self) -> bool {
         matches!(self, Self::Drop | Self::Rise | Self::Flat)

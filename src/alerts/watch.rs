@@ -5,6 +5,7 @@
 //! written to, or takes long, it is told all the same: that is what alerts are for.
 
 mod aside;
+mod keeping;
 mod saving;
 
 use std::collections::BTreeSet;
@@ -97,6 +98,8 @@ pub struct AlertWatch {
     close: CloseCourse,
     /// The boot clock at the first look at a store.
     began: Option<Millis>,
+    /// Whether the alerts of all are judged here: of several instances one does that.
+    keeps: bool,
 }
 
 impl AlertWatch {
@@ -133,6 +136,7 @@ impl AlertWatch {
             counters: WatchedCounters::default(),
             close: CloseCourse::default(),
             began: None,
+            keeps: running.storage.shared.is_none(),
         }
     }
 
@@ -146,6 +150,7 @@ impl AlertWatch {
 
     /// Judges all rules once; returns what turned.
     pub fn look(&mut self) -> Vec<Turned> {
+        self.take_turns();
         if let Err(error) = self.read_stored() {
             tracing::debug!(%error, "the alerts of the store cannot be read yet");
         }
@@ -153,10 +158,10 @@ impl AlertWatch {
         self.unsaved.extend(self.book.forget(now));
         let mut turned = Vec::new();
         let facts = self.facts();
-        for rule in AlertRule::ALL
-            .into_iter()
-            .filter(|rule| !rule.is_of_counter())
-        {
+        let keeps = self.keeps;
+        let is_judged =
+            |rule: &AlertRule| !rule.is_of_counter() && (keeps || rule.is_of_instance());
+        for rule in AlertRule::ALL.into_iter().filter(is_judged) {
             let key = AlertKey {
                 rule,
                 counter: None,
@@ -183,6 +188,9 @@ impl AlertWatch {
     /// Judges the rules about counters. Without data they say nothing: while writes are refused no value moves, and
     /// under a clock that cannot be believed nobody knows what is expected.
     fn look_at_counters(&mut self, facts: &ServerFacts, now: LookedAt, turned: &mut Vec<Turned>) {
+        if !self.keeps {
+            return;
+        }
         let rules = &self.options.rules;
         let has_data = facts.read_only.is_none()
             && !facts.clock_fault
@@ -237,15 +245,18 @@ impl AlertWatch {
     /// Reads the alerts of a store that was opened, once.
     fn read_stored(&mut self) -> Result<(), ReadError> {
         let epoch = self.running.table.epoch();
-        if self.read_of == Some(epoch) {
+        let reader = &self.running.reader;
+        // Another instance may have stored one at any time. `false`: one is being stored just now.
+        if self.read_of == Some(epoch) && !self.is_shared()
+            || !self.board.read_silences(reader, epoch, self.is_shared())?
+            || self.read_of == Some(epoch)
+        {
             return Ok(());
         }
-        let reader = &self.running.reader;
         let stored = reader.with(Tables::alerts)?;
-        let waiting = reader.with(|tables| tables.notices())?;
-        if !self.board.read_silences(reader, epoch)? {
-            // One is being stored just now.
-            return Ok(());
+        let mut waiting = reader.with(|tables| tables.notices())?;
+        if !self.keeps {
+            waiting.clear();
         }
         if self.read_of.replace(epoch).is_some() {
             self.go_on_with_another(stored, waiting);
@@ -260,6 +271,9 @@ impl AlertWatch {
             let Some(rule) = AlertRule::of_word(&rule) else {
                 continue;
             };
+            if !self.is_kept(rule) {
+                continue;
+            }
             let key = AlertKey { rule, counter };
             record.waits_from = record.waits_from.min(now.store_ms);
             if bug("wait_begins_anew") {
@@ -384,6 +398,7 @@ impl AlertWatch {
             .alerts()
             .iter()
             .map(|(key, alert)| self.shown(key, alert))
+            .chain(self.kept_elsewhere())
             .collect();
         let is_on = |alert: &AlertShown| alert.state != AlertPhase::Pending.as_str();
         alerts.sort_by_key(|alert| !is_on(alert));

@@ -143,7 +143,12 @@ impl Running {
 
     /// Whether the work beside the writer is to be done here now: writes are served, and no other instance does it.
     pub fn works(&self) -> bool {
-        self.mode.refuses().is_none() && self.does_chores.load(Ordering::Acquire)
+        self.mode.refuses().is_none() && self.has_chores()
+    }
+
+    /// Whether no other instance does the work beside the writer, as far as that is known.
+    pub fn has_chores(&self) -> bool {
+        self.does_chores.load(Ordering::Acquire)
     }
 
     /// Returns a number that is another one once other instances closed, exported or let go of days. What is prepared

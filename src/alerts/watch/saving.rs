@@ -34,8 +34,11 @@ impl AlertWatch {
     /// Returns what the store is to be told; `None` where it has everything.
     fn unsaved(&mut self) -> Option<(Batch, Saved)> {
         self.notices.take_done();
+        if self.is_shared() {
+            self.unsaved.retain(|key| !key.rule.is_of_instance());
+        }
         let is_whole = self.unsaved.is_empty() && self.notices.is_saved();
-        if is_whole || self.read_of.is_none() {
+        if is_whole || self.read_of.is_none() || !self.keeps {
             return None;
         }
         let mut batch = Batch::new();

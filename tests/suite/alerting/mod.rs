@@ -13,7 +13,8 @@ use sha2::Sha256;
 use crate::degraded::{self, Copies};
 use crate::harness::{PATIENCE, Server, Setup, eventually};
 
-use receiver::{Behaviour, Came, Receiver};
+pub use receiver::Receiver;
+use receiver::{Behaviour, Came};
 
 const SECRET: &str = "the-secret-of-notices";
 
@@ -36,7 +37,7 @@ fn judged_at(server: &Server) -> String {
 }
 
 /// Waits until the rules were judged so often.
-fn judged(server: &Server, times: usize) {
+pub fn judged(server: &Server, times: usize) {
     for _ in 0..times {
         let before = judged_at(server);
         eventually("the rules are judged", PATIENCE, || {
@@ -61,14 +62,14 @@ fn fall(server: &Server) -> Instant {
 }
 
 /// Waits until so many requests came.
-fn came(receiver: &Receiver, count: usize) -> Vec<Came> {
+pub fn came(receiver: &Receiver, count: usize) -> Vec<Came> {
     eventually("the receiver is told", PATIENCE, || {
         let came = receiver.came();
         (came.len() >= count).then_some(came)
     })
 }
 
-fn statuses(came: &[Came]) -> Vec<String> {
+pub fn statuses(came: &[Came]) -> Vec<String> {
     came.iter().map(Came::status).collect()
 }
 

@@ -2,6 +2,7 @@
 //! twice: as `instances` with Redis, and as `instances_on_valkey` with Valkey.
 
 mod accounts;
+mod alerts;
 mod bounds;
 mod chores;
 mod cluster;
