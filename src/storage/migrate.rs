@@ -9,6 +9,8 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rocksdb::WriteBatch;
 
@@ -38,6 +40,10 @@ const PIECE: usize = 1000;
 
 /// About so many bytes of them at most.
 const PIECE_BYTES: usize = 1 << 20;
+
+/// How long to wait at most for disks and replicas to have everything, and between two tries.
+const SETTLE: Duration = Duration::from_mins(10);
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// A record: key and value.
 type Entry = (Vec<u8>, Vec<u8>);
@@ -183,6 +189,7 @@ fn copy_in(
     let mut log = LogRelocation::begin_in(address, &store.lineage)?;
     let copied = store.reader.with(|tables| {
         Ok(write_in(tables, &mut log, &mut pace)
+            .and_then(|()| settle(&mut log, &mut pace))
             .and_then(|()| compare(tables, &mut log, &mut pace))
             .and_then(|records| Ok((records, tables.state()?))))
     })?;
@@ -213,6 +220,28 @@ fn write_in(
         log.write(family, records)?;
         Ok(part.add(records.len() as u64)?)
     })
+}
+
+/// Waits until Redis has everything where `redis.ack` wants a group: replicas may be far behind.
+fn settle(log: &mut LogRelocation, pace: &mut Pace<'_>) -> Result<(), MigrateError> {
+    let (begun, mut told) = (Instant::now(), 0);
+    let mut part = pace.begin("seconds waited for disks and replicas", SETTLE.as_secs())?;
+    loop {
+        let late = match log.settle() {
+            Ok(()) => return Ok(()),
+            Err(late @ (SharedLogError::NotDurable { .. } | SharedLogError::Replicas { .. })) => {
+                late
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if begun.elapsed() >= SETTLE {
+            return Err(late.into());
+        }
+        let waited = begun.elapsed().as_secs();
+        part.add(waited - told)?;
+        told = waited;
+        thread::sleep(PAUSE);
+    }
 }
 
 /// Moves the counts of a shared log to a data directory without a store.

@@ -10,13 +10,14 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use super::ack::Durability;
 use super::link::Script;
 use super::log_mark::{LogMark, LogPlace, id_text};
 use super::{LogAddress, SharedLog, pulse};
 use crate::storage::Family;
 use crate::storage::fixed::Fixed;
 use crate::storage::held::HeldDir;
-use crate::storage::lineage::{Lineage, random_id};
+use crate::storage::lineage::{Lineage, META_LINEAGE, random_id};
 use crate::storage::schema::{FORMAT_VERSION, MERGE_VERSION};
 use crate::storage::shared_log_error::SharedLogError;
 
@@ -164,7 +165,30 @@ impl LogRelocation {
         }
     }
 
-    /// Makes a log of what was written, and waits until all of it is where an acknowledged group has to be. Notes in the
+    /// Waits until all that was written is where an acknowledged group has to be: what is compared then is not lost with a
+    /// primary before there is a log.
+    ///
+    /// # Errors
+    /// When it is not in time, or too few replicas are there: asked again, it goes on waiting. When Redis cannot be asked or
+    /// another move in began meanwhile.
+    pub(in crate::storage) fn settle(&mut self) -> Result<(), SharedLogError> {
+        let log = &mut self.log;
+        let limit = log.link.limit();
+        let durability = log
+            .durability
+            .insert(Durability::look(&mut log.link, limit)?);
+        let hash = log.keys.hash(Family::Meta, META_LINEAGE);
+        let keys = [log.keys.moving(), log.keys.hashes(), hash];
+        let mut call = self.write.call(&keys);
+        call.arg(id_text(log.log_id));
+        call.arg(META_LINEAGE).arg(log.lineage.encode());
+        match durability.insist(&mut log.link, limit, &self.write, &call)? {
+            1u8 => Ok(()),
+            _ => Err(overtaken()),
+        }
+    }
+
+    /// Makes a log of what was written, and waits until that is where an acknowledged group has to be. Notes in the
     /// data directory `dir` that it knows this log.
     ///
     /// # Errors

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{count, log, patient, rests, value};
+use super::{count, log, patient, replica, rests, value, waiting};
 use crate::checker::History;
-use crate::harness::{Client, PATIENCE, Redis, Server, Setup, SlowProxy, seed};
+use crate::harness::{Client, PATIENCE, Redis, Server, Setup, SlowProxy, eventually, seed};
 use crate::traffic::{self, Control, Mix};
 
 /// Where the shared log is, in place of a directory.
@@ -305,6 +305,35 @@ fn a_move_to_redis_that_was_killed_at_its_end_leaves_no_store_that_counts_as_wel
     assert!(why.contains("were moved by an earlier run"), "{why}");
     assert!(!store.exists() && !moving.exists());
     assert_eq!(value(&patient(&home, &redis).start(), "a"), 1);
+}
+
+#[test]
+fn there_is_no_log_before_the_replicas_have_all_records() {
+    let test = "there_is_no_log_before_the_replicas_have_all_records";
+    let Some(redis) = log(test) else { return };
+    let replica = replica(&redis);
+    let home = tempfile::tempdir().unwrap();
+    let disk = on_disk(&home, &redis).set("redis.ack", "replicas");
+    let disk = disk.set("redis.timeout", "2s");
+    let server = disk.start();
+    assert_eq!(count(&mut server.client(), "a"), Some(true));
+    server.stop();
+    replica.pause();
+    let mut command = migrate(&disk, disk.data(), Path::new(REDIS));
+    let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    eventually("the records are written", PATIENCE, || {
+        (redis.say::<u64>("EXISTS {counterd:0}:counters") == 1).then_some(())
+    });
+    // Longer than one wait.
+    std::thread::sleep(Duration::from_secs(5));
+    assert!(child.try_wait().unwrap().is_none(), "it waits on");
+    assert!(!cell(&redis));
+    replica.resume();
+    let ran = child.wait_with_output().unwrap();
+    let error = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "{error}");
+    assert_eq!(value(&waiting(&home, &redis).start(), "a"), 1);
 }
 
 #[test]
