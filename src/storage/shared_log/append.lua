@@ -15,7 +15,7 @@ end
 -- A Cluster that failed over while it moved the slot has keys at a node that nobody is sent to: what is missing here is not
 -- gone. A cell of an earlier version does not tell what there must be.
 if begun and position ~= begun and redis.call('EXISTS', KEYS[2], KEYS[3], KEYS[4]) < 3 then
-  return {'torn'}
+  return redis.error_reply('TORN keys of the shared log are at different nodes, or some are gone')
 end
 local done = redis.call('HGET', KEYS[3], ARGV[4])
 if done then
@@ -51,7 +51,7 @@ if begun then
     known = known + is
   end
   if known > 0 and redis.call('EXISTS', unpack(KEYS, 5)) < known then
-    return {'torn'}
+    return redis.error_reply('TORN keys of the shared log are at different nodes, or some are gone')
   end
 end
 local following = string.format('%.0f', tonumber(position) + 1)

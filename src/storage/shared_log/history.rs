@@ -34,6 +34,8 @@ pub(super) struct LogState {
     pub(super) moved: Option<String>,
     /// Whether it tells which keys there must be: one of an earlier version does not.
     pub(super) tells_keys: bool,
+    /// Whether groups were appended since it began, so that all of its keys must be there.
+    has_groups: bool,
 }
 
 impl LogState {
@@ -127,6 +129,7 @@ impl SharedLog {
             lost: lost.as_deref().and_then(LogState::lost),
             moved: moved.clone(),
             tells_keys: begun.is_some(),
+            has_groups: begun.as_ref().is_some_and(|begun| begun != position),
         }))
     }
 
@@ -168,6 +171,7 @@ impl SharedLog {
             log_id,
             end,
             lost,
+            has_groups,
             ..
         } = state;
         if epoch != self.epoch() {
@@ -198,6 +202,9 @@ impl SharedLog {
             }
             self.goes_on(there, log_id, end.clone());
         }
+        if has_groups && let Some(key) = self.missing_key(limit)? {
+            return Err(SharedLogError::Torn(key));
+        }
         let (acknowledged, followed) = (self.acknowledged.clone(), self.at.clone());
         if !self.holds(limit, &end, &acknowledged)? {
             let found = end.position;
@@ -212,6 +219,23 @@ impl SharedLog {
             );
         }
         Ok(end)
+    }
+
+    /// Returns a key beside the cell that must be there and is not, in a Cluster; `None` where all are.
+    fn missing_key(&mut self, limit: Instant) -> Result<Option<String>, SharedLogError> {
+        if !self.link.is_cluster() {
+            return Ok(None);
+        }
+        // One by one: their slot may be being moved.
+        for key in [self.keys.log(), self.keys.instances(), self.keys.hashes()] {
+            if !self
+                .link
+                .ask::<bool>(limit, redis::cmd("EXISTS").arg(&key))?
+            {
+                return Ok(Some(key));
+            }
+        }
+        Ok(None)
     }
 
     /// Whether other keys are there than the cell, which is not, in a Cluster.
@@ -280,9 +304,11 @@ impl SharedLog {
         call.arg(self.epoch()).arg(found).arg(had);
         let _: Value = self.link.insist(limit, &script, &call)?;
         let lost = SharedLogError::Lost { found, had };
-        match self.link.address().on_loss {
+        let on_loss = self.link.address().on_loss;
+        match on_loss {
             // Keys that a Cluster has at another node, where nobody is sent, look as if all were gone.
             OnLoss::Continue if found == 0 && self.link.is_cluster() => Err(lost),
+            OnLoss::Continue if self.missing_key(limit)?.is_some() => Err(lost),
             OnLoss::Stop => Err(lost),
             OnLoss::Continue => {
                 tracing::error!(error = %lost, "redis.on_loss says to go on: a new epoch begins");

@@ -423,7 +423,6 @@ impl SharedLog {
                 self.since.extend(entries?);
                 Ok(Appended::Behind)
             }
-            "torn" => Ok(Appended::Refused(SharedLogError::Torn(self.keys.cell()))),
             // Nobody knows any more what became of its last group before: the view is read anew.
             "forgotten" => {
                 (self.instance, self.sequence) = (format!("{:032x}", random_id()), 0);

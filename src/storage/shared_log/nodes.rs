@@ -14,6 +14,9 @@ use super::address::RedisNodes;
 /// A node gets at most one part in so many of the time that is left, while others may be asked after it.
 const SHARES: u32 = 3;
 
+/// How long a node may take to say whether it is a primary, where one was found already.
+const AFTER_FOUND: Duration = Duration::from_millis(500);
+
 /// Most nodes of a Cluster that are remembered.
 const MOST_LEARNED: usize = 100;
 
@@ -91,7 +94,11 @@ impl Nodes {
             waiting.retain(|other| *other != node);
             let parts = u32::try_from(waiting.len() + 1).unwrap_or(SHARES);
             let Ok(left) = left(limit) else { break };
-            let share = left / parts.min(SHARES);
+            let share = match found {
+                // It is only asked whether it takes itself for a primary as well.
+                Some(_) => (left / 2).min(AFTER_FOUND),
+                None => left / parts.min(SHARES),
+            };
             match self.ask(&node, key, Instant::now() + share) {
                 Ok((opened, Owner::Itself)) => {
                     if let Some(other) = &found {

@@ -22,7 +22,12 @@ impl SharedLog {
     ) -> Result<(), E> {
         let state = self.cell_state(self.link.limit())?;
         let tells_keys = state.is_some_and(|state| state.tells_keys);
-        for (family, hash) in self.hashes()? {
+        let hashes = self.hashes()?;
+        // There is always that of the lineage.
+        if tells_keys && hashes.is_empty() {
+            return Err(SharedLogError::Torn(self.keys.hashes()).into());
+        }
+        for (family, hash) in hashes {
             let (mut cursor, mut from) = (0u64, None);
             loop {
                 let mut call = redis::cmd("HSCAN");
