@@ -274,8 +274,7 @@ fn is_there(paths: &Paths) -> Result<bool, OpenError> {
         let name = name.to_string_lossy();
         if name == MIGRATING {
             return Err(damage(format!(
-                "there is no store/, but {} is there: `counterd migrate` was broken off; nothing was changed: run it again, which \
-                 begins anew, or remove that directory",
+                "there is no store/, but {} is there: `counterd migrate` was broken off; nothing was changed: run it again",
                 entry.path().display()
             )));
         }
