@@ -252,9 +252,12 @@ impl Reading {
         } = &self.place;
         let mut call = redis::cmd("HMGET");
         call.arg(cell).arg("epoch").arg("position").arg("tail");
-        let said: (Option<u64>, Option<u64>, Option<String>) = self.link.ask(limit, &call)?;
+        call.arg("moved");
+        let said: (Option<u64>, Option<u64>, Option<String>, Option<String>) =
+            self.link.ask(limit, &call)?;
         self.look_due = now + LOOK;
-        let (Some(its_epoch), Some(position), Some(tail)) = said else {
+        // Where its counts were moved elsewhere, it ends as before.
+        let (Some(its_epoch), Some(position), Some(tail), None) = said else {
             return Ok(false);
         };
         // What comes behind it names it.

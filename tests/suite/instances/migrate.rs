@@ -430,6 +430,27 @@ fn what_is_counted_while_the_log_is_moved_away_is_not_left_behind() {
 }
 
 #[test]
+fn an_instance_that_slept_through_a_move_away_notices_it() {
+    let test = "an_instance_that_slept_through_a_move_away_notices_it";
+    let Some(redis) = log(test) else { return };
+    let homes: Vec<_> = (0..2).map(|_| tempfile::tempdir().unwrap()).collect();
+    let server = patient(&homes[0], &redis).start();
+    assert_eq!(count(&mut server.client(), "a"), Some(true));
+    rests(&redis);
+    server.signal(libc::SIGSTOP);
+    let back = on_disk(&homes[1], &redis);
+    eventually("it counts as up no more", PATIENCE, || {
+        let ran = migrate(&back, Path::new(REDIS), back.data()).output();
+        ran.unwrap().status.success().then_some(())
+    });
+    server.signal(libc::SIGCONT);
+    eventually("it says that the counts are elsewhere", PATIENCE, || {
+        server.output().contains("were moved to").then_some(())
+    });
+    server.kill9();
+}
+
+#[test]
 fn a_move_that_cannot_be_right_is_refused_and_changes_nothing() {
     let test = "a_move_that_cannot_be_right_is_refused_and_changes_nothing";
     let Some(redis) = log(test) else { return };
