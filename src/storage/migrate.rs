@@ -186,14 +186,15 @@ fn copy_in(
     watch: Watch<'_>,
 ) -> Result<(LogRelocation, Migrated), MigrateError> {
     let mut pace = Pace::new(watch);
-    let mut log = LogRelocation::begin_in(address, &store.lineage)?;
+    let state = store.reader.with(Tables::state)?;
+    let revision = state.map_or(0, |state| state.revision);
+    let mut log = LogRelocation::begin_in(address, &store.lineage, revision)?;
     let copied = store.reader.with(|tables| {
         Ok(write_in(tables, &mut log, &mut pace)
             .and_then(|()| settle(&mut log, &mut pace))
-            .and_then(|()| compare(tables, &mut log, &mut pace))
-            .and_then(|records| Ok((records, tables.state()?))))
+            .and_then(|()| compare(tables, &mut log, &mut pace)))
     })?;
-    let (records, state) = copied?;
+    let records = copied?;
     let migrated = Migrated {
         log: log.tag().to_owned(),
         data_dir: paths.data_dir.clone(),

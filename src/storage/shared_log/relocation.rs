@@ -20,6 +20,7 @@ use crate::storage::held::HeldDir;
 use crate::storage::lineage::{Lineage, META_LINEAGE, random_id};
 use crate::storage::schema::{FORMAT_VERSION, MERGE_VERSION};
 use crate::storage::shared_log_error::SharedLogError;
+use crate::storage::value::StoreState;
 
 /// The first byte of [`HeldLogs`].
 const VERSION: u8 = 1;
@@ -86,13 +87,14 @@ impl LogRelocation {
         }
     }
 
-    /// Begins to move a store in, where there is no log. What is there of an attempt that was broken off is removed.
+    /// Begins to move a store of that revision in, where there is no log. What is there of an attempt that was broken off is removed.
     ///
     /// # Errors
     /// When there is a log, when Redis would lose what is acknowledged, or cannot be asked.
     pub(in crate::storage) fn begin_in(
         address: LogAddress,
         lineage: &Lineage,
+        revision: u64,
     ) -> Result<Self, SharedLogError> {
         let mut log = SharedLog::alone(address);
         let limit = log.link.limit();
@@ -112,7 +114,7 @@ impl LogRelocation {
         match &*log.link.insist::<String>(limit, &script, &call)? {
             "begun" => {}
             "parts" => return Err(SharedLogError::Parts(log.keys.cell())),
-            _ => return Err(log.is_taken(limit)?),
+            _ => return Err(log.is_taken(limit, revision)?),
         }
         let mut keys: Vec<String> = log.hashes()?.into_iter().map(|(_, hash)| hash).collect();
         // Last: it names the others.
@@ -351,15 +353,28 @@ pub(in crate::storage) struct OutBegun {
 }
 
 impl SharedLog {
-    /// Returns why nothing can be moved in where a log is.
-    fn is_taken(&mut self, limit: Instant) -> Result<SharedLogError, SharedLogError> {
+    /// Returns why nothing can be moved in where a log is. `revision` is that of the store.
+    fn is_taken(
+        &mut self,
+        limit: Instant,
+        revision: u64,
+    ) -> Result<SharedLogError, SharedLogError> {
         let what = match self.cell_state(limit)? {
             Some(state) if state.moved.is_some() => {
                 let to = state.moved.unwrap_or_default();
                 format!("whose counts were moved to {to}")
             }
-            Some(_) if self.lineage_there(limit)?.id == self.lineage.id => {
-                "of this very store: serve it with storage.engine = \"redis\"".to_owned()
+            Some(state) if self.lineage_there(limit)?.id == self.lineage.id => {
+                let there = self.revision_there(limit)?;
+                let which = match state.end.position {
+                    0 => {
+                        "nothing was counted there since it was made of the store, so the store may be moved anew"
+                    }
+                    _ => "it was counted on there, so somebody has to decide which of both goes on",
+                };
+                format!(
+                    "of this very store, at revision {there}, and the store is at revision {revision}: {which}"
+                )
             }
             Some(state) => format!("of another store, on epoch {}", state.epoch),
             None => "of another version".to_owned(),
@@ -369,6 +384,18 @@ impl SharedLog {
             "there is a shared log under {cell}, {what}; nothing was changed: choose another redis.prefix, or, once nothing there \
              is needed, remove all its keys, `redis-cli --scan --pattern '{tag}:*' | xargs redis-cli UNLINK`"
         )))
+    }
+
+    /// Reads up to which revision the log counted.
+    fn revision_there(&mut self, limit: Instant) -> Result<u64, SharedLogError> {
+        let mut call = redis::cmd("HGET");
+        call.arg(self.keys.hash(Family::Meta, StoreState::KEY))
+            .arg(StoreState::KEY);
+        let bytes: Option<Vec<u8>> = self.link.ask(limit, &call)?;
+        let state = bytes.map(|bytes| StoreState::decode(&bytes));
+        let unread = |_| SharedLogError::Unreadable("how far it counted");
+        let state = state.transpose().map_err(unread)?;
+        Ok(state.map_or(0, |state| state.revision))
     }
 }
 

@@ -308,6 +308,37 @@ fn a_move_to_redis_that_was_killed_at_its_end_leaves_no_store_that_counts_as_wel
 }
 
 #[test]
+fn a_store_that_is_served_beside_the_log_made_of_it_is_not_moved_and_both_revisions_are_told() {
+    let test =
+        "a_store_that_is_served_beside_the_log_made_of_it_is_not_moved_and_both_revisions_are_told";
+    let Some(redis) = log(test) else { return };
+    let homes: Vec<_> = (0..2).map(|_| tempfile::tempdir().unwrap()).collect();
+    let disk = on_disk(&homes[0], &redis);
+    let counts = || {
+        let server = disk.start();
+        assert_eq!(count(&mut server.client(), "a"), Some(true));
+        server.stop();
+    };
+    let to_redis = || refused(&mut migrate(&disk, disk.data(), Path::new(REDIS)));
+    counts();
+    let told = done(migrate(&disk, disk.data(), Path::new(REDIS)).arg("--json"));
+    let told: Value = serde_json::from_str(&told).unwrap();
+    let kept = told["kept"].as_str().unwrap();
+    std::fs::rename(kept, disk.data().join("store")).unwrap();
+    counts();
+    let at = format!("at revision {}, and the store is at", told["revision"]);
+    let why = to_redis();
+    assert!(why.contains(&at), "{why}");
+    assert!(why.contains("nothing was counted there"), "{why}");
+    let server = patient(&homes[1], &redis).start();
+    assert_eq!(count(&mut server.client(), "b"), Some(true));
+    server.stop();
+    let why = to_redis();
+    assert!(why.contains("somebody has to decide"), "{why}");
+    assert_eq!(value(&disk.start(), "a"), 2);
+}
+
+#[test]
 fn there_is_no_log_before_the_replicas_have_all_records() {
     let test = "there_is_no_log_before_the_replicas_have_all_records";
     let Some(redis) = log(test) else { return };
