@@ -87,7 +87,8 @@ impl LogRelocation {
         }
     }
 
-    /// Begins to move a store of that revision in, where there is no log. What is there of an attempt that was broken off is removed.
+    /// Begins to move a store of that revision in, where there is no log. What is there of an attempt that was broken off is
+    /// removed.
     ///
     /// # Errors
     /// When there is a log, when Redis would lose what is acknowledged, or cannot be asked.
@@ -119,9 +120,15 @@ impl LogRelocation {
         let mut keys: Vec<String> = log.hashes()?.into_iter().map(|(_, hash)| hash).collect();
         // Last: it names the others.
         keys.push(log.keys.hashes());
+        let clear = Script::new(include_str!("move_clear.lua"));
         for key in keys {
-            let mut call = redis::cmd("UNLINK");
-            let _: u64 = log.link.ask(log.link.limit(), call.arg(key))?;
+            let mut call = clear.call(&[log.keys.moving(), key]);
+            call.arg(id_text(log.log_id));
+            // One that began meanwhile may have written already. Sent once: a late one would remove what this one writes.
+            match log.link.call(log.link.limit(), &clear, &call)? {
+                1u8 => {}
+                _ => return Err(overtaken()),
+            }
         }
         Ok(Self::new(log))
     }
