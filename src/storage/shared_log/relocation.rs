@@ -219,8 +219,8 @@ impl LogRelocation {
     /// Begins to move the counts of a log out to the data directory `dir`, whose absolute path is `to`.
     ///
     /// # Errors
-    /// When there is no log, it lost what was acknowledged, an instance is up, or Redis cannot be asked; when the counts were
-    /// moved to another directory before.
+    /// When there is no log, it lost what was acknowledged, an instance is up, or Redis cannot be asked or would lose what is
+    /// acknowledged; when the counts were moved to another directory before.
     pub(in crate::storage) fn begin_out(
         address: LogAddress,
         dir: &HeldDir,
@@ -242,6 +242,7 @@ impl LogRelocation {
                 "there is no shared log under {cell}"
             )));
         };
+        log.durability = Some(log.look_at_redis(limit)?);
         let there = log.lineage_there(limit)?;
         (log.lineage, log.log_id) = (there.clone(), state.log_id);
         if !was_moved {
@@ -324,7 +325,8 @@ impl LogRelocation {
         self.log.values(&hash, keys)
     }
 
-    /// Sets a field, if the log ends where it did and no instance is up.
+    /// Sets a field, if the log ends where it did and no instance is up, and waits until that is where an acknowledged group
+    /// has to be: a primary that takes over must not lack it.
     fn set_if_at_rest(
         &mut self,
         hash: &str,
@@ -340,7 +342,9 @@ impl LogRelocation {
         call.arg(pulse::LASTS.as_millis() as u64);
         call.arg(field).arg(value);
         let limit = log.link.limit();
-        let refused = match &*log.link.insist::<String>(limit, &script, &call)? {
+        let durability = super::looked_at(&mut log.durability)?;
+        let answer: String = durability.insist(&mut log.link, limit, &script, &call)?;
+        let refused = match &*answer {
             "set" => return Ok(()),
             "up" => {
                 "an instance is up, or was a moment ago: stop all of them, and wait eight seconds after one that was killed"

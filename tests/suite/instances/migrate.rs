@@ -149,12 +149,23 @@ fn filled(home: &tempfile::TempDir, redis: &Redis) -> (Setup, Control, History) 
 
 /// Begins a move through the proxy, which holds back what is asked from that text on.
 fn held_back(setup: &Setup, way: &SlowProxy, redis: &Redis, places: [&Path; 2], at: &str) -> Child {
+    // It is held for as long as the test is not done with what comes between.
+    let setup = setup.clone().set("redis.timeout", "60s");
+    held_within(&setup, way, redis, places, at)
+}
+
+/// The same for the time that it waits for an answer.
+fn held_within(
+    setup: &Setup,
+    way: &SlowProxy,
+    redis: &Redis,
+    places: [&Path; 2],
+    at: &str,
+) -> Child {
     way.hold_at(at);
     let setup = setup
         .clone()
         .set("redis.url", &redis.url_through(way.port()));
-    // It is held for as long as the test is not done with what comes between.
-    let setup = setup.set("redis.timeout", "60s");
     let mut command = migrate(&setup, places[0], places[1]);
     let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.spawn().unwrap();
@@ -389,6 +400,30 @@ fn a_move_to_disk_that_was_killed_serves_nobody_and_is_begun_anew() {
     instance.stop();
     done(&mut migrate(&back, Path::new(REDIS), back.data()));
     is_exact(&back.start(), &control, &account);
+}
+
+#[test]
+fn a_store_gets_its_place_only_once_the_replicas_know_that_it_has_the_counts() {
+    let test = "a_store_gets_its_place_only_once_the_replicas_know_that_it_has_the_counts";
+    let Some(redis) = log(test) else { return };
+    let replica = replica(&redis);
+    let homes: Vec<_> = (0..2).map(|_| tempfile::tempdir().unwrap()).collect();
+    let server = waiting(&homes[0], &redis).start();
+    assert_eq!(count(&mut server.client(), "a"), Some(true));
+    server.stop();
+    let way = SlowProxy::before(redis.port());
+    let back = on_disk(&homes[1], &redis).set("redis.ack", "replicas");
+    let in_time = back.clone().set("redis.timeout", "10s");
+    let places = [Path::new(REDIS), back.data()];
+    let child = held_within(&in_time, &way, &redis, places, ENDS);
+    replica.pause();
+    let why = failed(&way, child);
+    assert!(why.contains("was not on all the disks"), "{why}");
+    assert!(!back.data().join("store").exists());
+    assert!(start_refused(&back).contains("run it again"));
+    replica.resume();
+    done(&mut migrate(&in_time, Path::new(REDIS), back.data()));
+    assert_eq!(value(&back.start(), "a"), 1);
 }
 
 #[test]
