@@ -1,12 +1,14 @@
 //! `counterd migrate`: all counts move from RocksDB to the shared log and back, exactly, or stay where they were.
 
+mod replicas;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{count, log, patient, replica, rests, value, waiting};
+use super::{count, log, patient, rests, value};
 use crate::checker::History;
 use crate::harness::{Client, PATIENCE, Redis, Server, Setup, SlowProxy, eventually, seed};
 use crate::traffic::{self, Control, Mix};
@@ -350,35 +352,6 @@ fn a_store_that_is_served_beside_the_log_made_of_it_is_not_moved_and_both_revisi
 }
 
 #[test]
-fn there_is_no_log_before_the_replicas_have_all_records() {
-    let test = "there_is_no_log_before_the_replicas_have_all_records";
-    let Some(redis) = log(test) else { return };
-    let replica = replica(&redis);
-    let home = tempfile::tempdir().unwrap();
-    let disk = on_disk(&home, &redis).set("redis.ack", "replicas");
-    let disk = disk.set("redis.timeout", "2s");
-    let server = disk.start();
-    assert_eq!(count(&mut server.client(), "a"), Some(true));
-    server.stop();
-    replica.pause();
-    let mut command = migrate(&disk, disk.data(), Path::new(REDIS));
-    let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    eventually("the records are written", PATIENCE, || {
-        (redis.say::<u64>("EXISTS {counterd:0}:counters") == 1).then_some(())
-    });
-    // Longer than one wait.
-    std::thread::sleep(Duration::from_secs(5));
-    assert!(child.try_wait().unwrap().is_none(), "it waits on");
-    assert!(!cell(&redis));
-    replica.resume();
-    let ran = child.wait_with_output().unwrap();
-    let error = String::from_utf8_lossy(&ran.stderr);
-    assert!(ran.status.success(), "{error}");
-    assert_eq!(value(&waiting(&home, &redis).start(), "a"), 1);
-}
-
-#[test]
 fn a_move_to_disk_that_was_killed_serves_nobody_and_is_begun_anew() {
     let test = "a_move_to_disk_that_was_killed_serves_nobody_and_is_begun_anew";
     let Some(redis) = log(test) else { return };
@@ -400,30 +373,6 @@ fn a_move_to_disk_that_was_killed_serves_nobody_and_is_begun_anew() {
     instance.stop();
     done(&mut migrate(&back, Path::new(REDIS), back.data()));
     is_exact(&back.start(), &control, &account);
-}
-
-#[test]
-fn a_store_gets_its_place_only_once_the_replicas_know_that_it_has_the_counts() {
-    let test = "a_store_gets_its_place_only_once_the_replicas_know_that_it_has_the_counts";
-    let Some(redis) = log(test) else { return };
-    let replica = replica(&redis);
-    let homes: Vec<_> = (0..2).map(|_| tempfile::tempdir().unwrap()).collect();
-    let server = waiting(&homes[0], &redis).start();
-    assert_eq!(count(&mut server.client(), "a"), Some(true));
-    server.stop();
-    let way = SlowProxy::before(redis.port());
-    let back = on_disk(&homes[1], &redis).set("redis.ack", "replicas");
-    let in_time = back.clone().set("redis.timeout", "10s");
-    let places = [Path::new(REDIS), back.data()];
-    let child = held_within(&in_time, &way, &redis, places, ENDS);
-    replica.pause();
-    let why = failed(&way, child);
-    assert!(why.contains("was not on all the disks"), "{why}");
-    assert!(!back.data().join("store").exists());
-    assert!(start_refused(&back).contains("run it again"));
-    replica.resume();
-    done(&mut migrate(&in_time, Path::new(REDIS), back.data()));
-    assert_eq!(value(&back.start(), "a"), 1);
 }
 
 #[test]
