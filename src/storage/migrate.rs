@@ -142,7 +142,8 @@ pub fn to_log(
     let moving = paths.beside(MOVING);
     if moving.store.is_dir() && !paths.store.exists() {
         let epoch = acked::epoch_in(&moving.acked);
-        if epoch.is_some() && LogRelocation::epoch_there(address.clone())? == epoch {
+        let was_made = |epoch| LogRelocation::was_made(address.clone(), epoch);
+        if epoch.map(was_made).transpose()? == Some(true) {
             rename(&dir, MOVING, &kept)?;
             return Err(MigrateError::Refused(
                 "the counts were moved by an earlier run, which was broken off before the store got its name; it has it now: say \

@@ -133,17 +133,24 @@ impl LogRelocation {
         Ok(Self::new(log))
     }
 
-    /// Returns the epoch of the log that is there; `None` where there is none.
+    /// Whether an earlier move made a log of the store of that epoch. Waits until that is where an acknowledged group has to be.
     ///
     /// # Errors
-    /// When Redis cannot be asked, or holds something else.
-    pub(in crate::storage) fn epoch_there(
+    /// When it is not in time; when Redis would lose what is acknowledged, cannot be asked, or holds something else.
+    pub(in crate::storage) fn was_made(
         address: LogAddress,
-    ) -> Result<Option<u64>, SharedLogError> {
+        epoch: u64,
+    ) -> Result<bool, SharedLogError> {
         let mut log = SharedLog::alone(address);
         let limit = log.link.limit();
         let state = log.cell_state(limit)?;
-        Ok(state.map(|state| state.epoch))
+        let Some(state) = state.filter(|state| state.epoch == epoch) else {
+            return Ok(false);
+        };
+        log.durability = Some(log.look_at_redis(limit)?);
+        log.log_id = state.log_id;
+        make(&mut log, epoch)?;
+        Ok(true)
     }
 
     /// Writes some records of one family, all of one day or bucket.
@@ -203,17 +210,9 @@ impl LogRelocation {
     /// # Errors
     /// When Redis cannot be asked or another move in began meanwhile.
     pub(in crate::storage) fn finish_in(mut self, dir: &HeldDir) -> Result<(), SharedLogError> {
-        let log = &mut self.log;
-        let script = Script::new(include_str!("move_end.lua"));
-        let mut call = script.call(&[log.keys.moving(), log.keys.cell()]);
-        call.arg(id_text(log.log_id));
-        call.arg(FORMAT_VERSION).arg(MERGE_VERSION).arg(log.epoch());
-        let limit = log.link.limit();
-        let durability = super::looked_at(&mut log.durability)?;
-        match durability.insist(&mut log.link, limit, &script, &call)? {
-            1u8 => log.record(dir),
-            _ => Err(overtaken()),
-        }
+        let epoch = self.log.epoch();
+        make(&mut self.log, epoch)?;
+        self.log.record(dir)
     }
 
     /// Begins to move the counts of a log out to the data directory `dir`, whose absolute path is `to`.
@@ -407,6 +406,20 @@ impl SharedLog {
         let unread = |_| SharedLogError::Unreadable("how far it counted");
         let state = state.transpose().map_err(unread)?;
         Ok(state.map_or(0, |state| state.revision))
+    }
+}
+
+/// Makes the cell, where it is not made yet.
+fn make(log: &mut SharedLog, epoch: u64) -> Result<(), SharedLogError> {
+    let script = Script::new(include_str!("move_end.lua"));
+    let mut call = script.call(&[log.keys.moving(), log.keys.cell()]);
+    call.arg(id_text(log.log_id));
+    call.arg(FORMAT_VERSION).arg(MERGE_VERSION).arg(epoch);
+    let limit = log.link.limit();
+    let durability = super::looked_at(&mut log.durability)?;
+    match durability.insist(&mut log.link, limit, &script, &call)? {
+        1u8 => Ok(()),
+        _ => Err(overtaken()),
     }
 }
 

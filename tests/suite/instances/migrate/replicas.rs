@@ -5,7 +5,9 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use super::super::{count, log, replica, value, waiting};
-use super::{ENDS, REDIS, cell, done, failed, held_within, migrate, on_disk, start_refused};
+use super::{
+    ENDS, MAKES, REDIS, cell, done, failed, held_within, migrate, on_disk, refused, start_refused,
+};
 use crate::harness::{PATIENCE, SlowProxy, eventually};
 
 #[test]
@@ -61,4 +63,31 @@ fn a_store_gets_its_place_only_once_the_replicas_know_that_it_has_the_counts() {
     replica.resume();
     done(&mut migrate(&in_time, Path::new(REDIS), back.data()));
     assert_eq!(value(&back.start(), "a"), 1);
+}
+
+#[test]
+fn a_move_that_ended_before_the_replicas_had_the_log_is_done_once_they_have_it() {
+    let test = "a_move_that_ended_before_the_replicas_had_the_log_is_done_once_they_have_it";
+    let Some(redis) = log(test) else { return };
+    let replica = replica(&redis);
+    let home = tempfile::tempdir().unwrap();
+    let disk = on_disk(&home, &redis).set("redis.ack", "replicas");
+    let server = disk.start();
+    assert_eq!(count(&mut server.client(), "a"), Some(true));
+    server.stop();
+    let way = SlowProxy::before(redis.port());
+    let in_time = disk.clone().set("redis.timeout", "10s");
+    let places = [disk.data(), Path::new(REDIS)];
+    let child = held_within(&in_time, &way, &redis, places, MAKES);
+    replica.pause();
+    let why = failed(&way, child);
+    assert!(why.contains("was not on all the disks"), "{why}");
+    let again = || refused(&mut migrate(&in_time, disk.data(), Path::new(REDIS)));
+    let why = again();
+    assert!(why.contains("was not on all the disks"), "{why}");
+    assert!(disk.data().join("store.moving").exists());
+    replica.resume();
+    let why = again();
+    assert!(why.contains("were moved by an earlier run"), "{why}");
+    assert_eq!(value(&waiting(&home, &redis).start(), "a"), 1);
 }
