@@ -577,30 +577,3 @@ fn while_a_cluster_is_down_writes_are_refused_and_reads_are_stale() {
     }
     agrees(&[&servers[0], &servers[1]], "a", 2);
 }
-
-#[test]
-fn of_a_pair_without_a_cluster_the_one_that_was_promoted_is_found() {
-    let test = "of_a_pair_without_a_cluster_the_one_that_was_promoted_is_found";
-    let Some(mut primary) = super::log(test) else {
-        return;
-    };
-    let replica = super::replica(&primary);
-    replica.say::<()>("CONFIG SET appendfsync always");
-    let ports = [&replica, &primary].map(|redis| format!("127.0.0.1:{}", redis.port()));
-    let url = format!("redis://:{REDIS_PASSWORD}@{}/0", ports.join(","));
-    let home = tempfile::tempdir().unwrap();
-    let setup = instance(&home, &primary).set("redis.url", &url);
-    let server = setup.start();
-    assert_eq!(count(&mut server.client(), "a"), Some(true));
-    primary.kill();
-    replica.say::<()>("REPLICAOF NO ONE");
-    writes_again(&server);
-    agrees(&[&server], "a", 1);
-    server.stop();
-    // Where both say that they are the primary, nobody knows which one has the log.
-    primary.start();
-    let mut server = setup.spawn();
-    assert!(!server.wait_exit(PATIENCE).success());
-    let output = server.output();
-    assert!(output.contains("both are primaries"), "{output}");
-}

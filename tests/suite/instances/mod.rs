@@ -14,6 +14,7 @@ mod leases;
 mod loss;
 mod migrate;
 mod outage;
+mod pair;
 mod rolling;
 mod secured;
 mod time;
