@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{count, log, patient, rests, value};
 use crate::checker::History;
-use crate::harness::{Client, PATIENCE, Redis, Server, Setup, SlowProxy, eventually, seed};
+use crate::harness::{Client, PATIENCE, Redis, Server, Setup, SlowProxy, seed};
 use crate::traffic::{self, Control, Mix};
 
 /// Where the shared log is, in place of a directory.
@@ -442,22 +442,6 @@ fn what_is_counted_while_the_log_is_moved_away_is_not_left_behind() {
     assert!(!back.data().join("store").exists());
     done(&mut migrate(&back, Path::new(REDIS), back.data()));
     assert_eq!(value(&back.start(), "a"), 2);
-}
-
-#[test]
-fn an_instance_notices_a_move_away_without_counting() {
-    let test = "an_instance_notices_a_move_away_without_counting";
-    let Some(redis) = log(test) else { return };
-    let home = tempfile::tempdir().unwrap();
-    let server = patient(&home, &redis).start();
-    assert_eq!(count(&mut server.client(), "a"), Some(true));
-    rests(&redis);
-    // As a move does, while the instance sleeps.
-    redis.say::<u64>("HSET {counterd:0}:cell moved /elsewhere");
-    eventually("it says that the counts are elsewhere", PATIENCE, || {
-        server.output().contains("were moved to").then_some(())
-    });
-    server.kill9();
 }
 
 #[test]
