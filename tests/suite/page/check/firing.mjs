@@ -9,6 +9,12 @@ run(async () => {
   await says(page, '.link', 'live');
   await says(page, '.hero h1', 'online_players');
   assert.equal(await page.locator('.notice').count(), 0);
+  // A fall is seen only from a value that was looked at.
+  const judgedAt = async () => (await api('GET', '/api/v1/alerts')).judged_at;
+  for (const look of ['first', 'second']) {
+    const before = await judgedAt();
+    await eventually(`the rules are judged, ${look} look`, async () => (await judgedAt()) !== before);
+  }
   // Most of those who are here leave within a moment.
   const { value } = await api('GET', '/api/v1/counter/online_players');
   await api('POST', '/api/v1/counter/online_players/decrement', { value: Math.floor(value * 0.8) });
