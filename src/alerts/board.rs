@@ -127,7 +127,7 @@ impl AlertBoard {
         silences.iter().any(|one| one.covers(counter, now))
     }
 
-    /// Reads the silences of a store that was opened, once; returns `false` where a silence is being stored just now.
+    /// Reads the silences of a store that was opened, once, or with `anew` again; returns `false` where a silence is being stored just now.
     pub(super) fn read_silences(
         &self,
         reader: &Reader,

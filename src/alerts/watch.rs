@@ -246,11 +246,13 @@ impl AlertWatch {
     fn read_stored(&mut self) -> Result<(), ReadError> {
         let epoch = self.running.table.epoch();
         let reader = &self.running.reader;
-        // Another instance may have stored one at any time. `false`: one is being stored just now.
-        if self.read_of == Some(epoch) && !self.is_shared()
-            || !self.board.read_silences(reader, epoch, self.is_shared())?
-            || self.read_of == Some(epoch)
-        {
+        let (is_read, is_shared) = (self.read_of == Some(epoch), self.is_shared());
+        if is_read && !is_shared {
+            return Ok(());
+        }
+        // Other instances store silences at any time. `false`: one is being stored just now.
+        let has_silences = self.board.read_silences(reader, epoch, is_shared)?;
+        if is_read || !has_silences {
             return Ok(());
         }
         let stored = reader.with(Tables::alerts)?;

@@ -242,6 +242,7 @@ fn settle(log: &mut LogRelocation, pace: &mut Pace<'_>) -> Result<(), MigrateErr
         let waited = begun.elapsed().as_secs();
         part.add(waited - told)?;
         told = waited;
+        // Redis says at once that a replica is missing, and nobody says when it is back.
         thread::sleep(PAUSE);
     }
 }
