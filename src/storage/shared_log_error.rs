@@ -82,6 +82,17 @@ pub enum SharedLogError {
          slot; `redis-cli --cluster fix` puts them together"
     )]
     Torn(String),
+    /// No key of the log is where they belong, and a node to which nobody is sent has keys of their slot.
+    #[error(
+        "{node} has keys of the slot of {key}, and is not the node that has the slot: a failover came amid a move of the slot; \
+         `redis-cli --cluster fix` puts them together"
+    )]
+    Elsewhere {
+        /// The key of the cell.
+        key: String,
+        /// Who has them.
+        node: String,
+    },
     /// There are parts of a log without its cell.
     #[error(
         "the key {0} is gone, and other keys of the shared log are there: put back what Redis held, or choose another redis.prefix"

@@ -60,6 +60,7 @@ impl From<SharedLogError> for OpenError {
             | SharedLogError::NotDurable { .. }
             | SharedLogError::Trimmed { .. }
             | SharedLogError::Torn(_)
+            | SharedLogError::Elsewhere { .. }
             | SharedLogError::Diverged
             | SharedLogError::MovingIn(_)
             | SharedLogError::File(_)

@@ -14,7 +14,7 @@ use redis::Value;
 
 use super::log_mark::{LogMark, LogPlace, id_text, parse_id};
 use super::relocation::HeldLogs;
-use super::{Entry, OnLoss, RawEntries, Script, SharedLog};
+use super::{Entry, OnLoss, RawEntries, Script, SharedLog, elsewhere};
 use crate::storage::Family;
 use crate::storage::held::HeldDir;
 use crate::storage::lineage::{Lineage, META_LINEAGE, next_epoch};
@@ -157,7 +157,7 @@ impl SharedLog {
     ///
     /// # Errors
     /// [`SharedLogError::Lost`] when it does not, [`SharedLogError::Epoch`] when it is another log, [`SharedLogError::Torn`]
-    /// when its cell is not where the other keys are.
+    /// when its cell is not where the other keys are, [`SharedLogError::Elsewhere`] when none is where they belong.
     pub(super) fn check(&mut self, limit: Instant) -> Result<LogPlace, SharedLogError> {
         let had = self.acknowledged.position;
         let Some(state) = self.state(limit)? else {
@@ -249,6 +249,7 @@ impl SharedLog {
                 return Ok(true);
             }
         }
+        elsewhere::check(&mut self.link, limit, &self.keys.cell())?;
         Ok(false)
     }
 

@@ -167,6 +167,21 @@ impl Link {
         answer.map_err(|failed| self.unknown(&failed))
     }
 
+    /// Asks a node about itself, on a connection of its own.
+    pub(super) fn ask_at<T: FromRedisValue>(
+        &mut self,
+        node: &ConnectionAddr,
+        limit: Instant,
+        call: &Cmd,
+    ) -> Result<T, SharedLogError> {
+        let opened = self.nodes.connect(node, limit);
+        let answer = opened.map_err(FailedTry::unsent).and_then(|mut opened| {
+            call.query(&mut opened.connection)
+                .map_err(FailedTry::unsent)
+        });
+        answer.map_err(|failed| self.unknown(&failed))
+    }
+
     /// Sends a wait for disks and replicas on the connection of the last call; `None` when it broke since, so that nobody
     /// knows what to wait for.
     ///

@@ -11,7 +11,7 @@
 //! - `lease`: who closes days and exports; `pulse`: who is up.
 //! - `told`: what a group of another instance changed.
 //! - `reaction`: what an error of Redis says of the call that it answers; `rights`: whether its user may call all of it.
-//! - `link`: the connection; `nodes`: which node has the log; `follower`: the thread that reads what others append; `confirmed`: when all of it was known.
+//! - `link`: the connection; `nodes`: which node has the log; `elsewhere`: whether a node has keys of it to which nobody is sent; `follower`: the thread that reads what others append; `confirmed`: when all of it was known.
 //!
 //! A group is sent again until an answer comes, under one number of this instance: Redis knows the last one of each and
 //! answers what became of it, so a lost answer counts nothing twice.
@@ -19,6 +19,7 @@
 mod ack;
 mod address;
 mod confirmed;
+mod elsewhere;
 mod entry;
 mod follower;
 mod history;
@@ -204,10 +205,15 @@ impl SharedLog {
         match (mark, new_at_ms) {
             (Some(mark), _) => log.take_over(mark),
             (None, new_at_ms) => {
-                if let Some(now_ms) = new_at_ms {
-                    log.create(limit, now_ms)?;
+                let mut state = log.state(limit)?;
+                if state.is_none() {
+                    elsewhere::check(&mut log.link, limit, &log.keys.cell())?;
+                    if let Some(now_ms) = new_at_ms {
+                        log.create(limit, now_ms)?;
+                        state = log.state(limit)?;
+                    }
                 }
-                let Some(state) = log.state(limit)? else {
+                let Some(state) = state else {
                     return Err(SharedLogError::Gone(log.keys.cell()));
                 };
                 log.log_id = state.log_id;

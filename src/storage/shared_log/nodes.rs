@@ -221,7 +221,7 @@ pub(super) fn target(error: &RedisError, by: &ConnectionAddr) -> Option<Connecti
 }
 
 /// Returns the address of a node that another one names: without a host it is at the same one.
-fn beside(by: &ConnectionAddr, host: String, port: u16) -> ConnectionAddr {
+pub(super) fn beside(by: &ConnectionAddr, host: String, port: u16) -> ConnectionAddr {
     let is_named = !host.is_empty() && host != "?";
     match by.clone() {
         ConnectionAddr::TcpTls {

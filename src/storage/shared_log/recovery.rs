@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::log_mark::LogMark;
-use super::{Chores, Confirmed, LogAddress, SharedLog};
+use super::{Chores, Confirmed, LogAddress, SharedLog, elsewhere};
 use crate::clock::SystemClock;
 use crate::storage::held::HeldDir;
 use crate::storage::lock::DataDirLock;
@@ -81,6 +81,7 @@ impl SharedLog {
             Some(mark) => log.take_over(mark),
             None => {
                 let Some(state) = log.state(limit)? else {
+                    elsewhere::check(&mut log.link, limit, &log.keys.cell())?;
                     return Ok(format!("there is no log yet; {durability}"));
                 };
                 log.log_id = state.log_id;
@@ -117,6 +118,7 @@ impl SharedLog {
                 log.at = state.end.clone();
             }
             (None, None) => {
+                elsewhere::check(&mut log.link, limit, &log.keys.cell())?;
                 return Err(SharedLogError::Refused(format!(
                     "there is no shared log under {}, and this data directory followed none",
                     log.keys.cell()

@@ -13,7 +13,7 @@ use std::time::Instant;
 use super::ack::Durability;
 use super::link::Script;
 use super::log_mark::{LogMark, LogPlace, id_text};
-use super::{LogAddress, SharedLog, pulse};
+use super::{LogAddress, SharedLog, elsewhere, pulse};
 use crate::storage::Family;
 use crate::storage::fixed::Fixed;
 use crate::storage::held::HeldDir;
@@ -112,6 +112,7 @@ impl LogRelocation {
             log.keys.hash(Family::Meta, &[]),
         ]);
         call.arg(id_text(log.log_id));
+        elsewhere::check(&mut log.link, limit, &log.keys.cell())?;
         match &*log.link.insist::<String>(limit, &script, &call)? {
             "begun" => {}
             "parts" => return Err(SharedLogError::Parts(log.keys.cell())),

@@ -182,7 +182,7 @@ impl Cluster {
             .set("redis.timeout", "5s")
     }
 
-    fn url(&self, nodes: &[usize]) -> String {
+    pub(super) fn url(&self, nodes: &[usize]) -> String {
         let hosts = nodes.iter().map(|&node| self.nodes[node].port());
         let hosts: Vec<_> = hosts.map(|port| format!("127.0.0.1:{port}")).collect();
         format!("redis://:{REDIS_PASSWORD}@{}/0", hosts.join(","))
@@ -210,25 +210,25 @@ pub(super) struct Move<'a> {
 
 impl Move<'_> {
     /// Has its node know that it is moved.
-    fn gives_away(&self) {
+    pub(super) fn gives_away(&self) {
         let (slot, [_, to]) = (self.slot, &self.ids);
         let migrating = format!("CLUSTER SETSLOT {slot} MIGRATING {to}");
         self.from.say::<()>(&migrating);
     }
 
     /// Has its node forget that it is moved, as after a failover.
-    fn is_forgotten(&self) {
+    pub(super) fn is_forgotten(&self) {
         let stable = format!("CLUSTER SETSLOT {} STABLE", self.slot);
         self.from.say::<()>(&stable);
     }
 
     /// The keys that are still to be moved.
-    fn keys(&self) -> Vec<String> {
+    pub(super) fn keys(&self) -> Vec<String> {
         let list = format!("CLUSTER GETKEYSINSLOT {} 1000", self.slot);
         self.from.say(&list)
     }
 
-    fn moves(&self, key: &str) {
+    pub(super) fn moves(&self, key: &str) {
         let auth = format!("AUTH {REDIS_PASSWORD}");
         // What comes and goes by itself may be at both; anything else must not be.
         let replace = if key.ends_with(":lease") || key.ends_with(":up") {

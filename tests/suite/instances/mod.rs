@@ -18,6 +18,7 @@ mod pair;
 mod rolling;
 mod secured;
 mod time;
+mod torn;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
