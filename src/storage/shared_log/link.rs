@@ -12,7 +12,7 @@ use sha1_smol::Sha1;
 
 use super::address::LogAddress;
 use super::nodes::{Nodes, Opened, check_role, set_limit, target};
-use super::reaction::{Reaction, judge, said};
+use super::reaction::{Reaction, is_forbidden, judge, said};
 use crate::storage::shared_log_error::SharedLogError;
 
 /// How long to wait between two tries; and where each of them asks several nodes.
@@ -160,11 +160,21 @@ impl Link {
         limit: Instant,
         call: &Cmd,
     ) -> Result<T, SharedLogError> {
-        let answer = match self.there() {
-            Some(_) => self.try_at(self.last, limit, call),
-            None => self.try_once(limit, call),
-        };
-        answer.map_err(|failed| self.unknown(&failed))
+        self.try_there(limit, call)
+            .map_err(|failed| self.unknown(&failed))
+    }
+
+    /// The same for a call that may not be for this user or not for this Redis: `None` where Redis says so.
+    pub(super) fn ask_if_allowed<T: FromRedisValue>(
+        &mut self,
+        limit: Instant,
+        call: &Cmd,
+    ) -> Result<Option<T>, SharedLogError> {
+        match self.try_there(limit, call) {
+            Ok(answer) => Ok(Some(answer)),
+            Err(failed) if is_forbidden(&failed.error) => Ok(None),
+            Err(failed) => Err(self.unknown(&failed)),
+        }
     }
 
     /// Asks a node about itself, on a connection of its own.
@@ -256,6 +266,13 @@ impl Link {
         match self.last {
             At::Main => self.main.as_ref(),
             At::Aside => self.aside.as_ref(),
+        }
+    }
+
+    fn try_there<T: FromRedisValue>(&mut self, limit: Instant, call: &Cmd) -> Result<T, FailedTry> {
+        match self.there() {
+            Some(_) => self.try_at(self.last, limit, call),
+            None => self.try_once(limit, call),
         }
     }
 

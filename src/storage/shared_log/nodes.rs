@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use redis::{Client, Connection, ConnectionAddr, ErrorKind, RedisError, ServerErrorKind, Value};
 
 use super::address::RedisNodes;
+use super::reaction::is_forbidden;
 
 /// A node gets at most one part in so many of the time that is left, while others may be asked after it.
 const SHARES: u32 = 3;
@@ -178,7 +179,7 @@ impl Nodes {
         let slots = redis::cmd("CLUSTER").arg("SLOTS").query(&mut of.connection);
         let slots: Vec<Vec<Value>> = match slots {
             Ok(slots) => slots,
-            Err(error) if error.code().is_none() => return Err(error),
+            Err(error) if !is_forbidden(&error) => return Err(error),
             // It is none, or does not tell.
             Err(_) => {
                 self.is_cluster.get_or_insert(false);
@@ -270,7 +271,7 @@ pub(super) fn check_role(connection: &mut Connection) -> Result<(), RedisError> 
     let role: Vec<Value> = match redis::cmd("ROLE").query(connection) {
         Ok(role) => role,
         // Who may not ask, as with those who rent theirs, has to believe.
-        Err(error) if error.code().is_some() => return Ok(()),
+        Err(error) if is_forbidden(&error) => return Ok(()),
         Err(error) => return Err(error),
     };
     let role = role.into_iter().next().unwrap_or(Value::Nil);

@@ -96,6 +96,12 @@ pub(super) fn judge(error: &RedisError, is_sent: bool) -> (Reaction, &'static st
     }
 }
 
+/// Whether Redis says that the call is not for this user, or that it has no such command: one that broke off, or is refused for
+/// now, says nothing of that.
+pub(super) fn is_forbidden(error: &RedisError) -> bool {
+    matches!(error.code(), Some("NOPERM" | "ERR"))
+}
+
 /// Returns what Redis said, in its own words.
 pub(super) fn said(error: &RedisError) -> String {
     match (error.code(), error.detail()) {

@@ -1,6 +1,7 @@
 //! What clients are told while Redis is slow, hangs or refuses: nothing that was acknowledged is lost, and nothing is
 //! counted twice.
 
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
@@ -225,6 +226,34 @@ fn a_user_who_may_not_call_all_that_the_scripts_call_is_refused_by_the_right_tha
     );
     redis.say::<()>("ACL SETUSER game +xadd");
     assert_eq!(count(&mut game.start().client(), "a"), Some(true));
+}
+
+#[test]
+fn a_connection_that_breaks_amid_a_question_for_a_setting_does_not_pass_for_a_right_that_is_missing()
+ {
+    let test = "a_connection_that_breaks_amid_a_question_for_a_setting_does_not_pass_for_a_right_that_is_missing";
+    let Some(redis) = log(test) else { return };
+    let way = SlowProxy::before(redis.port());
+    let home = tempfile::tempdir().unwrap();
+    let setup = instance(&home, &redis).set("redis.timeout", "20s");
+    redis.say::<()>("CONFIG SET maxmemory-policy allkeys-lru");
+    let through = setup
+        .clone()
+        .set("redis.url", &redis.url_through(way.port()));
+    way.hold_at("maxmemory-policy");
+    let mut check = through.command("check");
+    let check = check.stdout(Stdio::piped()).spawn().unwrap();
+    way.wait_held();
+    redis.say::<u64>("CLIENT KILL TYPE normal SKIPME yes");
+    way.let_go();
+    let checked = check.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&checked.stdout);
+    assert!(!checked.status.success(), "{text}");
+    // Who may not ask, as with those who rent their Redis, has to believe.
+    redis.say::<()>("ACL SETUSER game on >a-password-of-the-game ~* &* +@all -config");
+    let url = redis.url_as("game", "a-password-of-the-game", 0);
+    let server = setup.set("redis.url", &url).start();
+    assert_eq!(count(&mut server.client(), "a"), Some(true));
 }
 
 #[test]
