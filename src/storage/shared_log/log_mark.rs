@@ -29,7 +29,7 @@ const MAX_BYTES: u64 = 64 * 1024;
 pub(super) struct LogPlace {
     /// How many groups.
     pub(super) position: u64,
-    /// The name of the last of them; empty where that is none.
+    /// The name of the last of them; where that is none, the id of a log that a relocation made, and else nothing.
     pub(super) tail: String,
 }
 

@@ -88,7 +88,7 @@ type RawRecords = Vec<(Vec<u8>, Vec<u8>)>;
 pub(super) struct Entry {
     /// Its number: the first is 1.
     pub(super) position: u64,
-    /// The name of the group before it; empty where it is the first.
+    /// The name of the group before it; where it is the first, what the log began with.
     before: String,
     /// Its own.
     name: String,

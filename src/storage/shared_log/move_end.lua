@@ -10,6 +10,7 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] or redis.call('EXISTS', KEYS[2]) == 1 t
   return 0
 end
 redis.call('HSET', KEYS[2], 'format', ARGV[2], 'merge', ARGV[3], 'epoch', ARGV[4], 'log', ARGV[1])
-redis.call('HSET', KEYS[2], 'position', '0', 'tail', '', 'begun', '0')
+-- Before the first group its own name is what tells it from another log of the same store.
+redis.call('HSET', KEYS[2], 'position', '0', 'tail', ARGV[1], 'begun', '0')
 redis.call('DEL', KEYS[1])
 return 1

@@ -1,5 +1,6 @@
 //! `counterd migrate`: all counts move from RocksDB to the shared log and back, exactly, or stay where they were.
 
+mod asleep;
 mod replicas;
 
 use std::path::{Path, PathBuf};
