@@ -64,7 +64,8 @@ pub(super) fn migrate(config: &Config, args: MigrateArgs) -> anyhow::Result<()> 
         let lock = DataDirLock::take_existing(data_dir)?;
         to_log(&lock, &options, address, SystemClock.wall_ms(), watch)
     } else {
-        from_log(data_dir, &options, address, watch)
+        let known = &config.storage.data_dir;
+        from_log(data_dir, known, &options, address, watch)
     };
     drop(progress);
     hand_over(data_dir);

@@ -253,6 +253,7 @@ fn settle(log: &mut LogRelocation, pace: &mut Pace<'_>) -> Result<(), MigrateErr
 /// When nothing was moved: the log is as it was. What was written of the store is begun anew by the next try.
 pub fn from_log(
     data_dir: &Path,
+    known: &Path,
     options: &StorageOptions,
     address: LogAddress,
     watch: Watch<'_>,
@@ -274,7 +275,8 @@ pub fn from_log(
     let held = HeldDir::open(&paths.data_dir)?;
     let working = paths.beside(MIGRATING);
     let mut pace = Pace::new(watch);
-    let begun = LogRelocation::begin_out(address, &held, &to)?;
+    let known = known.exists().then(|| HeldDir::open(known)).transpose()?;
+    let begun = LogRelocation::begin_out(address, &held, known.as_ref(), &to)?;
     let (mut log, was_moved) = (begun.relocation, begun.was_moved);
     let lineage = log.lineage().clone();
     if !was_moved {

@@ -216,7 +216,8 @@ impl LogRelocation {
         self.log.record(dir)
     }
 
-    /// Begins to move the counts of a log out to the data directory `dir`, whose absolute path is `to`.
+    /// Begins to move the counts of a log out to the data directory `dir`, whose absolute path is `to`. It must hold all that
+    /// was acknowledged as far as that directory knows, and `known`, which may be that of an instance.
     ///
     /// # Errors
     /// When there is no log, it lost what was acknowledged, an instance is up, or Redis cannot be asked or would lose what is
@@ -224,9 +225,14 @@ impl LogRelocation {
     pub(in crate::storage) fn begin_out(
         address: LogAddress,
         dir: &HeldDir,
+        known: Option<&HeldDir>,
         to: &str,
     ) -> Result<OutBegun, SharedLogError> {
-        let mark = LogMark::read(dir, &address.prefix)?;
+        let marks = [Some(dir), known].into_iter().flatten();
+        let marks: Result<Vec<_>, _> = marks
+            .map(|dir| LogMark::read(dir, &address.prefix))
+            .collect();
+        let marks: Vec<_> = marks?.into_iter().flatten().collect();
         let mut log = SharedLog::alone(address);
         let limit = log.link.limit();
         let state = log.cell_state(limit)?;
@@ -246,10 +252,12 @@ impl LogRelocation {
         let there = log.lineage_there(limit)?;
         (log.lineage, log.log_id) = (there.clone(), state.log_id);
         if !was_moved {
-            if let Some(mark) = mark {
-                log.take_over(mark);
-            }
+            // Also without any: an instance may have told a loss.
             log.check(limit)?;
+            for mark in marks {
+                log.take_over(mark);
+                log.check(limit)?;
+            }
             (log.lineage, log.log_id) = (there, state.log_id);
         }
         let mut this = Self::new(log);

@@ -1,6 +1,7 @@
 //! `counterd migrate`: all counts move from RocksDB to the shared log and back, exactly, or stay where they were.
 
 mod asleep;
+mod known;
 mod replicas;
 
 use std::path::{Path, PathBuf};
