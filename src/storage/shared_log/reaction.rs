@@ -26,7 +26,7 @@ const WORDS: [(&str, Reaction, &str); 19] = [
     (
         "BUSY",
         Again,
-        "another script runs for too long: SCRIPT KILL ends it",
+        "another script runs for too long: SCRIPT KILL or FUNCTION KILL ends it, or SHUTDOWN NOSAVE where these say UNKILLABLE",
     ),
     ("MOVED", Elsewhere, MOVES),
     ("ASK", Elsewhere, MOVES),

@@ -176,7 +176,7 @@ const REFUSALS: [Refusal; 5] = [
 ];
 
 /// Claims that a write is refused, by what Redis says.
-fn is_refused(server: &Server, client: &mut Client, refusal: (&str, &str)) {
+pub(super) fn is_refused(server: &Server, client: &mut Client, refusal: (&str, &str)) {
     let answer = client.post("/api/v1/counter/a/increment", &json!({}));
     answer.refused(503, "read_only");
     let says = format!("takes nothing: {}", refusal.0);
@@ -254,38 +254,6 @@ fn a_connection_that_breaks_amid_a_question_for_a_setting_does_not_pass_for_a_ri
     let url = redis.url_as("game", "a-password-of-the-game", 0);
     let server = setup.set("redis.url", &url).start();
     assert_eq!(count(&mut server.client(), "a"), Some(true));
-}
-
-#[test]
-fn a_redis_that_runs_another_script_for_too_long_is_waited_for_and_then_refuses() {
-    let test = "a_redis_that_runs_another_script_for_too_long_is_waited_for_and_then_refuses";
-    let Some(redis) = log(test) else { return };
-    let home = tempfile::tempdir().unwrap();
-    let server = instance(&home, &redis)
-        .set("redis.timeout", "3s")
-        .set("redis.max_lag", "1h")
-        .start();
-    let mut client = server.client();
-    assert_eq!(count(&mut client, "a"), Some(true));
-    redis.say::<()>("CONFIG SET busy-reply-threshold 20");
-    let mut other = redis.connect().unwrap();
-    std::thread::scope(|scope| {
-        let endless = scope.spawn(move || {
-            let mut script = redis::cmd("EVAL");
-            script.arg("while true do end").arg(0);
-            script.query::<()>(&mut other)
-        });
-        eventually("the script runs", PATIENCE, || {
-            let asked = redis::cmd("PING").query::<()>(&mut redis.connect().ok()?);
-            (asked.err()?.code() == Some("BUSY")).then_some(())
-        });
-        is_refused(&server, &mut client, ("BUSY", "SCRIPT KILL"));
-        redis.say::<()>("SCRIPT KILL");
-        assert!(endless.join().unwrap().is_err());
-    });
-    writes_again(&server);
-    assert_eq!(count(&mut client, "a"), Some(true));
-    agrees(&[&server], "a", 2);
 }
 
 /// What clients were told.

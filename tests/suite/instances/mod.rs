@@ -16,6 +16,7 @@ mod migrate;
 mod outage;
 mod pair;
 mod rolling;
+mod scripts;
 mod secured;
 mod time;
 mod torn;
