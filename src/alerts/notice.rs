@@ -54,6 +54,8 @@ impl AlertRule {
 pub struct NoticeTexts {
     /// Which server it is; empty where there is only one.
     pub instance: String,
+    /// Whether others count the same: alerts about what all of them count are then not those of one of them.
+    pub is_shared: bool,
     /// The address at which people reach the server; empty where none is known.
     pub server_url: String,
     /// What the addresses of the pages of the runbook begin with; empty where they are in `docs/`.
@@ -67,7 +69,8 @@ impl NoticeTexts {
         if let Some(counter) = &key.counter {
             labels.push(("counter", counter.to_string()));
         }
-        if !self.instance.is_empty() {
+        let is_of_one = !self.is_shared || key.rule.is_of_instance();
+        if is_of_one && !self.instance.is_empty() {
             labels.push(("instance", self.instance.clone()));
         }
         labels.push(("severity", severity.as_str().to_owned()));

@@ -89,6 +89,7 @@ pub fn alert_options(config: &Config) -> AlertOptions {
         min_free: config.storage.min_free,
         texts: NoticeTexts {
             instance: config.alerts.instance.clone(),
+            is_shared: config.storage.engine == StorageEngine::Redis,
             server_url: config.alerts.server_url.clone(),
             runbook_url: config.alerts.runbook_url.clone(),
         },

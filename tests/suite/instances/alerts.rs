@@ -31,9 +31,10 @@ fn one_instance_tells_of_a_counter_and_another_goes_on_once_it_is_gone() {
     let Some(redis) = log(test) else { return };
     let homes: Vec<_> = (0..2).map(|_| tempfile::tempdir().unwrap()).collect();
     let receiver = Receiver::new(&[]);
-    let one = watching(&homes[0], &redis, &receiver).start();
+    let named = |home, name| watching(home, &redis, &receiver).set("alerts.instance", name);
+    let one = named(&homes[0], "one").start();
     let first = holder(&redis);
-    let two = watching(&homes[1], &redis, &receiver).start();
+    let two = named(&homes[1], "two").start();
     let count = |server: &Server, what: &str, value: i64| {
         let path = format!("/api/v1/counter/online_players/{what}");
         server.client().post(&path, &json!({ "value": value })).ok();
@@ -66,6 +67,7 @@ fn one_instance_tells_of_a_counter_and_another_goes_on_once_it_is_gone() {
             "{same}: it ends what the one told of"
         );
     }
+    assert_eq!(began["labels"]["instance"], Value::Null, "it is of both");
     two.stop();
 }
 
