@@ -17,10 +17,12 @@ use super::error::{CommitError, ReadError};
 use super::family::Family;
 use super::files::{self, Live};
 use super::held::HeldDir;
+use super::keys;
 use super::lock::DataDirLock;
 use super::shared_log::{Appended, RedisTime, SharedLog};
 use super::shared_log_error::SharedLogError;
 use super::tables::{Reader, Tables};
+use crate::calendar::Day;
 use crate::invariant::{Broken, invariant};
 
 /// About so many bytes of what other instances appended are written at once.
@@ -28,6 +30,9 @@ const FOLLOWED_AT_ONCE: usize = 1 << 20;
 
 /// How often a commit that waits for a flush looks again.
 const STALL_POLL: Duration = Duration::from_millis(1);
+
+/// So many closed days leave a shared log at once.
+const DROPPED_AT_ONCE: usize = 1000;
 
 /// What became of a batch.
 #[derive(Debug)]
@@ -331,6 +336,35 @@ impl Store {
             if let Some(log) = &mut store.log {
                 log.drop_before(family, end);
             }
+            Ok(())
+        })
+    }
+
+    /// Removes closed days before `day` from the shared log, where there is one: it has no filter. What it does not remove
+    /// now goes the next time.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub(super) fn drop_history_of_log(&mut self, day: Day) -> Result<(), CommitError> {
+        self.guarded(|store| {
+            let Some(log) = &mut store.log else {
+                return Ok(());
+            };
+            let (mut over, mut after) = (Vec::new(), None);
+            while let Some(name) = store.tables.next_in_history(after.as_ref())? {
+                let days = Day::MIN..=day;
+                store.tables.history(&name, days, |of, _| {
+                    if of < day {
+                        over.push(keys::history(&name, of));
+                    }
+                })?;
+                if over.len() >= DROPPED_AT_ONCE {
+                    log.drop_records(Family::History, &over);
+                    over.clear();
+                }
+                after = Some(name);
+            }
+            log.drop_records(Family::History, &over);
             Ok(())
         })
     }

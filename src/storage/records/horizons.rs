@@ -84,6 +84,9 @@ impl Store {
             stored.is_some_and(|stored| day.days() <= stored),
             "{daily:?} below {day} would go, where the stored horizon is {stored:?}"
         )?;
+        if daily == Daily::History {
+            self.drop_history_of_log(day)?;
+        }
         self.drop_whole_files(daily.family(), &keys::day_prefix(day.days()))
     }
 

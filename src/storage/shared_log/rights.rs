@@ -46,6 +46,7 @@ mod tests {
             include_str!("confirm.lua"),
             include_str!("create.lua"),
             include_str!("drop.lua"),
+            include_str!("drop_records.lua"),
             include_str!("epoch.lua"),
             include_str!("lease.lua"),
             include_str!("lost.lua"),

@@ -136,3 +136,36 @@ fn who_comes_back_to_a_log_that_was_trimmed_and_has_forgotten_it_finds_no_loss()
         }
     }
 }
+
+#[test]
+fn closed_days_leave_redis_once_they_are_not_kept_any_longer() {
+    let test = "closed_days_leave_redis_once_they_are_not_kept_any_longer";
+    let Some(redis) = log(test) else { return };
+    let home = tempfile::tempdir().unwrap();
+    let setup = instance(&home, &redis);
+    let (server, _) = counting(&setup, &redis, 1);
+    server.stop();
+    let time: (u64, u64) = redis.say("TIME");
+    let today = u32::try_from(time.0 / (24 * 60 * 60)).unwrap();
+    let key = |days_ago: u32| {
+        let day = (today - days_ago) | 1 << 31;
+        [&b"\x01a"[..], &day.to_be_bytes()].concat()
+    };
+    const HISTORY: &str = "{counterd:0}:history";
+    // As if the server had not been up for long since the first of them was kept.
+    for days_ago in [100, 92, 10] {
+        let mut put = redis::cmd("HSET");
+        redis.ask::<u64>(put.arg(HISTORY).arg(key(days_ago)).arg("of a day"));
+    }
+    redis.say::<u64>(&format!("SADD {{counterd:0}}:hashes {HISTORY}"));
+    redis.say::<u64>("HDEL {counterd:0}:meta horizon|history");
+    let server = setup.start();
+    let kept = || -> Vec<Vec<u8>> { redis.say(&format!("HKEYS {HISTORY}")) };
+    eventually("old days are gone", PATIENCE, || {
+        let kept = kept();
+        let is_old = |key: &Vec<u8>| key.starts_with(b"\x01a");
+        (kept.iter().filter(|key| is_old(key)).count() == 1).then_some(())
+    });
+    assert!(kept().contains(&key(10)));
+    assert_eq!(count(&mut server.client(), "a"), Some(true));
+}
