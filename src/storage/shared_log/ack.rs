@@ -7,7 +7,11 @@ use redis::{Cmd, ConnectionAddr, FromRedisValue};
 
 use super::address::{Ack, LogAddress};
 use super::link::{Link, Script};
+use super::nodes::beside;
 use crate::storage::shared_log_error::SharedLogError;
+
+/// How long a replica may take to tell its settings.
+const ASKS_REPLICA: Duration = Duration::from_millis(500);
 
 /// What Redis is asked for after each group, and what it has to answer.
 #[derive(Debug)]
@@ -17,8 +21,8 @@ pub(super) struct Durability {
     /// Whether that is one of a Cluster.
     is_cluster: bool,
     replicas: u32,
-    /// Whether Redis tells when a group is on disk (7.2 and later). An earlier one syncs before it answers, as its settings
-    /// were found to say.
+    /// Whether Redis tells when a group is on disk (7.2 and later), also on that of a replica. Each syncs before it answers, as
+    /// its settings were found to say.
     tells_of_disks: bool,
 }
 
@@ -49,14 +53,14 @@ impl Durability {
         let tells_of_disks = version.is_some_and(|version| at_least(version, 7, 2));
         for (name, wanted) in [
             ("appendonly", "yes"),
-            ("appendfsync", if tells_of_disks { "" } else { "always" }),
+            // With another one some tell of groups as synced that are not: the first Redis 7.4, and Valkey.
+            ("appendfsync", "always"),
             ("maxmemory-policy", "noeviction"),
         ] {
             let mut call = redis::cmd("CONFIG");
             // Where settings cannot be read, as with those who rent theirs, nobody is judged by them.
             let found = link.ask_if_allowed::<Vec<String>>(limit, call.arg("GET").arg(name))?;
             if let Some([_, found]) = found.as_deref()
-                && !wanted.is_empty()
                 && found != wanted
             {
                 return Err(unsafe_setting(name, found, wanted));
@@ -64,14 +68,20 @@ impl Durability {
         }
         // One that still takes in the whole acknowledges nothing.
         let lines = info.lines();
-        let replicas =
-            lines.filter(|line| line.starts_with("slave") && line.contains("state=online"));
-        let connected = u32::try_from(replicas.count()).unwrap_or(u32::MAX);
+        let replicas: Vec<_> = lines
+            .filter(|line| line.starts_with("slave") && line.contains("state=online"))
+            .collect();
+        let connected = u32::try_from(replicas.len()).unwrap_or(u32::MAX);
         if ack == Ack::Replicas && connected < min_replicas {
             return Err(SharedLogError::Replicas {
                 connected,
                 wanted: min_replicas,
             });
+        }
+        if ack == Ack::Replicas && tells_of_disks {
+            for replica in replicas {
+                check_replica(link, limit, replica)?;
+            }
         }
         Ok(Self {
             node: link.node().cloned(),
@@ -97,7 +107,7 @@ impl Durability {
         call: &Cmd,
     ) -> Result<T, SharedLogError> {
         let mut is_done = false;
-        loop {
+        'sent: loop {
             let answer = match link.insist(limit, script, call) {
                 // Only this repetition is.
                 Err(SharedLogError::RedisRefused { said, .. }) if is_done => {
@@ -112,20 +122,20 @@ impl Durability {
                 // Sent again: a wait has to be on the connection of the call, which may be another one by now.
                 continue;
             }
-            let Some(wait) = self.wait(limit.saturating_duration_since(Instant::now())) else {
-                return Ok(answer);
-            };
-            let acks = link.wait(limit, &wait)?;
-            match &acks {
-                Some(acks) if self.is_reached(acks) => return Ok(answer),
-                // The call is sent again: a connection waits for what was written on it.
-                None if Instant::now() < limit => {}
-                Some(_) | None => {
-                    let within = link.address().timeout;
-                    let found = self.found(acks.as_deref());
-                    return Err(SharedLogError::NotDurable { within, found });
+            for mut wait in self.waits() {
+                let acks = link.wait(limit, wait.arg(most_of(limit)))?;
+                match &acks {
+                    Some(acks) if self.is_reached(acks) => {}
+                    // The call is sent again: a connection waits for what was written on it.
+                    None if Instant::now() < limit => continue 'sent,
+                    Some(_) | None => {
+                        let within = link.address().timeout;
+                        let found = self.found(acks.as_deref());
+                        return Err(SharedLogError::NotDurable { within, found });
+                    }
                 }
             }
+            return Ok(answer);
         }
     }
 
@@ -138,47 +148,45 @@ impl Durability {
         }
     }
 
-    /// Returns the call that waits until a group is durable, for most of the time that is left, so that its answer comes
-    /// within it; `None` where nothing is to be waited for.
-    fn wait(&self, left: Duration) -> Option<Cmd> {
-        let millis = u64::try_from(left.mul_f64(0.9).as_millis()).unwrap_or(u64::MAX);
-        // Redis takes 0 for without an end.
-        let millis = millis.max(1);
-        let mut call;
-        if self.tells_of_disks {
-            call = redis::cmd("WAITAOF");
-            call.arg(1).arg(self.replicas).arg(millis);
-        } else if self.replicas > 0 {
-            call = redis::cmd("WAIT");
-            call.arg(self.replicas).arg(millis);
-        } else {
-            return None;
-        }
-        Some(call)
+    /// Returns the calls that wait one after the other until a group is durable, each without its time. A replica tells what it
+    /// has synced when it is asked, and else once a second. It is asked once by each wait, and one that is asked as the group
+    /// comes has not synced it yet: so the first wait is for the group to be there.
+    fn waits(&self) -> impl Iterator<Item = Cmd> {
+        let there = (self.replicas > 0).then(|| {
+            let mut call = redis::cmd("WAIT");
+            call.arg(self.replicas);
+            call
+        });
+        let on_disk = self.tells_of_disks.then(|| {
+            let mut call = redis::cmd("WAITAOF");
+            call.arg(1).arg(self.replicas);
+            call
+        });
+        there.into_iter().chain(on_disk)
     }
 
     /// Says what a wait that was not reached found, and the likely cause.
     fn found(&self, acks: Option<&[u32]>) -> String {
         let wanted = self.replicas;
-        match (self.tells_of_disks, acks) {
-            (true, Some([0, _])) => {
+        match acks {
+            Some([0, _]) => {
                 "the primary has not synced it: its disk is slow, or appendonly is off".to_owned()
             }
-            (true, Some([_, replicas])) => format!(
-                "{replicas} of {wanted} replicas have synced it; each needs `appendonly yes` as well, and must not be far behind"
+            Some([_, replicas]) => format!(
+                "{replicas} of {wanted} replicas have synced it; each needs `appendonly yes` and `appendfsync always` as well"
             ),
-            (_, Some([replicas])) => {
+            Some([replicas]) => {
                 format!("{replicas} of {wanted} replicas have it: one is gone or far behind")
             }
-            (_, _) => "Redis did not say who has it".to_owned(),
+            _ => "Redis did not say who has it".to_owned(),
         }
     }
 
-    /// Whether that is what was waited for.
+    /// Whether that is what was waited for: replicas, or the primary's disk and those of replicas.
     fn is_reached(&self, answer: &[u32]) -> bool {
-        match (self.tells_of_disks, answer) {
-            (true, [local, replicas]) => *local >= 1 && *replicas >= self.replicas,
-            (false, [replicas]) => *replicas >= self.replicas,
+        match answer {
+            [replicas] => *replicas >= self.replicas,
+            [local, replicas] => *local >= 1 && *replicas >= self.replicas,
             _ => false,
         }
     }
@@ -199,6 +207,43 @@ impl fmt::Display for Durability {
             ),
         }
     }
+}
+
+/// Checks the settings of a replica, by the line of its primary about it. One that cannot be asked from here is not judged.
+fn check_replica(link: &mut Link, limit: Instant, line: &str) -> Result<(), SharedLogError> {
+    let field = |name: &str| {
+        let mut fields = line.split([':', ',']);
+        fields.find_map(|field| field.strip_prefix(name)?.strip_prefix('='))
+    };
+    let (host, port) = (
+        field("ip"),
+        field("port").and_then(|port| port.parse().ok()),
+    );
+    let (Some(by), Some(host), Some(port)) = (link.node(), host, port) else {
+        return Ok(());
+    };
+    let replica = beside(by, host.to_owned(), port);
+    let limit = limit.min(Instant::now() + ASKS_REPLICA);
+    for (name, wanted) in [("appendonly", "yes"), ("appendfsync", "always")] {
+        let mut call = redis::cmd("CONFIG");
+        let found = link.ask_at::<Vec<String>>(&replica, limit, call.arg("GET").arg(name));
+        if let Ok(found) = found
+            && let [_, found] = &found[..]
+            && found != wanted
+        {
+            let name = format!("{name} of its replica {replica}");
+            return Err(unsafe_setting(&name, found, wanted));
+        }
+    }
+    Ok(())
+}
+
+/// Returns most of the time until then in milliseconds, so that the answer to a wait comes within it.
+fn most_of(limit: Instant) -> u64 {
+    let left = limit.saturating_duration_since(Instant::now());
+    let millis = u64::try_from(left.mul_f64(0.9).as_millis()).unwrap_or(u64::MAX);
+    // Redis takes 0 for without an end.
+    millis.max(1)
 }
 
 fn unsafe_setting(name: &str, found: &str, wanted: &'static str) -> SharedLogError {
@@ -241,7 +286,7 @@ mod tests {
             tells_of_disks: true,
         };
         assert!(told.is_reached(&[1, 2]));
-        assert!(!told.is_reached(&[0, 2]) && !told.is_reached(&[1, 1]) && !told.is_reached(&[2]));
+        assert!(!told.is_reached(&[0, 2]) && !told.is_reached(&[1, 1]) && !told.is_reached(&[1]));
         let synced = Durability {
             node: None,
             is_cluster: false,
@@ -258,13 +303,23 @@ mod tests {
             let found = durability.found(Some(acks));
             assert!(found.contains(want), "{found}");
         }
-        assert!(synced.wait(Duration::from_secs(1)).is_some());
+        let words = |durability: &Durability| -> Vec<_> {
+            let waits = durability.waits();
+            waits.map(|wait| wait.get_packed_command()).collect()
+        };
+        // One that asks the replicas before they have it would wait a second.
+        let [first, second] = &words(&told)[..] else {
+            panic!("{:?}", words(&told));
+        };
+        assert!(first.ends_with(b"$4\r\nWAIT\r\n$1\r\n2\r\n"));
+        assert!(second.ends_with(b"$7\r\nWAITAOF\r\n$1\r\n1\r\n$1\r\n2\r\n"));
+        assert_eq!(words(&synced).len(), 1);
         let alone = Durability {
             node: None,
             is_cluster: false,
             replicas: 0,
             tells_of_disks: false,
         };
-        assert!(alone.wait(Duration::from_secs(1)).is_none());
+        assert!(words(&alone).is_empty());
     }
 }

@@ -77,12 +77,6 @@ fn counters(server: &Server) -> Option<Value> {
 #[test]
 fn three_instances_are_exact_while_they_and_redis_are_killed_and_stopped() {
     let test = "three_instances_are_exact_while_they_and_redis_are_killed_and_stopped";
-    if module_path!().contains("valkey") {
-        return skipped(
-            test,
-            "WAITAOF with a replica takes up to a second for each group there",
-        );
-    }
     let Some(mut redis) = Pair::new(test) else {
         return;
     };

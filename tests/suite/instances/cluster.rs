@@ -6,12 +6,15 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::faults::counts_exactly;
-use super::{agrees, count, instance, program, tells_of_disks, value, writes_again};
+use super::{agrees, count, instance, program, value, writes_again};
 use crate::harness::{
     Client, PATIENCE, REDIS_PASSWORD, Redis, Server, Setup, eventually, free_port, skipped,
 };
 
 pub(super) const PRIMARIES: usize = 3;
+
+/// How many counts are many.
+const MANY: i64 = 200;
 
 /// Whose slot has the log.
 const CELL: &str = "{counterd:0}:cell";
@@ -187,15 +190,6 @@ impl Cluster {
         let hosts: Vec<_> = hosts.map(|port| format!("127.0.0.1:{port}")).collect();
         format!("redis://:{REDIS_PASSWORD}@{}/0", hosts.join(","))
     }
-
-    /// How many counts are many: one that tells what is on disk takes up to a second for each group.
-    fn many(&self) -> i64 {
-        if tells_of_disks(&self.nodes[0]) {
-            20
-        } else {
-            200
-        }
-    }
 }
 
 /// A move of the slot of the log that is under way.
@@ -337,13 +331,12 @@ fn counts_exactly_while(test: &str, changes: impl Fn(&mut Cluster, &[Server])) {
     };
     let homes = homes();
     let servers = started(&cluster, &homes);
-    let many = cluster.many();
     counts_exactly(&servers, |told| {
         for _ in 0..2 {
-            told.goes_on(many);
+            told.goes_on(MANY);
             changes(&mut cluster, &servers);
         }
-        told.goes_on(many);
+        told.goes_on(MANY);
     });
     for server in &servers {
         assert!(!server.output().contains("Redis lost some"));
@@ -404,11 +397,10 @@ fn a_slot_that_is_moved_under_load_loses_and_doubles_nothing_and_is_no_loss() {
     };
     let homes = homes();
     let servers = started(&cluster, &homes);
-    let many = cluster.many();
     let first = cluster.owner();
     counts_exactly(&servers, |told| {
         for to in [(first + 1) % PRIMARIES, (first + 2) % PRIMARIES, first] {
-            told.goes_on(many);
+            told.goes_on(MANY);
             let slot = cluster.begins_to_move_to(to);
             let keys = slot.keys();
             assert!(keys.len() > 5, "{keys:?}");
@@ -422,7 +414,7 @@ fn a_slot_that_is_moved_under_load_loses_and_doubles_nothing_and_is_no_loss() {
             slot.ends();
             servers.iter().for_each(writes_again);
         }
-        told.goes_on(many);
+        told.goes_on(MANY);
     });
     for server in &servers {
         let output = server.output();

@@ -407,9 +407,26 @@ fn a_replica_that_keeps_nothing_on_disk_is_named_as_the_likely_cause() {
     if !tells_of_disks(&redis) {
         return skipped(test, "this Redis cannot tell what is on disk (WAITAOF)");
     }
-    let _replica = replica_with(&redis, ["--appendonly", "no"]);
+    let replica = replica_with(&redis, ["--appendonly", "no"]);
     let home = tempfile::tempdir().unwrap();
-    let server = instance(&home, &redis).set("redis.ack", "replicas").spawn();
+    let setup = instance(&home, &redis).set("redis.ack", "replicas");
+    for (name, found, right) in [
+        ("appendonly", "no", "yes"),
+        ("appendfsync", "everysec", "always"),
+    ] {
+        let mut server = setup.spawn();
+        assert!(!server.wait_exit(PATIENCE).success());
+        let at = format!(
+            "{name} of its replica 127.0.0.1:{} is \"{found}\"",
+            replica.port()
+        );
+        assert!(server.output().contains(&at), "{}", server.output());
+        replica.say::<()>(&format!("CONFIG SET {name} {right}"));
+    }
+    // Where nobody may look, no group is acknowledged that it has not on disk.
+    replica.say::<()>("CONFIG SET appendonly no");
+    replica.say::<()>("ACL SETUSER default -config");
+    let server = setup.spawn();
     eventually("the cause is named", PATIENCE, || {
         let named = "0 of 1 replicas have synced it; each needs `appendonly yes`";
         server.output().contains(named).then_some(())
