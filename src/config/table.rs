@@ -17,7 +17,7 @@ use super::counters::{CounterEntry, CounterTable};
 use super::forms::{
     ADDRESS, ADDRESS_OF_PAGES, BurstOrAuto, CLIENT_HEADER, Count, FILE_PATH, Form, KEY_PREFIX,
     List, Networks, PATH_OR_NONE, RATE_OR_OFF, SECRET_TEXT, Size, SizeOrAuto, Span, Switch,
-    TIME_OF_DAY, Tokens, Url, UsualForm, ZONE, is_host, is_origin,
+    TIME_OF_DAY, Tokens, Url, UsualForm, VISIBLE, ZONE, is_host, is_origin,
 };
 use super::mistakes::SettingSource;
 use super::reader::{Reader, cores, unset, zone_of_the_machine};
@@ -259,7 +259,7 @@ configuration! {
         /// Most counters whose values are watched.
         max_counters: usize = Count(0, 1000), "100";
         /// Which server it is, for receivers of several.
-        instance: String = KEY_PREFIX, "";
+        instance: String = VISIBLE, "";
         /// The address at which people reach this server.
         server_url: String = ADDRESS_OF_PAGES, "";
         /// What the addresses of the pages of the runbook begin with.

@@ -13,7 +13,7 @@ pub(super) use numbers::{Count, Size, SizeOrAuto, Span, WholeSeconds};
 pub(super) use rates::{BurstOrAuto, CLIENT_HEADER, Networks, RATE_OR_OFF};
 pub(super) use texts::{
     ADDRESS, ADDRESS_OF_PAGES, FILE_PATH, Instant, KEY_PREFIX, List, NAME, PATH_OR_NONE, PATTERNS,
-    SECRET_TEXT, Switch, TIME_OF_DAY, Tokens, Url, ZONE, is_host, is_origin,
+    SECRET_TEXT, Switch, TIME_OF_DAY, Tokens, Url, VISIBLE, ZONE, is_host, is_origin,
 };
 
 pub(super) use words::{ALERT_RULE, SEVERITY};

@@ -59,15 +59,26 @@ pub(in crate::config) const PATH_OR_NONE: Text<Option<PathBuf>> = Text {
     show: |path| quoted(&path.as_deref().unwrap_or(Path::new("")).display()),
 };
 
-/// What keys elsewhere begin with; may be empty.
-pub(in crate::config) const KEY_PREFIX: Text<String> = Text {
+/// A short word; may be empty.
+pub(in crate::config) const VISIBLE: Text<String> = Text {
     wanted: "up to 100 visible ASCII characters",
+    parse: |text| is_visible(text).then(|| text.to_owned()).ok_or(None),
+    show: quoted,
+};
+
+/// What keys in Redis begin with; may be empty. A brace would end the hash tag of a shared log's keys, or begin another.
+pub(in crate::config) const KEY_PREFIX: Text<String> = Text {
+    wanted: "up to 100 visible ASCII characters without { and }",
     parse: |text| {
-        let fits = text.len() <= 100 && text.bytes().all(|byte| byte.is_ascii_graphic());
+        let fits = is_visible(text) && !text.contains(['{', '}']);
         fits.then(|| text.to_owned()).ok_or(None)
     },
     show: quoted,
 };
+
+fn is_visible(text: &str) -> bool {
+    text.len() <= 100 && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
 
 /// An address of pages for people; may be empty.
 pub(in crate::config) const ADDRESS_OF_PAGES: Text<String> = Text {

@@ -92,6 +92,20 @@ fn a_shared_log_needs_to_know_where_it_is_and_has_no_mirror() {
 }
 
 #[test]
+fn a_prefix_leaves_the_hash_tag_of_a_shared_log_whole() {
+    for prefix in ["}", "{", "{game}:", "a}b"] {
+        assert_eq!(
+            file(&format!("redis.prefix = \"{prefix}\"")).mistakes(),
+            format!(
+                "counterd.toml:1: redis.prefix: want up to 100 visible ASCII characters without {{ and }}, found \"{prefix}\""
+            )
+        );
+    }
+    let (config, _) = file("redis.prefix = \"game:\"").load().unwrap();
+    assert_eq!(config.redis.prefix, "game:");
+}
+
+#[test]
 fn a_mirror_needs_to_know_where_to() {
     assert_eq!(
         file("redis.mirror = true").mistakes(),

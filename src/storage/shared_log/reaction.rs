@@ -21,7 +21,7 @@ pub(super) enum Reaction {
 }
 
 /// Each word with which Redis refuses a call before it does anything of it, and what ends that.
-const WORDS: [(&str, Reaction, &str); 19] = [
+const WORDS: [(&str, Reaction, &str); 18] = [
     ("LOADING", Again, "it reads its data after a start"),
     (
         "BUSY",
@@ -55,7 +55,6 @@ const WORDS: [(&str, Reaction, &str); 19] = [
     ("NOPERM", Refused, "give its user the right: ACL SETUSER"),
     ("NOAUTH", Refused, "redis.url needs a user and a password"),
     ("WRONGPASS", Refused, WRONG_PASSWORD),
-    ("CROSSSLOT", Refused, "redis.prefix must not begin with a }"),
     // Our own scripts say it.
     (
         "TORN",
