@@ -34,7 +34,7 @@ pub use book::{AlertBook, Turned};
 pub use delivery::{AlertUrl, PostError, Posted, Poster, Receivers};
 pub use notice::NoticeTexts;
 pub use phase::{AlertPhase, AlertState, Evidence, LookedAt, Turn, Verdict};
-pub use rule::{AlertRules, CounterPattern, RuleEntry, RuleSettings, Severity};
+pub use rule::{AlertRules, RuleEntry, RuleSettings, Severity};
 pub use silence::{Silence, SilenceFault, SilenceWanted};
 pub use trial::{Answered, reach_all, tell_test};
 pub use watch::{AlertOptions, AlertWatch, WatchedCopies};

@@ -2,9 +2,8 @@
 
 use serde::{Serialize, Serializer};
 
-use super::rule::CounterPattern;
 use crate::counter::instant::serialize_at;
-use crate::counter::{CounterName, Millis, rfc3339};
+use crate::counter::{CounterName, CounterPattern, Millis, rfc3339};
 use crate::storage::SilenceRecord;
 
 /// Most patterns of one silence.

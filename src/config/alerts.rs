@@ -6,7 +6,8 @@ use super::forms::{ALERT_RULE, Count, Form, MaybeOf, PATTERNS, SEVERITY, Span, S
 use super::mistakes::Report;
 use super::reader::{Reader, Written, unset};
 use super::rows::{Key, key_word, optional, section};
-use crate::alerts::{AlertRule, CounterPattern, RuleEntry, RuleSettings, Severity};
+use crate::alerts::{AlertRule, RuleEntry, RuleSettings, Severity};
+use crate::counter::CounterPattern;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);

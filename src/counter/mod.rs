@@ -13,6 +13,7 @@ mod lapse;
 mod moment;
 mod operation;
 mod outcome;
+mod pattern;
 mod seen;
 
 pub use copied::{CopiedPage, CopiedValue, CopiedValues};
@@ -29,6 +30,7 @@ pub use operation::{
     within_bounds,
 };
 pub use outcome::{Applied, Effect, Gone, LeaseChange, Outcome, Refusal};
+pub use pattern::CounterPattern;
 pub use seen::{Existence, Seen, Stored};
 
 /// The number of a committed change: one sequence for the whole store, starting at 1.

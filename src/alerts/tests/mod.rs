@@ -10,7 +10,8 @@ use super::*;
 use crate::calendar::{Calendar, Day};
 use crate::clock::{Clock, ManualClock};
 use crate::counter::{
-    Action, Adjustment, Definition, Kind, Millis, Operation, RequestId, Reset, Seconds, UserId,
+    Action, Adjustment, CounterPattern, Definition, Kind, Millis, Operation, RequestId, Reset,
+    Seconds, UserId,
 };
 use crate::metrics::{Metrics, Shard};
 use crate::storage::{Batch, StorageOptions};

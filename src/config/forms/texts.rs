@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Described, Form, Raw, items, quoted, refused, text};
-use crate::alerts::CounterPattern;
 use crate::calendar::{Calendar, DayStart};
-use crate::counter::CounterName;
+use crate::counter::{CounterName, CounterPattern};
 
 /// What is written as text.
 pub(in crate::config) struct Text<T> {
