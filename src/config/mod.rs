@@ -20,6 +20,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 
 use crate::alerts::AlertRules;
+use crate::counter::CountedNames;
 
 use layers::Layers;
 use mistakes::Report;
@@ -96,12 +97,18 @@ impl Config {
         if let Some(config) = &mut config {
             config.file = file.map(Path::to_path_buf);
             config.alert_rules = alert_rules;
+            judge_names(config, &mut report);
             judge_together(config, &mut report);
         }
         match config {
             Some(config) if report.mistakes.is_empty() => Ok((config, report.warnings)),
             Some(_) | None => Err(report.into_errors()),
         }
+    }
+
+    /// Returns the names that this server counts.
+    pub fn counted_names(&self) -> CountedNames {
+        CountedNames::new(self.counters.names.clone())
     }
 
     /// Returns where the effective value of a key comes from.
@@ -114,6 +121,21 @@ impl Config {
     pub fn open_to_the_network(&self) -> bool {
         !self.server.listen.ip().is_loopback() && self.auth.write_token.is_empty()
     }
+}
+
+/// Leaves out the counters that are built in and not counted here. One that is defined and not counted is a mistake.
+fn judge_names(config: &mut Config, report: &mut Report) {
+    let counted = config.counted_names();
+    config.defined_counters.retain(|entry| {
+        let is_counted = counted.has(&entry.name);
+        if !is_counted && entry.source != SettingSource::Default {
+            let name = &entry.name;
+            let text =
+                format!("counter {name} is none that this server counts: add it to counters.names");
+            report.mistake(&entry.source, text);
+        }
+        is_counted
+    });
 }
 
 /// Judges what depends on several keys.

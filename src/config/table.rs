@@ -16,8 +16,8 @@ use super::alerts::AlertTable;
 use super::counters::{CounterEntry, CounterTable};
 use super::forms::{
     ADDRESS, ADDRESS_OF_PAGES, BurstOrAuto, CLIENT_HEADER, Count, FILE_PATH, Form, KEY_PREFIX,
-    List, Networks, PATH_OR_NONE, RATE_OR_OFF, SECRET_TEXT, Size, SizeOrAuto, Span, Switch,
-    TIME_OF_DAY, Tokens, Url, UsualForm, VISIBLE, ZONE, is_host, is_origin,
+    List, Networks, PATH_OR_NONE, PATTERNS, RATE_OR_OFF, SECRET_TEXT, Size, SizeOrAuto, Span,
+    Switch, TIME_OF_DAY, Tokens, Url, UsualForm, VISIBLE, ZONE, is_host, is_origin,
 };
 use super::mistakes::SettingSource;
 use super::reader::{Reader, cores, unset, zone_of_the_machine};
@@ -26,6 +26,7 @@ use super::{LogLevel, StorageEngine};
 use crate::access_log::{Access, LogFormat};
 use crate::alerts::{AlertUrl, RuleEntry};
 use crate::calendar::DayStart;
+use crate::counter::CounterPattern;
 use crate::export::postgres::PostgresUrl;
 use crate::http::Rate;
 use crate::mirror::RedisUrl;
@@ -119,6 +120,8 @@ configuration! {
 
     /// How counters come, and how they go.
     counters: CountersConfig {
+        /// The names that this server counts; empty for all.
+        names: Vec<CounterPattern> = PATTERNS, "";
         /// Whether a first increment of an unknown name creates a counter.
         auto_create: bool = Switch, "true";
         /// Most live counters; those of the configuration always fit.

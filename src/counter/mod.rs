@@ -30,7 +30,7 @@ pub use operation::{
     within_bounds,
 };
 pub use outcome::{Applied, Effect, Gone, LeaseChange, Outcome, Refusal};
-pub use pattern::CounterPattern;
+pub use pattern::{CountedNames, CounterPattern};
 pub use seen::{Existence, Seen, Stored};
 
 /// The number of a committed change: one sequence for the whole store, starting at 1.

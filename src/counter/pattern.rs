@@ -45,6 +45,22 @@ impl std::fmt::Display for CounterPattern {
     }
 }
 
+/// The names that a server counts, as `counters.names` lists them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CountedNames(Vec<CounterPattern>);
+
+impl CountedNames {
+    /// Makes the names that these patterns mean; all names where there is none.
+    pub fn new(patterns: Vec<CounterPattern>) -> Self {
+        Self(patterns)
+    }
+
+    /// Returns whether the server counts this counter.
+    pub fn has(&self, counter: &CounterName) -> bool {
+        self.0.is_empty() || self.0.iter().any(|one| one.matches(counter))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,6 +86,24 @@ mod tests {
         }
         for bad in ["", "A", "a b", "a*b", "é*", "**"] {
             assert!(CounterPattern::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_list_of_names_has_those_alone_and_an_empty_one_has_all() {
+        let parse = |text: &&str| CounterPattern::parse(text).unwrap();
+        let names = |texts: &[&str]| CountedNames::new(texts.iter().map(parse).collect());
+        let some = names(&["lobby:*", "online"]);
+        for (counter, is_some) in [
+            ("lobby:eu", true),
+            ("online", true),
+            ("lobby", false),
+            ("online_players", false),
+            ("my_lobby:eu", false),
+        ] {
+            assert_eq!(some.has(&name(counter)), is_some, "{counter}");
+            assert!(names(&[]).has(&name(counter)), "{counter}");
+            assert!(names(&["*"]).has(&name(counter)), "{counter}");
         }
     }
 }

@@ -114,6 +114,7 @@ async fn run(
     command: impl FnOnce(CounterName) -> Command,
 ) -> Answered {
     let counter = parse::name(asked.name)?;
+    call.check_counted(&counter)?;
     call.worker.shared.check_mode()?;
     let request = Request {
         command: command(counter.clone()),

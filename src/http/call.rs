@@ -13,12 +13,13 @@ use super::connection::Connection;
 use super::contract::{Endpoint, Limit, RateClass, Role};
 use super::error::Problem;
 use super::fingerprint::{self, Fingerprint};
+use super::parse;
 use super::query;
 use super::rate_limit::Refused;
 use super::reply::ReplyBody;
 use super::worker::Worker;
 use crate::access_log::PeerText;
-use crate::counter::{RequestId, UserId};
+use crate::counter::{CounterName, RequestId, UserId};
 use crate::engine::IdempotencyKey;
 use crate::metrics::{RateLimit, Route};
 
@@ -166,6 +167,15 @@ impl Call {
         }
         let noted = may_guess.and_then(|()| rates.note_guesses(self.address(), unknown, now()));
         Err(noted.map_or_else(|refused| self.limited(refused), |()| problem))
+    }
+
+    /// Refuses to change a counter that is counted elsewhere.
+    pub(super) fn check_counted(&self, counter: &CounterName) -> Result<(), Problem> {
+        if self.worker.options.counted_names.has(counter) {
+            Ok(())
+        } else {
+            Err(parse::not_counted(counter))
+        }
     }
 
     fn limited(&self, refused: Refused) -> Problem {

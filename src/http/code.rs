@@ -101,6 +101,8 @@ codes! {
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, RefusedSyntax, "The path does not have this method";
     /// Send it again, whole; with the same key it counts once.
     RequestTimeout = "request_timeout", REQUEST_TIMEOUT, RefusedSyntax, "The request took too long to arrive";
+    /// Nothing was counted: send it to the server whose `counters.names` has the name.
+    NotCountedHere = "not_counted_here", CONFLICT, RefusedExistence, "This server does not count the name";
     /// Do not retry: use another call or another counter.
     WrongKind = "wrong_kind", CONFLICT, RefusedRules, "The counter's kind does not do this";
     /// Do not retry unchanged; `current` and `minimum` say where the counter stands.

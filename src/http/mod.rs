@@ -54,6 +54,7 @@ use arc_swap::ArcSwap;
 use secrecy::SecretString;
 
 use crate::access_log::AccessLog;
+use crate::counter::CountedNames;
 use crate::engine::Engine;
 use crate::metrics::Metrics;
 
@@ -88,6 +89,8 @@ pub struct HttpOptions {
     pub page: Option<Arc<PageFiles>>,
     /// `samples.retention`: how far back a series goes.
     pub series_range: Duration,
+    /// The names that are counted here; operations on others are refused.
+    pub counted_names: CountedNames,
     /// `metrics.max_counters`: how many counters outside the configuration `/metrics` shows.
     pub shown_counters: usize,
     /// How clients are told of changes.

@@ -15,7 +15,7 @@ use crate::counter::{CounterName, NameFault};
 pub(super) use batch::batch;
 pub(super) use change::{change, heartbeat, leave};
 pub(super) use metadata::canonical;
-pub(super) use object::object;
+pub(super) use object::{in_operation, object};
 
 /// Reads the counter that a path or query names.
 pub(super) fn name(text: &str) -> Result<CounterName, Problem> {
@@ -29,6 +29,14 @@ pub(super) fn refuse_name(text: &str) -> Problem {
         return Problem::new(Code::InvalidName, detail);
     }
     NameFault.into()
+}
+
+/// Returns the refusal of an operation on a counter that this server does not count.
+pub(super) fn not_counted(counter: &CounterName) -> Problem {
+    let detail = format!(
+        "this server does not count `{counter}`: `counters.names` there lacks it; send it to the server that has it"
+    );
+    Problem::new(Code::NotCountedHere, detail)
 }
 
 impl From<NameFault> for Problem {

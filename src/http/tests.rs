@@ -162,6 +162,7 @@ impl Bench {
             hosts: Some(Vec::new()),
             page: Some(Arc::new(PageFiles::default())),
             series_range: Duration::from_secs(14 * 24 * 3600),
+            counted_names: CountedNames::default(),
             shown_counters: 2,
             push: PushOptions {
                 interval: Duration::from_millis(10),

@@ -59,6 +59,7 @@ pub(super) async fn change(
         user_id: change.user_id,
         session: change.session,
     };
+    call.check_counted(&operation.counter)?;
     call.worker.shared.check_mode()?;
     call.check_user(operation.user_id.as_ref())?;
     let request = Request {
@@ -92,6 +93,10 @@ pub(super) async fn batch(call: &Call, asked: &Asked<'_>, notes: &mut Notes) -> 
             .batch(&batch.operations, &batch.metadata)
             .bind(key)
     });
+    for (index, operation) in batch.operations.iter().enumerate() {
+        call.check_counted(&operation.counter)
+            .map_err(|problem| parse::in_operation(problem, index))?;
+    }
     call.worker.shared.check_mode()?;
     let count = batch.operations.len();
     let users = batch.operations.iter();

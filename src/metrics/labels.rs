@@ -89,7 +89,7 @@ words! {
         RefusedSyntax = "refused_syntax",
         /// Refused: token or origin.
         RefusedAccess = "refused_access",
-        /// Refused: no such counter, or it is gone, or there are too many.
+        /// Refused: no such counter, or it is gone, or counted elsewhere, or there are too many.
         RefusedExistence = "refused_existence",
         /// Refused: kind, bounds or definition of the counter.
         RefusedRules = "refused_rules",

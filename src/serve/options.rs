@@ -285,6 +285,7 @@ pub(super) fn http_options(config: &Config) -> HttpOptions {
             .then(|| server.hosts.clone()),
         page: server.page.then(|| Arc::new(PageFiles::default())),
         series_range: sample_retention(config),
+        counted_names: config.counted_names(),
         shown_counters: config.metrics.max_counters,
         push: push_options(config),
         tokens: Arc::new(ArcSwap::from_pointee(tokens(config))),

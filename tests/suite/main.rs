@@ -18,6 +18,7 @@ mod clocks;
 mod concurrent;
 mod containers;
 mod contract;
+mod counted_names;
 mod crash;
 mod damage;
 mod days;

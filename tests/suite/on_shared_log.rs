@@ -8,6 +8,8 @@
 mod bad_input;
 #[path = "concurrent.rs"]
 mod concurrent;
+#[path = "counted_names.rs"]
+mod counted_names;
 #[path = "days.rs"]
 mod days;
 #[path = "lapse.rs"]

@@ -150,3 +150,20 @@ fn mistakes_in_counters_say_where() {
         assert_eq!(mistakes.lines().count(), 1, "{text}\n{mistakes}");
     }
 }
+
+#[test]
+fn a_counter_of_another_name_than_those_counted_is_a_mistake_and_none_is_built_in() {
+    let names = "[counters]\nnames = [\"lobby:*\", \"online_players\"]\n";
+    let defined = |name: &str| format!("{names}[[counter]]\nname = \"{name}\"\n");
+    let (config, _) = file(&defined("lobby:eu")).load().unwrap();
+    let known = config.defined_counters.iter();
+    let known: Vec<_> = known.map(|entry| entry.name.to_string()).collect();
+    assert_eq!(known, ["online_players", "lobby:eu"]);
+    assert_eq!(
+        file(&defined("shop:sales")).mistakes(),
+        "counterd.toml:3: counter shop:sales is none that this server counts: add it to counters.names"
+    );
+    let mistakes = file("counters.names = [\"lobby:*\", \"A\"]").mistakes();
+    let said = "counterd.toml:1: counters.names: want a list of counters' names";
+    assert!(mistakes.starts_with(said), "{mistakes}");
+}

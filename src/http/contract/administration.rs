@@ -326,6 +326,7 @@ static DEFINE: Endpoint = Endpoint {
     ],
     refusals: &[
         Code::InvalidName,
+        Code::NotCountedHere,
         Code::InvalidValue,
         Code::InvalidDefinition,
         Code::TooManyCounters,
@@ -354,6 +355,7 @@ static DELETE: Endpoint = Endpoint {
     )],
     refusals: &[
         Code::InvalidName,
+        Code::NotCountedHere,
         Code::UnknownCounter,
         Code::DefinedInConfig,
         Code::CounterDeleted,
@@ -382,6 +384,7 @@ static RESET_CALL: Endpoint = Endpoint {
     )],
     refusals: &[
         Code::InvalidName,
+        Code::NotCountedHere,
         Code::InvalidValue,
         Code::UnknownCounter,
         Code::CounterDeleted,
@@ -409,6 +412,7 @@ static ADJUST: Endpoint = Endpoint {
     )],
     refusals: &[
         Code::InvalidName,
+        Code::NotCountedHere,
         Code::InvalidValue,
         Code::InvalidAdjustment,
         Code::UnknownCounter,

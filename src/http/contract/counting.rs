@@ -308,6 +308,7 @@ pub(super) static INCREMENT: Endpoint = Endpoint {
     answers: &[done(EXAMPLE)],
     refusals: &[
         Code::InvalidName,
+        Code::NotCountedHere,
         Code::InvalidValue,
         Code::MissingUserId,
         Code::InvalidUserId,
@@ -336,6 +337,7 @@ pub(super) static DECREMENT: Endpoint = Endpoint {
     answers: &[done(EXAMPLE)],
     refusals: &[
         Code::InvalidName,
+        Code::NotCountedHere,
         Code::InvalidValue,
         Code::MissingUserId,
         Code::InvalidUserId,
@@ -369,6 +371,7 @@ pub(super) static HEARTBEAT: Endpoint = Endpoint {
     )],
     refusals: &[
         Code::InvalidName,
+        Code::NotCountedHere,
         Code::InvalidValue,
         Code::MissingUserId,
         Code::InvalidUserId,
@@ -399,6 +402,7 @@ pub(super) static LEAVE: Endpoint = Endpoint {
     )],
     refusals: &[
         Code::InvalidName,
+        Code::NotCountedHere,
         Code::MissingUserId,
         Code::InvalidUserId,
         Code::InvalidSession,
@@ -434,6 +438,7 @@ static BATCH: Endpoint = Endpoint {
     }],
     refusals: &[
         Code::InvalidName,
+        Code::NotCountedHere,
         Code::InvalidValue,
         Code::InvalidUserId,
         Code::InvalidSession,

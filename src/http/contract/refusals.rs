@@ -119,7 +119,7 @@ pub(super) static PROBLEM: Shape = Shape {
         may(
             "index",
             COUNT,
-            "the operation of a batch that is malformed, from 0",
+            "the operation of a batch that is malformed or not counted here, from 0",
         ),
         may(
             "name",

@@ -168,7 +168,7 @@ fn code_of(field: &str) -> Code {
 }
 
 /// Says in which operation of a batch the problem is.
-pub(super) fn in_operation(mut problem: Problem, index: usize) -> Problem {
+pub(in crate::http) fn in_operation(mut problem: Problem, index: usize) -> Problem {
     problem.detail = format!("operation {index}: {}", problem.detail).into();
     problem.with(Extras::Index { index })
 }

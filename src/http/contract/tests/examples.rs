@@ -38,6 +38,7 @@ fn answered(code: Code) -> Problem {
         Code::InvalidSession => parse::leave(br#"{"session":7}"#).unwrap_err(),
         Code::InvalidBatch => of_batch(r#"{"operations":[{"op":"up","name":"a"}]}"#),
         Code::InvalidName => parse::name("Online").unwrap_err(),
+        Code::NotCountedHere => parse::not_counted(&parse::name("shop:sales").unwrap()),
         Code::MissingUserId => Refusal::MissingUserId.into(),
         Code::InvalidDefinition => Refusal::ExpiresInPast.into(),
         Code::UnknownCounter => Refusal::UnknownCounter.into(),
