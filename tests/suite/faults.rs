@@ -23,19 +23,20 @@ const MIX: Mix = Mix {
 
 /// Which calls fail, on which files, and when.
 #[derive(Clone, Copy, Debug)]
-struct Fault {
-    calls: &'static str,
-    files: &'static [&'static str],
+pub(crate) struct Fault {
+    pub(crate) calls: &'static str,
+    pub(crate) files: &'static [&'static str],
     /// The how-manieth call of each thread.
-    nth: u32,
+    pub(crate) nth: u32,
 }
 
 const WRITES: &str = "write,pwrite64,writev,pwritev";
-const SYNCS: &str = "fdatasync,fsync,sync_file_range";
+pub(crate) const SYNCS: &str = "fdatasync,fsync,sync_file_range";
 const ALL: &[&str] = &["log", "sst", "MANIFEST", "ACKED", "dbtmp", "dir"];
 
 impl Fault {
-    fn arguments(&self, data: &Path, report: &Path) -> Vec<String> {
+    /// What strace is told, to write its report there.
+    pub(crate) fn arguments(&self, data: &Path, report: &Path) -> Vec<String> {
         let Self { calls, files, nth } = self;
         let mut arguments: Vec<String> = ["-f", "-qq", "--seccomp-bpf", "-o"]
             .map(str::to_owned)

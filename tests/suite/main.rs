@@ -14,6 +14,7 @@ mod backup;
 mod bad_input;
 mod checker;
 mod cli;
+mod clients;
 mod clocks;
 mod concurrent;
 mod containers;
