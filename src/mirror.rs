@@ -8,6 +8,7 @@
 //!
 //! Kept out: the configuration file, and who is served from what is read back (`fallback`).
 
+mod entry;
 mod follower;
 mod link;
 mod reader;

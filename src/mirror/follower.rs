@@ -5,14 +5,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use prometheus_client::metrics::counter::Counter;
 use redis::{Cmd, Pipeline};
 
+use super::entry::{KnownMeta, MirrorEntry};
 use super::link::ScriptLink;
 use super::users::{USERS_IN_A_CALL, Users};
 use super::{MirrorError, MirrorOptions, Result};
-use crate::calendar::Calendar;
-use crate::counter::{CounterName, Millis, Moment, Revision, rfc3339};
+use crate::counter::{CounterName, Millis, Revision, rfc3339};
 use crate::metrics::{Metrics, MirrorMetrics};
 use crate::rounds::{LONGEST_WAIT, RoundStatus, RoundWork, Rounds};
 use crate::storage::{CopyConflict, Lineage};
@@ -43,14 +42,6 @@ const USERS_KEPT_MS: Millis = 24 * 60 * 60 * 1000;
 /// How often the time is written at which Redis last had everything, while nothing changes.
 const AS_OF_AT_LEAST: Duration = Duration::from_secs(1);
 
-/// The value of a counter whose record in the store cannot be read, so that nobody knows it.
-const UNKNOWN: &str = "?";
-
-/// What a call tells of one counter, in the order that the script wants: its name; its value in decimal, [`UNKNOWN`], or
-/// empty for a counter that is gone; its revision; its period, empty for a counter that never resets; when it was last
-/// updated; its kind; when it expires, empty for a counter that does not.
-type MirrorEntry = [String; 7];
-
 /// Brings Redis up to date every `redis.interval`.
 pub type Mirror = Rounds<MirrorWork>;
 
@@ -67,12 +58,23 @@ pub struct MirrorWork {
     sequence: Sequence,
     /// What Redis has; `None` while that is not known.
     there: Option<Through>,
+    /// Of which counters Redis needs only what every increment changes.
+    known: KnownMeta,
     /// How often another mirror had taken the keys, since it was last taken to be gone.
     rivalry: u32,
     /// When another mirror was last seen to have taken them.
     rival_seen: Option<Instant>,
     /// When the time at which Redis last had everything was last written.
     as_of_told: Option<Instant>,
+}
+
+/// Calls that write values, and the entries in them.
+#[derive(Default)]
+struct ValueCalls {
+    commands: Pipeline,
+    whole: Vec<MirrorEntry>,
+    /// Entries of which only value, revision and time are in the calls.
+    refreshed: Vec<MirrorEntry>,
 }
 
 /// The calls of one mirror from one claim of the marker to the next.
@@ -119,6 +121,7 @@ impl Rounds<MirrorWork> {
             lineage: None,
             sequence: Sequence::default(),
             there: None,
+            known: KnownMeta::default(),
             rivalry: 0,
             rival_seen: None,
             as_of_told: None,
@@ -197,6 +200,8 @@ impl RoundWork for MirrorWork {
 impl MirrorWork {
     /// Goes on after a new connection where the calls that arrived ended, if Redis still has all of them.
     async fn resume(&mut self, link: &ScriptLink) -> Result<()> {
+        // Which of the calls before arrived, nobody says.
+        self.known.forget();
         let sequence = &mut self.sequence;
         if sequence.id.is_empty() {
             return Ok(());
@@ -224,6 +229,7 @@ impl MirrorWork {
     async fn claim(&mut self, link: &ScriptLink, epoch: u64) -> Result<()> {
         self.sequence = Sequence::default();
         self.there = None;
+        self.known.forget();
         self.users.forget();
         let lineage = match self.running.reader.lineage() {
             Ok(lineage) => &*self.lineage.insert(lineage),
@@ -270,11 +276,12 @@ impl MirrorWork {
         let lacks = there.is_none_or(|there| !there.has(&round));
         let news = lacks.then(|| self.running.table.news(there, &round));
         let (names, through) = news.unzip();
-        let mut calls = Pipeline::new();
+        self.known.age();
+        let mut calls = ValueCalls::default();
         for names in names.unwrap_or_default().chunks(COUNTERS_IN_A_CALL) {
             let entries = self.entries(names, &round);
-            calls.add_command(self.call(link, None, &entries));
-            if calls.len() >= CALLS_AT_ONCE {
+            self.add_values(link, &mut calls, entries);
+            if calls.commands.len() >= CALLS_AT_ONCE {
                 self.send_values(link, &mut calls).await?;
             }
         }
@@ -289,8 +296,9 @@ impl MirrorWork {
                 .as_of_told
                 .is_none_or(|told| told.elapsed() >= AS_OF_AT_LEAST);
         // In every round, so that a loss is seen also when nothing changes.
-        calls.add_command(self.call(link, tells.then_some(&complete), &[]));
-        self.send_values(link, &mut calls).await?;
+        let mut end = Pipeline::new();
+        end.add_command(self.call(link, tells.then_some(&complete), &[]));
+        self.send(link, &mut end).await?;
         if tells {
             self.as_of_told = Some(begun);
         }
@@ -323,8 +331,8 @@ impl MirrorWork {
                 call.arg(&life).arg(expires_at).arg(users);
                 calls.add_command(call);
             }
-            let added = self.metrics.users.clone();
-            self.send(link, &mut calls, &added).await?;
+            let added = self.send(link, &mut calls).await?;
+            self.metrics.users.inc_by(added);
             self.users.are_there(&page);
         }
         Ok(())
@@ -335,8 +343,8 @@ impl MirrorWork {
         let readings = self.running.table.read_many(names);
         let moment = round.moment(day);
         let of = |(name, reading): (&CounterName, Option<Reading>)| match reading {
-            Some(reading) => entry(&reading, &moment, day.calendar()),
-            None => gone(name.to_string(), round.revision),
+            Some(reading) => MirrorEntry::of(&reading, &moment, day.calendar()),
+            None => MirrorEntry::gone(name.to_string(), round.revision),
         };
         names.iter().zip(readings).map(of).collect()
     }
@@ -350,7 +358,7 @@ impl MirrorWork {
             for bytes in names {
                 match std::str::from_utf8(&bytes).map(CounterName::parse) {
                     Ok(Ok(name)) if self.running.table.read(name.as_str()).is_none() => {
-                        unknown.push(gone(name.to_string(), revision));
+                        unknown.push(MirrorEntry::gone(name.to_string(), revision));
                     }
                     Ok(Ok(_)) => {}
                     Ok(Err(_)) | Err(_) => strange.push(bytes),
@@ -366,12 +374,27 @@ impl MirrorWork {
                 call.arg(names);
                 calls.add_command(call);
             }
-            self.send_values(link, &mut calls).await?;
+            let deleted = self.send(link, &mut calls).await?;
+            self.metrics.values.inc_by(deleted);
             if next == 0 {
                 return Ok(());
             }
             cursor = next;
         }
+    }
+
+    /// Adds calls that write these entries: whole ones, and those of which Redis needs only value, revision and time.
+    fn add_values(&mut self, link: &ScriptLink, calls: &mut ValueCalls, entries: Vec<MirrorEntry>) {
+        let has_meta = |entry: &MirrorEntry| self.known.has(entry);
+        let (refreshed, whole): (Vec<_>, Vec<_>) = entries.into_iter().partition(has_meta);
+        if !refreshed.is_empty() {
+            calls.commands.add_command(self.refresh(link, &refreshed));
+        }
+        if !whole.is_empty() {
+            calls.commands.add_command(self.call(link, None, &whole));
+        }
+        calls.refreshed.extend(refreshed);
+        calls.whole.extend(whole);
     }
 
     /// Makes the next call of the script that writes. `complete` says up to which revision everything is there once
@@ -382,45 +405,70 @@ impl MirrorWork {
         complete: Option<&[String; 2]>,
         entries: &[MirrorEntry],
     ) -> Cmd {
-        let keys = &link.wire.keys;
-        let of_entries = entries.iter().flat_map(|[name, ..]| keys.of(name));
-        let keys: Vec<String> = keys.ours().into_iter().chain(of_entries).collect();
+        let keys = link.wire.keys.with(entries);
         let changes = complete.is_some() || !entries.is_empty();
         let mut call = self.sequence.begin(&link.write, &keys, changes);
         call.arg(self.sequence.epoch);
         call.arg(self.running.table.revision());
         call.arg(complete.unwrap_or(&Default::default()));
         for entry in entries {
-            call.arg(entry);
+            let MirrorEntry { value, meta, .. } = entry;
+            call.arg(&entry.name).arg(value).arg(&entry.revision);
+            call.arg(&meta.period).arg(&entry.last_updated);
+            call.arg(&meta.kind).arg(&meta.expires_at);
         }
         call
     }
 
-    async fn send_values(&mut self, link: &ScriptLink, calls: &mut Pipeline) -> Result<()> {
-        let written = self.metrics.values.clone();
-        self.send(link, calls, &written).await
+    /// Makes the next call of the script that writes only what every increment changes.
+    fn refresh(&mut self, link: &ScriptLink, entries: &[MirrorEntry]) -> Cmd {
+        let keys = link.wire.keys.with(entries);
+        let mut call = self.sequence.begin(&link.refresh, &keys, true);
+        for entry in entries {
+            call.arg(&entry.value).arg(&entry.revision);
+            call.arg(&entry.last_updated);
+        }
+        call
     }
 
-    /// Sends the calls and adds to `written` how much they wrote.
-    async fn send(
-        &mut self,
-        link: &ScriptLink,
-        calls: &mut Pipeline,
-        written: &Counter,
-    ) -> Result<()> {
+    async fn send_values(&mut self, link: &ScriptLink, calls: &mut ValueCalls) -> Result<()> {
+        let ValueCalls {
+            mut commands,
+            mut whole,
+            refreshed,
+        } = std::mem::take(calls);
+        let told = whole.len() + refreshed.len();
+        let mut written = self.send(link, &mut commands).await?;
+        if written < told as u64 {
+            // Somebody took a meta away, or something later stands there.
+            self.known.forget();
+            for entries in refreshed.chunks(COUNTERS_IN_A_CALL) {
+                commands.add_command(self.call(link, None, entries));
+            }
+            written += self.send(link, &mut commands).await?;
+        } else {
+            whole.extend(refreshed);
+            self.known.note(whole);
+        }
+        self.metrics.values.inc_by(written);
+        Ok(())
+    }
+
+    /// Sends the calls; returns how much they wrote.
+    async fn send(&mut self, link: &ScriptLink, calls: &mut Pipeline) -> Result<u64> {
         if calls.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let answers = link.send(calls).await?;
         calls.clear();
-        let (mut later, mut ahead) = (0, 0);
+        let (mut written, mut later, mut ahead) = (0, 0, 0);
         for (verdict, detail, its_epoch, its_revision) in answers {
             // Others may have written any bytes there.
             let detail = String::from_utf8_lossy(&detail);
             if verdict != "ok" {
                 return Err(MirrorError::Marker(detail.into_owned()));
             }
-            written.inc_by(detail.parse().unwrap_or(0));
+            written += detail.parse().unwrap_or(0);
             later = later.max(its_epoch);
             ahead = ahead.max(its_revision);
         }
@@ -430,38 +478,6 @@ impl MirrorWork {
             let (ours, theirs) = (self.running.table.revision(), ahead);
             return Err(CopyConflict::Ahead { ours, theirs }.into());
         }
-        Ok(())
+        Ok(written)
     }
-}
-
-/// Makes the entry of a counter at that moment, which must be later than the reading.
-fn entry(reading: &Reading, moment: &Moment, calendar: &Calendar) -> MirrorEntry {
-    let name = reading.name.to_string();
-    let seen = match reading.seen(moment, calendar) {
-        None => return without_value(name, UNKNOWN, reading.revision),
-        Some(seen) if seen.over.is_some() => return gone(name, reading.revision),
-        Some(seen) => seen,
-    };
-    let period = seen.period.map(|day| day.to_string());
-    let expires_at = reading.definition.expires_at.map(rfc3339);
-    [
-        name,
-        seen.value.to_string(),
-        seen.revision.to_string(),
-        period.unwrap_or_default(),
-        rfc3339(seen.last_updated),
-        reading.definition.kind.as_str().to_owned(),
-        expires_at.unwrap_or_default(),
-    ]
-}
-
-/// Makes the entry of a counter that is gone as of that revision.
-fn gone(name: String, revision: Revision) -> MirrorEntry {
-    without_value(name, "", revision)
-}
-
-fn without_value(name: String, value: &str, revision: Revision) -> MirrorEntry {
-    let (value, revision) = (value.to_owned(), revision.to_string());
-    let [period, updated, kind, expires] = <[String; 4]>::default();
-    [name, value, revision, period, updated, kind, expires]
 }

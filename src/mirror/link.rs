@@ -13,6 +13,7 @@ use redis::{
     Script, ScriptInvocation, ServerErrorKind,
 };
 
+use super::entry::MirrorEntry;
 use super::{MirrorError, MirrorOptions, RedisUrl, Result};
 use crate::background::runtime;
 use crate::calendar::Day;
@@ -34,6 +35,7 @@ pub(super) struct Wire {
 pub(super) struct ScriptLink {
     pub(super) wire: Wire,
     pub(super) write: String,
+    pub(super) refresh: String,
     pub(super) users: String,
     pub(super) forget: String,
 }
@@ -64,6 +66,12 @@ impl Keys {
         let value = format!("{}counter:{name}", self.0);
         let meta = format!("{value}:meta");
         [value, meta]
+    }
+
+    /// Returns our keys and those of these counters, in the order that scripts want.
+    pub(super) fn with(&self, entries: &[MirrorEntry]) -> Vec<String> {
+        let of_entries = entries.iter().flat_map(|entry| self.of(&entry.name));
+        self.ours().into_iter().chain(of_entries).collect()
     }
 
     /// Returns the key of the set of a day's users.
@@ -160,12 +168,13 @@ impl ScriptLink {
     pub(super) async fn open(options: &MirrorOptions) -> Result<Self> {
         let wire = Wire::open(options).await?;
         let script = |text: &str| [include_str!("marker.lua"), text].concat();
-        let mut write = script(include_str!("write.lua"));
-        if bug("mirror_increments") {
-            write = write.replace("'SET'", "'INCRBY'");
-        }
+        let sets = |text: &str| match bug("mirror_increments") {
+            true => script(&text.replace("'SET'", "'INCRBY'")),
+            false => script(text),
+        };
         Ok(Self {
-            write: wire.load(&write).await?,
+            write: wire.load(&sets(include_str!("write.lua"))).await?,
+            refresh: wire.load(&sets(include_str!("refresh.lua"))).await?,
             users: wire.load(&script(include_str!("users.lua"))).await?,
             forget: wire.load(&script(include_str!("forget.lua"))).await?,
             wire,

@@ -22,8 +22,7 @@ for at = 1, (#KEYS - 2) / 2 do
   local value_key, meta_key = KEYS[1 + 2 * at], KEYS[2 + 2 * at]
   local first = 8 + 7 * (at - 1)
   local name, value, revision, period = ARGV[first], ARGV[first + 1], ARGV[first + 2], ARGV[first + 3]
-  local there = redis.pcall('HMGET', meta_key, 'epoch', 'revision', 'period', 'created_at', 'type',
-    'expires_at', 'unknown')
+  local there = redis.pcall('HMGET', meta_key, 'epoch', 'revision', 'period', 'created_at')
   if there.err then redis.call('DEL', meta_key) there = {} end
   local its_epoch, its_revision = number(there[1]) or -1, number(there[2]) or -1
   local ours_is_late
@@ -54,16 +53,10 @@ for at = 1, (#KEYS - 2) / 2 do
   else
     written = written + 1
     redis.call('SET', value_key, value)
-    if marker[3] == '1' and there[4] and its_epoch == epoch and there[3] == period
-      and there[5] == ARGV[first + 5] and there[6] == ARGV[first + 6] and there[7] == '' then
-      -- Most calls change only these.
-      redis.call('HSET', meta_key, 'last_updated', ARGV[first + 4], 'revision', revision)
-    else
-      redis.call('HSET', meta_key, 'last_updated', ARGV[first + 4],
-        'created_at', there[4] or ARGV[first + 4], 'type', ARGV[first + 5], 'period', period,
-        'expires_at', ARGV[first + 6], 'unknown', '', 'epoch', ARGV[4], 'revision', revision)
-      now = now + redis.call('ZADD', KEYS[2], 0, name)
-    end
+    redis.call('HSET', meta_key, 'last_updated', ARGV[first + 4],
+      'created_at', there[4] or ARGV[first + 4], 'type', ARGV[first + 5], 'period', period,
+      'expires_at', ARGV[first + 6], 'unknown', '', 'epoch', ARGV[4], 'revision', revision)
+    now = now + redis.call('ZADD', KEYS[2], 0, name)
   end
 end
 if now ~= names then redis.call('HSET', KEYS[1], 'names', string.format('%.0f', now)) end

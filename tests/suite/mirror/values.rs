@@ -6,7 +6,7 @@ use counterd::mirror::{MirrorError, RedisUrl};
 use counterd::storage::CopyConflict;
 
 use super::{expected, mirror, options, redis, seen};
-use crate::harness::{Dice, seed};
+use crate::harness::{Dice, PATIENCE, eventually, seed};
 use crate::house::{DAY, HOUR, House, NOON};
 
 #[test]
@@ -199,6 +199,54 @@ fn what_stood_under_our_keys_before_gives_way_and_other_keys_stay() {
     mirror(&house, options(&redis)).catch_up().unwrap();
     assert_eq!(seen(&redis, ""), expected(&house));
     assert_eq!(redis.say::<String>("GET other"), "1");
+    house.stop();
+}
+
+#[test]
+fn a_meta_that_others_changed_is_written_again_with_the_next_change() {
+    let test = "a_meta_that_others_changed_is_written_again_with_the_next_change";
+    let Some(redis) = redis(test) else {
+        return;
+    };
+    let meta = || {
+        redis.say::<Vec<Option<String>>>(
+            "HMGET counter:games:meta type period expires_at unknown epoch revision last_updated",
+        )
+    };
+    let home = tempfile::tempdir().unwrap();
+    let house = House::open(home.path(), NOON);
+    let mut mirrored = mirror(&house, options(&redis));
+    // The second change of a counter finds its meta known.
+    for _ in 0..2 {
+        house.up("games", 1);
+        mirrored.catch_up().unwrap();
+    }
+    let of_change = |meta: &[Option<String>]| meta[..5].to_vec();
+    let whole = of_change(&meta());
+    for harm in [
+        "DEL counter:games:meta",
+        "HDEL counter:games:meta revision",
+        "SET counter:games:meta x",
+        "DEL counter:games counter:games:meta",
+    ] {
+        redis.say::<redis::Value>(harm);
+        house.up("games", 1);
+        mirrored.catch_up().unwrap();
+        assert_eq!(seen(&redis, ""), expected(&house), "{harm}");
+        assert_eq!(of_change(&meta()), whole, "{harm}");
+    }
+    for harm in [
+        "HSET counter:games:meta type x period 2020-01-01 unknown 1 expires_at x epoch 0",
+        "HDEL counter:games:meta type period",
+    ] {
+        redis.say::<redis::Value>(harm);
+        eventually(harm, PATIENCE, || {
+            house.up("games", 1);
+            mirrored.catch_up().unwrap();
+            (of_change(&meta()) == whole).then_some(())
+        });
+        assert_eq!(seen(&redis, ""), expected(&house), "{harm}");
+    }
     house.stop();
 }
 
