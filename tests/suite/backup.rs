@@ -120,6 +120,7 @@ fn a_backup_under_load_restored_elsewhere_is_the_state_at_one_revision() {
         users: 3000,
         big_batches: 2,
         watchers: 2,
+        daily: false,
     };
     let control = Control::new();
     let (history, (made, begun, ended)) = traffic::during(server.address(), mix, &control, || {

@@ -28,6 +28,7 @@ fn kill_9_under_load_loses_and_doubles_nothing() {
         users: 20_000,
         big_batches: 1,
         watchers: 4,
+        daily: false,
     };
     let (history, server) = traffic::during(setup.address(), mix, &control, || {
         let mut server = server;

@@ -19,6 +19,7 @@ const MIX: Mix = Mix {
     users: 20_000,
     big_batches: 10,
     watchers: 2,
+    daily: false,
 };
 
 /// Which calls fail, on which files, and when.

@@ -18,6 +18,7 @@ fn mix(seed: u64) -> Mix {
         users: 20_000,
         big_batches: 25,
         watchers: 4,
+        daily: false,
     }
 }
 

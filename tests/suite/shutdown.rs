@@ -17,6 +17,7 @@ const MIX: Mix = Mix {
     users: 5000,
     big_batches: 0,
     watchers: 2,
+    daily: false,
 };
 
 #[test]

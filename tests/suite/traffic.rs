@@ -5,18 +5,19 @@
 //! they wait for it. Others watch what is counted meanwhile (`watching`). Kept out: what happens to the server, which is
 //! each test's own matter.
 
+mod afterwards;
 mod wire;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+pub use self::afterwards::{ask_again, verify, violations};
 pub use self::wire::{parts, request};
-use crate::checker::{Account, Answer, History, Intent, Moment, Reading, Step, Try, Violation};
-use crate::harness::{Client, Dice, PATIENCE, Response, at_once, eventually};
+use crate::checker::{Answer, History, Intent, Moment, Reading, Step, Try};
+use crate::harness::{Client, Dice, PATIENCE, at_once, eventually};
 use crate::watching;
 
 /// Moved up and down, below 0 too.
@@ -33,7 +34,11 @@ pub const HERE: &str = "t.here";
 pub const TWIN_A: &str = "t.twin-a";
 /// Moved together with [`TWIN_A`].
 pub const TWIN_B: &str = "t.twin-b";
-/// All that the load counts on.
+/// Counts what happens in a day.
+const DAILY: &str = "t.daily";
+/// Counts the users of a day.
+const DAILY_USERS: &str = "t.daily-users";
+/// All that every load counts on.
 pub const ALL: [&str; 7] = [GAUGE, SUM, USERS, WINDOW, HERE, TWIN_A, TWIN_B];
 /// Those that count users.
 const OF_USERS: [&str; 3] = [USERS, WINDOW, HERE];
@@ -141,6 +146,8 @@ pub struct Mix {
     pub big_batches: u64,
     /// How many streams watch all of it, by server-sent events and WebSockets in turn.
     pub watchers: usize,
+    /// Whether they count on the counters of [`define_daily`] too.
+    pub daily: bool,
 }
 
 /// Defines the counters of the load.
@@ -157,6 +164,12 @@ pub fn define(admin: &mut Client) {
     );
     admin.define(HERE, &json!({"kind": "presence", "ttl": "1h"}));
     watching::define(admin);
+}
+
+/// Defines the counters that begin anew each day.
+pub fn define_daily(admin: &mut Client) {
+    admin.define(DAILY, &json!({"kind": "sum", "reset": "daily"}));
+    admin.define(DAILY_USERS, &json!({"kind": "unique", "reset": "daily"}));
 }
 
 /// Runs the clients while `during` runs, then gives what they and those who watched wrote down, and what it gave.
@@ -244,7 +257,7 @@ impl Counting<'_> {
         let steps = if roll < self.mix.big_batches {
             self.many_new_users()
         } else {
-            match self.dice.below(10) {
+            match self.dice.below(if self.mix.daily { 13 } else { 10 }) {
                 0 | 1 => vec![step(SUM, amount)],
                 2 | 3 => vec![step(GAUGE, amount)],
                 4 => vec![step(GAUGE, -amount)],
@@ -264,7 +277,14 @@ impl Counting<'_> {
                     self.someone(),
                     step(SUM, 2),
                 ],
-                _ => return self.read(),
+                9 => return self.read(),
+                10 => vec![step(DAILY, amount)],
+                11 => vec![self.one_of(DAILY_USERS)],
+                _ => vec![
+                    step(DAILY, 1),
+                    self.one_of(DAILY_USERS),
+                    step(DAILY, amount),
+                ],
             }
         };
         let keyed = self.dice.below(2) == 0;
@@ -284,9 +304,18 @@ impl Counting<'_> {
     }
 
     fn someone(&mut self) -> Step {
-        let user = format!("user-{}", self.dice.below(self.mix.users));
+        let user = self.dice.below(self.mix.users);
         let counter = OF_USERS[usize::try_from(self.dice.below(3)).unwrap()];
-        let user = Some(user);
+        Self::of_user(counter, user)
+    }
+
+    fn one_of(&mut self, counter: &str) -> Step {
+        let user = self.dice.below(self.mix.users);
+        Self::of_user(counter, user)
+    }
+
+    fn of_user(counter: &str, user: u64) -> Step {
+        let user = Some(format!("user-{user}"));
         Step {
             user,
             ..step(counter, 1)
@@ -458,103 +487,4 @@ pub fn step(counter: &str, delta: i64) -> Step {
         delta,
         user: None,
     }
-}
-
-/// Asks the server once more for what must not have changed, then claims that the whole history is that
-/// of an exact counter.
-pub fn verify(client: &mut Client, control: &Control, mut history: History) {
-    ask_again(client, control, &mut history);
-    claim_exact(client, &history);
-}
-
-/// Asks the server once more for answers kept under keys (of up to 2,000 intents), and for users already
-/// counted; then those who watched come back. What it says becomes part of the history.
-pub fn ask_again(client: &mut Client, control: &Control, history: &mut History) {
-    let mut users = BTreeSet::new();
-    for intent in history
-        .intents
-        .iter()
-        .filter(|intent| intent.acknowledged().is_some())
-    {
-        let of_user = |step: &Step| Some((step.counter.clone(), step.user.clone()?));
-        users.extend(intent.steps.iter().filter_map(of_user));
-    }
-    let keyed = |intent: &&mut Intent| intent.key.is_some() && intent.acknowledged().is_some();
-    for intent in history.intents.iter_mut().rev().filter(keyed).take(2000) {
-        let (path, body) = request(&intent.steps);
-        let begun = control.now();
-        let key = intent.key.as_deref().unwrap();
-        let answer = once_served(|| client.post_keyed(&path, key, &body));
-        let done = Answer::Counted(parts(&answer.ok()));
-        assert_eq!(
-            answer.header("idempotency-replayed"),
-            Some("true"),
-            "{intent:?}"
-        );
-        intent.tries.push(Try {
-            begun,
-            ended: control.now(),
-            answer: done,
-        });
-    }
-    let users: Vec<(String, String)> = users.into_iter().collect();
-    for users in users.chunks(500) {
-        let one = |(counter, user): &(String, String)| Step {
-            user: Some(user.clone()),
-            ..step(counter, 1)
-        };
-        let steps: Vec<Step> = users.iter().map(one).collect();
-        let (begun, (path, body)) = (control.now(), request(&steps));
-        let done = parts(&once_served(|| client.post(&path, &body)).ok());
-        assert!(
-            done.iter().all(|part| !part.counted),
-            "a user already counted was counted again"
-        );
-        let tries = vec![Try {
-            begun,
-            ended: control.now(),
-            answer: Answer::Counted(done),
-        }];
-        history.intents.push(Intent {
-            steps,
-            key: None,
-            tries,
-        });
-    }
-    watching::come_back(client.address(), control, history);
-}
-
-/// The answer once writes are served: a fault may strike late, when a table is flushed. Whoever is seen
-/// again in a window or renews a lease is written too, so that such a fault leaves these unknown; asked
-/// again they change nothing more.
-fn once_served(mut ask: impl FnMut() -> Response) -> Response {
-    eventually("writes are served", PATIENCE, || {
-        let answer = ask();
-        let failed = answer.status == 503
-            && ["read_only", "outcome_unknown"].contains(&answer.code().as_str());
-        (!failed).then_some(answer)
-    })
-}
-
-/// Claims that the history is that of an exact counter, with the values that are there now.
-#[track_caller]
-fn claim_exact(client: &mut Client, history: &History) {
-    let found = violations(client, history);
-    assert_eq!(
-        found.iter().take(10).collect::<Vec<_>>(),
-        Vec::<&Violation>::new()
-    );
-}
-
-/// What is wrong with the history, with the values that are there now.
-pub fn violations(client: &mut Client, history: &History) -> Vec<Violation> {
-    let mut finals: BTreeMap<Account, i64> = BTreeMap::new();
-    for name in ALL {
-        finals.insert((name.to_owned(), None), client.value(name));
-    }
-    assert_eq!(
-        finals[&(TWIN_A.to_owned(), None)],
-        finals[&(TWIN_B.to_owned(), None)]
-    );
-    history.check(&finals)
 }

@@ -99,6 +99,12 @@ impl History {
         self.readings.extend(readings);
         self.streams.extend(streams);
     }
+
+    /// The periods that answers named.
+    pub fn periods(&self) -> impl Iterator<Item = &str> {
+        let parts = self.intents.iter().filter_map(Intent::acknowledged);
+        parts.flatten().filter_map(|done| done.period.as_deref())
+    }
 }
 
 /// An account: a counter, and the period for a daily one.

@@ -123,6 +123,7 @@ fn counts(servers: &[&Server], seed: u64, control: &Control, account: &mut Histo
             users: 500,
             big_batches: 1,
             watchers: 0,
+            daily: false,
         };
         let (history, ()) = traffic::during(server.address(), mix, control, || {
             control.wait_for(600);

@@ -8,6 +8,7 @@ mod chores;
 mod cluster;
 mod configured;
 mod contest;
+mod failovers;
 mod faults;
 mod full_disk;
 mod leases;

@@ -28,6 +28,7 @@ fn mix(test: &str) -> Mix {
         users: 5_000,
         big_batches: 1,
         watchers: 2,
+        daily: false,
     }
 }
 

@@ -50,6 +50,7 @@ fn every_cell_holds() {
             users: 5_000,
             big_batches: 1,
             watchers: 2,
+            daily: false,
         },
         // A tenth of the load or so: the open loop is what the machine is to be busy with.
         rest: Duration::from_millis(20),

@@ -1,0 +1,11 @@
+//! Failovers alone, as many as asked for: nothing lost, nothing counted twice, nothing unnoticed.
+
+use super::accounts::{FAIL_OVER, account};
+use crate::harness::{rounds, seed};
+
+#[test]
+#[ignore = "long: script/soak failovers"]
+fn three_instances_are_exact_over_failovers() {
+    let test = "three_instances_are_exact_over_failovers";
+    account(test, seed("failovers"), rounds(100), |_| FAIL_OVER);
+}
