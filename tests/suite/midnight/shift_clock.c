@@ -5,8 +5,10 @@
  * vDSO's clock_gettime is overwritten in this process's private copy. One that asks the C library's gettimeofday, as
  * Redis does, asks this one. x86-64 only. */
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <elf.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,17 +23,19 @@
 #define MILLISECOND 1000000LL
 static volatile int64_t *shift;
 
+static void add(int64_t ms, struct timespec *t) {
+  int64_t ns = t->tv_nsec + (ms % 1000) * MILLISECOND;
+  int64_t borrowed = ns < 0 ? -1 : ns / SECOND;
+  t->tv_sec += ms / 1000 + borrowed;
+  t->tv_nsec = ns - borrowed * SECOND;
+}
+
 static long shifted(clockid_t id, struct timespec *t) {
   long failed;
   register long result asm("rax") = SYS_clock_gettime;
   asm volatile("syscall" : "+r"(result) : "D"((long)id), "S"(t) : "rcx", "r11", "memory");
   failed = result;
-  if (!failed && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE)) {
-    int64_t ms = shift ? *shift : 0, ns = t->tv_nsec + (ms % 1000) * MILLISECOND;
-    int64_t borrowed = ns < 0 ? -1 : ns / SECOND;
-    t->tv_sec += ms / 1000 + borrowed;
-    t->tv_nsec = ns - borrowed * SECOND;
-  }
+  if (!failed && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE)) add(shift ? *shift : 0, t);
   return failed;
 }
 
@@ -42,6 +46,16 @@ int gettimeofday(struct timeval *restrict t, void *restrict zone) {
   t->tv_sec = at.tv_sec;
   t->tv_usec = at.tv_nsec / 1000;
   return 0;
+}
+
+/* The kernel waits by its own clock. A wait until an hour that is over by that would end at once, again and again: the
+ * allocator's threads, which ask for the time and wait until some later one, would take all processors. */
+int pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *mutex, const struct timespec *until) {
+  static int (*waits)(pthread_cond_t *, pthread_mutex_t *, const struct timespec *);
+  struct timespec unshifted = *until;
+  if (!waits) *(void **)&waits = dlvsym(RTLD_NEXT, "pthread_cond_timedwait", "GLIBC_2.3.2");
+  add(shift ? -*shift : 0, &unshifted);
+  return waits(cond, mutex, &unshifted);
 }
 
 /* Where the vDSO has the function of that name; 0 if nowhere. */
