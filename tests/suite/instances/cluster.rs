@@ -14,7 +14,7 @@ use crate::harness::{
 pub(super) const PRIMARIES: usize = 3;
 
 /// How many counts are many.
-const MANY: i64 = 200;
+pub(super) const MANY: i64 = 200;
 
 /// Whose slot has the log.
 const CELL: &str = "{counterd:0}:cell";
@@ -86,7 +86,7 @@ impl Cluster {
     }
 
     /// Waits until every node serves, and every primary has its replica.
-    fn is_whole(&self) {
+    pub(super) fn is_whole(&self) {
         self.each_says("CLUSTER INFO", "cluster_state:ok\r");
         eventually("every primary has a replica", PATIENCE, || {
             let said = |node: &Redis| node.say::<String>("INFO replication");
@@ -114,10 +114,15 @@ impl Cluster {
 
     /// Which node has the log, if any that is up says that it has.
     fn owner_now(&self) -> Option<usize> {
+        self.holder(CELL)
+    }
+
+    /// Which node serves the slot of a key, if any that is up says that it does.
+    pub(super) fn holder(&self, key: &str) -> Option<usize> {
         let has = |node: &Redis| {
             let mut connection = node.connect().ok()?;
             redis::cmd("EXISTS")
-                .arg(CELL)
+                .arg(key)
                 .query::<u64>(&mut connection)
                 .ok()
         };
@@ -129,7 +134,7 @@ impl Cluster {
     }
 
     /// The replica of a node as they were made.
-    fn partner(node: usize) -> usize {
+    pub(super) fn partner(node: usize) -> usize {
         (node + PRIMARIES) % (2 * PRIMARIES)
     }
 
@@ -178,7 +183,7 @@ impl Cluster {
     }
 
     /// An instance that is told of these nodes alone, and waits for replicas.
-    fn instance(&self, home: &tempfile::TempDir, nodes: &[usize]) -> Setup {
+    pub(super) fn instance(&self, home: &tempfile::TempDir, nodes: &[usize]) -> Setup {
         instance(home, &self.nodes[0])
             .set("redis.url", &self.url(nodes))
             .set("redis.ack", "replicas")
@@ -273,7 +278,7 @@ fn refuses(server: &Server) {
     });
 }
 
-fn homes() -> [tempfile::TempDir; 2] {
+pub(super) fn homes() -> [tempfile::TempDir; 2] {
     [0, 1].map(|_| tempfile::tempdir().unwrap())
 }
 

@@ -19,6 +19,7 @@ mod pair;
 mod rolling;
 mod scripts;
 mod secured;
+mod several_logs;
 mod time;
 mod torn;
 
