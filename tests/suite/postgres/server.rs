@@ -464,3 +464,31 @@ fn over_tls_only_a_database_that_a_root_vouches_for_is_spoken_to() {
         assert!(!line.contains(PASSWORD), "{line}");
     }
 }
+
+#[test]
+fn two_servers_export_into_one_database_each_into_a_schema_of_its_own() {
+    let test = "two_servers_export_into_one_database_each_into_a_schema_of_its_own";
+    let Some(database) = database(test) else {
+        return;
+    };
+    let homes = [0, 1].map(|_| tempfile::tempdir().unwrap());
+    let start = |(home, part): (&tempfile::TempDir, &str)| {
+        database.sql(&format!("CREATE SCHEMA {part}"));
+        let url = format!("{}?options[search_path]={part}", database.url());
+        let setup = setup(home.path(), &database).set("postgres.url", &url);
+        setup.set("counters.names", &format!("{part}:*")).start()
+    };
+    let parts = ["lobby", "shop"];
+    let servers: Vec<_> = homes.iter().zip(parts).map(start).collect();
+    for (server, (part, value)) in servers.iter().zip(parts.into_iter().zip([3, 4])) {
+        let mut client = server.client();
+        let path = format!("/api/v1/counter/{part}:all/increment");
+        client.post(&path, &json!({"value": value})).ok();
+        caught_up(&mut client);
+        let rows = format!("SELECT name || ' ' || current_value FROM {part}.counters");
+        assert_eq!(database.sql(&rows), format!("{part}:all {value}"));
+    }
+    let schemas =
+        "SELECT string_agg(DISTINCT schemaname, ' ') FROM pg_tables WHERE tablename = 'counters'";
+    assert_eq!(database.sql(schemas), "lobby shop");
+}
