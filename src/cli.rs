@@ -7,17 +7,19 @@ mod adopt;
 mod alert;
 mod backup;
 mod check;
+mod configured;
+mod counting;
 mod export;
 mod health;
 mod live;
 mod migrate;
 mod progress;
+mod remote;
 mod work;
 
 use std::ffi::OsString;
-use std::fmt::Display;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
 use comfy_table::{CellAlignment, Table, presets};
@@ -27,17 +29,17 @@ use crate::calendar::tzdb_version;
 pub use adopt::AdoptArgs;
 pub use alert::AlertArgs;
 pub use backup::{BackupArgs, CompactArgs, InspectArgs, RestoreArgs};
+pub use configured::{ConfigArgs, Configured};
+pub use counting::{AdjustArgs, CountArgs, DefineArgs, GetArgs, ListArgs, ResetArgs, WriteArgs};
 pub use export::{ExportArgs, ExportTarget, HistoryArgs};
 pub use health::HealthArgs;
 pub use live::{LogArgs, ModeArgs, WantedMode};
 pub use migrate::MigrateArgs;
+pub use remote::ServerArgs;
 pub use work::{DeleteArgs, RepairArgs};
 
-use crate::config::{Config, ConfigErrors, Override, Warning};
+use crate::config::ConfigErrors;
 use crate::writer::StartError;
-
-/// Read when it is there and `--config` names no other.
-const DEFAULT_FILE: &str = "counterd.toml";
 
 /// Counts game activity exactly: players online, daily users, games played.
 #[derive(Debug, Parser)]
@@ -81,6 +83,72 @@ Examples:
 SIGTERM or SIGINT ends it: first the requests under way are answered and stored. A second one ends it at once.
 SIGHUP reloads tokens, limits of requests and connections, and what is logged.")]
     Serve(ConfigArgs),
+
+    /// Increment a counter of a running server, and print its value
+    #[command(after_help = "\
+Examples:
+  counterd incr online_players
+  counterd incr total_games_played --value 3
+  counterd incr daily_active_users --user anna
+  counterd incr online_players --url https://counterd.example.net --token-file ~/token --json
+
+Tries again while the server is away or asks for patience, and counts once all the same: each command has an idempotency key.")]
+    Incr(CountArgs),
+
+    /// Decrement a counter of a running server, and print its value
+    #[command(after_help = "\
+Examples:
+  counterd decr online_players
+  counterd decr online_players --value 2")]
+    Decr(CountArgs),
+
+    /// Print values of a running server
+    #[command(after_help = "\
+Examples:
+  counterd get online_players
+  counterd get online_players daily_active_users total_games_played
+  counterd get online_players --json
+
+One counter prints its value alone, several print a table. Exit code 1 when one is not there.")]
+    Get(GetArgs),
+
+    /// Print all counters of a running server
+    #[command(after_help = "\
+Examples:
+  counterd list
+  counterd list --prefix event:
+  counterd list --json | jq .value
+
+With --json each counter is a line.")]
+    List(ListArgs),
+
+    /// Define a counter at a running server, or change its definition
+    #[command(after_help = "\
+Examples:
+  counterd define winter_event --kind sum --max 1000000 --description \"Winter event\"
+  counterd define players_today --kind unique --reset daily
+  counterd define players_here --kind presence --ttl 90s
+
+What is not given takes its default, also where the counter is there already. Needs the token of administrators.")]
+    Define(DefineArgs),
+
+    /// Set a counter of a running server right, with a reason
+    #[command(after_help = "\
+Examples:
+  counterd adjust online_players --value 1200 --reason \"from the lobby's own count\"
+  counterd adjust online_players --delta -3 --reason \"three ghosts\"
+
+Needs the token of administrators.")]
+    Adjust(AdjustArgs),
+
+    /// Set a counter of a running server to 0
+    #[command(after_help = "\
+Examples:
+  counterd reset winter_event          its value, and what would happen
+  counterd reset winter_event --yes
+
+Needs the token of administrators.")]
+    Reset(ResetArgs),
 
     /// Print the effective configuration and where each value comes from
     #[command(after_help = "\
@@ -169,14 +237,16 @@ Examples:
 Works through the running server, or on the data directory when none runs.")]
     Repair(Configured<RepairArgs>),
 
-    /// Delete counters whose names begin with a prefix
+    /// Delete a counter of a running server, or all whose names begin with a prefix
     #[command(after_help = "\
 Examples:
+  counterd delete winter_event           its value, and what would happen
+  counterd delete winter_event --yes     delete it
   counterd delete --prefix typo:         list them
   counterd delete --prefix typo: --yes   delete them
 
-Counters that the configuration defines stay. Works through the running server, or on the data directory \
-when none runs.")]
+Counters that the configuration defines stay. One counter is deleted over HTTP; a prefix works through the server that has the data \
+directory open, or on the directory when none runs.")]
     Delete(Configured<DeleteArgs>),
 
     /// Open a damaged store at its last consistent point, giving up what came after
@@ -272,6 +342,17 @@ Example:
   counterd version")]
     Version,
 
+    /// Write the man pages, one for each command
+    #[command(after_help = "\
+Examples:
+  counterd man /usr/local/share/man/man1
+  counterd man . && man ./counterd-incr.1")]
+    Man {
+        /// Directory for the pages
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+        dir: PathBuf,
+    },
+
     /// Print completions for a shell
     #[command(after_help = "\
 Examples:
@@ -289,71 +370,6 @@ pub struct CheckArgs {
     /// Read every record of the store too, and name the tables that cannot be read
     #[arg(long)]
     pub deep: bool,
-}
-
-/// What a command takes, and where the configuration is.
-#[derive(Debug, Clone, Args)]
-pub struct Configured<A: Args> {
-    /// What the command takes.
-    #[command(flatten)]
-    pub args: A,
-
-    /// Where the configuration is, and what overrides it.
-    #[command(flatten)]
-    pub config: ConfigArgs,
-}
-
-impl<A: Args> Configured<A> {
-    /// Does what the command does, under the configuration; prints the warnings first.
-    fn run(self, command: impl FnOnce(&Config, A) -> anyhow::Result<()>) -> anyhow::Result<()> {
-        let config = self.config.load_and_warn()?;
-        command(&config, self.args)
-    }
-}
-
-/// Where the configuration is, and what overrides it.
-#[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Configuration")]
-pub struct ConfigArgs {
-    /// Configuration file [default: ./counterd.toml where there is one]
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub config: Option<PathBuf>,
-
-    /// Address and port to listen on (server.listen)
-    #[arg(long, value_name = "ADDRESS")]
-    pub listen: Option<String>,
-
-    /// Directory of the store (storage.data_dir)
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub data_dir: Option<String>,
-
-    /// IANA time zone of local days (calendar.timezone)
-    #[arg(long, value_name = "ZONE")]
-    pub timezone: Option<String>,
-
-    /// Local time at which a day begins (calendar.day_start)
-    #[arg(long, value_name = "HH:MM")]
-    pub day_start: Option<String>,
-
-    /// Directory of log files (log.dir)
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub log_dir: Option<String>,
-
-    /// text or json (log.format)
-    #[arg(long, value_name = "FORMAT")]
-    pub log_format: Option<String>,
-
-    /// error, warn, info, debug or trace (log.level)
-    #[arg(long, value_name = "LEVEL")]
-    pub log_level: Option<String>,
-
-    /// Requests to log: all, errors or off (log.access)
-    #[arg(long, value_name = "WHICH")]
-    pub log_access: Option<String>,
-
-    /// Any other key; secrets only in the file or the environment
-    #[arg(long, value_name = "SECTION.NAME=VALUE")]
-    pub set: Vec<String>,
 }
 
 /// Why a command did not do what was asked. `main` makes an exit code and a message of it.
@@ -416,6 +432,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), CliFailu
             let (config, warnings) = load()?;
             crate::serve::run(&config, &warnings, &load)
         }
+        CliCommand::Incr(args) => counting::incr(args),
+        CliCommand::Decr(args) => counting::decr(args),
+        CliCommand::Get(args) => counting::get(args),
+        CliCommand::List(args) => counting::list(args),
+        CliCommand::Define(args) => counting::define(args),
+        CliCommand::Adjust(args) => counting::adjust(args),
+        CliCommand::Reset(args) => counting::reset(args),
         CliCommand::Config(args) => print(&args.load_and_warn()?.to_string()),
         CliCommand::Check(Configured { args, config }) => {
             let (config, warnings) = config.load()?;
@@ -441,68 +464,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), CliFailu
             env!("CARGO_PKG_VERSION"),
             tzdb_version()
         )),
+        CliCommand::Man { dir } => {
+            clap_mangen::generate_to(Cli::command(), dir).map_err(Into::into)
+        }
         CliCommand::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "counterd", &mut text);
             print(&String::from_utf8_lossy(&text))
         }
     }?)
-}
-
-impl ConfigArgs {
-    /// Returns the effective configuration.
-    pub fn load(&self) -> anyhow::Result<(Config, Vec<Warning>)> {
-        let loaded = self.load_with(&self.overrides()?);
-        Ok(loaded.map_err(CliFailure::Config)?)
-    }
-
-    /// Returns the effective configuration; prints its warnings.
-    fn load_and_warn(&self) -> anyhow::Result<Config> {
-        let (config, warnings) = self.load()?;
-        tell(&warnings);
-        Ok(config)
-    }
-
-    /// Returns the effective configuration under these flags.
-    fn load_with(&self, flags: &[Override]) -> Result<(Config, Vec<Warning>), ConfigErrors> {
-        let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
-        Config::load(flags, &environment, self.file().as_deref())
-    }
-
-    /// Returns the file to read; `None` where there is none.
-    fn file(&self) -> Option<PathBuf> {
-        self.config.clone().or_else(|| {
-            let default = Path::new(DEFAULT_FILE);
-            default.exists().then(|| default.to_path_buf())
-        })
-    }
-
-    fn overrides(&self) -> anyhow::Result<Vec<Override>> {
-        let own_flags = [
-            ("--listen", "server.listen", &self.listen),
-            ("--data-dir", "storage.data_dir", &self.data_dir),
-            ("--timezone", "calendar.timezone", &self.timezone),
-            ("--day-start", "calendar.day_start", &self.day_start),
-            ("--log-dir", "log.dir", &self.log_dir),
-            ("--log-format", "log.format", &self.log_format),
-            ("--log-level", "log.level", &self.log_level),
-            ("--log-access", "log.access", &self.log_access),
-        ];
-        let own_flags = own_flags
-            .into_iter()
-            .filter_map(|(flag, key, value)| Some(Ok(Override::new(flag, key, value.as_deref()?))));
-        let sets = self.set.iter();
-        let sets = sets.map(|text| Override::from_set(text).map_err(usage));
-        own_flags.chain(sets).collect()
-    }
-}
-
-fn tell(warnings: &[impl Display]) {
-    let mut out = io::stderr().lock();
-    for warning in warnings {
-        // Where nobody listens there is nobody to tell.
-        let _ = writeln!(out, "warning: {warning}");
-    }
 }
 
 /// Prints to standard output; a reader that has seen enough is no failure.
@@ -534,7 +504,6 @@ fn table(header: &[&str], right: &[usize]) -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::all_keys;
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -548,35 +517,5 @@ mod tests {
             let call = format!("counterd {}", command.get_name());
             assert!(help.contains("Example") && help.contains(&call), "{call}");
         }
-    }
-
-    #[test]
-    fn the_flags_are_those_of_the_table_of_keys() {
-        let command = Cli::command();
-        let serve = command.find_subcommand("serve").unwrap();
-        let mut args = vec!["counterd".into(), "serve".into()];
-        let mut expected = Vec::new();
-        for (flag, key) in all_keys().filter_map(|key| Some((key.flag?, key.name))) {
-            let argument = serve
-                .get_arguments()
-                .find(|argument| argument.get_long() == flag.strip_prefix("--"))
-                .unwrap_or_else(|| panic!("{flag} is missing"));
-            let help = argument.get_help().unwrap().to_string();
-            assert!(help.contains(&format!("({key})")), "{flag}: {help}");
-            args.extend([OsString::from(flag), OsString::from("value")]);
-            expected.push((flag.to_owned(), key.to_owned()));
-        }
-        let CliCommand::Serve(parsed) = Cli::try_parse_from(args).unwrap().command else {
-            panic!("not serve");
-        };
-        let mut overrides: Vec<(String, String)> = parsed
-            .overrides()
-            .unwrap()
-            .into_iter()
-            .map(|given| (given.flag, given.key))
-            .collect();
-        overrides.sort();
-        expected.sort();
-        assert_eq!(overrides, expected);
     }
 }

@@ -13,9 +13,10 @@ use clap::{Args, ValueHint};
 use rustix::process::geteuid;
 use serde_json::json;
 
+use super::configured::tell as warn;
 use super::progress::Progress;
 use super::work::{asked, hand_over, no_store, with_progress};
-use super::{print, print_json, table, tell as warn};
+use super::{print, print_json, table};
 use crate::calendar::Day;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;

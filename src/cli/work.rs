@@ -8,8 +8,8 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use serde::de::DeserializeOwned;
 
-use super::print;
 use super::progress::Progress;
+use super::{WriteArgs, counting, print};
 use crate::calendar::Calendar;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, StorageEngine};
@@ -46,13 +46,21 @@ pub struct RepairArgs {
 /// Arguments of `delete`.
 #[derive(Debug, Clone, Args)]
 pub struct DeleteArgs {
+    /// The counter
+    #[arg(value_parser = CounterName::parse, required_unless_present = "prefix", conflicts_with = "prefix")]
+    pub name: Option<CounterName>,
+
     /// What the names of the counters to delete begin with
     #[arg(long, value_name = "TEXT")]
-    pub prefix: String,
+    pub prefix: Option<String>,
 
-    /// Delete them; without it they are only listed
+    /// Do it; without it the value is only shown
     #[arg(long)]
     pub yes: bool,
+
+    /// How the change is asked for.
+    #[command(flatten)]
+    pub write: WriteArgs,
 }
 
 /// Lists the counters that cannot be read, or sets one right.
@@ -70,9 +78,18 @@ pub(super) fn repair(config: &Config, args: RepairArgs) -> anyhow::Result<()> {
 
 /// Deletes counters by how their names begin, or lists them.
 pub(super) fn delete(config: &Config, args: DeleteArgs) -> anyhow::Result<()> {
+    let DeleteArgs {
+        name,
+        prefix,
+        yes,
+        write,
+    } = args;
+    if let Some(name) = name {
+        return counting::delete(&name, yes, &write);
+    }
     let ask = Ask::Delete {
-        prefix: args.prefix,
-        confirmed: args.yes,
+        prefix: prefix.unwrap_or_default(),
+        confirmed: yes,
     };
     let mut list = |part| match part {
         Part::Text(text) => print(&text).map_err(io::Error::other),

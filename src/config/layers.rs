@@ -15,6 +15,9 @@ use super::reader::Written;
 use super::rows::{Key, variable as variable_of};
 use super::table::{ARRAYS, Array, all_keys, find, is_not_yet};
 
+/// Variables of the commands that ask a server over HTTP, without `COUNTERD_`.
+const COMMANDS_OWN: [&str; 2] = ["URL", "TOKEN_FILE"];
+
 /// Largest configuration file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
@@ -150,6 +153,9 @@ impl Layers {
             let Some(rest) = variable.strip_prefix("COUNTERD_") else {
                 continue;
             };
+            if COMMANDS_OWN.contains(&rest) {
+                continue;
+            }
             if !rest.contains("__") {
                 let text = "ignored: variables of counterd are COUNTERD_SECTION__NAME";
                 self.report.warn(&variable, text);

@@ -1,7 +1,7 @@
 //! Every curl line of the README and the docs prints what they say.
 //!
-//! The convention: in a block marked `console`, a line that begins with `$ curl ` is a command (a `\`
-//! at its end goes on in the next line), and what follows up to the next `$ ` or the end of the block
+//! The convention: in a block marked `console`, a line that begins with `$ curl `, or with a command of counterd that asks a
+//! server over HTTP, such as `$ counterd get `, is a command (a `\` at its end goes on in the next line), and what follows up to the next `$ ` or the end of the block
 //! is its output. Commands that begin otherwise are not run, and nothing is claimed of them. A block
 //! marked `sh` holds commands to copy, without `$ `: each line that begins with `curl ` is run too,
 //! and a block marked `json` or `text` that comes next, but for blank lines, is what the last one
@@ -87,20 +87,32 @@ fn joined(block: &[(usize, &str)]) -> Vec<(usize, String)> {
     whole
 }
 
+/// Whether a command is run: one that needs nothing but a server.
+fn is_run(command: &str) -> bool {
+    let asks_a_server = || {
+        let mut words = command.split(' ');
+        let (program, name) = (words.next(), words.next().unwrap_or_default());
+        let over_http = ["incr", "decr", "get", "list", "define", "adjust", "reset"];
+        let deletes_one = name == "delete" && !command.contains(" --prefix ");
+        program == Some("counterd") && (over_http.contains(&name) || deletes_one)
+    };
+    command.starts_with("curl ") || asks_a_server()
+}
+
 fn of_console(block: &[(usize, &str)]) -> Vec<Example> {
     let mut found: Vec<Example> = Vec::new();
-    let mut of_curl = false;
+    let mut is_of_one = false;
     for (line, text) in joined(block) {
         if let Some(command) = text.strip_prefix("$ ") {
-            of_curl = command.starts_with("curl ");
-            if of_curl {
+            is_of_one = is_run(command);
+            if is_of_one {
                 found.push(Example {
                     line,
                     command: command.to_owned(),
                     output: Some(String::new()),
                 });
             }
-        } else if let (true, Some(last)) = (of_curl, found.last_mut()) {
+        } else if let (true, Some(last)) = (is_of_one, found.last_mut()) {
             let output = last.output.get_or_insert_default();
             if !output.is_empty() {
                 output.push('\n');
@@ -222,6 +234,9 @@ fn run(examples: &[Example]) -> (Vec<String>, usize) {
         .arg("--config")
         .arg(shipped.to_str().unwrap());
     let server = setup.start();
+    let programs = Path::new(env!("CARGO_BIN_EXE_counterd")).parent().unwrap();
+    let path = std::env::var("PATH").unwrap_or_default();
+    let path = format!("{}:{path}", programs.display());
     let (mut differences, mut compared) = (Vec::new(), 0);
     for Example {
         line,
@@ -236,6 +251,8 @@ fn run(examples: &[Example]) -> (Vec<String>, usize) {
         let ran = Command::new("sh")
             .args(["-c", &here])
             .env("COUNTERD_AUTH__ADMIN_TOKEN", ADMIN)
+            .env("COUNTERD_URL", format!("http://{address}"))
+            .env("PATH", &path)
             .current_dir(home.path())
             .output()
             .unwrap();

@@ -16,6 +16,7 @@ mod checker;
 mod cli;
 mod clients;
 mod clocks;
+mod commands;
 mod concurrent;
 mod containers;
 mod contract;
