@@ -9,7 +9,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Callable, Deque, List, NamedTuple, Optional, Type
+from typing import TYPE_CHECKING, Callable, Deque, List, NamedTuple, Optional, Sequence, Type
 
 from .errors import CounterdError
 from .model import Operation, Refused
@@ -43,21 +43,18 @@ class Left:
     def __len__(self) -> int:
         return len(self.unsent) + len(self.unknown)
 
-    def __add__(self, other: "Left") -> "Left":
-        # One key cannot stand for two batches: of a second one only the operations are told.
-        return Left(
-            self.unsent + other.unsent, self.unknown + other.unknown, self.key or other.key
-        )
 
-    def end_block(self, error: Optional[BaseException]) -> None:
-        """At the end of a `with` block: raises when something is left, but not over another error."""
-        if len(self) == 0:
-            return
-        detail = f"{len(self.unsent)} operations were not sent, {len(self.unknown)} have no answer"
-        if error is not None:
-            log.error("%s", detail)
-            return
-        raise CounterdError("not_flushed", detail)
+def end_block(left: Sequence[Left], error: Optional[BaseException]) -> None:
+    """At the end of a `with` block: raises when something is left, but not over another error."""
+    unsent = sum(len(one.unsent) for one in left)
+    unknown = sum(len(one.unknown) for one in left)
+    if unsent + unknown == 0:
+        return
+    detail = f"{unsent} operations were not sent, {unknown} have no answer"
+    if error is not None:
+        log.error("%s", detail)
+        return
+    raise CounterdError("not_flushed", detail)
 
 
 class Queued(NamedTuple):
@@ -190,7 +187,7 @@ class Buffer:
         error: Optional[BaseException],
         trace: Optional[TracebackType],
     ) -> None:
-        self.close().end_block(error)
+        end_block([self.close()], error)
 
     # The thread
 

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Dict, Iterable, List, Optional, Tuple, Type, TypeVar, Union
 from urllib.parse import quote
 
-from .buffer import Buffer, Left, OnRefused
+from .buffer import Buffer, Left, OnRefused, end_block
 from .errors import CounterdError
 from .leases import Leases
 from .model import BatchResult, Change, Counter, Counters, Operation, read
@@ -154,18 +154,21 @@ class Client:
         with self._lock:
             return replace(self._stats)
 
-    def close(self, timeout: float = 5.0) -> Left:
+    def close(self, timeout: float = 5.0) -> List[Left]:
         """Closes buffers (which send what they have), leases (which leave) and subscriptions, within `timeout` seconds
-        in all. Returns what could not be sent."""
+        in all. Returns what could not be sent: one `Left` for each that has something left, since each batch has a key of its
+        own."""
         with self._lock:
             parts, self._parts = self._parts, []
         patience = Patience(None, timeout)
-        left = Left()
+        left: List[Left] = []
         for part in parts:
             if isinstance(part, Subscription):
                 part.close()
             else:
-                left += part.close(max(patience.left() or 0, 0))
+                one = part.close(max(patience.left() or 0, 0))
+                if len(one):
+                    left.append(one)
         with self._lock:
             self._is_closed = True
         self._transport.close()
@@ -180,7 +183,7 @@ class Client:
         error: Optional[BaseException],
         trace: Optional[TracebackType],
     ) -> None:
-        self.close().end_block(error)
+        end_block(self.close(), error)
 
     # How
 

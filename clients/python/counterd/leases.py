@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Dict, List, Optional, Type
 
-from .buffer import LARGEST_BATCH, Left, OnRefused
+from .buffer import LARGEST_BATCH, Left, OnRefused, end_block
 from .errors import CounterdError
 from .model import Operation, Refused
 from .retry import Patience, new_key
@@ -115,7 +115,7 @@ class Leases:
         error: Optional[BaseException],
         trace: Optional[TracebackType],
     ) -> None:
-        self.close().end_block(error)
+        end_block([self.close()], error)
 
     def _let_go(self, user_id: str) -> None:
         lease = self._held.pop(user_id, None)

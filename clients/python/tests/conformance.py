@@ -82,7 +82,8 @@ class Case:
         if call == "close_part":
             return {**self.left(self.part.close(**given)), "refused": self.refused}
         if call == "close":
-            return {**self.left(client.close(**given)), "refused": self.refused}
+            left = [self.left(one) for one in client.close(**given)]
+            return {"left": left, "refused": self.refused}
         if call == "subscribe":
             take, events = given.pop("take"), []
             with client.subscribe(**given) as subscription:

@@ -90,4 +90,4 @@ for worker in workers:
     worker.join()
 left = client.close(60)
 acknowledged["client:buffered"] -= 2 * buffer.refused
-say({"acknowledged": acknowledged, "left": len(left)})
+say({"acknowledged": acknowledged, "left": sum(len(one) for one in left)})
