@@ -450,6 +450,16 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), CliFailu
         CliCommand::Mode(command) => command.run(live::mode),
         CliCommand::Log(command) => command.run(live::log),
         CliCommand::Repair(command) => command.run(work::repair),
+        CliCommand::Delete(Configured {
+            args:
+                DeleteArgs {
+                    name: Some(name),
+                    yes,
+                    write,
+                    ..
+                },
+            ..
+        }) => counting::delete(&name, yes, &write),
         CliCommand::Delete(command) => command.run(work::delete),
         CliCommand::Recover(args) => work::recover_store(&args.load_and_warn()?),
         CliCommand::Backup(command) => command.run(backup::backup),

@@ -199,28 +199,38 @@ pub(super) fn get(args: GetArgs) -> anyhow::Result<()> {
     let remote = Remote::new(&args.server)?;
     if let [name] = args.names.as_slice() {
         let answer = remote.read(&format!("/counter/{name}"))?;
+        if !args.server.json {
+            tell_stale(&answer);
+        }
         return show(&answer, "value", args.server.json);
     }
     let names: Vec<String> = args.names.iter().map(ToString::to_string).collect();
     let answer = remote.read(&format!("/counters?names={}", names.join(",")))?;
     if args.server.json {
-        return print_json(&answer);
+        print_json(&answer)?;
+    } else {
+        tell_stale(&answer);
+        print(&values(listed(&answer, "counters")))?;
     }
-    print(&values(
-        field(&answer, "counters").as_array().into_iter().flatten(),
-    ))?;
-    let missing: Vec<&str> = field(&answer, "missing")
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
-    anyhow::ensure!(
-        missing.is_empty(),
-        "no such counter: {}",
-        missing.join(", ")
-    );
-    Ok(())
+    let absent = |list, why| {
+        let names: Vec<&str> = listed(&answer, list).filter_map(Value::as_str).collect();
+        anyhow::ensure!(names.is_empty(), "{why}: {}", names.join(", "));
+        Ok(())
+    };
+    absent("missing", "no such counter")?;
+    absent("unknown_here", "not known while values come from a copy")
+}
+
+/// Says that values are not those of now.
+fn tell_stale(answer: &Value) {
+    if field(answer, "stale") == true {
+        eprintln!("stale: these are values of a while ago; with --json `as_of` says when");
+    }
+}
+
+/// Returns what a list in an answer holds.
+fn listed<'a>(answer: &'a Value, list: &str) -> impl Iterator<Item = &'a Value> {
+    field(answer, list).as_array().into_iter().flatten()
 }
 
 /// Prints all counters: as a table, or each as a line of JSON.
@@ -233,10 +243,11 @@ pub(super) fn list(args: ListArgs) -> anyhow::Result<()> {
     let mut path = format!("/counters/all?{first}");
     loop {
         let answer = remote.read(&path)?;
-        let mut counters = field(&answer, "counters").as_array().into_iter().flatten();
+        let mut counters = listed(&answer, "counters");
         if args.server.json {
             counters.try_for_each(print_json)?;
         } else {
+            tell_stale(&answer);
             print(&values(counters))?;
         }
         let Some(cursor) = field(&answer, "next_cursor").as_str() else {
@@ -327,8 +338,13 @@ impl WriteArgs {
     /// Makes a call that changes something, once.
     fn call(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
         let key = match &self.key {
-            Some(key) if key.is_empty() => return Err(usage("--key wants 1 to 255 characters")),
-            Some(key) => key.clone(),
+            Some(key)
+                if matches!(key.len(), 1..=255)
+                    && key.bytes().all(|byte| matches!(byte, 32..=126)) =>
+            {
+                key.clone()
+            }
+            Some(_) => return Err(usage("--key wants 1 to 255 printable characters of ASCII")),
             None => new_key()?,
         };
         Remote::new(&self.server)?.call(&Call {

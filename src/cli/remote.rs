@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use clap::{Args, ValueHint};
 use serde_json::Value;
 use ureq::http::{Method, Request, Response, StatusCode};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body};
+
+use super::usage;
 
 /// The first pause between two tries; each next one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -79,28 +81,32 @@ impl Remote {
     /// When the URL is none, or the token cannot be read.
     pub(super) fn new(args: &ServerArgs) -> anyhow::Result<Self> {
         let wanted = "want http://HOST:PORT or https://HOST:PORT";
-        let url = url::Url::parse(&args.url).with_context(|| format!("--url: {wanted}"))?;
-        if !["http", "https"].contains(&url.scheme()) || url.host().is_none() {
-            bail!("--url: {wanted}");
-        }
+        let url = url::Url::parse(&args.url).ok();
+        let is_usable =
+            |url: &url::Url| ["http", "https"].contains(&url.scheme()) && url.host().is_some();
+        let Some(url) = url.filter(is_usable) else {
+            return Err(usage(&format!("--url: {wanted}")));
+        };
         if !url.username().is_empty() || url.password().is_some() {
-            bail!("--url: {wanted}; a token belongs into a file that --token-file names");
+            let text = "a token belongs into a file that --token-file names";
+            return Err(usage(&format!("--url: {wanted}; {text}")));
         }
         let token = match &args.token_file {
             Some(file) => {
                 let text = std::fs::read_to_string(file);
                 let text = text.with_context(|| format!("cannot read {}", file.display()))?;
-                let token = text.trim_end().to_owned();
-                anyhow::ensure!(!token.is_empty(), "{} holds no token", file.display());
-                Some(token)
+                let token = first_token(&text);
+                Some(token.with_context(|| format!("{} holds no token", file.display()))?)
             }
             None => TOKEN_VARIABLES
                 .iter()
-                .find_map(|name| std::env::var(name).ok().filter(|token| !token.is_empty())),
+                .find_map(|name| first_token(&std::env::var(name).ok()?)),
         };
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
+            // A proxy would read the token.
+            .proxy(None)
             .timeout_global(Some(args.patience.max(Duration::from_secs(1))));
         if url.scheme() == "https" {
             config = config.tls_config(TlsConfig::builder().root_certs(machines_roots()).build());
@@ -119,21 +125,29 @@ impl Remote {
     /// # Errors
     /// When the server refuses it, or says nothing within the time.
     pub(super) fn call(&self, call: &Call<'_>) -> anyhow::Result<Value> {
-        let end = Instant::now() + self.patience;
+        let begun = Instant::now();
         let (mut pause, mut unknown) = (FIRST_PAUSE, false);
         loop {
             let mut wait = pause;
-            let why = match self.once(call) {
-                Ok(answer) if answer.status().is_success() => return body(answer),
-                Ok(answer) => {
-                    let (status, asked) = (answer.status(), patience_asked(&answer));
+            let why = match self.once(call).map(|answer| (answer.status(), answer)) {
+                Ok((status, answer)) if status.is_success() => match body(answer) {
+                    Ok(body) => return Ok(body),
+                    Err(error) => {
+                        unknown = true;
+                        format!("no answer from {}: {error:#}", self.base)
+                    }
+                },
+                Ok((status, answer)) => {
+                    wait = wait.max(patience_asked(&answer));
                     let said = body(answer).unwrap_or_default();
                     let refused = refusal(status, &said);
                     if !may_retry(status) {
-                        bail!(refused);
+                        return Err(Self::failed(&refused, call.key.filter(|_| unknown)));
                     }
-                    unknown |= field(&said, "code") == "outcome_unknown";
-                    wait = wait.max(asked);
+                    // What stands between may have passed it on.
+                    unknown |= status != StatusCode::TOO_MANY_REQUESTS
+                        && (status != StatusCode::SERVICE_UNAVAILABLE
+                            || field(&said, "code") == "outcome_unknown");
                     refused
                 }
                 Err(error) => {
@@ -141,8 +155,16 @@ impl Remote {
                     format!("no answer from {}: {error}", self.base)
                 }
             };
-            if Instant::now() + wait > end {
-                return Err(self.gave_up(&why, call.key.filter(|_| unknown)));
+            let tried = begun.elapsed();
+            if wait > self.patience.saturating_sub(tried) {
+                let tried = humantime::format_duration(Duration::from_millis(
+                    u64::try_from(tried.as_millis()).unwrap_or(u64::MAX),
+                ));
+                let why = format!(
+                    "{why}\ngave up after {tried}; the next try was due in {} (--patience)",
+                    humantime::format_duration(wait)
+                );
+                return Err(Self::failed(&why, call.key.filter(|_| unknown)));
             }
             // What the server asks for, or what gives it time to come back.
             std::thread::sleep(wait);
@@ -150,14 +172,13 @@ impl Remote {
         }
     }
 
-    /// Returns the failure of a call that was tried for long enough; `key` is that of one which may have counted.
-    fn gave_up(&self, why: &str, key: Option<&str>) -> anyhow::Error {
-        let patience = humantime::format_duration(self.patience);
+    /// Returns the failure of a call; `key` is that of one of which an earlier try may have counted.
+    fn failed(why: &str, key: Option<&str>) -> anyhow::Error {
         match key {
             Some(key) => anyhow!(
-                "{why}\nafter {patience} nobody knows whether it counted: the same command with `--key {key}` counts once"
+                "{why}\nnobody knows whether it counted: the same command with `--key {key}` counts once"
             ),
-            None => anyhow!("{why}\ngave up after {patience} (--patience); nothing was changed"),
+            None => anyhow!("{why}\nnothing was changed"),
         }
     }
 
@@ -181,6 +202,16 @@ impl Remote {
     }
 }
 
+/// Returns the token to send, of those that a server takes while one gives way to another; `None` where there is none that
+/// a header can hold.
+fn first_token(text: &str) -> Option<String> {
+    let token = text.split_whitespace().next()?;
+    token
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic())
+        .then(|| token.to_owned())
+}
+
 /// Returns the roots of trust of this machine.
 fn machines_roots() -> RootCerts {
     let found = rustls_native_certs::load_native_certs();
@@ -195,7 +226,11 @@ fn machines_roots() -> RootCerts {
 fn may_retry(status: StatusCode) -> bool {
     matches!(
         status,
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+        StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::REQUEST_TIMEOUT
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT
     )
 }
 

@@ -9,7 +9,7 @@ use clap::Args;
 use serde::de::DeserializeOwned;
 
 use super::progress::Progress;
-use super::{WriteArgs, counting, print};
+use super::{WriteArgs, print};
 use crate::calendar::Calendar;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, StorageEngine};
@@ -51,7 +51,11 @@ pub struct DeleteArgs {
     pub name: Option<CounterName>,
 
     /// What the names of the counters to delete begin with
-    #[arg(long, value_name = "TEXT")]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        conflicts_with_all = ["url", "token_file", "key", "json"]
+    )]
     pub prefix: Option<String>,
 
     /// Do it; without it the value is only shown
@@ -78,18 +82,9 @@ pub(super) fn repair(config: &Config, args: RepairArgs) -> anyhow::Result<()> {
 
 /// Deletes counters by how their names begin, or lists them.
 pub(super) fn delete(config: &Config, args: DeleteArgs) -> anyhow::Result<()> {
-    let DeleteArgs {
-        name,
-        prefix,
-        yes,
-        write,
-    } = args;
-    if let Some(name) = name {
-        return counting::delete(&name, yes, &write);
-    }
     let ask = Ask::Delete {
-        prefix: prefix.unwrap_or_default(),
-        confirmed: yes,
+        prefix: args.prefix.unwrap_or_default(),
+        confirmed: args.yes,
     };
     let mut list = |part| match part {
         Part::Text(text) => print(&text).map_err(io::Error::other),

@@ -8,6 +8,10 @@ if redis.pcall('ZCARD', KEYS[2]) ~= tonumber(marker[4]) then return {'lost', '',
 local written, at = 0, 4
 for key = 3, #KEYS, 2 do
   local added = redis.pcall('HSET', KEYS[key + 1], 'last_updated', ARGV[at + 2], 'revision', ARGV[at + 1])
+  if type(added) == 'table' and string.sub(added.err, 1, 9) ~= 'WRONGTYPE' then
+    -- Redis takes no writes now: what is there stays.
+    return added
+  end
   if added == 0 then
     redis.call('SET', KEYS[key], ARGV[at])
     written = written + 1

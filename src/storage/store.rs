@@ -340,8 +340,9 @@ impl Store {
         })
     }
 
-    /// Removes closed days before `day` from the shared log, where there is one: it has no filter. What it does not remove
-    /// now goes the next time.
+    /// Removes closed days before `day` from the shared log, where there is one: it has no filter. Ends with the first
+    /// records that Redis does not remove in time, since the writer waits: what stays goes once an instance that read the whole log
+    /// anew does this.
     ///
     /// # Errors
     /// As [`Store::commit`].
@@ -359,7 +360,9 @@ impl Store {
                     }
                 })?;
                 if over.len() >= DROPPED_AT_ONCE {
-                    log.drop_records(Family::History, &over);
+                    if !log.drop_records(Family::History, &over) {
+                        return Ok(());
+                    }
                     over.clear();
                 }
                 after = Some(name);

@@ -1,5 +1,7 @@
 //! The commands that ask a running server over HTTP: what they print, and that each counts once whatever happens.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::process::Output;
 use std::time::Duration;
 
@@ -112,8 +114,10 @@ fn a_list_has_every_counter_over_all_pages() {
             counter["name"].as_str().unwrap().to_owned()
         })
         .collect();
-    names.dedup();
     assert_eq!(names.len(), 1500);
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), 1500, "each is there once");
     let table = said(&server, "list --prefix many.");
     assert_eq!(table.matches("many.").count(), 1500);
     assert_eq!(said(&server, "list --prefix none."), "");
@@ -147,6 +151,47 @@ fn a_command_counts_once_while_answers_are_lost() {
     assert_eq!(said(&server, &format!("incr c --key {key}")), "7\n");
 }
 
+/// Reads one request up to the end of its head, and of its body where it has one; gives its idempotency key.
+fn key_of_next(stream: &TcpStream) -> String {
+    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+    let mut key = String::new();
+    for line in lines.by_ref().take_while(|line| !line.is_empty()) {
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("idempotency-key: ") {
+            key = value.to_owned();
+        }
+    }
+    key
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_asked_for_again_with_the_same_key() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let whole = r#"{"success":true,"current_value":7,"counted":true}"#;
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n", whole.len());
+    let answers = [
+        format!("{head}connection: close\r\n\r\n{{"),
+        "HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_owned(),
+        format!("{head}connection: close\r\n\r\n{whole}"),
+    ];
+    std::thread::scope(|scope| {
+        let serves = scope.spawn(|| {
+            let answer = |answer: &String| {
+                let (mut stream, _) = listener.accept().unwrap();
+                let key = key_of_next(&stream);
+                stream.write_all(answer.as_bytes()).unwrap();
+                key
+            };
+            answers.iter().map(answer).collect::<Vec<_>>()
+        });
+        let ran = at(port, "incr c");
+        assert_eq!(String::from_utf8_lossy(&ran.stdout), "7\n");
+        let mut keys = serves.join().unwrap();
+        keys.dedup();
+        assert!(matches!(&keys[..], [key] if key.len() == 32), "{keys:?}");
+    });
+}
+
 #[test]
 fn a_command_waits_for_a_server_that_is_not_there_yet() {
     let home = tempfile::tempdir().unwrap();
@@ -154,6 +199,18 @@ fn a_command_waits_for_a_server_that_is_not_there_yet() {
     let port = setup.address().port();
     let told = failed(port, "incr c --patience 300ms");
     assert!(told.contains("nothing was changed"), "{told}");
+    let usage = [
+        "get c --url ftp://127.0.0.1",
+        "get c --url http://user:word@127.0.0.1",
+        "incr c --key \u{e9}",
+        "delete --prefix c --json",
+        "delete --prefix c --key k --yes",
+    ];
+    for line in usage {
+        let mut command = counterd();
+        let ran = command.args(line.split(' ')).output().unwrap();
+        assert_eq!(ran.status.code(), Some(2), "{line}");
+    }
     std::thread::scope(|scope| {
         let waits = scope.spawn(|| at(port, "incr c"));
         // It must have tried in vain at least once.

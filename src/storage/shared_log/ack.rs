@@ -211,8 +211,10 @@ impl fmt::Display for Durability {
 
 /// Checks the settings of a replica, by the line of its primary about it. One that cannot be asked from here is not judged.
 fn check_replica(link: &mut Link, limit: Instant, line: &str) -> Result<(), SharedLogError> {
+    let (_, fields) = line.split_once(':').unwrap_or_default();
     let field = |name: &str| {
-        let mut fields = line.split([':', ',']);
+        // The address may have colons.
+        let mut fields = fields.split(',');
         fields.find_map(|field| field.strip_prefix(name)?.strip_prefix('='))
     };
     let (host, port) = (

@@ -103,19 +103,21 @@ impl SharedLog {
     }
 
     /// Removes records of a family without parts, which are over. The group that says so must be acknowledged. Where Redis does
-    /// not do it now, they stay.
-    pub(in crate::storage) fn drop_records(&mut self, family: Family, keys: &[Vec<u8>]) {
+    /// not do it now, they stay, and the answer is `false`.
+    pub(in crate::storage) fn drop_records(&mut self, family: Family, keys: &[Vec<u8>]) -> bool {
         if keys.is_empty() {
-            return;
+            return true;
         }
         let script = Script::new(include_str!("drop_records.lua"));
         let hash = self.keys.hash(family, &[]);
         let mut call = script.call(&[self.keys.cell(), self.keys.hashes(), hash]);
         call.arg(self.epoch()).arg(keys);
         let limit = self.link.limit();
-        if let Err(error) = self.link.call::<u8>(limit, &script, &call) {
+        let dropped = self.link.call::<u8>(limit, &script, &call);
+        if let Err(error) = &dropped {
             tracing::debug!(%error, "what is over stays in the shared log for now");
         }
+        dropped.is_ok()
     }
 
     /// Returns how many records a hash holds.

@@ -235,6 +235,14 @@ fn a_meta_that_others_changed_is_written_again_with_the_next_change() {
         assert_eq!(seen(&redis, ""), expected(&house), "{harm}");
         assert_eq!(of_change(&meta()), whole, "{harm}");
     }
+    // A Redis that takes no writes keeps what it has.
+    redis.say::<()>("CONFIG SET maxmemory 1");
+    house.up("games", 1);
+    mirrored.catch_up().unwrap_err();
+    assert_eq!(of_change(&meta()), whole, "out of memory");
+    redis.say::<()>("CONFIG SET maxmemory 0");
+    mirrored.catch_up().unwrap();
+    assert_eq!(seen(&redis, ""), expected(&house), "out of memory");
     for harm in [
         "HSET counter:games:meta type x period 2020-01-01 unknown 1 expires_at x epoch 0",
         "HDEL counter:games:meta type period",
