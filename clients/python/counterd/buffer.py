@@ -51,10 +51,15 @@ def end_block(left: Sequence[Left], error: Optional[BaseException]) -> None:
     if unsent + unknown == 0:
         return
     detail = f"{unsent} operations were not sent, {unknown} have no answer"
+    keys = ", ".join(one.key for one in left if one.key is not None)
+    if keys:
+        detail += f" (key {keys})"
     if error is not None:
         log.error("%s", detail)
         return
-    raise CounterdError("not_flushed", detail)
+    not_flushed = CounterdError("not_flushed", detail)
+    not_flushed.left = left
+    raise not_flushed
 
 
 class Queued(NamedTuple):
@@ -110,6 +115,8 @@ class Buffer:
         self._flush_to = 0
         self._is_closing = False
         self._ends_at: Optional[float] = None
+        # Whether `close` has said what is left: then nothing is sent again.
+        self._is_left = False
         self._has_ended = False
         self._thread = threading.Thread(target=self._run, name="counterd-buffer", daemon=True)
         self._thread.start()
@@ -137,8 +144,8 @@ class Buffer:
         text = json.dumps(operation.in_batch(), ensure_ascii=False, separators=(",", ":"))
         size = len(text.encode()) + 1
         with self._changed:
-            if self._is_closing:
-                raise CounterdError("closed", "the buffer is closed")
+            if self._is_closing or self._has_ended:
+                raise CounterdError("closed", "the buffer is closed, or its thread failed")
             if len(self._queue) + len(self._in_flight) >= self._max_queued:
                 raise CounterdError("buffer_full", f"{self._max_queued} operations wait already")
             self._queue.append(Queued(operation, size, time.monotonic()))
@@ -173,6 +180,7 @@ class Buffer:
             queued = [queued.operation for queued in self._queue]
             self._in_flight = []
             self._queue.clear()
+            self._is_left = True
         self._client._forget(self)
         if is_unknown:
             return Left(queued, in_flight, self._key)
@@ -204,6 +212,10 @@ class Buffer:
         try:
             while self._next() and self._send():
                 pass
+        except Exception:
+            log.exception("the buffer's thread failed")
+            # Nobody knows how far it came.
+            self._is_unknown = True
         finally:
             with self._changed:
                 self._has_ended = True
@@ -258,11 +270,14 @@ class Buffer:
         index = error.fields.get("index")
         if error.code == "closed" or not error.is_final:
             with self._changed:
-                if self._ends_at is not None:
+                if error.code == "closed" or self._ends_at is not None:
                     self._is_unknown = error.maybe_counted
                     return False
             # The key is too old.
             refused, again = (batch, []) if error.maybe_counted else ([], batch)
+        elif error.maybe_counted:
+            # This try counted nothing, but one before may have: nothing of it goes out with a new key.
+            refused, again = batch, []
         elif isinstance(index, int) and 0 <= index < len(batch):
             # One is malformed, and nothing was counted.
             refused, again = [batch[index]], batch[:index] + batch[index + 1 :]
@@ -281,8 +296,9 @@ class Buffer:
         with self._changed:
             self._in_flight = []
             self._done += count
-            self._queue.extendleft(reversed(again))
-            self._queued_bytes += sum(queued.size for queued in again)
+            if not self._is_left:
+                self._queue.extendleft(reversed(again))
+                self._queued_bytes += sum(queued.size for queued in again)
             self._changed.notify_all()
 
     def _refuse(self, operation: Operation, error: CounterdError) -> None:

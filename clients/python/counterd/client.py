@@ -13,7 +13,7 @@ from .buffer import Buffer, Left, OnRefused, end_block
 from .errors import CounterdError
 from .leases import Leases
 from .model import BatchResult, Change, Counter, Counters, Operation, read
-from .retry import LOST, SETTLED, Patience, RetryPolicy, Stats, judge, new_key
+from .retry import SETTLED, Patience, RetryPolicy, Stats, judge, new_key
 from .stream import Subscription
 from .transport import Address, Answer, NoAnswer, Transport
 
@@ -96,7 +96,8 @@ class Client:
 
     def _count(self, operation: Operation, key: Optional[str]) -> Change:
         path = f"/api/v1/counter/{quote(operation.name, safe=':')}/{operation.op}"
-        return read(Change, self._write(path, operation.body(), key, self._patience()))
+        answer = self._write(path, operation.body(), key, self._patience(), "current_value")
+        return read(Change, answer)
 
     def _batch(
         self, operations: List[Operation], mode: str, key: Optional[str], patience: Patience
@@ -104,17 +105,18 @@ class Client:
         body: Dict[str, Any] = {"operations": [operation.in_batch() for operation in operations]}
         if mode != "all":
             body["mode"] = mode
-        return BatchResult.read(self._write("/api/v1/batch", body, key, patience))
+        return BatchResult.read(self._write("/api/v1/batch", body, key, patience, "results"))
 
     # Reading
 
     def get(self, name: str) -> Counter:
         """Reads one counter. One that nobody defined is an error (`unknown_counter`), never 0."""
-        return read(Counter, self._read(f"/api/v1/counter/{quote(name, safe=':')}"))
+        return read(Counter, self._read(f"/api/v1/counter/{quote(name, safe=':')}", "name"))
 
     def get_many(self, names: Iterable[str]) -> Counters:
         """Reads 1 to 10 counters as of one moment."""
-        return Counters.read(self._read(f"/api/v1/counters?names={quote(','.join(names), safe=':,')}"))
+        path = f"/api/v1/counters?names={quote(','.join(names), safe=':,')}"
+        return Counters.read(self._read(path, "counters"))
 
     # What lasts
 
@@ -159,6 +161,7 @@ class Client:
         in all. Returns what could not be sent: one `Left` for each that has something left, since each batch has a key of its
         own."""
         with self._lock:
+            self._is_closed = True
             parts, self._parts = self._parts, []
         patience = Patience(None, timeout)
         left: List[Left] = []
@@ -169,8 +172,6 @@ class Client:
                 one = part.close(max(patience.left() or 0, 0))
                 if len(one):
                     left.append(one)
-        with self._lock:
-            self._is_closed = True
         self._transport.close()
         return left
 
@@ -205,19 +206,30 @@ class Client:
     def _patience(self) -> Patience:
         return Patience(self._policy.tries, self._policy.give_up_after)
 
-    def _read(self, path: str) -> Dict[str, Any]:
-        return self._call("GET", path, None, None, self._patience())
+    def _read(self, path: str, wanted: str) -> Dict[str, Any]:
+        return self._call("GET", path, None, None, self._patience(), wanted)
 
     def _write(
-        self, path: str, body: Dict[str, Any], key: Optional[str], patience: Patience
+        self,
+        path: str,
+        body: Dict[str, Any],
+        key: Optional[str],
+        patience: Patience,
+        wanted: str,
     ) -> Dict[str, Any]:
         content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-        return self._call("POST", path, content, key or new_key(), patience)
+        return self._call("POST", path, content, key or new_key(), patience, wanted)
 
     def _call(
-        self, method: str, path: str, content: Optional[bytes], key: Optional[str], patience: Patience
+        self,
+        method: str,
+        path: str,
+        content: Optional[bytes],
+        key: Optional[str],
+        patience: Patience,
+        wanted: str,
     ) -> Dict[str, Any]:
-        """Tries until there is an answer that ends it."""
+        """Tries until there is an answer that ends it; a good one has the member `wanted`."""
         headers = {"Accept": "application/json"}
         if self._token is not None:
             headers["Authorization"] = f"Bearer {self._token}"
@@ -228,7 +240,9 @@ class Client:
         tries, maybe_counted, is_fresh = 0, False, False
         while True:
             tries += 1
-            error, was_kept = self._try(method, path, headers, content, patience, tries)
+            error, was_kept = self._try(
+                method, path, headers, content, patience, tries, wanted
+            )
             if isinstance(error, dict):
                 return error
             is_write = key is not None
@@ -255,6 +269,7 @@ class Client:
         content: Optional[bytes],
         patience: Patience,
         tries: int,
+        wanted: str,
     ) -> Tuple[Union[Dict[str, Any], CounterdError], bool]:
         """What one try came to, and whether only its connection was too old."""
         try:
@@ -266,8 +281,12 @@ class Client:
             error = CounterdError("no_answer", str(none), is_final=False)
             error.maybe_counted = none.was_sent
             return error, none.was_kept
-        body, refusal = judge(answer)
-        lost = answer.status in LOST
+        except CounterdError as closed:
+            return closed, False
+        body, refusal = judge(answer, wanted)
+        lost = (
+            refusal is not None and refusal.maybe_counted and refusal.code != "outcome_unknown"
+        )
         self._note(tries, answer, lost, refusal.code if refusal else "")
         if refusal is not None:
             return refusal, False

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Sequence
+
+if TYPE_CHECKING:
+    from .buffer import Left
 
 
 class CounterdError(Exception):
@@ -12,9 +15,9 @@ class CounterdError(Exception):
 
     - `no_answer`: no connection, or the answer was lost.
     - `bad_answer`: an answer that is not counterd's, such as a proxy's; `status` has its status.
-    - `closed`: the client, buffer or leases were closed before.
+    - `closed`: the client, buffer or leases were closed before, or their thread failed, and the log says why.
     - `buffer_full`: the buffer has `max_queued` operations.
-    - `not_flushed`: a `with` block ended, and some operations could not be sent in time.
+    - `not_flushed`: a `with` block ended, and some operations could not be sent in time: `left` has them.
     """
 
     def __init__(
@@ -47,6 +50,8 @@ class CounterdError(Exception):
         `key`."""
         self.key: Optional[str] = None
         """The Idempotency-Key of a write."""
+        self.left: Sequence[Left] = ()
+        """Of `not_flushed`: what `close()` would have given."""
 
     def __str__(self) -> str:
         status = "" if self.status is None else f" {self.status}"

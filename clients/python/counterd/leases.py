@@ -70,8 +70,8 @@ class Leases:
         """Holds the lease of a user from now on. Once more for the same user: the new `value` and `session` count."""
         heartbeat = Operation("heartbeat", self._name, value, user_id, session)
         with self._changed:
-            if self._is_closing:
-                raise CounterdError("closed", "the leases are closed")
+            if self._is_closing or self._has_ended:
+                raise CounterdError("closed", "the leases are closed, or their thread failed")
             self._held[user_id] = Lease(heartbeat, time.monotonic())
             self._changed.notify_all()
 
@@ -131,6 +131,8 @@ class Leases:
                 batch = self._next()
                 if not batch or not self._send(batch):
                     break
+        except Exception:
+            log.exception("the leases' thread failed")
         finally:
             with self._changed:
                 self._has_ended = True
@@ -169,11 +171,16 @@ class Leases:
                 self._refuse_all(batch, error)
                 return True
             with self._changed:
+                if error.code == "closed" or self._ends_at is not None:
+                    return False
                 for operation in batch:
                     lease = self._held.get(operation.user_id or "")
                     if lease is not None and lease.heartbeat is operation:
                         lease.due = time.monotonic()
-                return self._ends_at is None
+                # `Retry-After` may be longer than the call was to be tried.
+                pause = (error.retry_after or 0.0) + self._client._policy.jitter(1)
+                self._changed.wait_for(lambda: self._is_closing, pause)
+                return True
         self._note_answered(batch)
         for operation, one in zip(batch, result.results):
             if isinstance(one, Refused):

@@ -117,19 +117,21 @@ class Stats:
     """Answers of a try before, which the server had kept: without the key these would have counted twice."""
 
 
-def judge(answer: Answer) -> Tuple[Optional[Dict[str, Any]], Optional[CounterdError]]:
-    """The body of an answer that is one of counterd's and well, or else the error."""
+def judge(
+    answer: Answer, wanted: Optional[str] = None
+) -> Tuple[Optional[Dict[str, Any]], Optional[CounterdError]]:
+    """The body of an answer that is one of counterd's and well, with the member `wanted`, or else the error."""
     try:
         body = json.loads(answer.body)
     except ValueError:
         body = None
-    if 200 <= answer.status < 300 and isinstance(body, dict):
+    if 200 <= answer.status < 300 and isinstance(body, dict) and (wanted is None or wanted in body):
         return body, None
     fields = body if isinstance(body, dict) else {}
     code, known = fields.get("code"), True
     if not isinstance(code, str):
         code, known = "bad_answer", False
-    is_lost = answer.status in LOST or answer.status < 300
+    is_lost = answer.status in LOST or answer.status < 300 or (not known and answer.status >= 500)
     error = CounterdError(
         code,
         str(fields.get("detail") or ("not an answer of counterd" if not known else "")),
@@ -139,7 +141,7 @@ def judge(answer: Answer) -> Tuple[Optional[Dict[str, Any]], Optional[CounterdEr
         fields=fields,
         is_final=not (is_lost or answer.status in RETRIED),
     )
-    error.maybe_counted = is_lost or code == "outcome_unknown" or (not known and answer.status >= 500)
+    error.maybe_counted = is_lost or code == "outcome_unknown"
     return None, error
 
 

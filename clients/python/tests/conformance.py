@@ -15,7 +15,16 @@ from counterd import Client, CounterdError, Operation
 def failed(error):
     told = {name: getattr(error, name) for name in ("code", "status", "retry_after", "request_id")}
     told.update(maybe_counted=error.maybe_counted, key=error.key, fields=error.fields)
+    told["left"] = [what_is_left(one) for one in error.left]
     return {"error": told}
+
+
+def what_is_left(left):
+    return {
+        "unsent": [one.in_batch() for one in left.unsent],
+        "unknown": [one.in_batch() for one in left.unknown],
+        "key": left.key,
+    }
 
 
 class Case:
@@ -29,13 +38,6 @@ class Case:
 
     def on_refused(self, operation, error):
         self.refused.append({"op": operation.op, "name": operation.name, "code": error.code})
-
-    def left(self, left):
-        return {
-            "unsent": [one.in_batch() for one in left.unsent],
-            "unknown": [one.in_batch() for one in left.unknown],
-            "key": left.key,
-        }
 
     def do(self, call, **given):
         client = self.client
@@ -78,12 +80,15 @@ class Case:
             self.part.leave(**given)
             return {}
         if call == "flush":
-            return {"flushed": self.part.flush(**given), "refused": self.refused}
+            return {"flushed": self.part.flush(**given), "refused": list(self.refused)}
         if call == "close_part":
-            return {**self.left(self.part.close(**given)), "refused": self.refused}
+            return {**what_is_left(self.part.close(**given)), "refused": list(self.refused)}
         if call == "close":
-            left = [self.left(one) for one in client.close(**given)]
-            return {"left": left, "refused": self.refused}
+            left = [what_is_left(one) for one in client.close(**given)]
+            return {"left": left, "refused": list(self.refused)}
+        if call == "end_block":
+            with client:
+                return {}
         if call == "subscribe":
             take, events = given.pop("take"), []
             with client.subscribe(**given) as subscription:

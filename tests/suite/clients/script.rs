@@ -271,9 +271,9 @@ fn act(
     state: &(Mutex<State>, Condvar),
 ) -> io::Result<bool> {
     let is_over = |state: &mut State| !state.is_over;
-    let hold = || {
+    let hold = |time| {
         let (lock, changed) = state;
-        drop(changed.wait_timeout_while(lock.lock().unwrap(), PATIENCE, is_over));
+        drop(changed.wait_timeout_while(lock.lock().unwrap(), time, is_over));
     };
     if let Some(pieces) = answer["stream"].as_array() {
         let head =
@@ -283,7 +283,7 @@ fn act(
             stream.write_all(piece.as_str().unwrap().as_bytes())?;
         }
         if answer["then"] == "hold" {
-            hold();
+            hold(PATIENCE);
         }
         return Ok(false);
     }
@@ -294,11 +294,14 @@ fn act(
             return Ok(false);
         }
         Some("silent") => {
-            hold();
+            hold(PATIENCE);
             return Ok(false);
         }
         Some(other) => panic!("drop: {other}"),
         None => {}
+    }
+    if let Some(late) = answer["late"].as_f64() {
+        hold(Duration::from_secs_f64(late));
     }
     write(stream, answer)?;
     Ok(answer["then"] != "close")
