@@ -142,7 +142,7 @@ impl Remote {
                     let said = body(answer).unwrap_or_default();
                     let refused = refusal(status, &said);
                     if !may_retry(status) {
-                        return Err(Self::failed(&refused, call.key.filter(|_| unknown)));
+                        return Err(failed(refused, call.key.filter(|_| unknown)));
                     }
                     // What stands between may have passed it on.
                     unknown |= status != StatusCode::TOO_MANY_REQUESTS
@@ -157,28 +157,19 @@ impl Remote {
             };
             let tried = begun.elapsed();
             if wait > self.patience.saturating_sub(tried) {
-                let tried = humantime::format_duration(Duration::from_millis(
-                    u64::try_from(tried.as_millis()).unwrap_or(u64::MAX),
-                ));
                 let why = format!(
-                    "{why}\ngave up after {tried}; the next try was due in {} (--patience)",
-                    humantime::format_duration(wait)
+                    "{why}\ngave up after {:.1} s; the next try was due in {:.1} s (--patience)",
+                    tried.as_secs_f64(),
+                    wait.as_secs_f64()
                 );
-                return Err(Self::failed(&why, call.key.filter(|_| unknown)));
+                return Err(match call.key {
+                    Some(_) if !unknown => anyhow!("{why}\nnothing was changed"),
+                    key => failed(why, key),
+                });
             }
-            // What the server asks for, or what gives it time to come back.
+            // Nobody says when a server is back, and one that asks for patience says how long. The command has nothing else to do.
             std::thread::sleep(wait);
             pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-    }
-
-    /// Returns the failure of a call; `key` is that of one of which an earlier try may have counted.
-    fn failed(why: &str, key: Option<&str>) -> anyhow::Error {
-        match key {
-            Some(key) => anyhow!(
-                "{why}\nnobody knows whether it counted: the same command with `--key {key}` counts once"
-            ),
-            None => anyhow!("{why}\nnothing was changed"),
         }
     }
 
@@ -199,6 +190,16 @@ impl Remote {
             }
             None => self.agent.run(request.body(())?),
         }
+    }
+}
+
+/// Returns the failure of a call; `key` is that of one of which an earlier try may have counted.
+fn failed(why: String, key: Option<&str>) -> anyhow::Error {
+    match key {
+        Some(key) => anyhow!(
+            "{why}\nnobody knows whether it counted: the same command with `--key {key}` counts once"
+        ),
+        None => anyhow!(why),
     }
 }
 

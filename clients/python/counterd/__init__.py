@@ -3,7 +3,8 @@
 Begin with `Client`. It is for backends: the write token must never be in a game client.
 """
 
-from .buffer import Buffer, Left
+from .block import Left
+from .buffer import Buffer
 from .client import Client
 from .errors import CounterdError
 from .leases import Leases

@@ -7,12 +7,12 @@ import logging
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, field
-from types import TracebackType
-from typing import TYPE_CHECKING, Callable, Deque, List, NamedTuple, Optional, Sequence, Type
+from typing import TYPE_CHECKING, Deque, List, NamedTuple, Optional
 
+from .block import Block, Left
 from .errors import CounterdError
 from .model import Operation, Refused
+from .refusal import LARGEST_BATCH, OnRefused, tell_refused
 from .retry import Patience, new_key
 
 if TYPE_CHECKING:
@@ -20,46 +20,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("counterd")
 
-OnRefused = Callable[[Operation, CounterdError], None]
-
 KEY_LASTS = 23 * 3600.0
 """Seconds. The server keeps a key for 24 hours at least; a batch is not sent again when it is older than this."""
-
-LARGEST_BATCH = 1000
-
-
-@dataclass
-class Left:
-    """What a `close()` could not send in time."""
-
-    unsent: List[Operation] = field(default_factory=list)
-    """These were not counted."""
-    unknown: List[Operation] = field(default_factory=list)
-    """These may have been counted: their batch was sent, and no answer came. To go on, send exactly these:
-    `client.batch(left.unknown, mode="each", key=left.key)`."""
-    key: Optional[str] = None
-    """The key of the batch of `unknown`."""
-
-    def __len__(self) -> int:
-        return len(self.unsent) + len(self.unknown)
-
-
-def end_block(left: Sequence[Left], error: Optional[BaseException]) -> None:
-    """At the end of a `with` block: raises when something is left, but not over another error."""
-    unsent = sum(len(one.unsent) for one in left)
-    unknown = sum(len(one.unknown) for one in left)
-    if unsent + unknown == 0:
-        return
-    detail = f"{unsent} operations were not sent, {unknown} have no answer"
-    keys = ", ".join(one.key for one in left if one.key is not None)
-    if keys:
-        detail += f" (key {keys})"
-    if error is not None:
-        log.error("%s", detail)
-        return
-    not_flushed = CounterdError("not_flushed", detail)
-    not_flushed.left = left
-    raise not_flushed
 
 
 class Queued(NamedTuple):
@@ -70,7 +32,7 @@ class Queued(NamedTuple):
     added: float
 
 
-class Buffer:
+class Buffer(Block):
     """Gathers operations and sends them from a thread of its own.
 
     They are sent in the order in which they were added, with one batch in flight; so one buffer keeps one order for each
@@ -186,17 +148,6 @@ class Buffer:
             return Left(queued, in_flight, self._key)
         return Left(in_flight + queued)
 
-    def __enter__(self) -> "Buffer":
-        return self
-
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
-        end_block([self.close()], error)
-
     # The thread
 
     def _is_due(self, now: float) -> bool:
@@ -303,11 +254,5 @@ class Buffer:
 
     def _refuse(self, operation: Operation, error: CounterdError) -> None:
         self.refused += 1
-        if self._on_refused is None:
-            log.warning("refused: %s of %s: %s", operation.op, operation.name, error)
-            return
-        try:
-            self._on_refused(operation, error)
-        except Exception:
-            log.exception("on_refused failed")
+        tell_refused(self._on_refused, operation, error)
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import threading
 from dataclasses import replace
-from types import TracebackType
-from typing import Any, Dict, Iterable, List, Optional, Tuple, Type, TypeVar, Union
+from typing import Any, Dict, Iterable, List, Optional, Tuple, TypeVar, Union
 from urllib.parse import quote
 
-from .buffer import Buffer, Left, OnRefused, end_block
+from .block import Block, Left
+from .buffer import Buffer
 from .errors import CounterdError
 from .leases import Leases
 from .model import BatchResult, Change, Counter, Counters, Operation, read
+from .refusal import OnRefused
 from .retry import SETTLED, Patience, RetryPolicy, Stats, judge, new_key
 from .stream import Subscription
 from .transport import Address, Answer, NoAnswer, Transport
@@ -20,7 +21,7 @@ from .transport import Address, Answer, NoAnswer, Transport
 Part = TypeVar("Part", Buffer, Leases, Subscription)
 
 
-class Client:
+class Client(Block):
     """A client of one server, for any number of threads.
 
     Calls of different threads are counted in any order. What concerns one player needs one order: use one `buffer()` for
@@ -174,17 +175,6 @@ class Client:
                     left.append(one)
         self._transport.close()
         return left
-
-    def __enter__(self) -> "Client":
-        return self
-
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
-        end_block(self.close(), error)
 
     # How
 

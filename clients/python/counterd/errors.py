@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Sequence
 
 if TYPE_CHECKING:
-    from .buffer import Left
+    from .block import Left
 
 
 class CounterdError(Exception):

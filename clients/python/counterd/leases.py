@@ -7,12 +7,12 @@ import random
 import threading
 import time
 from dataclasses import dataclass
-from types import TracebackType
-from typing import TYPE_CHECKING, Dict, List, Optional, Type
+from typing import TYPE_CHECKING, Dict, List, Optional
 
-from .buffer import LARGEST_BATCH, Left, OnRefused, end_block
+from .block import Block, Left
 from .errors import CounterdError
 from .model import Operation, Refused
+from .refusal import LARGEST_BATCH, OnRefused, tell_refused
 from .retry import Patience, new_key
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Lease:
     is_answered: bool = False
 
 
-class Leases:
+class Leases(Block):
     """Sends a heartbeat for each user that is held, every `every` seconds, from a thread of its own.
 
     Choose `every` as a third of the counter's `ttl`. The first heartbeat goes out at once, the second after a random
@@ -106,17 +106,6 @@ class Leases:
         self._client._forget(self)
         return Left(left)
 
-    def __enter__(self) -> "Leases":
-        return self
-
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
-        end_block([self.close()], error)
-
     def _let_go(self, user_id: str) -> None:
         lease = self._held.pop(user_id, None)
         if lease is not None:
@@ -184,7 +173,7 @@ class Leases:
         self._note_answered(batch)
         for operation, one in zip(batch, result.results):
             if isinstance(one, Refused):
-                self._refuse(operation, CounterdError(one.code, one.detail, fields=one.fields))
+                tell_refused(self._on_refused, operation, CounterdError(one.code, one.detail, fields=one.fields))
         return True
 
     def _refuse_all(self, batch: List[Operation], error: CounterdError) -> None:
@@ -204,7 +193,7 @@ class Leases:
             batch = [bad]
         self._note_answered(batch)
         for operation in batch:
-            self._refuse(operation, error)
+            tell_refused(self._on_refused, operation, error)
 
     def _note_answered(self, batch: List[Operation]) -> None:
         """Leaves of the batch are done, and heartbeats had an answer."""
@@ -216,12 +205,3 @@ class Leases:
                 if lease is not None and lease.heartbeat is operation:
                     lease.is_answered = True
             self._changed.notify_all()
-
-    def _refuse(self, operation: Operation, error: CounterdError) -> None:
-        if self._on_refused is None:
-            log.warning("refused: %s of %s: %s", operation.op, operation.name, error)
-            return
-        try:
-            self._on_refused(operation, error)
-        except Exception:
-            log.exception("on_refused failed")

@@ -7,10 +7,10 @@ import json
 import socket
 import threading
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple, Type
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 from urllib.parse import quote
 
+from .block import Block
 from .errors import CounterdError
 from .model import Counter, read
 from .retry import RetryPolicy, judge
@@ -41,7 +41,7 @@ class Event:
         return self.data.get("resumed") is True
 
 
-class Subscription:
+class Subscription(Block):
     """Iterates over events until `close()`; connects again by itself and misses no last value.
 
     It raises `CounterdError` when the server refuses it for good, such as for its token. For one thread; `close` may come
@@ -90,17 +90,6 @@ class Subscription:
                 except OSError:
                     pass  # It is gone already.
         self._forget(self)
-
-    def __enter__(self) -> "Subscription":
-        return self
-
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
-        self.close()
 
     def _run(self) -> Iterator[Event]:
         is_told = False

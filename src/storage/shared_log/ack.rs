@@ -1,5 +1,6 @@
 //! When a group in the log may be acknowledged: once the primary has it on disk, and so many replicas have it.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 use std::{fmt, mem};
 
@@ -226,13 +227,12 @@ fn check_replica(link: &mut Link, limit: Instant, line: &str) -> Result<(), Shar
     };
     let replica = beside(by, host.to_owned(), port);
     let limit = limit.min(Instant::now() + ASKS_REPLICA);
-    for (name, wanted) in [("appendonly", "yes"), ("appendfsync", "always")] {
-        let mut call = redis::cmd("CONFIG");
-        let found = link.ask_at::<Vec<String>>(&replica, limit, call.arg("GET").arg(name));
-        if let Ok(found) = found
-            && let [_, found] = &found[..]
-            && found != wanted
-        {
+    let wanted = [("appendonly", "yes"), ("appendfsync", "always")];
+    let mut call = redis::cmd("CONFIG");
+    call.arg("GET").arg(&wanted.map(|(name, _)| name));
+    let found: HashMap<String, String> = link.ask_at(&replica, limit, &call).unwrap_or_default();
+    for (name, wanted) in wanted {
+        if let Some(found) = found.get(name).filter(|found| *found != wanted) {
             let name = format!("{name} of its replica {replica}");
             return Err(unsafe_setting(&name, found, wanted));
         }

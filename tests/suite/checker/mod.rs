@@ -186,6 +186,20 @@ pub enum Violation {
 }
 
 impl Intent {
+    /// One without a key that was answered at its only try.
+    pub fn counted(steps: Vec<Step>, begun: Moment, ended: Moment, done: Vec<Done>) -> Self {
+        let answer = Answer::Counted(done);
+        Self {
+            steps,
+            key: None,
+            tries: vec![Try {
+                begun,
+                ended,
+                answer,
+            }],
+        }
+    }
+
     /// What it was answered, if it ever was.
     pub fn acknowledged(&self) -> Option<&Vec<Done>> {
         self.tries.iter().find_map(|one| match &one.answer {

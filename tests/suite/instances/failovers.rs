@@ -1,4 +1,5 @@
-//! Failovers alone, as many as asked for: nothing lost, nothing counted twice, nothing unnoticed.
+//! Failovers alone, as many as asked for: nothing lost, nothing counted twice, nothing unnoticed. The suite has some of them among
+//! the faults of `accounts`; a hundred take three minutes.
 
 use super::accounts::{FAIL_OVER, account};
 use crate::harness::{rounds, seed};

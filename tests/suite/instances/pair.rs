@@ -15,7 +15,6 @@ fn of_a_pair_without_a_cluster_the_one_that_was_promoted_is_found() {
         return;
     };
     let replica = super::replica(&primary);
-    replica.say::<()>("CONFIG SET appendfsync always");
     let home = tempfile::tempdir().unwrap();
     let setup = instance(&home, &primary).set("redis.url", &url([&replica, &primary]));
     let server = setup.start();

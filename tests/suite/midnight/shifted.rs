@@ -11,7 +11,7 @@ use counterd::calendar::Calendar;
 use serde_json::json;
 
 use super::{claim_days_only_advance, closing_values, storage};
-use crate::checker::{Answer, Done, History, Intent, Step, Try};
+use crate::checker::{Done, History, Intent, Step};
 use crate::harness::{Client, Dice, PATIENCE, Setup, at_once, counterd, eventually, skipped};
 use crate::traffic::{Control, parts, request};
 
@@ -197,16 +197,8 @@ fn count_daily(setup: &Setup, number: usize, control: &Control) -> History {
         let (path, body) = request(&steps);
         let begun = control.now();
         let done: Vec<Done> = parts(&client.post(&path, &body).ok());
-        let tries = vec![Try {
-            begun,
-            ended: control.now(),
-            answer: Answer::Counted(done),
-        }];
-        history.intents.push(Intent {
-            steps,
-            key: None,
-            tries,
-        });
+        let intent = Intent::counted(steps, begun, control.now(), done);
+        history.intents.push(intent);
         control.count(1);
     }
     history

@@ -59,16 +59,8 @@ pub fn ask_again(client: &mut Client, control: &Control, history: &mut History) 
             done.iter().all(|part| !part.counted),
             "a user already counted was counted again"
         );
-        let tries = vec![Try {
-            begun,
-            ended: control.now(),
-            answer: Answer::Counted(done),
-        }];
-        history.intents.push(Intent {
-            steps,
-            key: None,
-            tries,
-        });
+        let intent = Intent::counted(steps, begun, control.now(), done);
+        history.intents.push(intent);
     }
     watching::come_back(client.address(), control, history);
 }
